@@ -1,0 +1,204 @@
+"""How far annotators agree, and whom to trust: pure functions of rankings.
+
+What cannot be said (one annotator, nothing ranked by two, no variation) is NaN; ``agreement_metrics`` leaves it out.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from labeling.records import Ranking, compare
+
+Floats = NDArray[np.float64]
+
+Metric = Callable[[Floats, Floats], Floats]
+"""(values [V] ascending, how often each occurs [V]) -> squared differences [V, V], symmetric, zero diagonal."""
+
+
+def nominal(values: Floats, counts: Floats) -> Floats:
+    """Different is different, however far: 0 or 1."""
+    return np.not_equal(values[:, None], values).astype(np.float64)
+
+
+def ordinal(values: Floats, counts: Floats) -> Floats:
+    """The number of observations between two values, each end counted by half, squared (Krippendorff 2011)."""
+    return interval(np.cumsum(counts) - counts / 2, counts)
+
+
+def interval(values: Floats, counts: Floats) -> Floats:
+    """The difference of the values, squared."""
+    return np.square(values[:, None] - values)
+
+
+def krippendorff_alpha(units: Iterable[Sequence[float]], metric: Metric) -> float:
+    """Krippendorff's alpha: 1 is perfect agreement, 0 is what chance gives, below 0 is systematic disagreement.
+
+    ``units`` holds, for each thing that was judged, the values given to it by whoever judged it. Who gave which value
+    does not enter, so annotators may be missing; units with fewer than two values are left out.
+
+    alpha = 1 - D_observed / D_expected, from the coincidence matrix o[c, k] = sum over units of (ordered pairs of
+    values c, k) / (values in the unit - 1): Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011). NaN
+    where all values are the same, or nothing was judged twice: then there is no disagreement to expect.
+    """
+    paired = [unit for unit in units if len(unit) >= 2]
+    if not paired:
+        return math.nan
+    values, where = np.unique(np.concatenate([np.asarray(unit, float) for unit in paired]), return_inverse=True)
+    sizes = np.array([len(unit) for unit in paired])
+    table = np.zeros((len(paired), len(values)))
+    np.add.at(table, (np.repeat(np.arange(len(paired)), sizes), where), 1.0)
+    weighted = table / (sizes - 1)[:, None]
+    coincidences = weighted.T @ table - np.diag(weighted.sum(axis=0))
+    counts = coincidences.sum(axis=1)
+    differences = metric(values, counts)
+    expected = float(counts @ differences @ counts) / (counts.sum() - 1)
+    return float(1 - (coincidences * differences).sum() / expected) if expected > 0 else math.nan
+
+
+def average_ranks(ranks: ArrayLike) -> Floats:
+    """Ranks [..., n] -> ranks from 1 to n [..., n] in which tied items share the mean of the places they take.
+
+    So 1, 1, 3 and 1, 1, 2, which both mean the same, become 1.5, 1.5, 3.
+    """
+    array = np.asarray(ranks, float)
+    better = (array[..., None, :] < array[..., :, None]).sum(axis=-1)
+    equal = (array[..., None, :] == array[..., :, None]).sum(axis=-1)
+    averaged: Floats = better + (equal + 1) / 2
+    return averaged
+
+
+def ranking_alpha(rankings: Sequence[Ranking]) -> float:
+    """Krippendorff's alpha of rankings: nominal if all of them are pairs, ordinal if some are longer.
+
+    *Pairs.* A unit is a ranking, its value is first better, tie or second better. Nominal, so that a tie is an answer
+    of its own; alpha falls as one answer becomes rare, so shuffle the slots.
+
+    *Longer.* A unit is one response, its values are its ranks, on a scale from 0 (first) to 1 (last) so that rankings
+    of different lengths go together; ties share their mean rank. Ordinal, since ranks have an order and no distances.
+    With n values in all, without missing annotators and ties, this is 1 - (1 - mean Spearman correlation) (n - 1) / n:
+    Kendall's W, but with chance at 0. Its limits: the responses of one ranking are not independent units (their ranks
+    add up to a constant), so intervals must resample rankings, not responses; and one swap far apart costs as much as
+    several between neighbours. Alternatives: the mean of Kendall's tau-b, which weighs each pair of responses alike;
+    nominal alpha over all pairs of responses; a Plackett-Luce or Bradley-Terry model with an ability per annotator.
+
+    NaN if no ranking has two annotators, or if all gave the same answer everywhere.
+    """
+    if all(len(ranking["responses"]) == 2 for ranking in rankings):
+        outcomes = (list(outcome.values()) for outcome in _outcomes(rankings))
+        return krippendorff_alpha(outcomes, nominal)
+    return krippendorff_alpha((unit for ranking in rankings for unit in _response_units(ranking)), ordinal)
+
+
+def _response_units(ranking: Ranking) -> list[list[float]]:
+    """One unit per response: its place in each annotator's order, 0 (first) to 1 (last)."""
+    places = (average_ranks(_ranks(ranking)) - 1) / (len(ranking["responses"]) - 1)
+    units: list[list[float]] = places.T.tolist()
+    return units
+
+
+def kendall_w(ranks: ArrayLike) -> float:
+    """Kendall's W of one task, with the correction for ties: 0 is no concordance, 1 is perfect.
+
+    ``ranks`` is [annotators m, responses n]. W = 12 S / (m^2 (n^3 - n) - m T), with S the sum of squared deviations of
+    the responses' rank sums from their mean, and T the sum of t^3 - t over all groups of t tied responses (Kendall and
+    Smith 1939; Siegel and Castellan 1988, section 9.7). Chance gives 1/m, not 0. NaN for fewer than two annotators and
+    if all of them tie everything.
+    """
+    ordered = average_ranks(ranks)
+    m, n = ordered.shape
+    if m < 2:
+        return math.nan
+    deviations = ordered.sum(axis=0) - m * (n + 1) / 2
+    # Over the t members of a tied group, t^2 - 1 adds up to t^3 - t.
+    equal = (ordered[:, :, None] == ordered[:, None, :]).sum(axis=-1)
+    possible = m * m * (n**3 - n) - m * float((equal**2 - 1).sum())
+    return float(12 * (deviations**2).sum() / possible) if possible > 0 else math.nan
+
+
+def mean_kendall_w(rankings: Iterable[Ranking]) -> float:
+    """Kendall's W per task, averaged over the tasks where it can be said; NaN if there is none.
+
+    Chance gives 1 / (annotators per task): compare only where the overlap is the same.
+    """
+    values = [kendall_w(_ranks(ranking)) for ranking in rankings if len(ranking["rankings"]) >= 2]
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def pairwise_agreement(rankings: Iterable[Ranking]) -> float:
+    """The share, over all pairs of responses and of annotators who ranked both, that order them in the same way.
+
+    First better, tie and second better are the three outcomes. Not corrected for chance. NaN if no ranking has two
+    annotators.
+    """
+    same = total = 0
+    for outcomes in _outcomes(rankings):
+        for one, other in combinations(outcomes.values(), 2):
+            same += one == other
+            total += 1
+    return same / total if total else math.nan
+
+
+class MajorityAgreement(NamedTuple):
+    """How often one annotator sided with the others: a share of ``comparisons``, NaN where there are none."""
+
+    agreement: float
+    comparisons: int
+
+
+def agreement_with_others(rankings: Iterable[Ranking]) -> dict[str, MajorityAgreement]:
+    """Each annotator's agreement with the majority of the others, over all pairs of responses.
+
+    The others' majority is their most frequent outcome (first better, tie, second better); where two outcomes are
+    equally frequent there is none, and the pair is not counted. Whoever answers blindly is near 1/2 where ties are
+    rare: look at ``comparisons`` before judging anyone. Annotators come sorted by name.
+    """
+    same: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    names: set[str] = set()
+    for outcomes in _outcomes(rankings):
+        names.update(outcomes)
+        for name, outcome in outcomes.items():
+            majority = _most_frequent(others for other, others in outcomes.items() if other != name)
+            if majority is not None:
+                same[name] += outcome == majority
+                total[name] += 1
+    return {
+        name: MajorityAgreement(same[name] / total[name] if total[name] else math.nan, total[name])
+        for name in sorted(names)
+    }
+
+
+def agreement_metrics(rankings: Sequence[Ranking]) -> dict[str, float]:
+    """``alpha``, ``kendall_w`` and ``pairwise_agreement``, for a manifest: what cannot be said is left out."""
+    metrics = {
+        "alpha": ranking_alpha(rankings),
+        "kendall_w": mean_kendall_w(rankings),
+        "pairwise_agreement": pairwise_agreement(rankings),
+    }
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def _ranks(ranking: Ranking) -> list[list[int]]:
+    """Ranks [annotators, responses]."""
+    return [row["ranks"] for row in ranking["rankings"]]
+
+
+def _outcomes(rankings: Iterable[Ranking]) -> Iterator[Mapping[str, int]]:
+    """For each pair of responses: annotator -> 1 first better, 0 tie, -1 second better."""
+    for ranking in rankings:
+        for first, second in combinations(range(len(ranking["responses"])), 2):
+            yield {row["annotator"]: compare(row["ranks"], first, second) for row in ranking["rankings"]}
+
+
+def _most_frequent(outcomes: Iterable[int]) -> int | None:
+    """The single most frequent outcome; None if there is none or if two share the first place."""
+    ranked = Counter(outcomes).most_common(2)
+    if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
+        return None
+    return ranked[0][0]

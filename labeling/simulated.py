@@ -1,0 +1,136 @@
+"""Annotators of known noise and bias, for the demo and for tests: who they prefer is computed, never human.
+
+Thurstone's model of comparative judgement (1927, case V): an annotator perceives each response's quality plus
+Gaussian noise, and ranks what is perceived. Let two responses differ by ``gap`` in quality, let each be perceived with
+noise of standard deviation s, and let perceived differences up to w count as ties. The perceived difference is
+Normal(gap, s * sqrt(2)), hence, with F the standard normal's distribution function,
+
+    P(better one preferred) = F((gap - w) / (s sqrt 2))        P(worse one preferred) = F((-gap - w) / (s sqrt 2))
+
+and two annotators, independent given the responses, agree with the sum of the squares of the three outcomes'
+probabilities. With w = 0 and a gap of 1:
+
+    noise       0      0.25   0.5    1      2      4
+    accuracy    1.00   1.00   0.92   0.76   0.64   0.57
+    agreement   1.00   1.00   0.86   0.64   0.54   0.51
+
+People agree on 65-73% of pairs of summaries (``users.md``): about noise = gap.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from labeling.records import Message, Ranking, Task, ranks_from_scores, stable_random
+
+Quality = Callable[[list[Message], str], float]
+"""(prompt, response) -> how good the response is; higher is better."""
+
+
+@dataclass(frozen=True)
+class SimulatedAnnotator:
+    """One annotator.
+
+    name: the pseudonym under which the ranks are returned.
+    noise: standard deviation of the error in each perceived quality, in the units of quality; 0 never errs.
+    tie_width: perceived qualities at most this far apart are ranked as a tie.
+    length_bias: what a doubling of a response's words adds to its perceived quality; 0 is unbiased.
+    """
+
+    name: str
+    noise: float = 0.0
+    tie_width: float = 0.0
+    length_bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a noise or a tie width that is negative or not finite."""
+        for field in ("noise", "tie_width"):
+            value = getattr(self, field)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"annotator {self.name!r}: {field} must be a finite number from 0, but is {value}")
+
+    def perceive(self, task: Task, quality: Quality, seed: int) -> list[float]:
+        """The perceived quality of each response, in the shown order.
+
+        The error depends on seed, annotator, task id and response text alone: neither on the order of tasks, nor on
+        which other tasks exist, nor on the slot. So these annotators have no position bias.
+        """
+
+        def perceived(response: str) -> float:
+            error = stable_random(seed, "perceive", self.name, task["id"], response).gauss(0.0, self.noise)
+            return quality(task["prompt"], response) + self.length_bias * _doublings(response) + error
+
+        return [perceived(response) for response in task["responses"]]
+
+    def rank(self, task: Task, quality: Quality, seed: int) -> list[int]:
+        """Ranks, one per response, in the shown order."""
+        return ranks_from_scores(self.perceive(task, quality, seed), self.tie_width)
+
+
+def _doublings(response: str) -> float:
+    """The length in words on a log2 scale: each doubling counts the same, an empty response counts as one word."""
+    return math.log2(max(1, len(response.split())))
+
+
+def outcome_probabilities(gap: float, noise: float, tie_width: float = 0.0) -> tuple[float, float, float]:
+    """P(better one preferred), P(tie), P(worse one preferred) for two responses ``gap`` apart in quality.
+
+    See the module's docstring; for annotators without length bias and for tasks of two responses. Raises
+    ``statistics.StatisticsError`` (a ValueError) unless ``noise`` is positive.
+    """
+    difference = NormalDist(gap, noise * math.sqrt(2))
+    better, worse = 1 - difference.cdf(tie_width), difference.cdf(-tie_width)
+    return better, 1 - better - worse, worse
+
+
+def expected_agreement(gap: float, noise: float, tie_width: float = 0.0) -> float:
+    """The probability that two such annotators order the two responses in the same way, ties included."""
+    return sum(probability**2 for probability in outcome_probabilities(gap, noise, tie_width))
+
+
+def assign(task_ids: Sequence[str], names: Sequence[str], overlap: int, seed: int) -> dict[str, list[str]]:
+    """Task id -> the ``overlap`` annotators who rank it, each annotator's load equal to within one task.
+
+    Each task takes those with the least to do so far; among equals, an order drawn for that task decides, so that
+    different pairs of annotators come together. Independent of the order in which the tasks are given.
+
+    Raises ValueError if ``overlap`` is below 1 or above the number of annotators, or if two share a name.
+    """
+    if len(set(names)) < len(names):
+        raise ValueError(f"two annotators have the same name: {sorted(names)}")
+    if not 1 <= overlap <= len(names):
+        raise ValueError(f"overlap must be between 1 and the number of annotators, {len(names)}, but is {overlap}")
+    load: Counter[str] = Counter()
+    assigned = {}
+    for task_id in sorted(task_ids):
+        drawn = sorted(names)
+        stable_random(seed, "assign", task_id).shuffle(drawn)
+        chosen = sorted(drawn, key=lambda name: load[name])[:overlap]
+        load.update(chosen)
+        assigned[task_id] = sorted(chosen)
+    return assigned
+
+
+def annotate(
+    tasks: Sequence[Task], annotators: Sequence[SimulatedAnnotator], overlap: int, seed: int, quality: Quality
+) -> list[Ranking]:
+    """Each task ranked by ``overlap`` of the annotators (see ``assign``), in the tasks' order.
+
+    Raises ValueError as ``assign`` does.
+    """
+    by_name = {annotator.name: annotator for annotator in annotators}
+    names = [annotator.name for annotator in annotators]
+    assigned = assign([task["id"] for task in tasks], names, overlap, seed)
+    return [
+        {
+            "id": task["id"],
+            "prompt": task["prompt"],
+            "responses": task["responses"],
+            "rankings": [
+                {"annotator": name, "ranks": by_name[name].rank(task, quality, seed)} for name in assigned[task["id"]]
+            ],
+        }
+        for task in tasks
+    ]

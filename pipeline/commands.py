@@ -1,0 +1,3 @@
+"""The commands beside the chain: status, artifacts, chat."""
+
+COMMANDS = {}

@@ -1,0 +1,347 @@
+"""The typed configuration of the whole, one node per stage.
+
+`conf/` says what is chosen; this file says what can be. Every number carries its own limits and every word its
+allowed values, so that `faults` can name all that is wrong with a request at once, before torch is imported.
+
+A stage's node holds everything that changes its result and nothing that does not: the node is what its version
+is hashed from. What does not change the result (device, threads, tracking, where outputs lie) stands at the top
+level, in `launch` and in `tracking`.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from omegaconf import II, MISSING
+
+
+INPUT = {"input": True}  # says where an input lies: hashed by what lies there, not by its name
+
+
+def number(default: Any, *, least: float | None = None, above: float | None = None, most: float | None = None) -> Any:
+    """A numeric field with limits: `least` and `most` are allowed values, `above` is not."""
+    return field(default=default, metadata={"least": least, "above": above, "most": most})
+
+
+def choice(default: str, *options: str) -> Any:
+    """A field that takes one of a few words. (OmegaConf refuses `Literal`.)"""
+    return field(default=default, metadata={"options": options})
+
+
+def many(*default: Any) -> Any:
+    """A list field."""
+    return field(default_factory=lambda: list(default))
+
+
+def roles(*names: str) -> Any:
+    """The inputs a stage can have pinned to a reference: `<stage>.inputs.<role>=REF`."""
+    return field(default_factory=lambda: dict.fromkeys(names), metadata=INPUT)
+
+
+@dataclass
+class ModelConfig:
+    """The model everything starts from. An empty path is the embedded tiny base, trained by the stage `base`."""
+
+    path: str = MISSING  # a local folder or a hub id
+    revision: str | None = None  # a branch, tag or commit of the hub repository; recorded as a commit
+    dtype: str = choice("float32", "float32", "bfloat16", "float16")
+    chat_template: str | None = None  # a Jinja file; where absent, the tokenizer's own, else one of ours
+
+
+@dataclass
+class PeftConfig:
+    """How a model is fine-tuned: all weights, or adapters on a frozen (for qlora: 4-bit NF4) base."""
+
+    method: str = choice("full", "full", "lora", "qlora")
+    rank: int = number(16, least=1)
+    alpha: float = number(32.0, above=0)
+    dropout: float = number(0.0, least=0, most=0.99)
+    target_modules: str = "all-linear"  # or names, comma-separated: q_proj,v_proj
+
+
+@dataclass
+class TrainingConfig:
+    """What every training stage has in common. Batch sizes are global: over all processes and accumulation steps."""
+
+    seed: int = II("seed")
+    epochs: float = number(1.0, above=0)
+    batch_size: int = number(32, least=1)
+    learning_rate: float = number(1e-4, above=0, most=1)
+    schedule: str = choice("cosine", "cosine", "linear", "constant", "constant_with_warmup")
+    warmup: float = number(0.05, least=0, most=1)  # share of all steps
+    weight_decay: float = number(0.0, least=0)
+    evaluations: int = number(4, least=1)  # evaluations, and checkpoints, in the whole run
+    keep_best: bool = True  # the checkpoint with the lowest evaluation loss, rather than the last
+    early_stopping: bool = False
+    patience: int = number(2, least=1)  # evaluations without improvement before early stopping
+    trainer: dict[str, Any] = field(default_factory=dict)  # any other option of the stage's TRL trainer
+
+
+@dataclass
+class BaseConfig:
+    """The embedded tiny base model: a LlamaForCausalLM with its own BPE tokenizer, trained from scratch."""
+
+    seed: int = II("seed")
+    world_seed: int = II("data.seed")
+    documents: int = number(24000, least=100)
+    vocabulary: int = number(768, least=300)
+    hidden_size: int = number(160, least=8)
+    intermediate_size: int = number(448, least=8)
+    layers: int = number(4, least=1)
+    heads: int = number(5, least=1)
+    kv_heads: int = number(5, least=1)
+    context: int = number(256, least=64)
+    block_length: int = number(128, least=16)
+    steps: int = number(600, least=1)
+    batch_size: int = number(24, least=1)
+    learning_rate: float = number(2e-3, above=0, most=1)
+    warmup: float = number(0.1, least=0, most=1)
+    weight_decay: float = number(0.1, least=0)
+    checkpoints: int = number(4, least=1)
+    inputs: dict[str, str | None] = roles()
+
+
+@dataclass
+class WorldConfig:
+    """How much the playground writes."""
+
+    demonstrations: int = number(2400, least=10)
+    dev: int = number(200, least=1)
+    preference_prompts: int = number(400, least=1)
+    rl_prompts: int = number(1000, least=1)
+    test_prompts: int = number(512, least=1)
+
+
+@dataclass
+class SplitConfig:
+    """Shares of the prompts in the user's own files; what is left is for SFT. A share of 0 reuses SFT's prompts."""
+
+    dev: float = number(0.05, least=0, most=0.9)
+    test: float = number(0.1, least=0, most=0.9)
+    preference: float = number(0.0, least=0, most=0.9)
+    rl: float = number(0.0, least=0, most=0.9)
+
+
+@dataclass
+class DataConfig:
+    """Demonstrations and prompts: from the playground, or from the user's own files."""
+
+    source: str = choice("playground", "playground", "files")
+    path: Any = field(default=MISSING, metadata=INPUT)  # one file, folder or glob, or a list of them
+    format: str = choice(
+        "auto", "auto", "alpaca", "sharegpt", "messages", "prompt_completion", "hh", "rankings", "preferences"
+    )
+    on_bad_row: str = choice("drop", "drop", "error")
+    max_bad_fraction: float = number(0.2, least=0, most=1)
+    max_length: int | None = number(None, least=8)  # tokens of a whole conversation; the model's context if absent
+    seed: int = 0  # of the world and of all splits: fixed, so that runs with other seeds stay comparable
+    split: SplitConfig = field(default_factory=SplitConfig)
+    world: WorldConfig = field(default_factory=WorldConfig)
+    inputs: dict[str, str | None] = roles("base")
+
+
+@dataclass
+class SftConfig(TrainingConfig):
+    """Supervised fine-tuning on the demonstrations; loss on the assistant's tokens only."""
+
+    peft: PeftConfig = field(default_factory=PeftConfig)
+    inputs: dict[str, str | None] = roles("base", "data")
+
+
+@dataclass
+class DecodingConfig:
+    """How answers are drawn."""
+
+    temperature: float = number(1.0, least=0, most=10)  # 0 is greedy
+    top_p: float = number(1.0, above=0, most=1)
+    max_new_tokens: int = number(64, least=1)
+    batch_size: int = number(128, least=1)  # part of the result: each batch has a generator seeded of its own
+
+
+@dataclass
+class SampleConfig:
+    """Answers for people to rank: `answers` per prompt, drawn in turn from the policies."""
+
+    seed: int = II("seed")
+    policies: list[str] = many("sft")
+    prompts: int | None = number(None, least=1)  # of the preference prompts; all if absent
+    answers: int = number(4, least=2, most=10)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    inputs: dict[str, str | None] = roles("data")
+
+
+@dataclass
+class LabelingConfig:
+    """Who ranks, and where. `publish` and `collect` follow these by interpolation."""
+
+    backend: str = choice("simulated", "simulated", "file")
+    path: str | None = MISSING  # for labeling=file: rankings or ready-made pairs
+    annotators: list[str] = many("annotator1", "annotator2", "annotator3")
+    overlap: int = number(3, least=1)
+    noise: float = number(0.15, least=0)  # simulated annotators: standard deviation on the true score
+    tie_width: float = number(0.05, least=0)  # simulated annotators: closer answers are tied
+
+
+@dataclass
+class PublishConfig:
+    """Tasks for the annotators: answers in shuffled slots, the map from slot to policy kept apart."""
+
+    seed: int = II("seed")
+    inputs: dict[str, str | None] = roles("sample")
+
+
+@dataclass
+class CollectConfig:
+    """Rankings, as they came back."""
+
+    seed: int = II("seed")
+    annotators: list[str] = field(default_factory=lambda: II("labeling.annotators"))  # type: ignore[arg-type]
+    overlap: int = II("labeling.overlap")
+    noise: float = II("labeling.noise")
+    tie_width: float = II("labeling.tie_width")
+    inputs: dict[str, str | None] = roles("publish")
+
+
+@dataclass
+class PreferencesConfig:
+    """Rankings turned into pairs: annotators pooled by majority, ties left out, split by prompt."""
+
+    seed: int = II("data.seed")
+    test_fraction: float = number(0.1, above=0, most=0.9)
+    on_bad_row: str = choice("drop", "drop", "error")
+    max_bad_fraction: float = number(0.2, least=0, most=1)
+    inputs: dict[str, str | None] = roles("rankings")
+
+
+@dataclass
+class DpoConfig(TrainingConfig):
+    """Direct preference optimization, from the SFT policy and against it as the reference."""
+
+    beta: float = number(0.1, above=0)
+    max_length: int | None = number(None, least=8)  # tokens of prompt and answer; the model's context if absent
+    peft: PeftConfig = field(default_factory=PeftConfig)
+    inputs: dict[str, str | None] = roles("policy", "preferences")
+
+
+@dataclass
+class EvaluateConfig:
+    """Policies side by side on prompts that none of them was trained on."""
+
+    seed: int = II("seed")
+    policies: list[str] = many("base", "sft", "dpo")
+    baseline: str = "sft"
+    prompts: int = number(512, least=1)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    inputs: dict[str, str | None] = roles("data")
+
+
+@dataclass
+class CompareConfig:
+    """The report: which arm served these preferences better, and how sure that is."""
+
+    examples: int = number(8, least=0)
+    inputs: dict[str, str | None] = roles("evaluation")
+
+
+@dataclass
+class ExportConfig:
+    """A folder that transformers loads as it is."""
+
+    policy: str = "dpo"
+    merge: bool = True  # false: the adapter alone, with its base named
+    inputs: dict[str, str | None] = roles("policy")
+
+
+@dataclass
+class LaunchConfig:
+    """How the machine is used. Outside every version: the same run on another machine is the same run."""
+
+    device: str = choice("auto", "auto", "cpu", "cuda", "mps")
+    micro_batch_size: int | None = number(None, least=1)  # rows per device and forward pass; all if absent
+    gradient_checkpointing: bool = False
+    mixed_precision: str = choice("no", "no", "bf16")
+
+
+@dataclass
+class TrackingConfig:
+    """Weights & Biases. `auto` is online with a key in the environment or the netrc file, else offline."""
+
+    mode: str = choice("auto", "auto", "online", "offline", "off")
+    project: str = "alignment-pipeline"
+    entity: str | None = None
+
+
+@dataclass
+class PipelineConfig:
+    """The whole, as composed from `conf/` and the command line."""
+
+    stage: str = "all"
+    project: str = "playground"
+    seed: int = 0
+    outputs: str = "outputs"
+    threads: int | None = number(None, least=1)  # torch threads; if absent, one for the tiny base, else all cores
+    upstream: str = choice("build", "build", "require")
+    plan: bool = False
+    tag: str | None = None
+    model: ModelConfig = field(default_factory=ModelConfig)
+    peft: PeftConfig = field(default_factory=PeftConfig)
+    labeling: LabelingConfig = field(default_factory=LabelingConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    base: BaseConfig = field(default_factory=BaseConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    sft: SftConfig = field(default_factory=SftConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    publish: PublishConfig = field(default_factory=PublishConfig)
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    preferences: PreferencesConfig = field(default_factory=PreferencesConfig)
+    dpo: DpoConfig = field(default_factory=DpoConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    compare: CompareConfig = field(default_factory=CompareConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+
+
+def stage_names() -> list[str]:
+    """Every stage that has a node here, in the order of the chain."""
+    nodes = {item.name: item.type for item in dataclasses.fields(PipelineConfig)}
+    return [name for name, node in nodes.items() if "inputs" in getattr(node, "__dataclass_fields__", {})]
+
+
+def content(node: Any) -> dict[str, Any]:
+    """A stage's node as it is hashed and recorded: all of it but where its inputs lie."""
+    return {
+        item.name: content(value) if dataclasses.is_dataclass(value := getattr(node, item.name)) else value
+        for item in dataclasses.fields(node)
+        if not item.metadata.get("input")
+    }
+
+
+def nearest(word: str, words: Any) -> str:
+    """The end of a message about an unknown word: the nearest right one, or all of them."""
+    close = get_close_matches(word, [str(w) for w in words], n=1, cutoff=0.5)
+    return f"Did you mean '{close[0]}'?" if close else f"It can be: {', '.join(sorted(map(str, words)))}."
+
+
+def faults(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every value of `node` that is outside its field's limits, one message each, keys in dotted form."""
+    for item in dataclasses.fields(node):
+        value, key = getattr(node, item.name), prefix + item.name
+        if dataclasses.is_dataclass(value):
+            yield from faults(value, key + ".")
+        elif value is not None:
+            yield from _value_faults(key, value, item.metadata)
+
+
+def _value_faults(key: str, value: Any, limits: Any) -> Iterator[str]:
+    options = limits.get("options")
+    if options and value not in options:
+        yield f"{key}={value}: not an option. {nearest(str(value), options)}"
+    least, above, most = (limits.get(name) for name in ("least", "above", "most"))
+    if least is not None and not value >= least:
+        yield f"{key}={value}: out of range, it has to be at least {least:g}."
+    if above is not None and not value > above:
+        yield f"{key}={value}: out of range, it has to be above {above:g}."
+    if most is not None and not value <= most:
+        yield f"{key}={value}: out of range, it has to be at most {most:g}."

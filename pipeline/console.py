@@ -1,0 +1,35 @@
+"""What a person sees: one line per stage, progress on long work, remarks, and errors."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+Advance = Callable[[int], None]  # called with how much has been done since the last call
+Progress = Callable[[str, int], contextlib.AbstractContextManager[Advance]]
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int) -> Iterator[Advance]:
+    """A progress bar while a terminal looks on; nothing otherwise, so that logs stay readable."""
+    if not sys.stdout.isatty():
+        yield lambda done: None
+        return
+    columns = (TextColumn("  {task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda done: bars.advance(task, done)
+
+
+def seconds_text(seconds: float) -> str:
+    """`31 s`, `4 min 05 s`, `2 h 10 min`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,52 @@
+"""Take text, lists and numbers out of a raw row, or say what is there instead."""
+
+from typing import Any
+
+from pipeline.data.faults import BadRow
+
+_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
+
+
+def text_in(value: object, field: str, role: str | None = None) -> str:
+    """The value, if it is text that says something and that UTF-8 can hold. Raises BadRow."""
+    text = any_text_in(value, field, role)
+    if not text.strip():
+        raise BadRow(field, role, "the text is empty")
+    return text
+
+
+def any_text_in(value: object, field: str, role: str | None = None) -> str:
+    """The value, if it is text that UTF-8 can hold; it may be empty. Raises BadRow."""
+    if not isinstance(value, str):
+        raise BadRow(field, role, f"text is expected, found {name_of(value)}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise BadRow(field, role, "the text holds half of a surrogate pair")
+    return value
+
+
+def list_in(value: object, field: str) -> list[Any]:
+    """The value, if it is a list with something in it. Raises BadRow."""
+    if not isinstance(value, list):
+        raise BadRow(field, None, f"a list is expected, found {name_of(value)}")
+    if not value:
+        raise BadRow(field, None, "the list is empty")
+    return value
+
+
+def object_in(value: object, field: str) -> dict[str, Any]:
+    """The value, if it is an object. Raises BadRow."""
+    if not isinstance(value, dict):
+        raise BadRow(field, None, f"an object is expected, found {name_of(value)}")
+    return value
+
+
+def name_of(value: object) -> str:
+    """What a JSON value is, in words."""
+    return "nothing" if value is None else _NAMES[type(value)]

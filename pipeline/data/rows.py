@@ -1,0 +1,93 @@
+"""The rows that stages hand to each other, what identifies them, and the files they are kept in."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from labeling.records import Message, Ranking, Ranks
+from pipeline.data.jsontext import parse_json
+from pipeline.data.textfiles import text_lines, write_lines
+from pipeline.errors import RequestError
+
+__all__ = [
+    "Demonstration",
+    "Message",
+    "Preference",
+    "Prompt",
+    "Ranking",
+    "Ranks",
+    "as_messages",
+    "content_hash",
+    "prompt_id",
+    "read_jsonl",
+    "write_jsonl",
+]
+
+
+class Demonstration(TypedDict):
+    """A conversation to learn from; the last turn is the assistant's."""
+
+    messages: list[Message]
+
+
+class Prompt(TypedDict):
+    """A conversation that waits for an answer; the last turn is the user's."""
+
+    prompt: list[Message]
+
+
+class Preference(TypedDict):
+    """Two answers to one prompt.
+
+    `margin` is (votes for - votes against) / votes; rows of one `group` are no independent observations.
+    """
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    margin: float
+    group: str
+
+
+def as_messages(prompt: str | list[Message]) -> list[Message]:
+    """A ranking's prompt as messages: text is what one user said."""
+    return [Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt
+
+
+def content_hash(*conversations: Sequence[Message]) -> str:
+    """A hash of roles and texts that differences in whitespace alone do not change."""
+    plain = [[[turn["role"], " ".join(turn["content"].split())] for turn in turns] for turns in conversations]
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+
+
+def prompt_id(messages: Sequence[Message]) -> str:
+    """A short name for a prompt, the same on every machine and in every run."""
+    return content_hash(messages)[:16]
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one object per line, in UTF-8, all or nothing. Raises PipelineError if it cannot be written."""
+    write_lines(path, (json.dumps(row, ensure_ascii=False) for row in rows))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read a file that `write_jsonl` wrote; users' files go through `pipeline.data.reading`.
+
+    Raises RequestError with file and line if any line is not an object.
+    """
+    return [_object(path, number, text) for number, text in text_lines(path)]
+
+
+def _object(path: Path, number: int, text: str) -> dict[str, Any]:
+    try:
+        value = parse_json(text)
+    except json.JSONDecodeError as error:
+        raise RequestError(
+            f"{path}, line {number}, column {error.colno}: not valid JSON ({error.msg}). "
+            "The file was cut or edited: make it again."
+        ) from None
+    if not isinstance(value, dict):
+        raise RequestError(f"{path}, line {number}: not a JSON object. Write one row per line, as {{...}}.")
+    return value

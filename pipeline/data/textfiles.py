@@ -1,0 +1,107 @@
+"""Text files of users: opened, decoded and cut into lines, with errors that say how to mend the file."""
+
+import difflib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from pipeline.errors import PipelineError, RequestError
+
+_BOM = b"\xef\xbb\xbf"
+_SIGNATURES = (
+    (b"\x1f\x8b", "It is compressed with gzip: unpack it with `gunzip`."),
+    (b"\x28\xb5\x2f\xfd", "It is compressed with zstd: unpack it with `unzstd`."),
+    (b"PAR1", "It is a parquet file: write it as .jsonl first."),
+    (b"\xff\xfe", "It looks like UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`."),
+    (b"\xfe\xff", "It looks like UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`."),
+)
+
+
+def read_text(file: Path) -> str:
+    """The whole file without its byte order mark.
+
+    Raises RequestError if the file is missing, unreadable or not UTF-8.
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        refuse_file(file, error)
+    return _decode(data.removeprefix(_BOM), file, before=0, head=data[:4])
+
+
+def text_lines(file: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, each with its number, one at a time.
+
+    Lines end at a newline byte only: a string may hold U+2028, at which `str.splitlines` would cut it.
+    Raises RequestError if the file is missing, unreadable or not UTF-8.
+    """
+    try:
+        with file.open("rb") as stream:
+            head = b""
+            for number, data in enumerate(stream, start=1):
+                if number == 1:
+                    head, data = data[:4], data.removeprefix(_BOM)
+                text = _decode(data, file, before=number - 1, head=head).strip()
+                if text:
+                    yield number, text
+    except OSError as error:
+        refuse_file(file, error)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write the lines under a temporary name, then rename: a reader sees the old file, the new one, or none.
+
+    Half a surrogate pair, which UTF-8 cannot hold, is written as its JSON escape. Raises PipelineError if the
+    disk is full or the folder cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+            for line in lines:
+                stream.write(line + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise PipelineError(
+            f"{path} could not be written: {error.strerror}. "
+            f"Check the free space and the permissions of {path.parent}."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def missing_file(path: Path) -> RequestError:
+    """The error for a path that does not exist, with the nearest name beside it."""
+    folder = path.parent
+    names = os.listdir(folder) if folder.is_dir() and os.access(folder, os.R_OK) else []
+    nearest = difflib.get_close_matches(path.name, names, n=1)
+    hint = f" Did you mean {folder / nearest[0]}?" if nearest else " Check the path."
+    return RequestError(f"No such file or folder: {path} (looked from {Path.cwd()}).{hint}")
+
+
+def refuse_file(file: Path, error: OSError) -> NoReturn:
+    """Raise what the system's error means: the user's mistake, or a failing machine."""
+    if isinstance(error, FileNotFoundError):
+        raise missing_file(file) from error
+    if isinstance(error, PermissionError):
+        raise RequestError(f"{file} may not be read: {error.strerror}. Try `chmod u+r {file}`.") from error
+    if isinstance(error, IsADirectoryError):
+        raise RequestError(f"{file} is a folder, a file was expected. Name the file inside it.") from error
+    raise PipelineError(
+        f"{file} could not be read: {error.strerror}. Check the disk, then try again."
+    ) from error
+
+
+def _decode(data: bytes, file: Path, *, before: int, head: bytes) -> str:
+    """Decode UTF-8; `before` is the number of lines before `data`, `head` the first bytes of the file."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        good = data[: error.start]
+        line = before + good.count(b"\n") + 1
+        column = len(good[good.rfind(b"\n") + 1 :].decode("utf-8")) + 1
+        hints = [hint for signature, hint in _SIGNATURES if head.startswith(signature)]
+        hint = hints[0] if hints else "Convert it, for example with `iconv -f LATIN1 -t UTF-8`."
+        raise RequestError(
+            f"{file} is not UTF-8: byte 0x{data[error.start]:02x} at line {line}, column {column}. {hint}"
+        ) from None

@@ -1,0 +1,23 @@
+"""The errors that end a command, each with its exit status.
+
+Whoever raises one says what is wrong, where it looked, and how to mend it: the command prints the message
+alone, without a traceback.
+"""
+
+
+class PipelineError(Exception):
+    """The machine or a service failed while running: disk, port, server, memory."""
+
+    status = 1
+
+
+class RequestError(PipelineError):
+    """The request is wrong, as far as command, configuration, credentials or input data show it."""
+
+    status = 2
+
+
+class WaitingForPeople(PipelineError):
+    """Not a fault: the chain goes on once people have answered."""
+
+    status = 3

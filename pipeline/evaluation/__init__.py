@@ -1,0 +1,1 @@
+"""What policies are worth beside each other: metrics, intervals, and the report."""

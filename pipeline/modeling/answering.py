@@ -1,0 +1,53 @@
+"""A policy that answers: loaded once, asked in batches, its answers scored by itself and by others."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pipeline.artifacts import Artifact
+from pipeline.config import DecodingConfig
+from pipeline.errors import RequestError
+from pipeline.modeling.generation import draw
+from pipeline.modeling.policy import context_of, device_of, load_policy, source_of, tokenizer_of
+from pipeline.modeling.rendering import ChatFormat, Messages
+from pipeline.modeling.scoring import Answered, answer_logprobs
+from pipeline.modeling.training import set_up
+from pipeline.stage import StageContext
+
+
+class Answer(NamedTuple):
+    """An answer as words and as token ids (its stop token included if it came to one)."""
+
+    text: str
+    ids: list[int]
+    stopped: bool
+
+
+class Answerer:
+    """One policy, ready to answer prompts and to say how likely answers are."""
+
+    def __init__(self, artifact: Artifact, context: StageContext, seed: int) -> None:
+        set_up(context.runtime, seed)
+        source = source_of(artifact)
+        tokenizer, _ = tokenizer_of(source)
+        self.name = artifact.reference
+        self.chat = ChatFormat(tokenizer)
+        self.model = load_policy(source, tokenizer, device_of(context.runtime.launch))
+        self.context, self.seed = context, seed
+
+    def draw(self, prompts: Sequence[Messages], decoding: DecodingConfig, what: str) -> list[Answer]:
+        """One answer to each prompt. Raises `RequestError` for a prompt that leaves no room for one."""
+        rendered = [self.chat.prompt(prompt) for prompt in prompts]
+        room = context_of(self.model) - max(map(len, rendered))
+        if room < 1:
+            raise RequestError(f"A prompt of {max(map(len, rendered))} tokens fills the whole context of {self.name}.")
+        partial = self.context.output_dir / f"{what.replace(' ', '-').replace('/', '_')}.partial"
+        if room < decoding.max_new_tokens:
+            decoding = DecodingConfig(decoding.temperature, decoding.top_p, room, decoding.batch_size)
+        with self.context.progress(what, len(prompts)) as advance:
+            drawn = draw(self.model, self.chat, rendered, decoding, self.seed, partial=partial, advance=advance)
+        return [Answer(self.chat.text(ids), ids, stopped) for ids, stopped in drawn]
+
+    def logprobs(self, prompts: Sequence[Messages], answers: Sequence[list[int]], batch_size: int) -> list[float]:
+        """log p(answer | prompt), summed over the answer's tokens."""
+        rows = [Answered(self.chat.prompt(p), ids) for p, ids in zip(prompts, answers, strict=True)]
+        return answer_logprobs(self.model, rows, pad_id=self.chat.tokenizer.pad_token_id, batch_size=batch_size)

@@ -1,0 +1,61 @@
+"""A policy as a folder of its own: merged into one model, or its adapters as one adapter with the base named."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from peft import PeftModel
+
+from pipeline.artifacts import Artifact
+from pipeline.errors import RequestError
+from pipeline.files import link_or_copy
+from pipeline.modeling.policy import TRAINED, load_policy, source_of, tokenizer_of
+
+
+class Exported(NamedTuple):
+    """What was written, and what whoever serves it should know."""
+
+    parameters: int
+    adapters: int
+    remarks: list[str]
+
+
+def export(artifact: Artifact, folder: Path, *, merge: bool) -> Exported:
+    """Write a policy with its tokenizer, template and generation settings.
+
+    A full model's files are linked, not copied. Adapters trained on a 4-bit base are merged into the base in its own
+    precision, which rounds differently from what was trained: said in a remark.
+    Raises `RequestError` where an adapter is asked for and there is none.
+    """
+    source = source_of(artifact)
+    tokenizer, remarks = tokenizer_of(source)
+    model = load_policy(source, tokenizer, torch.device("cpu"), quantized=False)
+    parameters, count = model.num_parameters(), len(source.adapters)
+    if not merge:
+        if not isinstance(model, PeftModel):
+            raise RequestError(f"{artifact.reference} is a full model without adapters: use export.merge=true.")
+        _join_adapters(model, count)
+        model.peft_config[TRAINED].base_model_name_or_path = source.weights
+        model.save_pretrained(folder, selected_adapters=[TRAINED])
+    elif isinstance(model, PeftModel):
+        model.merge_and_unload().save_pretrained(folder)
+    elif Path(source.weights).is_dir():
+        for file in Path(source.weights).glob("*.safetensors*"):
+            link_or_copy(file, folder / file.name)
+        model.config.save_pretrained(folder)
+        model.generation_config.save_pretrained(folder)
+    else:
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if source.quantized and merge:
+        remarks = [*remarks, "the adapters were trained on a 4-bit base and are merged into its full precision here"]
+    return Exported(parameters, count, remarks)
+
+
+def _join_adapters(model: PeftModel, count: int) -> None:
+    """Adapters on adapters as one: their low-rank factors side by side, which is exactly their sum."""
+    names = [f"layer{i}" for i in range(count)]
+    if len(names) == 1:
+        model.add_weighted_adapter(names, [1.0], TRAINED, combination_type="linear")
+    else:
+        model.add_weighted_adapter(names, [1.0] * count, TRAINED, combination_type="cat")

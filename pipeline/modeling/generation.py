@@ -1,0 +1,88 @@
+"""Answers drawn from a policy: seeded batch by batch, so that an interrupted run goes on and ends the same."""
+
+import json
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import GenerationConfig
+
+from pipeline.config import DecodingConfig
+from pipeline.console import Advance
+from pipeline.modeling.rendering import ChatFormat
+
+
+class Drawn(NamedTuple):
+    """An answer as token ids, its stop token included if it came to one."""
+
+    ids: list[int]
+    stopped: bool
+
+
+@torch.no_grad()
+def draw(
+    model: Any,
+    chat: ChatFormat,
+    prompts: Sequence[list[int]],
+    decoding: DecodingConfig,
+    seed: int,
+    *,
+    partial: Path,
+    advance: Advance = lambda done: None,
+) -> list[Drawn]:
+    """One answer for each prompt, in the order given.
+
+    Sampling is from the whole distribution (top_k is off) at `decoding.temperature`; 0 is greedy. Finished batches are
+    kept in `partial`, one line each, and are not drawn again when a stopped run goes on.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
+    batches = [order[i : i + decoding.batch_size] for i in range(0, len(order), decoding.batch_size)]
+    drawn: dict[int, Drawn] = {}
+    done = _read_partial(partial)
+    with partial.open("a", encoding="utf-8") as file:
+        file.truncate(sum(len(line) for line in done))  # a line that was cut off by a kill is drawn again
+        for number, batch in enumerate(batches):
+            if number < len(done):
+                answers = [Drawn(ids, stopped) for ids, stopped in json.loads(done[number])]
+            else:
+                torch.manual_seed(random.Random(f"{seed} {number}").getrandbits(63))
+                answers = _draw_batch(model, chat, [prompts[i] for i in batch], decoding)
+                file.write(json.dumps(answers) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            drawn |= dict(zip(batch, answers, strict=True))
+            advance(len(batch))
+    return [drawn[i] for i in range(len(prompts))]
+
+
+def _read_partial(path: Path) -> list[str]:
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    return lines[:-1] if lines and not lines[-1].endswith("\n") else lines
+
+
+def _draw_batch(model: Any, chat: ChatFormat, prompts: Sequence[list[int]], decoding: DecodingConfig) -> list[Drawn]:
+    """Prompts padded on the left to the longest; each answer cut after its first stop token."""
+    device = next(model.parameters()).device
+    width, pad = max(map(len, prompts)), chat.tokenizer.pad_token_id
+    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
+    attention = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+    sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
+    config = GenerationConfig(
+        do_sample=bool(sampling),
+        max_new_tokens=decoding.max_new_tokens,
+        pad_token_id=pad,
+        eos_token_id=chat.stop_id,
+        bos_token_id=chat.tokenizer.bos_token_id,
+        **sampling,
+    )
+    output = model.generate(input_ids=ids, attention_mask=attention, generation_config=config)[:, width:].tolist()
+    return [_cut(answer, chat.stop_id) for answer in output]
+
+
+def _cut(answer: list[int], stop_id: int) -> Drawn:
+    if stop_id in answer:
+        return Drawn(answer[: answer.index(stop_id) + 1], True)
+    return Drawn(answer, False)

@@ -1,0 +1,228 @@
+"""Policies: where their weights come from, how they are loaded, prepared for training, and saved.
+
+A policy is one full model with, on top, none, one or several LoRA adapters, each trained on what lay below it. An
+adapter's artifact holds that adapter alone; what it stands on is found by its manifest's inputs. A stage that trains
+a new adapter freezes those below: the policy before its first update, with its own adapter still at zero, is therefore
+exactly the state that it was given, in the same precision, and serves as the reference.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline.artifacts import Artifact
+from pipeline.config import LaunchConfig, PeftConfig
+from pipeline.errors import RequestError
+from pipeline.modeling.rendering import ChatFormat
+from pipeline.modeling.tokenizers import load_tokenizer
+
+MODEL = "model"  # the folder of weights and tokenizer inside an artifact
+TRAINED = "default"  # peft's name for the adapter that is being trained
+Model = PreTrainedModel | PeftModel
+
+
+@dataclass(frozen=True)
+class PolicySource:
+    """What has to be loaded, from the bottom to the top."""
+
+    weights: str  # a folder or a hub id
+    tokenizer: str
+    revision: str | None = None
+    dtype: str = "auto"
+    chat_template: str | None = None
+    adapters: tuple[Path, ...] = ()
+    quantized: bool = False  # an adapter of this stack was trained on a 4-bit base
+
+
+def source_of(artifact: Artifact) -> PolicySource:
+    """Where a policy's weights lie, by its lineage.
+
+    Raises `RequestError` where the artifact is no policy, or what its adapter stands on is gone.
+    """
+    source = artifact.manifest.get("source")
+    if artifact.stage == "model" and source:
+        return PolicySource(
+            source["path"], source["path"], source.get("revision"), source["dtype"], source["chat_template"]
+        )
+    folder = artifact.path if source else artifact.path / MODEL
+    if (folder / "adapter_config.json").is_file():
+        below = _below(artifact, folder)
+        quantized = artifact.manifest.get("config", {}).get("peft", {}).get("method") == "qlora"
+        tokenizer = str(folder) if (folder / "tokenizer_config.json").is_file() else below.tokenizer
+        adapters = (*below.adapters, folder)
+        return replace(below, tokenizer=tokenizer, adapters=adapters, quantized=below.quantized or quantized)
+    if not (folder / "config.json").is_file():
+        raise RequestError(f"{artifact.path}: neither a model (config.json) nor an adapter (adapter_config.json).")
+    return PolicySource(str(folder), str(folder))
+
+
+def _below(artifact: Artifact, folder: Path) -> PolicySource:
+    for role in ("policy", "base"):
+        if role in artifact.inputs:
+            return source_of(artifact.inputs[role])
+    named = json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path")
+    if not named or artifact.manifest.get("inputs"):
+        raise RequestError(f"{artifact.reference}: the model that this adapter stands on is gone.")
+    return PolicySource(named, named)
+
+
+def device_of(launch: LaunchConfig) -> torch.device:
+    """The device asked for; `auto` is a GPU where there is one. Raises `RequestError` where it is not there."""
+    if launch.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if launch.device == "cuda" and not torch.cuda.is_available():
+        raise RequestError("launch.device=cuda: torch sees no GPU here. Use launch.device=auto.")
+    return torch.device(launch.device)
+
+
+def tokenizer_of(source: PolicySource) -> tuple[PreTrainedTokenizerBase, list[str]]:
+    """The tokenizer of a policy, and remarks on what had to be set."""
+    return load_tokenizer(source.tokenizer, revision=source.revision, chat_template=source.chat_template)
+
+
+def load_policy(
+    source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, *, quantized: bool | None = None
+) -> Model:
+    """A policy ready to generate and to score: every adapter active, dropout off, in 4 bits if it was trained so."""
+    in_4_bits = source.quantized if quantized is None else quantized
+    dtype = source.dtype if source.dtype == "auto" else getattr(torch, source.dtype)
+    model = AutoModelForCausalLM.from_pretrained(
+        source.weights,
+        revision=source.revision,
+        dtype=dtype,
+        trust_remote_code=False,
+        quantization_config=nf4(dtype) if in_4_bits else None,
+        device_map={"": device} if in_4_bits else None,
+    )
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        raise RequestError(f"{source.weights}: its tokenizer has more tokens ({len(tokenizer)}) than its embeddings.")
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.update(
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=_stops(tokenizer)
+    )
+    model.config.eos_token_id = ChatFormat(tokenizer).stop_id
+    for i, folder in enumerate(source.adapters):
+        if i == 0:
+            model = PeftModel.from_pretrained(model, folder, adapter_name=_layer(0), is_trainable=False)
+        else:
+            model.load_adapter(folder, adapter_name=_layer(i), is_trainable=False)
+    if source.adapters:
+        activate(model, [_layer(i) for i in range(len(source.adapters))])
+    return (model if in_4_bits else model.to(device)).eval()  # type: ignore[no-any-return]
+
+
+def nf4(dtype: torch.dtype | str) -> BitsAndBytesConfig:
+    """4-bit NF4 with double quantization (arXiv 2305.14314, section 3)."""
+    compute = torch.bfloat16 if isinstance(dtype, str) else dtype
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
+    )
+
+
+def load_for_training(
+    source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, peft: PeftConfig, seed: int
+) -> Model:
+    """A policy with exactly that trainable which `peft` says: all weights, or one new adapter on everything below."""
+    if peft.method == "full":
+        model = load_policy(source, tokenizer, device, quantized=False)
+        model = model.merge_and_unload() if isinstance(model, PeftModel) else model
+        return model.requires_grad_(True)  # type: ignore[no-any-return]
+    quantized = source.quantized or peft.method == "qlora"
+    model = load_policy(source, tokenizer, device, quantized=quantized)
+    torch.manual_seed(seed)
+    if isinstance(model, PeftModel):
+        below = [_layer(i) for i in range(len(source.adapters))]
+        model.add_adapter(TRAINED, lora(peft))
+        activate(model, [*below, TRAINED])
+    else:
+        model.requires_grad_(False)
+        model = get_peft_model(model, lora(peft), adapter_name=TRAINED)
+    return model
+
+
+def lora(peft: PeftConfig) -> LoraConfig:
+    """LoRA (arXiv 2106.09685) on the named layers, or on all linear ones but the head."""
+    targets = peft.target_modules if peft.target_modules == "all-linear" else peft.target_modules.split(",")
+    return LoraConfig(
+        r=peft.rank, lora_alpha=peft.alpha, lora_dropout=peft.dropout, target_modules=targets, task_type="CAUSAL_LM"
+    )
+
+
+def activate(model: PeftModel, adapters: list[str]) -> None:
+    """Let several adapters act at once; only the one being trained learns. (`PeftModel.set_adapter` takes one name.)"""
+    model.base_model.set_adapter(adapters)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(f".{TRAINED}." in name and "lora_" in name)
+
+
+def save_policy(model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path, source: PolicySource) -> None:
+    """What was trained, as safetensors, with its tokenizer: the whole model, or the new adapter alone."""
+    if isinstance(model, PeftModel):
+        # peft would write the absolute path of the base; the manifest's lineage is what is followed instead
+        model.peft_config[TRAINED].base_model_name_or_path = source.weights if source.revision else ""
+        model.save_pretrained(folder, selected_adapters=[TRAINED])
+        (folder / "README.md").unlink(missing_ok=True)  # peft's card template; `export` writes a real one
+    else:
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def trainable_parameters(model: torch.nn.Module) -> int:
+    """How many numbers training changes."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def bits_per_base_weight(model: torch.nn.Module) -> float:
+    """Measured bits that one weight of an adapted (or else of any) linear layer of the base takes, states included."""
+    bits = weights = 0
+    for layer in _base_layers(model):
+        weight = layer.weight
+        state = getattr(weight, "quant_state", None)
+        weights += state.shape.numel() if state is not None else weight.numel()
+        bits += 8 * weight.numel() * weight.element_size()
+        if state is not None:
+            bits += 8 * sum(t.numel() * t.element_size() for t in _state_tensors(state))
+    return bits / max(weights, 1)
+
+
+def _base_layers(model: torch.nn.Module) -> Iterator[torch.nn.Linear]:
+    adapted = [m.get_base_layer() for m in model.modules() if isinstance(m, LoraLayer)]
+    yield from adapted or [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
+
+
+def _state_tensors(state: object) -> Iterator[torch.Tensor]:
+    """What NF4 keeps beside the codes: block maxima, themselves in 8 bits with maxima of their own."""
+    yield state.absmax  # type: ignore[attr-defined]
+    nested = getattr(state, "state2", None)
+    if nested is not None:
+        yield nested.absmax
+
+
+def _layer(i: int) -> str:
+    return f"layer{i}"
+
+
+def _stops(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    return list(dict.fromkeys([ChatFormat(tokenizer).stop_id, tokenizer.eos_token_id]))
+
+
+def context_of(model: Model) -> int:
+    """The most tokens that prompt and answer can have together."""
+    return int(getattr(model.config, "max_position_embeddings", None) or 10**9)
+
+
+def context_in_config(source: PolicySource) -> int:
+    """The same, without loading the weights."""
+    config = AutoConfig.from_pretrained(source.weights, revision=source.revision, trust_remote_code=False)
+    return int(getattr(config, "max_position_embeddings", None) or 10**9)
+
+
+def size_metrics(model: Model) -> dict[str, float]:
+    """What training changed, and what the frozen rest takes."""
+    return {"trainable": trainable_parameters(model), "bits_per_base_weight": bits_per_base_weight(model)}

@@ -1,0 +1,215 @@
+"""What every training stage shares: the trainer's arguments, exact checkpoints, resumption, the history it leaves.
+
+Training itself is TRL's (SFT, DPO) and transformers' (the tiny base). Around it: a run that was killed at any point
+goes on from its last whole checkpoint and ends with the weights of an unbroken one.
+"""
+
+import logging
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers.trainer_callback import TrainerControl, TrainerState
+
+from pipeline.artifacts import CHECKPOINTS
+from pipeline.config import TrainingConfig
+from pipeline.console import Advance
+from pipeline.data.rows import write_jsonl
+from pipeline.stage import Runtime, StageContext
+
+TRAINED = "trained.safetensors"
+WHOLE = "whole"  # written last into a checkpoint: without it, the checkpoint was cut off and is not used
+OVERFITTING = 1.02  # the last evaluation loss against the best one
+
+log = logging.getLogger(__name__)
+
+
+def set_up(runtime: Runtime, seed: int) -> None:
+    """Threads and generators, once at the start of a stage."""
+    torch.set_num_threads(runtime.threads)
+    torch.manual_seed(seed)
+
+
+def arguments(
+    context: StageContext, *, seed: int, rows: int, epochs: float, batch_size: int, warmup: float, device: torch.device
+) -> dict[str, Any]:
+    """transformers' TrainingArguments as far as they follow from the configuration and the machine.
+
+    The global batch is split into micro batches; a run of any length ends with an evaluation and a checkpoint.
+    """
+    launch = context.runtime.launch
+    micro = min(launch.micro_batch_size or batch_size, batch_size)
+    total = total_steps(rows, epochs, batch_size)
+    return {
+        "output_dir": str(context.output_dir / CHECKPOINTS),
+        "seed": seed,
+        "num_train_epochs": epochs,
+        "max_steps": total,
+        "per_device_train_batch_size": micro,
+        "per_device_eval_batch_size": micro,
+        "gradient_accumulation_steps": math.ceil(batch_size / micro),
+        "warmup_steps": round(warmup * total),
+        "eval_steps": total,  # and before, at the milestones
+        "save_strategy": "steps",
+        "save_steps": total,
+        "save_total_limit": 2,
+        "logging_steps": max(1, total // 50),
+        "gradient_checkpointing": launch.gradient_checkpointing,
+        "bf16": launch.mixed_precision == "bf16",
+        "use_cpu": device.type == "cpu",
+        "dataloader_pin_memory": device.type == "cuda",
+        "report_to": [],
+        "disable_tqdm": True,
+        "log_level": "error",
+    }
+
+
+def tuning_arguments(config: TrainingConfig, context: StageContext, rows: int, device: torch.device) -> dict[str, Any]:
+    """The arguments of a stage that fine-tunes: evaluation, the best checkpoint, and the user's `trainer:` mapping."""
+    common = arguments(
+        context,
+        seed=config.seed,
+        rows=rows,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        warmup=config.warmup,
+        device=device,
+    )
+    own = {
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.schedule,
+        "weight_decay": config.weight_decay,
+        "eval_strategy": "steps",
+        "load_best_model_at_end": config.keep_best,
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": False,
+    }
+    return {**common, **own, **config.trainer}
+
+
+def total_steps(rows: int, epochs: float, batch_size: int) -> int:
+    """Optimizer steps of a run; the last batch of an epoch may be smaller."""
+    return max(1, math.ceil(epochs * math.ceil(rows / batch_size)))
+
+
+class ExactCheckpoints(Trainer):  # type: ignore[misc]
+    """Checkpoints that hold just what is trained, by parameter name.
+
+    transformers' own keep one active adapter and lose the others of a stack, and rewrite the frozen weights every
+    time. Sharded training (FSDP, DeepSpeed) keeps the library's way.
+    """
+
+    @property
+    def _sharded(self) -> bool:
+        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if self._sharded:
+            super()._save(output_dir, state_dict)
+            return
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(_trained(self.model), folder / TRAINED)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self._sharded:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        parameters = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, value in load_file(Path(resume_from_checkpoint) / TRAINED).items():
+                parameters[name].copy_(value)
+
+    def _load_best_model(self) -> None:
+        if self._sharded:
+            super()._load_best_model()
+        else:
+            self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+def _trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Trainable parameters by name; tied ones appear once."""
+    return {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+
+
+class Milestones(TrainerCallback):  # type: ignore[misc]
+    """Log, evaluate and save at even distances, and mark a checkpoint as whole once it is."""
+
+    def __init__(self, count: int, advance: Advance, context: StageContext) -> None:
+        self.count, self.advance, self.context = count, advance, context
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.advance(state.global_step)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.advance(1)
+        total = state.max_steps
+        if state.global_step in {round(total * k / self.count) for k in range(1, self.count)}:
+            control.should_log = control.should_save = True
+            control.should_evaluate = args.eval_strategy != "no"
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any) -> None:
+        numbers = {k: float(v) for k, v in (logs or {}).items() if isinstance(v, int | float)}
+        self.context.track(numbers, state.global_step)
+        log.info("step %d of %d: %s", state.global_step, state.max_steps, logs)
+
+
+def train(trainer: Trainer, context: StageContext, what: str, milestones: int) -> list[dict[str, float]]:
+    """Train to the end, from the last whole checkpoint if there is one; returns the history, which it also writes."""
+    trainer.remove_callback(PrinterCallback)
+    resume = last_whole_checkpoint(context.output_dir / CHECKPOINTS)
+    if resume:
+        context.say(f"resumed from step {resume.name.removeprefix('checkpoint-')}")
+    with context.progress(what, trainer.args.max_steps) as advance:
+        trainer.add_callback(Milestones(milestones, advance, context))
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    history = [row for row in trainer.state.log_history if "train_runtime" not in row]
+    write_jsonl(context.output_dir / "history.jsonl", history)
+    return history
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; those that were not are removed."""
+    whole = []
+    for path in folder.glob("checkpoint-*"):
+        if (path / WHOLE).is_file():
+            whole.append(path)
+        else:
+            shutil.rmtree(path)
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def mean_loss(history: Sequence[Mapping[str, float]]) -> float:
+    """The training loss over the whole run, weighted by steps; unlike the trainer's own, right after a resumption."""
+    total, last = 0.0, 0
+    for row in history:
+        if "loss" in row:
+            total += row["loss"] * (row["step"] - last)
+            last = int(row["step"])
+    return total / max(last, 1)
+
+
+def best_evaluation(history: Sequence[Mapping[str, float]], keep_best: bool) -> Mapping[str, float]:
+    """The evaluation of the checkpoint that was kept."""
+    evaluations = [row for row in history if "eval_loss" in row]
+    return min(evaluations, key=lambda row: row["eval_loss"]) if keep_best else evaluations[-1]
+
+
+def remark_on_overfitting(history: Sequence[Mapping[str, float]], config: TrainingConfig, context: StageContext) -> None:
+    """Say so when the evaluation loss had begun to rise, and what was done about it."""
+    evaluations = [row for row in history if "eval_loss" in row]
+    best, last = min(evaluations, key=lambda row: row["eval_loss"]), evaluations[-1]
+    if last["eval_loss"] > best["eval_loss"] * OVERFITTING:
+        kept = "the best checkpoint was kept" if config.keep_best else "the last checkpoint was kept (keep_best=false)"
+        context.say(
+            f"overfitting: the evaluation loss rose from {best['eval_loss']:.3f} (step {best['step']:.0f}) to "
+            f"{last['eval_loss']:.3f} (step {last['step']:.0f}); {kept}. Fewer epochs or a lower learning rate help."
+        )

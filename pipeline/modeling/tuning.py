@@ -1,0 +1,114 @@
+"""SFT and DPO on TRL, over rows that were rendered and tokenized here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase
+from trl import DPOConfig as TrlDpoConfig
+from trl import DPOTrainer, SFTTrainer
+from trl import SFTConfig as TrlSftConfig
+
+from pipeline.config import DpoConfig, SftConfig, TrainingConfig
+from pipeline.modeling.policy import TRAINED, Model, activate
+from pipeline.modeling.rendering import Rendered
+from pipeline.modeling.scoring import Answered, answer_logprobs
+from pipeline.modeling.training import ExactCheckpoints, tuning_arguments
+from pipeline.stage import StageContext
+
+IGNORED = -100  # a label that takes no part in the loss
+
+
+class SftTrainer(ExactCheckpoints, SFTTrainer):  # type: ignore[misc]
+    """TRL's SFT with checkpoints of what is trained."""
+
+
+class DpoTrainer(ExactCheckpoints, DPOTrainer):  # type: ignore[misc]
+    """TRL's DPO over rows that are token ids already and carry the reference's log-probabilities."""
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+        return dataset
+
+
+def sft_trainer(
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[Rendered],
+    dev: Sequence[Rendered],
+    config: SftConfig,
+    context: StageContext,
+    device: torch.device,
+) -> SftTrainer:
+    """A trainer whose loss is on the assistant's tokens only."""
+    options = tuning_arguments(config, context, len(train), device)
+    args = TrlSftConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
+    return SftTrainer(
+        model=model,
+        args=args,
+        train_dataset=_labelled(train),
+        eval_dataset=_labelled(dev),
+        processing_class=tokenizer,
+        callbacks=_early_stopping(config),
+    )
+
+
+def _labelled(rows: Sequence[Rendered]) -> Dataset:
+    labels = [[t if m else IGNORED for t, m in zip(row.ids, row.mask, strict=True)] for row in rows]
+    return Dataset.from_dict({"input_ids": [row.ids for row in rows], "labels": labels})
+
+
+Pair = tuple[Answered, Answered]  # chosen, rejected: the same prompt
+
+
+def dpo_trainer(
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[Pair],
+    test: Sequence[Pair],
+    config: DpoConfig,
+    context: StageContext,
+    device: torch.device,
+) -> DpoTrainer:
+    """A trainer whose reference is the model as it is handed in: its log-probabilities are computed here, once.
+
+    So no second copy of the weights is kept, and any stack of adapters, quantized or not, can be the reference.
+    """
+    options = tuning_arguments(config, context, len(train), device)
+    active = list(model.base_model.active_adapters) if isinstance(model, PeftModel) else []
+    with context.progress("reference", 2 * (len(train) + len(test))) as advance:
+        batch_size = options["per_device_eval_batch_size"]
+        rows = [_with_reference(model, pairs, tokenizer.pad_token_id, batch_size, advance) for pairs in (train, test)]
+    trainer = DpoTrainer(
+        model=model,
+        args=TrlDpoConfig(**options, beta=config.beta, max_length=None, precompute_ref_log_probs=True),
+        train_dataset=rows[0],
+        eval_dataset=rows[1],
+        processing_class=tokenizer,
+        callbacks=_early_stopping(config),
+    )
+    if isinstance(model, PeftModel):  # TRL made a copy of the new adapter for a reference that is not needed here
+        if "ref" in model.peft_config:
+            model.delete_adapter("ref")
+        activate(model, active or [TRAINED])
+    return trainer
+
+
+def _with_reference(model: Any, pairs: Sequence[Pair], pad_id: int, batch_size: int, advance: Any) -> Dataset:
+    model.eval()
+    columns: dict[str, list[Any]] = {"prompt_ids": [pair[0].prompt for pair in pairs]}
+    for side, name in enumerate(("chosen", "rejected")):
+        rows = [pair[side] for pair in pairs]
+        columns[f"{name}_ids"] = [row.answer for row in rows]
+        columns[f"ref_{name}_logps"] = answer_logprobs(
+            model, rows, pad_id=pad_id, batch_size=batch_size, advance=advance
+        )
+    return Dataset.from_dict(columns)
+
+
+def _early_stopping(config: TrainingConfig) -> list[EarlyStoppingCallback]:
+    return [EarlyStoppingCallback(config.patience)] if config.early_stopping else []

@@ -1,0 +1,188 @@
+"""Which versions a request asks for, which of them exist, and why the others have to be made.
+
+A version is what it was made from: the hash of the stage's name and version, its configuration, and the versions of
+its inputs. All of it is known before anything runs, so a whole chain is planned at once.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import MANIFEST, Artifact, Store
+from pipeline.config import PipelineConfig, content, nearest
+from pipeline.data.reading import find_files
+from pipeline.errors import RequestError
+from pipeline.hashing import HashCache, content_hash
+from pipeline.hub import hub_commit, is_hub_id
+from pipeline.stage import FromFiles, FromModel, FromPath, FromReference, FromStage, Reference, Stage, parse_reference
+from pipeline.stages import PLANNED, STAGES
+
+LAST = "compare"  # what stage=all asks for
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a chain, as this request asks for it."""
+
+    stage: Stage
+    config: Any
+    version: str
+    inputs: Mapping[str, "Step | Artifact"]
+    complete: bool
+    why: str  # why it is to be run, or that it is up to date
+
+    @property
+    def name(self) -> str:
+        return self.stage.name
+
+
+class Planner:
+    """Resolves references to versions; every stage is resolved once."""
+
+    def __init__(self, config: PipelineConfig, store: Store) -> None:
+        self.config = config
+        self.store = store
+        self.hashes = HashCache(store.root.parent / ".cache" / "hashes.json")
+        self.steps: dict[str, Step] = {}  # in the order in which they have to run
+        self._open: list[str] = []  # being resolved: a stage that meets itself here is its own ancestor
+
+    def plan(self) -> list[Step]:
+        """The steps of the chain that ends with the stage asked for, upstream first."""
+        wanted = LAST if self.config.stage == "all" else self.config.stage
+        if wanted in PLANNED:
+            raise RequestError(f"The stage '{wanted}' is part of the design but not built yet. {_built()}")
+        if wanted not in STAGES:
+            raise RequestError(f"stage={wanted}: no such stage. {nearest(wanted, ['all', *STAGES])}")
+        target = self._step(wanted)
+        if self.config.upstream == "require":
+            self._require(target)
+        return list(self.steps.values())
+
+    def to_run(self) -> list[Step]:
+        """The incomplete steps that something incomplete, or the request itself, needs."""
+        last = list(self.steps.values())[-1]
+        needed = {last.name}
+        for step in reversed(self.steps.values()):
+            if step.name in needed and not step.complete:
+                needed |= {given.name for given in step.inputs.values() if isinstance(given, Step)}
+        return [step for step in self.steps.values() if step.name in needed and not step.complete]
+
+    def _require(self, target: Step) -> None:
+        for step in self.to_run():
+            if step is not target:
+                self.store.resolve(step.name)  # says so if there is none at all
+                raise RequestError(
+                    f"'{step.name}' has no finished version for this request ({step.why}), and upstream=require forbids "
+                    f"making it. Run `python -m pipeline stage={step.name} …` first, or name a version with "
+                    f"<stage>.inputs.<role>={step.name}@VERSION."
+                )
+
+    def _step(self, name: str) -> Step:
+        if name in self.steps:
+            return self.steps[name]
+        if name in self._open:
+            circle = " needs ".join([*self._open[self._open.index(name) :], name])
+            raise RequestError(f"A circle: {circle}. Name a finished version instead, such as {name}@latest.")
+        self._open.append(name)
+        stage, config = STAGES[name], getattr(self.config, name)
+        pinned = {role: text for role, text in config.inputs.items() if text}
+        wanted = {**stage.inputs(self.config), **{role: parse_reference(text) for role, text in pinned.items()}}
+        inputs = {role: self._resolve(reference) for role, reference in wanted.items()}
+        self._open.pop()
+        version = fingerprint(stage, config, {role: given.version for role, given in inputs.items()})
+        complete = self.store.is_complete(name, version)
+        why = "up to date" if complete else self._why(name, version, config, inputs)
+        self.steps[name] = Step(stage, config, version, inputs, complete, why)
+        return self.steps[name]
+
+    def _resolve(self, reference: Reference) -> "Step | Artifact":
+        match reference:
+            case FromStage(stage):
+                return self._step(stage)
+            case FromReference(text):
+                return self.store.open(*self.store.resolve(text))
+            case FromModel():
+                return self._model(reference)
+            case FromFiles(kind, paths):
+                files = find_files(paths)
+                version = content_hash([self.hashes.version_of(file) for file in files])
+                return Artifact(kind, version, files[0], {"source": {"paths": [str(file.absolute()) for file in files]}})
+            case FromPath(path):
+                return self._path(path)
+
+    def _path(self, text: str) -> Artifact:
+        path = Path(text).expanduser()
+        if not path.exists() and text in PLANNED:
+            raise RequestError(f"This needs the stage '{text}', which is not built yet. {_built()}")
+        if not path.exists():
+            names = [*STAGES, *(f"{name}@latest" for name in STAGES)]
+            hint = f" {nearest(text, names)}" if "/" not in text else ""
+            raise RequestError(f"{text}: no such file or folder (looked in {path.absolute()}).{hint}")
+        if (path / MANIFEST).is_file():  # an artifact of another project, or of another machine
+            return Store(path.absolute().parents[2], path.absolute().parents[1].name).open(path.parent.name, path.name)
+        source = {"path": str(path.absolute())}
+        return Artifact("folder" if path.is_dir() else "file", self.hashes.version_of(path), path, {"source": source})
+
+    def _model(self, model: FromModel) -> Artifact:
+        path = Path(model.path).expanduser()
+        template = _text_of(model.chat_template)
+        options = {"dtype": model.dtype, "chat_template": template}
+        if path.is_dir():
+            if not (path / "config.json").is_file():
+                raise RequestError(f"model.path={path}: no config.json in this folder, so it is not a saved model.")
+            weights, source = self.hashes.version_of(path), {"path": str(path.absolute())}
+        elif is_hub_id(model.path):
+            weights = hub_commit(model.path, model.revision)
+            source = {"path": model.path, "revision": weights}
+        else:
+            raise RequestError(f"model.path={model.path}: neither a folder here nor a hub id of the form owner/name.")
+        return Artifact("model", content_hash([weights, options]), Path(source["path"]), {"source": {**source, **options}})
+
+    def _why(self, name: str, version: str, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> str:
+        if version in self.store.unfinished(name):
+            return "unfinished: it goes on where it stopped"
+        others = self.store.versions(name)
+        if not others:
+            return "not made yet"
+        before = self.store.read_manifest(name, others[-1])
+        changes = list(_differences(content(config), before["config"]))
+        for role, given in inputs.items():
+            old = before["inputs"].get(role, {}).get("version", "none")
+            if old != given.version:
+                changes.append(f"{role} {old[:4]} -> {given.version[:4]}")
+        return "differs from " + f"{others[-1][:4]}: " + (", ".join(changes) or "another version of the stage")
+
+
+def fingerprint(stage: Stage, config: Any, inputs: Mapping[str, str]) -> str:
+    """The version of what a stage makes from this configuration and these versions of its inputs."""
+    made_from = {"stage": stage.name, "meaning": stage.version, "config": content(config), "inputs": dict(inputs)}
+    return content_hash(made_from)
+
+
+def _differences(new: Mapping[str, Any], old: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key in sorted({*new, *old}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from _differences(b, a, f"{prefix}{key}.")
+        elif a != b:
+            yield f"{prefix}{key} {a} -> {b}"
+
+
+def _text_of(file: str | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"model.chat_template={file}: cannot be read ({error.strerror}).") from None
+
+
+def _built() -> str:
+    return f"Built are: {', '.join(STAGES)}."
+
+
+def short(version: str) -> str:
+    """A version as people read it aloud."""
+    return re.sub(r"^(.{4}).*$", r"\1", version)

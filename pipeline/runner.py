@@ -1,0 +1,209 @@
+"""Runs a plan: skip what is up to date, resume what is unfinished, commit what is done, and say so in one line each."""
+
+import contextlib
+import errno
+import logging
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipeline import tracking
+from pipeline.artifacts import Artifact, Store
+from pipeline.config import PipelineConfig, content
+from pipeline.console import console, progress, seconds_text
+from pipeline.errors import PipelineError
+from pipeline.planner import Planner, Step, short
+from pipeline.stage import Runtime, StageContext
+
+LOG = "log.txt"
+PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "tokenizers", "wandb")
+DISK = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "the file is too large"}
+
+log = logging.getLogger(__name__)
+
+
+def run(config: PipelineConfig) -> list[Step]:
+    """Make what the configuration asks for. Returns the steps of the chain; their artifacts are then in the store."""
+    store = Store(Path(config.outputs), config.project)
+    planner = Planner(config, store)
+    steps = planner.plan()
+    to_run = planner.to_run()
+    console.print(heading(config, len(to_run)))
+    if config.plan:
+        for step in steps:
+            action = "run " if step in to_run else "skip"
+            console.print(f" {step.name:<12}{short(step.version)}  {action}  {step.why if step in to_run else 'up to date'}")
+        return steps
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for step in steps:
+        if step in to_run:
+            artifact = run_step(step, config, store)
+        elif step.complete:
+            store.point(step.name, "latest", step.version)
+            artifact = store.open(step.name, step.version)
+        else:
+            continue  # nothing that runs needs it
+        console.print(line(step, artifact, step in to_run))
+    if config.tag:
+        store.point(steps[-1].name, config.tag, steps[-1].version)
+    return steps
+
+
+def run_step(step: Step, config: PipelineConfig, store: Store) -> Artifact:
+    """Run one stage into its version's directory and commit it."""
+    inputs = {role: _opened(given, store) for role, given in step.inputs.items()}
+    with store.writing(step.name, step.version) as directory:
+        if store.is_complete(step.name, step.version):  # another process made it in the meantime
+            return store.open(step.name, step.version)
+        tracker = tracking.start(config.tracking, Path(config.outputs) / ".tracking", _tracked_run(step, config, inputs))
+        artifact = None
+        began = time.monotonic()
+        try:
+            with _reported_faults(step, directory), _logging_to(directory / LOG):
+                log.info("%s@%s from %s", step.name, step.version, {r: a.reference for r, a in inputs.items()})
+                metrics = step.stage.run(step.config, _context(config, inputs, directory, tracker))
+            manifest = _manifest(step, config, inputs, metrics, time.monotonic() - began)
+            with _reported_faults(step, directory):
+                artifact = store.commit(step.name, step.version, manifest)
+        finally:
+            tracker.finish(artifact)
+    return artifact
+
+
+def threads(config: PipelineConfig) -> int:
+    """One torch thread for models as small as the embedded one, where more only wait for each other; else all cores."""
+    return config.threads or (1 if not config.model.path else os.cpu_count() or 1)
+
+
+def heading(config: PipelineConfig, running: int) -> str:
+    """The first line: which project this is, where it runs, and that annotators are simulated if they are."""
+    mode = tracking.mode_of(config.tracking)
+    parts = [f"[bold]{config.project}[/]", config.launch.device, f"tracking {mode}"]
+    if config.labeling.backend == "simulated" and config.data.source == "playground":
+        parts.append("annotators are [bold]SIMULATED[/]")
+    if not running and not config.plan:
+        parts.append("everything is up to date: nothing to run")
+    return " · ".join(parts)
+
+
+def line(step: Step, artifact: Artifact, ran: bool) -> str:
+    """`sft  c3d2  from base a91c, data 77e0  eval loss 1.41  31 s`"""
+    made_from = ", ".join(f"{given.stage} {short(given.version)}" for given in artifact.inputs.values())
+    took = seconds_text(artifact.manifest["seconds"]) if ran else "up to date"
+    origin = f"from {made_from}" if made_from else ""
+    return f" {step.name:<12}{short(step.version)}  {origin:<34} {step.stage.summary(artifact.metrics):<54} {took:>11}"
+
+
+def _opened(given: "Step | Artifact", store: Store) -> Artifact:
+    return given if isinstance(given, Artifact) else store.open(given.name, given.version)
+
+
+def _context(
+    config: PipelineConfig, inputs: Mapping[str, Artifact], directory: Path, tracker: tracking.Tracker
+) -> StageContext:
+    def say(remark: str) -> None:
+        log.info(remark)
+        console.print(f"   [dim]{remark}[/]")
+
+    return StageContext(inputs, directory, Runtime(config.launch, threads(config)), progress, say, tracker.log)
+
+
+def _manifest(
+    step: Step, config: PipelineConfig, inputs: Mapping[str, Artifact], metrics: Mapping[str, float], seconds: float
+) -> dict[str, Any]:
+    wrong = {name: value for name, value in metrics.items() if not math.isfinite(value)}
+    if wrong:
+        raise PipelineError(f"{step.name} ended with metrics that are not finite: {wrong}. See the log beside it.")
+    return {
+        "seconds": round(seconds, 3),
+        "config": content(step.config),
+        "inputs": {role: _recorded(artifact) for role, artifact in inputs.items()},
+        "metrics": {name: float(value) for name, value in metrics.items()},
+        "runtime": {**asdict(config.launch), "threads": threads(config)},
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "host": {"name": platform.node(), "system": platform.platform(), "python": platform.python_version()},
+        "git": _git_commit(),
+    }
+
+
+def _recorded(artifact: Artifact) -> dict[str, Any]:
+    own = {"stage": artifact.stage, "version": artifact.version}
+    source = artifact.manifest.get("source")
+    return {**own, "source": source} if source else own
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).resolve().parent
+    asked = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+    return asked.stdout.strip() or None if asked.returncode == 0 else None
+
+
+def _tracked_run(step: Step, config: PipelineConfig, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    return {
+        "id": f"{config.project}-{step.name}-{step.version}",
+        "name": f"{step.name}-{short(step.version)}",
+        "group": config.project,
+        "job_type": step.name,
+        "config": {**content(step.config), "inputs": {role: artifact.reference for role, artifact in inputs.items()}},
+    }
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Everything that is logged while a stage runs goes into its log file, and nowhere else."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    except BaseException:
+        log.exception("stopped")
+        raise
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+        logging.captureWarnings(False)
+
+
+@contextlib.contextmanager
+def _reported_faults(step: Step, directory: Path) -> Iterator[None]:
+    """Faults of the machine and of our own code as one message each; what was done so far stays and is resumed."""
+    again = f"What is done is kept in {directory}; the same command goes on from there."
+    try:
+        yield
+    except (PipelineError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        reason = _machine_fault(error)
+        if reason:
+            raise PipelineError(f"{step.name}: {reason}. {again}") from error
+        raise PipelineError(
+            f"{step.name} failed: {type(error).__name__}: {error}\nThe whole traceback is in {directory / LOG}. {again}"
+        ) from error
+
+
+def _machine_fault(error: BaseException) -> str | None:
+    """What the machine ran out of, from an exception of any library; None where it is something else."""
+    text = str(error)
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{DISK.get(error.errno or 0, error.strerror or text)}{where}"
+    if "No space left on device" in text or "os error 28" in text:
+        return DISK[errno.ENOSPC]
+    if "File too large" in text or "os error 27" in text:
+        return DISK[errno.EFBIG]
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        return "out of memory; lower launch.micro_batch_size, or choose peft=lora or peft=qlora"
+    return None
+
+

@@ -1,0 +1,110 @@
+"""What a stage is, what it is given, and how it names what it needs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import Artifact
+from pipeline.config import LaunchConfig, PipelineConfig, stage_names
+from pipeline.console import Progress
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class FromStage:
+    """The version of a stage that the composed configuration asks for."""
+
+    stage: str
+
+
+@dataclass(frozen=True)
+class FromReference:
+    """A version that was made before: `sft@friday`."""
+
+    reference: str
+
+
+@dataclass(frozen=True)
+class FromPath:
+    """A file or folder of the user's own that takes the place of an artifact: a model, an adapter, pairs, rankings."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class FromFiles:
+    """The user's own data: a file, a folder, a glob, or a list of them; `kind` is what they hold."""
+
+    kind: str
+    paths: Any
+
+
+@dataclass(frozen=True)
+class FromModel:
+    """A model in a local folder or on the hub."""
+
+    path: str
+    revision: str | None = None
+    dtype: str = "float32"
+    chat_template: str | None = None
+
+
+Reference = FromStage | FromReference | FromPath | FromFiles | FromModel
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How the machine is used: what does not change the result."""
+
+    launch: LaunchConfig
+    threads: int
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a running stage is given."""
+
+    inputs: Mapping[str, Artifact]
+    output_dir: Path  # deterministic: every process of a distributed run agrees on it
+    runtime: Runtime
+    progress: Progress
+    say: Callable[[str], None]  # a remark for whoever runs this: shown, and kept in the log
+    track: Callable[[Mapping[str, float], int], None]  # metrics at a step, for live curves
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the chain. `run` writes into `output_dir` and returns flat, finite metrics.
+
+    Modules of stages import nothing heavy at their top: torch is imported when a stage runs, not when it is planned.
+    """
+
+    name: str
+    config: type
+    inputs: Callable[[PipelineConfig], Mapping[str, Reference]]
+    run: Callable[[Any, StageContext], Metrics]
+    summary: Callable[[Mapping[str, float]], str]
+    version: int = 1  # raised by hand when the stage's meaning changes
+
+
+def parse_reference(text: str) -> Reference:
+    """What was written as `<stage>.inputs.<role>=…` or in a list of policies: a stage, a version of one, or a path."""
+    stage, at, _ = text.partition("@")
+    if stage in stage_names():
+        return FromReference(text) if at else FromStage(stage)
+    return FromPath(text)
+
+
+def starting_model(config: PipelineConfig) -> Reference:
+    """The model everything starts from: the user's, else the embedded tiny base."""
+    model = config.model
+    if not model.path:
+        return FromStage("base")
+    return FromModel(model.path, model.revision, model.dtype, model.chat_template)
+
+
+def policy(config: PipelineConfig, text: str) -> Reference:
+    """A policy named in a list: `base` is the model everything starts from, whatever it is."""
+    return starting_model(config) if text == "base" else parse_reference(text)

@@ -1,0 +1,23 @@
+"""The table of stages, in the order of the chain. To add one: its module, its line here, its node in the config."""
+
+from pipeline.stage import Stage
+from pipeline.stages import base, collect, compare, data, dpo, evaluate, export, preferences, publish, sample, sft
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        base.STAGE,
+        data.STAGE,
+        sft.STAGE,
+        sample.STAGE,
+        publish.STAGE,
+        collect.STAGE,
+        preferences.STAGE,
+        dpo.STAGE,
+        evaluate.STAGE,
+        compare.STAGE,
+        export.STAGE,
+    )
+}
+
+PLANNED = ("synthesize", "reward", "ppo", "abtest")  # in the design, not built yet

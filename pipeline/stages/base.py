@@ -1,0 +1,39 @@
+"""`base`: the embedded tiny base model, trained from scratch on the playground's prose."""
+
+from collections.abc import Mapping
+
+from pipeline.config import BaseConfig, PipelineConfig
+from pipeline.playground.texts import corpus
+from pipeline.stage import Metrics, Reference, Stage, StageContext
+
+
+def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
+    return {}
+
+
+def run(config: BaseConfig, context: StageContext) -> Metrics:
+    from pipeline.modeling import pretraining, training
+    from pipeline.modeling.policy import MODEL, PolicySource, device_of, save_policy
+
+    training.set_up(context.runtime, config.seed)
+    device = device_of(context.runtime.launch)
+    texts = list(corpus(config.documents, seed=config.seed, world_seed=config.world_seed))
+    tokenizer = pretraining.train_tokenizer(texts, config)
+    blocks = pretraining.pack(pretraining.documents(texts, tokenizer), config.block_length, config.seed)
+    model = pretraining.new_model(tokenizer, config)
+    trainer = pretraining.base_trainer(model, blocks, config, context, device)
+    history = training.train(trainer, context, "base", config.checkpoints)
+    save_policy(model, tokenizer, context.output_dir / MODEL, PolicySource("", ""))
+    return {
+        "train_loss": training.mean_loss(history),
+        "last_loss": history[-1]["loss"],
+        "parameters": model.num_parameters(),
+        "tokens": config.steps * config.batch_size * config.block_length,
+    }
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    return f"{metrics['parameters'] / 1e6:.2f} M parameters, last loss {metrics['last_loss']:.2f}"
+
+
+STAGE = Stage("base", BaseConfig, inputs, run, summary)

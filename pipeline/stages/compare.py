@@ -1,0 +1,26 @@
+"""`compare`: one self-contained report on which policy served these preferences better, and how sure that is."""
+
+from collections.abc import Mapping
+
+from pipeline.config import CompareConfig, PipelineConfig
+from pipeline.data.rows import read_jsonl
+from pipeline.evaluation.report import write_report
+from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
+
+
+def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
+    return {"evaluation": FromStage("evaluate")}
+
+
+def run(config: CompareConfig, context: StageContext) -> Metrics:
+    evaluation = context.inputs["evaluation"]
+    rows = read_jsonl(evaluation.file("answers.jsonl"))
+    write_report(context.output_dir / "report.html", evaluation, rows, config.examples)
+    return dict(evaluation.metrics)
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    return "report.html"
+
+
+STAGE = Stage("compare", CompareConfig, inputs, run, summary)

@@ -1,0 +1,117 @@
+"""`data`: demonstrations and prompts, from the playground or from the user's own files, split by prompt.
+
+Leaves `sft.jsonl` and `dev.jsonl` (demonstrations), `preference.jsonl` and `rl.jsonl` (prompts), `test.jsonl` (prompts
+with a reference answer), and `ledger.jsonl` with every row that was left out, where it stood and why.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import DataConfig, PipelineConfig
+from pipeline.data.ledger import Ledger
+from pipeline.data.loading import load_demonstrations
+from pipeline.data.rows import Demonstration, prompt_id, write_jsonl
+from pipeline.data.splits import split_by_prompt
+from pipeline.errors import RequestError
+from pipeline.playground import texts
+from pipeline.stage import FromFiles, Metrics, Reference, Stage, StageContext, starting_model
+
+Splits = dict[str, Sequence[Mapping[str, Any]]]
+
+
+def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
+    if config.data.source == "playground":
+        return {}
+    return {"base": starting_model(config), "files": FromFiles("files", config.data.path)}
+
+
+def run(config: DataConfig, context: StageContext) -> Metrics:
+    ledger = Ledger()
+    splits = playground(config) if config.source == "playground" else from_files(config, context, ledger)
+    if config.source == "playground":
+        ledger.read = len(splits["sft"]) + len(splits["dev"])
+    for name, rows in splits.items():
+        write_jsonl(context.output_dir / f"{name}.jsonl", rows)
+    ledger.write(context.output_dir / "ledger.jsonl")
+    counts = {"read": ledger.read, "kept": ledger.kept, "dropped": ledger.dropped, "duplicates": ledger.duplicates}
+    return {**counts, **{name: float(len(rows)) for name, rows in splits.items()}}
+
+
+def playground(config: DataConfig) -> Splits:
+    """The embedded world's own splits; its test prompts are about combinations that occur nowhere else."""
+    world, seed = config.world, config.seed
+    total = world.demonstrations + world.dev
+    rows = list(texts.demonstrations(total, seed=seed, world_seed=seed))
+    parts = split_by_prompt(rows, {"sft": world.demonstrations / total, "dev": world.dev / total}, seed)  # type: ignore[type-var]
+    test = texts.test_demonstrations(world.test_prompts, seed=seed, world_seed=seed)
+    return {
+        **parts,
+        "preference": [_prompt(text) for text in texts.sampling_prompts(world.preference_prompts, seed=seed, world_seed=seed)],
+        "rl": [_prompt(text) for text in texts.rl_prompts(world.rl_prompts, seed=seed, world_seed=seed)],
+        "test": [_with_reference(row["messages"]) for row in test],
+    }
+
+
+def _prompt(text: str) -> dict[str, Any]:
+    return {"prompt": [{"role": "user", "content": text}]}
+
+
+def from_files(config: DataConfig, context: StageContext, ledger: Ledger) -> Splits:
+    """The user's files: read, cleaned of duplicates and of what is too long for the model, split by prompt."""
+    files = [Path(path) for path in context.inputs["files"].manifest["source"]["paths"]]
+    rows, read, found = load_demonstrations(
+        files, config.format, config.on_bad_row, config.max_bad_fraction, _too_long(config, context)  # type: ignore[arg-type]
+    )
+    ledger.read, ledger.entries = read.read, read.entries
+    context.say(f"format {found}: {ledger.read:,} rows read, {ledger.kept:,} kept")
+    for reason, count in ledger.reasons().items():
+        context.say(f"left out, {count:,} times: {reason} (each row is in ledger.jsonl)")
+    if not rows:
+        raise RequestError(f"{files[0]}: no row is left after cleaning: {ledger.reasons()}.")
+    shares = {name: getattr(config.split, name) for name in ("dev", "test", "preference", "rl")}
+    if sum(shares.values()) >= 1:
+        raise RequestError(f"data.split: the shares add up to {sum(shares.values()):g}, so nothing is left for SFT.")
+    parts = split_by_prompt(rows, {"sft": 1 - sum(shares.values()), **shares}, config.seed)
+    splits: Splits = {"sft": parts["sft"], "dev": parts["dev"] or parts["sft"][:1]}
+    for name in ("preference", "rl"):
+        splits[name] = _prompts(parts[name] or parts["sft"])
+    return {**splits, "test": [_with_reference(row["messages"]) for row in parts["test"]]}
+
+
+def _too_long(config: DataConfig, context: StageContext) -> Callable[[Demonstration], str | None]:
+    """Whether a conversation has more tokens than the model's context, or than `data.max_length`."""
+    from pipeline.modeling import policy
+    from pipeline.modeling.rendering import ChatFormat
+
+    source = policy.source_of(context.inputs["base"])
+    tokenizer, remarks = policy.tokenizer_of(source)
+    for remark in remarks:
+        context.say(remark)
+    chat, room = ChatFormat(tokenizer), policy.context_in_config(source)
+    limit = min(config.max_length or room, room)
+
+    def unfit(row: Demonstration) -> str | None:
+        tokens = len(chat.conversation(row["messages"]).ids)
+        return f"longer than {limit} tokens" if tokens > limit else None
+
+    return unfit
+
+
+def _prompts(rows: Sequence[Demonstration]) -> list[dict[str, Any]]:
+    """The first prompt of each conversation, each once."""
+    prompts = (_with_reference(row["messages"])["prompt"] for row in rows)
+    return [{"prompt": prompt} for prompt in {prompt_id(p): p for p in prompts}.values()]
+
+
+def _with_reference(messages: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """A conversation as its first prompt, and the answer that was given to it."""
+    first = [turn["role"] for turn in messages].index("assistant")
+    return {"prompt": list(messages[:first]), "reference": messages[first]["content"]}
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    return f"{metrics['kept']:,.0f} of {metrics['read']:,.0f} rows kept, {metrics['test']:,.0f} test prompts"
+
+
+STAGE = Stage("data", DataConfig, inputs, run, summary)

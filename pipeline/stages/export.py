@@ -1,0 +1,31 @@
+"""`export`: a folder that transformers loads as it is, with a model card."""
+
+from collections.abc import Mapping
+
+from pipeline.config import ExportConfig, PipelineConfig
+from pipeline.stage import Metrics, Reference, Stage, StageContext, policy
+
+
+def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
+    return {"policy": policy(config, config.export.policy)}
+
+
+def run(config: ExportConfig, context: StageContext) -> Metrics:
+    from pipeline.evaluation.card import model_card
+    from pipeline.modeling.export import export
+
+    artifact = context.inputs["policy"]
+    exported = export(artifact, context.output_dir / "model", merge=config.merge)
+    for remark in exported.remarks:
+        context.say(remark)
+    (context.output_dir / "model" / "README.md").write_text(model_card(artifact), encoding="utf-8")
+    context.say(f"from_pretrained({str(context.output_dir / 'model')!r})")
+    return {"parameters": exported.parameters, "adapters": exported.adapters, "merged": float(config.merge)}
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    merged = f", {metrics['adapters']:.0f} adapters {'merged' if metrics['merged'] else 'kept apart'}"
+    return f"{metrics['parameters'] / 1e6:.2f} M parameters" + (merged if metrics["adapters"] else "")
+
+
+STAGE = Stage("export", ExportConfig, inputs, run, summary)

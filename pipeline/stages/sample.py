@@ -1,0 +1,54 @@
+"""`sample`: several answers to each prompt, for people to rank."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.config import PipelineConfig, SampleConfig
+from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
+from pipeline.errors import RequestError
+from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
+
+
+def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
+    return {"data": FromStage("data"), **{name: policy(config, name) for name in config.sample.policies}}
+
+
+def run(config: SampleConfig, context: StageContext) -> Metrics:
+    from pipeline.modeling.answering import Answerer
+
+    prompts = [row["prompt"] for row in read_jsonl(context.inputs["data"].file("preference.jsonl"))][: config.prompts]
+    rows: list[dict[str, Any]] = [{"id": prompt_id(p), "prompt": p, "answers": []} for p in prompts]
+    stopped = 0
+    for number, name in enumerate(config.policies):
+        share = len(range(number, config.answers, len(config.policies)))  # answers that fall to this policy
+        answerer = Answerer(context.inputs[name], context, config.seed + number)
+        drawn = answerer.draw([p for p in prompts for _ in range(share)], config.decoding, f"sample {name}")
+        for i, answer in enumerate(drawn):
+            rows[i // share]["answers"].append({"text": answer.text, "policy": name})
+            stopped += answer.stopped
+    total = len(prompts) * config.answers
+    distinct = [{**row, "answers": _distinct(row["answers"])} for row in rows]
+    usable = [row for row in distinct if len(row["answers"]) > 1]
+    if not usable:
+        raise RequestError("No prompt got two different answers: raise sample.decoding.temperature or sample.answers.")
+    if len(usable) < len(rows):
+        context.say(f"{len(rows) - len(usable)} prompts whose answers were all the same are left out: nothing to rank")
+    write_jsonl(context.output_dir / "answers.jsonl", usable)
+    return {
+        "prompts": len(usable),
+        "answers": sum(len(row["answers"]) for row in usable),
+        "distinct": sum(len(row["answers"]) for row in distinct) / total,
+        "stopped": stopped / total,
+    }
+
+
+def _distinct(answers: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The first of each group of answers with the same words."""
+    return list({" ".join(answer["text"].split()): answer for answer in reversed(answers)}.values())[::-1]
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    return f"{metrics['answers']:,.0f} answers to {metrics['prompts']:,.0f} prompts, {metrics['distinct']:.0%} distinct"
+
+
+STAGE = Stage("sample", SampleConfig, inputs, run, summary)

@@ -1,0 +1,54 @@
+"""`sft`: supervised fine-tuning on the demonstrations, with the loss on the assistant's tokens only."""
+
+from collections.abc import Mapping
+
+from pipeline.config import PipelineConfig, SftConfig
+from pipeline.data.rows import read_jsonl
+from pipeline.errors import RequestError
+from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, starting_model
+
+
+def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
+    return {"base": starting_model(config), "data": FromStage("data")}
+
+
+def run(config: SftConfig, context: StageContext) -> Metrics:
+    from pipeline.modeling import policy, training, tuning
+    from pipeline.modeling.rendering import ChatFormat, Rendered
+
+    training.set_up(context.runtime, config.seed)
+    source = policy.source_of(context.inputs["base"])
+    device = policy.device_of(context.runtime.launch)
+    tokenizer, remarks = policy.tokenizer_of(source)
+    for remark in remarks:
+        context.say(remark)
+    model = policy.load_for_training(source, tokenizer, device, config.peft, config.seed)
+    chat, limit = ChatFormat(tokenizer), policy.context_of(model)
+
+    def rendered(name: str) -> list[Rendered]:
+        rows = [chat.conversation(row["messages"]) for row in read_jsonl(context.inputs["data"].file(name))]
+        fitting = [row for row in rows if len(row.ids) <= limit]
+        if len(fitting) < len(rows):
+            context.say(f"{name}: {len(rows) - len(fitting)} of {len(rows)} rows exceed {limit} tokens and are left out")
+        if not fitting:
+            raise RequestError(f"{context.inputs['data'].file(name)}: no row fits into the model's {limit} tokens.")
+        return fitting
+
+    train, dev = rendered("sft.jsonl"), rendered("dev.jsonl")
+    trainer = tuning.sft_trainer(model, tokenizer, train, dev, config, context, device)
+    history = training.train(trainer, context, "sft", config.evaluations)
+    training.remark_on_overfitting(history, config, context)
+    policy.save_policy(model, tokenizer, context.output_dir / policy.MODEL, source)
+    return {
+        "train_loss": training.mean_loss(history),
+        "eval_loss": training.best_evaluation(history, config.keep_best)["eval_loss"],
+        "rows": len(train),
+        **policy.size_metrics(model),
+    }
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    return f"eval loss {metrics['eval_loss']:.2f}, {metrics['rows']:,.0f} rows"
+
+
+STAGE = Stage("sft", SftConfig, inputs, run, summary)

@@ -1,0 +1,98 @@
+"""Weights & Biases as a mirror of the manifests: with no network and no key everything still works.
+
+One run per version made: the project's name is the group, the stage is the `job_type`, the version is the run's id, so
+a resumed version goes on in its own run. The artifact is logged by reference: payloads stay where they are.
+"""
+
+import logging
+import netrc
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from pipeline.artifacts import Artifact
+from pipeline.config import TrackingConfig
+
+log = logging.getLogger(__name__)
+
+
+class Tracker(Protocol):
+    """Where the metrics of one version go."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None: ...
+
+    def finish(self, artifact: Artifact | None) -> None: ...
+
+
+class NoTracker:
+    """tracking=off"""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        return
+
+    def finish(self, artifact: Artifact | None) -> None:
+        return
+
+
+class WandbTracker:
+    """A W&B run for one version. A fault of the service is logged and never ends the work."""
+
+    def __init__(self, mode: str, config: TrackingConfig, folder: Path, run: Mapping[str, Any]) -> None:
+        import wandb
+
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = wandb.Settings(
+            console="off", silent=True, disable_git=True, save_code=False, x_disable_meta=True, x_disable_stats=True
+        )
+        self._wandb = wandb
+        self._online = mode == "online"
+        self._run = wandb.init(
+            mode=mode, project=config.project, entity=config.entity, dir=folder, resume="allow", settings=settings, **run
+        )
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        self._run.log(dict(metrics), step=step)
+
+    def finish(self, artifact: Artifact | None) -> None:
+        """Mirror the manifest: metrics as the summary, the artifact by reference, lineage as far as the mode allows."""
+        if artifact is not None:
+            self._run.summary.update(dict(artifact.metrics))
+            made_from = {role: given.reference for role, given in artifact.inputs.items()}
+            if self._online:  # offline, `use_artifact` always raises: there the lineage is the metadata
+                for given in artifact.inputs.values():
+                    if given.manifest.get("files"):
+                        self._run.use_artifact(f"{given.stage}-{given.version}:latest")
+            metadata = {"inputs": made_from, "metrics": dict(artifact.metrics), "reference": artifact.reference}
+            logged = self._wandb.Artifact(f"{artifact.stage}-{artifact.version}", type=artifact.stage, metadata=metadata)
+            logged.add_reference(artifact.path.absolute().as_uri(), checksum=False)
+            self._run.log_artifact(logged)
+        self._run.finish(exit_code=0 if artifact is not None else 1)
+
+
+def mode_of(config: TrackingConfig) -> str:
+    """`auto` resolved: online with a key in the environment or the netrc file, else offline."""
+    if config.mode != "auto":
+        return config.mode
+    return "online" if os.environ.get("WANDB_API_KEY") or _key_in_netrc() else "offline"
+
+
+def _key_in_netrc() -> bool:
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def start(config: TrackingConfig, folder: Path, run: Mapping[str, Any]) -> Tracker:
+    """A tracker for one version; `run` holds wandb.init's id, name, group, job_type and config."""
+    mode = mode_of(config)
+    if mode == "off":
+        return NoTracker()
+    try:
+        return WandbTracker(mode, config, folder, run)
+    except Exception as error:  # a tracking service must never cost a training run
+        log.warning("W&B cannot be reached (%s): this version is not tracked.", error)
+        return NoTracker()

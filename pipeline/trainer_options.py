@@ -1,0 +1,71 @@
+"""The option names of TRL's and transformers' training configurations, without importing them.
+
+A `trainer:` mapping may hold any of them. Importing the classes takes seconds and pulls torch, so the annotated
+names are read from the modules' source instead; a test compares them with `dataclasses.fields`.
+"""
+
+import ast
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+SOURCES = {
+    "sft": (("trl", "trainer/sft_config.py"), ("trl", "trainer/base_config.py"), ("transformers", "training_args.py")),
+    "dpo": (("trl", "trainer/dpo_config.py"), ("trl", "trainer/base_config.py"), ("transformers", "training_args.py")),
+}
+
+# Set by the pipeline itself, so that a `trainer:` mapping cannot change them behind the configuration's back:
+# the name, and where to set it instead.
+OWN = {
+    "output_dir": "outputs",
+    "seed": "<stage>.seed",
+    "data_seed": "<stage>.seed",
+    "num_train_epochs": "<stage>.epochs",
+    "learning_rate": "<stage>.learning_rate",
+    "lr_scheduler_type": "<stage>.schedule",
+    "warmup_steps": "<stage>.warmup",
+    "weight_decay": "<stage>.weight_decay",
+    "per_device_train_batch_size": "<stage>.batch_size",
+    "per_device_eval_batch_size": "<stage>.batch_size",
+    "gradient_accumulation_steps": "launch.micro_batch_size",
+    "gradient_checkpointing": "launch.gradient_checkpointing",
+    "activation_checkpointing": "launch.gradient_checkpointing",
+    "bf16": "launch.mixed_precision",
+    "fp16": "launch.mixed_precision",
+    "use_cpu": "launch.device",
+    "max_length": "<stage>.max_length",
+    "beta": "dpo.beta",
+    "eval_strategy": "<stage>.evaluations",
+    "eval_steps": "<stage>.evaluations",
+    "save_strategy": "<stage>.evaluations",
+    "save_steps": "<stage>.evaluations",
+    "load_best_model_at_end": "<stage>.keep_best",
+    "metric_for_best_model": "<stage>.keep_best",
+    "report_to": "tracking",
+    "run_name": "tracking",
+    "model_init_kwargs": "model",
+    "trust_remote_code": "nothing: code from model repositories is never run",
+    "resume_from_checkpoint": "nothing: an unfinished version resumes by itself",
+    "precompute_ref_log_probs": "nothing: the reference is always evaluated once, before training",
+    "sync_ref_model": "nothing: the reference is the policy as it was before training",
+    "ld_alpha": "nothing: reference log-probabilities are whole sums",
+    "packing": "nothing: rows are rendered and padded by the pipeline",
+    "padding_free": "nothing: rows are rendered and padded by the pipeline",
+}
+
+
+@cache
+def option_names(stage: str) -> frozenset[str]:
+    """Every name that the `trainer:` mapping of a stage may hold."""
+    names = {name for package, file in SOURCES[stage] for name in _annotated_names(package, file)}
+    return frozenset(name for name in names if not name.startswith("_") and name not in OWN)
+
+
+def _annotated_names(package: str, file: str) -> set[str]:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ImportError(f"{package} is not installed")
+    tree = ast.parse((Path(spec.origin).parent / file).read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    fields = [item for node in classes for item in node.body if isinstance(item, ast.AnnAssign)]
+    return {item.target.id for item in fields if isinstance(item.target, ast.Name)}

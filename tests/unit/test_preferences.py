@@ -1,0 +1,199 @@
+"""Rankings to preference rows: the laws that votes, ties, margins and splits keep."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labeling.records import Ranking
+from pipeline.data.preferences import preferences_from_pairs, preferences_from_rankings, split_by_prompt
+from pipeline.data.rows import prompt_id
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+def ranking(responses: list[str], *tables: list[int], name: str = "r0", prompt: str = "question") -> Ranking:
+    rows = [{"annotator": f"annotator{number}", "ranks": list(ranks)} for number, ranks in enumerate(tables, start=1)]
+    return {"id": name, "prompt": prompt, "responses": list(responses), "rankings": rows}
+
+
+@st.composite
+def rankings(draw):
+    """Two to five responses, texts that may repeat, up to five annotators who may tie."""
+    responses = draw(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=5))
+    ranks = st.lists(st.integers(1, len(responses)), min_size=len(responses), max_size=len(responses))
+    return ranking(responses, *draw(st.lists(ranks, max_size=5)))
+
+
+def texts(row):
+    return row["chosen"][0]["content"], row["rejected"][0]["content"]
+
+
+def order(row):
+    """Which response of which pair was chosen, without the margin."""
+    return {**row, "margin": None}
+
+
+@given(rankings(), st.data())
+def test_the_order_of_the_slots_does_not_matter(row, data):
+    slots = data.draw(st.permutations(range(len(row["responses"]))))
+    shown = {
+        **row,
+        "responses": [row["responses"][slot] for slot in slots],
+        "rankings": [{**one, "ranks": [one["ranks"][slot] for slot in slots]} for one in row["rankings"]],
+    }
+    assert preferences_from_rankings([shown]) == preferences_from_rankings([row])
+
+
+@given(rankings())
+def test_margins_are_in_the_half_open_interval(row):
+    assert all(0 < found["margin"] <= 1 for found in preferences_from_rankings([row]).rows)
+
+
+@given(rankings())
+def test_a_pair_comes_once_and_never_with_its_mirror(row):
+    pairs = [texts(found) for found in preferences_from_rankings([row]).rows]
+    assert len({frozenset(pair) for pair in pairs}) == len(pairs)
+    assert all(chosen != rejected for chosen, rejected in pairs)
+
+
+@given(rankings())
+def test_every_pair_of_texts_is_a_row_or_a_tie(row):
+    found = preferences_from_rankings([row])
+    different = len(set(row["responses"]))
+    assert len(found.rows) == found.counts["pairs"]
+    assert found.counts["pairs"] + found.counts["ties"] == different * (different - 1) // 2
+
+
+@given(st.integers(2, 5), st.integers(0, 5))
+def test_ties_never_become_strict_pairs(responses, annotators):
+    row = ranking(list("abcde"[:responses]), *([[1] * responses] * annotators))
+    found = preferences_from_rankings([row])
+    assert found.rows == []
+    assert found.counts["ties"] == responses * (responses - 1) // 2
+
+
+@given(rankings())
+def test_an_annotator_who_ties_everything_changes_margins_only(row):
+    tied = {"annotator": "indifferent", "ranks": [1] * len(row["responses"])}
+    before = preferences_from_rankings([row])
+    after = preferences_from_rankings([{**row, "rankings": [*row["rankings"], tied]}])
+    assert list(map(order, after.rows)) == list(map(order, before.rows))
+    assert all(new["margin"] < old["margin"] for new, old in zip(after.rows, before.rows, strict=True))
+
+
+@given(rankings())
+def test_reversing_every_vote_turns_every_pair_round(row):
+    turned = [{**one, "ranks": [len(one["ranks"]) + 1 - rank for rank in one["ranks"]]} for one in row["rankings"]]
+    before, after = preferences_from_rankings([row]), preferences_from_rankings([{**row, "rankings": turned}])
+    assert [texts(found)[::-1] for found in after.rows] == [texts(found) for found in before.rows]
+    assert after.counts == before.counts
+
+
+def test_the_row_of_the_contract():
+    found = preferences_from_rankings([ranking(["bad", "good"], [2, 1], [2, 1], [1, 1], [1, 2])])
+    assert found.rows == [
+        {
+            "prompt": [{"role": "user", "content": "question"}],
+            "chosen": [{"role": "assistant", "content": "good"}],
+            "rejected": [{"role": "assistant", "content": "bad"}],
+            "margin": (2 - 1) / 4,
+            "group": "r0",
+        }
+    ]
+    assert found.counts == {"pairs": 1, "ties": 0, "rankings": 1, "annotators": 4}
+
+
+def test_as_many_votes_for_as_against_are_a_tie():
+    found = preferences_from_rankings([ranking(["a", "b", "c"], [1, 2, 3], [2, 1, 3])])
+    assert [texts(row) for row in found.rows] == [("a", "c"), ("b", "c")]
+    assert found.counts == {"pairs": 2, "ties": 1, "rankings": 1, "annotators": 2}
+
+
+def test_a_prompt_of_messages_stays_as_it_is():
+    messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "question"}]
+    row: Ranking = {**ranking(["a", "b"], [1, 2]), "prompt": messages}
+    assert preferences_from_rankings([row]).rows[0]["prompt"] == messages
+
+
+def test_unreadable_ranks_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"'r9'.*'annotator1' gave 3 ranks for 2 responses"):
+        preferences_from_rankings([ranking(["a", "b"], [1, 2, 3], name="r9")])
+
+
+def test_ready_made_pairs_pass_through():
+    pairs = [
+        {"prompt": "p", "chosen": "a", "rejected": "b"},
+        {"prompt": "p", "chosen": "a", "rejected": "c", "margin": 0.5, "group": "mine"},
+        {"prompt": "p", "chosen": "same", "rejected": "same"},
+        {"prompt": "p", "chosen": "a", "rejected": "d", "margin": 0},
+    ]
+    found = preferences_from_pairs(pairs)
+    prompt = [{"role": "user", "content": "p"}]
+    assert [(texts(row), row["margin"], row["group"]) for row in found.rows] == [
+        (("a", "b"), 1.0, prompt_id(prompt)),
+        (("a", "c"), 0.5, "mine"),
+    ]
+    assert found.counts == {"pairs": 2, "ties": 2}
+    assert preferences_from_pairs(found.rows).rows == found.rows
+
+
+@pytest.mark.parametrize("margin", [-0.1, 1.1, float("nan")])
+def test_margins_out_of_range_are_refused(margin):
+    with pytest.raises(ValueError, match="margin"):
+        preferences_from_pairs([{"prompt": "p", "chosen": "a", "rejected": "b", "margin": margin}])
+
+
+pair_rows = st.lists(st.tuples(st.sampled_from("pqrstuvw"), st.sampled_from("ABCDEFGHIJ")), max_size=20).map(
+    lambda keys: (
+        preferences_from_pairs(
+            {"prompt": prompt, "chosen": f"good {number}", "rejected": "bad", "group": group}
+            for number, (prompt, group) in enumerate(keys)
+        ).rows
+    )
+)
+
+
+@given(pair_rows, st.floats(0, 0.99), st.integers(0, 3))
+def test_no_prompt_and_no_group_is_on_both_sides_of_a_split(rows, test_share, seed):
+    train, test = split_by_prompt(rows, test_share, seed)
+    assert not {prompt_id(row["prompt"]) for row in train} & {prompt_id(row["prompt"]) for row in test}
+    assert not {row["group"] for row in train} & {row["group"] for row in test}
+    assert [row for row in rows if row in train] == train
+    assert [row for row in rows if row in test] == test
+    assert len(train) + len(test) == len(rows)
+
+
+@given(pair_rows, st.integers(0, 3))
+def test_a_split_does_not_depend_on_the_order_of_the_rows(rows, seed):
+    train, test = split_by_prompt(rows, 0.4, seed)
+    turned_train, turned_test = split_by_prompt(rows[::-1], 0.4, seed)
+    assert (turned_train[::-1], turned_test[::-1]) == (train, test)
+
+
+def test_the_share_of_a_split_is_a_share_of_the_prompts():
+    found = preferences_from_rankings(
+        ranking(["a", "b", "c"], [1, 2, 3], name=f"r{number}", prompt=f"question {number}") for number in range(40)
+    )
+    train, test = split_by_prompt(found.rows, 0.25, seed=0)
+    assert (len(train), len(test)) == (90, 30)
+    assert split_by_prompt(found.rows, 0.25, seed=1) != (train, test)
+    assert split_by_prompt(found.rows, 0.0, seed=0) == (found.rows, [])
+    with pytest.raises(ValueError, match="test_share"):
+        split_by_prompt(found.rows, 1.0, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("pandalm_neutral", {"pairs": 329, "ties": 28, "rankings": 357, "annotators": 3}),
+        ("squality_neutral", {"pairs": 120, "ties": 0, "rankings": 40, "annotators": 4}),
+    ],
+)
+def test_preferences_of_real_annotators(file, counts):
+    path = DATA / "rankings" / f"{file}.jsonl"
+    if not path.exists():
+        pytest.skip(f"the real rankings are not here: {path}")
+    assert preferences_from_rankings(json.loads(line) for line in path.read_text().splitlines()).counts == counts
