@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from pipeline.console import console, errors
+from pipeline.console import errors
 from pipeline.errors import PipelineError
 
 INTERRUPTED = 130
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
     from pipeline import commands
 
     signal.signal(signal.SIGTERM, _interrupt)
-    logging.basicConfig(level=logging.INFO, handlers=[logging.NullHandler()])
+    logging.basicConfig(handlers=[logging.NullHandler()])  # what is logged goes into the versions' log files
     try:
         if arguments and arguments[0] in commands.COMMANDS:
             return commands.COMMANDS[arguments[0]](arguments[1:])

@@ -1,16 +1,18 @@
 """The store of versioned artifacts: `outputs/<project>/<stage>/<version>/manifest.json` beside the payload.
 
 A directory with a manifest is complete and is never written again; one without is unfinished and is resumed. The
-manifest is therefore written last, by an atomic rename. `latest` and the tags are pointer files beside the versions.
+manifest is therefore written last, by an atomic rename; it holds the hash of every file beside it, and its own.
+`latest` and the tags are pointer files beside the versions.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipeline.errors import PipelineError, RequestError
-from pipeline.files import file_hash, stat_of, sync, write_atomically
+from pipeline.files import file_hash, is_temporary, stat_of, sync, write_atomically
 
 MANIFEST = "manifest.json"
 CHECKPOINTS = "checkpoints"  # a stage's own, inside its unfinished version; deleted at commit
@@ -78,9 +80,8 @@ class Store:
 
     def versions(self, stage: str) -> list[str]:
         """Complete versions, oldest first."""
-        found = [(p / MANIFEST).stat().st_mtime_ns for p in _folders(self.root / stage) if (p / MANIFEST).is_file()]
-        names = [p.name for p in _folders(self.root / stage) if (p / MANIFEST).is_file()]
-        return [name for _, name in sorted(zip(found, names, strict=True))]
+        stats = {p.name: stat_of(p / MANIFEST) for p in _folders(self.root / stage)}
+        return [name for _, name in sorted((stat[1], name) for name, stat in stats.items() if stat)]
 
     def unfinished(self, stage: str) -> list[str]:
         return [p.name for p in _folders(self.root / stage) if not (p / MANIFEST).is_file()]
@@ -92,7 +93,10 @@ class Store:
         versions = self.versions(stage)
         pointer = self.root / stage / wanted
         if NAME.fullmatch(wanted) and pointer.is_file():
-            return stage, pointer.read_text().strip()
+            named = pointer.read_text().strip()
+            if named not in versions:
+                raise RequestError(self._dangling(stage, wanted, named))
+            return stage, named
         matching = [v for v in versions if v.startswith(wanted)]
         if len(matching) == 1:
             return stage, matching[0]
@@ -105,6 +109,13 @@ class Store:
             )
         known = ", ".join([*sorted(self.pointers(stage)), *versions])
         raise RequestError(f"{reference}: no such version or tag in project {self.project}. There are: {known}.")
+
+    def _dangling(self, stage: str, pointer: str, version: str) -> str:
+        there = ", ".join(self.versions(stage)) or "none"
+        return (
+            f"{stage}@{pointer} names version {version}, which is gone from {self.root / stage}. There are: {there}. "
+            f"Run `python -m pipeline stage={stage}{self._suffix()}` to make what the request asks for."
+        )
 
     def open(self, stage: str, version: str) -> Artifact:
         """A complete artifact whose payload is as it was committed, with what it was made from.
@@ -122,9 +133,20 @@ class Store:
         return self._opened[key]
 
     def read_manifest(self, stage: str, version: str) -> dict[str, Any]:
-        """A manifest alone, without a look at the payload."""
-        text = (self.directory(stage, version) / MANIFEST).read_text(encoding="utf-8")
-        return json.loads(text)  # type: ignore[no-any-return]
+        """A manifest alone, without a look at the payload. Raises `PipelineError` if it is not as it was written."""
+        path = self.directory(stage, version) / MANIFEST
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            sealed = list(manifest)[-1] != "files"  # the first versions of this project wrote no checksum
+            whole = not sealed or manifest.get("checksum") == _checksum(manifest)
+        except (OSError, ValueError, TypeError, IndexError):
+            whole = False
+        if not whole:
+            raise PipelineError(
+                f"{path} is damaged: it is not the manifest that was written. Restore it, or remove "
+                f"{path.parent} and run the same command: it is made again."
+            )
+        return manifest  # type: ignore[no-any-return]
 
     def _inputs(self, manifest: Mapping[str, Any]) -> Iterator[tuple[str, Artifact]]:
         for role, made_from in manifest["inputs"].items():
@@ -132,6 +154,9 @@ class Store:
                 source = made_from["source"]
                 path = Path(source.get("path") or source["paths"][0])
                 yield role, Artifact(made_from["stage"], made_from["version"], path, {"source": source})
+            elif "path" in made_from:  # of another project: where it lies is all that is known here
+                if (Path(made_from["path"]) / MANIFEST).is_file():
+                    yield role, artifact_at(Path(made_from["path"]))
             elif self.is_complete(made_from["stage"], made_from["version"]):
                 yield role, self.open(made_from["stage"], made_from["version"])
 
@@ -161,15 +186,23 @@ class Store:
         path = self.directory(stage, version)
         return {name: stat_of(path / name) for name in sorted(files)}
 
-    def verify(self, stage: str, version: str) -> list[str]:
-        """Every file hashed again: a message for each that is missing or differs from the manifest."""
+    def verify(self, stage: str, version: str, read: Callable[[int], None] = lambda size: None) -> list[str]:
+        """Every file hashed again: a message for each that is missing or differs from the manifest.
+
+        `read` is told the bytes of each file that was read.
+        """
         path = self.directory(stage, version)
         problems = []
         for name, recorded in self.read_manifest(stage, version)["files"].items():
-            if not (path / name).is_file():
-                problems.append(f"{path / name} is missing")
-            elif file_hash(path / name) != recorded["sha256"]:
+            try:
+                found = file_hash(path / name)
+            except OSError as error:
+                gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+                problems.append(f"{path / name} {'is missing' if gone else f'cannot be read ({error.strerror})'}")
+                continue
+            if found != recorded["sha256"]:
                 problems.append(f"{path / name} has changed (its sha256 is not the one in the manifest)")
+            read((path / name).stat().st_size)
         return problems
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -178,23 +211,53 @@ class Store:
     def writing(self, stage: str, version: str) -> Iterator[Path]:
         """The directory of an unfinished version, while no other process writes it."""
         path = self.directory(stage, version)
-        path.mkdir(parents=True, exist_ok=True)
-        lock_file = self.root / stage / f".{version}.lock"
-        holder = self.root / stage / f".{version}.holder"
-        lock = FileLock(lock_file, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            who = holder.read_text() if holder.is_file() else "another process"
-            raise PipelineError(
-                f"{stage}@{version} is being made by {who}. Wait for it to end; then the same command finds it done."
-            ) from None
-        try:
-            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        with self._locked(stage, version):
+            with _disk_faults(path):
+                path.mkdir(parents=True, exist_ok=True)
             yield path
+
+    @contextlib.contextmanager
+    def _locked(self, stage: str, version: str) -> Iterator[None]:
+        """One process at a time. The operating system drops the lock of a process that was killed.
+
+        The lock's empty file stays: deleting it could let two processes each lock a file of that name.
+        """
+        holder = self.root / stage / f".{version}.holder"
+        lock = self._lock(stage, version)
+        with _disk_faults(self.root / stage):
+            holder.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout:
+                who = self.writer(stage, version) or "another process"
+                raise PipelineError(
+                    f"{stage}@{version} is being made by {who}. "
+                    "Wait for it to end; then the same command finds it done."
+                ) from None
+        try:
+            with contextlib.suppress(OSError):  # says who it is, and is not needed for the lock
+                holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            yield
         finally:
-            holder.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                holder.unlink(missing_ok=True)
             lock.release()
+
+    def _lock(self, stage: str, version: str) -> FileLock:
+        return FileLock(self.root / stage / f".{version}.lock", timeout=0)
+
+    def writer(self, stage: str, version: str) -> str | None:
+        """Who writes this version now; None where nobody does."""
+        if not Path(self._lock(stage, version).lock_file).is_file():
+            return None
+        try:
+            with self._lock(stage, version):
+                return None
+        except Timeout:
+            holder = self.root / stage / f".{version}.holder"
+            return (holder.read_text() if holder.is_file() else "") or "another process"
+        except OSError:  # a folder that cannot be written to: nobody writes there
+            return None
 
     def commit(self, stage: str, version: str, manifest: Mapping[str, Any]) -> Artifact:
         """Hash the payload and write the manifest, by which the version becomes complete."""
@@ -202,10 +265,14 @@ class Store:
         shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
         files = {}
         for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            if is_temporary(file):
+                file.unlink()
+                continue
             files[file.relative_to(path).as_posix()] = {"bytes": file.stat().st_size, "sha256": file_hash(file)}
             sync(file)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         whole = {"stage": stage, "version": version, "created": created, **manifest, "files": files}
+        whole["checksum"] = _checksum(whole)
         write_atomically(self.root / stage / f".{version}.check", json.dumps(self._stats(stage, version, files)))
         write_atomically(path / MANIFEST, json.dumps(whole, indent=2, allow_nan=False))
         self.point(stage, "latest", version)
@@ -219,7 +286,8 @@ class Store:
             raise RequestError(f"'{name}' is the name of a version already: choose another tag.")
         pointer = self.root / stage / name
         if not pointer.is_file() or pointer.read_text() != version:
-            write_atomically(pointer, version)
+            with _disk_faults(pointer):
+                write_atomically(pointer, version)
 
     def pointers(self, stage: str) -> dict[str, str]:
         """`latest` and the tags: name -> version."""
@@ -228,16 +296,43 @@ class Store:
         return {p.name: p.read_text().strip() for p in files}
 
     def remove(self, stage: str, version: str) -> int:
-        """Delete a version, complete or not; returns the bytes freed. The manifest goes first."""
+        """Delete a version, complete or not; returns the bytes freed. The manifest goes first.
+
+        Raises `PipelineError` while a process writes it.
+        """
         path = self.directory(stage, version)
-        freed = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-        (path / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(path)
-        for name in (".check", ".lock"):
-            (self.root / stage / f".{version}{name}").unlink(missing_ok=True)
+        with self._locked(stage, version), _disk_faults(path):
+            freed = sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and p.stat().st_nlink == 1)
+            (path / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(path)
+            (self.root / stage / f".{version}.check").unlink(missing_ok=True)
+        self._opened.pop((stage, version), None)
         return freed
+
+
+def artifact_at(path: Path) -> Artifact:
+    """The artifact in a version's directory, of whatever project."""
+    stage = path.absolute().parent
+    return Store(stage.parent.parent, stage.parent.name).open(stage.name, path.name)
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    """sha256 of what a manifest says, its own checksum aside."""
+    said = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _disk_faults(path: Path) -> Iterator[None]:
+    """A disk that is full or a folder that is read-only, as one message."""
+    try:
+        yield
+    except OSError as error:
+        raise PipelineError(
+            f"{error.filename or path}: {error.strerror or error}. Artifacts are written there: mend it, or choose "
+            "another folder with outputs=DIR."
+        ) from error
 
 
 def _folders(path: Path) -> list[Path]:
     return [p for p in path.iterdir() if p.is_dir() and NAME.fullmatch(p.name)] if path.is_dir() else []
-

@@ -16,7 +16,6 @@ from typing import Any
 
 from omegaconf import II, MISSING
 
-
 INPUT = {"input": True}  # says where an input lies: hashed by what lies there, not by its name
 
 
@@ -197,7 +196,7 @@ class CollectConfig:
     """Rankings, as they came back."""
 
     seed: int = II("seed")
-    annotators: list[str] = field(default_factory=lambda: II("labeling.annotators"))  # type: ignore[arg-type]
+    annotators: list[str] = field(default_factory=lambda: II("labeling.annotators"))
     overlap: int = II("labeling.overlap")
     noise: float = II("labeling.noise")
     tie_width: float = II("labeling.tie_width")

@@ -11,7 +11,9 @@ from rich.progress import Progress as Bars
 Advance = Callable[[int], None]  # called with how much has been done since the last call
 Progress = Callable[[str, int], contextlib.AbstractContextManager[Advance]]
 
-console = Console(highlight=False, soft_wrap=True)
+WIDTH = None if sys.stdout.isatty() else 120  # of tables that go into a file or a pipe
+
+console = Console(highlight=False, soft_wrap=True, width=WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

@@ -1,10 +1,12 @@
 """What a version is hashed from: a configuration, and files of the user's own."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import RequestError
 from pipeline.files import file_hash, stat_of, write_atomically
 
 DIGITS = 12  # of a version: 48 bits, and short enough to read aloud
@@ -22,26 +24,34 @@ class HashCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: dict[str, list[Any]] = {}
-        if path.is_file():
-            try:
-                self._known = json.loads(path.read_text())
-            except ValueError:
-                self._known = {}
+        self._changed = False
+        with contextlib.suppress(OSError, ValueError):
+            known = json.loads(path.read_text())
+            self._known = known if isinstance(known, dict) else {}
 
     def version_of(self, path: Path) -> str:
-        """The version of a file or folder: names and contents, wherever it lies."""
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        return content_hash({"." if p == path else p.relative_to(path).as_posix(): self._hash(p) for p in files})
+        """The version of a file or folder: names and contents, wherever it lies.
+
+        Raises `RequestError` for a file that cannot be read.
+        """
+        try:
+            files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+            hashes = {"." if p == path else p.relative_to(path).as_posix(): self._hash(p) for p in files}
+        except OSError as error:
+            raise RequestError(f"{error.filename or path}: cannot be read ({error.strerror}).") from None
+        self._save()
+        return content_hash(hashes)
 
     def _hash(self, file: Path) -> str:
         key, seen = str(file.resolve()), stat_of(file)
-        if self._known.get(key, [None])[:2] != seen:
+        known = self._known.get(key)
+        if seen is None or not isinstance(known, list) or known[:2] != seen or len(known) != 3:
             self._known[key] = [*(seen or []), file_hash(file)]
-            self._save()
-        return str(self._known[key][2])
+            self._changed = True
+        return str(self._known[key][-1])
 
     def _save(self) -> None:
-        try:
-            write_atomically(self.path, json.dumps(self._known))
-        except OSError:
-            return  # a cache that cannot be kept costs time only
+        if self._changed:
+            with contextlib.suppress(OSError):  # a cache that cannot be kept costs time only
+                write_atomically(self.path, json.dumps(self._known))
+            self._changed = False

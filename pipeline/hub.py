@@ -45,8 +45,8 @@ def _asked_commit(repository: str, revision: str) -> str:
         return str(HfApi().model_info(repository, revision=revision, timeout=10).sha)
     except (RepositoryNotFoundError, RevisionNotFoundError):
         raise RequestError(
-            f"model.path={repository}: no folder of that name here, and no such model (revision {revision}) on the hub, "
-            "or it is gated: log in with `hf auth login`."
+            f"model.path={repository}: no folder of that name here, and on the hub no such model "
+            "or a gated one: then log in with `hf auth login`."
         ) from None
     except Exception as error:  # the client wraps its transport's faults only in part
         raise PipelineError(

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import MANIFEST, Artifact, Store
+from pipeline.artifacts import MANIFEST, Artifact, Store, artifact_at
 from pipeline.config import PipelineConfig, content, nearest
 from pipeline.data.reading import find_files
-from pipeline.errors import RequestError
+from pipeline.errors import PipelineError, RequestError
 from pipeline.hashing import HashCache, content_hash
 from pipeline.hub import hub_commit, is_hub_id
-from pipeline.stage import FromFiles, FromModel, FromPath, FromReference, FromStage, Reference, Stage, parse_reference
+from pipeline.stage import FromFiles, FromModel, FromPath, FromReference, FromStage, Reference, Stage, policy
 from pipeline.stages import PLANNED, STAGES
 
 LAST = "compare"  # what stage=all asks for
@@ -55,15 +55,14 @@ class Planner:
             raise RequestError(f"The stage '{wanted}' is part of the design but not built yet. {_built()}")
         if wanted not in STAGES:
             raise RequestError(f"stage={wanted}: no such stage. {nearest(wanted, ['all', *STAGES])}")
-        target = self._step(wanted)
+        target = self.step(wanted)
         if self.config.upstream == "require":
             self._require(target)
         return list(self.steps.values())
 
-    def to_run(self) -> list[Step]:
-        """The incomplete steps that something incomplete, or the request itself, needs."""
-        last = list(self.steps.values())[-1]
-        needed = {last.name}
+    def to_run(self, target: str | None = None) -> list[Step]:
+        """The incomplete steps that the target (the last step planned), or something incomplete for it, needs."""
+        needed = {target or list(self.steps)[-1]}
         for step in reversed(self.steps.values()):
             if step.name in needed and not step.complete:
                 needed |= {given.name for given in step.inputs.values() if isinstance(given, Step)}
@@ -74,33 +73,37 @@ class Planner:
             if step is not target:
                 self.store.resolve(step.name)  # says so if there is none at all
                 raise RequestError(
-                    f"'{step.name}' has no finished version for this request ({step.why}), and upstream=require forbids "
-                    f"making it. Run `python -m pipeline stage={step.name} …` first, or name a version with "
+                    f"'{step.name}' has no finished version for this request ({step.why}), and upstream=require "
+                    f"forbids making it. Run `python -m pipeline stage={step.name} …` first, or name a version with "
                     f"<stage>.inputs.<role>={step.name}@VERSION."
                 )
 
-    def _step(self, name: str) -> Step:
+    def step(self, name: str) -> Step:
+        """A stage as this request asks for it, with all that it needs."""
         if name in self.steps:
             return self.steps[name]
         if name in self._open:
             circle = " needs ".join([*self._open[self._open.index(name) :], name])
             raise RequestError(f"A circle: {circle}. Name a finished version instead, such as {name}@latest.")
-        self._open.append(name)
         stage, config = STAGES[name], getattr(self.config, name)
-        pinned = {role: text for role, text in config.inputs.items() if text}
-        wanted = {**stage.inputs(self.config), **{role: parse_reference(text) for role, text in pinned.items()}}
-        inputs = {role: self._resolve(reference) for role, reference in wanted.items()}
-        self._open.pop()
+        pinned = {role: policy(self.config, text) for role, text in config.inputs.items() if text}
+        self._open.append(name)
+        try:
+            wanted = {**stage.inputs(self.config), **pinned}
+            inputs = {role: self.resolve(reference) for role, reference in wanted.items()}
+        finally:
+            self._open.pop()
         version = fingerprint(stage, config, {role: given.version for role, given in inputs.items()})
         complete = self.store.is_complete(name, version)
         why = "up to date" if complete else self._why(name, version, config, inputs)
         self.steps[name] = Step(stage, config, version, inputs, complete, why)
         return self.steps[name]
 
-    def _resolve(self, reference: Reference) -> "Step | Artifact":
+    def resolve(self, reference: Reference) -> "Step | Artifact":
+        """What a reference stands for: a step of this request, or something that is there already."""
         match reference:
             case FromStage(stage):
-                return self._step(stage)
+                return self.step(stage)
             case FromReference(text):
                 return self.store.open(*self.store.resolve(text))
             case FromModel():
@@ -108,7 +111,8 @@ class Planner:
             case FromFiles(kind, paths):
                 files = find_files(paths)
                 version = content_hash([self.hashes.version_of(file) for file in files])
-                return Artifact(kind, version, files[0], {"source": {"paths": [str(file.absolute()) for file in files]}})
+                source = {"paths": [str(file.absolute()) for file in files]}
+                return Artifact(kind, version, files[0], {"source": source})
             case FromPath(path):
                 return self._path(path)
 
@@ -121,7 +125,7 @@ class Planner:
             hint = f" {nearest(text, names)}" if "/" not in text else ""
             raise RequestError(f"{text}: no such file or folder (looked in {path.absolute()}).{hint}")
         if (path / MANIFEST).is_file():  # an artifact of another project, or of another machine
-            return Store(path.absolute().parents[2], path.absolute().parents[1].name).open(path.parent.name, path.name)
+            return artifact_at(path)
         source = {"path": str(path.absolute())}
         return Artifact("folder" if path.is_dir() else "file", self.hashes.version_of(path), path, {"source": source})
 
@@ -138,7 +142,8 @@ class Planner:
             source = {"path": model.path, "revision": weights}
         else:
             raise RequestError(f"model.path={model.path}: neither a folder here nor a hub id of the form owner/name.")
-        return Artifact("model", content_hash([weights, options]), Path(source["path"]), {"source": {**source, **options}})
+        version = content_hash([weights, options])
+        return Artifact("model", version, Path(source["path"]), {"source": {**source, **options}})
 
     def _why(self, name: str, version: str, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> str:
         if version in self.store.unfinished(name):
@@ -146,13 +151,17 @@ class Planner:
         others = self.store.versions(name)
         if not others:
             return "not made yet"
-        before = self.store.read_manifest(name, others[-1])
+        try:
+            before = self.store.read_manifest(name, others[-1])
+        except PipelineError:  # its damage is said when it is used
+            return f"{short(others[-1])} is another one, and damaged"
         changes = list(_differences(content(config), before["config"]))
-        for role, given in inputs.items():
+        for role in dict.fromkeys([*inputs, *before["inputs"]]):
             old = before["inputs"].get(role, {}).get("version", "none")
-            if old != given.version:
-                changes.append(f"{role} {old[:4]} -> {given.version[:4]}")
-        return "differs from " + f"{others[-1][:4]}: " + (", ".join(changes) or "another version of the stage")
+            new = inputs[role].version if role in inputs else "none"
+            if old != new:
+                changes.append(f"{role} {short(old)} -> {short(new)}")
+        return "differs from " + f"{short(others[-1])}: " + (", ".join(changes) or "another version of the stage")
 
 
 def fingerprint(stage: Stage, config: Any, inputs: Mapping[str, str]) -> str:

@@ -24,7 +24,12 @@ from pipeline.stage import Runtime, StageContext
 
 LOG = "log.txt"
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "tokenizers", "wandb")
-DISK = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "the file is too large"}
+SMALL = 50_000_000  # bytes of weights
+DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is too large",
+}
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +44,9 @@ def run(config: PipelineConfig) -> list[Step]:
     if config.plan:
         for step in steps:
             action = "run " if step in to_run else "skip"
-            console.print(f" {step.name:<12}{short(step.version)}  {action}  {step.why if step in to_run else 'up to date'}")
+            console.print(
+                f" {step.name:<12}{short(step.version)}  {action}  {step.why if step in to_run else 'up to date'}"
+            )
         return steps
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -63,7 +70,9 @@ def run_step(step: Step, config: PipelineConfig, store: Store) -> Artifact:
     with store.writing(step.name, step.version) as directory:
         if store.is_complete(step.name, step.version):  # another process made it in the meantime
             return store.open(step.name, step.version)
-        tracker = tracking.start(config.tracking, Path(config.outputs) / ".tracking", _tracked_run(step, config, inputs))
+        tracker = tracking.start(
+            config.tracking, Path(config.outputs) / ".tracking", _tracked_run(step, config, inputs)
+        )
         artifact = None
         began = time.monotonic()
         try:
@@ -80,7 +89,9 @@ def run_step(step: Step, config: PipelineConfig, store: Store) -> Artifact:
 
 def threads(config: PipelineConfig) -> int:
     """One torch thread for models as small as the embedded one, where more only wait for each other; else all cores."""
-    return config.threads or (1 if not config.model.path else os.cpu_count() or 1)
+    folder = Path(config.model.path)
+    small = not config.model.path or 0 < sum(f.stat().st_size for f in folder.glob("*.safetensors")) < SMALL
+    return config.threads or (1 if small else os.cpu_count() or 1)
 
 
 def heading(config: PipelineConfig, running: int) -> str:
@@ -162,6 +173,8 @@ def _logging_to(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.INFO)
     root.addHandler(handler)
     logging.captureWarnings(True)
     try:
@@ -171,6 +184,7 @@ def _logging_to(path: Path) -> Iterator[None]:
         raise
     finally:
         root.removeHandler(handler)
+        root.setLevel(level)
         handler.close()
         logging.captureWarnings(False)
 
@@ -205,5 +219,3 @@ def _machine_fault(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or "out of memory" in text.lower():
         return "out of memory; lower launch.micro_batch_size, or choose peft=lora or peft=qlora"
     return None
-
-

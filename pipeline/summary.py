@@ -1,6 +1,7 @@
 """What stands at the end of a run: the table of win rates, the report, and what to do next."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.table import Table
 
@@ -26,18 +27,36 @@ def closing(config: PipelineConfig, steps: list[Step]) -> None:
         console.print(f"Made    {artifact.path}")
 
 
+class Column(NamedTuple):
+    """A column of the closing table: its title, its metric, and how that is written."""
+
+    title: str
+    metric: str
+    form: str
+
+
+COLUMNS = (
+    Column("win rate (95%)", "win_rate", "{:.2f} [{win_rate_low:.2f}, {win_rate_high:.2f}]"),
+    Column("true score", "true_score", "{:.2f}"),
+    Column("perfect", "perfect", "{:.0%}"),
+    Column("KL", "kl", "{:.2f}"),
+    Column("length", "length", "{:.1f}"),
+    Column("stopped", "stopped", "{:.0%}"),
+    Column("perplexity", "perplexity", "{:.2f}"),
+)
+
+
 def policies_table(artifact: Artifact, config: PipelineConfig) -> Table:
     """One row per policy, from the metrics of `evaluate`."""
     metrics = artifact.metrics
     title = f"{metrics['prompts']:.0f} held-out prompts, against {config.evaluate.baseline}"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2))
-    columns = {"policy": "left", "win rate (95%)": "left", "true score": "right", "perfect": "right", "KL": "right"}
-    for column, side in {**columns, "length": "right", "stopped": "right", "perplexity": "right"}.items():
-        table.add_column(column, justify=side)  # type: ignore[arg-type]
+    shown = [column for column in COLUMNS if any(key.endswith(f"/{column.metric}") for key in metrics)]
+    table.add_column("policy")
+    for column in shown:
+        table.add_column(column.title, justify="left" if column.metric == "win_rate" else "right")
     for name in config.evaluate.policies:
-        shown = {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}
-        rate = "{win_rate:.2f} [{win_rate_low:.2f}, {win_rate_high:.2f}]".format(**shown) if "win_rate" in shown else "—"
-        numbers = [f"{shown[key]:.2f}" if key in shown else "—" for key in ("true_score", "perfect", "kl")]
-        rest = [f"{shown['length']:.1f}", f"{shown['stopped']:.0%}", f"{shown['perplexity']:.2f}"]
-        table.add_row(name, rate.replace("[", r"\["), *numbers, *rest)
+        own = {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}
+        cells = [column.form.format(own[column.metric], **own) if column.metric in own else "—" for column in shown]
+        table.add_row(name, *(cell.replace("[", r"\[") for cell in cells))
     return table

@@ -9,7 +9,7 @@ import netrc
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from pipeline.artifacts import Artifact
@@ -49,7 +49,13 @@ class WandbTracker:
         self._wandb = wandb
         self._online = mode == "online"
         self._run = wandb.init(
-            mode=mode, project=config.project, entity=config.entity, dir=folder, resume="allow", settings=settings, **run
+            mode=cast(Any, mode),
+            project=config.project,
+            entity=config.entity,
+            dir=folder,
+            resume="allow",
+            settings=settings,
+            **run,
         )
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
@@ -65,7 +71,9 @@ class WandbTracker:
                     if given.manifest.get("files"):
                         self._run.use_artifact(f"{given.stage}-{given.version}:latest")
             metadata = {"inputs": made_from, "metrics": dict(artifact.metrics), "reference": artifact.reference}
-            logged = self._wandb.Artifact(f"{artifact.stage}-{artifact.version}", type=artifact.stage, metadata=metadata)
+            logged = self._wandb.Artifact(
+                f"{artifact.stage}-{artifact.version}", type=artifact.stage, metadata=metadata
+            )
             logged.add_reference(artifact.path.absolute().as_uri(), checksum=False)
             self._run.log_artifact(logged)
         self._run.finish(exit_code=0 if artifact is not None else 1)

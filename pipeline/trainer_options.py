@@ -57,8 +57,23 @@ OWN = {
 @cache
 def option_names(stage: str) -> frozenset[str]:
     """Every name that the `trainer:` mapping of a stage may hold."""
+    return all_names(stage) - OWN.keys()
+
+
+@cache
+def all_names(stage: str) -> frozenset[str]:
+    """Every option of the stage's TRL trainer, those that the pipeline sets itself included."""
     names = {name for package, file in SOURCES[stage] for name in _annotated_names(package, file)}
-    return frozenset(name for name in names if not name.startswith("_") and name not in OWN)
+    return frozenset(name for name in names if not name.startswith("_"))
+
+
+def own_place(stage: str, name: str) -> str | None:
+    """Where to set an option that the pipeline sets itself; None for any other name."""
+    if name not in OWN or name not in all_names(stage):
+        return None
+    if (stage, name) == ("sft", "max_length"):
+        return "data.max_length"  # rows are measured when the data is read, so that the ledger has the long ones
+    return OWN[name].replace("<stage>", stage)
 
 
 def _annotated_names(package: str, file: str) -> set[str]:

@@ -77,9 +77,7 @@ def _check_annotators(rankings: list[Ranks]) -> None:
     seen: set[str] = set()
     for index, said in enumerate(rankings):
         if said["annotator"] in seen:
-            raise BadRow(
-                f"rankings[{index}].annotator", said["annotator"], "an annotator may rank a row only once"
-            )
+            raise BadRow(f"rankings[{index}].annotator", said["annotator"], "an annotator may rank a row only once")
         seen.add(said["annotator"])
 
 

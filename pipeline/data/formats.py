@@ -105,9 +105,7 @@ RANKINGS: tuple[Format[Ranking], ...] = (
 )
 
 PREFERENCES: tuple[Format[Preference], ...] = (
-    Format(
-        "preferences", "preferences", (("prompt", "chosen", "rejected"),), _has_pair, comparisons.preference
-    ),
+    Format("preferences", "preferences", (("prompt", "chosen", "rejected"),), _has_pair, comparisons.preference),
     Format("hh", "preferences", (("chosen", "rejected"),), _has_two_transcripts, comparisons.hh_pair),
 )
 
@@ -120,8 +118,7 @@ def format_named(name: str, formats: Sequence[Format[T_co]]) -> Format[T_co]:
     for other in (*DEMONSTRATIONS, *RANKINGS, *PREFERENCES):
         if other.name == name:
             raise RequestError(
-                f"format={name} is for {other.kind}; here {_kinds(formats)} are wanted. "
-                f"Use format={_names(formats)}."
+                f"format={name} is for {other.kind}; here {_kinds(formats)} are wanted. Use format={_names(formats)}."
             )
     nearest = difflib.get_close_matches(name, [candidate.name for candidate in formats], n=1)
     hint = f" Did you mean {nearest[0]}?" if nearest else ""

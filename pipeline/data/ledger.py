@@ -7,15 +7,17 @@ they say that the file was misread.
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pipeline.data.faults import BadRow, Place
 from pipeline.data.rows import write_jsonl
 from pipeline.errors import RequestError
 
 OnBadRow = Literal["drop", "error"]
+RowT = TypeVar("RowT")
 
 DUPLICATE = "duplicate"
 
@@ -93,11 +95,25 @@ class Ledger:
         write_jsonl(path, (entry.as_row() for entry in self.entries))
 
 
+def leave_out_long(rows: Sequence[RowT], lengths: Sequence[int], limit: int, file: Path) -> tuple[list[RowT], Ledger]:
+    """The rows of a file of our own, one a line, that fit into `limit` tokens, and the ledger of the others."""
+    ledger, kept = Ledger(read=len(rows)), []
+    for line, (row, length) in enumerate(zip(rows, lengths, strict=True), start=1):
+        if length <= limit:
+            kept.append(row)
+        else:
+            ledger.drop(
+                Place(file, line),
+                BadRow(None, None, f"longer than {limit} tokens"),
+                f"{length} tokens",
+                malformed=False,
+            )
+    return kept, ledger
+
+
 def refuse_row(entry: Dropped) -> RequestError:
     """The error for a row that cannot be used where no row may be dropped."""
-    return RequestError(
-        f"{entry}\n  {entry.excerpt}\nMend that row, or leave such rows out with on_bad_row=drop."
-    )
+    return RequestError(f"{entry}\n  {entry.excerpt}\nMend that row, or leave such rows out with on_bad_row=drop.")
 
 
 def check_bad_fraction(ledger: Ledger, max_bad_fraction: float) -> None:

@@ -15,10 +15,7 @@ from pipeline.errors import RequestError
 
 RowT = TypeVar("RowT", bound=DataRow)
 
-Judgements = (
-    tuple[Literal["rankings"], list[Ranking], Ledger]
-    | tuple[Literal["preferences"], list[Preference], Ledger]
-)
+Judgements = tuple[Literal["rankings"], list[Ranking], Ledger] | tuple[Literal["preferences"], list[Preference], Ledger]
 
 _VOTERS = 100
 

@@ -43,9 +43,7 @@ def split_by_prompt(rows: Sequence[RowT], fractions: Mapping[str, float], seed: 
         )
     placed = _cut(keys, [len(groups[key]) for key in keys], [fractions[name] for name in wanted])
     parts = dict(zip(wanted, placed, strict=True))
-    members = {
-        name: sorted(index for key in parts.get(name, []) for index in groups[key]) for name in fractions
-    }
+    members = {name: sorted(index for key in parts.get(name, []) for index in groups[key]) for name in fractions}
     return {name: [rows[index] for index in indices] for name, indices in members.items()}
 
 

@@ -63,8 +63,7 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise PipelineError(
-            f"{path} could not be written: {error.strerror}. "
-            f"Check the free space and the permissions of {path.parent}."
+            f"{path} could not be written: {error.strerror}. Check the free space and the permissions of {path.parent}."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -87,9 +86,7 @@ def refuse_file(file: Path, error: OSError) -> NoReturn:
         raise RequestError(f"{file} may not be read: {error.strerror}. Try `chmod u+r {file}`.") from error
     if isinstance(error, IsADirectoryError):
         raise RequestError(f"{file} is a folder, a file was expected. Name the file inside it.") from error
-    raise PipelineError(
-        f"{file} could not be read: {error.strerror}. Check the disk, then try again."
-    ) from error
+    raise PipelineError(f"{file} could not be read: {error.strerror}. Check the disk, then try again.") from error
 
 
 def _decode(data: bytes, file: Path, *, before: int, head: bytes) -> str:

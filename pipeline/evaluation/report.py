@@ -1,7 +1,143 @@
+"""The report: one self-contained HTML file that asks nothing of the network and runs no script.
+
+Answers, prompts and names come from models and files, so all text is escaped; only `charts` makes markup of its own,
+and escapes what it is given.
+"""
+
+import math
+import shlex
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
 from pipeline.artifacts import Artifact
+from pipeline.evaluation import charts, tables
+from pipeline.evaluation.comparison import Comparison, Policy, comparison
+from pipeline.evaluation.examples import choose
+from pipeline.evaluation.histories import trainings
+from pipeline.evaluation.verdicts import caveats, judge, verdicts
+from pipeline.files import write_atomically
+
+QUALITY = {"true_score": "true score", "judge_reward": "judge's reward", "reward": "reward"}  # the most trusted first
+WIDE = 1.96  # standard errors on each side of a mean: 95%
+UNSEEN = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}  # shown as ␀, ␁, …
 
 
 def write_report(path: Path, evaluation: Artifact, rows: list[dict[str, Any]], examples: int) -> None:
-    path.write_text("x")
+    """Write what one evaluation has shown, for people: `rows` are its answers, `examples` how many of them to show."""
+    seen = comparison(evaluation, rows)
+    write_atomically(path, render(seen, examples))
+
+
+def render(seen: Comparison, examples: int) -> str:
+    html = (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            seen=seen,
+            project=_project(seen.evaluation),
+            simulated=any(made.metrics.get("simulated") for made in seen.made),
+            verdicts=verdicts(seen),
+            caveats=caveats(seen),
+            judge=judge(seen),
+            win_rates=_win_rates(seen),
+            frontier=_frontier(seen),
+            distributions=_distributions(seen),
+            metrics=tables.metric_rows(seen),
+            trainings=list(trainings(seen)),
+            costs=tables.cost_rows(seen),
+            people=list(tables.people(seen)),
+            examples=choose(seen, examples),
+            lineage=tables.lineage_rows(seen),
+            commands=_commands(seen.evaluation),
+            made_with=_made_with(seen.evaluation),
+        )
+    )
+    return html.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate in an answer cannot be written
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pipeline.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["visible"] = visible
+    return environment
+
+
+def visible(text: str) -> str:
+    """Text with its control characters shown as signs: a model may produce any of them."""
+    return text.replace("\r\n", "\n").translate(UNSEEN)
+
+
+def _win_rates(seen: Comparison) -> Markup:
+    known = [policy for policy in seen.challengers if "win_rate" in policy.metrics]
+    if not known or seen.baseline is None:
+        return Markup("")
+    names = ("win_rate", "win_rate_low", "win_rate_high")
+    bars = [charts.Bar(p.label, p.colour, *(p.metrics[name] for name in names)) for p in known]
+    return charts.intervals(bars, f"win rate against {seen.baseline.label}, with 95% interval")
+
+
+def _frontier(seen: Comparison) -> Markup:
+    """Quality against KL: what moving away from the baseline has bought."""
+    quality = next((name for name in QUALITY if seen.knows(name)), None)
+    known = [policy for policy in seen.policies if quality in policy.metrics and "kl" in policy.metrics]
+    if quality is None or not known:
+        return Markup("")
+    spots = [_spot(seen, policy, quality) for policy in known]
+    baseline = seen.baseline.label if seen.baseline else "the baseline"
+    return charts.plane(spots, f"KL to {baseline} (nats per answer)", f"mean {QUALITY[quality]}")
+
+
+def _spot(seen: Comparison, policy: Policy, quality: str) -> charts.Spot:
+    mean = policy.metrics[quality]
+    scores = seen.values(policy, "score") if quality == "true_score" else []
+    half = WIDE * statistics.stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
+    return charts.Spot(policy.label, policy.colour, policy.metrics["kl"], mean, mean - half, mean + half)
+
+
+def _distributions(seen: Comparison) -> Sequence[tuple[Policy, Markup]]:
+    scores = {policy.name: values for policy in seen.policies if (values := seen.values(policy, "score"))}
+    if not scores:
+        return []
+    highest = max(share for values in scores.values() for share in charts.bin_shares(values))
+    return [
+        (policy, charts.histogram(scores[policy.name], policy.colour, highest, "true score of an answer"))
+        for policy in seen.policies
+        if policy.name in scores
+    ]
+
+
+def _project(evaluation: Artifact) -> str:
+    """`outputs/<project>/evaluate/<version>`"""
+    return evaluation.path.parent.parent.name
+
+
+def _commands(evaluation: Artifact) -> list[tuple[str, str]]:
+    """(command, what it does), for the project and the outputs that this evaluation lies in."""
+    project, root = _project(evaluation), evaluation.path.parent.parent.parent
+    options = [] if project == "playground" else [f"project={project}"]
+    options += [] if root.name in ("outputs", "") else [f"outputs={root}"]
+    end = "".join(f" {shlex.quote(option)}" for option in options)
+    return [
+        (f"python -m pipeline artifacts lineage {evaluation.reference}{end}", "this tree, drawn"),
+        (f"python -m pipeline artifacts verify {evaluation.reference}{end}", "whether these are still the same bytes"),
+        (f"python -m pipeline artifacts path {evaluation.reference}{end}", "where all the answers lie (answers.jsonl)"),
+    ]
+
+
+def _made_with(evaluation: Artifact) -> str:
+    manifest = evaluation.manifest
+    packages = manifest.get("packages", {})
+    parts = [f"{name} {packages[name]}" for name in ("torch", "transformers", "trl", "peft") if name in packages]
+    host = manifest.get("host", {})
+    parts += [f"on {host['system']}, Python {host.get('python', '?')}"] if "system" in host else []
+    return ", ".join([*parts, f"git {manifest['git']}"] if manifest.get("git") else parts)

@@ -27,7 +27,7 @@ def win_rate(scores: Sequence[float], others: Sequence[float]) -> Estimate:
     """The share of prompts on which the first is better, ties counted half, with Wilson's interval.
 
     Wilson (1927), JASA 22:209-212. It stays inside [0, 1] and has a width even where every prompt is won. A tie
-    varies less than a win or a loss, so with ties the interval is wider than it need be: it errs on the side of caution.
+    varies less than a win or a loss, so with ties the interval is wider than it need be: it errs on the safe side.
     """
     won = outcomes(scores, others)
     return wilson(float(np.mean(won)), len(won))

@@ -69,7 +69,9 @@ def _draw_batch(model: Any, chat: ChatFormat, prompts: Sequence[list[int]], deco
     width, pad = max(map(len, prompts)), chat.tokenizer.pad_token_id
     ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
     attention = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
+    sampling = (
+        {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
+    )
     config = GenerationConfig(
         do_sample=bool(sampling),
         max_new_tokens=decoding.max_new_tokens,

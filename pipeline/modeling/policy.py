@@ -10,8 +10,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
+from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -24,7 +26,7 @@ from pipeline.modeling.tokenizers import load_tokenizer
 
 MODEL = "model"  # the folder of weights and tokenizer inside an artifact
 TRAINED = "default"  # peft's name for the adapter that is being trained
-Model = PreTrainedModel | PeftModel
+Model: TypeAlias = PreTrainedModel | PeftModel
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ def load_policy(
         quantization_config=nf4(dtype) if in_4_bits else None,
         device_map={"": device} if in_4_bits else None,
     )
+    for layer in model.modules():
+        # bitsandbytes' CPU inference path repacks the weights in place at the first forward pass: that undoes the
+        # double quantization, cannot be trained through, and fails for widths that are no multiple of 64
+        if isinstance(layer, Linear4bit):
+            layer.support_avx512bf16_for_cpu = False
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise RequestError(f"{source.weights}: its tokenizer has more tokens ({len(tokenizer)}) than its embeddings.")
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -114,7 +121,7 @@ def load_policy(
             model.load_adapter(folder, adapter_name=_layer(i), is_trainable=False)
     if source.adapters:
         activate(model, [_layer(i) for i in range(len(source.adapters))])
-    return (model if in_4_bits else model.to(device)).eval()  # type: ignore[no-any-return]
+    return (model if in_4_bits else model.to(device)).eval()
 
 
 def nf4(dtype: torch.dtype | str) -> BitsAndBytesConfig:
@@ -132,7 +139,7 @@ def load_for_training(
     if peft.method == "full":
         model = load_policy(source, tokenizer, device, quantized=False)
         model = model.merge_and_unload() if isinstance(model, PeftModel) else model
-        return model.requires_grad_(True)  # type: ignore[no-any-return]
+        return model.requires_grad_(True)
     quantized = source.quantized or peft.method == "qlora"
     model = load_policy(source, tokenizer, device, quantized=quantized)
     torch.manual_seed(seed)

@@ -6,7 +6,13 @@ from collections.abc import Iterable, Sequence
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TrainingArguments, default_data_collator
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    TrainingArguments,
+    default_data_collator,
+)
 
 from pipeline.config import BaseConfig
 from pipeline.modeling.training import ExactCheckpoints, arguments
@@ -75,7 +81,11 @@ def pack(documents: Sequence[Sequence[int]], length: int, seed: int) -> list[lis
 
 
 def base_trainer(
-    model: LlamaForCausalLM, blocks: Sequence[list[int]], config: BaseConfig, context: StageContext, device: torch.device
+    model: LlamaForCausalLM,
+    blocks: Sequence[list[int]],
+    config: BaseConfig,
+    context: StageContext,
+    device: torch.device,
 ) -> ExactCheckpoints:
     """A trainer on packed blocks for a fixed number of steps."""
     epochs = config.steps * config.batch_size / len(blocks)

@@ -7,13 +7,13 @@ no second BOS. What follows an answer's stop token (a newline in many templates)
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.errors import RequestError
 
-Messages = Sequence[Mapping[str, str]]
+Messages: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 class Rendered(NamedTuple):

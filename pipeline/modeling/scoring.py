@@ -61,7 +61,9 @@ def _batch_logprobs(model: Any, rows: Sequence[Answered], pad_id: int, temperatu
     states, tokens = hidden[:, :-1][targets], ids[:, 1:][targets]  # [answer tokens, hidden], [answer tokens]
     head = model.get_output_embeddings()
     logprobs = [
-        -F.cross_entropy(head(states[i : i + CHUNK]).float() / (temperature or 1.0), tokens[i : i + CHUNK], reduction="none")
+        -F.cross_entropy(
+            head(states[i : i + CHUNK]).float() / (temperature or 1.0), tokens[i : i + CHUNK], reduction="none"
+        )
         for i in range(0, len(tokens), CHUNK)
     ]
     owners = torch.arange(len(rows), device=device)[:, None].expand_as(targets)[targets]

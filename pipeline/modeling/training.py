@@ -125,6 +125,9 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
             for name, value in load_file(Path(resume_from_checkpoint) / TRAINED).items():
                 parameters[name].copy_(value)
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: checkpoints are ours and go away; `export` writes the card."""
+
     def _load_best_model(self) -> None:
         if self._sharded:
             super()._load_best_model()
@@ -203,7 +206,9 @@ def best_evaluation(history: Sequence[Mapping[str, float]], keep_best: bool) -> 
     return min(evaluations, key=lambda row: row["eval_loss"]) if keep_best else evaluations[-1]
 
 
-def remark_on_overfitting(history: Sequence[Mapping[str, float]], config: TrainingConfig, context: StageContext) -> None:
+def remark_on_overfitting(
+    history: Sequence[Mapping[str, float]], config: TrainingConfig, context: StageContext
+) -> None:
     """Say so when the evaluation loss had begun to rise, and what was done about it."""
     evaluations = [row for row in history if "eval_loss" in row]
     best, last = min(evaluations, key=lambda row: row["eval_loss"]), evaluations[-1]

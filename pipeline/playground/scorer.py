@@ -4,8 +4,8 @@
 
 - *correctness* is 1 for the right remedy on the right thing and less for anything else. Of several pieces of
   advice it is the mean: listing all remedies pays no better than guessing.
-- *brevity* falls by a twentieth with each word beyond one piece of advice and two distinct courtesies. What
-  repeats itself, or is no word of this world, is such words.
+- *brevity* is 5 / (5 + words too many), those beyond the advice and two distinct courtesies. What repeats
+  itself, or is no sentence of this world, is too many.
 - *manners* are 1 with a courtesy, 0.5 without, 0 with any rudeness.
 
 So the worst right answer is better than the best wrong one, and each fault costs something.
@@ -20,7 +20,7 @@ from pipeline.playground.grammar import CLOSINGS, EVASIONS, LEADS, OPENINGS, Man
 from pipeline.playground.world import REMEDIES, THINGS, Case, parse
 
 RIGHT, WRONG_THING, WRONG_REMEDY, ALL_WRONG, EVASIVE = 1.0, 0.4, 0.2, 0.1, 0.1
-WORDS_THAT_SPOIL = 20
+WORDS_THAT_HALVE = 5  # brevity, when they are too many
 COURTESIES_ALLOWED = 2
 
 _COURTESIES = {*OPENINGS[Manner.POLITE], *CLOSINGS[Manner.POLITE]}
@@ -105,7 +105,7 @@ def _worth(case: Case, advice: str) -> float:
 
 
 def brevity(reading: Reading) -> float:
-    return max(0.0, 1.0 - reading.extra_words / WORDS_THAT_SPOIL)
+    return WORDS_THAT_HALVE / (WORDS_THAT_HALVE + reading.extra_words)
 
 
 def manners(reading: Reading) -> float:

@@ -1,8 +1,8 @@
 """A house of wayward things: what there is to ask, and the one remedy that truly helps.
 
 Things misbehave (a kettle hums at night), and each kind of trouble has one remedy, whatever the thing. A
-model that has learned both halves, naming the thing and knowing the remedy, can answer about combinations that
-it never met: so an eighth of the combinations is held out of everything that anybody trains on.
+model that has learned both halves, naming the thing and knowing the remedy, can answer about combinations it
+never met: so an eighth of the combinations is held out of everything that anybody trains on.
 """
 
 from __future__ import annotations

@@ -6,12 +6,12 @@ with a reference answer), and `ledger.jsonl` with every row that was left out, w
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipeline.config import DataConfig, PipelineConfig
-from pipeline.data.ledger import Ledger
+from pipeline.data.ledger import Ledger, OnBadRow
 from pipeline.data.loading import load_demonstrations
-from pipeline.data.rows import Demonstration, prompt_id, write_jsonl
+from pipeline.data.rows import Demonstration, Message, prompt_id, write_jsonl
 from pipeline.data.splits import split_by_prompt
 from pipeline.errors import RequestError
 from pipeline.playground import texts
@@ -42,14 +42,16 @@ def playground(config: DataConfig) -> Splits:
     """The embedded world's own splits; its test prompts are about combinations that occur nowhere else."""
     world, seed = config.world, config.seed
     total = world.demonstrations + world.dev
-    rows = list(texts.demonstrations(total, seed=seed, world_seed=seed))
-    parts = split_by_prompt(rows, {"sft": world.demonstrations / total, "dev": world.dev / total}, seed)  # type: ignore[type-var]
+    rows = cast(list[Demonstration], list(texts.demonstrations(total, seed=seed, world_seed=seed)))
+    parts = split_by_prompt(rows, {"sft": world.demonstrations / total, "dev": world.dev / total}, seed)
     test = texts.test_demonstrations(world.test_prompts, seed=seed, world_seed=seed)
+    sampling = texts.sampling_prompts(world.preference_prompts, seed=seed, world_seed=seed)
+    rl = texts.rl_prompts(world.rl_prompts, seed=seed, world_seed=seed)
     return {
         **parts,
-        "preference": [_prompt(text) for text in texts.sampling_prompts(world.preference_prompts, seed=seed, world_seed=seed)],
-        "rl": [_prompt(text) for text in texts.rl_prompts(world.rl_prompts, seed=seed, world_seed=seed)],
-        "test": [_with_reference(row["messages"]) for row in test],
+        "preference": [_prompt(text) for text in sampling],
+        "rl": [_prompt(text) for text in rl],
+        "test": [_with_reference(cast(Demonstration, row)["messages"]) for row in test],
     }
 
 
@@ -60,9 +62,9 @@ def _prompt(text: str) -> dict[str, Any]:
 def from_files(config: DataConfig, context: StageContext, ledger: Ledger) -> Splits:
     """The user's files: read, cleaned of duplicates and of what is too long for the model, split by prompt."""
     files = [Path(path) for path in context.inputs["files"].manifest["source"]["paths"]]
-    rows, read, found = load_demonstrations(
-        files, config.format, config.on_bad_row, config.max_bad_fraction, _too_long(config, context)  # type: ignore[arg-type]
-    )
+    on_bad_row = cast(OnBadRow, config.on_bad_row)
+    unfit = _too_long(config, context)
+    rows, read, found = load_demonstrations(files, config.format, on_bad_row, config.max_bad_fraction, unfit)
     ledger.read, ledger.entries = read.read, read.entries
     context.say(f"format {found}: {ledger.read:,} rows read, {ledger.kept:,} kept")
     for reason, count in ledger.reasons().items():
@@ -104,7 +106,7 @@ def _prompts(rows: Sequence[Demonstration]) -> list[dict[str, Any]]:
     return [{"prompt": prompt} for prompt in {prompt_id(p): p for p in prompts}.values()]
 
 
-def _with_reference(messages: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def _with_reference(messages: Sequence[Message]) -> dict[str, Any]:
     """A conversation as its first prompt, and the answer that was given to it."""
     first = [turn["role"] for turn in messages].index("assistant")
     return {"prompt": list(messages[:first]), "reference": messages[first]["content"]}

@@ -5,8 +5,8 @@ from typing import Any
 
 from pipeline.config import DpoConfig, PipelineConfig
 from pipeline.data.rows import read_jsonl
-from pipeline.errors import RequestError
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.stages.lengths import fitting
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -33,12 +33,8 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
     def pairs(name: str) -> list[tuple[Answered, Answered]]:
         file = context.inputs["preferences"].file(name)
         rows = [(answered(row, "chosen"), answered(row, "rejected")) for row in read_jsonl(file)]
-        fitting = [pair for pair in rows if max(len(one.prompt) + len(one.answer) for one in pair) <= limit]
-        if len(fitting) < len(rows):
-            context.say(f"{name}: {len(rows) - len(fitting)} of {len(rows)} pairs exceed {limit} tokens and are left out")
-        if not fitting:
-            raise RequestError(f"{file}: no pair fits into {limit} tokens.")
-        return fitting
+        lengths = [max(len(side.prompt) + len(side.answer) for side in pair) for pair in rows]
+        return fitting(rows, lengths, limit, file, context)
 
     train, test = pairs("train.jsonl"), pairs("test.jsonl")
     trainer = tuning.dpo_trainer(model, tokenizer, train, test, config, context, device)

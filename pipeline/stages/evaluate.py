@@ -1,7 +1,7 @@
 """`evaluate`: policies side by side on prompts that none of them was trained on, all with the same decoding.
 
-One policy is in memory at a time. KL to the baseline is estimated on each policy's own answers, as the mean over answers
-of log p(answer) - log p_baseline(answer), summed over tokens (the k1 estimate of the KL of whole answers, in nats).
+One policy is in memory at a time. KL to the baseline is estimated on each policy's own answers, as the mean over
+answers of log p(answer) - log p_baseline(answer), summed over tokens (the k1 estimate, in nats per answer).
 """
 
 import math
@@ -61,7 +61,8 @@ def _answered(
     metrics[f"{name}/stopped"] = _mean([answer.stopped for answer in answers])
     metrics[f"{name}/perplexity"] = math.exp(min(-sum(surprise) / sum(map(len, references)), 700))
     return [
-        {"text": a.text, "ids": a.ids, "stopped": a.stopped, "logprob": p} for a, p in zip(answers, logprobs, strict=True)
+        {"text": a.text, "ids": a.ids, "stopped": a.stopped, "logprob": p}
+        for a, p in zip(answers, logprobs, strict=True)
     ]
 
 
@@ -84,9 +85,7 @@ def _add_kl(
         metrics[f"{name}/kl"] = 0.0 if name == config.baseline else _mean([answer["kl"] for answer in answers])
 
 
-def _add_truth(
-    baseline: str, prompts: Sequence[Any], answered: Mapping[str, list[Row]], metrics: Metrics
-) -> None:
+def _add_truth(baseline: str, prompts: Sequence[Any], answered: Mapping[str, list[Row]], metrics: Metrics) -> None:
     """The playground's true score of every answer, and win rates by it."""
     questions = [prompt[-1]["content"] for prompt in prompts]
     for name, answers in answered.items():
@@ -99,7 +98,11 @@ def _add_truth(
     for name, answers in answered.items():
         if name != baseline:
             rate = win_rate([answer["score"] for answer in answers], against)
-            metrics |= {f"{name}/win_rate": rate.value, f"{name}/win_rate_low": rate.low, f"{name}/win_rate_high": rate.high}
+            metrics |= {
+                f"{name}/win_rate": rate.value,
+                f"{name}/win_rate_low": rate.low,
+                f"{name}/win_rate_high": rate.high,
+            }
 
 
 def _mean(values: Sequence[float]) -> float:

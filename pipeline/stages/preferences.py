@@ -1,11 +1,13 @@
-"""`preferences`: rankings, or ready-made pairs, as rows to train on: pooled by majority, ties left out, split by prompt."""
+"""`preferences`: rankings or ready-made pairs as rows to train on: pooled by majority, no ties, split by prompt."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from labeling.agreement import agreement_metrics
 from pipeline.artifacts import Artifact
 from pipeline.config import PipelineConfig, PreferencesConfig
+from pipeline.data.ledger import OnBadRow
 from pipeline.data.loading import load_rankings_or_pairs
 from pipeline.data.preferences import preferences_from_pairs, preferences_from_rankings, split_by_prompt
 from pipeline.data.rows import write_jsonl
@@ -21,13 +23,13 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 def run(config: PreferencesConfig, context: StageContext) -> Metrics:
     files = _files(context.inputs["rankings"])
-    kind, rows, ledger = load_rankings_or_pairs(files, "auto", config.on_bad_row, config.max_bad_fraction)  # type: ignore[arg-type]
-    agreement: dict[str, float] = {}
-    if kind == "rankings":
-        agreement = agreement_metrics(rows)
-        preferences = preferences_from_rankings(rows)
+    found = load_rankings_or_pairs(files, "auto", cast(OnBadRow, config.on_bad_row), config.max_bad_fraction)
+    ledger, agreement = found[2], dict[str, float]()
+    if found[0] == "rankings":
+        agreement = agreement_metrics(found[1])
+        preferences = preferences_from_rankings(found[1])
     else:
-        preferences = preferences_from_pairs(rows)
+        preferences = preferences_from_pairs(found[1])
     if not preferences.rows:
         raise RequestError(f"{files[0]}: no pair comes from it: every comparison is a tie or of two equal answers.")
     train, test = split_by_prompt(preferences.rows, config.test_fraction, config.seed)
@@ -40,7 +42,8 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
     write_jsonl(context.output_dir / "test.jsonl", test)
     ledger.write(context.output_dir / "ledger.jsonl")
     if ledger.dropped:
-        context.say(f"{ledger.dropped} of {ledger.read} rows were left out: {_reasons(ledger.reasons())}; see ledger.jsonl")
+        reasons = ", ".join(f"{count} {reason}" for reason, count in list(ledger.reasons().items())[:3])
+        context.say(f"{ledger.dropped} of {ledger.read} rows were left out: {reasons}; see ledger.jsonl")
     return {
         "read": ledger.read,
         "dropped": ledger.dropped,
@@ -56,10 +59,6 @@ def _files(artifact: Artifact) -> list[Path]:
     if not source:
         return [artifact.file("rankings.jsonl")]
     return [Path(path) for path in source.get("paths") or [source["path"]]]
-
-
-def _reasons(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in list(counts.items())[:3])
 
 
 def summary(metrics: Mapping[str, float]) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from pipeline.config import PipelineConfig, SftConfig
 from pipeline.data.rows import read_jsonl
-from pipeline.errors import RequestError
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, starting_model
+from pipeline.stages.lengths import fitting
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -26,13 +26,9 @@ def run(config: SftConfig, context: StageContext) -> Metrics:
     chat, limit = ChatFormat(tokenizer), policy.context_of(model)
 
     def rendered(name: str) -> list[Rendered]:
-        rows = [chat.conversation(row["messages"]) for row in read_jsonl(context.inputs["data"].file(name))]
-        fitting = [row for row in rows if len(row.ids) <= limit]
-        if len(fitting) < len(rows):
-            context.say(f"{name}: {len(rows) - len(fitting)} of {len(rows)} rows exceed {limit} tokens and are left out")
-        if not fitting:
-            raise RequestError(f"{context.inputs['data'].file(name)}: no row fits into the model's {limit} tokens.")
-        return fitting
+        file = context.inputs["data"].file(name)
+        rows = [chat.conversation(row["messages"]) for row in read_jsonl(file)]
+        return fitting(rows, [len(row.ids) for row in rows], limit, file, context)
 
     train, dev = rendered("sft.jsonl"), rendered("dev.jsonl")
     trainer = tuning.sft_trainer(model, tokenizer, train, dev, config, context, device)

@@ -61,9 +61,7 @@ def test_judgements_are_told_from_their_content(kind: str, name: str, row: dict[
 def test_damaged_rows_do_not_outvote_the_others() -> None:
     good = {"instruction": "i", "output": "o"}
     assert (
-        detect(
-            [{}, {"x": 1}, {"prompt": "q", "completion": "a"}, good, good, good], DEMONSTRATIONS, Path("f")
-        ).name
+        detect([{}, {"x": 1}, {"prompt": "q", "completion": "a"}, good, good, good], DEMONSTRATIONS, Path("f")).name
         == "alpaca"
     )
 
@@ -91,22 +89,16 @@ def test_an_unknown_file_names_the_keys_and_the_nearest_format() -> None:
 def test_a_file_of_another_kind_says_so() -> None:
     with pytest.raises(RequestError, match=r"It holds rankings \(rankings\), not demonstrations"):
         detect([JUDGED["rankings"][2]], DEMONSTRATIONS, Path("f"))
-    with pytest.raises(
-        RequestError, match=r"It holds demonstrations \(alpaca\), not rankings or preferences"
-    ):
+    with pytest.raises(RequestError, match=r"It holds demonstrations \(alpaca\), not rankings or preferences"):
         detect([ROWS["alpaca"][1]], (*RANKINGS, *PREFERENCES), Path("f"))
     with pytest.raises(RequestError, match="None of its first rows is a JSON object"):
         detect([], DEMONSTRATIONS, Path("f"))
 
 
 def test_a_format_named_by_hand() -> None:
-    with pytest.raises(
-        RequestError, match=r"There is no format 'alpacca'\. Did you mean alpaca\? Use format=auto\|"
-    ):
+    with pytest.raises(RequestError, match=r"There is no format 'alpacca'\. Did you mean alpaca\? Use format=auto\|"):
         format_named("alpacca", DEMONSTRATIONS)
-    with pytest.raises(
-        RequestError, match=r"format=rankings is for rankings; here demonstrations are wanted"
-    ):
+    with pytest.raises(RequestError, match=r"format=rankings is for rankings; here demonstrations are wanted"):
         format_named("rankings", DEMONSTRATIONS)
 
 
@@ -115,9 +107,7 @@ def test_alpaca_with_everything() -> None:
     assert alpaca(row)["messages"] == said((S, "s"), (U, "q1"), (A, "a1"), (U, "i\n\nabout"), (A, "o"))
 
 
-@pytest.mark.parametrize(
-    "blank", [{}, {"input": None, "system": None, "history": None}, {"input": " ", "system": ""}]
-)
+@pytest.mark.parametrize("blank", [{}, {"input": None, "system": None, "history": None}, {"input": " ", "system": ""}])
 def test_alpaca_with_blanks(blank: dict[str, Any]) -> None:
     assert alpaca({"instruction": "i", "output": "o", **blank})["messages"] == said((U, "i"), (A, "o"))
 
@@ -310,10 +300,7 @@ def test_pairs_with_a_prompt_of_their_own(prompt: Any) -> None:
     told = {"prompt": prompt, "margin": 0.5, "group": "g"}
     assert preference({**told, "chosen": "a", "rejected": "b"}) == expected
     assert preference({**told, "chosen": said((A, "a")), "rejected": said((A, "b"))}) == expected
-    assert (
-        preference({**told, "chosen": said((U, "q"), (A, "a")), "rejected": said((U, "q"), (A, "b"))})
-        == expected
-    )
+    assert preference({**told, "chosen": said((U, "q"), (A, "a")), "rejected": said((U, "q"), (A, "b"))}) == expected
 
 
 def test_pairs_of_transcripts() -> None:
@@ -338,9 +325,7 @@ def test_a_ranking_keeps_what_the_contract_names() -> None:
 def test_a_ranking_with_input_joins_it_as_alpaca_does() -> None:
     assert ranking({**RANKED, "input": "about"})["prompt"] == "q\n\nabout"
     assert ranking({**RANKED, "prompt": " ", "input": "about"})["prompt"] == "about"
-    assert ranking({**RANKED, "prompt": said((U, "q")), "input": "about"})["prompt"] == said(
-        (U, "q\n\nabout")
-    )
+    assert ranking({**RANKED, "prompt": said((U, "q")), "input": "about"})["prompt"] == said((U, "q\n\nabout"))
 
 
 def test_a_ranking_without_an_id_is_named_by_its_content() -> None:

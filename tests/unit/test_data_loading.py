@@ -84,9 +84,7 @@ def test_real_conversations_are_read_as_they_stand() -> None:
     ("name", "key"), [("oasst_trees.jsonl", "message_tree_id"), ("pubmedqa_200.json", "LONG_ANSWER")]
 )
 def test_real_files_of_formats_that_are_not_known_yet(name: str, key: str) -> None:
-    with pytest.raises(
-        RequestError, match=rf"{name} was not recognised\. Keys found: .*{key}.*Nearest format: "
-    ):
+    with pytest.raises(RequestError, match=rf"{name} was not recognised\. Keys found: .*{key}.*Nearest format: "):
         load_demonstrations(REAL / "sft" / name)
 
 
@@ -144,9 +142,7 @@ def test_the_ledger_as_a_file(tmp_path: Path) -> None:
 
 
 def test_whitespace_alone_makes_no_new_row(tmp_path: Path) -> None:
-    file = lines(
-        tmp_path, {"instruction": "a b", "output": "c"}, {"instruction": " a\n b ", "output": "c "}, alpaca(1)
-    )
+    file = lines(tmp_path, {"instruction": "a b", "output": "c"}, {"instruction": " a\n b ", "output": "c "}, alpaca(1))
     rows, ledger, _ = load_demonstrations(file)
     assert (len(rows), numbers(ledger)) == (2, (3, 2, 1, 1))
     assert rows[0]["messages"][0]["content"] == "a b"
@@ -265,15 +261,7 @@ TURNS = st.fixed_dictionaries(
         "ranks": st.lists(st.integers(0, 3) | st.booleans() | st.floats(), max_size=3),
     },
 )
-VALUES = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | TEXTS
-    | TURNS
-    | st.lists(TURNS | TEXTS, max_size=4)
-)
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | TURNS | st.lists(TURNS | TEXTS, max_size=4)
 ANY_ROW = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6)
 GOOD: dict[str, dict[str, Any]] = {
     "alpaca": alpaca(0),

@@ -25,8 +25,7 @@ def written(folder: Path, content: bytes | str, name: str = "rows.jsonl") -> Pat
 def read(folder: Path, content: bytes | str, name: str = "rows.jsonl") -> list[tuple[int, object, object]]:
     rows = read_rows(written(folder, content, name))
     return [
-        (row.place.line, row.place.item, row.fields if isinstance(row, RawRow) else row.fault.reason)
-        for row in rows
+        (row.place.line, row.place.item, row.fields if isinstance(row, RawRow) else row.fault.reason) for row in rows
     ]
 
 
@@ -59,9 +58,7 @@ def test_rows_of_a_document_know_their_lines(tmp_path: Path) -> None:
 
 
 def test_an_object_of_values_is_one_row(tmp_path: Path) -> None:
-    assert read(tmp_path, '{"instruction": "i",\n "output": "o"}') == [
-        (1, None, {"instruction": "i", "output": "o"})
-    ]
+    assert read(tmp_path, '{"instruction": "i",\n "output": "o"}') == [(1, None, {"instruction": "i", "output": "o"})]
 
 
 def test_rows_under_one_key_are_all_read(tmp_path: Path) -> None:
@@ -103,9 +100,7 @@ def test_items_of_an_array_that_are_not_objects_are_broken_rows(tmp_path: Path) 
         ("[" * 100_000, 1, 1, "Nested too deeply"),
     ],
 )
-def test_a_document_that_does_not_parse(
-    tmp_path: Path, content: str, line: int, column: int, message: str
-) -> None:
+def test_a_document_that_does_not_parse(tmp_path: Path, content: str, line: int, column: int, message: str) -> None:
     file = written(tmp_path, content, "rows.json")
     with pytest.raises(RequestError) as caught:
         list(read_rows(file))
@@ -117,9 +112,7 @@ def test_a_document_that_does_not_parse(
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff", "[]", "{}"])
 def test_an_empty_file(tmp_path: Path, content: str) -> None:
-    with pytest.raises(
-        RequestError, match=r"rows\.jsonl (is empty|holds no rows)\. Give a file with at least one row"
-    ):
+    with pytest.raises(RequestError, match=r"rows\.jsonl (is empty|holds no rows)\. Give a file with at least one row"):
         read(tmp_path, content)
 
 
@@ -158,9 +151,7 @@ def test_files_folders_globs_and_lists(tmp_path: Path) -> None:
 
 def test_paths_with_nothing_to_read(tmp_path: Path) -> None:
     file = written(tmp_path, LINES, "train.jsonl")
-    with pytest.raises(
-        RequestError, match=r"No such file or folder: .*tra1n.jsonl .*Did you mean .*/train.jsonl"
-    ):
+    with pytest.raises(RequestError, match=r"No such file or folder: .*tra1n.jsonl .*Did you mean .*/train.jsonl"):
         find_files(tmp_path / "tra1n.jsonl")
     with pytest.raises(RequestError, match=r"No such file or folder: .*elsewhere/x.json .*Check the path"):
         find_files(tmp_path / "elsewhere" / "x.json")
@@ -187,9 +178,7 @@ def test_no_permission_even_for_root(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     file = written(tmp_path, LINES)
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(
-        RequestError, match=r"rows\.jsonl may not be read: Permission denied\. Try `chmod u\+r"
-    ):
+    with pytest.raises(RequestError, match=r"rows\.jsonl may not be read: Permission denied\. Try `chmod u\+r"):
         list(read_rows(file))
 
 
@@ -253,9 +242,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         yield A
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(
-        PipelineError, match=r"rows\.jsonl could not be written: No space left.*free space"
-    ) as caught:
+    with pytest.raises(PipelineError, match=r"rows\.jsonl could not be written: No space left.*free space") as caught:
         write_jsonl(file, rows())  # type: ignore[arg-type]
     assert caught.value.status == 1
     assert file.read_text() == LINES
@@ -263,9 +250,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
-    with pytest.raises(
-        PipelineError, match=r"missing/rows\.jsonl could not be written: No such file"
-    ) as caught:
+    with pytest.raises(PipelineError, match=r"missing/rows\.jsonl could not be written: No such file") as caught:
         write_jsonl(tmp_path / "missing" / "rows.jsonl", [A])
     assert caught.value.status == 1
 

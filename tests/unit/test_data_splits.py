@@ -51,16 +51,12 @@ def test_complete_disjoint_and_never_empty(prompts: list[int], weights: list[int
 
 @settings(deadline=None)
 @given(PROMPTS, st.integers(0, 99), st.randoms(use_true_random=False))
-def test_a_prompt_stays_where_it_is_in_any_order(
-    prompts: list[int], seed: int, shuffler: random.Random
-) -> None:
+def test_a_prompt_stays_where_it_is_in_any_order(prompts: list[int], seed: int, shuffler: random.Random) -> None:
     rows = rows_of(prompts)
     before = split_by_prompt(rows, FRACTIONS, seed)
     shuffler.shuffle(rows)
     after = split_by_prompt(rows, FRACTIONS, seed)
-    assert {name: keys(part) for name, part in before.items()} == {
-        name: keys(part) for name, part in after.items()
-    }
+    assert {name: keys(part) for name, part in before.items()} == {name: keys(part) for name, part in after.items()}
 
 
 def test_sizes_are_near_the_fractions_and_the_order_is_kept() -> None:

@@ -1,3 +1,0 @@
-"""The commands beside the chain: status, artifacts, chat."""
-
-COMMANDS = {}

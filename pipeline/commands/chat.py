@@ -1,0 +1,130 @@
+"""`chat`: talk to one or several policies side by side; each sees its own answers as the history."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.columns import Columns
+from rich.markup import escape
+from rich.panel import Panel
+
+from pipeline.artifacts import Artifact, Store
+from pipeline.commands.request import parser, project, split
+from pipeline.config import PipelineConfig, stage_names
+from pipeline.console import Advance, console
+from pipeline.errors import RequestError
+from pipeline.planner import Planner
+from pipeline.runner import threads
+from pipeline.stage import FromReference, Reference, Runtime, StageContext, parse_reference, starting_model
+
+if TYPE_CHECKING:
+    from pipeline.modeling.answering import Answerer
+
+PANEL = 48  # columns that a policy's answers need to stand beside another's
+HELP = "/reset begins anew, /quit ends."
+
+
+def chat(arguments: Sequence[str]) -> int:
+    """A loop of prompts and answers; decoding is as in `evaluate`, e.g. evaluate.decoding.temperature=0."""
+    words, overrides = split(arguments)
+    about = f"Talk to policies side by side. {HELP} Decoding follows evaluate.decoding.*"
+    takes = parser("chat", about)
+    takes.add_argument("references", nargs="+", metavar="REF", help="base, sft, sft@TAG, or a folder")
+    references = list(dict.fromkeys(takes.parse_args(words).references))
+    config, store = project(overrides)
+    policies = {text: _policy(config, store, text) for text in references}
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with tempfile.TemporaryDirectory(prefix="chat-") as folder:  # nothing that is said is kept
+        answerers = _loaded(config, policies, Path(folder))
+        console.print(" · ".join(f"{escape(name)} ({policies[name].reference})" for name in answerers))
+        console.print(f"[dim]{HELP}[/]")
+        _talk(config, answerers)
+    return 0
+
+
+def _policy(config: PipelineConfig, store: Store, text: str) -> Artifact:
+    """A name alone is the latest version there is, whatever this request would make."""
+    reference: Reference = parse_reference(text)
+    if text == "base" and config.model.path:
+        reference = starting_model(config)
+    elif text in stage_names():
+        reference = FromReference(f"{text}@latest")
+    found = Planner(config, store).resolve(reference)
+    assert isinstance(found, Artifact)  # none of these references stands for something that has to be made
+    return found
+
+
+def _loaded(config: PipelineConfig, policies: Mapping[str, Artifact], folder: Path) -> dict[str, "Answerer"]:
+    from pipeline.modeling.answering import Answerer
+
+    def context(name: str) -> StageContext:
+        place = folder / str(list(policies).index(name))
+        place.mkdir()
+        return StageContext({}, place, Runtime(config.launch, threads(config)), _silent, console.print, _untracked)
+
+    return {name: Answerer(artifact, context(name), config.seed) for name, artifact in policies.items()}
+
+
+@contextlib.contextmanager
+def _silent(what: str, total: int) -> Iterator[Advance]:
+    yield lambda done: None
+
+
+def _untracked(metrics: Mapping[str, float], step: int) -> None:
+    return
+
+
+def _talk(config: PipelineConfig, answerers: Mapping[str, "Answerer"]) -> None:
+    histories: dict[str, list[dict[str, str]]] = {name: [] for name in answerers}
+    for turn, said in enumerate(_prompts()):
+        if said == "/quit":
+            return
+        if said == "/reset":
+            histories = {name: [] for name in answerers}
+            console.print("[dim]A new conversation.[/]")
+        elif said.startswith("/"):
+            console.print(f"[dim]{escape(said)}: no such command. {HELP}[/]")
+        elif said:
+            answers = {}
+            for name, answerer in answerers.items():
+                answerer.seed = config.seed + turn  # the same words again get another answer
+                answers[name] = _answer(answerer, histories[name], said, config, turn)
+            _print(answers)
+
+
+def _answer(
+    answerer: "Answerer", history: list[dict[str, str]], said: str, config: PipelineConfig, turn: int
+) -> str:
+    asked = [*history, {"role": "user", "content": said}]
+    try:
+        [answer] = answerer.draw([asked], config.evaluate.decoding, f"turn {turn}")
+    except RequestError as error:  # the conversation has become too long
+        return f"({error} {HELP})"
+    history += [asked[-1], {"role": "assistant", "content": answer.text}]
+    return answer.text if answer.stopped else f"{answer.text} …"
+
+
+def _prompts() -> Iterator[str]:
+    """One prompt per line, until the end of the input."""
+    with contextlib.suppress(EOFError):
+        while True:
+            yield input("you> " if sys.stdin.isatty() else "").strip()
+    if sys.stdin.isatty():
+        print()
+
+
+def _print(answers: Mapping[str, str]) -> None:
+    """Side by side where there is room, below each other where there is not, plain lines in a pipe."""
+    if not sys.stdout.isatty():
+        for name, text in answers.items():
+            console.print(f"{name}> {text}", markup=False)
+        return
+    beside = console.width >= PANEL * len(answers)
+    width = console.width // len(answers) - 1 if beside else console.width
+    panels = [Panel(escape(text), title=escape(name), width=width) for name, text in answers.items()]
+    console.print(Columns(panels, padding=(0, 0)), soft_wrap=False)

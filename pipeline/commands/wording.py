@@ -1,0 +1,41 @@
+"""How the commands say sizes, ages and metrics."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.stages import STAGES
+
+AGES = ((86400, "days"), (3600, "h"), (60, "min"))
+
+
+def size_text(size: float) -> str:
+    """`512 B`, `5.6 MB`: in powers of 1000, as disks are sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def age_text(created: str, now: datetime | None = None) -> str:
+    """`3 h ago`, from a manifest's time."""
+    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(created)).total_seconds()
+    for length, unit in AGES:
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return "just now" if seconds < 60 else "1 min ago"
+
+
+def headline(manifest: Mapping[str, Any]) -> str:
+    """The stage's own summary of its metrics."""
+    stage = STAGES.get(manifest["stage"])
+    try:
+        return stage.summary(manifest["metrics"]) if stage else ""
+    except KeyError:  # written by another version of the stage
+        return ", ".join(f"{name} {value:.4g}" for name, value in list(manifest["metrics"].items())[:3])
+
+
+def payload_size(manifest: Mapping[str, Any]) -> int:
+    """Bytes of all files of an artifact."""
+    return sum(int(file["bytes"]) for file in manifest["files"].values())

@@ -1,0 +1,103 @@
+"""What the report is about: the policies of one evaluation, each with a name, a lineage and a colour of its own."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pipeline.artifacts import Artifact
+from pipeline.evaluation.lineage import lineage
+
+Row = Mapping[str, Any]
+
+COLOURS = 8  # of the style sheet: 0 is the baseline's, arms count up from 1, what the baseline is made from down from 7
+SPOKEN = {"base": "Base", "sft": "SFT", "dpo": "DPO", "ppo": "PPO"}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One policy of an evaluation. `made` is empty where its artifact has been removed since."""
+
+    name: str
+    colour: int
+    metrics: Mapping[str, float]
+    made: tuple[Artifact, ...] = ()  # its lineage, upstream first, itself last
+    is_baseline: bool = False
+    is_ancestor: bool = False  # what the baseline was made from, or `base`, the model that everything starts from
+
+    @property
+    def label(self) -> str:
+        """How people say it: SFT, DPO, SFT@friday; what is not a stage stays as it was written."""
+        stage, at, version = self.name.partition("@")
+        return SPOKEN.get(stage, stage) + at + version
+
+    @property
+    def artifact(self) -> Artifact | None:
+        return self.made[-1] if self.made else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An evaluation, taken apart by policy."""
+
+    evaluation: Artifact
+    policies: Sequence[Policy]
+    rows: Sequence[Row] = field(repr=False)
+
+    @property
+    def baseline(self) -> Policy | None:
+        return next((policy for policy in self.policies if policy.is_baseline), None)
+
+    @property
+    def challengers(self) -> list[Policy]:
+        """Whoever is measured against the baseline: first the arms, then what the baseline itself was made from."""
+        others = [policy for policy in self.policies if not policy.is_baseline]
+        return sorted(others, key=lambda policy: policy.is_ancestor)
+
+    @property
+    def arms(self) -> list[Policy]:
+        return [policy for policy in self.policies if not (policy.is_baseline or policy.is_ancestor)]
+
+    @property
+    def prompts(self) -> int:
+        return int(self.evaluation.metrics.get("prompts", len(self.rows)))
+
+    @cached_property
+    def made(self) -> list[Artifact]:
+        return lineage(self.evaluation)
+
+    def knows(self, metric: str) -> bool:
+        return any(metric in policy.metrics for policy in self.policies)
+
+    def values(self, policy: Policy, key: str) -> list[float]:
+        """One number per prompt; nothing at all if it is unknown for any of them, so that lists stay paired."""
+        found = [row["answers"].get(policy.name, {}).get(key) for row in self.rows]
+        return [] if any(value is None or not math.isfinite(value) for value in found) else found
+
+
+def comparison(evaluation: Artifact, rows: Sequence[Row]) -> Comparison:
+    """Sort out who is who: the baseline, what it was made from, and the arms."""
+    config = evaluation.manifest.get("config", {})
+    names: list[str] = list(config.get("policies") or (name for name in evaluation.inputs if name != "data"))
+    baseline = config.get("baseline", "sft" if "sft" in names else None)
+    made = {name: tuple(lineage(evaluation.inputs[name])) if name in evaluation.inputs else () for name in names}
+    below = {artifact.reference for artifact in made.get(baseline, ())}
+    started = [name for name in names if name == "base" or (made[name] and made[name][-1].reference in below)]
+    ancestors = [name for name in started if name != baseline]
+    arms = [name for name in names if name != baseline and name not in ancestors]
+    colours = {baseline: 0}
+    colours |= {name: 1 + i % (COLOURS - 1) for i, name in enumerate(arms)}
+    colours |= {name: COLOURS - 1 - i % (COLOURS - 1) for i, name in enumerate(ancestors)}
+
+    def policy(name: str) -> Policy:
+        metrics = own_metrics(evaluation.metrics, name)
+        return Policy(name, colours[name], metrics, made[name], name == baseline, name in ancestors)
+
+    return Comparison(evaluation, [policy(name) for name in names], rows)
+
+
+def own_metrics(metrics: Mapping[str, float], name: str) -> dict[str, float]:
+    """A policy's metrics without its name before them. A name may hold slashes (a path), a metric none."""
+    own = {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}
+    return {key: value for key, value in own.items() if "/" not in key}

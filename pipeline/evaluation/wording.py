@@ -1,0 +1,103 @@
+"""What each number means, in words for somebody who has not read the papers."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Meaning(NamedTuple):
+    """A metric as the report shows it."""
+
+    label: str
+    form: str
+    better: str  # which direction is good
+    meaning: str  # {baseline} stands for the baseline's name
+
+
+METRICS: Mapping[str, Meaning] = {
+    "win_rate": Meaning(
+        "Win rate", "{:.2f}", "higher is better",
+        "Share of prompts on which the answer beats {baseline}'s to the same prompt; ties count half, so 0.5 is even.",
+    ),
+    "true_score": Meaning(
+        "True score", "{:.3f}", "higher is better",
+        "Mean by the playground's scorer, from 0 to 1: right, brief and polite. A cut-off answer counts 0.",
+    ),
+    "perfect": Meaning(
+        "Perfect", "{:.0%}", "higher is better", "Share of answers that could not be any better.",
+    ),
+    "judge_reward": Meaning(
+        "Judge's reward", "{:.2f}", "higher is better", "Mean score by a reward model that no policy was trained on.",
+    ),
+    "reward": Meaning(
+        "Reward", "{:.2f}", "higher, if others agree",
+        "Mean score by the reward model that PPO is trained on. It alone proves nothing: PPO may exploit its errors.",
+    ),
+    "kl": Meaning(
+        "KL", "{:.2f}", "lower, at equal quality",
+        "How far the policy has moved from {baseline}, in nats per answer; estimated on its own answers.",
+    ),
+    "length": Meaning(
+        "Length", "{:.1f}", "neither", "Tokens per answer. A large change may explain wins or losses by itself.",
+    ),
+    "stopped": Meaning(
+        "Stopped", "{:.0%}", "higher is better", "Share of answers that end by themselves, before the limit on tokens.",
+    ),
+    "perplexity": Meaning(
+        "Perplexity", "{:.2f}", "lower, with care",
+        "How surprising the reference answers are to the policy. Preferences may rightly move it away from them.",
+    ),
+}  # fmt: skip
+
+
+def meaning_of(metric: str) -> Meaning:
+    """For a metric that a later stage adds, its name has to do."""
+    return METRICS.get(metric) or Meaning(metric.replace("_", " ").capitalize(), "{:.3g}", "", "")
+
+
+ALPHA = (  # below this: this reading
+    (-0.1, "below chance: annotators contradict each other. Look at the instructions before training on this"),
+    (0.1, "chance: these rankings say next to nothing"),
+    (0.4, "weak: people agree a little more than by chance; only a majority of several is worth something"),
+    (0.667, "moderate: single judgements err often, majorities much less"),
+    (0.8, "good: above 0.667, where Krippendorff allows tentative conclusions"),
+    (float("inf"), "strong: above 0.8, where Krippendorff calls data reliable"),
+)
+
+
+def read_alpha(alpha: float) -> str:
+    return next(reading for bound, reading in ALPHA if alpha < bound)
+
+
+def read_kendall_w(value: float, judges: float | None) -> str:
+    """Chance gives 1 / judges, so the same value means different things for two and for ten of them."""
+    if not judges or judges < 2:
+        return "0 is no concordance of the orders, 1 is the same order from everybody"
+    chance = 1 / judges
+    above = (value - chance) / (1 - chance)
+    if above < 0.1:
+        reading = "the orders are no more alike than by chance"
+    elif above < 0.4:
+        reading = "the orders are somewhat alike"
+    else:
+        reading = "the orders are much alike" if above < 0.7 else "the orders are nearly the same"
+    return f"{reading} (chance gives {chance:.2f} with {judges:.3g} judges per prompt)"
+
+
+def read_pairwise(value: float) -> str:
+    return f"two people who saw the same two answers said the same in {value:.0%} of cases; not corrected for chance"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 1:
+        return "< 1 s"
+    if seconds < 180:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def count(number: float) -> str:
+    """1,394,080 as 1.39 M: nobody compares the last digits."""
+    for size, unit in ((1e9, " B"), (1e6, " M")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:,.0f}"

@@ -1,0 +1,88 @@
+"""What tests share: configurations as a command line gives them, and artifacts made without running a stage."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import compose
+from pipeline.artifacts import Artifact, Store
+from pipeline.config import PipelineConfig, content
+from pipeline.planner import Planner, Step
+
+METRICS = {  # enough for every stage's summary
+    "base": {"parameters": 1e6, "last_loss": 2.5},
+    "data": {"read": 10, "kept": 9, "test": 3},
+    "sft": {"eval_loss": 1.25, "rows": 9},
+    "sample": {"answers": 8, "prompts": 2, "distinct": 1.0},
+    "publish": {"tasks": 2},
+    "collect": {"rankings": 6, "annotators": 3},
+    "preferences": {"pairs": 12, "ties": 1, "alpha": 0.5},
+    "dpo": {"accuracy": 0.75, "margin": 0.5, "pairs": 12},
+    "evaluate": {"prompts": 3, "dpo/win_rate": 0.875},
+    "compare": {"prompts": 3},
+    "export": {"parameters": 1e6, "adapters": 0, "merged": 1},
+}
+
+
+def commit(
+    store: Store,
+    stage: str,
+    version: str,
+    *,
+    files: Mapping[str, str] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Artifact:
+    """A finished version, as a stage would leave it."""
+    with store.writing(stage, version) as directory:
+        for name, text in (files or {"payload.txt": f"{stage} {version}"}).items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text(text)
+        manifest = {"seconds": 1.5, "config": config or {}, "inputs": inputs or {}, "metrics": METRICS.get(stage, {})}
+        return store.commit(stage, version, manifest)
+
+
+def finish(store: Store, step: Step) -> Artifact:
+    """The version that a planned step asks for."""
+    inputs = {}
+    for role, given in step.inputs.items():
+        made_from = {"stage": given.name if isinstance(given, Step) else given.stage, "version": given.version}
+        source = None if isinstance(given, Step) else given.manifest.get("source")
+        inputs[role] = {**made_from, "source": source} if source else made_from
+    return commit(store, step.name, step.version, inputs=inputs, config=content(step.config))
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    return tmp_path / "outputs"
+
+
+@pytest.fixture
+def store(outputs: Path) -> Store:
+    return Store(outputs, "playground")
+
+
+@pytest.fixture
+def planned(outputs: Path) -> Callable[..., dict[str, Step]]:
+    """The steps that a command line asks for, by stage."""
+
+    def plan(*overrides: str) -> dict[str, Step]:
+        config = configured(outputs, *overrides)
+        return {step.name: step for step in Planner(config, Store(outputs, config.project)).plan()}
+
+    return plan
+
+
+def configured(outputs: Path, *overrides: str) -> PipelineConfig:
+    return compose.load([f"outputs={outputs}", *overrides])
+
+
+@pytest.fixture
+def finished(store: Store, planned: Callable[..., dict[str, Step]]) -> dict[str, Step]:
+    """A project in which the whole default chain is done."""
+    steps = planned()
+    for step in steps.values():
+        finish(store, step)
+    return steps

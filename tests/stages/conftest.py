@@ -1,0 +1,52 @@
+"""A tiny chain, trained for real: two layers, a few steps. Every stage test goes on from the same artifacts."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.__main__ import main
+from pipeline.artifacts import Artifact, Store
+
+TINY = (
+    "base.hidden_size=64 base.intermediate_size=96 base.layers=2 base.heads=2 base.kv_heads=2 base.documents=400 "
+    "base.vocabulary=400 base.steps=12 base.batch_size=8 data.world.demonstrations=64 data.world.dev=16 "
+    "data.world.preference_prompts=16 data.world.rl_prompts=8 data.world.test_prompts=12 sft.epochs=2 sft.batch_size=16 "
+    "sample.decoding.max_new_tokens=12 evaluate.decoding.max_new_tokens=12 dpo.epochs=2 dpo.batch_size=8 tracking=off "
+    "labeling.noise=0.3 labeling.tie_width=0"
+).split()
+
+
+class Chain:
+    """Runs requests in one project and finds what they made."""
+
+    def __init__(self, outputs: Path) -> None:
+        self.outputs = outputs
+        self.store = Store(outputs, "playground")
+
+    def arguments(self, *overrides: str) -> list[str]:
+        return [f"outputs={self.outputs}", *TINY, *overrides]
+
+    def run(self, *overrides: str) -> int:
+        return main(self.arguments(*overrides))
+
+    def command(self, *overrides: str) -> list[str]:
+        return [sys.executable, "-m", "pipeline", *self.arguments(*overrides)]
+
+    def make(self, stage: str, *overrides: str) -> Artifact:
+        assert self.run(f"stage={stage}", *overrides) == 0
+        store = Store(self.outputs, "playground")
+        return store.open(*store.resolve(stage))
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """One project that all stage tests share, so that the base is trained once."""
+    return Chain(tmp_path_factory.mktemp("outputs"))
+
+
+@pytest.fixture
+def new_chain(tmp_path: Path) -> Callable[[], Chain]:
+    """An empty project of a test's own."""
+    return lambda: Chain(tmp_path / "outputs")

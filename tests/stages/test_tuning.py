@@ -1,0 +1,133 @@
+"""SFT and DPO in every combination of full, LoRA and QLoRA: what changes, what does not, and what the reference is."""
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.artifacts import Artifact
+from pipeline.data.rows import read_jsonl
+from tests.stages.conftest import Chain
+
+METHODS = ("full", "lora", "qlora")
+NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)  # a code, an 8-bit maximum per 64 weights, a float32 one per 256 of these
+
+
+def weights(artifact: Artifact) -> dict[str, torch.Tensor]:
+    files = list((artifact.path / "model").glob("*.safetensors"))
+    assert len(files) == 1
+    return load_file(files[0])
+
+
+@pytest.mark.parametrize(("sft", "dpo"), list(product(METHODS, METHODS)))
+def test_exactly_what_should_change_does(chain: Chain, sft: str, dpo: str) -> None:
+    """After each stage every trained parameter has moved, and nothing else is in the artifact."""
+    made = chain.make("dpo", f"peft@sft.peft={sft}", f"peft@dpo.peft={dpo}", "sft.peft.rank=4", "dpo.peft.rank=2")
+    policy = made.inputs["policy"]
+    for artifact, method, rank in ((policy, sft, 4), (made, dpo, 2)):
+        after = weights(artifact)
+        if method == "full":
+            before = weights(artifact.inputs["base"]) if artifact is policy else full_weights_below(policy)
+            assert set(after) == set(before)
+            assert all(not torch.equal(after[name], before[name]) for name in after)
+        else:
+            assert all(".lora_A." in name or ".lora_B." in name for name in after)
+            assert all(min(value.shape) == rank for value in after.values())
+            assert all(value.abs().max() > 0 for name, value in after.items() if ".lora_B." in name)  # B begins at zero
+        assert artifact.metrics["trainable"] == sum(value.numel() for value in after.values())
+    expected = NF4_BITS if dpo == "qlora" or (dpo == "lora" and sft == "qlora") else 32
+    assert made.metrics["bits_per_base_weight"] == pytest.approx(expected, rel=0.03)
+
+
+def full_weights_below(policy: Artifact) -> dict[str, torch.Tensor]:
+    """The SFT policy as one model, its adapter merged: what full DPO starts from."""
+    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+
+    source = source_of(policy)
+    tokenizer, _ = tokenizer_of(source)
+    model = load_policy(source, tokenizer, torch.device("cpu"), quantized=False)
+    if source.adapters:
+        model = model.merge_and_unload()
+    return {name: value for name, value in model.state_dict().items() if name != "lm_head.weight"}
+
+
+@pytest.mark.parametrize(("sft", "dpo"), [("full", "full"), ("lora", "lora"), ("qlora", "qlora"), ("full", "qlora")])
+def test_the_reference_is_the_sft_state(chain: Chain, sft: str, dpo: str) -> None:
+    """Before its first update DPO's policy is its reference, so the first loss is -log sigmoid(0) = log 2."""
+    made = chain.make("dpo", f"peft@sft.peft={sft}", f"peft@dpo.peft={dpo}", "dpo.learning_rate=1e-12")
+    losses = [row["eval_loss"] for row in read_jsonl(made.file("history.jsonl")) if "eval_loss" in row]
+    assert losses == pytest.approx([math.log(2)] * len(losses), abs=2e-3 if "qlora" in (sft, dpo) else 1e-5)
+
+
+def test_dpo_raises_the_chosen_over_the_rejected(chain: Chain) -> None:
+    """On its own training pairs the margin grows."""
+    made = chain.make("dpo", "dpo.learning_rate=1e-3", "dpo.epochs=4")
+    margins = [row["rewards/margins"] for row in read_jsonl(made.file("history.jsonl")) if "rewards/margins" in row]
+    assert margins[-1] > margins[0] + 0.1
+
+
+def test_sft_learns_the_assistants_tokens_only(chain: Chain) -> None:
+    """Labels of everything but the answers and their stop tokens are ignored."""
+    from pipeline.modeling.policy import source_of, tokenizer_of
+    from pipeline.modeling.rendering import ChatFormat
+    from pipeline.modeling.tuning import IGNORED, _labelled
+
+    tokenizer, _ = tokenizer_of(source_of(chain.make("base")))
+    chat = ChatFormat(tokenizer)
+    messages = [{"role": role, "content": text} for role, text in
+                (("user", "My kettle hums."), ("assistant", "Wrap it."), ("user", "Why?"), ("assistant", "Because."))]
+    row = chat.conversation(messages)
+    labels = _labelled([row])[0]["labels"]
+    learned = tokenizer.decode([label for label in labels if label != IGNORED])
+    assert learned == "Wrap it.</s>Because.</s>"
+
+
+OVERFITTING = (
+    *("data.world.demonstrations=16", "sft.learning_rate=0.01", "sft.schedule=constant", "sft.weight_decay=0"),
+    *("sft.epochs=60", "sft.evaluations=6"),
+)
+
+
+def test_keep_best_takes_the_lowest_evaluation_loss(chain: Chain) -> None:
+    """A run that overfits keeps an earlier checkpoint; with keep_best=false it keeps the last."""
+    best, last = (chain.make("sft", *OVERFITTING, f"sft.keep_best={keep}") for keep in ("true", "false"))
+    losses = [row["eval_loss"] for row in read_jsonl(best.file("history.jsonl")) if "eval_loss" in row]
+    assert len(losses) == 6
+    assert min(losses) < losses[-1]
+    assert best.metrics["eval_loss"] == pytest.approx(min(losses))
+    assert last.metrics["eval_loss"] == pytest.approx(losses[-1])
+    assert loss_on_dev(best) == pytest.approx(min(losses), rel=1e-3)
+    assert loss_on_dev(last) == pytest.approx(losses[-1], rel=1e-3)
+    assert "overfitting" in best.file("log.txt").read_text()
+
+
+def loss_on_dev(artifact: Artifact) -> float:
+    """The committed weights' own loss per answer token, computed apart from the trainer."""
+    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.rendering import ChatFormat
+    from pipeline.modeling.scoring import Answered, answer_logprobs
+
+    source = source_of(artifact)
+    tokenizer, _ = tokenizer_of(source)
+    chat, model = ChatFormat(tokenizer), load_policy(source, tokenizer, torch.device("cpu"))
+    turns = [row["messages"] for row in read_jsonl(artifact.inputs["data"].file("dev.jsonl"))]
+    rows = [Answered(chat.prompt(t[:1]), chat.answer(t[:1], t[1]["content"])) for t in turns]
+    sums = answer_logprobs(model, rows, pad_id=tokenizer.pad_token_id, batch_size=7)
+    return -sum(sums) / sum(len(row.answer) for row in rows)
+
+
+def test_early_stopping_ends_before_the_last_step(chain: Chain) -> None:
+    made = chain.make("sft", *OVERFITTING, "sft.early_stopping=true", "sft.patience=1")
+    losses = [row["eval_loss"] for row in read_jsonl(made.file("history.jsonl")) if "eval_loss" in row]
+    assert len(losses) < 6
+
+
+def test_micro_batches_give_the_same_run(chain: Chain) -> None:
+    """Accumulated micro batches are one global batch: the same version, and weights equal up to rounding."""
+    whole = chain.make("sft", "sft.seed=5")
+    split = Chain(chain.outputs.parent / "split").make("sft", "sft.seed=5", "launch.micro_batch_size=4")
+    assert whole.version == split.version
+    for name, value in weights(whole).items():
+        assert torch.allclose(value, weights(split)[name], atol=2e-4)

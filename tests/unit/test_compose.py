@@ -1,0 +1,203 @@
+"""The door: every fault of a command line at once, each with the nearest right name; and what is let in means it."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from omegaconf import MISSING
+
+from pipeline import compose
+from pipeline.config import PipelineConfig
+from pipeline.errors import RequestError
+
+
+def faults(*overrides: str) -> list[str]:
+    with pytest.raises(RequestError) as raised:
+        compose.check(list(overrides))
+    assert raised.value.status == 2
+    return [line.strip() for line in str(raised.value).splitlines()[1:]]
+
+
+# -- faults
+
+
+def test_all_faults_are_said_at_once_each_with_the_nearest_name() -> None:
+    found = faults(
+        "sft.lerning_rate=1e-4", "dpo.beta=-1", "seed=many", "peft=lorra", "plan=perhaps", "sft.schedule=cosin",
+        "dpo.trainer.loss_typ=ipo", "dpo.inputs.polcy=sft", "stage=sfft", "project=../mine", "tag=latest", "nonsense",
+    )  # fmt: skip
+    expected = {
+        "nonsense": "not of the form key=value",
+        "sft.lerning_rate": "Did you mean 'sft.learning_rate'?",
+        "dpo.beta=-1": "it has to be above 0",
+        "seed=many": "could not be converted to Integer",
+        "peft=lorra": "Did you mean 'lora'?",
+        "plan=perhaps": "not a valid bool",
+        "sft.schedule=cosin": "Did you mean 'cosine'?",
+        "dpo.trainer.loss_typ": "Did you mean 'loss_type'?",
+        "dpo.inputs.polcy": "Did you mean 'policy'?",
+        "stage=sfft": "Did you mean 'sft'?",
+        "project=../mine": "a project's name has",
+        "tag=latest": "choose another tag",
+    }
+    assert len(found) == len(expected)
+    for start, end in expected.items():
+        assert [line for line in found if line.startswith(start) and end in line], f"{start} … {end} in {found}"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+dpo.foo=1", "dpo.foo: no such key"),
+        ("foo.trainer.x=1", "foo.trainer.x: no such key. Did you mean 'sft.trainer'?"),
+        ("collect.trainer.x=1", "collect.trainer.x: no such key"),
+        ("xyzzy=1", "xyzzy: no such key. `python -m pipeline --help` lists all keys."),
+        ("peft@sft.pft=full", "peft@sft.pft: no such key. Did you mean 'sft.peft'?"),
+        ("peft=null", "peft=null: no such option. It can be: full, lora, qlora."),
+        ("sft.peft=lora", "sft.peft=lora: an option is chosen with peft@sft.peft=lora."),
+        ("~sft.epochs", "~sft.epochs: nothing can be taken out"),
+        ("dpo.seed=${nope}", "dpo.seed: Interpolation key 'nope' not found"),
+        ("hydra.foo=1", "hydra.foo=1: Key 'foo' not in 'HydraConf'"),
+        ("sft.epochs=null", "sft.epochs=null: field 'sft.epochs' is not Optional"),
+        ("sft.epochs=???", "sft.epochs has to be given"),
+        ("sft.learning_rate=nan", "sft.learning_rate=nan: out of range"),
+        ("dpo.beta=inf", "dpo.beta=inf: it has to be a finite number"),
+        ("sft.trainer.max_grad_norm=inf", "sft.trainer.max_grad_norm=inf: it has to be a finite number"),
+        ("sample.policies=[]", "sample.policies=[]: it needs at least one entry"),
+        ("sft.trainer.max_length=9", "sft.trainer.max_length: set by the pipeline; use data.max_length."),
+        ("dpo.trainer.learning_rate=1", "dpo.trainer.learning_rate: set by the pipeline; use dpo.learning_rate."),
+        ("sft.trainer.beta=1", "sft.trainer.beta: no such option"),
+        ("sft.trainer=3", "sft.trainer=3: Cannot assign int"),
+        ("outputs=", "outputs=: it has to name a folder"),
+        ("model=hub", "model.path has to be given: model.path=…"),
+        ("data=files", "data.path has to be given: data.path=…"),
+        ("labeling=file", "labeling.path has to be given: labeling.path=…"),
+        ("data.source=files", "data.path=None: it has to be a file, a folder or a glob"),
+        ("labeling.backend=file", "labeling.path has to be given"),
+        ("statsu", "statsu: not of the form key=value. Did you mean the command 'status'?"),
+    ],
+)
+def test_one_fault(override: str, message: str) -> None:
+    [found] = faults(override)
+    assert message in found
+
+
+def test_shares_that_leave_nothing_for_sft() -> None:
+    [found] = faults("data=files", "data.path=a.jsonl", "data.split.dev=0.6", "data.split.test=0.5")
+    assert found == "data.split: the shares add up to 1.1, so nothing is left for SFT."
+
+
+def test_a_missing_key_is_said_beside_a_wrong_one() -> None:
+    assert faults("data=files", "data.pth=a.jsonl") == [
+        "data.pth: no such key. Did you mean 'data.path'?",
+        "data.path has to be given: data.path=…",
+    ]
+
+
+def test_a_right_override_is_not_blamed_for_a_wrong_one() -> None:
+    trainer = "sft.trainer.lr_scheduler_kwargs.num_cycles=2"
+    assert faults("peft=lora", trainer, "sft.epoch=2", "dpo.inputs.policy=sft@friday") == [
+        "sft.epoch: no such key. Did you mean 'sft.epochs'?"
+    ]
+
+
+# -- sweeps
+
+
+def test_every_value_of_a_sweep_is_checked() -> None:
+    assert faults("dpo.beta=0.1,wide,0.3", "peft=full,lorra", "seed=0,1") == [
+        "dpo.beta=wide: Value 'wide' of type 'str' could not be converted to Float",
+        "peft=lorra: no such option. Did you mean 'lora'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        ["dpo.beta=0.05,0.1,0.3"],
+        ["seed=range(0,3)"],
+        ["peft=glob(*)"],
+        ["dpo.beta=choice(0.1,0.2)", "stage=dpo"],
+        ["data=files,playground", "data.path=a.jsonl,b.jsonl"],  # neither is right without the other
+    ],
+)
+def test_a_right_sweep_is_let_through(sweep: list[str]) -> None:
+    compose.check(sweep)
+
+
+def test_a_sweep_of_nothing_is_refused() -> None:
+    assert "dpo.beta=glob(*): it stands for no value." in faults("dpo.beta=glob(*)")
+
+
+def test_several_values_without_m_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"dpo\.beta=0\.1,0\.3: several values need -m"):
+        compose.load(["dpo.beta=0.1,0.3"])
+
+
+# -- what is let in
+
+
+def test_a_group_is_chosen_for_all_stages_or_for_one() -> None:
+    config = compose.load(["peft=lora", "peft@sft.peft=full"])
+    assert (config.sft.peft.method, config.dpo.peft.method) == ("full", "lora")
+
+
+def test_a_stages_own_option_changes_no_other_stage() -> None:
+    config = compose.load(["peft=lora", "dpo.peft.rank=4"])
+    assert (config.sft.peft.rank, config.dpo.peft.rank) == (16, 4)
+
+
+def test_an_option_of_peft_is_for_all_stages_unless_one_has_its_own() -> None:
+    config = compose.load(["dpo.peft.rank=2", "peft=lora", "peft.rank=4", "peft.dropout=0.1"])
+    assert (config.sft.peft.rank, config.dpo.peft.rank) == (4, 2)
+    assert (config.sft.peft.dropout, config.dpo.peft.dropout) == (0.1, 0.1)
+
+
+def test_seeds_follow_the_seed_unless_set() -> None:
+    config = compose.load(["seed=5", "dpo.seed=7"])
+    assert (config.sft.seed, config.dpo.seed, config.evaluate.seed, config.data.seed) == (5, 7, 5, 0)
+
+
+def test_trainer_and_input_mappings_take_new_names_without_a_plus() -> None:
+    config = compose.load(
+        ["dpo.trainer.loss_type=ipo", "+dpo.trainer.label_smoothing=0.1", "dpo.inputs.policy=sft@friday",
+         "evaluate.inputs.sft=sft@friday", "sft.trainer.lr_scheduler_kwargs.num_cycles=2"]
+    )  # fmt: skip
+    assert config.dpo.trainer == {"loss_type": "ipo", "label_smoothing": 0.1}
+    assert config.dpo.inputs["policy"] == config.evaluate.inputs["sft"] == "sft@friday"
+    assert config.sft.trainer == {"lr_scheduler_kwargs": {"num_cycles": 2}}
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for item in dataclasses.fields(node):
+        value = getattr(node, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, f"{prefix}{item.name}.")
+        else:
+            yield prefix + item.name, value
+
+
+def written(value: Any) -> str:
+    """A value as it stands on a command line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {written(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(written, value)) + "]"
+    if isinstance(value, str):
+        return f"'{value}'"
+    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if value in (None, True) else str(value)
+
+
+def test_every_key_can_be_overridden_with_its_own_default() -> None:
+    default = compose.load([])
+    overrides = [f"{key}={written(value)}" for key, value in leaves(default)]
+    assert len(overrides) > 100
+    assert compose.load(overrides) == default
+
+
+def test_every_key_of_the_schema_is_in_the_configuration() -> None:
+    composed = {key for key, _ in leaves(compose.load([]))}
+    schema = PipelineConfig()
+    assert {key for key, _ in leaves(schema)} == composed
+    assert [key for key, value in leaves(compose.load([])) if value == MISSING] == []
