@@ -82,8 +82,15 @@ def check(overrides: Sequence[str]) -> None:
 
 
 def to_config(composed: DictConfig) -> PipelineConfig:
-    """The composed configuration as plain dataclasses: once, at the door."""
-    return cast(PipelineConfig, OmegaConf.to_object(composed))
+    """The composed configuration as plain dataclasses: once, at the door.
+
+    Raises `RequestError` with every fault found. A job of a sweep comes this way only: `check` looked at each value,
+    not at every combination.
+    """
+    config, found = _converted(composed)
+    if found or config is None:
+        raise RequestError(_listed(found))
+    return config
 
 
 def check_values(config: PipelineConfig) -> Iterator[str]:
@@ -141,7 +148,7 @@ def _unusable(node: Any, prefix: str = "") -> Iterator[str]:
     """Values of the right type that nothing can be done with: infinite numbers, empty lists."""
     for name, value in _items(node):
         key = prefix + name
-        if isinstance(value, float) and not math.isfinite(value):
+        if isinstance(value, float) and (math.isinf(value) or (isinstance(node, Mapping) and math.isnan(value))):
             yield f"{key}={value}: it has to be a finite number."
         elif isinstance(value, list) and not value:
             yield f"{key}=[]: it needs at least one entry."
@@ -239,14 +246,19 @@ def _examined(overrides: list[str]) -> tuple[PipelineConfig | None, list[str]]:
             return None, [*found, _first_line(error)]
         found += wrong
         composed = compose("config", normalize(right))
+    config, faulty = _converted(composed)
+    return config, [*found, *faulty]
+
+
+def _converted(composed: DictConfig) -> tuple[PipelineConfig | None, list[str]]:
     try:
         missing = sorted(OmegaConf.missing_keys(composed))
         if missing:
-            return None, [*found, *(f"{key} has to be given: {key}=…" for key in missing)]
-        config = to_config(composed)
+            return None, [f"{key} has to be given: {key}=…" for key in missing]
+        config = cast(PipelineConfig, OmegaConf.to_object(composed))
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
-        return None, [*found, f"{error.full_key}: {_first_line(error)}."]
-    return config, [*found, *check_values(config)]
+        return None, [f"{error.full_key}: {_first_line(error)}."]
+    return config, list(check_values(config))
 
 
 def _unknown(override: Override) -> str | None:

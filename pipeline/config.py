@@ -84,19 +84,19 @@ class BaseConfig:
 
     seed: int = II("seed")
     world_seed: int = II("data.seed")
-    documents: int = number(24000, least=100)
-    vocabulary: int = number(768, least=300)
-    hidden_size: int = number(160, least=8)
-    intermediate_size: int = number(448, least=8)
-    layers: int = number(4, least=1)
-    heads: int = number(5, least=1)
-    kv_heads: int = number(5, least=1)
+    documents: int = number(14000, least=100)
+    vocabulary: int = number(1024, least=300)
+    hidden_size: int = number(192, least=8)
+    intermediate_size: int = number(512, least=8)
+    layers: int = number(2, least=1)
+    heads: int = number(6, least=1)
+    kv_heads: int = number(6, least=1)
     context: int = number(256, least=64)
     block_length: int = number(128, least=16)
-    steps: int = number(600, least=1)
-    batch_size: int = number(24, least=1)
-    learning_rate: float = number(2e-3, above=0, most=1)
-    warmup: float = number(0.1, least=0, most=1)
+    steps: int = number(400, least=1)
+    batch_size: int = number(16, least=1)
+    learning_rate: float = number(6e-3, above=0, most=1)
+    warmup: float = number(0.125, least=0, most=1)
     weight_decay: float = number(0.1, least=0)
     checkpoints: int = number(4, least=1)
     inputs: dict[str, str | None] = roles()
@@ -106,9 +106,9 @@ class BaseConfig:
 class WorldConfig:
     """How much the playground writes."""
 
-    demonstrations: int = number(2400, least=10)
-    dev: int = number(200, least=1)
-    preference_prompts: int = number(400, least=1)
+    demonstrations: int = number(1900, least=10)
+    dev: int = number(100, least=1)
+    preference_prompts: int = number(600, least=1)
     rl_prompts: int = number(1000, least=1)
     test_prompts: int = number(512, least=1)
 
@@ -179,7 +179,7 @@ class LabelingConfig:
     path: str | None = MISSING  # for labeling=file: rankings or ready-made pairs
     annotators: list[str] = many("annotator1", "annotator2", "annotator3")
     overlap: int = number(3, least=1)
-    noise: float = number(0.15, least=0)  # simulated annotators: standard deviation on the true score
+    noise: float = number(0.05, least=0)  # simulated annotators: standard deviation on the true score
     tie_width: float = number(0.05, least=0)  # simulated annotators: closer answers are tied
 
 

@@ -3,13 +3,17 @@
 People's judgements are the most expensive thing in a project, so what was published and what came back always stays.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.artifacts import Store
+from pipeline.config import stage_names
 from pipeline.errors import PipelineError
+from pipeline.hashing import DIGITS
 
 FOR_GOOD = ("publish", "collect")
+VERSION = re.compile(rf"[0-9a-f]{{{DIGITS}}}")  # a folder of any other name is somebody's own
 
 Version = tuple[str, str]  # stage and version
 
@@ -27,10 +31,11 @@ def pruning(store: Store) -> Pruning:
 
     While something is being written, finished versions stay: nothing says yet which of them it is made from.
     """
-    stages = [stage for stage in store.stages() if stage not in FOR_GOOD]
+    stages = [stage for stage in store.stages() if stage in stage_names() and stage not in FOR_GOOD]
     unfinished = [(stage, version) for stage in store.stages() for version in store.unfinished(stage)]
     busy = {one: writer for one in unfinished if (writer := store.writer(*one))}
-    removable = {one: "unfinished" for one in unfinished if one not in busy and one[0] in stages}
+    deletable = [one for one in unfinished if one not in busy and one[0] in stages and VERSION.fullmatch(one[1])]
+    removable = dict.fromkeys(deletable, "unfinished")
     if not busy:
         kept = _kept(store)
         finished = [(stage, version) for stage in stages for version in store.versions(stage)]

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from pipeline.stage import Runtime, StageContext
 
 LOG = "log.txt"
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "tokenizers", "wandb")
+FULL = 1_000_000  # bytes left on a disk that nothing more goes onto
 SMALL = 50_000_000  # bytes of weights
 DISK = {
     errno.ENOSPC: "the disk is full",
@@ -198,7 +200,7 @@ def _reported_faults(step: Step, directory: Path) -> Iterator[None]:
     except (PipelineError, KeyboardInterrupt):
         raise
     except Exception as error:
-        reason = _machine_fault(error)
+        reason = _machine_fault(error, directory)
         if reason:
             raise PipelineError(f"{step.name}: {reason}. {again}") from error
         raise PipelineError(
@@ -206,13 +208,13 @@ def _reported_faults(step: Step, directory: Path) -> Iterator[None]:
         ) from error
 
 
-def _machine_fault(error: BaseException) -> str | None:
+def _machine_fault(error: BaseException, directory: Path) -> str | None:
     """What the machine ran out of, from an exception of any library; None where it is something else."""
     text = str(error)
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"{DISK.get(error.errno or 0, error.strerror or text)}{where}"
-    if "No space left on device" in text or "os error 28" in text:
+    if "No space left on device" in text or shutil.disk_usage(directory).free < FULL:  # torch only says it failed
         return DISK[errno.ENOSPC]
     if "File too large" in text or "os error 27" in text:
         return DISK[errno.EFBIG]

@@ -97,9 +97,7 @@ def _talk(config: PipelineConfig, answerers: Mapping[str, "Answerer"]) -> None:
             _print(answers)
 
 
-def _answer(
-    answerer: "Answerer", history: list[dict[str, str]], said: str, config: PipelineConfig, turn: int
-) -> str:
+def _answer(answerer: "Answerer", history: list[dict[str, str]], said: str, config: PipelineConfig, turn: int) -> str:
     asked = [*history, {"role": "user", "content": said}]
     try:
         [answer] = answerer.draw([asked], config.evaluate.decoding, f"turn {turn}")

@@ -20,7 +20,7 @@ METRICS: Mapping[str, Meaning] = {
     ),
     "true_score": Meaning(
         "True score", "{:.3f}", "higher is better",
-        "Mean by the playground's scorer, from 0 to 1: right, brief and polite. A cut-off answer counts 0.",
+        "Mean by the playground's scorer, from 0 to 1: right, brief and polite. A cut-off answer counts half.",
     ),
     "perfect": Meaning(
         "Perfect", "{:.0%}", "higher is better", "Share of answers that could not be any better.",

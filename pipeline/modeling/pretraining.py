@@ -19,11 +19,12 @@ from pipeline.modeling.training import ExactCheckpoints, arguments
 from pipeline.stage import StageContext
 
 PAD, BOS, EOS, USER, ASSISTANT, SYSTEM = "<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"
+# The space before a text lets its first word be the same token as anywhere else.
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
-    "<|assistant|>{% generation %}{{ message['content'] }}{{ eos_token }}{% endgeneration %}"
-    "{% else %}<|{{ message['role'] }}|>{{ message['content'] }}{% endif %}"
+    "<|assistant|>{% generation %} {{ message['content'] }}{{ eos_token }}{% endgeneration %}"
+    "{% else %}<|{{ message['role'] }}|> {{ message['content'] }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 

@@ -90,9 +90,9 @@ def _add_truth(baseline: str, prompts: Sequence[Any], answered: Mapping[str, lis
     questions = [prompt[-1]["content"] for prompt in prompts]
     for name, answers in answered.items():
         for question, answer in zip(questions, answers, strict=True):
-            answer["score"] = true_score(question, answer["text"]) if answer["stopped"] else 0.0
+            answer["score"] = true_score(question, answer["text"], finished=answer["stopped"])
         metrics[f"{name}/true_score"] = _mean([answer["score"] for answer in answers])
-        perfect = [a["stopped"] and is_perfect(q, a["text"]) for q, a in zip(questions, answers, strict=True)]
+        perfect = [is_perfect(q, a["text"], finished=a["stopped"]) for q, a in zip(questions, answers, strict=True)]
         metrics[f"{name}/perfect"] = _mean(perfect)
     against = [answer["score"] for answer in answered[baseline]]
     for name, answers in answered.items():

@@ -76,12 +76,19 @@ def test_sft_learns_the_assistants_tokens_only(chain: Chain) -> None:
 
     tokenizer, _ = tokenizer_of(source_of(chain.make("base")))
     chat = ChatFormat(tokenizer)
-    messages = [{"role": role, "content": text} for role, text in
-                (("user", "My kettle hums."), ("assistant", "Wrap it."), ("user", "Why?"), ("assistant", "Because."))]
+    messages = [
+        {"role": role, "content": text}
+        for role, text in (
+            ("user", "My kettle hums."),
+            ("assistant", "Wrap it."),
+            ("user", "Why?"),
+            ("assistant", "Because."),
+        )
+    ]
     row = chat.conversation(messages)
     labels = _labelled([row])[0]["labels"]
     learned = tokenizer.decode([label for label in labels if label != IGNORED])
-    assert learned == "Wrap it.</s>Because.</s>"
+    assert learned == " Wrap it.</s> Because.</s>"
 
 
 OVERFITTING = (

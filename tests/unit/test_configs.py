@@ -9,7 +9,11 @@ from hydra import initialize_config_dir
 from pipeline import compose
 
 FILES = sorted(path.relative_to(compose.CONF) for path in compose.CONF.rglob("*.yaml"))
-NEEDED = {"model=hub": "model.path=owner/name", "data=files": "data.path=a.jsonl", "labeling=file": "labeling.path=b.jsonl"}
+NEEDED = {
+    "model=hub": "model.path=owner/name",
+    "data=files": "data.path=a.jsonl",
+    "labeling=file": "labeling.path=b.jsonl",
+}
 
 
 def test_options_were_found() -> None:

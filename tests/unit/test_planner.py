@@ -53,7 +53,7 @@ def test_the_chain_is_planned_upstream_first(planned: Plan) -> None:
 
 def test_the_same_request_has_the_same_versions(planned: Plan) -> None:
     assert versions(planned()) == versions(planned())
-    assert versions(planned("dpo.beta=0.3", "sft.epochs=2")) == versions(planned("sft.epochs=2", "dpo.beta=0.3"))
+    assert versions(planned("dpo.beta=0.37", "sft.epochs=2")) == versions(planned("sft.epochs=2", "dpo.beta=0.37"))
 
 
 def test_a_hash_is_the_same_in_every_process_and_release() -> None:
@@ -74,7 +74,7 @@ def test_a_hash_is_the_same_in_every_process_and_release() -> None:
         ("sft.trainer.max_grad_norm=0.5", AFTER_SFT),
         ("sft.seed=7", AFTER_SFT),
         ("peft=lora", AFTER_SFT),
-        ("peft.rank=4", AFTER_SFT),
+        ("peft.rank=3", AFTER_SFT),
         ("peft@sft.peft=lora", AFTER_SFT),
         ("sample.answers=3", AFTER_SAMPLE),
         ("sample.policies=[sft,base]", AFTER_SAMPLE),
@@ -82,9 +82,9 @@ def test_a_hash_is_the_same_in_every_process_and_release() -> None:
         ("labeling.noise=0.9", AFTER_COLLECT),
         ("labeling.annotators=[ann,bob]", AFTER_COLLECT),
         ("preferences.test_fraction=0.5", {"preferences", *AFTER_DPO}),
-        ("dpo.beta=0.3", AFTER_DPO),
+        ("dpo.beta=0.37", AFTER_DPO),
         ("dpo.seed=1", AFTER_DPO),
-        ("dpo.peft.rank=4", AFTER_DPO),
+        ("dpo.peft.rank=3", AFTER_DPO),
         ("peft@dpo.peft=qlora", AFTER_DPO),
         ("evaluate.prompts=7", {"evaluate", "compare"}),
         ("compare.examples=2", {"compare"}),
@@ -133,6 +133,17 @@ def test_a_file_that_was_edited_is_noticed_in_spite_of_the_cache(planned: Plan, 
     before = planned(*request)["data"].version
     demonstrations(file, "hallo")  # as long as before
     assert planned(*request)["data"].version != before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"%s": 3}', '{"%s": [1]}'])
+def test_a_broken_cache_costs_time_only(planned: Plan, outputs: Path, tmp_path: Path, text: str) -> None:
+    file = demonstrations(tmp_path / "a.jsonl")
+    request = ("stage=data", "data=files", f"data.path={file}")
+    before = planned(*request)["data"].version
+    cache = outputs / ".cache" / "hashes.json"
+    cache.write_text(text.replace("%s", str(file)))
+    assert planned(*request)["data"].version == before
+    assert str(file) in cache.read_text()  # and it is mended
 
 
 def test_a_model_folder_counts_by_content(planned: Plan, tmp_path: Path) -> None:
@@ -217,7 +228,7 @@ def test_a_folder_without_a_model_is_refused(planned: Plan, tmp_path: Path) -> N
 
 
 def test_simulated_annotators_do_not_rank_the_users_data(planned: Plan, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="labeling=file labeling.path=FILE"):
+    with pytest.raises(RequestError, match=r"labeling=file labeling\.path=FILE"):
         planned("data=files", f"data.path={demonstrations(tmp_path / 'a.jsonl')}")
 
 
@@ -244,24 +255,25 @@ def test_nothing_runs_when_all_is_there(outputs: Path, finished: dict[str, Step]
 
 
 def test_only_what_changed_and_what_follows_it_runs(outputs: Path, finished: dict[str, Step]) -> None:
-    assert {step.name for step in planner(outputs, "dpo.beta=0.3").to_run()} == AFTER_DPO
-    assert {step.name for step in planner(outputs, "stage=evaluate", "dpo.beta=0.3").to_run()} == {"dpo", "evaluate"}
+    assert {step.name for step in planner(outputs, "dpo.beta=0.37").to_run()} == AFTER_DPO
+    assert {step.name for step in planner(outputs, "stage=evaluate", "dpo.beta=0.37").to_run()} == {"dpo", "evaluate"}
 
 
 def test_what_nothing_that_runs_needs_stays_away(outputs: Path, store: Store, finished: dict[str, Step]) -> None:
     """The sampled answers are gone; the pairs that came of them are still there."""
     store.remove("sample", finished["sample"].version)
     assert planner(outputs).to_run() == []
-    assert [step.name for step in planner(outputs, "dpo.beta=0.3").to_run()] == ["dpo", "evaluate", "compare"]
+    assert [step.name for step in planner(outputs, "dpo.beta=0.37").to_run()] == ["dpo", "evaluate", "compare"]
     assert [step.name for step in planner(outputs, "publish.seed=5").to_run()][:2] == ["sample", "publish"]
 
 
 def test_why_says_what_differs(planned: Plan, finished: dict[str, Step]) -> None:
-    steps = planned("dpo.beta=0.3", "dpo.peft.rank=4", "sft.trainer.max_grad_norm=0.5")
+    steps = planned("dpo.beta=0.37", "dpo.peft.rank=3", "sft.trainer.max_grad_norm=0.5")
     sft, before = steps["sft"], finished["sft"].version
     assert sft.why == f"differs from {before[:4]}: trainer.max_grad_norm None -> 0.5"
-    assert "beta 0.1 -> 0.3" in steps["dpo"].why
-    assert "peft.rank 16 -> 4" in steps["dpo"].why
+    was = finished["dpo"].config
+    assert f"beta {was.beta} -> 0.37" in steps["dpo"].why
+    assert f"peft.rank {was.peft.rank} -> 3" in steps["dpo"].why
     assert f"policy {before[:4]} -> {sft.version[:4]}" in steps["dpo"].why
 
 
@@ -287,9 +299,9 @@ def test_a_damaged_neighbour_does_not_stop_planning(planned: Plan, store: Store)
 
 def test_upstream_require_builds_nothing_upstream(planned: Plan, store: Store, finished: dict[str, Step]) -> None:
     assert list(planned("upstream=require")) == list(finished)
-    assert "dpo" in planned("stage=dpo", "dpo.beta=0.3", "upstream=require")  # the stage asked for itself may run
+    assert "dpo" in planned("stage=dpo", "dpo.beta=0.37", "upstream=require")  # the stage asked for itself may run
     with pytest.raises(RequestError, match=r"'dpo' has no finished version for this request \(differs from .*beta"):
-        planned("dpo.beta=0.3", "upstream=require")
+        planned("dpo.beta=0.37", "upstream=require")
 
 
 def test_upstream_require_with_nothing_there(planned: Plan) -> None:

@@ -1,5 +1,6 @@
 """The store: complete or unfinished and nothing between, never written twice, never trusted blindly."""
 
+import errno
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ FILES = {"model/weights.bin": "0123456789" * 50, "log.txt": "began\n", "empty": 
 
 
 def python(code: str, outputs: Path) -> list[str]:
-    head = "import os, signal, sys\nfrom pathlib import Path\nfrom pipeline.artifacts import Store\nimport pipeline.files\n"
+    head = "import os, signal, sys, pipeline.files\nfrom pathlib import Path\nfrom pipeline.artifacts import Store\n"
     head += f"store = Store(Path({str(outputs)!r}), 'playground')\n"
     return [sys.executable, "-c", head + code]
 
@@ -274,6 +275,17 @@ def test_a_root_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="outputs=DIR") as raised, store.writing("sft", "aa11"):
         pass
     assert raised.value.status == 1
+
+
+def test_a_full_disk_is_one_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(store, "sft", "aa11")
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("pipeline.artifacts.write_atomically", full)
+    with pytest.raises(PipelineError, match=r"sft/friday: No space left on device.* outputs=DIR"):
+        store.point("sft", "friday", "aa11")
 
 
 def test_remove_frees_the_bytes_of_the_last_name_of_a_file_only(store: Store, tmp_path: Path) -> None:

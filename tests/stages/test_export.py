@@ -1,0 +1,58 @@
+"""An exported folder answers exactly as the policy in the store, loaded with transformers and peft alone."""
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from pipeline.artifacts import Artifact
+from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+from tests.stages.conftest import Chain
+
+IDS = torch.tensor([[1, 20, 30, 40, 50]])
+
+
+def own_logits(policy: Artifact) -> torch.Tensor:
+    source = source_of(policy)
+    with torch.no_grad():
+        return load_policy(source, tokenizer_of(source)[0], torch.device("cpu"), quantized=False)(IDS).logits
+
+
+@pytest.mark.parametrize(("sft", "dpo"), [("full", "full"), ("lora", "lora"), ("full", "lora"), ("qlora", "qlora")])
+def test_a_merged_export_is_the_policy(chain: Chain, sft: str, dpo: str) -> None:
+    made = chain.make("export", f"peft@sft.peft={sft}", f"peft@dpo.peft={dpo}", "dpo.learning_rate=1e-2")
+    folder = made.path / "model"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert not isinstance(model, PeftModel)
+    with torch.no_grad():
+        assert torch.allclose(model(IDS).logits, own_logits(made.inputs["policy"]), atol=2e-3)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.chat_template
+    generation = GenerationConfig.from_pretrained(folder)
+    assert tokenizer.eos_token_id in generation.eos_token_id
+    assert generation.pad_token_id == tokenizer.pad_token_id != tokenizer.eos_token_id
+
+
+def test_adapters_on_adapters_are_exported_as_one(chain: Chain) -> None:
+    """Two stacked adapters of ranks 4 and 2 become one of rank 6 with the same answers."""
+    lora = ("peft=lora", "sft.peft.rank=4", "dpo.peft.rank=2", "dpo.learning_rate=1e-2")
+    made = chain.make("export", *lora, "export.merge=false")
+    base = AutoModelForCausalLM.from_pretrained(chain.make("base").path / "model")
+    model = PeftModel.from_pretrained(base, made.path / "model")
+    assert model.peft_config["default"].r == 6
+    with torch.no_grad():
+        assert torch.allclose(model(IDS).logits, own_logits(made.inputs["policy"]), atol=1e-4)
+
+
+def test_the_card_says_what_it_was_made_from(chain: Chain) -> None:
+    made = chain.make("export")
+    card = (made.path / "model" / "README.md").read_text()
+    policy = made.inputs["policy"]
+    assert policy.reference in card
+    assert policy.inputs["policy"].reference in card
+    assert "simulated" in card
+
+
+def test_a_full_model_has_no_adapter_to_export(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    assert chain.run("stage=export", "export.merge=false", "peft=full") == 2
+    assert "export.merge=true" in capsys.readouterr().err

@@ -1,0 +1,171 @@
+"""What users and machines get wrong: one clear message each, the right exit status, and nothing lost."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stages.conftest import Chain
+
+Run = subprocess.CompletedProcess[str]
+
+
+def ended(command: list[str], **options: object) -> Run:
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def assert_one_message(run: Run, status: int, *words: str) -> None:
+    assert run.returncode == status, run.stdout + run.stderr
+    assert sum(line.startswith("Error:") for line in run.stderr.splitlines()) == 1
+    assert "Traceback" not in run.stderr + run.stdout
+    for word in words:
+        assert word in run.stderr
+
+
+FILES = ("data=files", "stage=data")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, ("rows.jsonl", "does not exist")),
+        (b"", ("empty", "rows.jsonl")),
+        (b"\xff\xfe\x00\x01", ("rows.jsonl", "UTF-8")),
+        (b'{"apples": 1}\n{"apples": 2}\n', ("rows.jsonl", "apples")),
+        (b'{"instruction": "a", "input": "", "output": "b"}\n' + b'{"broken\n' * 3, ("line 2", "rows.jsonl")),
+    ],
+)
+def test_data_that_cannot_be_used(chain: Chain, tmp_path: Path, content: bytes | None, words: tuple[str, ...]) -> None:
+    file = tmp_path / "rows.jsonl"
+    if content is not None:
+        file.write_bytes(content)
+    run = ended(chain.command(*FILES, f"data.path={file}"))
+    assert_one_message(run, 2, *words)
+
+
+def test_one_wrong_role_costs_one_row_and_is_in_the_ledger(chain: Chain, tmp_path: Path) -> None:
+    """The rest of the file is used; the ledger names file, line, field and role (axolotl#325)."""
+    rows = [
+        f'{{"messages": [{{"role": "user", "content": "q{i}"}}, {{"role": "assistant", "content": "a"}}]}}'
+        for i in range(30)
+    ]
+    rows[7] = rows[7].replace('"user"', '"narrator"')
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    made = chain.make("data", "data=files", f"data.path={tmp_path / 'rows.jsonl'}")
+    assert (made.metrics["read"], made.metrics["kept"], made.metrics["dropped"]) == (30, 29, 1)
+    ledger = made.file("ledger.jsonl").read_text()
+    assert '"line": 8' in ledger
+    assert "narrator" in ledger
+
+
+def test_a_row_that_may_not_be_dropped_is_refused(chain: Chain, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a", "completion": null}\n')
+    run = ended(chain.command(*FILES, f"data.path={tmp_path / 'rows.jsonl'}", "data.on_bad_row=error"))
+    assert_one_message(run, 2, "line 2", "completion")
+
+
+def test_simulated_annotators_know_only_the_playground(chain: Chain, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    run = ended(chain.command("stage=dpo", "data=files", f"data.path={tmp_path / 'rows.jsonl'}"))
+    assert_one_message(run, 2, "labeling=file")
+
+
+def test_a_model_folder_without_a_model(chain: Chain, tmp_path: Path) -> None:
+    run = ended(chain.command("stage=sft", f"model.path={tmp_path}"))
+    assert_one_message(run, 2, str(tmp_path), "config.json")
+
+
+def test_a_full_disk_is_said_and_the_same_command_goes_on(new_chain: Callable[[], Chain]) -> None:
+    """A limit on file size stands in for a full disk: writing the weights fails as it does there."""
+    chain = new_chain()
+    assert chain.run("stage=data") == 0
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    run = ended(chain.command("stage=base"), preexec_fn=limit)
+    assert_one_message(run, 1, "too large", "the same command goes on")
+    assert not chain.store.versions("base")
+    assert chain.run("stage=base") == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB that can be filled and made read-only; needs the right to mount."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if (
+        shutil.which("mount") is None
+        or ended(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]).returncode
+    ):
+        pytest.skip("no right to mount a file system here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_really_is_full(small_disk: Path) -> None:
+    run = ended(Chain(small_disk / "outputs").command("stage=base"))
+    assert_one_message(run, 1, "disk is full")
+
+
+def test_a_read_only_folder(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    run = ended(Chain(small_disk / "outputs").command("stage=data"))
+    assert_one_message(run, 1, "Read-only", str(small_disk))
+
+
+def test_outputs_that_are_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("")
+    run = ended(Chain(tmp_path / "outputs").command("stage=data"))
+    assert_one_message(run, 1, str(tmp_path / "outputs"))
+
+
+def test_two_runs_at_once(new_chain: Callable[[], Chain]) -> None:
+    """The second is told who is at it; the first ends well."""
+    chain = new_chain()
+    request = ("stage=base", "base.steps=150")
+    first = subprocess.Popen(chain.command(*request), stdout=subprocess.PIPE, text=True)
+    while not list((chain.outputs / "playground" / "base").glob("*/log.txt")):
+        assert first.poll() is None
+        time.sleep(0.05)
+    second = ended(chain.command(*request))
+    assert_one_message(second, 1, f"process {first.pid}")
+    first.communicate(timeout=120)
+    assert first.returncode == 0
+
+
+def test_an_interrupt_ends_with_130_and_keeps_what_is_done(new_chain: Callable[[], Chain]) -> None:
+    chain = new_chain()
+    request = ("stage=base", "base.steps=400", "base.checkpoints=40")
+    process = subprocess.Popen(chain.command(*request), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not list((chain.outputs / "playground" / "base").glob("*/checkpoints/*/whole")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert chain.store.unfinished("base")
+
+
+def test_a_fault_of_our_own_code_is_one_message_and_a_traceback_in_the_log(tmp_path: Path) -> None:
+    """Whatever a stage raises: the log has the traceback, the terminal has one line."""
+    program = (
+        "import sys; from pipeline.stages import data\n"
+        "import dataclasses, pipeline.stages as table\n"
+        "def broken(config, context): raise ZeroDivisionError('by design')\n"
+        "table.STAGES['data'] = dataclasses.replace(data.STAGE, run=broken)\n"
+        "from pipeline.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    run = ended([sys.executable, "-c", program, f"outputs={tmp_path}", "stage=data", "tracking=off"], env=os.environ)
+    assert_one_message(run, 1, "ZeroDivisionError", "log.txt")
+    (log,) = tmp_path.glob("playground/data/*/log.txt")
+    assert "Traceback" in log.read_text()

@@ -1,0 +1,173 @@
+"""From conversations to ids and back: the mask, the stop token, and tokenizers as users bring them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from pipeline.config import DecodingConfig
+from pipeline.errors import RequestError
+from pipeline.modeling.generation import draw
+from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+from pipeline.modeling.rendering import ChatFormat
+from pipeline.modeling.scoring import Answered, answer_logprobs
+from pipeline.modeling.tokenizers import load_tokenizer
+from tests.stages.conftest import Chain
+
+TURNS = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "Hello there"},
+    {"role": "assistant", "content": "Hello you"},
+    {"role": "user", "content": "And now?"},
+    {"role": "assistant", "content": "Good bye"},
+]
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def tokenizer_with(folder: Path, **specials: str) -> str:
+    """A small BPE tokenizer saved in a folder, with just the special tokens that are named."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    extra = ["<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=[*specials.values(), *extra],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(["hello there you and now good bye"], trainer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=bpe, additional_special_tokens=extra, **specials)
+    wrapped.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_template_is_set_where_there_is_none_and_said(tmp_path: Path) -> None:
+    tokenizer, remarks = load_tokenizer(tokenizer_with(tmp_path, eos_token="</s>", unk_token="<unk>", bos_token="<s>"))
+    assert any("no chat template" in remark for remark in remarks)
+    assert any("<unk>" in remark for remark in remarks)
+    assert tokenizer.pad_token == "<unk>"
+    ids, mask = ChatFormat(tokenizer).conversation(TURNS)
+    assert ids.count(tokenizer.bos_token_id) == 1
+    learned = tokenizer.decode([i for i, m in zip(ids, mask, strict=True) if m])
+    assert learned == " Hello you</s> Good bye</s>"
+
+
+def test_pad_is_never_eos(tmp_path: Path) -> None:
+    """Where pad is EOS, as many tokenizers ship, another token takes its place (trl#1623)."""
+    path = tokenizer_with(tmp_path, eos_token="</s>", unk_token="<unk>")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(path)
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(path)
+    loaded, _ = load_tokenizer(path)
+    assert loaded.pad_token_id != loaded.eos_token_id
+
+
+def test_no_spare_token_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    bpe = tokenizer_with(tmp_path, eos_token="</s>")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(bpe)
+    assert tokenizer.unk_token is None
+    with pytest.raises(RequestError, match="add a pad_token"):
+        load_tokenizer(bpe)
+
+
+def test_no_eos_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no end-of-sequence token"):
+        load_tokenizer(tokenizer_with(tmp_path, unk_token="<unk>"))
+
+
+def test_no_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=str(tmp_path)):
+        load_tokenizer(str(tmp_path))
+
+
+def test_the_stop_token_is_the_templates_not_the_tokenizers(tmp_path: Path) -> None:
+    """ChatML on a base model: EOS is another token than the one that ends a turn (LLaMA-Factory#7943)."""
+    path = tokenizer_with(tmp_path, eos_token="</s>", pad_token="<pad>")
+    tokenizer, _ = load_tokenizer(path, chat_template=CHATML)
+    chat = ChatFormat(tokenizer)
+    assert chat.stop == "<|im_end|>"
+    ids, mask = chat.conversation(TURNS)
+    learned = tokenizer.decode([i for i, m in zip(ids, mask, strict=True) if m])
+    assert learned == "Hello you<|im_end|>Good bye<|im_end|>"
+    assert ids[-1] == chat.stop_id
+
+
+@pytest.mark.parametrize("template", [CHATML, None])
+def test_a_prompt_in_training_is_the_prompt_at_generation(tmp_path: Path, template: str | None) -> None:
+    """The ids before the last answer are those that generation starts from, and the answer's ids follow."""
+    path = tokenizer_with(tmp_path, eos_token="</s>", pad_token="<pad>", bos_token="<s>")
+    chat = ChatFormat(load_tokenizer(path, chat_template=template)[0])
+    ids, _ = chat.conversation(TURNS)
+    prompt, answer = chat.prompt(TURNS[:-1]), chat.answer(TURNS[:-1], TURNS[-1]["content"])
+    assert ids == prompt + answer
+    assert chat.text(answer) == "Good bye"
+
+
+def test_a_template_that_rewrites_its_prompt_is_refused(tmp_path: Path) -> None:
+    path = tokenizer_with(tmp_path, eos_token="</s>", pad_token="<pad>")
+    rewriting = "{{ messages | length }}{% for m in messages %}{{ m['content'] }}</s>{% endfor %}"
+    chat = ChatFormat(load_tokenizer(path, chat_template=rewriting)[0])
+    with pytest.raises(RequestError, match="chat_template"):
+        chat.conversation(TURNS)
+
+
+Policy = tuple[PreTrainedModel, ChatFormat]
+
+
+@pytest.fixture(scope="module")
+def policy(chain: Chain) -> Policy:
+    source = source_of(chain.make("base"))
+    tokenizer, _ = tokenizer_of(source)
+    return load_policy(source, tokenizer, torch.device("cpu")), ChatFormat(tokenizer)
+
+
+def rows_of(chat: ChatFormat) -> list[Answered]:
+    """Answers of unequal lengths to prompts of unequal lengths."""
+    texts = ["Yes.", "Wrap the kettle in wet wool, please.", "No", "Thanks a lot and good bye to you all."]
+    prompt = [{"role": "user", "content": "My kettle hums."}]
+    return [Answered(chat.prompt(prompt * (1 + i % 2)), chat.answer(prompt, text)) for i, text in enumerate(texts)]
+
+
+def test_batching_and_padding_change_nothing(policy: Policy) -> None:
+    model, chat = policy
+    rows, expected = rows_of(chat), []
+    for row in rows:
+        ids = torch.tensor([row.prompt + row.answer])
+        logprobs = model(ids).logits[0, :-1].detach().log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
+        expected.append(float(logprobs[len(row.prompt) - 1 :].sum()))
+    for size in (1, 2, 4):
+        found = answer_logprobs(model, rows, pad_id=chat.tokenizer.pad_token_id, batch_size=size)
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_another_pad_id_changes_nothing(policy: Policy) -> None:
+    model, chat = policy
+    found = [answer_logprobs(model, rows_of(chat), pad_id=pad, batch_size=4) for pad in (0, 7)]
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_drawn_answers_end_with_their_first_stop_token(policy: Policy, tmp_path: Path) -> None:
+    model, chat = policy
+    prompts = [chat.prompt([{"role": "user", "content": "a " * n}]) for n in (1, 5, 9)] * 8
+    answers = draw(model, chat, prompts, DecodingConfig(2.0, 1.0, 40, 5), 0, partial=tmp_path / "partial")
+    assert len(answers) == len(prompts)
+    assert {answer.stopped for answer in answers} == {True, False}
+    for answer in answers:
+        assert answer.ids.count(chat.stop_id) == int(answer.stopped)
+        assert (answer.ids[-1] == chat.stop_id) == answer.stopped
+
+
+def test_greedy_answers_do_not_depend_on_the_batch(policy: Policy, tmp_path: Path) -> None:
+    model, chat = policy
+    prompts = [chat.prompt([{"role": "user", "content": "the " * n}]) for n in range(1, 7)]
+    found = [
+        draw(model, chat, prompts, DecodingConfig(0.0, 1.0, 12, size), 0, partial=tmp_path / str(size))
+        for size in (1, 6)
+    ]
+    assert found[0] == found[1]
