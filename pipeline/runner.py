@@ -13,7 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
+
+from rich.markup import escape
 
 from pipeline import tracking
 from pipeline.artifacts import Artifact, Store
@@ -46,9 +49,8 @@ def run(config: PipelineConfig) -> list[Step]:
     if config.plan:
         for step in steps:
             action = "run " if step in to_run else "skip"
-            console.print(
-                f" {step.name:<12}{short(step.version)}  {action}  {step.why if step in to_run else 'up to date'}"
-            )
+            why = step.why if step in to_run or step.complete else "not needed"
+            console.print(f" {step.name:<12}{short(step.version)}  {action}  {escape(why)}")
         return steps
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -56,8 +58,8 @@ def run(config: PipelineConfig) -> list[Step]:
         if step in to_run:
             artifact = run_step(step, config, store)
         elif step.complete:
-            store.point(step.name, "latest", step.version)
             artifact = store.open(step.name, step.version)
+            store.point(step.name, "latest", step.version)
         else:
             continue  # nothing that runs needs it
         console.print(line(step, artifact, step in to_run))
@@ -81,7 +83,7 @@ def run_step(step: Step, config: PipelineConfig, store: Store) -> Artifact:
             with _reported_faults(step, directory), _logging_to(directory / LOG):
                 log.info("%s@%s from %s", step.name, step.version, {r: a.reference for r, a in inputs.items()})
                 metrics = step.stage.run(step.config, _context(config, inputs, directory, tracker))
-            manifest = _manifest(step, config, inputs, metrics, time.monotonic() - began)
+            manifest = _manifest(step, config, inputs, metrics, time.monotonic() - began, store)
             with _reported_faults(step, directory):
                 artifact = store.commit(step.name, step.version, manifest)
         finally:
@@ -111,8 +113,8 @@ def line(step: Step, artifact: Artifact, ran: bool) -> str:
     """`sft  c3d2  from base a91c, data 77e0  eval loss 1.41  31 s`"""
     made_from = ", ".join(f"{given.stage} {short(given.version)}" for given in artifact.inputs.values())
     took = seconds_text(artifact.manifest["seconds"]) if ran else "up to date"
-    origin = f"from {made_from}" if made_from else ""
-    return f" {step.name:<12}{short(step.version)}  {origin:<34} {step.stage.summary(artifact.metrics):<54} {took:>11}"
+    origin = shorten(f"from {made_from}", 36, placeholder=" …") if made_from else ""
+    return f" {step.name:<12}{short(step.version)}  {origin:<37}{step.stage.summary(artifact.metrics):<45}{took:>12}"
 
 
 def _opened(given: "Step | Artifact", store: Store) -> Artifact:
@@ -130,7 +132,12 @@ def _context(
 
 
 def _manifest(
-    step: Step, config: PipelineConfig, inputs: Mapping[str, Artifact], metrics: Mapping[str, float], seconds: float
+    step: Step,
+    config: PipelineConfig,
+    inputs: Mapping[str, Artifact],
+    metrics: Mapping[str, float],
+    seconds: float,
+    store: Store,
 ) -> dict[str, Any]:
     wrong = {name: value for name, value in metrics.items() if not math.isfinite(value)}
     if wrong:
@@ -138,7 +145,7 @@ def _manifest(
     return {
         "seconds": round(seconds, 3),
         "config": content(step.config),
-        "inputs": {role: _recorded(artifact) for role, artifact in inputs.items()},
+        "inputs": {role: _recorded(artifact, store) for role, artifact in inputs.items()},
         "metrics": {name: float(value) for name, value in metrics.items()},
         "runtime": {**asdict(config.launch), "threads": threads(config)},
         "packages": {name: metadata.version(name) for name in PACKAGES},
@@ -147,10 +154,13 @@ def _manifest(
     }
 
 
-def _recorded(artifact: Artifact) -> dict[str, Any]:
-    own = {"stage": artifact.stage, "version": artifact.version}
-    source = artifact.manifest.get("source")
-    return {**own, "source": source} if source else own
+def _recorded(artifact: Artifact, store: Store) -> dict[str, Any]:
+    own: dict[str, Any] = {"stage": artifact.stage, "version": artifact.version}
+    if artifact.manifest.get("source"):
+        own["source"] = artifact.manifest["source"]
+    elif not artifact.path.is_relative_to(store.root):  # of another project: found again by its place
+        own["path"] = str(artifact.path.absolute())
+    return own
 
 
 def _git_commit() -> str | None:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
 
-CONFIDENCE = 0.95
+Z = NormalDist().inv_cdf(0.975)  # of a 95% interval
 
 
 class Estimate(NamedTuple):
@@ -35,9 +35,8 @@ def win_rate(scores: Sequence[float], others: Sequence[float]) -> Estimate:
 
 def wilson(share: float, count: int) -> Estimate:
     """Wilson's 95% interval for a share of `count` independent trials."""
-    z = float(norm.ppf((1 + CONFIDENCE) / 2))
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    centre = (share + Z * Z / (2 * count)) / (1 + Z * Z / count)
+    half = Z / (1 + Z * Z / count) * math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count))
     return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
@@ -45,5 +44,5 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Estimate:
     """The mean difference of two policies' scores on the same prompts, with the paired normal interval."""
     gaps = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
     error = float(gaps.std(ddof=1) / math.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
-    mean, half = float(gaps.mean()), float(norm.ppf((1 + CONFIDENCE) / 2)) * error
+    mean, half = float(gaps.mean()), Z * error
     return Estimate(mean, mean - half, mean + half)

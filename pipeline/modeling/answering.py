@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.artifacts import Artifact
+from pipeline.artifacts import CHECKPOINTS, Artifact
 from pipeline.config import DecodingConfig
 from pipeline.errors import RequestError
 from pipeline.modeling.generation import draw
@@ -40,7 +40,9 @@ class Answerer:
         room = context_of(self.model) - max(map(len, rendered))
         if room < 1:
             raise RequestError(f"A prompt of {max(map(len, rendered))} tokens fills the whole context of {self.name}.")
-        partial = self.context.output_dir / f"{what.replace(' ', '-').replace('/', '_')}.partial"
+        folder = self.context.output_dir / CHECKPOINTS
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{what.replace(' ', '-').replace('/', '_')}.partial"
         if room < decoding.max_new_tokens:
             decoding = DecodingConfig(decoding.temperature, decoding.top_p, room, decoding.batch_size)
         with self.context.progress(what, len(prompts)) as advance:

@@ -35,7 +35,7 @@ FILES = ("data=files", "stage=data")
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, ("rows.jsonl", "does not exist")),
+        (None, ("rows.jsonl", "No such file")),
         (b"", ("empty", "rows.jsonl")),
         (b"\xff\xfe\x00\x01", ("rows.jsonl", "UTF-8")),
         (b'{"apples": 1}\n{"apples": 2}\n', ("rows.jsonl", "apples")),

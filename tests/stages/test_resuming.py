@@ -8,9 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline.artifacts import MANIFEST, Artifact
+from pipeline.config import DecodingConfig
 from pipeline.files import file_hash
+from pipeline.modeling.generation import Drawn, draw
+from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+from pipeline.modeling.rendering import ChatFormat
 from tests.stages.conftest import Chain
 
 SLOWER = {
@@ -73,31 +78,32 @@ def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint-15").exists()
 
 
-def test_sampling_goes_on_after_a_cut_off_line(chain: Chain, new_chain: Callable[[], Chain]) -> None:
+def drawn(chain: Chain, partial: Path) -> list[Drawn]:
+    """Answers of the tiny base to ten prompts, in three batches."""
+    source = source_of(chain.make("base"))
+    tokenizer, _ = tokenizer_of(source)
+    chat, model = ChatFormat(tokenizer), load_policy(source, tokenizer, torch.device("cpu"))
+    prompts = [chat.prompt([{"role": "user", "content": "the " * n}]) for n in range(1, 11)]
+    return draw(model, chat, prompts, DecodingConfig(1.0, 1.0, 12, 4), 0, partial=partial)
+
+
+def test_drawing_goes_on_after_a_cut_off_line(chain: Chain, tmp_path: Path) -> None:
     """Answers of whole batches are kept; the batch whose line was cut off is drawn again, the same."""
-    small = ("sample.decoding.batch_size=8",)
-    whole = chain.make("sample", *small)
-    partial = next(whole.path.glob("*.partial"))
-    broken = new_chain()
-    assert broken.run("stage=sft") == 0
-    folder = broken.store.directory("sample", whole.version)
-    folder.mkdir(parents=True)
-    lines = partial.read_text().splitlines(keepends=True)
-    (folder / partial.name).write_text(lines[0] + lines[1][: len(lines[1]) // 2])
-    resumed = broken.make("sample", *small)
-    assert resumed.file("answers.jsonl").read_bytes() == whole.file("answers.jsonl").read_bytes()
+    whole = drawn(chain, tmp_path / "whole")
+    first, second, _ = (tmp_path / "whole").read_text().splitlines(keepends=True)
+    (tmp_path / "cut").write_text(first + second[: len(second) // 2])
+    assert drawn(chain, tmp_path / "cut") == whole
+    assert (tmp_path / "cut").read_text() == (tmp_path / "whole").read_text()
 
 
-def test_batches_already_drawn_are_taken_as_they_are(chain: Chain, new_chain: Callable[[], Chain]) -> None:
+def test_batches_already_drawn_are_taken_as_they_are(chain: Chain, tmp_path: Path) -> None:
     """The kept batches are really used: one that was exchanged shows in the result."""
-    small = ("sample.decoding.batch_size=8", "sample.seed=3")
-    whole = chain.make("sample", *small)
-    partial = next(whole.path.glob("*.partial"))
-    broken = new_chain()
-    assert broken.run("stage=sft") == 0
-    folder = broken.store.directory("sample", whole.version)
-    folder.mkdir(parents=True)
-    exchanged = [[[10, 11, 12], True] for _ in json.loads(partial.read_text().splitlines()[0])]
-    (folder / partial.name).write_text(json.dumps(exchanged) + "\n")
-    resumed = broken.make("sample", *small)
-    assert resumed.file("answers.jsonl").read_bytes() != whole.file("answers.jsonl").read_bytes()
+    (tmp_path / "partial").write_text(json.dumps([[[10, 11, 12], True]] * 4) + "\n")
+    assert drawn(chain, tmp_path / "partial").count(Drawn([10, 11, 12], True)) == 4
+
+
+def test_nothing_half_done_is_in_a_payload(chain: Chain) -> None:
+    """Partial answers and checkpoints are gone at commit."""
+    made = chain.make("sample")
+    assert not [name for name in made.manifest["files"] if "partial" in name or "checkpoint" in name]
+    assert sorted(made.manifest["files"]) == ["answers.jsonl", "log.txt"]

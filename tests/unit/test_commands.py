@@ -170,9 +170,7 @@ def test_lineage_draws_every_ancestor(said: Said, finished: dict[str, Step]) -> 
 
 def test_lineage_names_the_users_files_and_what_is_gone(said: Said, store: Store) -> None:
     source = {"paths": ["/far/pairs.jsonl"]}
-    commit(
-        store, "preferences", "p1", inputs={"rankings": {"stage": "rankings", "version": "r1", "source": source}}
-    )
+    commit(store, "preferences", "p1", inputs={"rankings": {"stage": "rankings", "version": "r1", "source": source}})
     gone = {"stage": "sft", "version": "s1"}
     commit(store, "dpo", "d1", inputs={"policy": gone, "preferences": {"stage": "preferences", "version": "p1"}})
     out = said("artifacts", "lineage", "dpo")[1]

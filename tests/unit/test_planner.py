@@ -215,9 +215,7 @@ def test_a_circle_is_refused(planned: Plan) -> None:
         ("labeling=file labeling.path=nowhere.jsonl", r"nowhere\.jsonl"),
     ],
 )
-def test_what_is_not_there_is_refused(
-    planned: Plan, finished: dict[str, Step], override: str, message: str
-) -> None:
+def test_what_is_not_there_is_refused(planned: Plan, finished: dict[str, Step], override: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         planned(*override.split())
 

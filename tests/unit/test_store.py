@@ -232,8 +232,9 @@ def test_a_second_process_is_refused_while_one_writes(store: Store, outputs: Pat
     with subprocess.Popen(python(hold, outputs), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "writing\n"
-        with pytest.raises(PipelineError, match=f"sft@aa11 is being made by process {other.pid} on "), store.writing(
-            "sft", "aa11"
+        with (
+            pytest.raises(PipelineError, match=f"sft@aa11 is being made by process {other.pid} on "),
+            store.writing("sft", "aa11"),
         ):
             pass
         assert str(other.pid) in str(store.writer("sft", "aa11"))
