@@ -18,13 +18,13 @@ from typing import Any
 
 from rich.markup import escape
 
-from pipeline import tracking
 from pipeline.artifacts import Artifact, Store
 from pipeline.config import PipelineConfig, content
 from pipeline.console import console, progress, seconds_text
 from pipeline.errors import PipelineError
 from pipeline.planner import Planner, Step, short
 from pipeline.stage import Runtime, StageContext
+from pipeline.tracking import Tracker, Tracking, mode_of
 
 LOG = "log.txt"
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "tokenizers", "wandb")
@@ -54,9 +54,10 @@ def run(config: PipelineConfig) -> list[Step]:
         return steps
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    tracking = Tracking(config.tracking, Path(config.outputs) / ".tracking")
     for step in steps:
         if step in to_run:
-            artifact = run_step(step, config, store)
+            artifact = run_step(step, config, store, tracking)
         elif step.complete:
             artifact = store.open(step.name, step.version)
             store.point(step.name, "latest", step.version)
@@ -68,15 +69,13 @@ def run(config: PipelineConfig) -> list[Step]:
     return steps
 
 
-def run_step(step: Step, config: PipelineConfig, store: Store) -> Artifact:
+def run_step(step: Step, config: PipelineConfig, store: Store, tracking: Tracking) -> Artifact:
     """Run one stage into its version's directory and commit it."""
     inputs = {role: _opened(given, store) for role, given in step.inputs.items()}
     with store.writing(step.name, step.version) as directory:
         if store.is_complete(step.name, step.version):  # another process made it in the meantime
             return store.open(step.name, step.version)
-        tracker = tracking.start(
-            config.tracking, Path(config.outputs) / ".tracking", _tracked_run(step, config, inputs)
-        )
+        tracker = tracking.start(_tracked_run(step, config, inputs))
         artifact = None
         began = time.monotonic()
         try:
@@ -100,7 +99,7 @@ def threads(config: PipelineConfig) -> int:
 
 def heading(config: PipelineConfig, running: int) -> str:
     """The first line: which project this is, where it runs, and that annotators are simulated if they are."""
-    mode = tracking.mode_of(config.tracking)
+    mode = mode_of(config.tracking)
     parts = [f"[bold]{config.project}[/]", config.launch.device, f"tracking {mode}"]
     if config.labeling.backend == "simulated" and config.data.source == "playground":
         parts.append("annotators are [bold]SIMULATED[/]")
@@ -121,9 +120,7 @@ def _opened(given: "Step | Artifact", store: Store) -> Artifact:
     return given if isinstance(given, Artifact) else store.open(given.name, given.version)
 
 
-def _context(
-    config: PipelineConfig, inputs: Mapping[str, Artifact], directory: Path, tracker: tracking.Tracker
-) -> StageContext:
+def _context(config: PipelineConfig, inputs: Mapping[str, Artifact], directory: Path, tracker: Tracker) -> StageContext:
     def say(remark: str) -> None:
         log.info(remark)
         console.print(f"   [dim]{remark}[/]")

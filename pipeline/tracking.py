@@ -4,7 +4,6 @@ One run per version made: the project's name is the group, the stage is the `job
 a resumed version goes on in its own run. The artifact is logged by reference: payloads stay where they are.
 """
 
-import logging
 import netrc
 import os
 from collections.abc import Mapping
@@ -14,8 +13,9 @@ from urllib.parse import urlsplit
 
 from pipeline.artifacts import Artifact
 from pipeline.config import TrackingConfig
+from pipeline.console import console
 
-log = logging.getLogger(__name__)
+REACHED_WITHIN = 20  # seconds: longer, and a machine without a network waits for nothing
 
 
 class Tracker(Protocol):
@@ -44,7 +44,13 @@ class WandbTracker:
 
         folder.mkdir(parents=True, exist_ok=True)
         settings = wandb.Settings(
-            console="off", silent=True, disable_git=True, save_code=False, x_disable_meta=True, x_disable_stats=True
+            console="off",
+            silent=True,
+            disable_git=True,
+            save_code=False,
+            init_timeout=REACHED_WITHIN,
+            x_disable_meta=True,
+            x_disable_stats=True,
         )
         self._wandb = wandb
         self._online = mode == "online"
@@ -64,6 +70,7 @@ class WandbTracker:
     def finish(self, artifact: Artifact | None) -> None:
         """Mirror the manifest: metrics as the summary, the artifact by reference, lineage as far as the mode allows."""
         if artifact is not None:
+            self._run.log({}, commit=True)  # else the last step's row would come after, and overwrite, the summary
             self._run.summary.update(dict(artifact.metrics))
             made_from = {role: given.reference for role, given in artifact.inputs.items()}
             if self._online:  # offline, `use_artifact` always raises: there the lineage is the metadata
@@ -94,13 +101,21 @@ def _key_in_netrc() -> bool:
         return False
 
 
-def start(config: TrackingConfig, folder: Path, run: Mapping[str, Any]) -> Tracker:
-    """A tracker for one version; `run` holds wandb.init's id, name, group, job_type and config."""
-    mode = mode_of(config)
-    if mode == "off":
-        return NoTracker()
-    try:
-        return WandbTracker(mode, config, folder, run)
-    except Exception as error:  # a tracking service must never cost a training run
-        log.warning("W&B cannot be reached (%s): this version is not tracked.", error)
+class Tracking:
+    """Trackers for the versions of one chain. Where the service cannot be reached, the rest of it is tracked offline."""
+
+    def __init__(self, config: TrackingConfig, folder: Path) -> None:
+        self.config, self.folder, self.mode = config, folder, mode_of(config)
+
+    def start(self, run: Mapping[str, Any]) -> Tracker:
+        """A tracker for one version; `run` holds wandb.init's id, name, group, job_type and config."""
+        while self.mode != "off":
+            try:
+                return WandbTracker(self.mode, self.config, self.folder, run)
+            except Exception as error:  # a tracking service must never cost a training run
+                instead = "offline" if self.mode == "online" else "off"
+                console.print(
+                    f"   [dim]W&B cannot be reached {self.mode} ({type(error).__name__}): {instead} from here[/]"
+                )
+                self.mode = instead
         return NoTracker()
