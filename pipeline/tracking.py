@@ -102,7 +102,7 @@ def _key_in_netrc() -> bool:
 
 
 class Tracking:
-    """Trackers for the versions of one chain. Where the service cannot be reached, the rest of it is tracked offline."""
+    """Trackers for the versions of one chain; where the service cannot be reached, the rest is tracked offline."""
 
     def __init__(self, config: TrackingConfig, folder: Path) -> None:
         self.config, self.folder, self.mode = config, folder, mode_of(config)

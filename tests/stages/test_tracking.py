@@ -11,7 +11,6 @@ from wandb.proto import wandb_internal_pb2
 from pipeline.artifacts import Artifact
 from tests.stages.conftest import Chain
 
-
 BLOCK, FILE_HEADER, RECORD_HEADER = 32768, 7, 7  # the LevelDB log format, behind a header of wandb's
 
 

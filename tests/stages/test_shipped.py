@@ -1,0 +1,47 @@
+"""What the README promises, at shipped defaults: the demo's result, and other people's data."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.__main__ import main
+from pipeline.artifacts import Store
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.mark.slow
+def test_dpo_beats_sft_on_held_out_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole chain on the playground; then nothing is left to run, and a changed beta runs DPO and what follows it."""
+    request = [f"outputs={tmp_path}", "tracking=off"]
+    assert main(request) == 0
+    store = Store(tmp_path, "playground")
+    metrics = store.open(*store.resolve("evaluate")).metrics
+    assert metrics["sft/perfect"] <= 0.2
+    assert metrics["dpo/win_rate"] >= 0.8
+    assert metrics["dpo/win_rate_low"] > 0.75
+    capsys.readouterr()
+    assert main(request) == 0
+    assert "nothing to run" in capsys.readouterr().out
+    assert main([*request, "stage=evaluate", "dpo.beta=0.3", "plan=true"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if " run " in line] == ["dpo", "evaluate"]
+    assert "dpo.beta 0.1 -> 0.3" in "\n".join(lines) or "beta 0.1 -> 0.3" in "\n".join(lines)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"other people's data is not here ({SHARED})")
+def test_other_peoples_data(tmp_path: Path) -> None:
+    """Alpaca and ShareGPT files for SFT, three files of judgements for DPO, with a model that has no pad token."""
+    script = [sys.executable, str(ROOT / "benchmarks" / "real_input.py"), str(SHARED), "--outputs", str(tmp_path)]
+    subprocess.run(script, check=True, cwd=ROOT)
+    store = Store(tmp_path, "real_input")
+    assert len(store.versions("sft")) == 2
+    assert len(store.versions("dpo")) == 3
+    for version in store.versions("sft"):
+        data = store.open("sft", version).inputs["data"].metrics
+        assert data["read"] == data["kept"] + data["dropped"]
+        assert data["read"] in (175, 500)
