@@ -99,6 +99,7 @@ def check_values(config: PipelineConfig) -> Iterator[str]:
     yield from faults(config)
     yield from _unusable(config)
     yield from _wrong_sources(config)
+    yield from _indivisible_batches(config)
     for stage in stage_names():
         node = getattr(config, stage)
         known = [*type(node)().inputs, *getattr(node, "policies", ())]
@@ -128,6 +129,14 @@ def _wrong_names(config: PipelineConfig) -> Iterator[str]:
         yield "tag=latest: 'latest' always names the newest version; choose another tag."
     if not config.outputs.strip():
         yield "outputs=: it has to name a folder."
+
+
+def _indivisible_batches(config: PipelineConfig) -> Iterator[str]:
+    """Micro batches that would make the global batch another than the one asked for."""
+    micro = config.launch.micro_batch_size
+    for name, node in (("sft", config.sft), ("dpo", config.dpo)):
+        if micro and node.batch_size > micro and node.batch_size % micro:
+            yield f"launch.micro_batch_size={micro}: does not divide {name}.batch_size={node.batch_size}."
 
 
 def _wrong_sources(config: PipelineConfig) -> Iterator[str]:

@@ -108,7 +108,7 @@ class WorldConfig:
 
     demonstrations: int = number(1900, least=10)
     dev: int = number(100, least=1)
-    preference_prompts: int = number(600, least=1)
+    preference_prompts: int = number(1000, least=1)
     rl_prompts: int = number(1000, least=1)
     test_prompts: int = number(512, least=1)
 

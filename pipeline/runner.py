@@ -28,6 +28,7 @@ from pipeline.tracking import Tracker, Tracking, mode_of
 
 LOG = "log.txt"
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "tokenizers", "wandb")
+WIDE = 114  # columns from which on a stage's line also says what it was made from
 FULL = 1_000_000  # bytes left on a disk that nothing more goes onto
 SMALL = 50_000_000  # bytes of weights
 DISK = {
@@ -113,7 +114,8 @@ def line(step: Step, artifact: Artifact, ran: bool) -> str:
     made_from = ", ".join(f"{given.stage} {short(given.version)}" for given in artifact.inputs.values())
     took = seconds_text(artifact.manifest["seconds"]) if ran else "up to date"
     origin = shorten(f"from {made_from}", 36, placeholder=" …") if made_from else ""
-    return f" {step.name:<12}{short(step.version)}  {origin:<37}{step.stage.summary(artifact.metrics):<45}{took:>12}"
+    said = f"{origin:<37}" if console.width >= WIDE else ""
+    return f" {step.name:<12}{short(step.version)}  {said}{step.stage.summary(artifact.metrics):<45}{took:>12}"
 
 
 def _opened(given: "Step | Artifact", store: Store) -> Artifact:

@@ -21,8 +21,10 @@ def closing(config: PipelineConfig, steps: list[Step]) -> None:
         console.print(policies_table(artifact, config))
     if last.name == "compare":
         console.print(f"Report  {artifact.path / 'report.html'}")
-        console.print("Next    python -m pipeline chat sft dpo")
-        console.print("        python -m pipeline stage=evaluate dpo.beta=0.3   (only what changes is made again)")
+        places = [("project", config.project, "playground"), ("outputs", config.outputs, "outputs")]
+        where = "".join(f" {key}={value}" for key, value, default in places if value != default)
+        console.print(f"Next    python -m pipeline chat sft dpo{where}")
+        console.print(f"        python -m pipeline stage=evaluate dpo.beta=0.3{where}   (makes only what changes)")
     else:
         console.print(f"Made    {artifact.path}")
 
@@ -50,13 +52,14 @@ def policies_table(artifact: Artifact, config: PipelineConfig) -> Table:
     """One row per policy, from the metrics of `evaluate`."""
     metrics = artifact.metrics
     title = f"{metrics['prompts']:.0f} held-out prompts, against {config.evaluate.baseline}"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2))
+    gap = 2 if console.width >= 90 else 1
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, gap, 0, 0))
     shown = [column for column in COLUMNS if any(key.endswith(f"/{column.metric}") for key in metrics)]
-    table.add_column("policy")
+    table.add_column(" policy", no_wrap=True)
     for column in shown:
-        table.add_column(column.title, justify="left" if column.metric == "win_rate" else "right")
+        table.add_column(column.title, justify="left" if column.metric == "win_rate" else "right", no_wrap=True)
     for name in config.evaluate.policies:
         own = {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}
         cells = [column.form.format(own[column.metric], **own) if column.metric in own else "—" for column in shown]
-        table.add_row(name, *(cell.replace("[", r"\[") for cell in cells))
+        table.add_row(f" {name}", *(cell.replace("[", r"\[") for cell in cells))
     return table

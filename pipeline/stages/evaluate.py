@@ -24,7 +24,7 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
     policies, baseline = config.evaluate.policies, config.evaluate.baseline
     if baseline not in policies:
         raise RequestError(f"evaluate.baseline={baseline} is not among evaluate.policies={policies}.")
-    return {"data": FromStage("data"), **{name: policy(config, name) for name in policies}}
+    return {**{name: policy(config, name) for name in policies}, "data": FromStage("data")}
 
 
 def run(config: EvaluateConfig, context: StageContext) -> Metrics:

@@ -15,7 +15,7 @@ SHARED = ROOT.parent / "shared" / "data"
 
 @pytest.mark.slow
 def test_dpo_beats_sft_on_held_out_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The whole chain on the playground; then nothing is left to run, and a changed beta runs DPO and what follows it."""
+    """The whole chain; then nothing is left to run, and a changed beta runs DPO and what follows it."""
     request = [f"outputs={tmp_path}", "tracking=off"]
     assert main(request) == 0
     store = Store(tmp_path, "playground")
