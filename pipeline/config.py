@@ -219,6 +219,7 @@ class DpoConfig(TrainingConfig):
     """Direct preference optimization, from the SFT policy and against it as the reference."""
 
     beta: float = number(0.1, above=0)
+    sft_weight: float = number(0.0, least=0)  # of the SFT loss on the chosen answers (RPO, arXiv 2404.19733)
     max_length: int | None = number(None, least=8)  # tokens of prompt and answer; the model's context if absent
     peft: PeftConfig = field(default_factory=PeftConfig)
     inputs: dict[str, str | None] = roles("policy", "preferences")

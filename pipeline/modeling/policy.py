@@ -228,8 +228,3 @@ def context_in_config(source: PolicySource) -> int:
     """The same, without loading the weights."""
     config = AutoConfig.from_pretrained(source.weights, revision=source.revision, trust_remote_code=False)
     return int(getattr(config, "max_position_embeddings", None) or 10**9)
-
-
-def size_metrics(model: Model) -> dict[str, float]:
-    """What training changed, and what the frozen rest takes."""
-    return {"trainable": trainable_parameters(model), "bits_per_base_weight": bits_per_base_weight(model)}

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from datasets import Dataset
 from peft import PeftModel
-from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase
+from transformers import EarlyStoppingCallback
 from trl import DPOConfig as TrlDpoConfig
 from trl import DPOTrainer, SFTTrainer
 from trl import SFTConfig as TrlSftConfig
 
 from pipeline.config import DpoConfig, SftConfig, TrainingConfig
-from pipeline.modeling.policy import TRAINED, Model, activate
+from pipeline.modeling.policy import TRAINED, activate
 from pipeline.modeling.rendering import Rendered
 from pipeline.modeling.scoring import Answered, answer_logprobs
+from pipeline.modeling.trainee import Trainee
 from pipeline.modeling.training import ExactCheckpoints, tuning_arguments
 from pipeline.stage import StageContext
 
@@ -36,23 +36,17 @@ class DpoTrainer(ExactCheckpoints, DPOTrainer):  # type: ignore[misc]
 
 
 def sft_trainer(
-    model: Model,
-    tokenizer: PreTrainedTokenizerBase,
-    train: Sequence[Rendered],
-    dev: Sequence[Rendered],
-    config: SftConfig,
-    context: StageContext,
-    device: torch.device,
+    trainee: Trainee, train: Sequence[Rendered], dev: Sequence[Rendered], config: SftConfig, context: StageContext
 ) -> SftTrainer:
     """A trainer whose loss is on the assistant's tokens only."""
-    options = tuning_arguments(config, context, len(train), device)
+    options = tuning_arguments(config, context, len(train), trainee.device)
     args = TrlSftConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
     return SftTrainer(
-        model=model,
+        model=trainee.model,
         args=args,
         train_dataset=_labelled(train),
         eval_dataset=_labelled(dev),
-        processing_class=tokenizer,
+        processing_class=trainee.tokenizer,
         callbacks=_early_stopping(config),
     )
 
@@ -66,29 +60,24 @@ Pair = tuple[Answered, Answered]  # chosen, rejected: the same prompt
 
 
 def dpo_trainer(
-    model: Model,
-    tokenizer: PreTrainedTokenizerBase,
-    train: Sequence[Pair],
-    test: Sequence[Pair],
-    config: DpoConfig,
-    context: StageContext,
-    device: torch.device,
+    trainee: Trainee, train: Sequence[Pair], test: Sequence[Pair], config: DpoConfig, context: StageContext
 ) -> DpoTrainer:
     """A trainer whose reference is the model as it is handed in: its log-probabilities are computed here, once.
 
     So no second copy of the weights is kept, and any stack of adapters, quantized or not, can be the reference.
     """
-    options = tuning_arguments(config, context, len(train), device)
+    model, pad_id = trainee.model, trainee.tokenizer.pad_token_id
+    options = {**tuning_arguments(config, context, len(train), trainee.device), **dpo_losses(config)}
     active = list(model.base_model.active_adapters) if isinstance(model, PeftModel) else []
     with context.progress("reference", 2 * (len(train) + len(test))) as advance:
         batch_size = options["per_device_eval_batch_size"]
-        rows = [_with_reference(model, pairs, tokenizer.pad_token_id, batch_size, advance) for pairs in (train, test)]
+        rows = [_with_reference(model, pairs, pad_id, batch_size, advance) for pairs in (train, test)]
     trainer = DpoTrainer(
         model=model,
         args=TrlDpoConfig(**options, beta=config.beta, max_length=None, precompute_ref_log_probs=True),
         train_dataset=rows[0],
         eval_dataset=rows[1],
-        processing_class=tokenizer,
+        processing_class=trainee.tokenizer,
         callbacks=_early_stopping(config),
     )
     if isinstance(model, PeftModel):  # TRL made a copy of the new adapter for a reference that is not needed here
@@ -96,6 +85,16 @@ def dpo_trainer(
             model.delete_adapter("ref")
         activate(model, active or [TRAINED])
     return trainer
+
+
+def dpo_losses(config: DpoConfig) -> dict[str, list[Any]]:
+    """TRL's loss types and weights: the user's, or plain DPO, and beside it the SFT loss on the chosen answers."""
+    wanted = config.trainer.get("loss_type", "sigmoid")
+    types = [wanted] if isinstance(wanted, str) else list(wanted)
+    weights = list(config.trainer.get("loss_weights") or [1.0] * len(types))
+    if config.sft_weight:
+        types, weights = [*types, "sft"], [*weights, config.sft_weight]
+    return {"loss_type": types, "loss_weights": weights}
 
 
 def _with_reference(model: Any, pairs: Sequence[Pair], pad_id: int, batch_size: int, advance: Any) -> Dataset:

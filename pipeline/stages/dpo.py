@@ -14,18 +14,12 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 
 def run(config: DpoConfig, context: StageContext) -> Metrics:
-    from pipeline.modeling import policy, training, tuning
-    from pipeline.modeling.rendering import ChatFormat
+    from pipeline.modeling import training, tuning
     from pipeline.modeling.scoring import Answered
+    from pipeline.modeling.trainee import prepare
 
-    training.set_up(context.runtime, config.seed)
-    source = policy.source_of(context.inputs["policy"])
-    device = policy.device_of(context.runtime.launch)
-    tokenizer, remarks = policy.tokenizer_of(source)
-    for remark in remarks:
-        context.say(remark)
-    model = policy.load_for_training(source, tokenizer, device, config.peft, config.seed)
-    chat, limit = ChatFormat(tokenizer), min(config.max_length or policy.context_of(model), policy.context_of(model))
+    trainee = prepare(context.inputs["policy"], config.peft, config.seed, context)
+    chat, limit = trainee.chat, min(config.max_length or trainee.room, trainee.room)
 
     def answered(row: Mapping[str, Any], side: str) -> Answered:
         return Answered(chat.prompt(row["prompt"]), chat.answer(row["prompt"], row[side][0]["content"]))
@@ -37,10 +31,10 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
         return fitting(rows, lengths, limit, file, context)
 
     train, test = pairs("train.jsonl"), pairs("test.jsonl")
-    trainer = tuning.dpo_trainer(model, tokenizer, train, test, config, context, device)
+    trainer = tuning.dpo_trainer(trainee, train, test, config, context)
     history = training.train(trainer, context, "dpo", config.evaluations)
     training.remark_on_overfitting(history, config, context)
-    policy.save_policy(model, tokenizer, context.output_dir / policy.MODEL, source)
+    trainee.save(context)
     kept = training.best_evaluation(history, config.keep_best)
     return {
         "train_loss": training.mean_loss(history),
@@ -48,7 +42,7 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
         "accuracy": kept["eval_rewards/accuracies"],
         "margin": kept["eval_rewards/margins"],
         "pairs": len(train),
-        **policy.size_metrics(model),
+        **trainee.size(),
     }
 
 

@@ -13,17 +13,12 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 
 def run(config: SftConfig, context: StageContext) -> Metrics:
-    from pipeline.modeling import policy, training, tuning
-    from pipeline.modeling.rendering import ChatFormat, Rendered
+    from pipeline.modeling import training, tuning
+    from pipeline.modeling.rendering import Rendered
+    from pipeline.modeling.trainee import prepare
 
-    training.set_up(context.runtime, config.seed)
-    source = policy.source_of(context.inputs["base"])
-    device = policy.device_of(context.runtime.launch)
-    tokenizer, remarks = policy.tokenizer_of(source)
-    for remark in remarks:
-        context.say(remark)
-    model = policy.load_for_training(source, tokenizer, device, config.peft, config.seed)
-    chat, limit = ChatFormat(tokenizer), policy.context_of(model)
+    trainee = prepare(context.inputs["base"], config.peft, config.seed, context)
+    chat, limit = trainee.chat, trainee.room
 
     def rendered(name: str) -> list[Rendered]:
         file = context.inputs["data"].file(name)
@@ -31,15 +26,15 @@ def run(config: SftConfig, context: StageContext) -> Metrics:
         return fitting(rows, [len(row.ids) for row in rows], limit, file, context)
 
     train, dev = rendered("sft.jsonl"), rendered("dev.jsonl")
-    trainer = tuning.sft_trainer(model, tokenizer, train, dev, config, context, device)
+    trainer = tuning.sft_trainer(trainee, train, dev, config, context)
     history = training.train(trainer, context, "sft", config.evaluations)
     training.remark_on_overfitting(history, config, context)
-    policy.save_policy(model, tokenizer, context.output_dir / policy.MODEL, source)
+    trainee.save(context)
     return {
         "train_loss": training.mean_loss(history),
         "eval_loss": training.best_evaluation(history, config.keep_best)["eval_loss"],
         "rows": len(train),
-        **policy.size_metrics(model),
+        **trainee.size(),
     }
 
 

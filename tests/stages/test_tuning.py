@@ -56,7 +56,9 @@ def full_weights_below(policy: Artifact) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(("sft", "dpo"), [("full", "full"), ("lora", "lora"), ("qlora", "qlora"), ("full", "qlora")])
 def test_the_reference_is_the_sft_state(chain: Chain, sft: str, dpo: str) -> None:
     """Before its first update DPO's policy is its reference, so the first loss is -log sigmoid(0) = log 2."""
-    made = chain.make("dpo", f"peft@sft.peft={sft}", f"peft@dpo.peft={dpo}", "dpo.learning_rate=1e-12")
+    made = chain.make(
+        "dpo", f"peft@sft.peft={sft}", f"peft@dpo.peft={dpo}", "dpo.learning_rate=1e-12", "dpo.sft_weight=0"
+    )
     losses = [row["eval_loss"] for row in read_jsonl(made.file("history.jsonl")) if "eval_loss" in row]
     assert losses == pytest.approx([math.log(2)] * len(losses), abs=2e-3 if "qlora" in (sft, dpo) else 1e-5)
 
