@@ -101,7 +101,7 @@ def threads(config: PipelineConfig) -> int:
 def heading(config: PipelineConfig, running: int) -> str:
     """The first line: which project this is, where it runs, and that annotators are simulated if they are."""
     mode = mode_of(config.tracking)
-    parts = [f"[bold]{config.project}[/]", config.launch.device, f"tracking {mode}"]
+    parts = [f"[bold]{config.project}[/]", f"device {config.launch.device}", f"tracking {mode}"]
     if config.labeling.backend == "simulated" and config.data.source == "playground":
         parts.append("annotators are [bold]SIMULATED[/]")
     if not running and not config.plan:
