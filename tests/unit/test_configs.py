@@ -10,10 +10,11 @@ from pipeline import compose
 
 FILES = sorted(path.relative_to(compose.CONF) for path in compose.CONF.rglob("*.yaml"))
 NEEDED = {
-    "model=hub": "model.path=owner/name",
-    "data=files": "data.path=a.jsonl",
-    "labeling=file": "labeling.path=b.jsonl",
+    "model=hub": ("model.path=owner/name",),
+    "data=files": ("data.path=a.jsonl",),
+    "labeling=file": ("labeling.path=b.jsonl",),
 }
+EXPERIMENT = ("data.path=a.jsonl", "labeling.path=b.jsonl")  # an experiment names the model; the files are the user's
 
 
 def test_options_were_found() -> None:
@@ -23,7 +24,8 @@ def test_options_were_found() -> None:
 @pytest.mark.parametrize("file", [file for file in FILES if len(file.parts) > 1], ids=str)
 def test_every_option_composes(file: Path) -> None:
     choice = f"{file.parent}={file.stem}"
-    config = compose.load([choice, NEEDED[choice]] if choice in NEEDED else [choice])
+    needed = EXPERIMENT if str(file.parent) == "experiment" else NEEDED.get(choice, ())
+    config = compose.load([choice, *needed])
     assert list(compose.check_values(config)) == []
 
 
