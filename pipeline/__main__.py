@@ -37,8 +37,6 @@ def run(arguments: Sequence[str]) -> int:
 
     flags = [argument for argument in arguments if argument.startswith("-")]
     overrides = [argument for argument in arguments if not argument.startswith("-")]
-    if not set(flags) - {"-m", "--multirun"}:
-        compose.check(overrides)
     if not flags:
         from pipeline.runner import run as run_chain
         from pipeline.summary import closing
@@ -46,6 +44,8 @@ def run(arguments: Sequence[str]) -> int:
         config = compose.load(overrides)
         closing(config, run_chain(config))
         return 0
+    if set(flags) <= {"-m", "--multirun"}:
+        compose.check(overrides)
     return _run_by_hydra([*flags, *compose.normalize(overrides)])
 
 
