@@ -197,6 +197,14 @@ def _nodes_with_peft() -> tuple[str, ...]:
     return tuple(stage for stage in stage_names() if f"{stage}.peft" in _names().keys)
 
 
+def _meant(text: str) -> str | None:
+    """What a word without `=` may stand for: a stage, or a command that has to come first."""
+    if text in stage_names():
+        return f"Did you mean 'stage={text}'?"
+    meant = [] if "=" in text else get_close_matches(text, COMMANDS, n=1)
+    return f"Did you mean the command '{meant[0]}'?" if meant else None
+
+
 def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
     """The overrides that are of the right form, and a message for each that is not."""
     parser, parsed, wrong = OverridesParser.create(), [], []
@@ -204,9 +212,7 @@ def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
         try:
             override = parser.parse_override(text)
         except HydraException:
-            meant = [] if "=" in text else get_close_matches(text, COMMANDS, n=1)
-            hint = f"Did you mean the command '{meant[0]}'?" if meant else _quoting(text)
-            wrong.append(f"{text}: not of the form key=value. {hint}")
+            wrong.append(f"{text}: not of the form key=value. {_meant(text) or _quoting(text)}")
             continue
         if override.is_delete():
             wrong.append(f"{text}: nothing can be taken out of the configuration. Give the key another value.")

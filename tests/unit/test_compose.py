@@ -221,3 +221,8 @@ def test_every_key_of_the_schema_is_in_the_configuration() -> None:
     schema = PipelineConfig()
     assert {key for key, _ in leaves(schema)} == composed
     assert [key for key, value in leaves(compose.load([])) if value == MISSING] == []
+
+
+def test_a_stage_alone_is_told_how_it_is_asked_for() -> None:
+    with pytest.raises(RequestError, match="Did you mean 'stage=sft'"):
+        compose.load(["sft"])
