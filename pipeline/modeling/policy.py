@@ -16,7 +16,14 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from pipeline.artifacts import Artifact
 from pipeline.config import LaunchConfig, PeftConfig
@@ -109,11 +116,10 @@ def load_policy(
             layer.support_avx512bf16_for_cpu = False
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise RequestError(f"{source.weights}: its tokenizer has more tokens ({len(tokenizer)}) than its embeddings.")
-    model.config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.update(
-        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=_stops(tokenizer)
-    )
-    model.config.eos_token_id = ChatFormat(tokenizer).stop_id
+    pad, stop = tokenizer.pad_token_id, ChatFormat(tokenizer).stop_id
+    stops = list(dict.fromkeys([stop, tokenizer.eos_token_id]))
+    model.config.update({"pad_token_id": pad, "eos_token_id": stop})
+    model.generation_config.update(pad_token_id=pad, bos_token_id=tokenizer.bos_token_id, eos_token_id=stops)
     for i, folder in enumerate(source.adapters):
         if i == 0:
             model = PeftModel.from_pretrained(model, folder, adapter_name=_layer(0), is_trainable=False)
@@ -215,16 +221,16 @@ def _layer(i: int) -> str:
     return f"layer{i}"
 
 
-def _stops(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    return list(dict.fromkeys([ChatFormat(tokenizer).stop_id, tokenizer.eos_token_id]))
-
-
 def context_of(model: Model) -> int:
     """The most tokens that prompt and answer can have together."""
-    return int(getattr(model.config, "max_position_embeddings", None) or 10**9)
+    return _context(model.config)
 
 
 def context_in_config(source: PolicySource) -> int:
     """The same, without loading the weights."""
     config = AutoConfig.from_pretrained(source.weights, revision=source.revision, trust_remote_code=False)
+    return _context(config)
+
+
+def _context(config: PreTrainedConfig) -> int:
     return int(getattr(config, "max_position_embeddings", None) or 10**9)

@@ -89,20 +89,15 @@ def base_trainer(
     device: torch.device,
 ) -> ExactCheckpoints:
     """A trainer on packed blocks for a fixed number of steps."""
-    epochs = config.steps * config.batch_size / len(blocks)
     common = arguments(
         context,
         seed=config.seed,
-        rows=len(blocks),
-        epochs=epochs,
+        steps=config.steps,
         batch_size=config.batch_size,
         warmup=config.warmup,
         device=device,
     )
     own = {
-        "max_steps": config.steps,
-        "save_steps": config.steps,
-        "warmup_steps": round(config.warmup * config.steps),
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": "cosine",
         "weight_decay": config.weight_decay,

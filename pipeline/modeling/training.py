@@ -36,7 +36,7 @@ def set_up(runtime: Runtime, seed: int) -> None:
 
 
 def arguments(
-    context: StageContext, *, seed: int, rows: int, epochs: float, batch_size: int, warmup: float, device: torch.device
+    context: StageContext, *, seed: int, steps: int, batch_size: int, warmup: float, device: torch.device
 ) -> dict[str, Any]:
     """transformers' TrainingArguments as far as they follow from the configuration and the machine.
 
@@ -44,21 +44,19 @@ def arguments(
     """
     launch = context.runtime.launch
     micro = min(launch.micro_batch_size or batch_size, batch_size)
-    total = total_steps(rows, epochs, batch_size)
     return {
         "output_dir": str(context.output_dir / CHECKPOINTS),
         "seed": seed,
-        "num_train_epochs": epochs,
-        "max_steps": total,
+        "max_steps": steps,
         "per_device_train_batch_size": micro,
         "per_device_eval_batch_size": micro,
         "gradient_accumulation_steps": math.ceil(batch_size / micro),
-        "warmup_steps": round(warmup * total),
-        "eval_steps": total,  # and before, at the milestones
+        "warmup_steps": round(warmup * steps),
+        "eval_steps": steps,  # and before, at the milestones
         "save_strategy": "steps",
-        "save_steps": total,
+        "save_steps": steps,
         "save_total_limit": 2,
-        "logging_steps": max(1, total // 50),
+        "logging_steps": max(1, steps // 50),
         "gradient_checkpointing": launch.gradient_checkpointing,
         "bf16": launch.mixed_precision == "bf16",
         "use_cpu": device.type == "cpu",
@@ -74,8 +72,7 @@ def tuning_arguments(config: TrainingConfig, context: StageContext, rows: int, d
     common = arguments(
         context,
         seed=config.seed,
-        rows=rows,
-        epochs=config.epochs,
+        steps=total_steps(rows, config.epochs, config.batch_size),
         batch_size=config.batch_size,
         warmup=config.warmup,
         device=device,

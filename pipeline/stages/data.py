@@ -27,10 +27,7 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 
 def run(config: DataConfig, context: StageContext) -> Metrics:
-    ledger = Ledger()
-    splits = playground(config) if config.source == "playground" else from_files(config, context, ledger)
-    if config.source == "playground":
-        ledger.read = len(splits["sft"]) + len(splits["dev"])
+    splits, ledger = playground(config) if config.source == "playground" else from_files(config, context)
     for name, rows in splits.items():
         write_jsonl(context.output_dir / f"{name}.jsonl", rows)
     ledger.write(context.output_dir / "ledger.jsonl")
@@ -38,7 +35,7 @@ def run(config: DataConfig, context: StageContext) -> Metrics:
     return {**counts, **{name: float(len(rows)) for name, rows in splits.items()}}
 
 
-def playground(config: DataConfig) -> Splits:
+def playground(config: DataConfig) -> tuple[Splits, Ledger]:
     """The embedded world's own splits; its test prompts are about combinations that occur nowhere else."""
     world, seed = config.world, config.seed
     total = world.demonstrations + world.dev
@@ -47,38 +44,36 @@ def playground(config: DataConfig) -> Splits:
     test = texts.test_demonstrations(world.test_prompts, seed=seed, world_seed=seed)
     sampling = texts.sampling_prompts(world.preference_prompts, seed=seed, world_seed=seed)
     rl = texts.rl_prompts(world.rl_prompts, seed=seed, world_seed=seed)
-    return {
+    splits: Splits = {
         **parts,
         "preference": [_prompt(text) for text in sampling],
         "rl": [_prompt(text) for text in rl],
         "test": [_with_reference(cast(Demonstration, row)["messages"]) for row in test],
     }
+    return splits, Ledger(read=total)
 
 
 def _prompt(text: str) -> dict[str, Any]:
     return {"prompt": [{"role": "user", "content": text}]}
 
 
-def from_files(config: DataConfig, context: StageContext, ledger: Ledger) -> Splits:
+def from_files(config: DataConfig, context: StageContext) -> tuple[Splits, Ledger]:
     """The user's files: read, cleaned of duplicates and of what is too long for the model, split by prompt."""
     files = [Path(path) for path in context.inputs["files"].manifest["source"]["paths"]]
     on_bad_row = cast(OnBadRow, config.on_bad_row)
     unfit = _too_long(config, context)
-    rows, read, found = load_demonstrations(files, config.format, on_bad_row, config.max_bad_fraction, unfit)
-    ledger.read, ledger.entries = read.read, read.entries
+    rows, ledger, found = load_demonstrations(files, config.format, on_bad_row, config.max_bad_fraction, unfit)
     context.say(f"format {found}: {ledger.read:,} rows read, {ledger.kept:,} kept")
     for reason, count in ledger.reasons().items():
         context.say(f"left out, {count:,} times: {reason} (each row is in ledger.jsonl)")
     if not rows:
         raise RequestError(f"{files[0]}: no row is left after cleaning: {ledger.reasons()}.")
     shares = {name: getattr(config.split, name) for name in ("dev", "test", "preference", "rl")}
-    if sum(shares.values()) >= 1:
-        raise RequestError(f"data.split: the shares add up to {sum(shares.values()):g}, so nothing is left for SFT.")
     parts = split_by_prompt(rows, {"sft": 1 - sum(shares.values()), **shares}, config.seed)
     splits: Splits = {"sft": parts["sft"], "dev": parts["dev"] or parts["sft"][:1]}
     for name in ("preference", "rl"):
         splits[name] = _prompts(parts[name] or parts["sft"])
-    return {**splits, "test": [_with_reference(row["messages"]) for row in parts["test"]]}
+    return {**splits, "test": [_with_reference(row["messages"]) for row in parts["test"]]}, ledger
 
 
 def _too_long(config: DataConfig, context: StageContext) -> Callable[[Demonstration], str | None]:

@@ -21,13 +21,15 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
     trainee = prepare(context.inputs["policy"], config.peft, config.seed, context)
     chat, limit = trainee.chat, min(config.max_length or trainee.room, trainee.room)
 
-    def answered(row: Mapping[str, Any], side: str) -> Answered:
-        return Answered(chat.prompt(row["prompt"]), chat.answer(row["prompt"], row[side][0]["content"]))
+    def pair(row: Mapping[str, Any]) -> tuple[Answered, Answered]:
+        prompt = chat.prompt(row["prompt"])
+        chosen, rejected = (chat.answer(row["prompt"], row[side][0]["content"]) for side in ("chosen", "rejected"))
+        return Answered(prompt, chosen), Answered(prompt, rejected)
 
     def pairs(name: str) -> list[tuple[Answered, Answered]]:
         file = context.inputs["preferences"].file(name)
-        rows = [(answered(row, "chosen"), answered(row, "rejected")) for row in read_jsonl(file)]
-        lengths = [max(len(side.prompt) + len(side.answer) for side in pair) for pair in rows]
+        rows = [pair(row) for row in read_jsonl(file)]
+        lengths = [max(len(side.prompt) + len(side.answer) for side in sides) for sides in rows]
         return fitting(rows, lengths, limit, file, context)
 
     train, test = pairs("train.jsonl"), pairs("test.jsonl")
