@@ -4,6 +4,7 @@ One run per version made: the project's name is the group, the stage is the `job
 a resumed version goes on in its own run. The artifact is logged by reference: payloads stay where they are.
 """
 
+import logging
 import netrc
 import os
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from urllib.parse import urlsplit
 from pipeline.artifacts import Artifact
 from pipeline.config import TrackingConfig
 from pipeline.console import console
+
+log = logging.getLogger(__name__)
 
 REACHED_WITHIN = 20  # seconds: longer, and a machine without a network waits for nothing
 
@@ -68,22 +71,27 @@ class WandbTracker:
         self._run.log(dict(metrics), step=step)
 
     def finish(self, artifact: Artifact | None) -> None:
-        """Mirror the manifest: metrics as the summary, the artifact by reference, lineage as far as the mode allows."""
-        if artifact is not None:
-            self._run.log({}, commit=True)  # else the last step's row would come after, and overwrite, the summary
-            self._run.summary.update(dict(artifact.metrics))
-            made_from = {role: given.reference for role, given in artifact.inputs.items()}
-            if self._online:  # offline, `use_artifact` always raises: there the lineage is the metadata
-                for given in artifact.inputs.values():
-                    if given.manifest.get("files"):
-                        self._run.use_artifact(f"{given.stage}-{given.version}:latest")
-            metadata = {"inputs": made_from, "metrics": dict(artifact.metrics), "reference": artifact.reference}
-            logged = self._wandb.Artifact(
-                f"{artifact.stage}-{artifact.version}", type=artifact.stage, metadata=metadata
-            )
-            logged.add_reference(artifact.path.absolute().as_uri(), checksum=False)
-            self._run.log_artifact(logged)
-        self._run.finish(exit_code=0 if artifact is not None else 1)
+        """Mirror the manifest, and end the run."""
+        try:
+            if artifact is not None:
+                self._mirror(artifact)
+            self._run.finish(exit_code=0 if artifact is not None else 1)
+        except Exception:  # the version is made, whatever the service says
+            log.exception("W&B did not take %s", self._run.id)
+
+    def _mirror(self, artifact: Artifact) -> None:
+        """Metrics as the summary, the artifact by reference, lineage as far as the mode allows."""
+        self._run.log({}, commit=True)  # else the last step's row would come after, and overwrite, the summary
+        self._run.summary.update(dict(artifact.metrics))
+        made_from = {role: given.reference for role, given in artifact.inputs.items()}
+        if self._online:  # offline, `use_artifact` always raises: there the lineage is the metadata
+            for given in artifact.inputs.values():
+                if given.manifest.get("files"):
+                    self._run.use_artifact(f"{given.stage}-{given.version}:latest")
+        metadata = {"inputs": made_from, "metrics": dict(artifact.metrics), "reference": artifact.reference}
+        logged = self._wandb.Artifact(f"{artifact.stage}-{artifact.version}", type=artifact.stage, metadata=metadata)
+        logged.add_reference(artifact.path.absolute().as_uri(), checksum=False)
+        self._run.log_artifact(logged)
 
 
 def mode_of(config: TrackingConfig) -> str:
