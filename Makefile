@@ -38,9 +38,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { rm -rf $(VENV); echo "No venv module: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }
 	@echo "Installing into $(VENV) (once; a few minutes on a slow line)"
 	@$(PIP) "$$(grep '^torch==' constraints.txt)"
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[pipeline]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	@$(PIP) --editable '.[test]'
+	@$(PIP) --editable '.[pipeline,test]'
 	@touch $@

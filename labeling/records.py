@@ -8,7 +8,7 @@ answer in which slot stays in the *slot map*, beside the tasks and never in them
 import json
 import random
 from collections.abc import Iterable, Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class Message(TypedDict):
@@ -57,6 +57,9 @@ class Ranks(TypedDict):
 
     annotator: str
     ranks: list[int]
+    comment: NotRequired[str]
+    both_bad: NotRequired[bool]  # of two responses that are tied because neither is any good
+    guidelines: NotRequired[str]  # the version of the guidelines that the annotator had
 
 
 class Ranking(TypedDict):

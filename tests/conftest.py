@@ -1,11 +1,14 @@
 """What tests share: configurations as a command line gives them, and artifacts made without running a stage."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from labeling.backend import LabelingError
+from labeling.server.environment import ensure_environment
 from pipeline import compose
 from pipeline.artifacts import Artifact, Store
 from pipeline.config import PipelineConfig, content
@@ -17,7 +20,7 @@ METRICS = {  # enough for every stage's summary
     "sft": {"eval_loss": 1.25, "rows": 9},
     "sample": {"answers": 8, "prompts": 2, "distinct": 1.0},
     "publish": {"tasks": 2},
-    "collect": {"rankings": 6, "annotators": 3},
+    "collect": {"rankings": 6, "annotators": 3, "simulated": 1},
     "preferences": {"pairs": 12, "ties": 1, "alpha": 0.5},
     "dpo": {"accuracy": 0.75, "margin": 0.5, "pairs": 12},
     "evaluate": {"prompts": 3, "dpo/win_rate": 0.875},
@@ -34,13 +37,19 @@ def commit(
     files: Mapping[str, str] | None = None,
     inputs: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
 ) -> Artifact:
     """A finished version, as a stage would leave it."""
     with store.writing(stage, version) as directory:
         for name, text in (files or {"payload.txt": f"{stage} {version}"}).items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_text(text)
-        manifest = {"seconds": 1.5, "config": config or {}, "inputs": inputs or {}, "metrics": METRICS.get(stage, {})}
+        manifest = {
+            "seconds": 1.5,
+            "config": config or {},
+            "inputs": inputs or {},
+            "metrics": metrics or METRICS.get(stage, {}),
+        }
         return store.commit(stage, version, manifest)
 
 
@@ -52,6 +61,17 @@ def finish(store: Store, step: Step) -> Artifact:
         source = None if isinstance(given, Step) else given.manifest.get("source")
         inputs[role] = {**made_from, "source": source} if source else made_from
     return commit(store, step.name, step.version, inputs=inputs, config=content(step.config))
+
+
+@pytest.fixture(scope="session")
+def argilla_environment() -> Path:
+    """The interpreter of Argilla's environment; built here if need be."""
+    try:
+        return ensure_environment(print)
+    except LabelingError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no Argilla here: {error}")
 
 
 @pytest.fixture

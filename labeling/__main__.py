@@ -1,0 +1,48 @@
+"""The command `python -m labeling`: a server for people who rank, their accounts, their progress, import and export."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from labeling.backend import LabelingError
+from labeling.commands import COMMANDS, Parser, errors
+
+INTERRUPTED = 130
+STATUS = {"request": 2, "service": 1}
+
+ABOUT = """\
+Asks people to rank answers.
+
+  serve     a real Argilla on this machine, with no Docker
+  users     annotators' accounts and invitations
+  status    whether the server is up, and how far people are
+  import    rankings from other tools
+  export    rankings for other tools
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(f"{ABOUT}\npython -m labeling COMMAND --help says more.")
+            return 0 if arguments else 2
+        if arguments[0] not in COMMANDS:
+            Parser(prog="python -m labeling").error(f"There is no command {arguments[0]!r}; {', '.join(COMMANDS)} are")
+        return COMMANDS[arguments[0]](arguments[1:])
+    except LabelingError as error:
+        errors.print(f"[red]Error:[/] {str(error).replace('[', chr(92) + '[')}")
+        return STATUS[error.fault]
+    except KeyboardInterrupt:
+        errors.print("Interrupted.")
+        return INTERRUPTED
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

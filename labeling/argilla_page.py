@@ -1,0 +1,128 @@
+"""What an annotator sees of a task in Argilla: the conversation as a chat, the responses side by side. Pure.
+
+Model outputs are foreign text on a page where people are logged in, and only one kind of field in Argilla 2.8 shows
+formatted text safely: what its page takes for Markdown goes through a sanitizer (DOMPurify). A plain text field is put
+into the page as HTML, as it is; a custom field is a frame of the page's own origin into which the whole record is
+pasted as a script, so that a response with `</script>` runs in the annotator's session. So everything here is a field
+of the Markdown kind, and its Markdown is made into HTML beforehand: raw HTML in it is shown, never obeyed; pictures
+become links, so that nothing is fetched from outside; and responses share a grid, which text fields cannot.
+
+The HTML of a field is one line that begins with `<div`: Markdown leaves that alone up to the next blank line.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+
+from labeling.questions import LETTERS
+from labeling.records import Task
+
+LONGEST_MESSAGE = 20_000  # characters of HTML in one turn of a chat
+MOST_MESSAGES = 500
+CHECKSUM = "task"
+
+FIELDS: list[dict[str, Any]] = [
+    {"name": "prompt", "title": "Prompt", "required": True, "settings": {"type": "chat", "use_markdown": True}},
+    {"name": "answers", "title": "Answers", "required": True, "settings": {"type": "text", "use_markdown": True}},
+]
+METADATA: list[dict[str, Any]] = [
+    {
+        "name": CHECKSUM,
+        "title": "Checksum of the task",
+        "settings": {"type": "terms"},
+        "visible_for_annotators": False,
+    }
+]
+
+# The colours are Argilla's own, so that they follow its dark theme.
+_GRID = "display:grid;grid-template-columns:repeat(auto-fit,minmax({least},1fr));gap:12px;align-items:start"
+_CARD = (
+    "border:1px solid var(--border-field,#ddd);border-radius:8px;padding:4px 14px 10px;min-width:0;"
+    "overflow-wrap:anywhere"
+)
+_PRE = "border:1px solid var(--border-field,#ddd);border-radius:4px;padding:6px 10px;overflow-x:auto;white-space:pre"
+_CODE = "background:none;color:inherit;white-space:pre"
+_CELL = "border:1px solid var(--border-field,#ddd);padding:2px 8px"
+_NAME = "font-weight:600;padding:6px 0;margin-bottom:4px;border-bottom:1px solid var(--border-field,#ddd)"
+
+
+def record_of(task: Task) -> dict[str, Any]:
+    """A task as a record of Argilla's REST API. Its checksum proves later that the same id is the same task.
+
+    Raises ValueError for a conversation that is longer than Argilla takes.
+    """
+    if len(task["prompt"]) > MOST_MESSAGES:
+        raise ValueError(f"task {task['id']!r}: Argilla shows up to {MOST_MESSAGES} turns, but it has more")
+    messages = []
+    for message in task["prompt"]:
+        content = to_html(message["content"])
+        if len(content) > LONGEST_MESSAGE:
+            raise ValueError(
+                f"task {task['id']!r}: a turn of its prompt is longer than the {LONGEST_MESSAGE:,} characters that "
+                "Argilla shows. Leave such prompts out."
+            )
+        messages.append({"role": message["role"], "content": content})
+    return {
+        "external_id": task["id"],
+        "fields": {"prompt": messages, "answers": side_by_side(task["responses"])},
+        "metadata": {CHECKSUM: checksum(task)},
+    }
+
+
+def checksum(task: Task) -> str:
+    """Of what is asked: the prompt and the responses in their slots."""
+    asked = json.dumps([task["prompt"], task["responses"]], ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(asked.encode()).hexdigest()[:16]
+
+
+def side_by_side(responses: list[str]) -> str:
+    """The responses as one grid of cards, headed A, B, C …: three in a row, or two (for 2 or 4), or what fits."""
+    columns = 2 if len(responses) in (2, 4) else 3
+    least = f"min(100%,max(15rem,calc((100% - {12 * (columns - 1)}px) / {columns})))"
+    cards = (
+        f'<div style="{_CARD}"><div style="{_NAME}">Answer {letter}</div>{to_html(response)}</div>'
+        for letter, response in zip(LETTERS, responses, strict=False)
+    )
+    return f'<div style="{_GRID.format(least=least)}">{"".join(cards)}</div>'
+
+
+def to_html(markdown: str) -> str:
+    """Markdown as safe HTML in one line; an empty text is said to be empty."""
+    if not markdown.strip():
+        return "<div><p><em>(empty)</em></p></div>"
+    # Only in code blocks do line ends mean anything once it is HTML; there, and elsewhere, "&#10;" says the same.
+    return f"<div>{_renderer().render(markdown).strip()}</div>".replace("\n", "&#10;")
+
+
+@cache
+def _renderer() -> MarkdownIt:
+    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "linkify": False})
+    markdown.enable(["table", "strikethrough"])
+    markdown.add_render_rule("image", _link_to_picture)
+    markdown.add_render_rule("fence", _code)
+    markdown.add_render_rule("code_block", _code)
+    markdown.add_render_rule("th_open", _cell)
+    markdown.add_render_rule("td_open", _cell)
+    return markdown
+
+
+def _link_to_picture(self: RendererHTML, tokens: Sequence[Token], number: int, options: Any, env: Any) -> str:
+    picture = tokens[number]
+    name = picture.content or "no name"
+    return f'<a href="{escapeHtml(str(picture.attrGet("src")))}">[picture: {escapeHtml(name)}]</a>'
+
+
+def _code(self: RendererHTML, tokens: Sequence[Token], number: int, options: Any, env: Any) -> str:
+    return f'<pre style="{_PRE}"><code style="{_CODE}">{escapeHtml(tokens[number].content)}</code></pre>'
+
+
+def _cell(self: RendererHTML, tokens: Sequence[Token], number: int, options: Any, env: Any) -> str:
+    tokens[number].attrJoin("style", f";{_CELL}" if tokens[number].attrGet("style") else _CELL)
+    return self.renderToken(tokens, number, options, env)

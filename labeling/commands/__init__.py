@@ -1,0 +1,64 @@
+"""The commands of `python -m labeling`, each a function of what follows its name; it returns the exit status.
+
+A command's module is imported when it is called.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from labeling.backend import LabelingError
+
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its faults said like all others: in one message, with exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise LabelingError(f"{message}. {self.format_usage().strip()}", fault="request")
+
+
+def command(name: str, about: str) -> Parser:
+    """A parser for one command."""
+    return Parser(
+        prog=f"python -m labeling {name}", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def home_option(parser: argparse._ActionsContainer) -> None:
+    """`--home`, for commands about a server that may be elsewhere."""
+    parser.add_argument(
+        "--home",
+        type=Path,
+        help="the server's folder (outputs/.argilla); without it, ARGILLA_API_URL and ARGILLA_API_KEY can name another",
+    )
+
+
+def _in(module: str, function: str) -> Callable[[Sequence[str]], int]:
+    def call(arguments: Sequence[str]) -> int:
+        status: int = getattr(import_module(f"labeling.commands.{module}"), function)(arguments)
+        return status
+
+    return call
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "serve": _in("serve", "serve"),
+    "users": _in("users", "users"),
+    "status": _in("status", "status"),
+    "import": _in("exchange", "import_"),
+    "export": _in("exchange", "export"),
+}
+
+
+def is_remote(home: Path | None) -> bool:
+    """Whether a command is about the server that the environment names."""
+    return home is None and bool(os.environ.get("ARGILLA_API_URL"))

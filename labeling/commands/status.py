@@ -1,0 +1,94 @@
+"""`status`: whether the server is up, and how far each annotator is in each data set."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from labeling.commands import command, console, home_option, is_remote
+from labeling.server import DEFAULT_HOME, Connection, remote, running
+from labeling.server.accounts import checked, session
+
+ABOUT = """\
+The server and the data sets on it: how many records have all their answers, and what each annotator has submitted,
+discarded, or left as a draft. `--follow` keeps looking until Ctrl-C.
+"""
+SECONDS = 2.0
+
+
+def status(arguments: Sequence[str]) -> int:
+    parser = command("status", ABOUT)
+    home_option(parser)
+    parser.add_argument("--follow", action="store_true", help="keep looking, every two seconds")
+    options = parser.parse_args(arguments)
+    if not options.follow:
+        console.print(_view(options.home))
+        return 0
+    with Live(_view(options.home), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(SECONDS)
+            live.update(_view(options.home), refresh=True)
+
+
+def _view(home: Path | None) -> Group:
+    place = home or DEFAULT_HOME
+    connection = remote() if is_remote(home) else running(place)
+    if connection is None:
+        start = f"python -m labeling serve --detach{'' if place == DEFAULT_HOME else f' --home {place}'}"
+        return Group(Text(f"down   {place}"), Text(f"Start  {start}"))
+    datasets = _datasets(connection)
+    up = Text(f"up     {connection.url}", style="green")
+    return Group(up, _table(datasets) if datasets else Text("No data sets yet."))
+
+
+def _datasets(connection: Connection) -> list[dict[str, Any]]:
+    """Name, workspace, records (completed, total) and each annotator's counts, of every data set there is."""
+    with session(connection) as client:
+        workspaces = {place["id"]: place["name"] for place in checked(client.get("/me/workspaces"))["items"]}
+        found = []
+        for dataset in checked(client.get("/me/datasets"))["items"]:
+            path = f"/datasets/{dataset['id']}"
+            progress = checked(client.get(f"{path}/progress"))
+            people = {
+                person["username"]: _counts(person) for person in checked(client.get(f"{path}/users/progress"))["users"]
+            }
+            for member in checked(client.get(f"/workspaces/{dataset['workspace_id']}/users"))["items"]:
+                if member["role"] == "annotator":
+                    people.setdefault(member["username"], _counts({}))
+            found.append(
+                {
+                    "name": dataset["name"],
+                    "workspace": workspaces.get(dataset["workspace_id"], "?"),
+                    "completed": progress["completed"],
+                    "total": progress["total"],
+                    "people": people,
+                }
+            )
+        return found
+
+
+def _counts(person: dict[str, Any]) -> tuple[int, int, int]:
+    """(submitted, discarded, drafts): Argilla counts those on open records and on completed ones apart."""
+    parts = [person.get("completed", {}), person.get("pending", {})]
+    submitted, discarded, drafts = (
+        sum(part.get(status, 0) for part in parts) for status in ("submitted", "discarded", "draft")
+    )
+    return submitted, discarded, drafts
+
+
+def _table(datasets: list[dict[str, Any]]) -> Table:
+    table = Table("data set", "annotator", box=None, pad_edge=False)
+    for heading in ("submitted", "discarded", "drafts"):
+        table.add_column(heading, justify="right")
+    for dataset in datasets:
+        done = f"{dataset['completed']:,} of {dataset['total']:,} complete"
+        table.add_row(f"[bold]{escape(dataset['workspace'])} / {escape(dataset['name'])}[/]", done)
+        for name, counts in sorted(dataset["people"].items()):
+            table.add_row("", escape(name), *(f"{count:,}" if count else "-" for count in counts))
+    return table

@@ -1,0 +1,144 @@
+"""Rankings from a dataset that somebody else has set up on an Argilla server: exact ranks, read from its tables.
+
+Argilla's client would lose them (argilla issue 5677), so nothing of it is used but its connection.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from labeling.argilla_client import Client
+from labeling.argilla_page import CHECKSUM
+from labeling.backend import LabelingError
+from labeling.exchange.columns import AS_THEY_ARE, Columns
+from labeling.exchange.faults import Faults
+from labeling.exchange.judgements import Judgement, merge, prompt_in, ranks_row
+from labeling.records import Ranking
+from labeling.server import Connection
+
+_COMMENT = "comment"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Rankings, and what was left out: discarded answers, and drafts."""
+
+    rankings: list[Ranking]
+    discarded: int
+    drafts: int
+
+
+@dataclass(frozen=True)
+class _Mapping:
+    """The question's name, the field of each of its options, in their order, and the fields of prompt and comment."""
+
+    question: str
+    responses: Mapping[str, str]  # option -> field
+    prompt: str
+    comment: str
+
+
+def import_dataset(
+    connection: Connection,
+    workspace: str,
+    name: str,
+    question: str | None,
+    columns: Columns = AS_THEY_ARE,
+) -> Imported:
+    """All submitted answers to one ranking question. Needs an owner's key. Raises `LabelingError`."""
+    client = Client(connection)
+    try:
+        dataset = _dataset(client, workspace, name)
+        mapping = _mapping(client, dataset, question, columns)
+        users = client.get("/users", "list the accounts (whose names stand beside the answers)")["items"]
+        names = {user["id"]: user["username"] for user in users}
+        records = list(client.records(dataset))
+    finally:
+        client.close()
+    faults = Faults(f"dataset '{name}' at {connection.url}")
+    judgements = [given for record in records for given in _judgements(record, mapping, names, faults)]
+    rankings = merge(judgements, faults)
+    faults.raise_any()
+    statuses = [response["status"] for record in records for response in record["responses"] or ()]
+    if not rankings:
+        raise LabelingError(f"Dataset '{name}' at {connection.url} has no submitted answers.", fault="request")
+    return Imported(rankings, statuses.count("discarded"), statuses.count("draft"))
+
+
+def _dataset(client: Client, workspace: str, name: str) -> dict[str, Any]:
+    spaces = client.workspaces()
+    if workspace not in spaces:
+        raise _refused(f"There is no workspace '{workspace}' at {client.url}; there are {_listed(spaces)}.")
+    dataset = client.dataset(spaces[workspace], name)
+    if dataset is None:
+        there = client.get("/me/datasets", "list the datasets", workspace_id=spaces[workspace])["items"]
+        names = _listed(found["name"] for found in there)
+        raise _refused(f"There is no dataset '{name}' in workspace '{workspace}' at {client.url}; there are {names}.")
+    return dataset
+
+
+def _mapping(client: Client, dataset: Mapping[str, Any], question: str | None, columns: Columns) -> _Mapping:
+    """Which field is what; all that is missing at once."""
+    path, doing = f"/datasets/{dataset['id']}", f"read the settings of dataset '{dataset['name']}'"
+    metadata = client.get(f"/me{path}/metadata-properties", doing)["items"]
+    if any(part["name"] == CHECKSUM for part in metadata):
+        raise _refused(
+            f"Dataset '{dataset['name']}' was published by this project: `python -m pipeline stage=collect` reads it."
+        )
+    fields = [field["name"] for field in client.get(f"{path}/fields", doing)["items"]]
+    questions = client.get(f"{path}/questions", doing)["items"]
+    rankings = {asked["name"]: asked for asked in questions if asked["settings"]["type"] == "ranking"}
+    chosen = question or (next(iter(rankings)) if len(rankings) == 1 else None)
+    faults = []
+    if chosen not in rankings:
+        said = f"--question: '{question}' is no ranking" if question else "--question: name one"
+        faults.append(f"{said}; the ranking questions are {_listed(rankings)}")
+    options = [str(option["value"]) for option in rankings[chosen]["settings"]["options"]] if chosen in rankings else []
+    responses = columns.responses or tuple(option for option in options if option in fields)
+    prompt = columns.prompt or "prompt"
+    if len(responses) != len(options):
+        faults.append(f"--response-fields: name a field for each option, in the order {_listed(options)}")
+    for option, name in (("--prompt-field", prompt), *(("--response-fields", name) for name in responses)):
+        if name not in fields:
+            faults.append(f"{option}: there is no field '{name}'; the fields are {_listed(fields)}")
+    if columns.comment and columns.comment not in {asked["name"] for asked in questions}:
+        faults.append(f"--comment-field: there is no question '{columns.comment}'")
+    if faults or chosen is None:
+        raise _refused("\n".join([f"Dataset '{dataset['name']}' at {client.url} needs another mapping.", *faults]))
+    return _Mapping(chosen, dict(zip(options, responses, strict=True)), prompt, columns.comment or _COMMENT)
+
+
+def _judgements(
+    record: Mapping[str, Any], mapping: _Mapping, names: Mapping[str, str], faults: Faults
+) -> Iterator[Judgement]:
+    name = str(record["external_id"] or record["id"])
+    place = f"record {name}"
+    said = [
+        response
+        for response in record["responses"] or ()
+        if response["status"] == "submitted" and mapping.question in (response["values"] or {})
+    ]
+    if not said:
+        return
+    prompt = prompt_in(record["fields"].get(mapping.prompt), place, mapping.prompt, faults)
+    responses = [record["fields"].get(field) or "" for field in mapping.responses.values()]
+    for field, text in zip(mapping.responses.values(), responses, strict=True):
+        if not isinstance(text, str):
+            faults.add(place, field, "must be a text field")
+            return
+    for response in said if prompt is not None else ():
+        annotator = names.get(response["user_id"]) or f"deleted-{str(response['user_id'])[:8]}"
+        ranks = {option["value"]: option.get("rank") for option in response["values"][mapping.question]["value"]}
+        comment = (response["values"].get(mapping.comment) or {}).get("value")
+        given = ranks_row(
+            annotator, [ranks.get(o) for o in mapping.responses], comment if isinstance(comment, str) else ""
+        )
+        yield Judgement(place, name, prompt or "", responses, given)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "none"
+
+
+def _refused(message: str) -> LabelingError:
+    return LabelingError(message, fault="request")

@@ -1,0 +1,9 @@
+"""The guidelines that ship, one Markdown file for each question; `labeling.guidelines=FILE` replaces them."""
+
+from pathlib import Path
+
+from labeling.backend import Question
+
+
+def shipped(question: Question) -> Path:
+    return Path(__file__).parent / f"{question}.md"

@@ -1,0 +1,205 @@
+"""Whom to trust: what everybody ranks, and what that says of each annotator. Pure functions.
+
+Three questions, since each catches what the others miss. *Consistency*: the same task again, in other slots, is ranked
+the same (intra-annotator agreement: "stability", the weakest form of reliability, in Krippendorff, Content Analysis,
+2004, chapter 11; Abercrombie, Rieser and Hovy 2023, arXiv:2301.10684). Whoever goes by the slot or by chance fails it.
+*Accuracy*: tasks whose right ranks are known are ranked so ("gold"; Snow et al. 2008, "Cheap and Fast - But is it
+Good?"). *Agreement* with the others' majority: `labeling.agreement`.
+"""
+
+import hashlib
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple, TypedDict
+
+from labeling.agreement import agreement_with_others
+from labeling.backend import Answer
+from labeling.records import Message, Ranking, SlotMap, Task, check_ranking, compare, stable_random
+
+
+class Repeat(TypedDict):
+    """A task that came before: its id, and for each slot shown the slot in which that response stood there."""
+
+    task: str
+    slots: list[int]
+
+
+class Checks(TypedDict):
+    """The key to what was mixed in; JSON, and nothing of it is shown to annotators."""
+
+    repeats: dict[str, Repeat]  # id of a repeat -> what it repeats
+    gold: dict[str, list[int]]  # id of a gold task -> its known ranks, in the shown order
+
+
+class CheckedQueue(NamedTuple):
+    """What everybody ranks, in order; the slots of what policies wrote (not of gold); and the key to the checks."""
+
+    tasks: list[Task]
+    slot_map: SlotMap
+    checks: Checks
+
+
+def choose_calibration(tasks: Sequence[Task], count: int, seed: int) -> tuple[list[Task], list[Task]]:
+    """The `count` tasks that everybody ranks, and all others; both in the given order.
+
+    Each task's place is drawn from the seed and its id: neither the order of the tasks nor which others exist changes
+    it, and a larger `count` adds to a smaller one.
+    """
+    drawn = sorted(tasks, key=lambda task: (stable_random(seed, "calibration", task["id"]).random(), task["id"]))
+    chosen = {task["id"] for task in drawn[: max(count, 0)]}
+    return [task for task in tasks if task["id"] in chosen], [task for task in tasks if task["id"] not in chosen]
+
+
+def make_checks(
+    tasks: Sequence[Task], slot_map: SlotMap, *, repeats: float, gold: Sequence[Ranking], seed: int
+) -> CheckedQueue:
+    """The given tasks with repeats and gold mixed in, so that nothing that is shown tells one from another.
+
+    `repeats` is the share of the tasks that comes twice (at least one task, where it is above 0): only who ranked both
+    can be compared with themselves, so give tasks that everybody ranks. A repeat has its responses in another order,
+    and stands half the tasks behind its original at least, provided that the queue is answered in this order. `gold`
+    are rankings with one row of ranks, the known ones; its slots are shuffled, too, and its prompt becomes messages.
+    New ids are hashes of 16 hexadecimal digits, like those of ordinary tasks.
+
+    Raises ValueError for a share outside [0, 1], gold that is not one row of readable ranks, and gold given twice.
+    """
+    if not 0 <= repeats <= 1:
+        raise ValueError(f"repeats is a share of the tasks, between 0 and 1, but is {repeats}")
+    queue = sorted(tasks, key=lambda task: task["id"])
+    stable_random(seed, "queue").shuffle(queue)
+    checks: Checks = {"repeats": {}, "gold": {}}
+    slots = {task["id"]: slot_map[task["id"]] for task in tasks}
+    again: list[Task] = []
+    for task in queue[: max(repeats > 0, round(repeats * len(queue)))]:
+        shown, order = _reslotted(task, "repeat", seed)
+        checks["repeats"][shown["id"]] = {"task": task["id"], "slots": order}
+        slots[shown["id"]] = [slot_map[task["id"]][slot] for slot in order]
+        again.append(shown)
+    head = max(len(queue) // 2, len(again))  # the originals are in it, the repeats behind it
+    queue = queue[:head] + _mixed(queue[head:], again, seed)
+    known = [_gold_task(ranking, seed) for ranking in gold]
+    checks["gold"] = {task["id"]: ranks for task, ranks in known}
+    queue = _mixed(queue, [task for task, _ in known], seed)
+    if len({task["id"] for task in queue}) < len(queue):
+        raise ValueError("two tasks or two gold rankings have the same id: give each a name of its own")
+    return CheckedQueue(queue, slots, checks)
+
+
+def _reslotted(task: Task, kind: str, seed: int) -> tuple[Task, list[int]]:
+    """The task under an opaque id, in another order; and for each slot the slot in which that response stood."""
+    slots = list(range(len(task["responses"])))
+    draw, order = stable_random(seed, kind, task["id"]), slots
+    while order == slots and len(slots) > 1:
+        order = draw.sample(slots, len(slots))
+    name = hashlib.sha256(json.dumps([seed, kind, task["id"]]).encode()).hexdigest()[:16]
+    return {"id": name, "prompt": task["prompt"], "responses": [task["responses"][slot] for slot in order]}, order
+
+
+def _gold_task(ranking: Ranking, seed: int) -> tuple[Task, list[int]]:
+    check_ranking(ranking)
+    if len(ranking["rankings"]) != 1:
+        raise ValueError(
+            f"gold {ranking['id']!r}: needs the known ranks alone, one row in 'rankings', "
+            f"but has {len(ranking['rankings'])}"
+        )
+    asked = ranking["prompt"]
+    prompt = [Message(role="user", content=asked)] if isinstance(asked, str) else asked
+    task, order = _reslotted({"id": ranking["id"], "prompt": prompt, "responses": ranking["responses"]}, "gold", seed)
+    ranks = ranking["rankings"][0]["ranks"]
+    return task, [ranks[slot] for slot in order]
+
+
+def _mixed(ours: Sequence[Task], others: Sequence[Task], seed: int) -> list[Task]:
+    """Both in one list, each in its own order, every way to mix them equally likely."""
+    from_others = [False] * len(ours) + [True] * len(others)
+    stable_random(seed, "mixed", len(ours), len(others)).shuffle(from_others)
+    left, right = iter(ours), iter(others)
+    return [next(right if other else left) for other in from_others]
+
+
+class Share(NamedTuple):
+    """How often something held: a share of `comparisons` pairs of responses, NaN where there are none."""
+
+    share: float
+    comparisons: int
+
+
+@dataclass(frozen=True)
+class AnnotatorQuality:
+    """What is known of one annotator. Look at the numbers of comparisons before judging anyone."""
+
+    submitted: int
+    discarded: int
+    consistency: Share  # with oneself, on repeats
+    accuracy: Share  # on gold
+    agreement: Share  # with the majority of the others
+
+
+def annotator_quality(
+    answers: Sequence[Answer], rankings: Sequence[Ranking], checks: Checks
+) -> dict[str, AnnotatorQuality]:
+    """By annotator, sorted by name. `answers` are all of a round; `rankings` what came of them, without the checks."""
+    counted = {status: Counter(a["annotator"] for a in answers if a["status"] == status) for status in _STATUSES}
+    consistent, accurate = consistency(answers, checks["repeats"]), accuracy(answers, checks["gold"])
+    others = agreement_with_others(rankings)
+    nothing = Share(math.nan, 0)
+    return {
+        name: AnnotatorQuality(
+            submitted=counted["submitted"][name],
+            discarded=counted["discarded"][name],
+            consistency=consistent.get(name, nothing),
+            accuracy=accurate.get(name, nothing),
+            agreement=Share(*others[name]) if name in others else nothing,
+        )
+        for name in sorted({answer["annotator"] for answer in answers} | set(others))
+    }
+
+
+def consistency(answers: Iterable[Answer], repeats: Mapping[str, Repeat]) -> dict[str, Share]:
+    """By annotator: the share of pairs of responses that they ordered in the same way both times, ties included.
+
+    Chance gives 1/2 where there are no ties. Only who submitted both the task and its repeat is compared.
+    """
+    given = _submitted(answers)
+    pairs: defaultdict[str, list[bool]] = defaultdict(list)
+    for (name, task), ranks in given.items():
+        repeat = repeats.get(task)
+        before = given.get((name, repeat["task"])) if repeat else None
+        if repeat and before:
+            first = [before[slot] for slot in repeat["slots"]]
+            pairs[name] += [compare(ranks, *pair) == compare(first, *pair) for pair in _pairs(ranks)]
+    return _shares(pairs)
+
+
+def accuracy(answers: Iterable[Answer], gold: Mapping[str, Sequence[int]]) -> dict[str, Share]:
+    """By annotator: the share of pairs of responses, among those that gold orders, that they ordered as gold does.
+
+    A tie of the annotator's is wrong there. Pairs that gold ties are left out: either order can be defended.
+    """
+    pairs: defaultdict[str, list[bool]] = defaultdict(list)
+    for (name, task), ranks in _submitted(answers).items():
+        known = gold.get(task, ())
+        pairs[name] += [
+            compare(ranks, *pair) == compare(known, *pair) for pair in _pairs(known) if compare(known, *pair) != 0
+        ]
+    return _shares(pairs)
+
+
+_STATUSES = ("submitted", "discarded")
+
+
+def _submitted(answers: Iterable[Answer]) -> dict[tuple[str, str], list[int]]:
+    """(annotator, task) -> ranks."""
+    return {(answer["annotator"], answer["task"]): answer["ranks"] for answer in answers if answer["ranks"] is not None}
+
+
+def _pairs(ranks: Sequence[int]) -> Iterable[tuple[int, int]]:
+    return combinations(range(len(ranks)), 2)
+
+
+def _shares(pairs: Mapping[str, Sequence[bool]]) -> dict[str, Share]:
+    return {name: Share(sum(held) / len(held), len(held)) for name, held in sorted(pairs.items()) if held}

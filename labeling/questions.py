@@ -1,0 +1,196 @@
+"""The questions that people are asked, as Argilla knows them: what is set up, and what their answers mean. Pure.
+
+    ranking    2 to 10 responses, each gets a rank; equal ranks are ties
+    pairwise   2 responses: one is better, both are equally good, or both are bad
+    rating     2 to 10 responses, 1 to 5 stars each; ranks follow from the stars
+
+Responses are called A, B, C … on the page, so that nobody takes a response's place for its rank. *Raw* values have the
+shape in which Argilla's page stores and sends them: a ranking is a list in the order of the options, with the rank
+beside each one. Its Python client forgets these ranks (argilla issue 5677), hence the raw shape everywhere.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from labeling.backend import Question, Queue
+from labeling.records import Task, compare, ranks_from_scores
+
+LETTERS = "ABCDEFGHIJ"
+STARS = 5
+COMMENT = "comment"
+OUTCOMES = {
+    "first": "A is better",
+    "second": "B is better",
+    "tie": "Equally good",
+    "both_bad": "Both are bad",
+}
+
+Raw = dict[str, dict[str, Any]]
+"""Question name -> {"value": what Argilla stores}."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one answer says; without ranks it is a discarded one, whose comment is the reason."""
+
+    ranks: list[int] | None
+    comment: str = ""
+    both_bad: bool | None = None  # pairwise only
+    ratings: list[int] | None = None  # rating only
+
+
+def responses_per_task(question: Question, tasks: Sequence[Task]) -> int:
+    """How many responses each of these tasks has: the same number, since a dataset's question has fixed options.
+
+    Raises ValueError if they differ (see `split_by_size`) or do not fit the question.
+    """
+    sizes = {len(task["responses"]) for task in tasks}
+    if len(sizes) != 1:
+        raise ValueError(f"the tasks of one queue have {sorted(sizes)} responses; they need the same number")
+    size = sizes.pop()
+    if question == "pairwise" and size != 2:
+        raise ValueError(f"pairwise questions are about 2 responses, but the tasks have {size}")
+    if not 2 <= size <= len(LETTERS):
+        raise ValueError(f"{question} questions are about 2 to {len(LETTERS)} responses, but the tasks have {size}")
+    return size
+
+
+def split_by_size(queue: Queue) -> list[Queue]:
+    """Queues whose tasks have one number of responses each, most tasks first; that one keeps the queue's name."""
+    by_size: dict[int, list[Task]] = defaultdict(list)
+    for task in queue.tasks:
+        by_size[len(task["responses"])].append(task)
+    most_first = sorted(by_size, key=lambda size: (-len(by_size[size]), -size))
+    return [
+        Queue(queue.name if place == 0 else f"{queue.name}-of-{size}", by_size[size], queue.overlap)
+        for place, size in enumerate(most_first)
+    ]
+
+
+def question_settings(question: Question, size: int) -> list[dict[str, Any]]:
+    """The questions of a dataset whose tasks have `size` responses, as Argilla's REST API takes them."""
+    letters = LETTERS[:size]
+    comment = {
+        "name": COMMENT,
+        "title": "Comment (optional; if you discard: why?)",
+        "required": False,
+        "settings": {"type": "text", "use_markdown": False},
+    }
+    match question:
+        case "ranking":
+            options = [{"value": letter, "text": f"Answer {letter}"} for letter in letters]
+            asked = [
+                {
+                    "name": "ranking",
+                    "title": "Rank the answers: 1 is best. Equally good answers get the same rank",
+                    "required": True,
+                    "settings": {"type": "ranking", "options": options},
+                }
+            ]
+        case "pairwise":
+            options = [{"value": value, "text": text} for value, text in OUTCOMES.items()]
+            asked = [
+                {
+                    "name": "pairwise",
+                    "title": "Which answer is better?",
+                    "required": True,
+                    "settings": {"type": "label_selection", "options": options},
+                }
+            ]
+        case "rating":
+            asked = [
+                {
+                    "name": _rating_name(letter),
+                    "title": f"Answer {letter}: 1 is bad, {STARS} is very good",
+                    "required": True,
+                    "settings": {"type": "rating", "options": [{"value": star + 1} for star in range(STARS)]},
+                }
+                for letter in letters
+            ]
+    return [*asked, comment]
+
+
+def options_of(settings: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, tuple[Any, ...]]]:
+    """What must be alike in two sets of questions for their answers to mean the same: names, types and options."""
+    return sorted(
+        (
+            question["name"],
+            question["settings"]["type"],
+            tuple(option["value"] for option in question["settings"].get("options") or ()),
+        )
+        for question in settings
+    )
+
+
+def question_of(settings: Sequence[Mapping[str, Any]]) -> tuple[Question, int]:
+    """The kind of question and the number of responses that a dataset's questions are about.
+
+    Raises ValueError for questions that this project has not asked.
+    """
+    given = options_of(settings)
+    kinds: tuple[Question, ...] = ("ranking", "pairwise", "rating")
+    for question in kinds:
+        for size in (2,) if question == "pairwise" else range(2, len(LETTERS) + 1):
+            if options_of(question_settings(question, size)) == given:
+                return question, size
+    raise ValueError(f"these are none of this project's questions: {', '.join(name for name, _, _ in given)}")
+
+
+def raw_values(question: Question, ranks: Sequence[int], comment: str = "", both_bad: bool = False) -> Raw:
+    """What the page would send for these ranks. A rating has five steps: sixth and later ranks get one star, too."""
+    raw: Raw
+    match question:
+        case "ranking":
+            options = [{"value": letter, "rank": rank} for letter, rank in zip(LETTERS, ranks, strict=False)]
+            raw = {"ranking": {"value": options}}
+        case "pairwise":
+            better = {1: "first", -1: "second", 0: "both_bad" if both_bad else "tie"}[compare(ranks, 0, 1)]
+            raw = {"pairwise": {"value": better}}
+        case "rating":
+            steps = {rank: step for step, rank in enumerate(sorted(set(ranks)))}
+            raw = {
+                _rating_name(letter): {"value": max(1, STARS - steps[rank])}
+                for letter, rank in zip(LETTERS, ranks, strict=False)
+            }
+    return raw | ({COMMENT: {"value": comment}} if comment else {})
+
+
+def discarded_values(reason: str) -> Raw:
+    return {COMMENT: {"value": reason}} if reason else {}
+
+
+def read_values(question: Question, size: int, raw: Mapping[str, Any] | None, discarded: bool = False) -> Judgement:
+    """What an answer's raw values say. Ranks are taken as they are: 1, 1, 3, 4 and 1, 1, 2, 3 are both legal.
+
+    Raises ValueError if a submitted answer does not fit the question.
+    """
+    values = {name: given["value"] for name, given in (raw or {}).items() if given is not None}
+    comment = str(values.get(COMMENT) or "").strip()
+    if discarded:
+        return Judgement(None, comment)
+    letters = LETTERS[:size]
+    try:
+        match question:
+            case "ranking":
+                by_letter = {option["value"]: option["rank"] for option in values["ranking"]}
+                return Judgement([_whole(by_letter[letter]) for letter in letters], comment)
+            case "pairwise":
+                ranks = {"first": [1, 2], "second": [2, 1], "tie": [1, 1], "both_bad": [1, 1]}[values["pairwise"]]
+                return Judgement(ranks, comment, both_bad=values["pairwise"] == "both_bad")
+            case "rating":
+                stars = [_whole(values[_rating_name(letter)]) for letter in letters]
+                return Judgement(ranks_from_scores(stars), comment, ratings=stars)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a submitted {question} of {size} responses says {dict(raw or {})}") from error
+
+
+def _whole(number: object) -> int:
+    if type(number) is not int or number < 1:
+        raise TypeError(f"no whole number from 1 upwards: {number!r}")
+    return number
+
+
+def _rating_name(letter: str) -> str:
+    return f"rating_{letter}"

@@ -1,0 +1,109 @@
+"""Argilla's server as it is, with SQLite, our search engine and our jobs: one process, until nobody needs it.
+
+Called by `labeling.server.launch` as: HOME LISTENER LOCK [CERTIFICATE KEY], where LISTENER and LOCK are inherited
+descriptors. The secrets come from an owner-only file in the home; nothing of them is in an argument or a variable.
+"""
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+POLL_SECONDS = 0.5
+
+
+def main() -> None:
+    """Run the server until SIGTERM, or until nobody holds `in_use.lock`."""
+    home = Path(sys.argv[1])
+    listener = socket.socket(fileno=int(sys.argv[2]))
+    os.umask(0o077)
+    secrets = json.loads((home / "secrets.json").read_text())
+    _settings(home, secrets["auth"])
+    from . import database, interface, jobs, logs, shortcuts
+    from .search import SqlSearchEngine
+
+    try:
+        interface.check(SqlSearchEngine)
+    except interface.Mismatch as error:
+        sys.exit(str(error))
+    database.prepare()
+    logs.configure(home / "server.log")
+    shortcuts.unheard_events()
+    shortcuts.remembered_schemas()
+    jobs.replace_redis()
+    asyncio.run(database.settle(secrets))
+    _serve(home, listener, *sys.argv[4:6])
+
+
+def _settings(home: Path, auth: str) -> None:
+    """Argilla's settings, which it reads from the environment when it is imported."""
+    os.environ |= {
+        "ARGILLA_HOME_PATH": str(home),
+        "ARGILLA_SEARCH_ENGINE": "sql",
+        "ARGILLA_DATABASE_SQLITE_TIMEOUT": "15",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "ARGILLA_AUTH_SECRET_KEY": auth,
+    }
+    scratch = home / "tmp"  # Argilla copies its pages to a new temporary folder at each start and leaves it there
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    tempfile.tempdir = str(scratch)
+    import argilla_server.security.authentication.jwt  # noqa: F401  (keeps the secret)
+
+    del os.environ["ARGILLA_AUTH_SECRET_KEY"]
+
+
+def _serve(home: Path, listener: socket.socket, certificate: str | None = None, key: str | None = None) -> None:
+    import uvicorn
+    from argilla_server import app
+
+    from . import database
+
+    class Announced(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                (home / "ready").write_text(str(os.getpid()))
+                logging.getLogger("labeling").warning("started")
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            await database.close()
+            logging.getLogger("labeling").warning("stopped")
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    server = Announced(config)
+    threading.Thread(target=_stop_when_unused, args=(home, server), daemon=True).start()
+    server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(1)
+
+
+def _stop_when_unused(home: Path, server: Any) -> None:
+    """End the server once nobody shares `in_use.lock`; it stays locked then, so that newcomers wait for the end."""
+    descriptor = os.open(home / "in_use.lock", os.O_RDWR)
+    while True:
+        time.sleep(POLL_SECONDS)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        server.should_exit = True
+        return

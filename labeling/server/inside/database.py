@@ -1,0 +1,94 @@
+"""Argilla's tables in SQLite: write-ahead log, migrations, the owner's account, and what a kill left behind."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, text
+from sqlalchemy.engine import Engine
+
+STATISTICS = {  # index -> rows, and rows of one value: as they are with some thousand answers
+    "ix_responses_status": "30000 10000",
+    "ix_responses_user_id": "30000 3000",
+    "ix_responses_record_id": "30000 3",
+    "ix_records_status": "10000 5000",
+    "ix_records_dataset_id": "10000 2000",
+    "ix_records_external_id": "10000 1",
+}
+"""Without these SQLite takes all submitted answers to be few, and reads them all whenever one is submitted."""
+
+
+def prepare() -> None:
+    """Set SQLite up and bring the tables to Argilla's newest form, which sets up logging in a way of its own."""
+    event.listen(Engine, "connect", _pragmas)
+    import alembic.command
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from argilla_server.database import ALEMBIC_CONFIG_FILE, sync_engine
+
+    config = Config(ALEMBIC_CONFIG_FILE)
+    config.set_main_option("script_location", str(Path(ALEMBIC_CONFIG_FILE).parent / "alembic"))
+    with sync_engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current != ScriptDirectory.from_config(config).get_current_head():
+        alembic.command.upgrade(config, "head")
+    sync_engine.dispose()
+
+
+def _pragmas(connection: Any, record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # an answer that was taken survives a power cut
+    cursor.close()
+
+
+async def settle(secrets: dict[str, str]) -> None:
+    """The owner's account as the secrets say, and records' status as their answers say.
+
+    An answer and the status of its record are written one after the other, and a job may be waiting, so a killed server
+    can leave a record open that has all its answers.
+    """
+    from argilla_server.contexts import accounts
+    from argilla_server.database import AsyncSessionLocal, async_engine
+    from argilla_server.models import User, UserRole
+
+    async with AsyncSessionLocal() as session:
+        owner = await accounts.get_user_by_username(session, secrets["username"])
+        if owner is None:
+            await User.create(
+                session,
+                first_name="Owner",
+                username=secrets["username"],
+                role=UserRole.owner,
+                password_hash=accounts.hash_password(secrets["password"]),
+                api_key=secrets["api_key"],
+                workspaces=[],
+            )
+        elif owner.api_key != secrets["api_key"]:  # secrets.json was lost and is generated anew
+            await accounts.update_user(session, owner, {"api_key": secrets["api_key"], "password": secrets["password"]})
+        await session.execute(text(_SETTLE_STATUS))
+        await session.execute(text("ANALYZE users"))  # makes the table of statistics
+        for index, statistics in STATISTICS.items():
+            row = {"tbl": index.removeprefix("ix_").split("_")[0], "idx": index, "stat": statistics}
+            await session.execute(text("DELETE FROM sqlite_stat1 WHERE idx = :idx"), row)
+            await session.execute(text("INSERT INTO sqlite_stat1 VALUES (:tbl, :idx, :stat)"), row)
+        await session.commit()
+    await async_engine.dispose()  # its connections belong to this event loop
+
+
+async def close() -> None:
+    """Close all connections, so that the write-ahead log goes into the database."""
+    from argilla_server.database import async_engine
+
+    await async_engine.dispose()
+
+
+_SETTLE_STATUS = """
+WITH wanted AS (
+    SELECT records.id, CASE WHEN (
+        SELECT count(*) FROM responses WHERE responses.record_id = records.id AND responses.status = 'submitted'
+    ) >= json_extract(datasets.distribution, '$.min_submitted') THEN 'completed' ELSE 'pending' END AS status
+    FROM records JOIN datasets ON datasets.id = records.dataset_id
+)
+UPDATE records SET status = wanted.status FROM wanted WHERE wanted.id = records.id AND wanted.status <> records.status
+"""

@@ -1,0 +1,62 @@
+"""Does the installed Argilla still have what ours relies on? Asked at every start, so that a change is no mystery."""
+
+import inspect
+from typing import Any
+
+VERSION = "2.8.0"
+
+ENGINE = {
+    "close", "compute_metrics_for", "configure_metadata_property", "create_index", "delete_index",
+    "delete_record_response", "delete_record_suggestion", "delete_records", "get_dataset_progress",
+    "get_dataset_user_progress", "index_records", "info", "new_instance", "partial_record_update", "ping", "search",
+    "similarity_search", "update_record_response", "update_record_suggestion",
+}  # fmt: skip
+
+
+class Mismatch(Exception):
+    """Another Argilla than the one that ours was written for."""
+
+
+def check(engine: type) -> None:
+    """Raise `Mismatch` naming everything that is not as it was."""
+    from argilla_server import _version
+    from argilla_server.api.handlers.v1 import jobs
+    from argilla_server.jobs import queues
+    from argilla_server.models import Dataset, Record, Response
+    from argilla_server.models import database as models
+    from argilla_server.search_engine import SearchEngine
+    from argilla_server.webhooks.v1 import records, responses
+
+    faults = []
+    if _version.__version__ != VERSION:
+        faults.append(f"its version is {_version.__version__}, not {VERSION}")
+    abstract = set(SearchEngine.__abstractmethods__)
+    if abstract != ENGINE:
+        faults.append(f"its search engines have other methods ({', '.join(sorted(abstract ^ ENGINE))})")
+    if missing := set(getattr(engine, "__abstractmethods__", ())):
+        faults.append(f"ours lacks {', '.join(sorted(missing))}")
+    faults += [
+        f"{queue} cannot be queued to"
+        for queue in ("DEFAULT_QUEUE", "HIGH_QUEUE")
+        if not _takes(getattr(getattr(queues, queue, None), "enqueue_call", None), "func", "args", "kwargs")
+    ]
+    if not callable(getattr(getattr(queues, "REDIS_CONNECTION", None), "ping", None)):
+        faults.append("its Redis connection cannot be pinged")
+    if not hasattr(jobs, "Job"):
+        faults.append("its job handler does not fetch jobs")
+    for module, name in ((records, "build_record_event"), (responses, "build_response_event"), (models, "TypeAdapter")):
+        if not callable(getattr(module, name, None)):
+            faults.append(f"{module.__name__} has no {name}")
+    columns = {
+        Record: ("fields", "metadata_", "status", "external_id", "dataset_id", "inserted_at", "updated_at"),
+        Response: ("values", "status", "record_id", "user_id"),
+        Dataset: ("distribution", "workspace_id"),
+    }
+    for model, names in columns.items():
+        faults += [f"{model.__name__} has no {name}" for name in names if not hasattr(model, name)]
+    if faults:
+        raise Mismatch(f"the installed argilla-server is not the one this was written for: {'; '.join(faults)}.")
+
+
+def _takes(function: Any, *names: str) -> bool:
+    return callable(function) and set(names) <= set(inspect.signature(function).parameters)

@@ -1,0 +1,183 @@
+"""Keeps a server up after the command that asked for it has ended, and starts it again after a crash.
+
+In a process of its own, `python -m labeling.server.supervisor HOME …`, or in the foreground of `labeling serve`. Where
+another process already serves the home, it makes that server stay, and takes over when it ends.
+"""
+
+import argparse
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from labeling.backend import LabelingError
+from labeling.server.connection import Connection
+from labeling.server.environment import ensure_environment
+from labeling.server.home import Home, write_private
+from labeling.server.launch import STOP_SECONDS, Say, Server, Tls, listen
+
+PAUSES = (0.0, 1.0, 5.0, 15.0, 60.0)  # seconds before the first, second, … start after a crash
+STAMP = len("2026-01-31 12:00:00 ")
+STEADY = 300.0  # seconds after which a server counts as running, and its crashes are forgotten
+
+
+def supervise(
+    place: Home,
+    host: str,
+    port: int | None,
+    tls: Tls | None,
+    say: Say,
+    *,
+    up: Callable[[Connection], None],
+    patient: bool = False,
+) -> None:
+    """Serve the home until `KeyboardInterrupt`; `up` is told whenever the server answers.
+
+    Where another process serves it, a `patient` one waits for the end of that, and keeps that server up meanwhile.
+    Raises `LabelingError` if it cannot be started, and after too many crashes in a row.
+    """
+    place.make()
+    ensure_environment(say)
+    in_use, serving = place.lock("in_use"), place.lock("serving")
+    try:
+        if not in_use.acquire(shared=True, wait=STOP_SECONDS):
+            raise LabelingError(f"A server of {place.path} is stopping, but does not end. Try again.")
+        if not serving.acquire(wait=math.inf if patient else 0.0):
+            raise LabelingError(f"Another process is just starting a server on {place.path}.", fault="request")
+        with listen(host, port) as listener:
+            crashes = 0
+            while True:
+                began = time.monotonic()
+                status = _run_once(Server(place, serving, listener, tls, say), up)
+                crashes = 1 if time.monotonic() - began > STEADY else crashes + 1
+                if crashes > len(PAUSES):
+                    raise LabelingError(f"Argilla crashed {crashes} times in a row; its log is {place.log}.")
+                say(f"Argilla ended with status {status}; starting it again")
+                time.sleep(PAUSES[crashes - 1])
+    finally:
+        serving.close()
+        in_use.release()
+
+
+def _run_once(server: Server, up: Callable[[Connection], None]) -> int:
+    """From a started server to its end, or ours."""
+    try:
+        up(server.wait())
+        return server.process.wait()
+    finally:
+        server.stop()
+
+
+@contextmanager
+def starting(place: Home, host: str, port: int | None, tls: Tls | None) -> "Iterator[subprocess.Popen[bytes] | None]":
+    """A supervisor in a session of its own; None if there is one already. Ended again if the block fails."""
+    if supervisor(place) is not None:
+        yield None
+        return
+    command = [sys.executable, "-m", "labeling.server.supervisor", str(place.path), host]
+    command += ["--port", str(port)] if port is not None else []
+    command += ["--tls", str(tls.certificate.absolute()), str(tls.key.absolute())] if tls else []
+    (place.path / "supervisor.log").unlink(missing_ok=True)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    try:
+        yield process
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+
+
+def supervisor(place: Home) -> int | None:
+    """The process id of the supervisor of this home, if there is one."""
+    if not place.path.exists():
+        return None
+    lock = place.lock("supervisor")
+    try:
+        if lock.acquire():
+            return None
+        return int((place.path / "supervisor.pid").read_text())
+    except (OSError, ValueError):
+        return None
+    finally:
+        lock.close()
+
+
+def stop(place: Home) -> bool:
+    """End the supervisor of this home and wait until its server is gone; False if there is none."""
+    pid = supervisor(place)
+    if pid is None:
+        return False
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 2 * STOP_SECONDS
+    while supervisor(place) is not None:
+        if time.monotonic() > deadline:
+            raise LabelingError(f"The server's supervisor, process {pid}, does not end.")
+        time.sleep(0.05)
+    return True
+
+
+def last_words(place: Home) -> str:
+    """Why the supervisor ended."""
+    try:
+        return (place.path / "supervisor.log").read_text().strip().splitlines()[-1][STAMP:]
+    except (OSError, IndexError):
+        return f"Argilla did not start; its log is {place.log}."
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("home", type=Path)
+    parser.add_argument("host")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--tls", nargs=2, type=Path)
+    arguments = parser.parse_args()
+    place = Home(arguments.home)
+    lock = place.lock("supervisor")
+    if not lock.acquire():
+        return 0
+    signal.signal(signal.SIGTERM, _interrupt)
+    write_private(place.path / "supervisor.pid", str(os.getpid()))
+    words: list[str] = []
+
+    def say(message: str) -> None:
+        words.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}")
+        write_private(place.path / "supervisor.log", "\n".join(words[-200:]) + "\n")
+
+    try:
+        tls = Tls(*arguments.tls) if arguments.tls else None
+        supervise(
+            place,
+            arguments.host,
+            arguments.port,
+            tls,
+            say,
+            up=lambda found: say(f"Argilla answers at {found.url}"),
+            patient=True,
+        )
+    except KeyboardInterrupt:
+        say("stopped")
+    except (LabelingError, OSError) as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""An annotator in front of Argilla's page: headless Chromium, driven as a person would, by keyboard and by mouse."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, sync_playwright
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SECOND_DIGIT = 400  # milliseconds; the page waits 300 for a rank's second digit
+HAND = 300  # milliseconds that a hand rests before it lets go
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # nothing outside this machine
+]
+
+
+class AnnotatorPage:
+    """One person's browser. Answers are named A, B, C …, as on the page."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+
+    def sign_in(self, name: str, password: str) -> None:
+        self.page.goto(f"{self.url}/sign-in")
+        fields = self.page.locator("form input")
+        fields.nth(0).fill(name)
+        fields.nth(1).fill(password)
+        self.page.keyboard.press("Enter")
+        self.page.wait_for_url(lambda url: "sign-in" not in url)
+
+    def open(self, dataset: str) -> None:
+        self.page.get_by_text(dataset, exact=True).first.click()
+        self.page.wait_for_selector(".questions-form")
+
+    def open_guidelines(self) -> None:
+        self.page.locator("button:visible", has_text="Guidelines").click()
+
+    def rank_by_keyboard(self, *ranks: tuple[str, int]) -> None:
+        """Give these answers these ranks with the number keys."""
+        for letter, rank in ranks:
+            self._unranked(letter).focus()
+            self.page.keyboard.press(str(rank))
+            self._slot(rank).locator(f"[id='{letter}']").wait_for()
+            self.page.wait_for_timeout(SECOND_DIGIT)
+
+    def drag(self, letter: str, rank: int) -> None:
+        """Take an answer with the mouse and let it go on a rank."""
+        self._unranked(letter).locator("svg").hover()
+        self.page.mouse.down()
+        for _ in range(3):  # ranks move while the answer passes over them
+            target = self._slot(rank).bounding_box()
+            assert target is not None
+            x, y = target["x"] + target["width"] * 0.7, target["y"] + target["height"] / 2
+            self.page.mouse.move(x, y, steps=10)
+            self.page.wait_for_timeout(HAND)
+        self.page.mouse.up()
+        self._slot(rank).locator(f"[id='{letter}']").wait_for()
+
+    def comment(self, text: str) -> None:
+        self.page.locator(".questions-form [contenteditable]").click()
+        self.page.keyboard.type(text)
+
+    def press(self, button: str) -> None:
+        """Submit, Discard or Save as draft, and wait until the server has it."""
+        with self.page.expect_response(lambda response: "/responses" in response.url) as sent:
+            self.page.get_by_role("button", name=button).click()
+        assert sent.value.ok, sent.value.text()
+
+    def _unranked(self, letter: str) -> Locator:
+        return self.page.locator(f".draggable__questions-container [id='{letter}']")
+
+    def _slot(self, rank: int) -> Locator:
+        return self.page.locator(".draggable__slot-box").nth(rank - 1)
+
+
+@contextmanager
+def chromium(folder: Path, width: int = 1440, height: int = 900) -> Iterator[Page]:
+    """A fresh profile below `folder`, for a browser that reaches this machine alone."""
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            folder / "profile", executable_path=CHROMIUM, args=QUIET, viewport={"width": width, "height": height}
+        )
+        context.set_default_timeout(20_000)
+        try:
+            yield context.pages[0]
+        finally:
+            context.close()

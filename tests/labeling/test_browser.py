@@ -1,0 +1,121 @@
+"""A person in front of Argilla's page, in a real browser: what they rank there is what arrives, ties included."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from labeling.guidelines import shipped
+from labeling.server import Connection
+from tests.labeling.asking import Place, make
+
+pytest.importorskip("playwright.sync_api", reason="no playwright here: pip install -e .[test]")
+
+from tests.labeling.browser import CHROMIUM, AnnotatorPage, chromium
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+
+HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
+
+
+@pytest.fixture
+def place(argilla_server: Connection, argilla_home: Path) -> Place:
+    return Place(argilla_server, argilla_home)
+
+
+@pytest.fixture(params=[1440, 1024])
+def width(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def person(place: Place, tmp_path: Path, width: int) -> Iterator[AnnotatorPage]:
+    """An annotator whose browser is open; `signed_in` opens a dataset."""
+    with chromium(tmp_path, width) as page:
+        yield AnnotatorPage(page, place.connection.url)
+
+
+def signed_in(person: AnnotatorPage, place: Place, dataset: str) -> AnnotatorPage:
+    place.backend.add_annotators([place.person("ann")], place.workspace)
+    invitation = (place.home / "invitations" / f"{place.person('ann')}.txt").read_text()
+    person.sign_in(place.person("ann"), invitation.split("Password")[1].split()[0])
+    person.open(dataset)
+    return person
+
+
+def test_ranks_by_keyboard_and_by_mouse_arrive_with_their_tie_and_comment(place: Place, person: AnnotatorPage) -> None:
+    asked = place.round(tasks=make(1, words=120))
+    place.backend.publish(asked)
+    signed_in(person, place, asked.queues[0].name)
+    person.rank_by_keyboard(("C", 1), ("B", 3))
+    person.drag("A", 1)
+    person.drag("D", 4)
+    person.comment("A and C say the same.")
+    person.press("Submit")
+    assert place.backend.answers(asked) == [
+        {
+            "task": "t0000",
+            "annotator": place.person("ann"),
+            "status": "submitted",
+            "ranks": [1, 3, 1, 4],
+            "comment": "A and C say the same.",
+        }
+    ]
+
+
+@pytest.mark.parametrize("width", [1440], indirect=True)
+def test_a_discard_arrives_with_its_reason_and_a_draft_does_not(place: Place, person: AnnotatorPage) -> None:
+    asked = place.round(tasks=make(2))
+    place.backend.publish(asked)
+    signed_in(person, place, asked.queues[0].name)
+    person.comment("not in English")
+    person.press("Discard")
+    person.page.wait_for_selector("text=Question 1?")
+    person.rank_by_keyboard(("A", 1))
+    person.press("Save as draft")
+    (answer,) = place.backend.answers(asked)
+    assert (answer["status"], answer["ranks"], answer["comment"]) == ("discarded", None, "not in English")
+
+
+@pytest.mark.parametrize("width", [1440], indirect=True)
+def test_a_pair_is_answered_with_one_key(place: Place, person: AnnotatorPage) -> None:
+    asked = place.round("pairwise", make(1, 2))
+    place.backend.publish(asked)
+    signed_in(person, place, asked.queues[0].name)
+    person.page.wait_for_timeout(500)  # until the page has set its focus
+    person.page.keyboard.press("4")
+    person.press("Submit")
+    (answer,) = place.backend.answers(asked)
+    assert (answer["ranks"], answer["both_bad"]) == ([1, 1], True)
+
+
+def test_answers_stand_side_by_side_and_the_guidelines_can_be_read(place: Place, person: AnnotatorPage) -> None:
+    tasks = make(1, words=150)
+    tasks[0]["responses"][1] = "**bold**\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```\nif x < 1:\n\n    pass\n```"
+    asked = place.round(tasks=tasks)
+    asked = type(asked)(asked.workspace, "ranking", shipped("ranking").read_text(encoding="utf-8"), asked.queues)
+    place.backend.publish(asked)
+    page = signed_in(person, place, asked.queues[0].name).page
+    first, second = (page.get_by_text(f"Answer {letter}", exact=True).first.bounding_box() for letter in "AB")
+    assert first is not None
+    assert second is not None
+    assert abs(first["y"] - second["y"]) < 2
+    assert second["x"] - first["x"] > 200
+    for shown in ("strong:has-text('bold')", "td:has-text('2')", "pre:has-text('if x < 1:')"):
+        assert page.locator(f".markdown-render {shown}").count() == 1
+    person.open_guidelines()
+    page.get_by_text("Equally good answers get the same rank.", exact=True).locator("visible=true").wait_for()
+
+
+@pytest.mark.parametrize("width", [1440], indirect=True)
+def test_what_a_model_wrote_cannot_run_in_the_annotators_browser(place: Place, person: AnnotatorPage) -> None:
+    tasks = make(1)
+    tasks[0]["responses"][2] = HOSTILE
+    tasks[0]["prompt"] = [{"role": "user", "content": HOSTILE}]
+    asked = place.round(tasks=tasks)
+    place.backend.publish(asked)
+    page = signed_in(person, place, asked.queues[0].name).page
+    page.wait_for_timeout(500)
+    assert page.get_by_text("document.title = 'taken'").count() == 2  # shown, in prompt and answer
+    assert page.title() != "taken"
+    assert page.locator(".markdown-render img, .markdown-render script, iframe").count() == 0

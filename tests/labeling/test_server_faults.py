@@ -1,0 +1,281 @@
+"""The embedded server when something goes wrong: killed, started twice, port taken, no network."""
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+import labeling
+from labeling.__main__ import main
+from labeling.backend import LabelingError
+from labeling.server import Connection, Tls, address, detach, environment, running, serving, supervisor
+from labeling.server.accounts import add_annotators, checked
+from labeling.server.home import Home
+from tests.labeling.test_server_search import Place, numbered
+
+ROOT = Path(labeling.__file__).parents[1]
+SECONDS = 60.0
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def pid_of(home: Path) -> int:
+    state = Home(home).state()
+    assert state is not None
+    return state.pid
+
+
+def started_again(home: Path, first: int) -> bool:
+    """Whether another process serves the home by now."""
+    state = Home(home).state()
+    return state is not None and state.pid != first and running(home) is not None
+
+
+def alive(pid: int) -> bool:
+    """Running, and not just waiting for its parent to notice."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def home(argilla_environment: Path, tmp_path: Path) -> Iterator[Path]:
+    """A home of the test's own; what serves it in the end is stopped."""
+    yield tmp_path / "home"
+    supervisor.stop(Home(tmp_path / "home"))
+
+
+@pytest.fixture
+def served(argilla_environment: Path, home: Path) -> Iterator[Connection]:
+    with serving(home, say=print) as connection:
+        yield connection
+
+
+def command(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`python -m labeling …` in a process of its own, as a terminal starts it."""
+    line = [sys.executable, "-m", "labeling", *arguments, "--home", str(home)]
+    return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_server_ends_with_the_block_that_needed_it(home: Path) -> None:
+    with serving(home, say=print):
+        pid = pid_of(home)
+    assert not alive(pid)
+    assert running(home) is None
+    assert "stopped" in (home / "server.log").read_text()
+    assert not (home / "argilla.db-wal").exists()  # nothing was left to be recovered
+
+
+def test_a_taken_port_is_one_clear_message_and_a_free_one_is_found(home: Path, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        message = f"cannot listen on port {port} of 127.0.0.1"
+        with pytest.raises(LabelingError, match=message) as taken, serving(home, say=print, port=port):
+            pass
+        assert taken.value.fault == "service"
+        with pytest.raises(LabelingError, match=f"cannot listen on port {port}"):
+            detach(home, say=print, port=port)
+        assert main(["serve", "--port", str(port), "--home", str(home)]) == 1
+    with serving(home, say=print) as one, serving(tmp_path / "other", say=print) as two:
+        assert one.url != two.url
+
+
+def test_a_second_server_on_a_home_is_refused_by_naming_the_first(
+    served: Connection, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for how in ([], ["--detach", "--host", "0.0.0.0"]):
+        assert main(["serve", "--home", str(home), *how]) == 2
+        message = capsys.readouterr().err
+        assert served.url in message
+        assert f"process {pid_of(home)}" in message
+    assert served.answers()
+
+
+def test_sigterm_and_ctrl_c_stop_a_foreground_server_cleanly(home: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = command(home, "serve")
+        until(lambda: running(home), "no server")
+        pid = pid_of(home)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, said
+        assert "Stopped." in said
+        assert "Traceback" not in said
+        assert not alive(pid)
+    assert (home / "server.log").read_text().count("stopped") == 2
+
+
+def test_a_killed_starter_takes_its_server_along_and_leaves_no_obstacle(home: Path) -> None:
+    process = command(home, "serve")
+    until(lambda: running(home), "no server")
+    pid = pid_of(home)
+    process.kill()
+    process.communicate(timeout=SECONDS)
+    with serving(home, say=print) as connection:
+        assert connection.answers()
+    until(lambda: not alive(pid), "the server outlived its starter")
+
+
+def test_whoever_joins_keeps_the_server_when_its_starter_ends(home: Path) -> None:
+    first = serving(home, say=print)
+    first.__enter__()
+    with serving(home, say=print) as joined:
+        pid = pid_of(home)
+        first.__exit__(None, None, None)
+        time.sleep(1)
+        assert joined.answers()
+        assert pid_of(home) == pid
+    until(lambda: not alive(pid), "the server outlived everybody")
+
+
+@pytest.mark.slow
+def test_a_detached_server_outlives_its_starter_and_a_kill_9_and_loses_nothing(home: Path) -> None:
+    process = command(home, "serve", "--detach")
+    said, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, said
+    connection = running(home)
+    assert connection is not None
+    place = Place(connection, home, "ab", overlap=2)
+    place.publish(numbered(20))
+    for record in list(place.records)[:5]:
+        place.answer(0, record, quality=3)
+    before = place.get(f"/datasets/{place.id}/records?include=responses")
+    first = pid_of(home)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: started_again(home, first), "not started again")
+    assert running(home) == connection  # same address, same key
+    assert place.get(f"/datasets/{place.id}/records?include=responses") == before
+    place.answer(1, "r00", quality=3)
+    assert place.progress()["completed"] == 1
+    place.close()
+    assert main(["serve", "--stop", "--home", str(home)]) == 0
+    assert running(home) is None
+
+
+@pytest.mark.slow
+def test_killed_amid_submits_no_accepted_answer_is_lost(home: Path) -> None:
+    connection = detach(home, say=print)
+    place = Place(connection, home, "a", overlap=1)
+    place.publish(numbered(60))
+    accepted = []
+    for number, record in enumerate(place.records):
+        if number == 30:
+            os.kill(pid_of(home), signal.SIGKILL)
+        for _ in range(3):
+            try:
+                place.answer(0, record, quality=3)
+            except httpx.TransportError:
+                continue  # the connection broke; the next one waits for the new server
+            except LabelingError:
+                break  # it had been taken before the server died
+            accepted.append(record)
+            break
+    assert len(accepted) >= 59
+    rows = place.get(f"/datasets/{place.id}/records?include=responses&limit=100")
+    answered = {row["external_id"] for row in rows if row["responses"]}
+    assert answered == set(place.records)
+    assert place.progress()["completed"] == 60
+    place.close()
+
+
+@pytest.mark.slow
+def test_a_detached_server_stays_where_a_command_had_started_one(home: Path) -> None:
+    with serving(home, say=print) as own:
+        pid = pid_of(home)
+        assert detach(home, say=print) == own
+        until(lambda: supervisor.supervisor(Home(home)), "no supervisor")
+    assert own.answers()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: started_again(home, pid), "not taken over")
+
+
+def test_records_left_open_by_a_kill_are_settled_at_the_next_start(home: Path) -> None:
+    import sqlite3
+
+    with serving(home, say=print) as connection:
+        place = Place(connection, home, "a", overlap=1)
+        place.publish(numbered(2))
+        place.answer(0, "r01", quality=3)
+        place.close()
+    with sqlite3.connect(home / "argilla.db") as database:  # as a kill between the two commits leaves it
+        assert database.execute("UPDATE records SET status = 'pending'").rowcount == 2
+    with serving(home, say=print) as connection, connection.client() as client:
+        progress = checked(client.get(f"/datasets/{place.id}/progress"))
+    assert (progress["completed"], progress["pending"]) == (1, 1)
+
+
+def test_lost_secrets_are_generated_anew_and_answers_stay(home: Path) -> None:
+    with serving(home, say=print) as before:
+        add_annotators(before, ["reader"], "work", home)
+    (home / "secrets.json").unlink()
+    with serving(home, say=print) as after, after.client() as client:
+        assert after.api_key != before.api_key
+        assert {user["username"] for user in checked(client.get("/users"))["items"]} == {"owner", "reader"}
+
+
+def test_tls_serves_the_given_certificate_on_all_addresses(home: Path, tmp_path: Path) -> None:
+    tls = Tls(tmp_path / "cert.pem", tmp_path / "key.pem")
+    line = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=team.example"]
+    made = subprocess.run([*line, "-keyout", tls.key, "-out", tls.certificate], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("no openssl here")
+    with serving(home, say=print, host="0.0.0.0", tls=tls) as connection:
+        assert connection.url.startswith("https://127.0.0.1:")
+        assert running(home) == connection
+        assert address(home, connection).startswith(f"https://{socket.gethostname()}:")
+        with pytest.raises(httpx.ConnectError, match=r"(?i)certificate"):
+            httpx.get(connection.url)
+        served_certificate = ssl.get_server_certificate(("127.0.0.1", int(connection.url.rpartition(":")[2])))
+        assert served_certificate.split() == tls.certificate.read_text().split()
+
+
+def test_a_tls_file_that_is_not_there_is_a_wrong_request(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["serve", "--home", str(home), "--tls-cert", "none.pem"]
+    assert main([*line, "--tls-key", "none.key"]) == 2
+    assert "none.pem cannot be read" in capsys.readouterr().err
+    assert main(line) == 2
+    assert "go together" in capsys.readouterr().err
+
+
+def test_without_network_the_environment_is_one_clear_message_and_nothing_half_built_is_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
+    half = environment.environment_path().with_suffix(".building")
+    (half / "bin").mkdir(parents=True)
+    (half / "bin" / "python").symlink_to(sys.executable)
+    said: list[str] = []
+    with pytest.raises(LabelingError, match="could not be installed") as failed:
+        environment.ensure_environment(said.append)
+    assert failed.value.fault == "service"
+    assert "needs the network" in str(failed.value)
+    assert "once" in said[0]
+    assert not environment.environment_path().exists()
+
+
+def test_the_lock_file_names_no_registry_and_has_a_hash_for_everything() -> None:
+    lines = environment.LOCK_FILE.read_text().splitlines()
+    assert [line for line in lines if "://" in line or line.startswith("-")] == []
+    pinned = [number for number, line in enumerate(lines) if line and not line.startswith(("#", " "))]
+    assert len(pinned) > 80
+    assert all("==" in lines[number] and "--hash=sha256:" in lines[number + 1] for number in pinned)
+    click = next(lines[number] for number in pinned if lines[number].startswith("click=="))
+    assert click.startswith("click==8.1.")
