@@ -2,13 +2,14 @@
 
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from pipeline.console import errors
-from pipeline.errors import PipelineError
+from pipeline.console import console, errors
+from pipeline.errors import PipelineError, WaitingForPeople
 
 INTERRUPTED = 130
 
@@ -23,6 +24,9 @@ def main(arguments: Sequence[str]) -> int:
         if arguments and arguments[0] in commands.COMMANDS:
             return commands.COMMANDS[arguments[0]](arguments[1:])
         return run(arguments)
+    except WaitingForPeople as waiting:
+        console.print(_plain(waiting_for(waiting, arguments)))
+        return waiting.status
     except PipelineError as error:
         errors.print(f"[red]Error:[/] {_plain(str(error))}")
         return error.status
@@ -49,6 +53,15 @@ def run(arguments: Sequence[str]) -> int:
     return _run_by_hydra([*flags, *compose.normalize(overrides)])
 
 
+def waiting_for(waiting: WaitingForPeople, arguments: Sequence[str]) -> str:
+    """How far people are, and the commands that go on from there."""
+    again = shlex.join(["python", "-m", "pipeline", *arguments])
+    lines = [str(waiting), f"Continue    {again}", f"Or wait     {again} collect.wait=true"]
+    if waiting.partial:
+        lines.append(f"Use what is there now: {again} collect.accept=partial   ({waiting.partial})")
+    return "\n".join(lines)
+
+
 def _run_by_hydra(arguments: Sequence[str]) -> int:
     """Help, configuration dumps and sweeps. A sweep goes on after a job that failed; its status is the worst one."""
     import hydra
@@ -65,6 +78,9 @@ def _run_by_hydra(arguments: Sequence[str]) -> int:
         try:
             config = compose.to_config(composed)
             closing(config, run_chain(config))
+        except WaitingForPeople as waiting:
+            console.print(_plain(str(waiting)))
+            statuses.append(waiting.status)
         except PipelineError as error:
             errors.print(f"[red]Error:[/] {_plain(str(error))}")
             statuses.append(error.status)

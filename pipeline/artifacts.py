@@ -57,6 +57,12 @@ class Artifact:
         return self.manifest.get("metrics", {})  # type: ignore[no-any-return]
 
 
+def sources(artifact: Artifact) -> list[Path]:
+    """The files of the user's own that an artifact without a manifest stands for; empty for one that a stage made."""
+    source = artifact.manifest.get("source")
+    return [Path(path) for path in source.get("paths") or [source["path"]]] if source else []
+
+
 class Store:
     """All artifacts of one project."""
 

@@ -99,6 +99,7 @@ def check_values(config: PipelineConfig) -> Iterator[str]:
     yield from faults(config)
     yield from _unusable(config)
     yield from _wrong_sources(config)
+    yield from _wrong_labeling(config)
     yield from _indivisible_batches(config)
     for stage in stage_names():
         node = getattr(config, stage)
@@ -149,8 +150,25 @@ def _wrong_sources(config: PipelineConfig) -> Iterator[str]:
         shares = split.dev + split.test + split.preference + split.rl
         if shares >= 1:
             yield f"data.split: the shares add up to {shares:g}, so nothing is left for SFT."
-    if config.labeling.backend == "file" and not config.labeling.path:
+
+
+def _wrong_labeling(config: PipelineConfig) -> Iterator[str]:
+    """Who is asked what, where it does not go together."""
+    labeling, names = config.labeling, config.labeling.annotators or []
+    if labeling.backend == "file" and not labeling.path:
         yield "labeling.path has to be given: labeling.path=…"
+    if names and labeling.backend not in ("embedded", "remote"):
+        yield f"labeling.annotators={names}: people answer in Argilla: labeling=embedded or labeling=remote."
+    for name in dict.fromkeys(names):
+        if not NAME.fullmatch(name):
+            yield f"labeling.annotators: '{name}' has to have letters, digits, '.', '_' and '-' only."
+        if names.count(name) > 1:
+            yield f"labeling.annotators: '{name}' occurs twice."
+    asked = len(names) or labeling.simulated
+    if labeling.backend != "file" and labeling.overlap > asked:
+        yield f"labeling.overlap={labeling.overlap}: there are only {asked} annotators."
+    if labeling.question == "pairwise" and config.sample.answers != 2:
+        yield f"labeling.question=pairwise asks about two answers: sample.answers=2, not {config.sample.answers}."
 
 
 def _unusable(node: Any, prefix: str = "") -> Iterator[str]:

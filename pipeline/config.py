@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import II, MISSING
 
-INPUT = {"input": True}  # says where an input lies: hashed by what lies there, not by its name
+OUTSIDE = {"outside": True}  # not hashed: where an input lies (what lies there is), or how long to wait for people
 
 
 def number(default: Any, *, least: float | None = None, above: float | None = None, most: float | None = None) -> Any:
@@ -36,7 +36,7 @@ def many(*default: Any) -> Any:
 
 def roles(*names: str) -> Any:
     """The inputs a stage can have pinned to a reference: `<stage>.inputs.<role>=REF`."""
-    return field(default_factory=lambda: dict.fromkeys(names), metadata=INPUT)
+    return field(default_factory=lambda: dict.fromkeys(names), metadata=OUTSIDE)
 
 
 @dataclass
@@ -128,7 +128,7 @@ class DataConfig:
     """Demonstrations and prompts: from the playground, or from the user's own files."""
 
     source: str = choice("playground", "playground", "files")
-    path: Any = field(default=MISSING, metadata=INPUT)  # one file, folder or glob, or a list of them
+    path: Any = field(default=MISSING, metadata=OUTSIDE)  # one file, folder or glob, or a list of them
     format: str = choice(
         "auto", "auto", "alpaca", "sharegpt", "messages", "prompt_completion", "hh", "rankings", "preferences"
     )
@@ -165,7 +165,7 @@ class SampleConfig:
 
     seed: int = II("seed")
     policies: list[str] = many("sft")
-    prompts: int | None = number(None, least=1)  # of the preference prompts; all if absent
+    prompts: int | None = number(None, least=1)  # of the preference prompts, by cluster and turns; all if absent
     answers: int = number(4, least=2, most=10)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     inputs: dict[str, str | None] = roles("data")
@@ -173,14 +173,23 @@ class SampleConfig:
 
 @dataclass
 class LabelingConfig:
-    """Who ranks, and where. `publish` and `collect` follow these by interpolation."""
+    """Who ranks, and where. `publish` and `collect` follow some of it by interpolation; the rest changes no version."""
 
-    backend: str = choice("simulated", "simulated", "file")
+    backend: str = choice("embedded", "embedded", "remote", "simulated", "file")
     path: str | None = MISSING  # for labeling=file: rankings or ready-made pairs
-    annotators: list[str] = many("annotator1", "annotator2", "annotator3")
-    overlap: int = number(3, least=1)
-    noise: float = number(0.05, least=0)  # simulated annotators: standard deviation on the true score
-    tie_width: float = number(0.05, least=0)  # simulated annotators: closer answers are tied
+    home: str = "${outputs}/.argilla"  # of the embedded server
+    port: int | None = number(None, least=1, most=65535)  # of the embedded server; any free one from 6900 if absent
+    annotators: list[str] | None = None  # people, by pseudonyms; where absent, simulated ones (playground only)
+    overlap: int = number(2, least=1)  # people who rank each prompt
+    reuse: bool = True  # go on with what people have ranked when the models change; simulated ones rank anew
+    question: str = choice("ranking", "ranking", "pairwise", "rating")
+    guidelines: str | None = None  # a Markdown file; where absent, the one that ships
+    calibration: int = number(0, least=0)  # prompts that everybody ranks
+    repeats: float = number(0.0, least=0, most=1)  # share of these that comes again, in other slots
+    gold: str | None = None  # rankings that are known to be right, for everybody to rank, too
+    simulated: int = number(3, least=1)  # simulated annotators
+    noise: float = number(0.05, least=0)  # theirs: standard deviation on the true score
+    tie_width: float = number(0.05, least=0)  # theirs: closer answers are tied
 
 
 @dataclass
@@ -188,18 +197,23 @@ class PublishConfig:
     """Tasks for the annotators: answers in shuffled slots, the map from slot to policy kept apart."""
 
     seed: int = II("seed")
+    question: str = II("labeling.question")
+    calibration: int = II("labeling.calibration")
+    repeats: float = II("labeling.repeats")
     inputs: dict[str, str | None] = roles("sample")
 
 
 @dataclass
 class CollectConfig:
-    """Rankings, as they came back."""
+    """Rankings, as they came back. What people said is hashed instead of this node; simulated ones follow from it."""
 
     seed: int = II("seed")
-    annotators: list[str] = field(default_factory=lambda: II("labeling.annotators"))
+    simulated: int = II("labeling.simulated")
     overlap: int = II("labeling.overlap")
     noise: float = II("labeling.noise")
     tie_width: float = II("labeling.tie_width")
+    accept: str = field(default="complete", metadata={"options": ("complete", "partial"), **OUTSIDE})
+    wait: bool = field(default=False, metadata=OUTSIDE)  # until people have answered, with live progress
     inputs: dict[str, str | None] = roles("publish")
 
 
@@ -310,11 +324,11 @@ def stage_names() -> list[str]:
 
 
 def content(node: Any) -> dict[str, Any]:
-    """A stage's node as it is hashed and recorded: all of it but where its inputs lie."""
+    """A stage's node as it is hashed and recorded: all of it but what lies outside the hash."""
     return {
         item.name: content(value) if dataclasses.is_dataclass(value := getattr(node, item.name)) else value
         for item in dataclasses.fields(node)
-        if not item.metadata.get("input")
+        if not item.metadata.get("outside")
     }
 
 

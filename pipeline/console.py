@@ -2,7 +2,8 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -27,6 +28,35 @@ def progress(what: str, total: int) -> Iterator[Advance]:
     with Bars(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
         task = bars.add_task(what, total=total)
         yield lambda done: bars.advance(task, done)
+
+
+@contextlib.contextmanager
+def counting(total: int) -> Iterator[Callable[[int, Mapping[str, int]], None]]:
+    """Shows (how much is done, each person's count) as it rises: a bar; a line a minute at most where nobody looks."""
+    if not sys.stdout.isatty():
+        said = Said()
+        yield lambda done, counts: said.line(f"   {done:,} of {total:,}   {counts_text(counts)}")
+        return
+    with Bars(TextColumn("  {task.description}"), BarColumn(24), MofNCompleteColumn(), console=console) as bars:
+        task = bars.add_task("", total=total)
+        yield lambda done, counts: bars.update(task, completed=done, description=counts_text(counts))
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """`annotator1 96   annotator2 0 (not started)`"""
+    return "   ".join(f"{name} {count:,}{'' if count else ' (not started)'}" for name, count in sorted(counts.items()))
+
+
+class Said:
+    """Lines that are printed when they are new, once a minute at most."""
+
+    def __init__(self) -> None:
+        self._last, self._at = "", -60.0
+
+    def line(self, text: str) -> None:
+        if text != self._last and time.monotonic() - self._at >= 60:
+            console.print(text)
+            self._last, self._at = text, time.monotonic()
 
 
 def seconds_text(seconds: float) -> str:

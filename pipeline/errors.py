@@ -18,6 +18,10 @@ class RequestError(PipelineError):
 
 
 class WaitingForPeople(PipelineError):
-    """Not a fault: the chain goes on once people have answered."""
+    """Not a fault: the chain goes on once people have answered. `partial` says what there is for it by now, if any."""
 
     status = 3
+
+    def __init__(self, message: str, partial: str = "") -> None:
+        super().__init__(message)
+        self.partial = partial

@@ -10,6 +10,7 @@ from pipeline.errors import RequestError
 from pipeline.files import file_hash, stat_of, write_atomically
 
 DIGITS = 12  # of a version: 48 bits, and short enough to read aloud
+LARGE = 1_000_000  # bytes from which on a file's hash is worth remembering
 
 
 def content_hash(value: Any) -> str:
@@ -44,9 +45,11 @@ class HashCache:
 
     def _hash(self, file: Path) -> str:
         key, seen = str(file.resolve()), stat_of(file)
+        if seen is None or seen[0] < LARGE:
+            return file_hash(file)
         known = self._known.get(key)
-        if seen is None or not isinstance(known, list) or known[:2] != seen or len(known) != 3:
-            self._known[key] = [*(seen or []), file_hash(file)]
+        if not isinstance(known, list) or known[:2] != seen or len(known) != 3:
+            self._known[key] = [*seen, file_hash(file)]
             self._changed = True
         return str(self._known[key][-1])
 

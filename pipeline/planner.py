@@ -1,7 +1,8 @@
 """Which versions a request asks for, which of them exist, and why the others have to be made.
 
 A version is what it was made from: the hash of the stage's name and version, its configuration, and the versions of
-its inputs. All of it is known before anything runs, so a whole chain is planned at once.
+its inputs. All of it is known before anything runs, so a whole chain is planned at once; but for what people say, which
+is known once they have said it. Until then that step, and all that needs it, is `PENDING`.
 """
 
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import MANIFEST, Artifact, Store, artifact_at
+from pipeline.collected import collected, reused_text
 from pipeline.config import PipelineConfig, content, nearest
 from pipeline.data.reading import find_files
 from pipeline.errors import PipelineError, RequestError
@@ -20,6 +22,8 @@ from pipeline.stage import FromFiles, FromModel, FromPath, FromReference, FromSt
 from pipeline.stages import PLANNED, STAGES
 
 LAST = "compare"  # what stage=all asks for
+UP_TO_DATE = "up to date"
+PENDING = ""  # the version of what depends on answers that people have not given yet
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,22 @@ class Step:
     def name(self) -> str:
         return self.stage.name
 
+    @property
+    def asks(self) -> bool:
+        """Whether running this step means to look at what people have answered."""
+        return self.version == PENDING and all(given.version != PENDING for given in self.inputs.values())
+
 
 class Planner:
-    """Resolves references to versions; every stage is resolved once."""
+    """Resolves references to versions; every stage is resolved once.
 
-    def __init__(self, config: PipelineConfig, store: Store) -> None:
+    `settled` has the versions that people's answers have come to while this command ran: stage -> version.
+    """
+
+    def __init__(self, config: PipelineConfig, store: Store, settled: Mapping[str, str] | None = None) -> None:
         self.config = config
         self.store = store
+        self.settled = settled or {}
         self.hashes = HashCache(store.root.parent / ".cache" / "hashes.json")
         self.steps: dict[str, Step] = {}  # in the order in which they have to run
         self._open: list[str] = []  # being resolved: a stage that meets itself here is its own ancestor
@@ -90,14 +103,47 @@ class Planner:
         self._open.append(name)
         try:
             wanted = {**stage.inputs(self.config), **pinned}
-            inputs = {role: self.resolve(reference) for role, reference in wanted.items()}
+            inputs = {part: given for role, reference in wanted.items() for part, given in self._given(role, reference)}
         finally:
             self._open.pop()
-        version = fingerprint(stage, config, {role: given.version for role, given in inputs.items()})
-        complete = self.store.is_complete(name, version)
-        why = "up to date" if complete else self._why(name, version, config, inputs)
-        self.steps[name] = Step(stage, config, version, inputs, complete, why)
+        if stage.asks(self.config):
+            self.steps[name] = self._asking(stage, config, inputs)
+        elif any(given.version == PENDING for given in inputs.values()):
+            self.steps[name] = Step(stage, config, PENDING, inputs, False, "once people have answered")
+        else:
+            version = fingerprint(stage, config, {role: given.version for role, given in inputs.items()})
+            complete = self.store.is_complete(name, version)
+            why = UP_TO_DATE if complete else self._why(name, version, config, inputs)
+            self.steps[name] = Step(stage, config, version, inputs, complete, why)
         return self.steps[name]
+
+    def _asking(self, stage: Stage, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> Step:
+        """A step whose version people decide: what they said before, as far as that serves this request."""
+        published = inputs["publish"]
+        made = collected(self.store)
+        own = made.get(published.version)
+        if stage.name in self.settled:
+            return Step(stage, config, self.settled[stage.name], inputs, True, UP_TO_DATE)
+        look_again = self.config.stage == stage.name or config.accept == "partial"
+        if own and own.whole and not look_again:
+            return Step(stage, config, own.version, inputs, True, UP_TO_DATE)
+        published_yet = isinstance(published, Artifact) or published.complete
+        if not published_yet and made and self.config.labeling.reuse:
+            last = list(made.values())[-1]
+            if self.config.stage != stage.name:
+                return Step(stage, config, last.version, {}, True, reused_text(self.store, last))
+            inputs = {"publish": self.store.open("publish", last.published)}
+        return Step(stage, config, PENDING, inputs, False, "people are asked")
+
+    def _given(self, role: str, reference: Reference) -> Iterator[tuple[str, "Step | Artifact"]]:
+        """What stands for one role: one version; where people were asked in several rounds, all of these."""
+        given = self.resolve(reference)
+        yield role, given
+        asked = isinstance(given, Step) and given.stage.asks(self.config)
+        if asked and given.version != PENDING and self.config.labeling.reuse:
+            others = [one for one in collected(self.store).values() if one.version != given.version]
+            for number, other in enumerate(others, start=2):
+                yield f"{role}_{number}", self.store.open("collect", other.version)
 
     def resolve(self, reference: Reference) -> "Step | Artifact":
         """What a reference stands for: a step of this request, or something that is there already."""
@@ -166,8 +212,16 @@ class Planner:
 
 def fingerprint(stage: Stage, config: Any, inputs: Mapping[str, str]) -> str:
     """The version of what a stage makes from this configuration and these versions of its inputs."""
-    made_from = {"stage": stage.name, "meaning": stage.version, "config": content(config), "inputs": dict(inputs)}
-    return content_hash(made_from)
+    return _fingerprint(stage, {"config": content(config)}, inputs)
+
+
+def observed_fingerprint(stage: Stage, observed: Any, inputs: Mapping[str, str]) -> str:
+    """The version of what people have said, whatever the configuration was."""
+    return _fingerprint(stage, {"observed": observed}, inputs)
+
+
+def _fingerprint(stage: Stage, made_from: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    return content_hash({"stage": stage.name, "meaning": stage.version, **made_from, "inputs": dict(inputs)})
 
 
 def _differences(new: Mapping[str, Any], old: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -194,4 +248,4 @@ def _built() -> str:
 
 def short(version: str) -> str:
     """A version as people read it aloud."""
-    return re.sub(r"^(.{4}).*$", r"\1", version)
+    return re.sub(r"^(.{4}).*$", r"\1", version) or "…"

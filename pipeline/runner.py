@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from textwrap import shorten
@@ -22,9 +22,10 @@ from pipeline.artifacts import Artifact, Store
 from pipeline.config import PipelineConfig, content
 from pipeline.console import console, progress, seconds_text
 from pipeline.errors import PipelineError
-from pipeline.planner import Planner, Step, short
+from pipeline.people import People
+from pipeline.planner import UP_TO_DATE, Planner, Step, observed_fingerprint, short
 from pipeline.stage import Runtime, StageContext
-from pipeline.tracking import Tracker, Tracking, mode_of
+from pipeline.tracking import NoTracker, Tracker, Tracking, mode_of
 
 LOG = "log.txt"
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "tokenizers", "wandb")
@@ -41,54 +42,113 @@ log = logging.getLogger(__name__)
 
 
 def run(config: PipelineConfig) -> list[Step]:
-    """Make what the configuration asks for. Returns the steps of the chain; their artifacts are then in the store."""
+    """Make what the configuration asks for. Returns the steps of the chain; their artifacts are then in the store.
+
+    Raises `WaitingForPeople` where it cannot go on before they have answered.
+    """
     store = Store(Path(config.outputs), config.project)
     planner = Planner(config, store)
     steps = planner.plan()
-    to_run = planner.to_run()
-    console.print(heading(config, len(to_run)))
+    console.print(heading(config, len(planner.to_run())))
     if config.plan:
-        for step in steps:
-            action = "run " if step in to_run else "skip"
-            why = step.why if step in to_run or step.complete else "not needed"
-            console.print(f" {step.name:<12}{short(step.version)}  {action}  {escape(why)}")
+        _print_plan(planner)
         return steps
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    tracking = Tracking(config.tracking, Path(config.outputs) / ".tracking")
-    for step in steps:
-        if step in to_run:
-            artifact = run_step(step, config, store, tracking)
-        elif step.complete:
-            artifact = store.open(step.name, step.version)
-            store.point(step.name, "latest", step.version)
-        else:
-            continue  # nothing that runs needs it
-        console.print(line(step, artifact, step in to_run))
+    with People(config.labeling, config.project, _say) as people:
+        maker = Maker(config, store, Tracking(config.tracking, Path(config.outputs) / ".tracking"), people)
+        while (said := maker.make(planner)) is not None:
+            planner = Planner(config, store, {said.stage: said.version})
+            steps = planner.plan()
     if config.tag:
         store.point(steps[-1].name, config.tag, steps[-1].version)
     return steps
 
 
-def run_step(step: Step, config: PipelineConfig, store: Store, tracking: Tracking) -> Artifact:
-    """Run one stage into its version's directory and commit it."""
-    inputs = {role: _opened(given, store) for role, given in step.inputs.items()}
-    with store.writing(step.name, step.version) as directory:
-        if store.is_complete(step.name, step.version):  # another process made it in the meantime
-            return store.open(step.name, step.version)
-        tracker = tracking.start(_tracked_run(step, config, inputs))
-        artifact = None
-        began = time.monotonic()
-        try:
-            with _reported_faults(step, directory), _logging_to(directory / LOG):
-                log.info("%s@%s from %s", step.name, step.version, {r: a.reference for r, a in inputs.items()})
-                metrics = step.stage.run(step.config, _context(config, inputs, directory, tracker))
-            manifest = _manifest(step, config, inputs, metrics, time.monotonic() - began, store)
-            with _reported_faults(step, directory):
-                artifact = store.commit(step.name, step.version, manifest)
-        finally:
-            tracker.finish(artifact)
-    return artifact
+class Maker:
+    """Makes the steps of a plan, and prints a line for each, once."""
+
+    def __init__(self, config: PipelineConfig, store: Store, tracking: Tracking, people: People) -> None:
+        self.config, self.store, self.tracking, self.people = config, store, tracking, people
+        self._printed: set[str] = set()
+
+    def make(self, planner: Planner) -> Artifact | None:
+        """All steps of a plan; where people are asked, those up to their answers, which are returned."""
+        to_run = planner.to_run()
+        for step in planner.steps.values():
+            if step in to_run:
+                artifact = self.observed(step) if step.asks else self.run_step(step)
+            elif step.complete:
+                artifact = self.store.open(step.name, step.version)
+                self.store.point(step.name, "latest", step.version)
+            else:
+                continue  # nothing that runs needs it
+            if step.name not in self._printed:
+                console.print(line(step, artifact, step in to_run))
+                if step.complete and step.why != UP_TO_DATE:
+                    _say(step.why)
+            self._printed.add(step.name)
+            if step.asks:
+                return artifact
+        return None
+
+    def observed(self, step: Step) -> Artifact:
+        """What people have said by now, as the version that their answers come to."""
+        inputs = self._inputs(step)
+        place = self.store.root / step.name
+        context = self._context(inputs, place, NoTracker(), None)
+        assert step.stage.observe is not None
+        seen = step.stage.observe(step.config, context)
+        version = observed_fingerprint(step.stage, seen, {role: given.version for role, given in inputs.items()})
+        if self.store.is_complete(step.name, version):
+            self.store.point(step.name, "latest", version)
+            return self.store.open(step.name, version)
+        return self.run_step(replace(step, version=version), seen)
+
+    def run_step(self, step: Step, observed: Any = None) -> Artifact:
+        """Run one stage into its version's directory and commit it."""
+        inputs = self._inputs(step)
+        with self.store.writing(step.name, step.version) as directory:
+            if self.store.is_complete(step.name, step.version):  # another process made it in the meantime
+                return self.store.open(step.name, step.version)
+            tracker = self.tracking.start(_tracked_run(step, self.config, inputs))
+            artifact = None
+            began = time.monotonic()
+            try:
+                with _reported_faults(step, directory), _logging_to(directory / LOG):
+                    log.info("%s@%s from %s", step.name, step.version, {r: a.reference for r, a in inputs.items()})
+                    metrics = step.stage.run(step.config, self._context(inputs, directory, tracker, observed))
+                manifest = _manifest(step, self.config, inputs, metrics, time.monotonic() - began, self.store)
+                with _reported_faults(step, directory):
+                    artifact = self.store.commit(step.name, step.version, manifest)
+            finally:
+                tracker.finish(artifact)
+        return artifact
+
+    def _inputs(self, step: Step) -> dict[str, Artifact]:
+        return {
+            role: given if isinstance(given, Artifact) else self.store.open(given.name, given.version)
+            for role, given in step.inputs.items()
+        }
+
+    def _context(
+        self, inputs: Mapping[str, Artifact], directory: Path, tracker: Tracker, observed: Any
+    ) -> StageContext:
+        runtime = Runtime(self.config.launch, threads(self.config))
+        return StageContext(inputs, directory, runtime, progress, _say, tracker.log, self.people, observed)
+
+
+def _print_plan(planner: Planner) -> None:
+    to_run = planner.to_run()
+    for step in planner.steps.values():
+        action = "run " if step in to_run else "skip"
+        why = step.why if step in to_run or step.complete else "not needed"
+        console.print(f" {step.name:<12}{short(step.version):<4}  {action}  {escape(why)}")
+
+
+def _say(remark: str) -> None:
+    log.info(remark)
+    console.print(f"   [dim]{escape(remark)}[/]")
 
 
 def threads(config: PipelineConfig) -> int:
@@ -102,7 +162,7 @@ def heading(config: PipelineConfig, running: int) -> str:
     """The first line: which project this is, where it runs, and that annotators are simulated if they are."""
     mode = mode_of(config.tracking)
     parts = [f"[bold]{config.project}[/]", f"device {config.launch.device}", f"tracking {mode}"]
-    if config.labeling.backend == "simulated" and config.data.source == "playground":
+    if config.labeling.backend != "file" and not config.labeling.annotators and config.data.source == "playground":
         parts.append("annotators are [bold]SIMULATED[/]")
     if not running and not config.plan:
         parts.append("everything is up to date: nothing to run")
@@ -115,19 +175,7 @@ def line(step: Step, artifact: Artifact, ran: bool) -> str:
     took = seconds_text(artifact.manifest["seconds"]) if ran else "up to date"
     origin = shorten(f"from {made_from}", 36, placeholder=" …") if made_from else ""
     said = f"{origin:<37}" if console.width >= WIDE else ""
-    return f" {step.name:<12}{short(step.version)}  {said}{step.stage.summary(artifact.metrics):<45}{took:>12}"
-
-
-def _opened(given: "Step | Artifact", store: Store) -> Artifact:
-    return given if isinstance(given, Artifact) else store.open(given.name, given.version)
-
-
-def _context(config: PipelineConfig, inputs: Mapping[str, Artifact], directory: Path, tracker: Tracker) -> StageContext:
-    def say(remark: str) -> None:
-        log.info(remark)
-        console.print(f"   [dim]{remark}[/]")
-
-    return StageContext(inputs, directory, Runtime(config.launch, threads(config)), progress, say, tracker.log)
+    return f" {step.name:<12}{short(artifact.version)}  {said}{step.stage.summary(artifact.metrics):<45}{took:>12}"
 
 
 def _manifest(

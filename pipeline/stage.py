@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.artifacts import Artifact
 from pipeline.config import LaunchConfig, PipelineConfig, stage_names
 from pipeline.console import Progress
+from pipeline.people import People
 
 Metrics = dict[str, float]
 
@@ -72,11 +73,16 @@ class StageContext:
     progress: Progress
     say: Callable[[str], None]  # a remark for whoever runs this: shown, and kept in the log
     track: Callable[[Mapping[str, float], int], None]  # metrics at a step, for live curves
+    people: People  # where annotators are asked
+    observed: Any = None  # what the stage's `observe` saw
 
 
 @dataclass(frozen=True)
 class Stage:
     """One step of the chain. `run` writes into `output_dir` and returns flat, finite metrics.
+
+    What a stage makes follows from its configuration and its inputs, unless it `asks` people: then it first observes
+    what they have said (or ends the command, waiting for them), and its version is hashed from that.
 
     Modules of stages import nothing heavy at their top: torch is imported when a stage runs, not when it is planned.
     """
@@ -87,6 +93,8 @@ class Stage:
     run: Callable[[Any, StageContext], Metrics]
     summary: Callable[[Mapping[str, float]], str]
     version: int = 1  # raised by hand when the stage's meaning changes
+    asks: Callable[[PipelineConfig], bool] = lambda config: False
+    observe: Callable[[Any, StageContext], Any] | None = None
 
 
 def parse_reference(text: str) -> Reference:

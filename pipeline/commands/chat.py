@@ -17,6 +17,7 @@ from pipeline.commands.request import parser, project, split
 from pipeline.config import PipelineConfig, stage_names
 from pipeline.console import Advance, console
 from pipeline.errors import RequestError
+from pipeline.people import People
 from pipeline.planner import Planner
 from pipeline.runner import threads
 from pipeline.stage import FromReference, Reference, Runtime, StageContext, parse_reference, starting_model
@@ -62,10 +63,13 @@ def _policy(config: PipelineConfig, store: Store, text: str) -> Artifact:
 def _loaded(config: PipelineConfig, policies: Mapping[str, Artifact], folder: Path) -> dict[str, "Answerer"]:
     from pipeline.modeling.answering import Answerer
 
+    people = People(config.labeling, config.project, console.print)  # never asked here
+
     def context(name: str) -> StageContext:
         place = folder / str(list(policies).index(name))
         place.mkdir()
-        return StageContext({}, place, Runtime(config.launch, threads(config)), _silent, console.print, _untracked)
+        runtime = Runtime(config.launch, threads(config))
+        return StageContext({}, place, runtime, _silent, console.print, _untracked, people)
 
     return {name: Answerer(artifact, context(name), config.seed) for name, artifact in policies.items()}
 

@@ -14,10 +14,10 @@ from pipeline.commands.wording import age_text, headline
 from pipeline.config import PipelineConfig
 from pipeline.console import console
 from pipeline.errors import PipelineError
-from pipeline.planner import LAST, Planner, Step, short
+from pipeline.planner import LAST, PENDING, Planner, Step, short
 from pipeline.stages import STAGES
 
-COLOURS = {"done": "green", "unfinished": "yellow", "being made": "yellow", "missing": "default"}
+COLOURS = {"done": "green", "unfinished": "yellow", "being made": "yellow", "waiting": "yellow", "missing": "default"}
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,8 @@ def _row(store: Store, name: str, step: Step | None) -> Row | None:
     versions = store.versions(name)
     if step is None:
         return Row(name, "", "", "", f"not part of this request; {len(versions)} finished") if versions else None
+    if step.version == PENDING:
+        return Row(name, "", "waiting", "", step.why)
     if not step.complete:
         unfinished = step.version in store.unfinished(name)
         writer = store.writer(name, step.version) if unfinished else None

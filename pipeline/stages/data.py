@@ -5,9 +5,9 @@ with a reference answer), and `ledger.jsonl` with every row that was left out, w
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
+from pipeline.artifacts import sources
 from pipeline.config import DataConfig, PipelineConfig
 from pipeline.data.ledger import Ledger, OnBadRow
 from pipeline.data.loading import load_demonstrations
@@ -59,7 +59,7 @@ def _prompt(text: str) -> dict[str, Any]:
 
 def from_files(config: DataConfig, context: StageContext) -> tuple[Splits, Ledger]:
     """The user's files: read, cleaned of duplicates and of what is too long for the model, split by prompt."""
-    files = [Path(path) for path in context.inputs["files"].manifest["source"]["paths"]]
+    files = sources(context.inputs["files"])
     on_bad_row = cast(OnBadRow, config.on_bad_row)
     unfit = _too_long(config, context)
     rows, ledger, found = load_demonstrations(files, config.format, on_bad_row, config.max_bad_fraction, unfit)

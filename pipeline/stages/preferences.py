@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from labeling.agreement import agreement_metrics
-from pipeline.artifacts import Artifact
+from pipeline.artifacts import Artifact, sources
 from pipeline.config import PipelineConfig, PreferencesConfig
 from pipeline.data.ledger import OnBadRow
 from pipeline.data.loading import load_rankings_or_pairs
@@ -22,7 +22,7 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 
 def run(config: PreferencesConfig, context: StageContext) -> Metrics:
-    files = _files(context.inputs["rankings"])
+    files = _files(context.inputs)
     found = load_rankings_or_pairs(files, "auto", cast(OnBadRow, config.on_bad_row), config.max_bad_fraction)
     ledger, agreement = found[2], dict[str, float]()
     if found[0] == "rankings":
@@ -54,11 +54,9 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
     }
 
 
-def _files(artifact: Artifact) -> list[Path]:
-    source = artifact.manifest.get("source")
-    if not source:
-        return [artifact.file("rankings.jsonl")]
-    return [Path(path) for path in source.get("paths") or [source["path"]]]
+def _files(given: Mapping[str, Artifact]) -> list[Path]:
+    """Of every round in which people were asked, or the user's own."""
+    return [file for one in given.values() for file in sources(one) or [one.file("rankings.jsonl")]]
 
 
 def summary(metrics: Mapping[str, float]) -> str:

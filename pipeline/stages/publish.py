@@ -1,29 +1,72 @@
-"""`publish`: tasks for the annotators, with each answer in a shuffled slot and the map of slots kept apart."""
+"""`publish`: tasks for the annotators, with each answer in a shuffled slot and the map of slots kept apart.
+
+With people the tasks go to their Argilla; from the artifact alone they can be put there again.
+"""
 
 import json
 from collections.abc import Mapping
+from typing import cast
 
-from labeling.records import make_tasks
+from labeling.backend import Question
+from labeling.guidelines import shipped
+from labeling.quality import choose_calibration, make_checks
+from labeling.records import Ranking, make_tasks
+from pipeline.artifacts import Artifact, sources
 from pipeline.config import PipelineConfig, PublishConfig
+from pipeline.data.loading import load_rankings_or_pairs
 from pipeline.data.rows import read_jsonl, write_jsonl
+from pipeline.errors import RequestError
 from pipeline.files import write_atomically
-from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.people import reported
+from pipeline.rounds import round_of
+from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
-    return {"sample": FromStage("sample")}
+    labeling = config.labeling
+    gold = {"gold": FromFiles("gold", labeling.gold)} if labeling.gold else {}
+    guidelines = labeling.guidelines or str(shipped(cast(Question, labeling.question)))
+    return {"sample": FromStage("sample"), "guidelines": FromFiles("guidelines", guidelines), **gold}
 
 
 def run(config: PublishConfig, context: StageContext) -> Metrics:
     samples = read_jsonl(context.inputs["sample"].file("answers.jsonl"))
     tasks, slots = make_tasks(samples, config.seed)  # type: ignore[arg-type]
-    write_jsonl(context.output_dir / "tasks.jsonl", tasks)
-    write_atomically(context.output_dir / "slots.json", json.dumps(slots))
-    return {"tasks": len(tasks)}
+    everybody, others = choose_calibration(tasks, config.calibration, config.seed)
+    gold = _gold(context.inputs["gold"]) if "gold" in context.inputs else []
+    try:
+        checked = make_checks(everybody, slots, repeats=config.repeats, gold=gold, seed=config.seed)
+    except ValueError as error:
+        raise RequestError(f"labeling.gold: {error}") from None
+    write_jsonl(context.output_dir / "tasks.jsonl", others)
+    write_jsonl(context.output_dir / "calibration.jsonl", checked.tasks)
+    write_atomically(context.output_dir / "slots.json", json.dumps({**slots, **checked.slot_map}))
+    write_atomically(context.output_dir / "checks.json", json.dumps(checked.checks))
+    guidelines = sources(context.inputs["guidelines"])[0].read_text(encoding="utf-8")
+    write_atomically(context.output_dir / "guidelines.md", guidelines)
+    if context.people.named:
+        asked = round_of(context.output_dir, cast(Question, config.question), context.people)
+        with reported():
+            context.people.backend.publish(asked)
+        context.say(f"people answer at {context.people.connection.url}; then: stage=collect")
+    return {
+        "tasks": len(others),
+        "calibration": len(everybody),
+        "repeats": len(checked.checks["repeats"]),
+        "gold": len(gold),
+    }
+
+
+def _gold(given: Artifact) -> list[Ranking]:
+    kind, rows, _ = load_rankings_or_pairs(sources(given), "auto", "error")
+    if kind != "rankings":
+        raise RequestError(f"labeling.gold={given.path}: these are pairs; gold has to be rankings.")
+    return rows  # type: ignore[return-value]
 
 
 def summary(metrics: Mapping[str, float]) -> str:
-    return f"{metrics['tasks']:,.0f} prompts to rank"
+    everybody = f", {metrics['calibration']:,.0f} of them by everybody" if metrics.get("calibration") else ""
+    return f"{metrics['tasks'] + metrics.get('calibration', 0):,.0f} prompts to rank{everybody}"
 
 
 STAGE = Stage("publish", PublishConfig, inputs, run, summary)

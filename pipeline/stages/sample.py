@@ -1,10 +1,11 @@
-"""`sample`: several answers to each prompt, for people to rank."""
+"""`sample`: several answers to each prompt, for people to rank; of many prompts, the ones that stand for the rest."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from pipeline.config import PipelineConfig, SampleConfig
 from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
+from pipeline.data.selection import choose_prompts
 from pipeline.errors import RequestError
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
 
@@ -16,7 +17,9 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 def run(config: SampleConfig, context: StageContext) -> Metrics:
     from pipeline.modeling.answering import Answerer
 
-    prompts = [row["prompt"] for row in read_jsonl(context.inputs["data"].file("preference.jsonl"))][: config.prompts]
+    prompts = [row["prompt"] for row in read_jsonl(context.inputs["data"].file("preference.jsonl"))]
+    if config.prompts and config.prompts < len(prompts):
+        prompts = [prompts[index] for index in choose_prompts(prompts, config.prompts, config.seed)]
     rows: list[dict[str, Any]] = [{"id": prompt_id(p), "prompt": p, "answers": []} for p in prompts]
     stopped = 0
     for number, name in enumerate(config.policies):

@@ -98,7 +98,7 @@ def test_status_of_a_request_that_is_possible_in_part(said: Said, tmp_path: Path
     file.write_text('{"instruction": "greet", "output": "hello"}\n')
     status, out, _ = said("status", "data=files", f"data.path={file}")
     assert status == 0
-    assert "Not possible: labeling=simulated knows good answers in the playground only" in out
+    assert "Not possible: Who is to rank? Simulated annotators know good answers in the playground only" in out
 
 
 def test_status_names_the_other_projects(said: Said, outputs: Path, finished: dict[str, Step]) -> None:

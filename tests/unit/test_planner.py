@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import hashing
 from pipeline.artifacts import Store
 from pipeline.errors import PipelineError, RequestError
 from pipeline.hashing import content_hash
@@ -46,8 +47,7 @@ def test_the_chain_is_planned_upstream_first(planned: Plan) -> None:
     assert sorted(steps) == sorted(CHAIN)
     order = list(steps)
     for step in steps.values():
-        for given in step.inputs.values():
-            assert isinstance(given, Step)
+        for given in (one for one in step.inputs.values() if isinstance(one, Step)):
             assert order.index(given.name) < order.index(step.name)
 
 
@@ -80,7 +80,7 @@ def test_a_hash_is_the_same_in_every_process_and_release() -> None:
         ("sample.policies=[sft,base]", AFTER_SAMPLE),
         ("publish.seed=9", {"publish", *AFTER_COLLECT}),
         ("labeling.noise=0.9", AFTER_COLLECT),
-        ("labeling.annotators=[ann,bob]", AFTER_COLLECT),
+        ("labeling.simulated=2", AFTER_COLLECT),
         ("preferences.test_fraction=0.5", {"preferences", *AFTER_DPO}),
         ("dpo.beta=0.37", AFTER_DPO),
         ("dpo.seed=1", AFTER_DPO),
@@ -136,7 +136,10 @@ def test_a_file_that_was_edited_is_noticed_in_spite_of_the_cache(planned: Plan, 
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"%s": 3}', '{"%s": [1]}'])
-def test_a_broken_cache_costs_time_only(planned: Plan, outputs: Path, tmp_path: Path, text: str) -> None:
+def test_a_broken_cache_costs_time_only(
+    planned: Plan, outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(hashing, "LARGE", 0)
     file = demonstrations(tmp_path / "a.jsonl")
     request = ("stage=data", "data=files", f"data.path={file}")
     before = planned(*request)["data"].version

@@ -1,0 +1,173 @@
+"""The chain and people in a real Argilla: it asks, waits with status 3, goes on with their answers, asks only once."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from labeling.records import Ranking, stable_random
+from labeling.server import accounts, running
+from labeling.server.home import Home
+from labeling.server.supervisor import stop
+from labeling.submitting import submit_rankings
+from pipeline.artifacts import Artifact, Store
+from pipeline.data.rows import read_jsonl
+from pipeline.people import People
+from pipeline.rounds import read_round
+from tests.conftest import configured
+from tests.stages.conftest import Chain
+
+PEOPLE = ("labeling=embedded", "labeling.annotators=[ann,bob]", "sample.prompts=16", "sample.answers=3")
+
+
+@pytest.fixture
+def asked(argilla_environment: Path, new_chain: Callable[[], Chain]) -> Iterator[Chain]:
+    """A chain of its own; its people answer on a server of its own."""
+    chain = new_chain()
+    yield chain
+    stop(Home(home(chain)))
+
+
+def home(chain: Chain) -> Path:
+    return chain.outputs / ".argilla"
+
+
+def newest(chain: Chain, stage: str) -> Artifact:
+    store = Store(chain.outputs, "playground")
+    return store.open(*store.resolve(stage))
+
+
+def answer(chain: Chain, name: str, share: float = 1.0) -> dict[str, list[int]]:
+    """One person ranks a share of all tasks over the API, with a key of their own: task -> ranks."""
+    connection = running(home(chain))
+    assert connection
+    people = People(configured(chain.outputs, *PEOPLE).labeling, "playground", print)
+    given: dict[str, list[int]] = {}
+    for queue in read_round(newest(chain, "publish"), people).queues:
+        tasks = queue.tasks[: round(share * len(queue.tasks))]
+        ranks = {
+            task["id"]: stable_random(name, task["id"]).choices([1, 2, 3], k=len(task["responses"])) for task in tasks
+        }
+        submit_rankings(accounts.key_of(connection, name), queue.name, "playground", ranks)
+        given |= ranks
+    return given
+
+
+def ranks_in(collected: Artifact) -> dict[tuple[str, str], list[int]]:
+    rows: list[Ranking] = read_jsonl(collected.file("rankings.jsonl"))  # type: ignore[assignment]
+    return {(one["annotator"], row["id"]): one["ranks"] for row in rows for one in row["rankings"]}
+
+
+def test_the_chain_waits_for_people_goes_on_with_what_they_said_and_never_asks_twice(
+    asked: Chain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asked.run("stage=preferences", *PEOPLE) == 3
+    said = capsys.readouterr().out
+    assert "Waiting for people · project playground · exit status 3" in said
+    assert "0 of 32 rankings · 0 of 16 prompts complete · overlap 2" in said
+    assert "ann 0 (not started)   bob 0 (not started)" in said
+    assert "Continue    python -m pipeline" in said
+    assert "collect.accept=partial" not in said  # there is nothing yet
+    assert not (asked.outputs / "playground" / "collect").exists()  # no artifact
+    assert (home(asked) / "invitations" / "ann.txt").stat().st_mode & 0o077 == 0
+
+    by_ann = answer(asked, "ann")
+    by_bob = answer(asked, "bob", share=0.5)
+    assert asked.run("stage=preferences", *PEOPLE) == 3
+    said = capsys.readouterr().out
+    assert "ann 16   bob 8" in said
+    assert "collect.accept=partial   (" in said
+    by_bob |= answer(asked, "bob")
+
+    assert asked.run("stage=preferences", *PEOPLE) == 0
+    collected = newest(asked, "collect")
+    expected = {("ann", task): ranks for task, ranks in by_ann.items()} | {("bob", t): r for t, r in by_bob.items()}
+    assert ranks_in(collected) == expected
+    assert collected.metrics["complete"] == 1
+    assert "simulated" not in collected.metrics
+
+    stop(Home(home(asked)))  # from here on nobody needs the server
+    capsys.readouterr()
+    assert asked.run("stage=preferences", "sft.learning_rate=2e-3", *PEOPLE) == 0
+    said = capsys.readouterr().out
+    assert "nobody is asked again" in said
+    assert f"answers of sft {collected.inputs['publish'].inputs['sample'].inputs['sft'].version[:4]}" in said
+    assert running(home(asked)) is None
+    assert newest(asked, "preferences").inputs["rankings"].version == collected.version
+
+
+def test_what_is_there_can_be_taken_and_the_rest_later(asked: Chain) -> None:
+    assert asked.run("stage=collect", *PEOPLE) == 3
+    answer(asked, "ann")
+    answer(asked, "bob", share=0.5)
+    assert asked.run("stage=preferences", "collect.accept=partial", *PEOPLE) == 0
+    partial = newest(asked, "collect")
+    assert partial.metrics["complete"] == 0
+    assert {name for name, _ in ranks_in(partial)} == {"ann", "bob"}
+    assert asked.run("stage=preferences", *PEOPLE) == 3  # not whole: the chain still waits by default
+    answer(asked, "bob")
+    assert asked.run("stage=preferences", *PEOPLE) == 0
+    whole = newest(asked, "collect")
+    assert ranks_in(partial).items() < ranks_in(whole).items()
+
+
+def test_waiting_goes_on_by_itself_when_people_are_done(asked: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.stages.collect.POLL", 0.2)
+    assert asked.run("stage=publish", *PEOPLE) == 0
+    assert asked.run("stage=collect", *PEOPLE) == 3
+    later = threading.Timer(2, lambda: (answer(asked, "ann"), answer(asked, "bob")))
+    later.start()
+    assert asked.run("stage=collect", "collect.wait=true", *PEOPLE) == 0
+    later.join()
+
+
+def test_a_server_that_was_killed_or_lost_everything_gets_the_same_tasks_again(asked: Chain) -> None:
+    """Nothing is lost with `kill -9`; and where all is lost, the artifact of `publish` restores what was asked."""
+    assert asked.run("stage=collect", *PEOPLE) == 3
+    by_ann = answer(asked, "ann")
+    state = Home(home(asked)).state()
+    assert state
+    os.kill(state.pid, signal.SIGKILL)
+    time.sleep(0.5)
+    answer_after_restart(asked, by_ann)
+    assert asked.run("stage=collect", *PEOPLE) == 0
+    whole = ranks_in(newest(asked, "collect"))
+    assert {task: ranks for (name, task), ranks in whole.items() if name == "ann"} == by_ann
+
+    stop(Home(home(asked)))
+    home(asked).rename(home(asked).with_name("lost"))
+    assert asked.run("stage=collect", *PEOPLE) == 3
+    answer(asked, "ann")
+    answer(asked, "bob")
+    assert asked.run("stage=collect", *PEOPLE) == 0
+    assert ranks_in(newest(asked, "collect")) == whole
+
+
+def answer_after_restart(chain: Chain, by_ann: dict[str, list[int]]) -> None:
+    """Bob answers once the supervisor has brought the server back; Ann's answers are all still there."""
+    for _ in range(300):
+        if running(home(chain)):
+            break
+        time.sleep(0.1)
+    connection = running(home(chain))
+    assert connection
+    assert answer(chain, "ann") == by_ann  # submits nothing new
+    answer(chain, "bob")
+
+
+def test_simulated_annotators_rank_through_the_server_as_they_do_without(asked: Chain) -> None:
+    settings = ("sample.prompts=6", "labeling.calibration=2", "labeling.repeats=1", "labeling.noise=0")
+    assert asked.run("stage=collect", "labeling=simulated", *settings) == 0
+    without = newest(asked, "collect")
+    assert without.metrics["consistency"] == 1  # who never errs says the same twice
+    (without.path / "manifest.json").unlink()  # made again under the same version
+    assert asked.run("stage=collect", "labeling=embedded", *settings) == 0
+    through = newest(asked, "collect")
+    assert through.version == without.version
+    assert through.file("rankings.jsonl").read_bytes() == (without.path / "rankings.jsonl").read_bytes()
+    assert through.metrics == without.metrics
+    assert running(home(asked)) is None  # it ended with the command
