@@ -11,7 +11,7 @@ from typing import Self
 
 from labeling.argilla import ArgillaBackend
 from labeling.backend import Answer, LabelingError, Round
-from labeling.server import Connection, accounts, detach, remote, serving
+from labeling.server import Connection, accounts, address, detach, remote, serving
 from labeling.submitting import submit_rankings
 from pipeline.config import LabelingConfig
 from pipeline.console import Advance
@@ -69,6 +69,13 @@ class People:
         """Accounts for those annotators who have none yet; returns their names."""
         with reported():
             return self.backend.add_annotators(self.names, self.workspace)
+
+    @property
+    def address(self) -> str:
+        """Where people find it: on this machine's network, by its name."""
+        if self.config.backend == "remote":
+            return self.connection.url
+        return address(Path(self.config.home), self.connection)
 
     @property
     def invitations(self) -> Path:

@@ -51,7 +51,7 @@ def observe(config: CollectConfig, context: StageContext) -> dict[str, Any]:
     with reported():
         added = people.backend.publish(asked)
     if added:
-        context.say(f"{added:,} tasks put on {people.connection.url}")
+        context.say(f"{added:,} tasks put on {people.address}")
     invited = people.invite()
     if invited:
         context.say(f"invitations (private) for {', '.join(invited)}: {people.invitations}")
@@ -60,7 +60,7 @@ def observe(config: CollectConfig, context: StageContext) -> dict[str, Any]:
     if not so_far.done and (config.accept != "partial" or not rankings_of(asked, chosen)):
         text = waiting_text(asked, so_far, people.workspace)
         raise WaitingForPeople(
-            f"{text}\nAnnotators  {people.connection.url}   invitations: {people.invitations}",
+            f"{text}\nAnnotators  {people.address}   invitations: {people.invitations}",
             partial_text(asked, answers),
         )
     return {"answers": chosen, "whole": so_far.done}

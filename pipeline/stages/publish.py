@@ -48,7 +48,7 @@ def run(config: PublishConfig, context: StageContext) -> Metrics:
         asked = round_of(context.output_dir, cast(Question, config.question), context.people)
         with reported():
             context.people.backend.publish(asked)
-        context.say(f"people answer at {context.people.connection.url}; then: stage=collect")
+        context.say(f"people answer at {context.people.address}; then: stage=collect")
     return {
         "tasks": len(others),
         "calibration": len(everybody),

@@ -66,7 +66,7 @@ def _serve(home: Path, listener: socket.socket, certificate: str | None = None, 
     import uvicorn
     from argilla_server import app
 
-    from . import database
+    from . import database, shortcuts
 
     class Announced(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -81,7 +81,7 @@ def _serve(home: Path, listener: socket.socket, certificate: str | None = None, 
             logging.getLogger("labeling").warning("stopped")
 
     config = uvicorn.Config(
-        app,
+        shortcuts.uncompressed_here(app),
         log_config=None,
         access_log=False,
         server_header=False,
