@@ -1,4 +1,4 @@
-"""SFT and DPO on data that other people made, with a small model that other people trained.
+"""SFT, DPO, reward models and PPO on data that other people made, with a small model that other people trained.
 
     python benchmarks/real_input.py ../shared/data [--outputs FOLDER]
 
@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.artifacts import Artifact, Store
+from pipeline.data.rows import read_jsonl
+from pipeline.evaluation.winrates import wilson
 
 DEMONSTRATIONS = ("sft/alpaca_format_seed_tasks.json", "sft/sharegpt_dummy.json")
 JUDGEMENTS = (
@@ -48,18 +50,57 @@ def main() -> None:
         sft_table.add_row(name, *(f"{count:.0f}" for count in counts), *losses)
     dpo_columns = ("file", "read", "pairs", "ties", "alpha", "fit in training", "accuracy", "margin", "s")
     dpo_table = Table(*dpo_columns, title=f"DPO from the SFT policy on {DEMONSTRATIONS[0]}")
+    reward_columns = ("file", "fit in training", "held out", "accuracy (95%)", "longer", "people", "calibration", "s")
+    reward_table = Table(*reward_columns, title="Reward models from the same policy and pairs")
+    ppo_columns = ("file", "iterations", "reward before", "after", "KL", "stopped", "length before", "after", "s")
+    ppo_table = Table(*ppo_columns, title="PPO from the same policy, for that reward model, on its prompts")
     for name in JUDGEMENTS:
         judged = ("labeling=file", f"labeling.path={given.data / name}", f"data.path={given.data / DEMONSTRATIONS[0]}")
-        made = make("dpo", given.outputs, model, "data=files", *judged)
-        preferences, metrics = made.inputs["preferences"].metrics, made.metrics
-        alpha = f"{preferences['alpha']:.2f}" if "alpha" in preferences else "—"
-        counts = [f"{preferences[key]:.0f}" for key in ("read", "pairs", "ties")]
-        fit = f"{metrics['pairs']:.0f} of {preferences['train']:.0f}"
-        results = (f"{metrics['accuracy']:.2f}", f"{metrics['margin']:.3f}", f"{made.manifest['seconds']:.0f}")
-        dpo_table.add_row(name, *counts, alpha, fit, *results)
+        dpo = make("dpo", given.outputs, model, "data=files", *judged)
+        dpo_table.add_row(name, *dpo_cells(dpo))
+        reward = make("reward", given.outputs, model, "data=files", *judged)
+        reward_table.add_row(name, *reward_cells(reward))
+        ppo = make("ppo", given.outputs, model, "data=files", *judged)
+        ppo_table.add_row(name, *ppo_cells(ppo))
     console = Console(width=130)
     console.print(sft_table)
     console.print(dpo_table)
+    console.print(reward_table)
+    console.print(ppo_table)
+
+
+def dpo_cells(made: Artifact) -> list[str]:
+    preferences, metrics = made.inputs["preferences"].metrics, made.metrics
+    alpha = f"{preferences['alpha']:.2f}" if "alpha" in preferences else "—"
+    counts = [f"{preferences[key]:.0f}" for key in ("read", "pairs", "ties")]
+    results = [f"{metrics['accuracy']:.2f}", f"{metrics['margin']:.3f}", f"{made.manifest['seconds']:.0f}"]
+    return [*counts, alpha, fit_in_training(made), *results]
+
+
+def reward_cells(made: Artifact) -> list[str]:
+    metrics = made.metrics
+    accuracy = wilson(metrics["accuracy"], int(metrics["test"]))
+    people = f"{metrics['accuracy_people']:.2f}" if "accuracy_people" in metrics else "—"
+    return [
+        fit_in_training(made),
+        f"{metrics['test']:.0f}",
+        f"{accuracy.value:.2f} [{accuracy.low:.2f}, {accuracy.high:.2f}]".replace("[", r"\["),
+        f"{metrics['accuracy_longer']:.2f}",
+        people,
+        f"{metrics['calibration_error']:.2f}",
+        f"{made.manifest['seconds']:.0f}",
+    ]
+
+
+def ppo_cells(made: Artifact) -> list[str]:
+    metrics, first = made.metrics, read_jsonl(made.file("history.jsonl"))[0]
+    iterations = f"{metrics['iterations']:.0f}" + (" (ended early)" if metrics["ended_early"] else "")
+    seen = (first["reward"], metrics["reward"], metrics["kl"], metrics["stopped"], first["length"], metrics["length"])
+    return [iterations, *(f"{value:.2f}" for value in seen), f"{made.manifest['seconds']:.0f}"]
+
+
+def fit_in_training(made: Artifact) -> str:
+    return f"{made.metrics['pairs']:.0f} of {made.inputs['preferences'].metrics['train']:.0f}"
 
 
 if __name__ == "__main__":

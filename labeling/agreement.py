@@ -174,6 +174,28 @@ def agreement_with_others(rankings: Iterable[Ranking]) -> dict[str, MajorityAgre
     }
 
 
+def accuracy_of_people(rankings: Iterable[Ranking]) -> float:
+    """How often one annotator prefers what the majority of the others prefers: the human ceiling of a reward model.
+
+    Over all pairs of different responses and all annotators for whom the others have a majority one way; who ties such
+    a pair counts half, as a model's equal scores do. A model is held against the majority of everybody, one person more
+    than here, so with few annotators it can come out above this "ceiling". NaN where nobody can be compared.
+    """
+    right, total = 0.0, 0
+    for ranking in rankings:
+        responses = ranking["responses"]
+        for first, second in combinations(range(len(responses)), 2):
+            if responses[first] == responses[second]:
+                continue
+            votes = [compare(ranks, first, second) for ranks in _ranks(ranking)]
+            for vote in votes:
+                others = sum(votes) - vote
+                if others:
+                    right += 0.5 if vote == 0 else float((vote > 0) == (others > 0))
+                    total += 1
+    return right / total if total else math.nan
+
+
 def agreement_metrics(rankings: Sequence[Ranking]) -> dict[str, float]:
     """``alpha``, ``kendall_w`` and ``pairwise_agreement``, for a manifest: what cannot be said is left out."""
     metrics = {

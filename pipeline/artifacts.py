@@ -265,8 +265,8 @@ class Store:
         except OSError:  # a folder that cannot be written to: nobody writes there
             return None
 
-    def commit(self, stage: str, version: str, manifest: Mapping[str, Any]) -> Artifact:
-        """Hash the payload and write the manifest, by which the version becomes complete."""
+    def commit(self, stage: str, version: str, manifest: Mapping[str, Any], *, pointer: str = "latest") -> Artifact:
+        """Hash the payload and write the manifest, by which the version becomes complete; `pointer` then names it."""
         path = self.directory(stage, version)
         shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
         files = {}
@@ -281,7 +281,7 @@ class Store:
         whole["checksum"] = _checksum(whole)
         write_atomically(self.root / stage / f".{version}.check", json.dumps(self._stats(stage, version, files)))
         write_atomically(path / MANIFEST, json.dumps(whole, indent=2, allow_nan=False))
-        self.point(stage, "latest", version)
+        self.point(stage, pointer, version)
         return self.open(stage, version)
 
     def point(self, stage: str, name: str, version: str) -> None:

@@ -135,9 +135,11 @@ def _wrong_names(config: PipelineConfig) -> Iterator[str]:
 def _indivisible_batches(config: PipelineConfig) -> Iterator[str]:
     """Micro batches that would make the global batch another than the one asked for."""
     micro = config.launch.micro_batch_size
-    for name, node in (("sft", config.sft), ("dpo", config.dpo)):
+    for name, node in (("sft", config.sft), ("dpo", config.dpo), ("reward", config.reward), ("ppo", config.ppo)):
         if micro and node.batch_size > micro and node.batch_size % micro:
             yield f"launch.micro_batch_size={micro}: does not divide {name}.batch_size={node.batch_size}."
+    if config.ppo.rollouts % config.ppo.batch_size:
+        yield f"ppo.rollouts={config.ppo.rollouts}: not a multiple of ppo.batch_size={config.ppo.batch_size}."
 
 
 def _wrong_sources(config: PipelineConfig) -> Iterator[str]:

@@ -223,6 +223,8 @@ class PreferencesConfig:
 
     seed: int = II("data.seed")
     test_fraction: float = number(0.1, above=0, most=0.9)
+    judge_fraction: float = number(0.15, least=0, most=0.8)  # of the prompts: for the independent judge alone
+    exclude: list[str] | None = None  # annotators whose rankings are left out
     on_bad_row: str = choice("drop", "drop", "error")
     max_bad_fraction: float = number(0.2, least=0, most=1)
     inputs: dict[str, str | None] = roles("rankings")
@@ -240,15 +242,94 @@ class DpoConfig(TrainingConfig):
 
 
 @dataclass
+class RewardConfig(TrainingConfig):
+    """A reward model (Bradley-Terry) from the SFT policy: its transformer with a head that says one number.
+
+    `batch_size` counts rankings: all answers to a prompt that people compared, with all their pairs.
+    """
+
+    as_judge: bool = False  # the independent judge: of prompts that no other stage learns from, and never PPO's reward
+    margin: bool = False  # how clearly people preferred is how far apart the two scores have to be
+    sft_weight: float = number(0.0, least=0)  # of the SFT loss on the ranked answers beside it (arXiv 2406.10216)
+    token_weight: float = number(0.0, least=0)  # of the same loss on the mean score of an answer's tokens, beside it
+    max_length: int | None = number(None, least=8)  # tokens of prompt and answer; the model's context if absent
+    peft: PeftConfig = field(default_factory=PeftConfig)
+    inputs: dict[str, str | None] = roles("policy", "preferences")
+
+
+@dataclass
+class RewardSource:
+    """What answers are rewarded for: a reward model, or a Python function, and how much it counts."""
+
+    source: str = MISSING  # `reward` (the chain's), `reward@VERSION`, a folder, `module:function`, `file.py:function`
+    weight: float = 1.0
+
+
+@dataclass
+class KlConfig:
+    """What it costs to leave the reference."""
+
+    coefficient: float = number(0.05, least=0)
+    estimator: str = choice("k1", "k1", "k3")
+    target: float | None = number(None, above=0)  # nats per answer: the coefficient follows it; fixed if absent
+    horizon: float = number(10000, above=0)  # answers within which it does
+
+
+@dataclass
+class StopConfig:
+    """When a run ends before its time, and its last good policy is kept."""
+
+    kl: float = number(100.0, above=0)  # nats per answer
+    stopped: float = number(0.2, least=0, most=1)  # answers that end by themselves, relative to the first iteration
+    distinct: float = number(0.1, least=0, most=1)  # share of an iteration's answers that differ from each other
+    patience: int = number(3, least=1)  # iterations in a row
+
+
+@dataclass
+class PpoConfig:
+    """Proximal policy optimization, from the SFT policy and against it as the reference. Batch sizes are global."""
+
+    seed: int = II("seed")
+    rewards: list[RewardSource] = field(default_factory=lambda: [RewardSource("reward")])
+    iterations: int = number(200, least=1)
+    rollouts: int = number(64, least=1)  # answers per iteration
+    epochs: int = number(2, least=1)  # passes over an iteration's answers
+    batch_size: int = number(32, least=1)  # answers per optimizer step
+    learning_rate: float = number(1e-5, above=0, most=1)
+    value_learning_rate: float | None = number(None, above=0, most=1)  # learning_rate if absent
+    schedule: str = choice("linear", "linear", "constant")
+    clip: float = number(0.2, above=0)
+    value_clip: float = number(0.2, above=0)
+    value_coefficient: float = number(0.1, above=0)
+    gamma: float = number(1.0, above=0, most=1)
+    lam: float = number(0.95, least=0, most=1)
+    whiten_rewards: bool = False
+    missing_stop_penalty: float = number(1.0, least=0)  # off the score of an answer that was cut off
+    max_grad_norm: float = number(1.0, above=0)  # of policy and value model each
+    temperature: float = number(1.0, above=0, most=10)
+    max_new_tokens: int = number(64, least=1)
+    sampling_batch_size: int = number(128, least=1)
+    samples: int = number(4, least=0)  # answers shown in samples.jsonl each time
+    sample_every: int = number(10, least=1)  # iterations
+    checkpoint_every: int = number(25, least=1)  # iterations
+    watch_judge: bool = False  # show the independent judge's view of the samples as well; it never rewards
+    kl: KlConfig = field(default_factory=KlConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
+    peft: PeftConfig = field(default_factory=PeftConfig)
+    inputs: dict[str, str | None] = roles("policy", "prompts", "reward", "judge", "value")
+
+
+@dataclass
 class EvaluateConfig:
     """Policies side by side on prompts that none of them was trained on."""
 
     seed: int = II("seed")
-    policies: list[str] = many("base", "sft", "dpo")
+    policies: list[str] = many("base", "sft", "dpo", "ppo")
     baseline: str = "sft"
     prompts: int = number(512, least=1)
+    judge: bool | None = None  # an independent judge, trained on prompts of its own; absent: where PPO is evaluated
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
-    inputs: dict[str, str | None] = roles("data")
+    inputs: dict[str, str | None] = roles("data", "reward", "judge")
 
 
 @dataclass
@@ -297,6 +378,7 @@ class PipelineConfig:
     outputs: str = "outputs"
     threads: int | None = number(None, least=1)  # torch threads; if absent, one for the tiny base, else all cores
     upstream: str = choice("build", "build", "require")
+    gates: str = choice("warn", "warn", "stop", "off")  # what is checked before dpo and ppo; stop: not trained if wrong
     plan: bool = False
     tag: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -312,6 +394,8 @@ class PipelineConfig:
     collect: CollectConfig = field(default_factory=CollectConfig)
     preferences: PreferencesConfig = field(default_factory=PreferencesConfig)
     dpo: DpoConfig = field(default_factory=DpoConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    ppo: PpoConfig = field(default_factory=PpoConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
@@ -326,10 +410,16 @@ def stage_names() -> list[str]:
 def content(node: Any) -> dict[str, Any]:
     """A stage's node as it is hashed and recorded: all of it but what lies outside the hash."""
     return {
-        item.name: content(value) if dataclasses.is_dataclass(value := getattr(node, item.name)) else value
+        item.name: _plain(getattr(node, item.name))
         for item in dataclasses.fields(node)
         if not item.metadata.get("outside")
     }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return content(value) if dataclasses.is_dataclass(value) else value
 
 
 def nearest(word: str, words: Any) -> str:
@@ -342,8 +432,10 @@ def faults(node: Any, prefix: str = "") -> Iterator[str]:
     """Every value of `node` that is outside its field's limits, one message each, keys in dotted form."""
     for item in dataclasses.fields(node):
         value, key = getattr(node, item.name), prefix + item.name
-        if dataclasses.is_dataclass(value):
-            yield from faults(value, key + ".")
+        nodes = value if isinstance(value, list) else [value]
+        if any(dataclasses.is_dataclass(one) for one in nodes):
+            for place, one in enumerate(nodes):
+                yield from faults(one, f"{key}[{place}]." if isinstance(value, list) else f"{key}.")
         elif value is not None:
             yield from _value_faults(key, value, item.metadata)
 

@@ -7,7 +7,7 @@ is known once they have said it. Until then that step, and all that needs it, is
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,19 @@ class Step:
         """Whether running this step means to look at what people have answered."""
         return self.version == PENDING and all(given.version != PENDING for given in self.inputs.values())
 
+    @property
+    def title(self) -> str:
+        """What people read: the stage's name, or `judge` for a reward model that is one."""
+        return title_of(self.stage, self.config)
+
+    @property
+    def pointer(self) -> str:
+        """What names its newest version: `latest`, or its title, so that `reward@latest` is never the judge."""
+        return "latest" if self.title == self.name else self.title
+
 
 class Planner:
-    """Resolves references to versions; every stage is resolved once.
+    """Resolves references to versions; every step is resolved once.
 
     `settled` has the versions that people's answers have come to while this command ran: stage -> version.
     """
@@ -58,7 +68,7 @@ class Planner:
         self.store = store
         self.settled = settled or {}
         self.hashes = HashCache(store.root.parent / ".cache" / "hashes.json")
-        self.steps: dict[str, Step] = {}  # in the order in which they have to run
+        self.steps: dict[str, Step] = {}  # by what they are called, in the order in which they have to run
         self._open: list[str] = []  # being resolved: a stage that meets itself here is its own ancestor
 
     def plan(self) -> list[Step]:
@@ -77,45 +87,48 @@ class Planner:
         """The incomplete steps that the target (the last step planned), or something incomplete for it, needs."""
         needed = {target or list(self.steps)[-1]}
         for step in reversed(self.steps.values()):
-            if step.name in needed and not step.complete:
-                needed |= {given.name for given in step.inputs.values() if isinstance(given, Step)}
-        return [step for step in self.steps.values() if step.name in needed and not step.complete]
+            if step.title in needed and not step.complete:
+                needed |= {given.title for given in step.inputs.values() if isinstance(given, Step)}
+        return [step for step in self.steps.values() if step.title in needed and not step.complete]
 
     def _require(self, target: Step) -> None:
         for step in self.to_run():
             if step is not target:
                 self.store.resolve(step.name)  # says so if there is none at all
                 raise RequestError(
-                    f"'{step.name}' has no finished version for this request ({step.why}), and upstream=require "
+                    f"'{step.title}' has no finished version for this request ({step.why}), and upstream=require "
                     f"forbids making it. Run `python -m pipeline stage={step.name} …` first, or name a version with "
                     f"<stage>.inputs.<role>={step.name}@VERSION."
                 )
 
-    def step(self, name: str) -> Step:
-        """A stage as this request asks for it, with all that it needs."""
-        if name in self.steps:
-            return self.steps[name]
-        if name in self._open:
-            circle = " needs ".join([*self._open[self._open.index(name) :], name])
+    def step(self, name: str, changes: Mapping[str, Any] | None = None) -> Step:
+        """A stage as this request asks for it, with all that it needs; `changes` are to the stage's own node."""
+        stage, config = STAGES[name], replace(getattr(self.config, name), **(changes or {}))
+        title = title_of(stage, config)
+        if title in self.steps:
+            assert self.steps[title].config == config, f"two nodes of {name} in one chain, and both are called {title}"
+            return self.steps[title]
+        if title in self._open:
+            circle = " needs ".join([*self._open[self._open.index(title) :], title])
             raise RequestError(f"A circle: {circle}. Name a finished version instead, such as {name}@latest.")
-        stage, config = STAGES[name], getattr(self.config, name)
         pinned = {role: policy(self.config, text) for role, text in config.inputs.items() if text}
-        self._open.append(name)
+        self._open.append(title)
         try:
-            wanted = {**stage.inputs(self.config), **pinned}
+            wanted = {**stage.inputs(replace(self.config, **{name: config})), **pinned}
             inputs = {part: given for role, reference in wanted.items() for part, given in self._given(role, reference)}
         finally:
             self._open.pop()
         if stage.asks(self.config):
-            self.steps[name] = self._asking(stage, config, inputs)
+            step = self._asking(stage, config, inputs)
         elif any(given.version == PENDING for given in inputs.values()):
-            self.steps[name] = Step(stage, config, PENDING, inputs, False, "once people have answered")
+            step = Step(stage, config, PENDING, inputs, False, "once people have answered")
         else:
             version = fingerprint(stage, config, {role: given.version for role, given in inputs.items()})
             complete = self.store.is_complete(name, version)
-            why = UP_TO_DATE if complete else self._why(name, version, config, inputs)
-            self.steps[name] = Step(stage, config, version, inputs, complete, why)
-        return self.steps[name]
+            step = Step(stage, config, version, inputs, complete, UP_TO_DATE)
+            step = step if complete else replace(step, why=self._why(step))
+        self.steps[title] = step
+        return step
 
     def _asking(self, stage: Stage, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> Step:
         """A step whose version people decide: what they said before, as far as that serves this request."""
@@ -148,8 +161,8 @@ class Planner:
     def resolve(self, reference: Reference) -> "Step | Artifact":
         """What a reference stands for: a step of this request, or something that is there already."""
         match reference:
-            case FromStage(stage):
-                return self.step(stage)
+            case FromStage(stage, changes):
+                return self.step(stage, changes)
             case FromReference(text):
                 return self.store.open(*self.store.resolve(text))
             case FromModel():
@@ -191,23 +204,31 @@ class Planner:
         version = content_hash([weights, options])
         return Artifact("model", version, Path(source["path"]), {"source": {**source, **options}})
 
-    def _why(self, name: str, version: str, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> str:
-        if version in self.store.unfinished(name):
+    def _why(self, step: Step) -> str:
+        name = step.name
+        if step.version in self.store.unfinished(name):
             return "unfinished: it goes on where it stopped"
         others = self.store.versions(name)
-        if not others:
+        named = self.store.pointers(name).get(step.pointer)
+        last = named if named in others else others[-1] if others and step.pointer == "latest" else None
+        if last is None:
             return "not made yet"
         try:
-            before = self.store.read_manifest(name, others[-1])
+            before = self.store.read_manifest(name, last)
         except PipelineError:  # its damage is said when it is used
-            return f"{short(others[-1])} is another one, and damaged"
-        changes = list(_differences(content(config), before["config"]))
-        for role in dict.fromkeys([*inputs, *before["inputs"]]):
+            return f"{short(last)} is another one, and damaged"
+        changes = list(_differences(content(step.config), before["config"]))
+        for role in dict.fromkeys([*step.inputs, *before["inputs"]]):
             old = before["inputs"].get(role, {}).get("version", "none")
-            new = inputs[role].version if role in inputs else "none"
+            new = step.inputs[role].version if role in step.inputs else "none"
             if old != new:
                 changes.append(f"{role} {short(old)} -> {short(new)}")
-        return "differs from " + f"{short(others[-1])}: " + (", ".join(changes) or "another version of the stage")
+        return "differs from " + f"{short(last)}: " + (", ".join(changes) or "another version of the stage")
+
+
+def title_of(stage: Stage, config: Any) -> str:
+    """What a stage with this node is called. Two nodes of one stage in one chain have two titles."""
+    return stage.title(config) if stage.title else stage.name
 
 
 def fingerprint(stage: Stage, config: Any, inputs: Mapping[str, str]) -> str:

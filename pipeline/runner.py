@@ -80,14 +80,14 @@ class Maker:
                 artifact = self.observed(step) if step.asks else self.run_step(step)
             elif step.complete:
                 artifact = self.store.open(step.name, step.version)
-                self.store.point(step.name, "latest", step.version)
+                self.store.point(step.name, step.pointer, step.version)
             else:
                 continue  # nothing that runs needs it
-            if step.name not in self._printed:
+            if step.title not in self._printed:
                 console.print(line(step, artifact, step in to_run))
                 if step.complete and step.why != UP_TO_DATE:
                     _say(step.why)
-            self._printed.add(step.name)
+            self._printed.add(step.title)
             if step.asks:
                 return artifact
         return None
@@ -120,7 +120,7 @@ class Maker:
                     metrics = step.stage.run(step.config, self._context(inputs, directory, tracker, observed))
                 manifest = _manifest(step, self.config, inputs, metrics, time.monotonic() - began, self.store)
                 with _reported_faults(step, directory):
-                    artifact = self.store.commit(step.name, step.version, manifest)
+                    artifact = self.store.commit(step.name, step.version, manifest, pointer=step.pointer)
             finally:
                 tracker.finish(artifact)
         return artifact
@@ -134,7 +134,7 @@ class Maker:
     def _context(
         self, inputs: Mapping[str, Artifact], directory: Path, tracker: Tracker, observed: Any
     ) -> StageContext:
-        runtime = Runtime(self.config.launch, threads(self.config))
+        runtime = Runtime(self.config.launch, threads(self.config), self.config.gates)
         return StageContext(inputs, directory, runtime, progress, _say, tracker.log, self.people, observed)
 
 
@@ -143,7 +143,7 @@ def _print_plan(planner: Planner) -> None:
     for step in planner.steps.values():
         action = "run " if step in to_run else "skip"
         why = step.why if step in to_run or step.complete else "not needed"
-        console.print(f" {step.name:<12}{short(step.version):<4}  {action}  {escape(why)}")
+        console.print(f" {step.title:<12}{short(step.version):<4}  {action}  {escape(why)}")
 
 
 def _say(remark: str) -> None:
@@ -175,7 +175,7 @@ def line(step: Step, artifact: Artifact, ran: bool) -> str:
     took = seconds_text(artifact.manifest["seconds"]) if ran else "up to date"
     origin = shorten(f"from {made_from}", 36, placeholder=" …") if made_from else ""
     said = f"{origin:<37}" if console.width >= WIDE else ""
-    return f" {step.name:<12}{short(artifact.version)}  {said}{step.stage.summary(artifact.metrics):<45}{took:>12}"
+    return f" {step.title:<12}{short(artifact.version)}  {said}{step.stage.summary(artifact.metrics):<45}{took:>12}"
 
 
 def _manifest(
@@ -188,13 +188,13 @@ def _manifest(
 ) -> dict[str, Any]:
     wrong = {name: value for name, value in metrics.items() if not math.isfinite(value)}
     if wrong:
-        raise PipelineError(f"{step.name} ended with metrics that are not finite: {wrong}. See the log beside it.")
+        raise PipelineError(f"{step.title} ended with metrics that are not finite: {wrong}. See the log beside it.")
     return {
         "seconds": round(seconds, 3),
         "config": content(step.config),
         "inputs": {role: _recorded(artifact, store) for role, artifact in inputs.items()},
         "metrics": {name: float(value) for name, value in metrics.items()},
-        "runtime": {**asdict(config.launch), "threads": threads(config)},
+        "runtime": {**asdict(config.launch), "threads": threads(config), "gates": config.gates},
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "host": {"name": platform.node(), "system": platform.platform(), "python": platform.python_version()},
         "git": _git_commit(),
@@ -219,7 +219,7 @@ def _git_commit() -> str | None:
 def _tracked_run(step: Step, config: PipelineConfig, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     return {
         "id": f"{config.project}-{step.name}-{step.version}",
-        "name": f"{step.name}-{short(step.version)}",
+        "name": f"{step.title}-{short(step.version)}",
         "group": config.project,
         "job_type": step.name,
         "config": {**content(step.config), "inputs": {role: artifact.reference for role, artifact in inputs.items()}},
@@ -259,9 +259,10 @@ def _reported_faults(step: Step, directory: Path) -> Iterator[None]:
     except Exception as error:
         reason = _machine_fault(error, directory)
         if reason:
-            raise PipelineError(f"{step.name}: {reason}. {again}") from error
+            raise PipelineError(f"{step.title}: {reason}. {again}") from error
         raise PipelineError(
-            f"{step.name} failed: {type(error).__name__}: {error}\nThe whole traceback is in {directory / LOG}. {again}"
+            f"{step.title} failed: {type(error).__name__}: {error}\n"
+            f"The whole traceback is in {directory / LOG}. {again}"
         ) from error
 
 

@@ -1,7 +1,7 @@
 """What a stage is, what it is given, and how it names what it needs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class FromStage:
-    """The version of a stage that the composed configuration asks for."""
+    """The version of a stage that the composed configuration asks for, with `changes` to the stage's own node."""
 
     stage: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Runtime:
 
     launch: LaunchConfig
     threads: int
+    gates: str = "warn"  # what follows from a gate that warns before dpo and ppo: warn, stop or off
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Stage:
     version: int = 1  # raised by hand when the stage's meaning changes
     asks: Callable[[PipelineConfig], bool] = lambda config: False
     observe: Callable[[Any, StageContext], Any] | None = None
+    title: Callable[[Any], str] | None = None  # from its node: what it is called where one chain needs it twice
 
 
 def parse_reference(text: str) -> Reference:

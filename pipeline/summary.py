@@ -1,5 +1,6 @@
 """What stands at the end of a run: the table of win rates, the report, and what to do next."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +20,14 @@ def closing(config: PipelineConfig, steps: list[Step]) -> None:
     artifact = store.open(last.name, last.version)
     if last.name in ("evaluate", "compare"):
         console.print(policies_table(artifact, config))
+        for sentence in head_to_head(artifact.metrics):
+            console.print(f" {sentence}")
     if last.name == "compare":
         console.print(f"Report  {artifact.path / 'report.html'}")
         places = [("project", config.project, "playground"), ("outputs", config.outputs, "outputs")]
         where = "".join(f" {key}={value}" for key, value, default in places if value != default)
-        console.print(f"Next    python -m pipeline chat sft dpo{where}")
+        talkers = " ".join(name for name in config.evaluate.policies if name != "base")
+        console.print(f"Next    python -m pipeline chat {talkers}{where}")
         console.print(f"        python -m pipeline stage=evaluate dpo.beta=0.3{where}   (makes only what changes)")
     else:
         console.print(f"Made    {artifact.path}")
@@ -37,9 +41,14 @@ class Column(NamedTuple):
     form: str
 
 
+WIDE = 100  # columns of the terminal from which on everything is shown
+LEFT_OUT = ("perfect", "perplexity")  # else
+
 COLUMNS = (
     Column("win rate (95%)", "win_rate", "{:.2f} [{win_rate_low:.2f}, {win_rate_high:.2f}]"),
     Column("true score", "true_score", "{:.2f}"),
+    Column("judge", "judge_reward", "{:.2f}"),
+    Column("reward", "reward", "{:.2f}"),
     Column("perfect", "perfect", "{:.0%}"),
     Column("KL", "kl", "{:.2f}"),
     Column("length", "length", "{:.1f}"),
@@ -51,10 +60,11 @@ COLUMNS = (
 def policies_table(artifact: Artifact, config: PipelineConfig) -> Table:
     """One row per policy, from the metrics of `evaluate`."""
     metrics = artifact.metrics
-    title = f"{metrics['prompts']:.0f} held-out prompts, against {config.evaluate.baseline}"
-    gap = 2 if console.width >= 90 else 1
+    title = f"{metrics['prompts']:.0f} held-out prompts, against {config.evaluate.baseline}{decided_by(metrics)}"
+    gap = 2 if console.width >= WIDE else 1
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, gap, 0, 0))
-    shown = [column for column in COLUMNS if any(key.endswith(f"/{column.metric}") for key in metrics)]
+    known = [column for column in COLUMNS if any(key.endswith(f"/{column.metric}") for key in metrics)]
+    shown = [column for column in known if console.width >= WIDE or column.metric not in LEFT_OUT]
     table.add_column(" policy", no_wrap=True)
     for column in shown:
         table.add_column(column.title, justify="left" if column.metric == "win_rate" else "right", no_wrap=True)
@@ -63,3 +73,21 @@ def policies_table(artifact: Artifact, config: PipelineConfig) -> Table:
         cells = [column.form.format(own[column.metric], **own) if column.metric in own else "—" for column in shown]
         table.add_row(f" {name}", *(cell.replace("[", r"\[") for cell in cells))
     return table
+
+
+def decided_by(metrics: Mapping[str, float]) -> str:
+    """Who says which answer wins; nothing where nobody does."""
+    if not any(key.endswith("/win_rate") for key in metrics):
+        return ""
+    truth = any(key.endswith("/true_score") for key in metrics)
+    return f", wins by the {'true scorer' if truth else 'independent judge'}"
+
+
+def head_to_head(metrics: Mapping[str, float]) -> Iterator[str]:
+    """`ppo against dpo 0.56 [0.52, 0.60]`: two arms on the same prompts. The base model is nobody's rival."""
+    for key, rate in metrics.items():
+        first, against, rest = key.partition("/against/")
+        second, _, metric = rest.rpartition("/")
+        if against and metric == "win_rate" and "base" not in (first, second):
+            low, high = metrics[f"{key}_low"], metrics[f"{key}_high"]
+            yield rf"{first} against {second}: wins {rate:.2f} \[{low:.2f}, {high:.2f}], head to head"

@@ -66,6 +66,7 @@ class WandbTracker:
             settings=settings,
             **run,
         )
+        self._run.define_metric("*", step_metric="tokens")  # the step that means the same in every training stage
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         self._run.log(dict(metrics), step=step)

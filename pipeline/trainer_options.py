@@ -12,6 +12,11 @@ from pathlib import Path
 SOURCES = {
     "sft": (("trl", "trainer/sft_config.py"), ("trl", "trainer/base_config.py"), ("transformers", "training_args.py")),
     "dpo": (("trl", "trainer/dpo_config.py"), ("trl", "trainer/base_config.py"), ("transformers", "training_args.py")),
+    "reward": (
+        ("trl", "trainer/reward_config.py"),
+        ("trl", "trainer/base_config.py"),
+        ("transformers", "training_args.py"),
+    ),
 }
 
 # Set by the pipeline itself, so that a `trainer:` mapping cannot change them behind the configuration's back:
@@ -49,6 +54,10 @@ OWN = {
     "precompute_ref_log_probs": "nothing: the reference is always evaluated once, before training",
     "sync_ref_model": "nothing: the reference is the policy as it was before training",
     "ld_alpha": "nothing: reference log-probabilities are whole sums",
+    "disable_dropout": "nothing: it is always off",
+    "eos_token": "nothing: answers end with the template's stop token",
+    "pad_token": "nothing: the tokenizer's own, or an unused token, and never EOS",
+    "chat_template_path": "model.chat_template",
     "packing": "nothing: rows are rendered and padded by the pipeline",
     "padding_free": "nothing: rows are rendered and padded by the pipeline",
 }

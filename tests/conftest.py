@@ -23,6 +23,8 @@ METRICS = {  # enough for every stage's summary
     "collect": {"rankings": 6, "annotators": 3, "simulated": 1},
     "preferences": {"pairs": 12, "ties": 1, "alpha": 0.5},
     "dpo": {"accuracy": 0.75, "margin": 0.5, "pairs": 12},
+    "reward": {"accuracy": 0.75, "accuracy_longer": 0.5, "pairs": 12},
+    "ppo": {"reward": 0.5, "kl": 2.0, "iterations": 3, "ended_early": 0},
     "evaluate": {"prompts": 3, "dpo/win_rate": 0.875},
     "compare": {"prompts": 3},
     "export": {"parameters": 1e6, "adapters": 0, "merged": 1},
@@ -38,6 +40,7 @@ def commit(
     inputs: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
+    pointer: str = "latest",
 ) -> Artifact:
     """A finished version, as a stage would leave it."""
     with store.writing(stage, version) as directory:
@@ -50,7 +53,7 @@ def commit(
             "inputs": inputs or {},
             "metrics": metrics or METRICS.get(stage, {}),
         }
-        return store.commit(stage, version, manifest)
+        return store.commit(stage, version, manifest, pointer=pointer)
 
 
 def finish(store: Store, step: Step) -> Artifact:
@@ -60,7 +63,8 @@ def finish(store: Store, step: Step) -> Artifact:
         made_from = {"stage": given.name if isinstance(given, Step) else given.stage, "version": given.version}
         source = None if isinstance(given, Step) else given.manifest.get("source")
         inputs[role] = {**made_from, "source": source} if source else made_from
-    return commit(store, step.name, step.version, inputs=inputs, config=content(step.config))
+    config = content(step.config)
+    return commit(store, step.name, step.version, inputs=inputs, config=config, pointer=step.pointer)
 
 
 @pytest.fixture(scope="session")
@@ -86,11 +90,11 @@ def store(outputs: Path) -> Store:
 
 @pytest.fixture
 def planned(outputs: Path) -> Callable[..., dict[str, Step]]:
-    """The steps that a command line asks for, by stage."""
+    """The steps that a command line asks for, by what they are called."""
 
     def plan(*overrides: str) -> dict[str, Step]:
         config = configured(outputs, *overrides)
-        return {step.name: step for step in Planner(config, Store(outputs, config.project)).plan()}
+        return {step.title: step for step in Planner(config, Store(outputs, config.project)).plan()}
 
     return plan
 

@@ -39,7 +39,9 @@ def status(arguments: Sequence[str]) -> int:
     planner, faults = _planned(config, store)
     console.print(f"[bold]{escape(config.project)}[/] · {escape(str(store.root))}")
     if store.stages():
-        rows = [_row(store, name, planner.steps.get(name)) for name in STAGES]
+        asked = planner.steps.values()
+        named = {name: [step for step in asked if step.name == name] for name in STAGES}
+        rows = [_row(store, name, step) for name, steps in named.items() for step in steps or (None,)]
         console.print(_table([row for row in rows if row]), soft_wrap=False)
     else:
         console.print("Nothing has been made in this project yet.")
@@ -70,10 +72,11 @@ def _next(
     config: PipelineConfig, store: Store, planner: Planner, overrides: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
     """The command that goes on from here; where all is done, the results."""
-    target = planner.steps.get(LAST if config.stage == "all" else config.stage)
+    wanted = LAST if config.stage == "all" else config.stage
+    target = next((step for step in reversed(planner.steps.values()) if step.name == wanted), None)
     if target is None:
         return
-    missing = [step.name for step in planner.to_run(target.name)]
+    missing = [step.title for step in planner.to_run(target.title)]
     if missing:
         yield "Next", f"{shlex.join(['python', '-m', 'pipeline', *overrides])}   (makes {', '.join(missing)})"
         return
@@ -109,12 +112,13 @@ def _row(store: Store, name: str, step: Step | None) -> Row | None:
         unfinished = step.version in store.unfinished(name)
         writer = store.writer(name, step.version) if unfinished else None
         state = "being made" if writer else "unfinished" if unfinished else "missing"
-        return Row(name, short(step.version), state, "", f"by {writer}" if writer else step.why)
+        return Row(step.title, short(step.version), state, "", f"by {writer}" if writer else step.why)
     try:
         manifest = store.read_manifest(name, step.version)
     except PipelineError:
-        return Row(name, short(step.version), "damaged", "", f"`artifacts verify {name}@{step.version}` says more")
-    return Row(name, short(step.version), "done", age_text(manifest["created"]), headline(manifest))
+        says = f"`artifacts verify {name}@{step.version}` says more"
+        return Row(step.title, short(step.version), "damaged", "", says)
+    return Row(step.title, short(step.version), "done", age_text(manifest["created"]), headline(manifest))
 
 
 def _table(rows: Sequence[Row]) -> Table:

@@ -5,12 +5,14 @@ Pure functions: rankings or ready-made pairs in, rows and counts out.
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from labeling.records import Ranking, check_ranking, compare
 from pipeline.data.rows import Message, Preference, as_messages, prompt_id
+
+ENOUGH = 6  # annotators from which on some of them can be the judge's alone
 
 
 class Preferences(NamedTuple):
@@ -101,26 +103,82 @@ def _answer(content: str | list[Message]) -> list[Message]:
     return [{"role": "assistant", "content": content}] if isinstance(content, str) else content
 
 
-def split_by_prompt(
-    rows: Sequence[Preference], test_share: float, seed: int
-) -> tuple[list[Preference], list[Preference]]:
-    """Training rows and test rows, in the given order, with no prompt and no group on both sides.
+class Split(NamedTuple):
+    """Preference rows by what they are for. No prompt and no group is in two of them."""
 
-    Split by prompt, not by row or ranking: a model that saw one pair of a prompt has seen the prompt. Rows that share a
-    prompt or a group stay together, at any remove; ``test_share`` is a share of these clusters, rounded. Which ones
+    train: list[Preference]
+    test: list[Preference]
+    judge: list[Preference]  # what the independent judge learns from
+    judge_test: list[Preference]
+
+
+def split_by_prompt(
+    rows: Sequence[Preference],
+    test_share: float,
+    seed: int,
+    *,
+    judge_share: float = 0.0,
+    judge_rows: Sequence[Preference] | None = None,
+) -> Split:
+    """Rows to train and to test on, and those set apart for the judge, each in the given order.
+
+    Split by prompt, not by row or ranking (arXiv 2203.02155): a model that saw one pair of a prompt has seen the
+    prompt. Rows that share a prompt or a group stay together, at any remove; the shares are shares of these clusters,
+    rounded, and the judge's own test part is ``test_share`` of its clusters, at least one where it has two. Which ones
     depends on the seed and the set of rows, not on their order.
+
+    ``judge_rows`` are what the judge's clusters are filled with, where other people judged for it (``apart``); the same
+    rows if absent.
 
     Raises ValueError for a share outside [0, 1).
     """
-    if not 0 <= test_share < 1:
-        raise ValueError(f"test_share must be in [0, 1), but is {test_share}")
-    clusters = _clusters(rows)
+    for name, share in (("test_share", test_share), ("judge_share", judge_share)):
+        if not 0 <= share < 1:
+            raise ValueError(f"{name} must be in [0, 1), but is {share}")
+    judged = rows if judge_rows is None else judge_rows
+    clusters = _clusters([*rows, *judged])
+    own, judges = clusters[: len(rows)], clusters[len(rows) :]
     names = sorted(set(clusters))
     test = set(random.Random(seed).sample(names, round(test_share * len(names))))
-    sides: dict[bool, list[Preference]] = {False: [], True: []}
-    for row, cluster in zip(rows, clusters, strict=True):
-        sides[cluster in test].append(row)
-    return sides[False], sides[True]
+    eligible = sorted(set(judges) - test)
+    count = min(len(eligible), round(judge_share * len(names)))
+    judge = random.Random(f"judge {seed}").sample(eligible, count)
+    judge_test = set(judge[: max(round(test_share * count), min(1, count - 1))])
+    return Split(
+        [row for row, cluster in zip(rows, own, strict=True) if cluster not in test.union(judge)],
+        [row for row, cluster in zip(rows, own, strict=True) if cluster in test],
+        [row for row, cluster in zip(judged, judges, strict=True) if cluster in set(judge) - judge_test],
+        [row for row, cluster in zip(judged, judges, strict=True) if cluster in judge_test],
+    )
+
+
+class Apart(NamedTuple):
+    """Rankings by two groups of people: what most of them said, and what those who only teach the judge said."""
+
+    rankings: list[Ranking]
+    judges: list[Ranking]
+    annotators: list[str]  # who teaches the judge; none where there are too few people
+
+
+def apart(rankings: Sequence[Ranking], judge_share: float, seed: int) -> Apart:
+    """Where at least ``ENOUGH`` people ranked, a share of them (two at least) for the judge alone.
+
+    A judge that learned from the very people whose tastes a policy was trained on shares their quirks. Nobody's ranks
+    are in both halves; a ranking in which a half has no say is left out of it. With fewer people, or ``judge_share`` 0,
+    both halves are all that was said, and other prompts alone make the judge independent.
+    """
+    names = sorted({row["annotator"] for ranking in rankings for row in ranking["rankings"]})
+    if len(names) < ENOUGH or not judge_share:
+        return Apart(list(rankings), list(rankings), [])
+    count = min(max(2, round(judge_share * len(names))), len(names) // 2)
+    chosen = sorted(random.Random(f"annotators {seed}").sample(names, count))
+    return Apart(said_by(rankings, set(names) - set(chosen)), said_by(rankings, set(chosen)), chosen)
+
+
+def said_by(rankings: Iterable[Ranking], names: Set[str]) -> list[Ranking]:
+    """The rankings with the ranks of these annotators only, where there are any."""
+    said = ({**r, "rankings": [row for row in r["rankings"] if row["annotator"] in names]} for r in rankings)
+    return [cast(Ranking, ranking) for ranking in said if ranking["rankings"]]
 
 
 def _clusters(rows: Sequence[Preference]) -> list[str]:

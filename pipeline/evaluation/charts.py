@@ -48,6 +48,14 @@ class Spot(NamedTuple):
     y_high: float
 
 
+class Cloud(NamedTuple):
+    """Many answers of one policy, as points."""
+
+    label: str
+    colour: int
+    points: Sequence[Point]
+
+
 class Bar(NamedTuple):
     """A share with its interval, between 0 and 1."""
 
@@ -154,23 +162,49 @@ def plane(spots: Sequence[Spot], x_name: str, y_name: str) -> Markup:
     return _svg(f"{y_name} against {x_name}", parts)
 
 
+def scatter(clouds: Sequence[Cloud], x_name: str, y_name: str) -> Markup:
+    """A point per answer, policies in their colours: first drawn, lowest."""
+    drawn = [cloud._replace(points=_finite(cloud.points)) for cloud in clouds]
+    points = [point for cloud in drawn for point in cloud.points]
+    if not points:
+        return Markup("")
+    xs, ys = (ticks(*_widened([point[axis] for point in points])) for axis in (0, 1))
+    x, y = Scale(xs[0], xs[-1], LEFT, WIDTH - RIGHT), Scale(ys[0], ys[-1], HEIGHT - BOTTOM, TOP)
+    dot = Markup('<circle class="speck p{}" cx="{:.1f}" cy="{:.1f}" r="2"/>')
+    parts = _axes(x, y, xs, ys, x_name, y_name)
+    parts += [dot.format(cloud.colour, x(a), y(b)) for cloud in drawn for a, b in cloud.points]
+    return _svg(f"{y_name} against {x_name}", parts)
+
+
+def reliability(bins: Sequence[tuple[float, float, int]], x_name: str, y_name: str) -> Markup:
+    """(predicted, observed, how many) with the diagonal on which both are equal; larger dots stand for more."""
+    x, y = Scale(0.5, 1, LEFT, WIDTH - RIGHT), Scale(0, 1, HEIGHT - BOTTOM, TOP)
+    parts = _axes(x, y, [0.5, 0.625, 0.75, 0.875, 1], [0, 0.25, 0.5, 0.75, 1], x_name, y_name)
+    parts.append(_line("even", x(0.5), y(0.5), x(1), y(1)))
+    most = max((count for *_, count in bins), default=1)
+    dot = Markup('<circle class="speck" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"><title>{} pairs</title></circle>')
+    parts += [dot.format(x(a), y(b), 3 + 7 * math.sqrt(count / most), count) for a, b, count in bins]
+    return _svg(f"{y_name} against {x_name}", parts)
+
+
 def label_places(dots: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
-    """Where each dot's label goes: (anchor, x, y). Beside the dot, on the side with room, moved down where it would
-    cover another label or dot."""
+    """Where each dot's label goes: (anchor, x, y). Beside the dot, on the side with room; moved up, or else down, where
+    it would cover another label or dot. The lowest dot comes first, so that labels stand in the order of their dots."""
     placed: list[tuple[float, float, float]] = [(cx - 7, cx + 7, cy + 4) for _, cx, cy in dots]
-    places: list[tuple[str, float, float]] = []
-    for label, cx, cy in dots:
+    places: dict[int, tuple[str, float, float]] = {}
+    for i in sorted(range(len(dots)), key=lambda i: -dots[i][2]):
+        label, cx, cy = dots[i]
         width = len(label) * LETTER
         to_right = cx + 10 + width <= WIDTH
         left = cx + 10 if to_right else cx - 10 - width
         baseline = cy + 4
-        for step in (0, 1, -1, 2, -2, 3, -3, 4):
+        for step in (0, -1, 1, -2, 2, -3, 3, 4):
             baseline = cy + 4 + step * LINE
             if TOP < baseline < HEIGHT - BOTTOM + 2 and not _covers(left, left + width, baseline, placed):
                 break
         placed.append((left, left + width, baseline))
-        places.append(("start", left, baseline) if to_right else ("end", cx - 10, baseline))
-    return places
+        places[i] = ("start", left, baseline) if to_right else ("end", cx - 10, baseline)
+    return [places[i] for i in range(len(dots))]
 
 
 def _covers(left: float, right: float, baseline: float, others: Sequence[tuple[float, float, float]]) -> bool:

@@ -12,6 +12,7 @@ from pipeline.evaluation.lineage import lineage
 Row = Mapping[str, Any]
 
 COLOURS = 8  # of the style sheet: 0 is the baseline's, arms count up from 1, what the baseline is made from down from 7
+NO_POLICIES = ("data", "reward", "judge")  # what else an evaluation needs
 SPOKEN = {"base": "Base", "sft": "SFT", "dpo": "DPO", "ppo": "PPO"}
 
 
@@ -60,12 +61,22 @@ class Comparison:
         return [policy for policy in self.policies if not (policy.is_baseline or policy.is_ancestor)]
 
     @property
+    def metrics(self) -> Mapping[str, float]:
+        return self.evaluation.metrics
+
+    @property
     def prompts(self) -> int:
         return int(self.evaluation.metrics.get("prompts", len(self.rows)))
 
     @cached_property
     def made(self) -> list[Artifact]:
         return lineage(self.evaluation)
+
+    @property
+    def decides(self) -> str:
+        """The number of an answer by which it wins: the truth where it is known, else the independent judge's."""
+        known = any("score" in answer for row in self.rows for answer in row["answers"].values())
+        return "score" if known else "judge_reward"
 
     def knows(self, metric: str) -> bool:
         return any(metric in policy.metrics for policy in self.policies)
@@ -79,7 +90,7 @@ class Comparison:
 def comparison(evaluation: Artifact, rows: Sequence[Row]) -> Comparison:
     """Sort out who is who: the baseline, what it was made from, and the arms."""
     config = evaluation.manifest.get("config", {})
-    names: list[str] = list(config.get("policies") or (name for name in evaluation.inputs if name != "data"))
+    names: list[str] = list(config.get("policies") or (role for role in evaluation.inputs if role not in NO_POLICIES))
     baseline = config.get("baseline", "sft" if "sft" in names else None)
     made = {name: tuple(lineage(evaluation.inputs[name])) if name in evaluation.inputs else () for name in names}
     below = {artifact.reference for artifact in made.get(baseline, ())}

@@ -28,6 +28,11 @@ def is_external(artifact: Artifact) -> bool:
     return "source" in artifact.manifest
 
 
+def spoken(artifact: Artifact) -> str:
+    """A stage as people say it: the reward model that only judges is the judge."""
+    return "judge" if artifact.manifest.get("config", {}).get("as_judge") else artifact.stage
+
+
 def made_from(artifact: Artifact) -> Iterator[tuple[str, str, bool]]:
     """(role, reference, whether it is still there), by the manifest: it names what has been removed since, too."""
     recorded: Mapping[str, Mapping[str, str]] = artifact.manifest.get("inputs", {})

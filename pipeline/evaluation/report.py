@@ -4,10 +4,12 @@ Answers, prompts and names come from models and files, so all text is escaped; o
 and escapes what it is given.
 """
 
+import json
 import math
 import shlex
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from pipeline.evaluation import charts, tables
 from pipeline.evaluation.comparison import Comparison, Policy, comparison
 from pipeline.evaluation.examples import choose
 from pipeline.evaluation.histories import trainings
+from pipeline.evaluation.lineage import of_stage, spoken
+from pipeline.evaluation.protocol import protocol
+from pipeline.evaluation.relations import relations
 from pipeline.evaluation.verdicts import caveats, judge, verdicts
 from pipeline.files import write_atomically
 
@@ -41,11 +46,16 @@ def render(seen: Comparison, examples: int) -> str:
             seen=seen,
             project=_project(seen.evaluation),
             simulated=any(made.metrics.get("simulated") for made in seen.made),
+            protocol=protocol(seen),
             verdicts=verdicts(seen),
             caveats=caveats(seen),
             judge=judge(seen),
             win_rates=_win_rates(seen),
-            frontier=_frontier(seen),
+            frontiers=list(_frontiers(seen)),
+            relations=list(relations(seen)),
+            gates=tables.gate_rows(seen),
+            reward_models=tables.reward_models(seen),
+            calibrations=list(_calibrations(seen)),
             distributions=_distributions(seen),
             metrics=tables.metric_rows(seen),
             trainings=list(trainings(seen)),
@@ -83,25 +93,40 @@ def _win_rates(seen: Comparison) -> Markup:
         return Markup("")
     names = ("win_rate", "win_rate_low", "win_rate_high")
     bars = [charts.Bar(p.label, p.colour, *(p.metrics[name] for name in names)) for p in known]
-    return charts.intervals(bars, f"win rate against {seen.baseline.label}, with 95% interval")
+    rivals = [(a, b, f"{a.name}/against/{b.name}") for a, b in permutations(seen.arms, 2)]
+    rivals = [(a, b, key) for a, b, key in rivals if f"{key}/win_rate" in seen.metrics]
+    for a, b, key in rivals:
+        rates = (seen.metrics[f"{key}/{name}"] for name in names)
+        bars.append(charts.Bar(f"{a.label} against {b.label}", a.colour, *rates))
+    unless = ", unless another is named" if rivals else ""
+    return charts.intervals(bars, f"win rate against {seen.baseline.label}{unless}, with 95% interval")
 
 
-def _frontier(seen: Comparison) -> Markup:
-    """Quality against KL: what moving away from the baseline has bought."""
-    quality = next((name for name in QUALITY if seen.knows(name)), None)
-    known = [policy for policy in seen.policies if quality in policy.metrics and "kl" in policy.metrics]
-    if quality is None or not known:
-        return Markup("")
-    spots = [_spot(seen, policy, quality) for policy in known]
+def _frontiers(seen: Comparison) -> Iterator[tuple[str, Markup]]:
+    """Quality against KL, by every measure of quality there is: what moving away from the baseline has bought."""
     baseline = seen.baseline.label if seen.baseline else "the baseline"
-    return charts.plane(spots, f"KL to {baseline} (nats per answer)", f"mean {QUALITY[quality]}")
+    for quality, name in QUALITY.items():
+        known = [policy for policy in seen.policies if quality in policy.metrics and "kl" in policy.metrics]
+        if known:
+            spots = [_spot(seen, policy, quality) for policy in known]
+            yield name, charts.plane(spots, f"KL to {baseline} (nats per answer)", f"mean {name}")
 
 
 def _spot(seen: Comparison, policy: Policy, quality: str) -> charts.Spot:
     mean = policy.metrics[quality]
-    scores = seen.values(policy, "score") if quality == "true_score" else []
+    scores = seen.values(policy, "score" if quality == "true_score" else quality)
     half = WIDE * statistics.stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
     return charts.Spot(policy.label, policy.colour, policy.metrics["kl"], mean, mean - half, mean + half)
+
+
+def _calibrations(seen: Comparison) -> Iterator[tuple[str, Markup]]:
+    """For each reward model, how sure it is against how often it is right."""
+    for made in sorted(of_stage(seen.made, "reward"), key=lambda made: spoken(made) == "judge"):
+        file = made.path / "calibration.json"
+        if file.is_file():
+            bins = json.loads(file.read_text(encoding="utf-8"))["bins"]
+            points = [(one["predicted"], one["observed"], one["pairs"]) for one in bins]
+            yield spoken(made), charts.reliability(points, "predicted: its favourite wins", "observed")
 
 
 def _distributions(seen: Comparison) -> Sequence[tuple[Policy, Markup]]:

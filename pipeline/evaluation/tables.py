@@ -1,12 +1,13 @@
 """The report's tables, as plain rows of words: metrics, cost, people, lineage."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.artifacts import Artifact
 from pipeline.evaluation.comparison import Comparison, Policy
-from pipeline.evaluation.lineage import flat, is_external, lineage, made_from, of_stage
+from pipeline.evaluation.gates import GateVerdict, read_gates
+from pipeline.evaluation.lineage import flat, is_external, lineage, made_from, of_stage, spoken
 from pipeline.evaluation.wording import (
     METRICS,
     Meaning,
@@ -77,12 +78,26 @@ def cost_rows(seen: Comparison) -> list[CostRow]:
 
 
 def _other_costs(seen: Comparison) -> Iterator[CostRow]:
-    """People's work and the size of what was trained."""
+    """What an arm took by itself, people's work, and the size of what was trained."""
+    alone = [_alone(seen, policy) for policy in seen.policies]
+    seconds = [sum(made.manifest.get("seconds", 0) for made in own) for own in alone]
+    tokens = [sum(made.metrics.get("tokens", 0) for made in own) for own in alone]
+    memory = [max((made.metrics.get("peak_memory_mb", 0) for made in own), default=0) for own in alone]
+    yield CostRow("Time of this arm alone", [duration(value) if value else NONE for value in seconds])
+    yield CostRow("Tokens in this arm's training", [count(value) if value else NONE for value in tokens])
+    yield CostRow("Peak memory of this arm", [f"{value / 1024:.2f} GB" if value else NONE for value in memory])
     simulated = any(made.metrics.get("simulated") for made in seen.made)
     yield CostRow("Rankings used (simulated)" if simulated else "Rankings used", [_rankings(p) for p in seen.policies])
     yield CostRow("Pairs trained on", [_own(policy, "pairs") for policy in seen.policies])
     yield CostRow("Trainable parameters", [_own(policy, "trainable", "parameters") for policy in seen.policies])
     yield CostRow("Bits per base weight", [_own(policy, "bits_per_base_weight") for policy in seen.policies])
+
+
+def _alone(seen: Comparison, policy: Policy) -> list[Artifact]:
+    """The training stages behind this policy and behind no other: what the arm added to what all of them share."""
+    others = {made.reference for other in seen.policies if other is not policy for made in other.made}
+    alone = [made for made in policy.made if made.reference not in others and "tokens" in made.metrics]
+    return [made for made in alone if spoken(made) != "judge"]  # a judge that watched PPO has not trained it
 
 
 def _rankings(policy: Policy) -> str:
@@ -91,7 +106,9 @@ def _rankings(policy: Policy) -> str:
 
 
 def _own(policy: Policy, *names: str) -> str:
-    metrics: Mapping[str, float] = policy.artifact.metrics if policy.artifact else {}
+    """From the policy itself, else (PPO's pairs) from the reward model behind it."""
+    behind = [*(made for made in policy.made if spoken(made) == "reward"), *policy.made[-1:]]
+    metrics = {name: value for made in behind for name, value in made.metrics.items()}
     return next((count(metrics[name]) for name in names if name in metrics), NONE)
 
 
@@ -145,6 +162,48 @@ def _agreement(made: Artifact, collected: Sequence[Artifact]) -> Iterator[tuple[
         yield "Agreement", NONE, "cannot be said: nothing here was judged by two people"
 
 
+class RewardModelRow(NamedTuple):
+    """A reward model, and its figures in words: (value, what it is)."""
+
+    name: str
+    reference: str
+    figures: Sequence[tuple[str, str]]
+
+
+def reward_models(seen: Comparison) -> list[RewardModelRow]:
+    """What the reward models know of held-out pairs, beside what the length alone and what people know."""
+    forms = {
+        "accuracy": ("{:.2f}", "of held-out pairs ranked as people ranked them"),
+        "accuracy_longer": ("{:.2f}", "of the same pairs, if the longer answer always won"),
+        "accuracy_people": ("{:.2f}", "of pairs on which one person says what the others' majority says: the ceiling"),
+        "calibration_error": ("{:.2f}", "mean distance between predicted and observed P(chosen wins)"),
+        "pairs": ("{:,.0f}", "pairs trained on"),
+    }
+    return [
+        RewardModelRow(
+            spoken(made),
+            made.reference,
+            [(form.format(made.metrics[key]), words) for key, (form, words) in forms.items() if key in made.metrics],
+        )
+        for made in sorted(of_stage(seen.made, "reward"), key=lambda made: spoken(made) == "judge")
+    ]
+
+
+class GateRow(NamedTuple):
+    """One verdict, and the arms before whose training it stood."""
+
+    arms: Sequence[Policy]
+    verdict: GateVerdict
+
+
+def gate_rows(seen: Comparison) -> list[GateRow]:
+    """What the gates said, warnings first; what they said of several arms alike, once."""
+    found = [(arm, verdict) for arm in seen.arms if arm.artifact for verdict in read_gates(arm.artifact)]
+    verdicts = [verdict for i, (_, verdict) in enumerate(found) if verdict not in [other for _, other in found[:i]]]
+    rows = [GateRow([arm for arm, other in found if other == verdict], verdict) for verdict in verdicts]
+    return sorted(rows, key=lambda row: row.verdict.passed)
+
+
 class LineageRow(NamedTuple):
     stage: str
     version: str
@@ -167,7 +226,7 @@ def _lineage_row(made: Artifact) -> LineageRow:
     names = [name for name in MAIN_SETTINGS if name in settings]
     names += [name for name in settings if name not in names][: max(0, SETTINGS_SHOWN - len(names))]
     return LineageRow(
-        stage=made.stage,
+        stage=spoken(made),
         version=made.version,
         origin=list(made_from(made)),
         created=str(manifest.get("created", NONE)).replace("T", " ").removesuffix("+00:00"),

@@ -5,13 +5,13 @@ from itertools import combinations
 from typing import NamedTuple
 
 from pipeline.evaluation.comparison import Comparison, Policy
+from pipeline.evaluation.gates import read_gates
 from pipeline.evaluation.lineage import is_external, of_stage
-from pipeline.evaluation.winrates import difference, outcomes
+from pipeline.evaluation.winrates import difference, outcomes, win_rate
 
 FEW_PROMPTS = 100  # below this, an interval is wider than 20 points
 STOPPED = 0.95  # a smaller share of finished answers is worth a warning
 LONGER = 1.5  # a larger ratio of lengths may explain a win by itself
-SHARED = ("base", "model", "data", "sft", "collect", "preferences")  # what a fair comparison has in common
 
 
 class Verdict(NamedTuple):
@@ -54,16 +54,20 @@ def _against(policy: Policy, baseline: Policy, seen: Comparison) -> Verdict:
 
 
 def _between_arms(seen: Comparison, baseline: Policy) -> Iterator[Verdict]:
-    """Arms beside each other, by their win rates against the baseline on the same prompts, paired."""
-    reference = seen.values(baseline, "score")
-    scores = {arm.name: seen.values(arm, "score") for arm in seen.arms}
+    """Arms beside each other on the same prompts: their win rates against the baseline, paired, and head to head."""
+    reference = seen.values(baseline, seen.decides)
+    scores = {arm.name: seen.values(arm, seen.decides) for arm in seen.arms}
     won = {name: outcomes(own, reference) for name, own in scores.items() if own and reference}
     for first, second in combinations([arm for arm in seen.arms if arm.name in won], 2):
         gap = difference(won[first.name], won[second.name])
         ahead, behind = (first, second) if gap.value >= 0 else (second, first)
         value, low, high = gap if gap.value >= 0 else (-gap.value, -gap.high, -gap.low)
-        points = f"{_points(value)} points of win rate [{_points(low)}, {_points(high)}]"
-        if low <= 0 <= high:
+        rate = win_rate(scores[ahead.name], scores[behind.name])
+        points = (
+            f"{_points(value)} points of win rate against {baseline.label} [{_points(low)}, {_points(high)}]; "
+            f"head to head {ahead.label} wins {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
+        )
+        if low <= 0 <= high or rate.low <= 0.5:
             text = f"No difference shown between {ahead.label} and {behind.label}: {points}."
             yield Verdict(text, ahead.colour)
         else:
@@ -82,8 +86,8 @@ def judge(seen: Comparison) -> str:
 
 
 def caveats(seen: Comparison) -> list[str]:
-    """Whatever makes the comparison unequal, uncertain or not about people, the gravest first."""
-    return [*_simulated(seen), *_unequal(seen), *_not_held_out(seen), *_unknown(seen), *_uncertain(seen)]
+    """Whatever makes the comparison uncertain or not about people, the gravest first. (What is unequal: `protocol`.)"""
+    return [*_simulated(seen), *_gates(seen), *_not_held_out(seen), *_unknown(seen), *_uncertain(seen)]
 
 
 def _simulated(seen: Comparison) -> Iterator[str]:
@@ -96,17 +100,12 @@ def _simulated(seen: Comparison) -> Iterator[str]:
         yield "The true scorer is a program that knows the playground's right answers. Real data has no such judge."
 
 
-def _unequal(seen: Comparison) -> Iterator[str]:
-    """Policies made from different versions of what a fair comparison has in common."""
-    for stage in SHARED:
-        versions = {
-            policy.label: "+".join(made.version for made in found)
-            for policy in seen.policies
-            if (found := of_stage(policy.made, stage))
-        }
-        if len(set(versions.values())) > 1:
-            pairs = ", ".join(f"{label} from {version}" for label, version in versions.items())
-            yield f"Unequal: the policies come from different versions of ‘{stage}’ ({pairs})."
+def _gates(seen: Comparison) -> Iterator[str]:
+    for arm in seen.arms:
+        warned = [verdict for verdict in read_gates(arm.artifact) if not verdict.passed] if arm.artifact else []
+        if warned:
+            names = ", ".join(f"{verdict.name} (at fault: {verdict.stage})" for verdict in warned)
+            yield f"Before {arm.label} was trained, {'a gate' if len(warned) == 1 else 'gates'} warned: {names}."
 
 
 def _not_held_out(seen: Comparison) -> Iterator[str]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from bitsandbytes.nn import Linear4bit
@@ -33,6 +33,7 @@ from pipeline.modeling.tokenizers import load_tokenizer
 
 MODEL = "model"  # the folder of weights and tokenizer inside an artifact
 TRAINED = "default"  # peft's name for the adapter that is being trained
+PADDING = 0.05  # share of a vocabulary that may stand for no token: what fills it up to a round number
 Model: TypeAlias = PreTrainedModel | PeftModel
 
 
@@ -100,14 +101,39 @@ def load_policy(
 ) -> Model:
     """A policy ready to generate and to score: every adapter active, dropout off, in 4 bits if it was trained so."""
     in_4_bits = source.quantized if quantized is None else quantized
+    model = load_base(AutoModelForCausalLM, source, tokenizer, device, quantized=in_4_bits)
+    pad, stop = tokenizer.pad_token_id, ChatFormat(tokenizer).stop_id
+    stops = list(dict.fromkeys([stop, tokenizer.eos_token_id]))
+    model.generation_config.update(pad_token_id=pad, bos_token_id=tokenizer.bos_token_id, eos_token_id=stops)
+    for i, folder in enumerate(source.adapters):
+        if i == 0:
+            model = PeftModel.from_pretrained(model, folder, adapter_name=layer_name(0), is_trainable=False)
+        else:
+            model.load_adapter(folder, adapter_name=layer_name(i), is_trainable=False)
+    if source.adapters:
+        activate(model, [layer_name(i) for i in range(len(source.adapters))])
+    return (model if in_4_bits else model.to(device)).eval()
+
+
+def load_base(
+    kind: Any,
+    source: PolicySource,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+    *,
+    quantized: bool,
+    **options: Any,
+) -> PreTrainedModel:
+    """What lies below the adapters, as a model of this kind (one of transformers' auto classes), in 4 bits if asked."""
     dtype = source.dtype if source.dtype == "auto" else getattr(torch, source.dtype)
-    model = AutoModelForCausalLM.from_pretrained(
+    model = kind.from_pretrained(
         source.weights,
         revision=source.revision,
         dtype=dtype,
         trust_remote_code=False,
-        quantization_config=nf4(dtype) if in_4_bits else None,
-        device_map={"": device} if in_4_bits else None,
+        quantization_config=nf4(dtype) if quantized else None,
+        device_map={"": device} if quantized else None,
+        **options,
     )
     for layer in model.modules():
         # bitsandbytes' CPU inference path repacks the weights in place at the first forward pass: that undoes the
@@ -116,18 +142,18 @@ def load_policy(
             layer.support_avx512bf16_for_cpu = False
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise RequestError(f"{source.weights}: its tokenizer has more tokens ({len(tokenizer)}) than its embeddings.")
-    pad, stop = tokenizer.pad_token_id, ChatFormat(tokenizer).stop_id
-    stops = list(dict.fromkeys([stop, tokenizer.eos_token_id]))
-    model.config.update({"pad_token_id": pad, "eos_token_id": stop})
-    model.generation_config.update(pad_token_id=pad, bos_token_id=tokenizer.bos_token_id, eos_token_id=stops)
-    for i, folder in enumerate(source.adapters):
-        if i == 0:
-            model = PeftModel.from_pretrained(model, folder, adapter_name=_layer(0), is_trainable=False)
-        else:
-            model.load_adapter(folder, adapter_name=_layer(i), is_trainable=False)
-    if source.adapters:
-        activate(model, [_layer(i) for i in range(len(source.adapters))])
-    return (model if in_4_bits else model.to(device)).eval()
+    model.config.update({"pad_token_id": tokenizer.pad_token_id, "eos_token_id": ChatFormat(tokenizer).stop_id})
+    return cast(PreTrainedModel, model)
+
+
+def check_vocabulary(rows: int, tokenizer: PreTrainedTokenizerBase, source: PolicySource) -> None:
+    """Raise `RequestError` where a model has more ids than padding explains: then the tokenizer is another model's."""
+    words = len(tokenizer)
+    if rows - words > PADDING * rows:
+        raise RequestError(
+            f"{source.weights}: its vocabulary has {rows:,} ids, but its tokenizer ({source.tokenizer}) knows "
+            f"{words:,} tokens only, so the two do not belong together. Bring the model's own tokenizer."
+        )
 
 
 def nf4(dtype: torch.dtype | str) -> BitsAndBytesConfig:
@@ -150,7 +176,7 @@ def load_for_training(
     model = load_policy(source, tokenizer, device, quantized=quantized)
     torch.manual_seed(seed)
     if isinstance(model, PeftModel):
-        below = [_layer(i) for i in range(len(source.adapters))]
+        below = [layer_name(i) for i in range(len(source.adapters))]
         model.add_adapter(TRAINED, lora(peft))
         activate(model, [*below, TRAINED])
     else:
@@ -168,10 +194,13 @@ def lora(peft: PeftConfig) -> LoraConfig:
 
 
 def activate(model: PeftModel, adapters: list[str]) -> None:
-    """Let several adapters act at once; only the one being trained learns. (`PeftModel.set_adapter` takes one name.)"""
+    """Let several adapters act at once; only the one being trained learns, and a head that was trained with it.
+
+    (`PeftModel.set_adapter` takes one name.)
+    """
     model.base_model.set_adapter(adapters)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(f".{TRAINED}." in name and "lora_" in name)
+        parameter.requires_grad_(f".{TRAINED}." in name and ("lora_" in name or "modules_to_save" in name))
 
 
 def save_policy(model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path, source: PolicySource) -> None:
@@ -217,7 +246,8 @@ def _state_tensors(state: object) -> Iterator[torch.Tensor]:
         yield nested.absmax
 
 
-def _layer(i: int) -> str:
+def layer_name(i: int) -> str:
+    """What the i-th adapter of a stack is called, from the bottom."""
     return f"layer{i}"
 
 

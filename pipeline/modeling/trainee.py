@@ -1,5 +1,6 @@
 """A policy about to be fine-tuned: loaded, prepared as its stage's `peft` says, with its chat format at hand."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -50,12 +51,17 @@ class Trainee:
         return dict(zip(("trainable", "bits_per_base_weight"), sizes, strict=True))
 
 
-def prepare(artifact: Artifact, peft: PeftConfig, seed: int, context: StageContext) -> Trainee:
-    """Load a policy for training, saying what had to be set on its tokenizer."""
+Loader = Callable[[PolicySource, PreTrainedTokenizerBase, torch.device, PeftConfig, int], Model]
+
+
+def prepare(
+    artifact: Artifact, peft: PeftConfig, seed: int, context: StageContext, load: Loader = load_for_training
+) -> Trainee:
+    """Load a policy for training, saying what had to be set on its tokenizer; `load` makes of it what is trained."""
     set_up(context.runtime, seed)
     source, device = source_of(artifact), device_of(context.runtime.launch)
     tokenizer, remarks = tokenizer_of(source)
     for remark in remarks:
         context.say(remark)
-    model = load_for_training(source, tokenizer, device, peft, seed)
+    model = load(source, tokenizer, device, peft, seed)
     return Trainee(model, tokenizer, ChatFormat(tokenizer), source, device)

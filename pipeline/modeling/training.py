@@ -20,19 +20,23 @@ from pipeline.artifacts import CHECKPOINTS
 from pipeline.config import TrainingConfig
 from pipeline.console import Advance
 from pipeline.data.rows import write_jsonl
+from pipeline.modeling.memory import peak_memory_mb, start_peak
 from pipeline.stage import Runtime, StageContext
 
 TRAINED = "trained.safetensors"
 WHOLE = "whole"  # written last into a checkpoint: without it, the checkpoint was cut off and is not used
+# TRL's names and ours; None: left out, since it begins anew when a run is resumed
+OURS = {"rewards/accuracies": "accuracy", "rewards/margins": "margin", "num_tokens": None}
 OVERFITTING = 1.02  # the last evaluation loss against the best one
 
 log = logging.getLogger(__name__)
 
 
 def set_up(runtime: Runtime, seed: int) -> None:
-    """Threads and generators, once at the start of a stage."""
+    """Threads, generators and the memory's high-water mark, once at the start of a stage."""
     torch.set_num_threads(runtime.threads)
     torch.manual_seed(seed)
+    start_peak()
 
 
 def arguments(
@@ -105,6 +109,18 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
     def _sharded(self) -> bool:
         return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One micro batch; its tokens (padding aside) are counted in the state, which checkpoints keep."""
+        real = inputs["attention_mask"].sum() if "attention_mask" in inputs else inputs["input_ids"].numel()
+        counted = self.accelerator.gather(torch.as_tensor(real, device=self.args.device))
+        self.state.num_input_tokens_seen += int(counted.sum())
+        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+        return loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Every row says how many tokens training has seen: the step that all stages have in common."""
+        super().log({**logs, "tokens": self.state.num_input_tokens_seen}, *args, **kwargs)
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         if self._sharded:
             super()._save(output_dir, state_dict)
@@ -158,7 +174,7 @@ class Milestones(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any) -> None:
         numbers = {k: float(v) for k, v in (logs or {}).items() if isinstance(v, int | float)}
-        self.context.track(numbers, state.global_step)
+        self.context.track(renamed(numbers), state.global_step)
         log.info("step %d of %d: %s", state.global_step, state.max_steps, logs)
 
 
@@ -171,9 +187,21 @@ def train(trainer: Trainer, context: StageContext, what: str, milestones: int) -
     with context.progress(what, trainer.args.max_steps) as advance:
         trainer.add_callback(Milestones(milestones, advance, context))
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    history = [row for row in trainer.state.log_history if "train_runtime" not in row]
+    history = [renamed(row) for row in trainer.state.log_history if "train_runtime" not in row]
     write_jsonl(context.output_dir / "history.jsonl", history)
     return history
+
+
+def renamed(row: Mapping[str, float]) -> dict[str, float]:
+    """A logged row under the names of manifests, the same in every stage; an evaluation's have `eval_` before them."""
+    names = {key: _our_name(key) for key in row}
+    return {name: row[key] for key, name in names.items() if name}
+
+
+def _our_name(key: str) -> str | None:
+    evaluation = "eval_" if key.startswith("eval_") else ""
+    name = OURS.get(key.removeprefix(evaluation), key.removeprefix(evaluation))
+    return name and evaluation + name
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
@@ -185,6 +213,14 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
         else:
             shutil.rmtree(path)
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def cost(trainer: Trainer) -> dict[str, float]:
+    """What a training took besides its time: tokens that went through the model in training, and memory."""
+    return {
+        "tokens": trainer.state.num_input_tokens_seen,
+        "peak_memory_mb": peak_memory_mb(trainer.args.device),
+    }
 
 
 def mean_loss(history: Sequence[Mapping[str, float]]) -> float:

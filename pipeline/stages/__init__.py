@@ -1,7 +1,21 @@
 """The table of stages, in the order of the chain. To add one: its module, its line here, its node in the config."""
 
 from pipeline.stage import Stage
-from pipeline.stages import base, collect, compare, data, dpo, evaluate, export, preferences, publish, sample, sft
+from pipeline.stages import (
+    base,
+    collect,
+    compare,
+    data,
+    dpo,
+    evaluate,
+    export,
+    ppo,
+    preferences,
+    publish,
+    reward,
+    sample,
+    sft,
+)
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -14,10 +28,12 @@ STAGES: dict[str, Stage] = {
         collect.STAGE,
         preferences.STAGE,
         dpo.STAGE,
+        reward.STAGE,
+        ppo.STAGE,
         evaluate.STAGE,
         compare.STAGE,
         export.STAGE,
     )
 }
 
-PLANNED = ("synthesize", "reward", "ppo", "abtest")  # in the design, not built yet
+PLANNED = ("synthesize", "abtest")  # in the design, not built yet

@@ -28,7 +28,7 @@ def run(config: BaseConfig, context: StageContext) -> Metrics:
         "train_loss": training.mean_loss(history),
         "last_loss": history[-1]["loss"],
         "parameters": model.num_parameters(),
-        "tokens": config.steps * config.batch_size * config.block_length,
+        **training.cost(trainer),
     }
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from pipeline.config import CompareConfig, PipelineConfig
 from pipeline.data.rows import read_jsonl
+from pipeline.evaluation.comparison import comparison
+from pipeline.evaluation.protocol import protocol
 from pipeline.evaluation.report import write_report
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
 
@@ -16,7 +18,10 @@ def run(config: CompareConfig, context: StageContext) -> Metrics:
     evaluation = context.inputs["evaluation"]
     rows = read_jsonl(evaluation.file("answers.jsonl"))
     write_report(context.output_dir / "report.html", evaluation, rows, config.examples)
-    return dict(evaluation.metrics)
+    terms = protocol(comparison(evaluation, rows))
+    if terms and not terms.equal:
+        context.say(terms.text)
+    return {**evaluation.metrics, "equal_terms": float(terms is None or terms.equal)}
 
 
 def summary(metrics: Mapping[str, float]) -> str:

@@ -5,7 +5,9 @@ from typing import Any
 
 from pipeline.config import DpoConfig, PipelineConfig
 from pipeline.data.rows import read_jsonl
+from pipeline.evaluation.gates import gate_metrics
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.stages.gates import check_gates
 from pipeline.stages.lengths import fitting
 
 
@@ -18,6 +20,7 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
     from pipeline.modeling.scoring import Answered
     from pipeline.modeling.trainee import prepare
 
+    verdicts = check_gates(context, "dpo")
     trainee = prepare(context.inputs["policy"], config.peft, config.seed, context)
     chat, limit = trainee.chat, min(config.max_length or trainee.room, trainee.room)
 
@@ -41,10 +44,12 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
     return {
         "train_loss": training.mean_loss(history),
         "eval_loss": kept["eval_loss"],
-        "accuracy": kept["eval_rewards/accuracies"],
-        "margin": kept["eval_rewards/margins"],
+        "accuracy": kept["eval_accuracy"],
+        "margin": kept["eval_margin"],
         "pairs": len(train),
         **trainee.size(),
+        **training.cost(trainer),
+        **gate_metrics(verdicts),
     }
 
 

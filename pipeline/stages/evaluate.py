@@ -1,11 +1,15 @@
 """`evaluate`: policies side by side on prompts that none of them was trained on, all with the same decoding.
 
-One policy is in memory at a time. KL to the baseline is estimated on each policy's own answers, as the mean over
+One model is in memory at a time. KL to the baseline is estimated on each policy's own answers, as the mean over
 answers of log p(answer) - log p_baseline(answer), summed over tokens (the k1 estimate, in nats per answer).
+
+Wins are decided by the truth where it is known (the playground), else by the independent judge: a reward model of its
+own prompts that no policy was trained on. The reward that PPO was trained on is reported and decides nothing.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from pipeline.artifacts import Artifact
@@ -16,15 +20,32 @@ from pipeline.evaluation.winrates import win_rate
 from pipeline.playground.scorer import is_perfect, true_score
 from pipeline.playground.world import parse
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
+from pipeline.stages.ppo import inputs as ppo_inputs
 
 Row = dict[str, Any]
+SCORERS = {"reward": "reward", "judge": "judge_reward"}  # input -> what its scores are called
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
+    """The policies and the prompts; with a PPO policy also its reward model, and the judge (see `evaluate.judge`)."""
     policies, baseline = config.evaluate.policies, config.evaluate.baseline
     if baseline not in policies:
         raise RequestError(f"evaluate.baseline={baseline} is not among evaluate.policies={policies}.")
-    return {**{name: policy(config, name) for name in policies}, "data": FromStage("data")}
+    wanted: dict[str, Reference] = {name: policy(config, name) for name in policies}
+    wanted["data"] = FromStage("data")
+    if "ppo" in policies:
+        wanted |= {role: given for role, given in ppo_inputs(config).items() if role == "reward"}
+    if _judged(config):
+        wanted["judge"] = FromStage("reward", {"as_judge": True})
+    return wanted
+
+
+def _judged(config: PipelineConfig) -> bool:
+    """Whether a judge is wanted: as asked for, else where there is a PPO policy, and pairs are set apart for it."""
+    if config.evaluate.judge is not None:
+        return config.evaluate.judge
+    with_ppo = any(name.partition("@")[0] == "ppo" for name in config.evaluate.policies)
+    return with_ppo and config.preferences.judge_fraction > 0
 
 
 def run(config: EvaluateConfig, context: StageContext) -> Metrics:
@@ -33,10 +54,18 @@ def run(config: EvaluateConfig, context: StageContext) -> Metrics:
         raise RequestError("There are no test prompts: set data.split.test above 0.")
     prompts = [row["prompt"] for row in rows]
     metrics: Metrics = {"prompts": len(rows)}
-    answered = {name: _answered(name, context.inputs[name], config, context, rows, metrics) for name in config.policies}
-    _add_kl(context.inputs[config.baseline], config, context, prompts, answered, metrics)
+    answered = _answered(config, context, rows, metrics)
+    for role, key in SCORERS.items():
+        if role in context.inputs:
+            _add_rewards(key, context.inputs[role], config, context, prompts, answered, metrics)
     if all(parse(prompt[-1]["content"]) for prompt in prompts):  # the playground's, of which the truth is known
-        _add_truth(config.baseline, prompts, answered, metrics)
+        _add_truth(prompts, answered, metrics)
+        metrics |= _win_rates("score", config.baseline, answered)
+    elif "judge" in context.inputs:
+        metrics |= _win_rates("judge_reward", config.baseline, answered)
+    for answers in answered.values():
+        for answer in answers:
+            answer["tokens"] = len(answer.pop("ids"))
     written = [
         {"id": prompt_id(row["prompt"]), **row, "answers": {name: answers[i] for name, answers in answered.items()}}
         for i, row in enumerate(rows)
@@ -46,47 +75,62 @@ def run(config: EvaluateConfig, context: StageContext) -> Metrics:
 
 
 def _answered(
-    name: str, artifact: Artifact, config: EvaluateConfig, context: StageContext, rows: Sequence[Row], metrics: Metrics
-) -> list[Row]:
-    """One policy's answers, with their tokens and log-probabilities; its own metrics are added."""
+    config: EvaluateConfig, context: StageContext, rows: Sequence[Row], metrics: Metrics
+) -> dict[str, list[Row]]:
+    """Every policy's answers, with their log-probabilities against the baseline's; each policy's own metrics are added.
+
+    The baseline comes last: it then also says how likely it finds the others' answers, and is loaded only once.
+    """
     from pipeline.modeling.answering import Answerer
 
-    answerer = Answerer(artifact, context, config.seed)
     prompts, batch_size = [row["prompt"] for row in rows], config.decoding.batch_size
-    answers = answerer.draw(prompts, config.decoding, f"evaluate {name}")
-    logprobs = answerer.logprobs(prompts, [answer.ids for answer in answers], batch_size)
-    references = [answerer.chat.answer(row["prompt"], row["reference"]) for row in rows]
-    surprise = answerer.logprobs(prompts, references, batch_size)
-    metrics[f"{name}/length"] = _mean([len(answer.ids) for answer in answers])
-    metrics[f"{name}/stopped"] = _mean([answer.stopped for answer in answers])
-    metrics[f"{name}/perplexity"] = math.exp(min(-sum(surprise) / sum(map(len, references)), 700))
-    return [
-        {"text": a.text, "ids": a.ids, "stopped": a.stopped, "logprob": p}
-        for a, p in zip(answers, logprobs, strict=True)
-    ]
+    others = [name for name in config.policies if name != config.baseline]
+    answered: dict[str, list[Row]] = {name: [] for name in config.policies}
+    for name in [*others, config.baseline]:
+        answerer = Answerer(context.inputs[name], context, config.seed)
+        answers = answerer.draw(prompts, config.decoding, f"evaluate {name}")
+        logprobs = answerer.logprobs(prompts, [answer.ids for answer in answers], batch_size)
+        references = [answerer.chat.answer(row["prompt"], row["reference"]) for row in rows]
+        surprise = answerer.logprobs(prompts, references, batch_size)
+        metrics[f"{name}/length"] = _mean([len(answer.ids) for answer in answers])
+        metrics[f"{name}/stopped"] = _mean([answer.stopped for answer in answers])
+        metrics[f"{name}/perplexity"] = math.exp(min(-sum(surprise) / sum(map(len, references)), 700))
+        answered[name] = [
+            {"text": a.text, "ids": a.ids, "stopped": a.stopped, "kl": p}
+            for a, p in zip(answers, logprobs, strict=True)
+        ]
+    for name, own in answered.items():  # `answerer` is the baseline's
+        below = answerer.logprobs(prompts, [answer["ids"] for answer in own], batch_size)
+        for answer, value in zip(own, below, strict=True):
+            answer["kl"] -= value
+        metrics[f"{name}/kl"] = 0.0 if name == config.baseline else _mean([answer["kl"] for answer in own])
+    return answered
 
 
-def _add_kl(
-    baseline: Artifact,
+def _add_rewards(
+    key: str,
+    scorer: Artifact,
     config: EvaluateConfig,
     context: StageContext,
     prompts: Sequence[Any],
     answered: Mapping[str, list[Row]],
     metrics: Metrics,
 ) -> None:
-    from pipeline.modeling.answering import Answerer
+    """A reward model's score of every answer, and its mean per policy."""
+    from pipeline.modeling.answering import Answer
+    from pipeline.modeling.rewarding import RewardModel
 
-    judge = Answerer(baseline, context, config.seed)
+    model = RewardModel(scorer, context)
     for name, answers in answered.items():
-        values = judge.logprobs(prompts, [answer["ids"] for answer in answers], config.decoding.batch_size)
-        for answer, value in zip(answers, values, strict=True):
-            answer["kl"] = answer.pop("logprob") - value
-            answer["tokens"] = len(answer.pop("ids"))
-        metrics[f"{name}/kl"] = 0.0 if name == config.baseline else _mean([answer["kl"] for answer in answers])
+        given = [Answer(answer["text"], answer["ids"], answer["stopped"]) for answer in answers]
+        scores = model.score(prompts, given, config.decoding.batch_size)
+        for answer, score in zip(answers, scores, strict=True):
+            answer[key] = score
+        metrics[f"{name}/{key}"] = _mean(scores)
 
 
-def _add_truth(baseline: str, prompts: Sequence[Any], answered: Mapping[str, list[Row]], metrics: Metrics) -> None:
-    """The playground's true score of every answer, and win rates by it."""
+def _add_truth(prompts: Sequence[Any], answered: Mapping[str, list[Row]], metrics: Metrics) -> None:
+    """The playground's true score of every answer."""
     questions = [prompt[-1]["content"] for prompt in prompts]
     for name, answers in answered.items():
         for question, answer in zip(questions, answers, strict=True):
@@ -94,15 +138,19 @@ def _add_truth(baseline: str, prompts: Sequence[Any], answered: Mapping[str, lis
         metrics[f"{name}/true_score"] = _mean([answer["score"] for answer in answers])
         perfect = [is_perfect(q, a["text"], finished=a["stopped"]) for q, a in zip(questions, answers, strict=True)]
         metrics[f"{name}/perfect"] = _mean(perfect)
-    against = [answer["score"] for answer in answered[baseline]]
-    for name, answers in answered.items():
-        if name != baseline:
-            rate = win_rate([answer["score"] for answer in answers], against)
-            metrics |= {
-                f"{name}/win_rate": rate.value,
-                f"{name}/win_rate_low": rate.low,
-                f"{name}/win_rate_high": rate.high,
-            }
+
+
+def _win_rates(key: str, baseline: str, answered: Mapping[str, list[Row]]) -> Metrics:
+    """Wins by `key` against the baseline, and of two other policies the later one's against the earlier one.
+
+    The latter's names are of the form `ppo/against/dpo/win_rate`.
+    """
+    scores = {name: [answer[key] for answer in answers] for name, answers in answered.items()}
+    others = [name for name in scores if name != baseline]
+    rates = {name: win_rate(scores[name], scores[baseline]) for name in others}
+    rates |= {f"{b}/against/{a}": win_rate(scores[b], scores[a]) for a, b in combinations(others, 2)}
+    named = {"win_rate": "value", "win_rate_low": "low", "win_rate_high": "high"}
+    return {f"{name}/{key}": getattr(rate, part) for name, rate in rates.items() for key, part in named.items()}
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -111,6 +159,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def summary(metrics: Mapping[str, float]) -> str:
     rates = {name.removesuffix("/win_rate"): value for name, value in metrics.items() if name.endswith("/win_rate")}
+    rates = {name: value for name, value in rates.items() if "/against/" not in name}
     shown = ", ".join(f"{name} {value:.2f}" for name, value in rates.items())
     return f"win rates: {shown}" if rates else f"{metrics['prompts']:,.0f} prompts, no scorer: see the report"
 

@@ -1,16 +1,29 @@
-"""`preferences`: rankings or ready-made pairs as rows to train on: pooled by majority, no ties, split by prompt."""
+"""`preferences`: rankings or ready-made pairs as rows to train on: pooled by majority, no ties, split by prompt.
 
-from collections.abc import Mapping
+A share of the prompts is set apart for the independent judge: what is trained on `train.jsonl` never meets them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from labeling.agreement import agreement_metrics
+from labeling.agreement import accuracy_of_people, agreement_metrics
+from labeling.records import Ranking
 from pipeline.artifacts import Artifact, sources
-from pipeline.config import PipelineConfig, PreferencesConfig
+from pipeline.config import PipelineConfig, PreferencesConfig, nearest
 from pipeline.data.ledger import OnBadRow
 from pipeline.data.loading import load_rankings_or_pairs
-from pipeline.data.preferences import preferences_from_pairs, preferences_from_rankings, split_by_prompt
-from pipeline.data.rows import write_jsonl
+from pipeline.data.preferences import (
+    Preferences,
+    Split,
+    apart,
+    preferences_from_pairs,
+    preferences_from_rankings,
+    said_by,
+    split_by_prompt,
+)
+from pipeline.data.rows import Preference, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
 
@@ -23,23 +36,29 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 def run(config: PreferencesConfig, context: StageContext) -> Metrics:
     files = _files(context.inputs)
-    found = load_rankings_or_pairs(files, "auto", cast(OnBadRow, config.on_bad_row), config.max_bad_fraction)
-    ledger, agreement = found[2], dict[str, float]()
-    if found[0] == "rankings":
-        agreement = agreement_metrics(found[1])
-        preferences = preferences_from_rankings(found[1])
+    kind, found, ledger = load_rankings_or_pairs(
+        files, "auto", cast(OnBadRow, config.on_bad_row), config.max_bad_fraction
+    )
+    if kind == "rankings":
+        preferences, split, people = _from_rankings(
+            _without(cast(list[Ranking], found), config.exclude), config, context
+        )
+    elif config.exclude:
+        raise RequestError(f"preferences.exclude={config.exclude}: {files[0]} has pairs, and not who judged them.")
     else:
-        preferences = preferences_from_pairs(found[1])
+        preferences, people = preferences_from_pairs(found), {}
+        split = split_by_prompt(preferences.rows, config.test_fraction, config.seed, judge_share=config.judge_fraction)
     if not preferences.rows:
         raise RequestError(f"{files[0]}: no pair comes from it: every comparison is a tie or of two equal answers.")
-    train, test = split_by_prompt(preferences.rows, config.test_fraction, config.seed)
-    if not train or not test:
+    if not split.train or not split.test:
         raise RequestError(
             f"{files[0]}: its {len(preferences.rows)} pairs cannot be split by prompt into train and test "
-            f"({len(train)} and {len(test)}). Bring rankings of more prompts."
+            f"({len(split.train)} and {len(split.test)}). Bring rankings of more prompts."
         )
-    write_jsonl(context.output_dir / "train.jsonl", train)
-    write_jsonl(context.output_dir / "test.jsonl", test)
+    if config.judge_fraction and not (split.judge and split.judge_test):
+        context.say(f"too few prompts for an independent judge: {config.judge_fraction:.0%} of them leave it no pairs")
+    for name, rows in split._asdict().items():
+        write_jsonl(context.output_dir / f"{name}.jsonl", rows)
     ledger.write(context.output_dir / "ledger.jsonl")
     if ledger.dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in list(ledger.reasons().items())[:3])
@@ -48,10 +67,46 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
         "read": ledger.read,
         "dropped": ledger.dropped,
         **{name: float(value) for name, value in preferences.counts.items()},
-        "train": len(train),
-        "test": len(test),
-        **agreement,
+        **{name: float(len(rows)) for name, rows in split._asdict().items()},
+        **people,
     }
+
+
+def _from_rankings(
+    rankings: Sequence[Ranking], config: PreferencesConfig, context: StageContext
+) -> tuple[Preferences, Split, dict[str, float]]:
+    """Everything that people said as pairs, the parts of it to learn from, and how far people agree."""
+    said = apart(rankings, config.judge_fraction, config.seed)
+    if said.annotators:
+        context.say(f"the judge learns from {', '.join(said.annotators)} alone, and nothing else does")
+    split = split_by_prompt(
+        preferences_from_rankings(said.rankings).rows,
+        config.test_fraction,
+        config.seed,
+        judge_share=config.judge_fraction,
+        judge_rows=preferences_from_rankings(said.judges).rows,
+    )
+    ceilings = {
+        "accuracy_people": accuracy_of_people(_of_groups(said.rankings, split.test)),
+        "judge_accuracy_people": accuracy_of_people(_of_groups(said.judges, split.judge_test)),
+    }
+    known = {name: value for name, value in ceilings.items() if math.isfinite(value)}
+    people = {**agreement_metrics(rankings), **known, "judge_annotators": float(len(said.annotators))}
+    return preferences_from_rankings(rankings), split, people
+
+
+def _without(rankings: list[Ranking], excluded: Sequence[str] | None) -> list[Ranking]:
+    """What everybody else said. Raises `RequestError` for a name that nobody has."""
+    names = {one["annotator"] for ranking in rankings for one in ranking["rankings"]}
+    for name in excluded or ():
+        if name not in names:
+            raise RequestError(f"preferences.exclude: nobody is called '{name}'. {nearest(name, names)}")
+    return said_by(rankings, names - set(excluded or ()))
+
+
+def _of_groups(rankings: Sequence[Ranking], rows: Sequence[Preference]) -> list[Ranking]:
+    groups = {row["group"] for row in rows}
+    return [ranking for ranking in rankings if ranking["id"] in groups]
 
 
 def _files(given: Mapping[str, Artifact]) -> list[Path]:
@@ -65,4 +120,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-STAGE = Stage("preferences", PreferencesConfig, inputs, run, summary)
+STAGE = Stage("preferences", PreferencesConfig, inputs, run, summary, version=2)

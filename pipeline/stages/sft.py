@@ -35,6 +35,7 @@ def run(config: SftConfig, context: StageContext) -> Metrics:
         "eval_loss": training.best_evaluation(history, config.keep_best)["eval_loss"],
         "rows": len(train),
         **trainee.size(),
+        **training.cost(trainer),
     }
 
 

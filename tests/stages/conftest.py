@@ -15,7 +15,8 @@ TINY = (
     *("data.world.demonstrations=64", "data.world.dev=16", "data.world.preference_prompts=16"),
     *("data.world.rl_prompts=8", "data.world.test_prompts=12", "sft.epochs=2", "sft.batch_size=16"),
     *("sample.decoding.max_new_tokens=12", "evaluate.decoding.max_new_tokens=12", "dpo.epochs=2", "dpo.batch_size=8"),
-    *("labeling=simulated", "labeling.noise=0.3", "labeling.tie_width=0", "tracking=off"),
+    *("reward.epochs=2", "reward.batch_size=8", "ppo.iterations=2", "ppo.rollouts=16", "ppo.batch_size=8"),
+    *("ppo.max_new_tokens=12", "labeling=simulated", "labeling.noise=0.3", "labeling.tie_width=0", "tracking=off"),
 )
 
 

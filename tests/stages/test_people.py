@@ -171,3 +171,12 @@ def test_simulated_annotators_rank_through_the_server_as_they_do_without(asked: 
     assert through.file("rankings.jsonl").read_bytes() == (without.path / "rankings.jsonl").read_bytes()
     assert through.metrics == without.metrics
     assert running(home(asked)) is None  # it ended with the command
+
+
+def test_one_line_leaves_an_annotator_out_and_asks_nobody(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    before = chain.make("preferences")
+    after = chain.make("preferences", "preferences.exclude=[simulated2]")
+    assert (before.metrics["annotators"], after.metrics["annotators"]) == (3, 2)
+    assert after.inputs["rankings"].version == before.inputs["rankings"].version
+    assert chain.run("stage=preferences", "preferences.exclude=[simulated9]") == 2
+    assert "nobody is called 'simulated9'. Did you mean 'simulated" in capsys.readouterr().err.replace("\n", " ")

@@ -1,73 +1,75 @@
-"""W&B offline: what a run holds, read back from its file, and that an absent service costs nothing."""
+"""W&B offline: what a run holds, read back with wandb's own reader, and that an absent service costs nothing."""
 
 import json
-import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from wandb.proto import wandb_internal_pb2
 
 from pipeline.artifacts import Artifact
 from tests.stages.conftest import Chain
 
-BLOCK, FILE_HEADER, RECORD_HEADER = 32768, 7, 7  # the LevelDB log format, behind a header of wandb's
 
-
-def records(outputs: Path, artifact: Artifact) -> list[wandb_internal_pb2.Record]:
-    """Every record of the offline run of one version. (wandb 0.31 has no reader in Python any more.)"""
+def records(outputs: Path, artifact: Artifact) -> list[dict[str, Any]]:
+    """Every record of the offline run of one version, by `wandb leet inspect`."""
     (file,) = outputs.glob(f".tracking/wandb/offline-run-*-{artifact.stage}-{artifact.version}/*.wandb")
-    data, position, pending, found = file.read_bytes(), FILE_HEADER, b"", []
-    assert data.startswith(b":W&B")
-    while position + RECORD_HEADER <= len(data):
-        if BLOCK - position % BLOCK < RECORD_HEADER:
-            position += BLOCK - position % BLOCK
-        _, length, kind = struct.unpack_from("<IHB", data, position)
-        position += RECORD_HEADER
-        pending += data[position : position + length]
-        position += length
-        if kind in (1, 4):  # whole, or the last part
-            found.append(wandb_internal_pb2.Record.FromString(pending))
-            pending = b""
-    return found
+    asked = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+    printed = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout
+    return [json.loads(line) for line in printed.splitlines()]
 
 
-def test_an_offline_run_mirrors_the_manifest(
-    new_chain: Callable[[], Chain], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Group, job type, configuration with lineage, the training history, the manifest's metrics, the artifact."""
+def of_type(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [record[kind] for record in found if record["type"] == kind]
+
+
+@pytest.fixture
+def offline(new_chain: Callable[[], Chain], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Chain:
+    """A project on a machine where nobody has a key."""
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    chain = new_chain()
-    made = chain.make("sft", "tracking=auto")
-    found = records(chain.outputs, made)
-    (run,) = [record.run for record in found if record.WhichOneof("record_type") == "run"]
-    config = {item.key: json.loads(item.value_json) for item in run.config.update}
-    assert (run.run_group, run.job_type) == ("playground", "sft")
+    return new_chain()
+
+
+def test_an_offline_run_mirrors_the_manifest(offline: Chain) -> None:
+    """Group, job type, configuration with lineage, the training history, the manifest's metrics, the artifact."""
+    made = offline.make("sft", "tracking=auto")
+    found = records(offline.outputs, made)
+    (run,) = of_type(found, "run")
+    config = run["config"]["update"]
+    assert (run["run_group"], run["job_type"]) == ("playground", "sft")
     assert config["inputs"] == {role: given.reference for role, given in made.inputs.items()}
     assert config["learning_rate"] == made.manifest["config"]["learning_rate"]
-    history = [
-        {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
-        for record in found
-        if record.WhichOneof("record_type") == "history"
-    ]
+    history = [row["item"] for row in of_type(found, "history")]
     assert sum("eval_loss" in row for row in history) == 4
-    summary = {
-        item.key or item.nested_key[0]: json.loads(item.value_json)
-        for record in found
-        if record.WhichOneof("record_type") == "summary"
-        for item in record.summary.update
-    }
+    summary = {key: value for row in of_type(found, "summary") for key, value in row["update"].items()}
     for name, value in made.metrics.items():
         assert summary[name] == pytest.approx(value)
-    (logged,) = [record.artifact for record in found if record.WhichOneof("record_type") == "artifact"] or [None]
-    assert logged is not None
-    assert logged.type == "sft"
-    assert json.loads(logged.metadata)["inputs"] == config["inputs"]
-    assert {content.ref for content in logged.manifest.contents} >= {
+    (logged,) = of_type(found, "artifact")
+    assert logged["type"] == "sft"
+    assert json.loads(logged["metadata"])["inputs"] == config["inputs"]
+    assert {content["ref"] for content in logged["manifest"]["contents"]} >= {
         (made.path.absolute() / name).as_uri() for name in made.manifest["files"]
     }
+
+
+def test_both_arms_lie_in_one_group_and_count_their_steps_alike(offline: Chain, tmp_path: Path) -> None:
+    """Every training stage: the same group, its own job type, and tokens seen in training as the step."""
+    (tmp_path / "long.py").write_text("def reward(prompts, answers):\n    return [len(answer) for answer in answers]\n")
+    reward = f"ppo.rewards=[{{source:{tmp_path / 'long.py'}:reward}}]"
+    for stage in ("sft", "dpo", "reward", "ppo"):
+        found = records(offline.outputs, offline.make(stage, reward, "tracking=offline"))
+        (run,) = of_type(found, "run")
+        assert (run["run_group"], run["job_type"]) == ("playground", stage)
+        rows = [row["item"] for row in of_type(found, "history")]
+        seen = [row["tokens"] for row in rows if "loss" in row or "policy_loss" in row]
+        assert seen == sorted(seen)
+        assert seen[0] > 0
+        (defined,) = of_type(found, "metric")
+        assert (defined["glob_name"], defined["step_metric"]) == ("*", "tokens")
 
 
 def test_a_tracking_service_out_of_reach_does_not_end_the_work(

@@ -66,9 +66,9 @@ def test_the_reference_is_the_sft_state(chain: Chain, sft: str, dpo: str) -> Non
 def test_dpo_raises_the_chosen_over_the_rejected(chain: Chain) -> None:
     """On its own training pairs the margin grows, averaged over the first and the last of four epochs."""
     made = chain.make("dpo", "dpo.learning_rate=1e-3", "dpo.epochs=4", "dpo.schedule=constant")
-    rows = [row for row in read_jsonl(made.file("history.jsonl")) if "rewards/margins" in row]
-    first = [row["rewards/margins"] for row in rows if row["epoch"] <= 1]
-    last = [row["rewards/margins"] for row in rows if row["epoch"] > 3]
+    rows = [row for row in read_jsonl(made.file("history.jsonl")) if "margin" in row]
+    first = [row["margin"] for row in rows if row["epoch"] <= 1]
+    last = [row["margin"] for row in rows if row["epoch"] > 3]
     assert sum(last) / len(last) > sum(first) / len(first) + 0.1
 
 

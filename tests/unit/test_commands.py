@@ -196,7 +196,7 @@ def test_tag(said: Said, store: Store, finished: dict[str, Step]) -> None:
 
 
 def test_verify_reads_everything(said: Said, store: Store, finished: dict[str, Step]) -> None:
-    size = sum(len(f"{name} {step.version}") for name, step in finished.items())
+    size = sum(len(f"{step.name} {step.version}") for step in finished.values())
     status, out, _ = said("artifacts", "verify")
     assert status == 0
     assert f"{len(finished)} files, {size} B, of {len(finished)} artifacts were read: all as they were written" in out
@@ -368,7 +368,7 @@ def test_chat_goes_on_after_a_conversation_that_became_too_long(talk: Callable[.
         (["artifacts", "ls", "sft.epoch=3"], "Did you mean 'sft.epochs'?"),
         (["status", "now"], "unrecognized arguments: now"),
         (["status", "stage=sfft"], "Did you mean 'sft'?"),
-        (["status", "stage=reward"], "not built yet"),
+        (["status", "stage=abtest"], "not built yet"),
         (["chat"], "required: REF"),
         (["chat", "sfft"], "Did you mean 'sft'?"),
         (["chat", "sft"], "No finished 'sft' artifact"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import friedmanchisquare, rankdata, spearmanr
 
 from labeling.agreement import (
+    accuracy_of_people,
     agreement_metrics,
     agreement_with_others,
     average_ranks,
@@ -211,3 +212,23 @@ def test_agreement_of_real_annotators(file, alpha, kendall_w, pairwise):
     metrics = agreement_metrics([json.loads(line) for line in path.read_text().splitlines()])
     expected = {"alpha": alpha, "kendall_w": kendall_w, "pairwise_agreement": pairwise}
     assert metrics == pytest.approx(expected, abs=5e-5)
+
+
+def test_the_human_ceiling_is_one_against_the_majority_of_the_others():
+    """a and b agree and c does not: a and b have no majority against them, c has one, and is wrong."""
+    assert accuracy_of_people([ranking([1, 2], [1, 2], [2, 1])]) == 0
+    assert accuracy_of_people([ranking([1, 2], [1, 2], [1, 2])]) == 1
+    assert accuracy_of_people([ranking([1, 2], [1, 2], [1, 1])]) == pytest.approx((1 + 1 + 0.5) / 3)
+    assert accuracy_of_people([ranking([1, 2], [1, 2]), ranking([1, 2], [2, 1])]) == 0.5
+
+
+def test_no_ceiling_is_known_where_nobody_can_be_compared():
+    same = ranking([1, 2], [1, 2])
+    same["responses"] = ["one answer", "one answer"]
+    for rankings in ([], [ranking([1, 2])], [ranking([1, 1], [1, 1])], [same]):
+        assert math.isnan(accuracy_of_people(rankings))
+
+
+@pytest.mark.parametrize("annotators", [2, 3, 5])
+def test_people_who_answer_blindly_are_right_half_the_time(annotators):
+    assert accuracy_of_people(random_rankings(1500, 3, annotators)) == pytest.approx(0.5, abs=0.03)

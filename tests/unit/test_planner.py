@@ -17,9 +17,12 @@ from tests.conftest import commit, configured, finish
 
 Plan = Callable[..., dict[str, Step]]
 
-CHAIN = ["base", "data", "sft", "sample", "publish", "collect", "preferences", "dpo", "evaluate", "compare"]
+RANKED = ["base", "data", "sft", "sample", "publish", "collect", "preferences"]
+CHAIN = [*RANKED, "dpo", "reward", "ppo", "judge", "evaluate", "compare"]
 AFTER_DPO = {"dpo", "evaluate", "compare"}
-AFTER_COLLECT = {"collect", "preferences", *AFTER_DPO}
+AFTER_PPO = {"ppo", "evaluate", "compare"}
+AFTER_REWARD = {"reward", "judge", *AFTER_PPO}
+AFTER_COLLECT = {"collect", "preferences", *AFTER_DPO, *AFTER_REWARD}
 AFTER_SAMPLE = {"sample", "publish", *AFTER_COLLECT}
 AFTER_SFT = {"sft", *AFTER_SAMPLE}
 
@@ -81,11 +84,15 @@ def test_a_hash_is_the_same_in_every_process_and_release() -> None:
         ("publish.seed=9", {"publish", *AFTER_COLLECT}),
         ("labeling.noise=0.9", AFTER_COLLECT),
         ("labeling.simulated=2", AFTER_COLLECT),
-        ("preferences.test_fraction=0.5", {"preferences", *AFTER_DPO}),
+        ("preferences.test_fraction=0.5", {"preferences", *AFTER_DPO, *AFTER_REWARD}),
+        ("preferences.judge_fraction=0.5", {"preferences", *AFTER_DPO, *AFTER_REWARD}),
         ("dpo.beta=0.37", AFTER_DPO),
         ("dpo.seed=1", AFTER_DPO),
         ("dpo.peft.rank=3", AFTER_DPO),
         ("peft@dpo.peft=qlora", AFTER_DPO),
+        ("reward.learning_rate=0.5", AFTER_REWARD),
+        ("peft@reward.peft=qlora", AFTER_REWARD),
+        ("ppo.iterations=7", AFTER_PPO),
         ("evaluate.prompts=7", {"evaluate", "compare"}),
         ("compare.examples=2", {"compare"}),
         ("launch.device=cpu", set()),
@@ -108,7 +115,7 @@ def test_a_change_makes_new_versions_of_what_depends_on_it_and_of_nothing_else(
 def test_where_outputs_lie_is_not_part_of_a_version(planned: Plan, tmp_path: Path) -> None:
     elsewhere = configured(tmp_path / "elsewhere")
     steps = Planner(elsewhere, Store(tmp_path / "elsewhere", "playground")).plan()
-    assert {step.name: step.version for step in steps} == versions(planned())
+    assert {step.title: step.version for step in steps} == versions(planned())
 
 
 def test_a_stage_whose_meaning_changed_is_made_again(planned: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,9 +217,9 @@ def test_a_circle_is_refused(planned: Plan) -> None:
         ("dpo.inputs.policy=sfft", r"sfft: no such file or folder .* Did you mean 'sft'\?"),
         ("dpo.inputs.policy=sft@friday", "no such version or tag in project playground"),
         ("dpo.inputs.policy=./nowhere/model", r"\./nowhere/model: no such file or folder \(looked in /"),
-        ("evaluate.policies=[base,sft,ppo]", "needs the stage 'ppo', which is not built yet"),
+        ("evaluate.policies=[base,sft,abtest]", "needs the stage 'abtest', which is not built yet"),
         ("evaluate.baseline=base2", "evaluate.baseline=base2 is not among"),
-        ("stage=reward", r"The stage 'reward' is part of the design but not built yet. Built are: base, data"),
+        ("stage=abtest", r"The stage 'abtest' is part of the design but not built yet. Built are: base, data"),
         ("model.path=no/such/model/here", "neither a folder here nor a hub id"),
         ("data=files data.path=nowhere.jsonl", r"nowhere\.jsonl"),
         ("labeling=file labeling.path=nowhere.jsonl", r"nowhere\.jsonl"),
@@ -238,6 +245,42 @@ def test_a_damaged_pin_is_not_used(planned: Plan, store: Store, finished: dict[s
     with pytest.raises(PipelineError, match="is damaged and is not used") as raised:
         planned("dpo.inputs.policy=sft@latest")
     assert raised.value.status == 1
+
+
+# -- one stage twice in a chain: the reward model and the judge
+
+
+def test_the_judge_is_the_stage_reward_with_one_change(planned: Plan) -> None:
+    steps = planned()
+    reward, judge = steps["reward"], steps["judge"]
+    assert (judge.name, judge.config.as_judge, reward.config.as_judge) == ("reward", True, False)
+    assert dataclasses.replace(judge.config, as_judge=False) == reward.config
+    assert judge.inputs == reward.inputs
+    assert steps["evaluate"].inputs["judge"] is judge
+    assert steps["ppo"].inputs["reward"] is steps["evaluate"].inputs["reward"] is reward
+    assert planned("stage=reward", "reward.as_judge=true")["judge"].version == judge.version != reward.version
+
+
+def test_the_newest_reward_model_is_never_the_judge(planned: Plan, store: Store) -> None:
+    """`reward@latest` is what PPO may learn from; the judge has a name of its own."""
+    steps = planned()
+    finish(store, steps["reward"])
+    finish(store, steps["judge"])
+    assert store.resolve("reward@latest") == store.resolve("reward") == ("reward", steps["reward"].version)
+    assert store.resolve("reward@judge") == ("reward", steps["judge"].version)
+
+
+def test_the_judge_runs_where_it_is_needed_and_is_compared_with_itself(
+    outputs: Path, store: Store, finished: dict[str, Step]
+) -> None:
+    changed_judge = planner(outputs, "reward.epochs=3")
+    assert [step.title for step in changed_judge.to_run()] == ["reward", "ppo", "judge", "evaluate", "compare"]
+    for title in ("reward", "judge"):
+        assert "as_judge" not in changed_judge.steps[title].why
+        assert "epochs" in changed_judge.steps[title].why
+    store.remove("reward", finished["judge"].version)
+    assert planner(outputs).to_run() == []  # nothing that runs needs it
+    assert [s.title for s in planner(outputs, "evaluate.prompts=7").to_run()] == ["judge", "evaluate", "compare"]
 
 
 # -- what runs, and why

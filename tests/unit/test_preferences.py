@@ -1,6 +1,7 @@
 """Rankings to preference rows: the laws that votes, ties, margins and splits keep."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labeling.records import Ranking
-from pipeline.data.preferences import preferences_from_pairs, preferences_from_rankings, split_by_prompt
+from pipeline.data.preferences import ENOUGH, apart, preferences_from_pairs, preferences_from_rankings, split_by_prompt
 from pipeline.data.rows import prompt_id
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -156,33 +157,95 @@ pair_rows = st.lists(st.tuples(st.sampled_from("pqrstuvw"), st.sampled_from("ABC
 )
 
 
-@given(pair_rows, st.floats(0, 0.99), st.integers(0, 3))
-def test_no_prompt_and_no_group_is_on_both_sides_of_a_split(rows, test_share, seed):
-    train, test = split_by_prompt(rows, test_share, seed)
-    assert not {prompt_id(row["prompt"]) for row in train} & {prompt_id(row["prompt"]) for row in test}
-    assert not {row["group"] for row in train} & {row["group"] for row in test}
-    assert [row for row in rows if row in train] == train
-    assert [row for row in rows if row in test] == test
-    assert len(train) + len(test) == len(rows)
+@given(pair_rows, st.floats(0, 0.99), st.floats(0, 0.99), st.integers(0, 3))
+def test_no_prompt_and_no_group_is_in_two_parts_of_a_split(rows, test_share, judge_share, seed):
+    """Rule: all pairs of one ranking in one group; parts by prompt (arXiv 2203.02155)."""
+    parts = split_by_prompt(rows, test_share, seed, judge_share=judge_share)
+    for one, other in combinations(parts, 2):
+        assert not {prompt_id(row["prompt"]) for row in one} & {prompt_id(row["prompt"]) for row in other}
+        assert not {row["group"] for row in one} & {row["group"] for row in other}
+    for part in parts:
+        assert [row for row in rows if row in part] == part
+    assert sum(map(len, parts)) == len(rows)
 
 
 @given(pair_rows, st.integers(0, 3))
 def test_a_split_does_not_depend_on_the_order_of_the_rows(rows, seed):
-    train, test = split_by_prompt(rows, 0.4, seed)
-    turned_train, turned_test = split_by_prompt(rows[::-1], 0.4, seed)
-    assert (turned_train[::-1], turned_test[::-1]) == (train, test)
+    parts = split_by_prompt(rows, 0.4, seed, judge_share=0.3)
+    turned = split_by_prompt(rows[::-1], 0.4, seed, judge_share=0.3)
+    assert [part[::-1] for part in turned] == list(parts)
 
 
 def test_the_share_of_a_split_is_a_share_of_the_prompts():
     found = preferences_from_rankings(
         ranking(["a", "b", "c"], [1, 2, 3], name=f"r{number}", prompt=f"question {number}") for number in range(40)
     )
-    train, test = split_by_prompt(found.rows, 0.25, seed=0)
-    assert (len(train), len(test)) == (90, 30)
-    assert split_by_prompt(found.rows, 0.25, seed=1) != (train, test)
-    assert split_by_prompt(found.rows, 0.0, seed=0) == (found.rows, [])
+    parts = split_by_prompt(found.rows, 0.25, seed=0)
+    assert [len(part) for part in parts] == [90, 30, 0, 0]
+    assert split_by_prompt(found.rows, 0.25, seed=1) != parts
+    assert split_by_prompt(found.rows, 0.0, seed=0) == (found.rows, [], [], [])
     with pytest.raises(ValueError, match="test_share"):
         split_by_prompt(found.rows, 1.0, seed=0)
+    with_judge = split_by_prompt(found.rows, 0.25, seed=0, judge_share=0.2)
+    assert [len(part) for part in with_judge] == [66, 30, 18, 6]
+    assert with_judge.test == parts.test  # the judge takes nothing from what DPO and the reward model are tested on
+    assert [len(part) for part in split_by_prompt(found.rows, 0.1, seed=0, judge_share=0.05)] == [102, 12, 3, 3]
+    with pytest.raises(ValueError, match="judge_share"):
+        split_by_prompt(found.rows, 0.1, seed=0, judge_share=-0.1)
+
+
+def ranked_by(*groups: str) -> list[Ranking]:
+    """One ranking of two responses per group; each letter is an annotator who ranks the first higher."""
+    said = [[{"annotator": name, "ranks": [1, 2]} for name in group] for group in groups]
+    return [
+        {"id": f"r{i}", "prompt": f"question {i}", "responses": [f"a{i}", f"b{i}"], "rankings": rows}
+        for i, rows in enumerate(said)
+    ]
+
+
+def names(rankings: list[Ranking]) -> set[str]:
+    return {row["annotator"] for ranking in rankings for row in ranking["rankings"]}
+
+
+@given(
+    st.lists(st.sets(st.sampled_from("abcdefghij"), max_size=4), max_size=20), st.floats(0.01, 0.7), st.integers(0, 3)
+)
+def test_nobody_teaches_both_the_judge_and_what_it_judges(groups, share, seed):
+    rankings = ranked_by(*groups)
+    found = apart(rankings, share, seed)
+    if len(names(rankings)) < ENOUGH:
+        assert found == (rankings, rankings, [])
+        return
+    assert names(found.judges) == set(found.annotators)
+    assert names(found.rankings) == names(rankings) - set(found.annotators)
+    assert 2 <= len(found.annotators) <= len(names(rankings)) / 2
+    assert apart(rankings[::-1], share, seed).annotators == found.annotators
+
+
+def test_nobody_is_set_apart_where_there_is_no_judge():
+    rankings = ranked_by("abcdef", "defghi")
+    assert apart(rankings, 0.0, 0) == (rankings, rankings, [])
+
+
+def test_the_judges_rows_are_what_its_own_annotators_said():
+    """Six people, two of whom disagree with all others: only they teach the judge."""
+    found = apart(ranked_by("abcdef"), 0.15, 0)
+    rankings = ranked_by(*["abcdef"] * 30)
+    for one in rankings:
+        for row in one["rankings"]:
+            row["ranks"] = [2, 1] if row["annotator"] in found.annotators else [1, 2]
+    said = apart(rankings, 0.15, 0)
+    parts = split_by_prompt(
+        preferences_from_rankings(said.rankings).rows,
+        0.1,
+        0,
+        judge_share=0.15,
+        judge_rows=preferences_from_rankings(said.judges).rows,
+    )
+    assert {texts(row)[0][0] for row in parts.judge + parts.judge_test} == {"b"}
+    assert {texts(row)[0][0] for row in parts.train + parts.test} == {"a"}
+    assert {row["margin"] for part in parts for row in part} == {1.0}
+    assert [len(part) for part in parts] == [23, 3, 3, 1]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ STAGES = sorted(SOURCES)
 def test_the_names_are_those_of_the_real_class(stage: str) -> None:
     import trl
 
-    real = {"sft": trl.SFTConfig, "dpo": trl.DPOConfig}[stage]
+    real = {"sft": trl.SFTConfig, "dpo": trl.DPOConfig, "reward": trl.RewardConfig}[stage]
     assert all_names(stage) == {item.name for item in dataclasses.fields(real)}
 
 

@@ -1,0 +1,172 @@
+"""Gates before DPO and PPO: what has to hold before an arm is worth its training, and whose fault it is if it does not.
+
+They answer "I do not know whether my SFT is bad, my reward model is bad, or hyperparameters" (trl#2015). Each gate is a
+pure function of what manifests say or of what was measured; a share is read with its interval, so a gate warns of
+what is shown, not of what few rows leave open.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pipeline.artifacts import Artifact
+from pipeline.evaluation.winrates import wilson
+from pipeline.files import write_atomically
+
+GATES = "gates.json"
+CHANCE = 0.1  # Krippendorff's alpha below this is no agreement worth the name
+ENDS = 0.5  # a smaller share of answers that end by themselves: the policy has not learned to stop
+SAME_SCORE = 0.05  # the most a score may move with its padding, in logits: about 1 point of P(chosen wins)
+CENTRED = 0.5  # how far reference answers may lie from a reward of 0, in logits
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """What one gate found: whether it lets through, its figures in words, the stage at fault, and what to do."""
+
+    name: str
+    passed: bool
+    says: str
+    stage: str
+    advice: str
+    figures: Metrics = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a model sees conversations. `rendered` are the ids of the same few conversations, prompt and answer."""
+
+    template: str  # a hash
+    stop_id: int
+    pad_id: int
+    vocabulary: str  # a hash
+    rendered: Sequence[Sequence[int]] = ()
+
+
+def agreement(metrics: Metrics, stage: str = "preferences") -> GateVerdict:
+    """Whether annotators agree beyond chance; without any two who judged the same, nothing can be said against it."""
+    advice = (
+        "Read the instructions and the disagreements with the annotators, or leave out whoever answers at random; "
+        "no training mends these pairs."
+    )
+    if "alpha" not in metrics:
+        says = "Agreement cannot be said: nothing was judged by two people."
+        return GateVerdict("agreement", True, says, stage, advice)
+    alpha = metrics["alpha"]
+    says = f"Krippendorff's alpha is {alpha:.2f} over {metrics.get('pairs', 0):,.0f} pairs; 0 is chance"
+    passed = alpha >= CHANCE
+    ending = "." if passed else ": the annotators agree no better than chance."
+    return GateVerdict("agreement", passed, says + ending, stage, advice, {"alpha": alpha})
+
+
+def stopping(share: float, count: int, limit: int, stage: str = "sft") -> GateVerdict:
+    """Whether the policy ends its answers by itself: `share` of `count` answers of at most `limit` tokens did."""
+    estimate = wilson(share, count)
+    says = f"{share:.0%} of {count:,} answers end by themselves within {limit:,} tokens"
+    passed = estimate.high >= ENDS
+    if not passed:
+        says += f" (95%: at most {estimate.high:.0%}): the policy has not learned to stop"
+    advice = (
+        "See that the demonstrations end with the template's stop token and that SFT trains on it (more epochs, a "
+        "higher learning rate); if answers are meant to be this long, raise the limit on new tokens."
+    )
+    figures = {"stopped": share, "high": estimate.high, "answers": count, "limit": limit}
+    return GateVerdict("stopping", passed, says + ".", stage, advice, figures)
+
+
+def beats_length(accuracy: float, longer: float, pairs: int, stage: str = "reward") -> GateVerdict:
+    """Whether a reward model knows more than which answer is longer (or shorter: whichever tells more).
+
+    The interval is that of the accuracy; the baseline has no parameter but its direction and is taken as it is.
+    """
+    estimate, length = wilson(accuracy, pairs), max(longer, 1 - longer)
+    word = "longer" if longer >= 0.5 else "shorter"
+    says = (
+        f"The reward model ranks {accuracy:.2f} [{estimate.low:.2f}, {estimate.high:.2f}] of {pairs:,} held-out pairs "
+        f"rightly, and “the {word} answer wins” {length:.2f}"
+    )
+    passed = estimate.low > length
+    ending = "." if passed else ": it is not shown to know more than length."
+    advice = (
+        "More pairs or more epochs for the reward model, a stronger model below it, or pairs of like length; "
+        "PPO would otherwise only learn to write longer or shorter."
+    )
+    figures = {"accuracy": accuracy, "low": estimate.low, "length": length, "pairs": pairs}
+    return GateVerdict("beats_length", passed, says + ending, stage, advice, figures)
+
+
+def padding(difference: float, stage: str = "reward") -> GateVerdict:
+    """Whether a score is that of the answer alone, whatever the batch it is in."""
+    passed = difference <= SAME_SCORE
+    says = f"The score of an answer moves by at most {difference:.2g} with padding and batch"
+    ending = "." if passed else f", more than the {SAME_SCORE:g} of rounding: it is not read at the last token."
+    advice = (
+        "Set a pad token of its own (not EOS) in the reward model's tokenizer and pad_token_id in its config, "
+        "and score in the precision that it was trained in."
+    )
+    return GateVerdict("padding", passed, says + ending, stage, advice, {"difference": difference})
+
+
+def centred(mean: float, stage: str = "reward") -> GateVerdict:
+    """Whether reference answers have a reward near 0, where the value model starts and penalties are meant."""
+    passed = abs(mean) <= CENTRED
+    says = f"Reference answers have a mean reward of {0.0 if abs(mean) < 0.005 else mean:.2f}"
+    ending = "." if passed else f", further from 0 than {CENTRED:g}: penalties and the value model start off scale."
+    advice = "Train it with the stage reward, which measures the shift and keeps it, or subtract the mean yourself."
+    return GateVerdict("centred", passed, says + ending, stage, advice, {"mean": mean})
+
+
+def same_format(policy: Format, reward: Format, trained: Format | None = None, stage: str = "reward") -> GateVerdict:
+    """Whether a reward model reads the answers in the form in which it was trained.
+
+    `trained` is what its artifact says of its training. Another template or tokenizer than the policy's is no fault by
+    itself: answers are then decoded and rendered again as the reward model's own.
+    """
+    faults = []
+    if reward.pad_id == reward.stop_id:
+        faults.append("its PAD is its stop token, so a score cannot see whether an answer ends")
+    if trained and trained.template != reward.template:
+        faults.append("its chat template is not the one it was trained with")
+    if trained and trained.stop_id != reward.stop_id:
+        faults.append(f"it was trained with stop id {trained.stop_id} and now has {reward.stop_id}")
+    if trained and trained.vocabulary and trained.vocabulary != reward.vocabulary:
+        faults.append("its tokenizer is not the one it was trained with")
+    same = policy.rendered == reward.rendered and policy.stop_id == reward.stop_id
+    if faults:
+        says = f"The reward model reads answers wrongly: {'; '.join(faults)}."
+    elif same:
+        says = f"Policy and reward model give the same token ids and the stop id {policy.stop_id}."
+    else:
+        others = {
+            "tokenizer": policy.vocabulary != reward.vocabulary,
+            "chat template": policy.template != reward.template,
+            "stop token": policy.stop_id != reward.stop_id,
+        }
+        names = " and ".join(name for name, other in others.items() if other) or "rendering"
+        says = f"Another {names} than the policy's: answers are decoded and rendered again as the reward model's own."
+    advice = "Restore the tokenizer that the reward model was trained with, or train it again from this policy."
+    return GateVerdict("same_format", not faults, says, stage, advice, {"same_ids": float(same)})
+
+
+def gate_metrics(verdicts: Sequence[GateVerdict]) -> dict[str, float]:
+    """The verdicts counted, for a manifest."""
+    return {"gates": len(verdicts), "gates_warned": sum(not verdict.passed for verdict in verdicts)}
+
+
+def write_gates(folder: Path, verdicts: Sequence[GateVerdict]) -> None:
+    rows = [asdict(verdict) for verdict in verdicts]
+    write_atomically(folder / GATES, json.dumps({"verdicts": rows}, indent=2, ensure_ascii=False))
+
+
+def read_gates(artifact: Artifact) -> list[GateVerdict]:
+    """The verdicts that stood before an arm's training; none where gates were off."""
+    return [] if artifact.manifest.get("source") else read_verdicts(artifact.path / GATES)
+
+
+def read_verdicts(path: Path) -> list[GateVerdict]:
+    if not path.is_file():
+        return []
+    return [GateVerdict(**row) for row in json.loads(path.read_text(encoding="utf-8"))["verdicts"]]

@@ -1,0 +1,86 @@
+"""Whether policies are compared on equal terms, by their manifests: what differs stands on the report's first line."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pipeline.artifacts import Artifact
+from pipeline.evaluation.comparison import Comparison, Policy
+from pipeline.evaluation.lineage import flat, of_stage
+
+SHARED = ("base", "model", "data", "sft", "collect", "preferences")  # what a fair comparison has in common
+ALIKE = ("seed", "peft.method")  # settings of the arms' own training that may explain a difference by themselves
+
+
+class Protocol(NamedTuple):
+    """One sentence on the terms of the comparison, and whether they are equal."""
+
+    equal: bool
+    text: str
+
+
+def protocol(seen: Comparison) -> Protocol | None:
+    """None where there is nothing to compare."""
+    if len(seen.policies) < 2:
+        return None
+    differing = [*_versions(seen), *_starts(seen), *_settings(seen)]
+    if differing:
+        return Protocol(False, f"Not on equal terms: {'; '.join(differing)}.")
+    compared = seen.arms or list(seen.policies)
+    names = " and ".join(policy.label for policy in compared)
+    shared = [made.reference for stage in ("sft", "preferences") for made in _common(compared, stage)]
+    terms = [f"{names} {'both ' if len(compared) == 2 else ''}come from {' and '.join(shared)}"] if shared else []
+    terms.append(f"all policies answered the same {seen.prompts:,} prompts{_decoding(seen.evaluation)}")
+    return Protocol(True, f"On equal terms, by the manifests: {', and '.join(terms)}.{''.join(_own_prompts(seen))}")
+
+
+def _own_prompts(seen: Comparison) -> Iterator[str]:
+    """What one arm saw by its nature and another did not."""
+    for arm in seen.arms:
+        given = arm.artifact.inputs.get("prompts") if arm.artifact else None
+        if given is not None and given.stage == "data":
+            yield f" {arm.label} also answered prompts without judgements ({given.reference}) while it was trained."
+
+
+def _common(policies: list[Policy], stage: str) -> list[Artifact]:
+    found = [{made.reference: made for made in of_stage(policy.made, stage)} for policy in policies]
+    return [made for reference, made in found[0].items() if all(reference in own for own in found)]
+
+
+def _decoding(evaluation: Artifact) -> str:
+    decoding: Mapping[str, Any] = evaluation.manifest.get("config", {}).get("decoding", {})
+    words = {"temperature": "temperature {:g}", "top_p": "top-p {:g}", "max_new_tokens": "at most {} tokens"}
+    said = ", ".join(form.format(decoding[key]) for key, form in words.items() if key in decoding)
+    return f" with the same decoding ({said})" if said else ""
+
+
+def _versions(seen: Comparison) -> Iterator[str]:
+    """Policies made from different versions of what a fair comparison has in common."""
+    for stage in SHARED:
+        versions = {
+            policy.label: "+".join(sorted(made.version for made in found))
+            for policy in seen.policies
+            if (found := of_stage(policy.made, stage))
+        }
+        if len(set(versions.values())) > 1:
+            pairs = ", ".join(f"{label} from {version}" for label, version in versions.items())
+            yield f"the policies come from different versions of ‘{stage}’ ({pairs})"
+
+
+def _starts(seen: Comparison) -> Iterator[str]:
+    """Arms that did not start from the policy that they are measured against."""
+    starts = {arm.label: arm.artifact.inputs["policy"].reference for arm in seen.arms if _has_start(arm)}  # type: ignore[union-attr]
+    if len(set(starts.values())) > 1:
+        yield f"the arms start from different policies ({', '.join(f'{a} from {b}' for a, b in starts.items())})"
+
+
+def _has_start(arm: Policy) -> bool:
+    return arm.artifact is not None and "policy" in arm.artifact.inputs
+
+
+def _settings(seen: Comparison) -> Iterator[str]:
+    """Settings that the arms' own training should have in common."""
+    settings = {arm.label: dict(flat(arm.artifact.manifest.get("config", {}))) for arm in seen.arms if arm.artifact}
+    for name in ALIKE:
+        values = {label: own[name] for label, own in settings.items() if name in own}
+        if len(set(values.values())) > 1:
+            yield f"{name} differs ({', '.join(f'{label} {value}' for label, value in values.items())})"

@@ -1,0 +1,230 @@
+"""Reward models: a policy's transformer with a head that says one number about an answer.
+
+The head is initialized as in arXiv 1909.08593, its weights from N(0, 1/(hidden + 1)), and is kept in float32. What is
+handed out is `scale * (raw - shift)`: the answers that people judged average 0 (arXiv 2009.01325) with a standard
+deviation of 1 (arXiv 1909.08593), so KL coefficient and penalties mean the same with every reward model.
+"""
+
+import copy
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from peft import LoraConfig, PeftModel
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedTokenizerBase,
+)
+
+from pipeline.artifacts import Artifact
+from pipeline.config import PeftConfig
+from pipeline.errors import RequestError
+from pipeline.modeling.policy import (
+    TRAINED,
+    Model,
+    PolicySource,
+    activate,
+    check_vocabulary,
+    layer_name,
+    load_base,
+    lora,
+)
+
+HEAD = "score"
+REWARD_FILE = "reward.json"
+DROPOUT = re.compile(r"dropout|pdrop")
+CLASSIFIER, TASK = "ForSequenceClassification", "SEQ_CLS"  # how transformers and peft call such models
+
+
+def load_reward_for_training(
+    source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, peft: PeftConfig, seed: int
+) -> Model:
+    """A policy as the beginning of a reward model: with a new head, and that trainable which `peft` says.
+
+    With adapters, those below are frozen as they are, and a new one and the head are trained. A model that is a reward
+    model already keeps its head. Raises `RequestError` as `check_labels` and `check_vocabulary` do.
+    """
+    started = _is_classifier(source)
+    if started:
+        check_labels(source, source.weights)
+    quantized = peft.method != "full" and (source.quantized or peft.method == "qlora")
+    model = _classifier(source, tokenizer, device, quantized)
+    check_vocabulary(model.get_input_embeddings().num_embeddings, tokenizer, source)
+    if not started:
+        new_head(getattr(model, HEAD), seed)
+    model = model if quantized else model.to(device)
+    if peft.method == "full":
+        whole = _stacked(model, source.adapters)
+        whole = whole.merge_and_unload() if isinstance(whole, PeftModel) else whole
+        return cast(Model, whole.requires_grad_(True))
+    torch.manual_seed(seed)
+    config = lora(peft)
+    config.task_type, config.modules_to_save = TASK, [HEAD]
+    if source.adapters:
+        model = _stacked(model, source.adapters)
+        model.add_adapter(TRAINED, config)
+        activate(model, [*(layer_name(i) for i in range(len(source.adapters))), TRAINED])
+        return cast(Model, model)
+    return PeftModel(model.requires_grad_(False), config, adapter_name=TRAINED)
+
+
+def load_reward(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> Model:
+    """A reward model ready to score: every adapter active, dropout off, in 4 bits if it was trained so."""
+    model = _classifier(source, tokenizer, device, source.quantized)
+    model = model if source.quantized else model.to(device)
+    return cast(Model, _stacked(model, source.adapters).eval())
+
+
+def check_labels(source: PolicySource, name: str) -> None:
+    """Raise `RequestError` unless this is a model that says exactly one number about a text."""
+    if source.adapters:
+        task = json.loads((source.adapters[-1] / "adapter_config.json").read_text()).get("task_type")
+        if task != TASK:
+            raise RequestError(f"{name}: this adapter is for {task}, not a reward model's ({TASK}).")
+        return
+    if not _is_classifier(source):
+        raise RequestError(
+            f"{name}: a language model, not a reward model: it has no head that scores. Train one from it with "
+            "`python -m pipeline stage=reward`, or name a sequence-classification model."
+        )
+    labels = _config(source).num_labels
+    if labels != 1:
+        raise RequestError(f"{name}: it has {labels} labels, and a reward model says one number (num_labels=1).")
+
+
+def new_head(head: torch.nn.Linear, seed: int) -> None:
+    """Weights from N(0, 1/(hidden + 1)), bias 0 (arXiv 1909.08593)."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(head.weight.shape, generator=generator) / math.sqrt(head.in_features + 1)
+    with torch.no_grad():
+        head.weight.copy_(drawn)
+        if head.bias is not None:
+            head.bias.zero_()
+
+
+def language_head(source: PolicySource, device: torch.device) -> torch.nn.Module:
+    """The policy's head for words, frozen and in the policy's precision. No adapter is on it."""
+    dtype = source.dtype if source.dtype == "auto" else getattr(torch, source.dtype)
+    whole = AutoModelForCausalLM.from_pretrained(
+        source.weights, revision=source.revision, dtype=dtype, trust_remote_code=False
+    )
+    return cast(torch.nn.Module, copy.deepcopy(whole.get_output_embeddings()).requires_grad_(False).to(device))
+
+
+def _classifier(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, quantized: bool) -> Any:
+    """The model below the adapters, without dropout (arXiv 2009.01325).
+
+    Its head is in float32: bfloat16 would lose small steps and differences.
+    """
+    config = _config(source)
+    config.num_labels = 1
+    for name, value in config.to_dict().items():  # TRL only switches off modules; many models call the function
+        if DROPOUT.search(name) and isinstance(value, float):
+            setattr(config, name, 0.0)
+    try:
+        kind = AutoModelForSequenceClassification
+        model: Any = load_base(kind, source, tokenizer, device, quantized=quantized, config=config)
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise RequestError(f"{source.weights}: transformers has no reward model of this architecture.") from None
+    head = getattr(model, HEAD, None)
+    if head is not None:
+        head.float().register_forward_pre_hook(lambda module, given: (given[0].to(module.weight.dtype),))
+        saved = _saved_head(Path(source.weights)) if _is_classifier(source) else None
+        if saved is not None:
+            with torch.no_grad():
+                head.weight.copy_(saved)
+    return model
+
+
+def _saved_head(folder: Path) -> Tensor | None:
+    """The head as it was saved: `from_pretrained` has rounded it to the precision of the rest."""
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            if f"{HEAD}.weight" in weights.keys():  # noqa: SIM118 (no mapping)
+                return cast(Tensor, weights.get_tensor(f"{HEAD}.weight"))
+    return None
+
+
+def _stacked(model: Any, adapters: Sequence[Path]) -> Any:
+    """The model with these adapters on each other, all active and none trained.
+
+    Those of policies were made for a language model and fit: the transformer below the head is the same.
+    """
+    for i, folder in enumerate(adapters):
+        if i == 0:
+            config = LoraConfig.from_pretrained(folder)
+            config.task_type = None  # else peft looks for a language-model head
+            model = PeftModel.from_pretrained(model, folder, adapter_name=layer_name(0), config=config)
+        else:
+            model.load_adapter(folder, adapter_name=layer_name(i))
+    if adapters:
+        activate(model, [layer_name(i) for i in range(len(adapters))])
+    return model
+
+
+def _config(source: PolicySource) -> Any:
+    return AutoConfig.from_pretrained(source.weights, revision=source.revision, trust_remote_code=False)
+
+
+def _is_classifier(source: PolicySource) -> bool:
+    return any(CLASSIFIER in name for name in _config(source).architectures or [])
+
+
+def head_of(model: Any) -> Any:
+    """The head that is active; None for models that score in another way (encoders)."""
+    head: Any = getattr(_bare(model), HEAD, None)
+    return head.modules_to_save[head.active_adapters[0]] if hasattr(head, "modules_to_save") else head
+
+
+def decoder_of(model: Any) -> Any:
+    """The transformer below the head, adapters included."""
+    bare = _bare(model)
+    return getattr(bare, bare.base_model_prefix)
+
+
+def _bare(model: Any) -> Any:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+class Standard(NamedTuple):
+    """How raw scores become rewards: `scale * (raw - shift)`."""
+
+    shift: float = 0.0
+    scale: float = 1.0
+
+    def __call__(self, raw: Sequence[float]) -> list[float]:
+        return [self.scale * (score - self.shift) for score in raw]
+
+
+def standard_of(artifact: Artifact) -> Standard:
+    """Shift and scale of a reward model; a model of the user's own says what it says."""
+    file = artifact.path / REWARD_FILE
+    if not file.is_file():
+        return Standard()
+    said = json.loads(file.read_text(encoding="utf-8"))
+    return Standard(said["shift"], said["scale"])
+
+
+def adapter_of(source: PolicySource) -> tuple[dict[str, Tensor], PeftConfig]:
+    """The reward model's own adapter without its head, by peft's names, and its shape: for a base that is shared.
+
+    Raises `RequestError` where the reward model has none.
+    """
+    if not source.adapters:
+        raise RequestError(f"{source.weights}: a whole model, not an adapter on the policy's base.")
+    config = LoraConfig.from_pretrained(source.adapters[-1])
+    targets = ",".join(sorted(config.target_modules or []))
+    weights = load_file(source.adapters[-1] / "adapter_model.safetensors")
+    own = {name: value for name, value in weights.items() if ".lora_" in name}
+    return own, PeftConfig("lora", config.r, config.lora_alpha, config.lora_dropout, targets)

@@ -1,0 +1,168 @@
+"""Reward models, asked: one number per answer, read at the last real token.
+
+The place is found by its index, so a score depends neither on the padding's side and amount nor on the batch, and not
+on which token pads.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from pipeline.artifacts import Artifact
+from pipeline.console import Advance
+from pipeline.errors import RequestError
+from pipeline.modeling.policy import context_of, device_of, source_of, tokenizer_of
+from pipeline.modeling.rendering import ChatFormat, Messages
+from pipeline.modeling.reward_models import check_labels, decoder_of, head_of, load_reward, standard_of
+from pipeline.modeling.scoring import Answered
+from pipeline.stage import StageContext
+
+
+class GivenAnswer(Protocol):
+    """An answer as words and as the token ids of whoever wrote it (its stop token included if it came to one)."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def ids(self) -> list[int]: ...
+    @property
+    def stopped(self) -> bool: ...
+
+
+def read_scores(model: Any, ids: Tensor, attention: Tensor) -> Tensor:
+    """[rows], float32: the raw score at each row's last real token; `ids` and `attention` are [rows, width].
+
+    Padding may be on either side. Models without a `score` head are asked as they are.
+    """
+    head = head_of(model)
+    if head is None:
+        return cast(Tensor, model(input_ids=ids, attention_mask=attention).logits[:, 0].float())
+    positions = attention.cumsum(1) - attention
+    output = decoder_of(model)(input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=False)
+    places = torch.arange(ids.shape[1], device=ids.device)
+    last = (attention * places).argmax(1)
+    states = output.last_hidden_state[torch.arange(len(ids), device=ids.device), last]
+    return cast(Tensor, head(states)[:, 0].float())
+
+
+@torch.no_grad()
+def raw_scores(
+    model: Any,
+    rows: Sequence[Answered],
+    *,
+    pad_id: int,
+    batch_size: int,
+    left: bool = False,
+    more: int = 0,
+    advance: Advance = lambda done: None,
+) -> list[float]:
+    """The raw score of each row, in the order given; batched by length, `more` columns of padding on top."""
+    device = next(model.parameters()).device
+    whole = [row.prompt + row.answer for row in rows]
+    order = sorted(range(len(whole)), key=lambda i: (len(whole[i]), i))
+    scores = [0.0] * len(rows)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        ids, attention = padded([whole[i] for i in chosen], pad_id, left=left, more=more)
+        for i, score in zip(chosen, read_scores(model, ids.to(device), attention.to(device)).tolist(), strict=True):
+            scores[i] = score
+        advance(len(chosen))
+    return scores
+
+
+def padded(rows: Sequence[list[int]], pad_id: int, *, left: bool = False, more: int = 0) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, [rows, longest + more] each."""
+    width = max(map(len, rows)) + more
+    blank = [(width - len(row)) for row in rows]
+    if left:
+        ids = [[pad_id] * gap + row for gap, row in zip(blank, rows, strict=True)]
+        attention = [[0] * gap + [1] * len(row) for gap, row in zip(blank, rows, strict=True)]
+    else:
+        ids = [row + [pad_id] * gap for gap, row in zip(blank, rows, strict=True)]
+        attention = [[1] * len(row) + [0] * gap for gap, row in zip(blank, rows, strict=True)]
+    return torch.tensor(ids), torch.tensor(attention)
+
+
+def padding_difference(model: Any, rows: Sequence[Answered], pad_id: int) -> float:
+    """The most that a raw score moves with the padding's side and amount and with the batch it is in."""
+    alone = raw_scores(model, rows, pad_id=pad_id, batch_size=1)
+    ways = [
+        raw_scores(model, rows, pad_id=pad_id, batch_size=size, left=left, more=more)
+        for size, left, more in ((1, False, 5), (1, True, 5), (4, False, 0), (4, True, 0), (len(rows), False, 1))
+    ]
+    return max(abs(score - scores[i]) for scores in ways for i, score in enumerate(alone))
+
+
+class RewardModel:
+    """A reward model of this pipeline or any sequence-classification model with one label, ready to score answers."""
+
+    def __init__(self, artifact: Artifact, context: StageContext) -> None:
+        torch.set_num_threads(context.runtime.threads)
+        source = source_of(artifact)
+        check_labels(source, artifact.reference)
+        tokenizer, remarks = tokenizer_of(source)
+        for remark in remarks:
+            context.say(f"{artifact.reference}: {remark}")
+        self.name = artifact.reference
+        self.chat = ChatFormat(tokenizer)
+        self.model = load_reward(source, tokenizer, device_of(context.runtime.launch))
+        self.standard = standard_of(artifact)
+
+    @property
+    def room(self) -> int:
+        """The most tokens of prompt and answer together, in its own tokens."""
+        return context_of(self.model)
+
+    def rows(self, prompts: Sequence[Messages], answers: Sequence[GivenAnswer]) -> list[Answered]:
+        """Prompts and answers as this model's own tokens.
+
+        Prompts are rendered with its own template. An answer's ids are used as they are where they mean the same words
+        and the same end to this model; another tokenizer's are decoded and encoded again, ending with this model's stop
+        token if the answer came to its own (an answer that was cut off stays so).
+        """
+        return [Answered(self.chat.prompt(p), self._ids(p, a)) for p, a in zip(prompts, answers, strict=True)]
+
+    def _ids(self, prompt: Messages, answer: GivenAnswer) -> list[int]:
+        ids, stop_id, known = answer.ids, self.chat.stop_id, len(self.chat.tokenizer)
+        same_end = (bool(ids) and ids[-1] == stop_id) == answer.stopped
+        if same_end and all(token < known for token in ids) and self.chat.text(ids) == answer.text.strip():
+            return list(ids)
+        own = self.chat.answer(prompt, answer.text)
+        return own if answer.stopped else own[:-1] if own[-1:] == [stop_id] else own
+
+    def score(
+        self,
+        prompts: Sequence[Messages],
+        answers: Sequence[GivenAnswer],
+        batch_size: int = 64,
+        advance: Advance = lambda done: None,
+    ) -> list[float]:
+        """One reward per answer, shift and scale applied.
+
+        Raises `RequestError` for what exceeds the model's context, and where a score is no finite number.
+        """
+        rows = self.rows(prompts, answers)
+        longest = max((len(row.prompt) + len(row.answer) for row in rows), default=0)
+        if longest > self.room:
+            raise RequestError(f"{self.name}: an answer with its prompt has {longest} tokens, and {self.room} fit.")
+        pad_id = self.chat.tokenizer.pad_token_id
+        scores = self.standard(raw_scores(self.model, rows, pad_id=pad_id, batch_size=batch_size, advance=advance))
+        for score, answer in zip(scores, answers, strict=True):
+            if not math.isfinite(score):
+                raise RequestError(f"{self.name}: its score of the answer {answer.text!r} is {score}.")
+        return scores
+
+    def linear_head(self) -> tuple[Tensor, float]:
+        """The head's weight [1, hidden] and bias with shift and scale inside: a value model's first guess.
+
+        Raises `RequestError` for models that have no such head.
+        """
+        head = head_of(self.model)
+        if head is None:
+            raise RequestError(f"{self.name}: it has no linear head to start a value model from.")
+        shift, scale = self.standard
+        bias = float(head.bias) if head.bias is not None else 0.0
+        return scale * head.weight.detach().clone().float(), scale * (bias - shift)

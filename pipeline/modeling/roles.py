@@ -1,0 +1,247 @@
+"""The models of PPO by what they do: policy, reference and value model, as copies of their own or on one frozen base.
+
+`peft=full`: the policy, its frozen copy as the reference, and a value model with a backbone of its own. `lora` and
+`qlora`: one frozen base with the SFT policy's adapters is the reference; the policy is that plus a new adapter, the
+value model that plus another one and a head, so one copy of the base is in memory. Before the first update policy and
+reference are the same function, bit for bit. Dropout is off in all of them (arXiv 2009.01325).
+"""
+
+import contextlib
+import copy
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import Parameter
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from pipeline.artifacts import Artifact
+from pipeline.config import PeftConfig
+from pipeline.errors import RequestError
+from pipeline.modeling.passes import Batch, TokenLogprobs, Words, answer_states, token_logprobs
+from pipeline.modeling.policy import TRAINED, check_vocabulary, lora
+from pipeline.modeling.trainee import Trainee
+
+VALUE = "value"  # the name of the value model's adapter, and of its folder in an artifact
+VALUE_FILE = "value.safetensors"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A model in one of its roles: the transformer, the head on top, and what makes its adapters the active ones."""
+
+    decoder: Any
+    head: Any
+    switch: Callable[[], None] = field(default=lambda: None)
+
+    def states(self, batch: Batch) -> Tensor:
+        """[answer tokens, hidden]: the state before each token of the answers."""
+        self.switch()
+        return answer_states(self.decoder, batch)
+
+
+class ValueStart(NamedTuple):
+    """What the value model starts from: the reward model, else a head that says 0."""
+
+    weight: Tensor | None = None  # [1, hidden] of the head, shift and scale of the score already in it
+    bias: float = 0.0
+    backbone: Any | None = None  # peft=full: a decoder of its own; None: a copy of the policy's
+    adapter: dict[str, Tensor] | None = None  # weights of the reward's adapter on the policy's own stack
+    peft: PeftConfig | None = None  # that adapter's shape
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Policy, reference and value model, and what is trained of them."""
+
+    trainee: Trainee
+    policy: Role
+    reference: Role
+    value: Role
+    parameters: dict[str, dict[str, Parameter]]  # "policy" and "value" -> what is trained, by name
+
+    def logprobs(self, role: Role, batch: Batch, temperature: float, *, entropy: bool = False) -> TokenLogprobs:
+        """[answer tokens] of the policy or the reference."""
+        return token_logprobs(role.states(batch), batch.tokens, role.head, temperature, entropy=entropy)
+
+    def values(self, batch: Batch) -> Tensor:
+        """[answer tokens], float32: what is expected from before each token on."""
+        states = self.value.states(batch)
+        return self.value.head(states.float())[:, 0]  # type: ignore[no-any-return]
+
+    @contextlib.contextmanager
+    def recomputing(self, wanted: bool) -> Iterator[None]:
+        """Activations inside are made again in the backward pass rather than kept; dropout stays off."""
+        models = (self.policy.decoder, self.value.decoder)
+        layers = [m for model in models for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+        for layer in layers if wanted else ():
+            layer.training = True  # the layer alone: what it holds stays in evaluation mode
+        try:
+            yield
+        finally:
+            for layer in layers if wanted else ():
+                layer.training = False
+
+    def trained(self) -> dict[str, Tensor]:
+        """Everything that training changes, for a checkpoint."""
+        return {
+            f"{role}.{name}": parameter.detach().contiguous()
+            for role, parameters in self.parameters.items()
+            for name, parameter in parameters.items()
+        }
+
+    @torch.no_grad()
+    def restore(self, trained: dict[str, Tensor]) -> None:
+        """Put back what `trained` gave."""
+        for role, parameters in self.parameters.items():
+            for name, parameter in parameters.items():
+                parameter.copy_(trained[f"{role}.{name}"])
+
+    def save_value(self, folder: Path) -> None:
+        """The value model's trained weights, so that another run can go on with `ppo.inputs.value`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({n: p.detach().contiguous() for n, p in self.parameters["value"].items()}, folder / VALUE_FILE)
+
+    @torch.no_grad()
+    def load_value(self, artifact: Artifact) -> None:
+        """Start the value model from that of an earlier run. Raises `RequestError` where it is of another shape."""
+        found = load_file(artifact.file(f"{VALUE}/{VALUE_FILE}"))
+        own = self.parameters["value"]
+        if {n: p.shape for n, p in own.items()} != {n: t.shape for n, t in found.items()}:
+            raise RequestError(
+                f"{artifact.reference}: its value model has another shape than this run's; use the same peft."
+            )
+        for name, parameter in own.items():
+            parameter.copy_(found[name])
+
+
+def build_roles(trainee: Trainee, start: ValueStart, peft: PeftConfig, seed: int, *, recompute: bool) -> Roles:
+    """The roles around a policy that is prepared for training."""
+    model = trainee.model.eval()
+    head = torch.nn.Linear(model.get_input_embeddings().embedding_dim, 1, device=trainee.device)
+    with torch.no_grad():
+        torch.nn.init.zeros_(head.weight) if start.weight is None else head.weight.copy_(start.weight)
+        head.bias.fill_(start.bias)
+    decoder, words = _decoder(model), words_of(trainee)
+    if isinstance(model, PeftModel):
+        policy, reference, value = _on_one_base(model, head, words, start, peft, seed)
+    else:
+        policy = Role(decoder, words)
+        frozen = copy.deepcopy(model).requires_grad_(False)
+        reference = Role(_decoder(frozen), Words(frozen.get_output_embeddings(), words.count))
+        backbone = copy.deepcopy(decoder) if start.backbone is None else start.backbone
+        value = Role(backbone.requires_grad_(True).eval(), head)
+    if recompute:
+        for causal in {id(role.decoder): role.decoder for role in (policy, value)}.values():
+            causal.activation_checkpointing_enable()
+    _check_head(policy, model, trainee)
+    learned = {name: p for name, p in model.named_parameters() if p.requires_grad and not _of_adapter(name, VALUE)}
+    valued = dict(value.decoder.named_parameters()) if value.decoder is not decoder else dict(model.named_parameters())
+    valued = {name: p for name, p in valued.items() if value.decoder is not decoder or _of_adapter(name, VALUE)}
+    heads = {f"head.{name}": p for name, p in head.named_parameters()}
+    return Roles(trainee, policy, reference, value, {"policy": learned, "value": {**valued, **heads}})
+
+
+def words_of(trainee: Trainee) -> Words:
+    """The policy's head over the tokenizer's words.
+
+    Raises `RequestError` where the vocabulary is larger than a padded one is: then the tokenizer is another model's.
+    """
+    head = trainee.model.get_output_embeddings()
+    check_vocabulary(head.weight.shape[0], trainee.tokenizer, trainee.source)
+    return Words(head, len(trainee.tokenizer))
+
+
+def _on_one_base(
+    model: PeftModel, head: Any, words: Words, start: ValueStart, peft: PeftConfig, seed: int
+) -> tuple[Role, Role, Role]:
+    """Adapters on adapters: those below are frozen and shared by all."""
+    below = adapters_below(model)
+    torch.manual_seed(seed)
+    add_adapter(model, VALUE, start.peft or peft, start.adapter)
+    decoder = _decoder(model)
+    roles = (
+        Role(decoder, words, Switch(model, [*below, TRAINED])),
+        Role(decoder, words, Switch(model, below)),
+        Role(decoder, head, Switch(model, [*below, VALUE])),
+    )
+    roles[0].switch()
+    return roles
+
+
+class Switch:
+    """Makes some of a model's adapters the active ones; policy and value model stay trainable throughout."""
+
+    def __init__(self, model: PeftModel, names: list[str]) -> None:
+        self.model, self.names = model, names
+
+    def __call__(self) -> None:
+        for layer in self.layers:
+            if layer.active_adapters != self.names:
+                layer.set_adapter(self.names, inference_mode=True)
+        for parameter in self.trained:  # peft froze those that are not active
+            parameter.requires_grad_(True)
+
+    @cached_property
+    def layers(self) -> list[BaseTunerLayer]:
+        """When first asked, every role has its adapter."""
+        return [layer for layer in self.model.modules() if isinstance(layer, BaseTunerLayer)]
+
+    @cached_property
+    def trained(self) -> list[Parameter]:
+        named = self.model.named_parameters()
+        return [p for name, p in named if _of_adapter(name, TRAINED) or _of_adapter(name, VALUE)]
+
+
+def adapters_below(model: PeftModel) -> list[str]:
+    """The frozen adapters that the policy's new one stands on."""
+    return [name for name in model.base_model.active_adapters if name != TRAINED]
+
+
+def add_adapter(model: PeftModel, name: str, peft: PeftConfig, weights: dict[str, Tensor] | None = None) -> None:
+    """One more adapter on a model, new or with weights as peft saves them.
+
+    Raises `RequestError` unless these are exactly its own.
+    """
+    model.add_adapter(name, lora(peft))
+    if weights is None:
+        return
+    own = {n.replace(f".{name}.", "."): p for n, p in model.named_parameters() if _of_adapter(n, name)}
+    if {n: p.shape for n, p in own.items()} != {n: t.shape for n, t in weights.items()}:
+        raise RequestError("The reward model's adapter does not fit the policy it is said to stand on: train it again.")
+    with torch.no_grad():
+        for key, parameter in own.items():
+            parameter.copy_(weights[key])
+
+
+def _of_adapter(name: str, adapter: str) -> bool:
+    """Whether a parameter belongs to an adapter."""
+    return re.search(rf"\.lora_\w+\.{adapter}(\.|$)", name) is not None
+
+
+def _decoder(model: Any) -> Any:
+    """The transformer below the language-model head, adapters included."""
+    causal = model.get_base_model() if isinstance(model, PeftModel) else model
+    return causal.get_decoder()
+
+
+@torch.no_grad()
+def _check_head(policy: Role, model: Any, trainee: Trainee) -> None:
+    """Refuse models whose logits are more than their head's output: their log-probabilities would be others'."""
+    ids = torch.tensor([[trainee.chat.stop_id]], device=trainee.device)
+    policy.switch()
+    states = policy.decoder(input_ids=ids).last_hidden_state
+    logits = model(input_ids=ids).logits[..., : policy.head.count]
+    if not torch.allclose(policy.head(states).float(), logits.float(), rtol=1e-2, atol=1e-2):
+        raise RequestError(
+            f"{trainee.source.weights}: its logits are scaled or capped after the head (as Gemma 2's are), "
+            "which PPO does not support."
+        )

@@ -1,0 +1,109 @@
+"""Answers sampled for reinforcement learning: from the whole distribution, and no longer than each of them is.
+
+Rows that came to their stop token leave the batch, so a step costs what the answers still being written cost. Every row
+has its own random numbers, drawn beforehand: which others are in the batch does not change its answer.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from pipeline.modeling.generation import Drawn
+from pipeline.modeling.passes import Words
+
+WORTHWHILE = 0.75  # finished rows are dropped when no more than this share of the batch is still being written
+
+
+@torch.no_grad()
+def sample(
+    decoder: Any,
+    head: Words,
+    prompts: Sequence[list[int]],
+    *,
+    pad_id: int,
+    stop_id: int,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    batch_size: int,
+    drop_finished: bool = True,
+) -> list[Drawn]:
+    """One answer to each prompt, in the order given, cut after the first stop token.
+
+    No top-k, no top-p: what is sampled from is what log-probabilities are computed of (arXiv 2403.17031).
+    """
+    chance = torch.rand(len(prompts), max_new_tokens, generator=torch.Generator().manual_seed(seed))
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
+    drawn: dict[int, Drawn] = {}
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        writing = _Writing(decoder, head, [prompts[i] for i in rows], chance[rows], pad_id, stop_id, temperature)
+        drawn |= zip(rows, writing.to_the_end(max_new_tokens, drop_finished), strict=True)
+    return [drawn[i] for i in range(len(prompts))]
+
+
+class _Writing:
+    """A batch of answers being written, prompts padded on the left."""
+
+    def __init__(
+        self,
+        decoder: Any,
+        head: Words,
+        prompts: Sequence[list[int]],
+        chance: Tensor,
+        pad_id: int,
+        stop_id: int,
+        temperature: float,
+    ) -> None:
+        self.decoder, self.head, self.stop_id, self.temperature = decoder, head, stop_id, temperature
+        device = next(decoder.parameters()).device
+        width = max(map(len, prompts))
+        self.answers: list[list[int]] = [[] for _ in prompts]
+        self.rows = torch.arange(len(prompts), device=device)  # whose answer each row of the batch is
+        self.ids = torch.tensor([[pad_id] * (width - len(p)) + p for p in prompts], device=device)
+        self.attention = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+        self.positions = (self.attention.cumsum(1) - self.attention) * self.attention
+        self.chance = chance.to(device)
+        self.cache = DynamicCache(config=decoder.config)
+        self.open = torch.ones(len(prompts), dtype=torch.bool, device=device)
+
+    def to_the_end(self, max_new_tokens: int, drop_finished: bool) -> list[Drawn]:
+        for step in range(max_new_tokens):
+            tokens = self._next(step)
+            for row, token, is_open in zip(self.rows.tolist(), tokens.tolist(), self.open.tolist(), strict=True):
+                if is_open:
+                    self.answers[row].append(token)
+            self.open &= tokens != self.stop_id
+            left = int(self.open.sum())
+            if not left:
+                break
+            self.ids = tokens[:, None]
+            self.positions = self.positions[:, -1:] + 1
+            self.attention = torch.cat([self.attention, torch.ones_like(self.attention[:, :1])], 1)
+            if drop_finished and left <= WORTHWHILE * len(self.open):
+                self._drop_finished()
+        return [Drawn(ids, ids[-1] == self.stop_id) for ids in self.answers]
+
+    def _next(self, step: int) -> Tensor:
+        """[rows] tokens, by inverting each row's cumulative distribution at its own random number."""
+        output = self.decoder(
+            input_ids=self.ids,
+            attention_mask=self.attention,
+            position_ids=self.positions,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        logits = self.head(output.last_hidden_state[:, -1]).float() / self.temperature
+        precise = torch.float32 if logits.device.type == "mps" else torch.float64
+        cumulative = logits.softmax(-1).to(precise).cumsum(-1)
+        wanted = self.chance[:, step, None].to(precise) * cumulative[:, -1:]
+        return torch.searchsorted(cumulative, wanted, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+
+    def _drop_finished(self) -> None:
+        kept = self.open.nonzero()[:, 0]
+        self.cache.batch_select_indices(kept)
+        self.rows, self.ids, self.attention = self.rows[kept], self.ids[kept], self.attention[kept]
+        self.positions, self.chance, self.open = self.positions[kept], self.chance[kept], self.open[kept]

@@ -1,0 +1,65 @@
+"""How an iteration's rows are cut into batches, put on the device and timed: the same for scoring and for learning."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from pipeline.config import PpoConfig
+from pipeline.modeling.passes import Batch, batch_of
+from pipeline.modeling.roles import Roles
+from pipeline.ppo.rollouts import batches
+from pipeline.stage import Runtime
+
+
+@dataclass(frozen=True)
+class Batching:
+    """What follows from configuration and machine for every pass over answers."""
+
+    seed: int
+    device: torch.device
+    pad_id: int
+    rank: int  # of this process
+    count: int  # answers of an iteration that fall to this process
+    batch_size: int  # answers per optimizer step
+    micro: int  # answers per pass
+    half: bool  # bf16 autocast
+    seconds: dict[str, float] = field(default_factory=dict)  # of this iteration, by phase
+
+    @classmethod
+    def of(cls, config: PpoConfig, roles: Roles, runtime: Runtime) -> "Batching":
+        launch, trainee = runtime.launch, roles.trainee
+        processes = PartialState(cpu=trainee.device.type == "cpu")
+        return cls(
+            seed=config.seed,
+            device=trainee.device,
+            pad_id=trainee.tokenizer.pad_token_id,
+            rank=processes.process_index,
+            count=config.rollouts // processes.num_processes,
+            batch_size=config.batch_size,
+            micro=min(launch.micro_batch_size or config.batch_size, config.batch_size),
+            half=launch.mixed_precision == "bf16",
+        )
+
+    def cut(self, lengths: Sequence[int], iteration: int, epoch: int) -> list[list[list[int]]]:
+        """A fresh permutation of the rows as batches of micro batches."""
+        return batches(self.count, self.batch_size, lengths, self.micro, f"{self.seed} {iteration} {epoch}")
+
+    def collate(self, prompts: Sequence[list[int]], answers: Sequence[list[int]], rows: Sequence[int]) -> Batch:
+        return batch_of([prompts[i] for i in rows], [answers[i] for i in rows], self.pad_id, self.device)
+
+    def autocast(self) -> Any:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the seconds inside to a phase of this iteration."""
+        began = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - began

@@ -1,0 +1,88 @@
+"""What a stopped run goes on from: everything the next iteration depends on, whole or not at all.
+
+Answers, permutations and prompt orders are drawn from seeds that follow from the iteration's number, so besides
+weights, optimizer, coefficient, cursor and what was measured so far there is no state to lose.
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.artifacts import CHECKPOINTS
+from pipeline.files import sync, write_atomically
+from pipeline.modeling.roles import Roles
+from pipeline.modeling.training import WHOLE, last_whole_checkpoint
+from pipeline.ppo.stops import Health
+
+WEIGHTS, OPTIMIZER, STATE = "trained.safetensors", "optimizer.pt", "state.json"
+
+
+@dataclass
+class State:
+    """Where a run is, weights and optimizer aside."""
+
+    coefficient: float  # of the KL penalty
+    iteration: int = 0  # finished ones
+    cursor: int = 0  # prompts used so far
+    tokens: int = 0  # that went through the policy: generated ones, and those learned from
+    health: Health = field(default_factory=Health)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Checkpoints:
+    """The checkpoints of one run; the newest, and all that lead back to its last good policy, are kept."""
+
+    def __init__(self, output_dir: Path, roles: Roles, optimizer: torch.optim.Optimizer) -> None:
+        self.folder, self.roles, self.optimizer = output_dir / CHECKPOINTS, roles, optimizer
+
+    def save(self, state: State) -> None:
+        """Write a checkpoint; the file that says it is whole comes last."""
+        place = self._place(state.iteration)
+        if (place / WHOLE).is_file():
+            return
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        save_file(self.roles.trained(), place / WEIGHTS)
+        torch.save(self.optimizer.state_dict(), place / OPTIMIZER)
+        for name in (WEIGHTS, OPTIMIZER):
+            sync(place / name)
+        write_atomically(place / STATE, json.dumps(asdict(state)))
+        (place / WHOLE).touch()
+        self._prune(state.health.good)
+
+    def load_last(self) -> State | None:
+        """Put the newest whole checkpoint into roles and optimizer; None where there is none."""
+        place = last_whole_checkpoint(self.folder)
+        if place is None:
+            return None
+        self.roles.restore(load_file(place / WEIGHTS))
+        self.optimizer.load_state_dict(torch.load(place / OPTIMIZER, weights_only=True))
+        return _state(json.loads((place / STATE).read_text()))
+
+    def load_good(self, good: int) -> int:
+        """Put the newest policy up to `good` back; returns which one it is."""
+        kept = max(number for number in self._numbers() if number <= good)
+        self.roles.restore(load_file(self._place(kept) / WEIGHTS))
+        return kept
+
+    def _prune(self, good: int) -> None:
+        numbers = self._numbers()
+        oldest = max((number for number in numbers if number <= good), default=0)
+        for number in numbers:
+            if number < oldest:
+                shutil.rmtree(self._place(number))
+
+    def _numbers(self) -> list[int]:
+        return [int(path.parent.name.rpartition("-")[2]) for path in self.folder.glob(f"checkpoint-*/{WHOLE}")]
+
+    def _place(self, iteration: int) -> Path:
+        return self.folder / f"checkpoint-{iteration}"
+
+
+def _state(saved: dict[str, Any]) -> State:
+    return State(**{**saved, "health": Health(**saved["health"])})

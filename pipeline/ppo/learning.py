@@ -1,0 +1,119 @@
+"""What an iteration learns: advantages and returns, then epochs of clipped steps on policy and value model."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.config import PpoConfig
+from pipeline.modeling.roles import Roles
+from pipeline.ppo import kl
+from pipeline.ppo.advantages import advantages_and_returns
+from pipeline.ppo.batching import Batching
+from pipeline.ppo.gathering import Gathered
+from pipeline.ppo.losses import policy_loss, value_loss
+from pipeline.ppo.masked import whiten
+from pipeline.ppo.rewards import penalized, token_rewards
+from pipeline.ppo.rollouts import Rollouts, Targets
+from pipeline.ppo.watching import explained_variance
+
+
+class Learner:
+    """Policy and value model under one optimizer: Adam with eps 1e-5, each with its rate, decaying linearly."""
+
+    def __init__(self, roles: Roles, config: PpoConfig, batching: Batching, *, recompute: bool) -> None:
+        self.roles, self.config, self.batching, self.recompute = roles, config, batching, recompute
+        rates = {"policy": config.learning_rate, "value": config.value_learning_rate or config.learning_rate}
+        groups = [{"params": [*roles.parameters[role].values()], "lr": rate} for role, rate in rates.items()]
+        self.rates, self.optimizer = list(rates.values()), torch.optim.Adam(groups, eps=1e-5)
+
+    def learn(self, gathered: Gathered, iteration: int, coefficient: float) -> dict[str, float]:
+        """All epochs over the iteration's answers; returns what is logged, as means over tokens."""
+        rollouts, config = gathered.rollouts, self.config
+        targets = self._targets(rollouts, coefficient)
+        lengths = [len(p) + len(a) for p, a in zip(rollouts.prompts, rollouts.answers, strict=True)]
+        left = 1 - iteration / config.iterations if config.schedule == "linear" else 1.0
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * left
+        sums = Sums()
+        with self.batching.timed("learning"), self.roles.recomputing(self.recompute):
+            for epoch in range(config.epochs):
+                parts = self.batching.cut(lengths, iteration, epoch) if epoch else gathered.first_epoch
+                for batch in parts:
+                    self._step(batch, gathered, targets, sums)
+        expected = explained_variance(rollouts.values[rollouts.mask], targets.returns[rollouts.mask])
+        return {**sums.means(), "explained_variance": expected, "learning_rate": self.rates[0] * left}
+
+    def _targets(self, rollouts: Rollouts, coefficient: float) -> Targets:
+        """Advantages, whitened over all answers of the iteration, and returns from the unwhitened ones."""
+        config, mask = self.config, rollouts.mask
+        scores = penalized(rollouts.scores, rollouts.stopped, config.missing_stop_penalty)
+        divergence = kl.ESTIMATORS[config.kl.estimator](rollouts.logprobs, rollouts.reference)
+        rewards = token_rewards(scores, divergence, mask, coefficient, whitened=config.whiten_rewards)
+        advantages, returns = advantages_and_returns(rewards, rollouts.values, mask, gamma=config.gamma, lam=config.lam)
+        return Targets(whiten(advantages, mask), returns)
+
+    def _step(self, batch: Sequence[list[int]], gathered: Gathered, targets: Targets, sums: "Sums") -> None:
+        """One optimizer step on one batch: its micro batches' gradients add up to that of the whole."""
+        rollouts, config = gathered.rollouts, self.config
+        total = rollouts.mask[list(chain.from_iterable(batch))].sum()
+        for rows in batch:
+            part = gathered.collated.get(tuple(rows)) or self.batching.collate(rollouts.prompts, rollouts.answers, rows)
+            width, mask = part.mask.shape[1], part.mask
+            with self.batching.autocast():
+                flat = self.roles.logprobs(self.roles.policy, part, config.temperature).logprobs
+            logprobs, sampled = part.aligned(flat), rollouts.logprobs[rows, :width]
+            policy = policy_loss(logprobs, sampled, targets.advantages[rows, :width], mask, config.clip)
+            torch.autograd.backward(policy.loss / total)  # before the value model's adapter takes the policy's place
+            with self.batching.autocast():
+                values = part.aligned(self.roles.values(part).float())
+            value = value_loss(
+                values, rollouts.values[rows, :width], targets.returns[rows, :width], mask, config.value_clip
+            )
+            torch.autograd.backward(config.value_coefficient * value.loss / total)
+            sums.add(policy, value, mask.sum(), (logprobs - sampled).detach().abs().max())
+        norms = [
+            torch.nn.utils.clip_grad_norm_(self.roles.parameters[role].values(), config.max_grad_norm)
+            for role in ("policy", "value")
+        ]
+        sums.step(*norms)
+        if bool(torch.isfinite(torch.stack(norms)).all()):
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+class Sums:
+    """What the steps of an iteration add up to."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.tokens: Any = 0
+        self.norms: list[tuple[Tensor, Tensor]] = []
+        self.start: Tensor | None = None
+
+    def add(self, policy: Any, value: Any, tokens: Tensor, difference: Tensor) -> None:
+        if not self.norms:  # nothing has been learned yet
+            self.start = difference if self.start is None else torch.maximum(self.start, difference)
+        found = {
+            "policy_loss": policy.loss,
+            "value_loss": value.loss,
+            "ratio": policy.ratio,
+            "approx_kl": policy.approx_kl,
+            "clip_fraction": policy.clipped,
+            "value_clip_fraction": value.clipped,
+        }
+        self.sums = {name: self.sums.get(name, 0.0) + one.detach() for name, one in found.items()}
+        self.tokens = self.tokens + tokens
+
+    def step(self, policy_norm: Tensor, value_norm: Tensor) -> None:
+        self.norms.append((policy_norm, value_norm))
+
+    def means(self) -> dict[str, float]:
+        norms = torch.tensor([[float(one) for one in pair] for pair in self.norms]).mean(0).tolist()
+        return {
+            **{name: float(one / self.tokens) for name, one in self.sums.items()},
+            **dict(zip(("gradient_norm", "value_gradient_norm"), norms, strict=True)),
+            "start_difference": float(self.start if self.start is not None else 0.0),
+        }

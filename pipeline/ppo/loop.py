@@ -1,0 +1,138 @@
+"""The loop: sample, score, learn, look; checkpoints at intervals; an end before its time where answers go wrong.
+
+An iteration is scored in the very micro batches in which its first epoch is learned. So before the first optimizer step
+the ratio is exactly 1, and in the first iteration KL is exactly 0: anything else is a fault, not rounding.
+"""
+
+import logging
+import math
+from itertools import chain
+
+from pipeline.config import PpoConfig
+from pipeline.errors import PipelineError, RequestError
+from pipeline.modeling.memory import peak_memory_mb
+from pipeline.modeling.roles import Roles
+from pipeline.ppo import kl
+from pipeline.ppo.batching import Batching
+from pipeline.ppo.checkpoints import Checkpoints, State
+from pipeline.ppo.gathering import Gathered, Gatherer, Task
+from pipeline.ppo.learning import Learner
+from pipeline.ppo.samples import Samples
+from pipeline.ppo.stops import Health, Limits
+from pipeline.stage import Metrics, StageContext
+
+log = logging.getLogger(__name__)
+
+
+class Loop:
+    """One run of PPO."""
+
+    def __init__(self, task: Task, roles: Roles, config: PpoConfig, context: StageContext) -> None:
+        self.config, self.context, self.roles = config, context, roles
+        self.batching = Batching.of(config, roles, context.runtime)
+        self.gatherer = Gatherer(task, roles, config, self.batching)
+        recompute = context.runtime.launch.gradient_checkpointing
+        self.learner = Learner(roles, config, self.batching, recompute=recompute)
+        self.checkpoints = Checkpoints(context.output_dir, roles, self.learner.optimizer)
+        self.samples = Samples(context.output_dir / "samples.jsonl")
+
+    def run(self) -> tuple[Metrics, list[dict[str, float]]]:
+        """Train to the end, or to where it has to stop; returns metrics of the policy that is kept, and the history.
+
+        The kept policy's weights are then in the roles.
+        """
+        state = self.checkpoints.load_last()
+        if state is not None:
+            self.context.say(f"resumed from iteration {state.iteration}")
+            self.samples.keep(state.iteration)
+        else:
+            state = State(self.config.kl.coefficient)
+            self.checkpoints.save(state)
+        with self.context.progress("ppo", self.config.iterations) as advance:
+            advance(state.iteration)
+            while state.iteration < self.config.iterations and not state.health.fault:
+                self._iterate(state)
+                advance(1)
+        kept = state.iteration
+        if not state.health.fault:
+            last = self._gather(state.iteration, state.cursor)
+            state.health = self._health(state, last)
+        if state.health.fault:
+            kept = self._keep_last_good(state)
+            last = self._gather(kept, kept * self.config.rollouts)
+        return self._metrics(state, last, kept), state.history
+
+    def _iterate(self, state: State) -> None:
+        """One iteration, from sampling to the row of the history; `state.health.fault` says if it was the last."""
+        self.batching.seconds.clear()
+        try:
+            gathered = self._gather(state.iteration, state.cursor)
+        except RequestError:  # a reward function that failed: nothing of this iteration has been learned yet
+            self.checkpoints.save(state)
+            raise
+        state.health = self._health(state, gathered)
+        if state.health.fault:
+            return
+        learned = self.learner.learn(gathered, state.iteration, state.coefficient)
+        if not all(map(math.isfinite, learned.values())):
+            state.health = state.health.ended("a loss or a gradient is not finite")
+            return
+        row = {
+            **gathered.seen,
+            **learned,
+            "kl_coefficient": state.coefficient,
+            **{f"seconds_{phase}": seconds for phase, seconds in self.batching.seconds.items()},
+        }
+        self._record(state, gathered, row)
+
+    def _record(self, state: State, gathered: Gathered, row: dict[str, float]) -> None:
+        config = self.config
+        if config.kl.target is not None:
+            adaptive = kl.Adaptive(config.kl.target, config.kl.horizon)
+            state.coefficient = kl.adapted(state.coefficient, row["kl"], config.rollouts, adaptive)
+        state.cursor += config.rollouts
+        state.iteration += 1
+        answers = gathered.rollouts.answers
+        read = sum(map(len, chain(answers, gathered.rollouts.prompts)))
+        state.tokens += sum(map(len, answers)) + config.epochs * read
+        row = {"step": state.iteration, **row, "tokens": state.tokens}
+        state.history.append(row)
+        self.context.track({name: value for name, value in row.items() if name != "step"}, state.iteration)
+        log.info("iteration %d of %d: %s", state.iteration, config.iterations, row)
+        if self._sampled(state.iteration - 1):
+            self.samples.write(state.iteration, config.samples, gathered.prompts, gathered.answers, gathered.rollouts)
+        if state.iteration % config.checkpoint_every == 0 or state.iteration == config.iterations:
+            self.checkpoints.save(state)
+
+    def _sampled(self, iteration: int) -> bool:
+        return iteration % self.config.sample_every == 0 or iteration + 1 >= self.config.iterations
+
+    def _gather(self, iteration: int, cursor: int) -> Gathered:
+        return self.gatherer.gather(iteration, cursor, watch=self._sampled(iteration))
+
+    def _health(self, state: State, gathered: Gathered) -> Health:
+        stop = self.config.stop
+        limits = Limits(stop.kl, stop.stopped, stop.distinct, stop.patience)
+        return state.health.after(state.iteration, gathered.seen, limits)
+
+    def _keep_last_good(self, state: State) -> int:
+        """Put the last good policy back, and say why. Raises `PipelineError` where there is none."""
+        kept = self.checkpoints.load_good(state.health.good)
+        fault = f"ppo stopped at iteration {state.iteration + 1} of {self.config.iterations}: {state.health.fault}"
+        if not kept:
+            raise PipelineError(f"{fault}. No policy before it was both good and kept, so there is nothing to show.")
+        self.context.say(f"{fault}; the policy of iteration {kept} is kept")
+        return kept
+
+    def _metrics(self, state: State, last: Gathered, kept: int) -> Metrics:
+        phases = [value for row in state.history for name, value in row.items() if name.startswith("seconds_")]
+        return {
+            **last.seen,
+            "iterations": state.iteration,
+            "kept": kept,
+            "ended_early": float(state.health.fault is not None),
+            "kl_coefficient": state.coefficient,
+            "seconds_per_iteration": sum(phases) / max(len(state.history), 1),
+            "tokens": state.tokens,
+            "peak_memory_mb": peak_memory_mb(self.batching.device),
+        }

@@ -1,0 +1,50 @@
+"""The clipped objectives of PPO (arXiv 1707.06347), as sums over tokens.
+
+Sums, so that micro batches add up to their global batch: whoever calls divides by the tokens of the global batch.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class PolicyLoss(NamedTuple):
+    """Scalars, each a sum over the tokens of the mask."""
+
+    loss: Tensor
+    ratio: Tensor
+    approx_kl: Tensor  # k3 of the policy that sampled against the one being updated
+    clipped: Tensor  # tokens whose clipped term was the worse one
+
+
+def policy_loss(logprobs: Tensor, sampled: Tensor, advantages: Tensor, mask: Tensor, clip: float) -> PolicyLoss:
+    """-min(ratio A, clip(ratio, 1 - clip, 1 + clip) A), equation 7. All [rows, tokens].
+
+    `logprobs` are those of the policy being updated, `sampled` those of the policy that sampled.
+    """
+    difference, advantages = (logprobs - sampled)[mask], advantages[mask]
+    ratio = difference.exp()
+    plain, clipped = -advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip)
+    with torch.no_grad():
+        approx_kl = torch.expm1(difference) - difference
+    loss = torch.maximum(plain, clipped).sum()
+    return PolicyLoss(loss, ratio.detach().sum(), approx_kl.sum(), (clipped > plain).sum())
+
+
+class ValueLoss(NamedTuple):
+    """Scalars, each a sum over the tokens of the mask."""
+
+    loss: Tensor
+    clipped: Tensor
+
+
+def value_loss(values: Tensor, before: Tensor, returns: Tensor, mask: Tensor, clip: float) -> ValueLoss:
+    """0.5 max((V - R)^2, (clip(V, before - clip, before + clip) - R)^2). All [rows, tokens].
+
+    `before` are the values at the time of sampling.
+    """
+    values, before, returns = values[mask], before[mask], returns[mask]
+    kept = torch.minimum(torch.maximum(values, before - clip), before + clip)
+    plain, clipped = (values - returns) ** 2, (kept - returns) ** 2
+    return ValueLoss(0.5 * torch.maximum(plain, clipped).sum(), (clipped > plain).sum())

@@ -1,0 +1,141 @@
+"""What answers are rewarded for: reward models and the user's own Python functions, added up with their weights."""
+
+import importlib
+import importlib.util
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.config import RewardSource
+from pipeline.errors import RequestError
+
+Function = Callable[[list[list[dict[str, str]]], list[str]], Sequence[float]]
+FUNCTION = re.compile(r"(?P<where>.+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
+
+
+class Answer(Protocol):
+    """An answer as words and as the policy's own tokens."""
+
+    text: str
+    ids: list[int]
+    stopped: bool
+
+
+class Scorer(Protocol):
+    """Scores answers to prompts, one number each."""
+
+    def score(self, prompts: Sequence[Any], answers: Sequence[Any]) -> list[float]: ...
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """One source of reward."""
+
+    name: str
+    scorer: Scorer
+    weight: float
+
+
+def function_file(source: str) -> tuple[Path, str] | None:
+    """Where the code of `module:function` or `file.py:function` lies, and the function's name; None for a model.
+
+    Raises `RequestError` for a module that cannot be found. A package that holds the module is imported for it.
+    """
+    found = FUNCTION.fullmatch(source)
+    if found is None:
+        return None
+    where, name = found["where"], found["name"]
+    if where.endswith(".py"):
+        return Path(where).expanduser(), name
+    try:
+        spec = importlib.util.find_spec(where)
+    except Exception as error:
+        raise RequestError(f"ppo.rewards: {source}: {where} cannot be imported ({_words(error)}).") from None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise RequestError(
+            f"ppo.rewards: {source}: no module {where} found from here. Name its file instead: path/to/file.py:{name}"
+        )
+    return Path(spec.origin), name
+
+
+def roles_of(rewards: Sequence[RewardSource]) -> dict[str, RewardSource]:
+    """The input that each source stands for: `reward`, `reward2`, … for models, `function`, … for code."""
+    named: dict[str, RewardSource] = {}
+    for source in rewards:
+        kind = "function" if FUNCTION.fullmatch(source.source) else "reward"
+        count = sum(role.startswith(kind) for role in named) + 1
+        named[kind if count == 1 else f"{kind}{count}"] = source
+    return named
+
+
+def load_function(source: str) -> Function:
+    """The user's function. Raises `RequestError` where its file cannot be imported, or has no such function."""
+    found = FUNCTION.fullmatch(source)
+    assert found is not None, f"{source} was planned as a function"
+    where, name = found["where"], found["name"]
+    try:
+        module = _from_file(Path(where).expanduser()) if where.endswith(".py") else importlib.import_module(where)
+    except Exception as error:
+        raise RequestError(f"ppo.rewards: {source}: its file cannot be imported ({_words(error)}).") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise RequestError(f"ppo.rewards: {source}: {where} has no function {name}.")
+    return function  # type: ignore[no-any-return]
+
+
+def _from_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class FunctionScorer:
+    """A Python function that takes prompts (lists of messages) and answers (texts) and returns one number each."""
+
+    def __init__(self, source: str) -> None:
+        self.source, self.function = source, load_function(source)
+
+    def score(self, prompts: Sequence[Any], answers: Sequence[Answer]) -> list[float]:
+        """Raises `RequestError` where the function raises or returns anything but one finite number per answer."""
+        given = [
+            [{"role": str(turn["role"]), "content": str(turn["content"])} for turn in prompt] for prompt in prompts
+        ]
+        try:
+            returned = self.function(given, [answer.text for answer in answers])
+            scores = [float(score) for score in returned]
+        except Exception as error:
+            raise RequestError(f"The reward function {self.source} failed: {_words(error)}.") from error
+        if len(scores) != len(answers):
+            raise RequestError(
+                f"The reward function {self.source} returned {len(scores)} scores for {len(answers)} answers."
+            )
+        for prompt, answer, score in zip(prompts, answers, scores, strict=True):
+            if not math.isfinite(score):
+                raise RequestError(
+                    f"The reward function {self.source} returned {score} for the answer {answer.text!r} "
+                    f"to {prompt[-1]['content']!r}."
+                )
+        return scores
+
+
+def combined(
+    sources: Sequence[Weighted], prompts: Sequence[Any], answers: Sequence[Any]
+) -> tuple[list[float], Mapping[str, float]]:
+    """The weighted sum of all sources for each answer, and the mean of each source by its name."""
+    totals, means = [0.0] * len(answers), {}
+    for source in sources:
+        scores = source.scorer.score(prompts, answers)
+        totals = [total + source.weight * score for total, score in zip(totals, scores, strict=True)]
+        means[source.name] = sum(scores) / len(scores)
+    return totals, means
+
+
+def _words(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -1,0 +1,59 @@
+"""When a run is ended before its time, and which of its policies is the last good one."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is no longer healthy. `patience` is how many iterations in a row it takes."""
+
+    kl: float  # nats per answer, above
+    stopped: float  # share of answers that end by themselves, below, relative to the first iteration
+    distinct: float  # share of answers that differ from each other, below
+    patience: int
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the iterations so far say. Policy n is the one after n updates; iteration n + 1 shows how it does."""
+
+    good: int = 0  # the last policy whose answers were healthy
+    bad: int = 0  # unhealthy iterations in a row
+    first_stopped: float | None = None  # share of the first iteration's answers that ended by themselves
+    fault: str | None = None  # why the run ends
+
+    def after(self, policy: int, seen: Mapping[str, float], limits: Limits) -> "Health":
+        """The state once the answers of `policy` are seen: `seen` has at least kl, stopped and distinct."""
+        first = seen["stopped"] if self.first_stopped is None else self.first_stopped
+        wrong = unhealthy(seen, first, limits)
+        if not wrong:
+            return Health(policy, 0, first)
+        at_once = any(not math.isfinite(value) for value in seen.values())
+        bad = self.bad + 1
+        fault = wrong if at_once or bad >= limits.patience else None
+        return replace(self, bad=bad, first_stopped=first, fault=fault)
+
+    def ended(self, why: str) -> "Health":
+        """The state where an update itself went wrong."""
+        return replace(self, fault=why)
+
+
+def unhealthy(seen: Mapping[str, float], first_stopped: float, limits: Limits) -> str | None:
+    """What is wrong with an iteration's answers, in words; None if nothing is."""
+    infinite = [name for name, value in seen.items() if not math.isfinite(value)]
+    if infinite:
+        return f"{', '.join(infinite)} not finite"
+    if seen["kl"] > limits.kl:
+        return f"KL to the reference {seen['kl']:.1f} nats per answer, above ppo.stop.kl={limits.kl:g}"
+    if seen["stopped"] < limits.stopped * first_stopped:
+        return (
+            f"only {seen['stopped']:.0%} of the answers end by themselves, {first_stopped:.0%} did at first "
+            f"(ppo.stop.stopped={limits.stopped:g})"
+        )
+    if seen["distinct"] < limits.distinct:
+        return (
+            f"only {seen['distinct']:.0%} of the answers differ from each other (ppo.stop.distinct={limits.distinct:g})"
+        )
+    return None

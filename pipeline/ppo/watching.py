@@ -1,0 +1,34 @@
+"""What tells a healthy run from one that games its reward."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Pearson's r; 0 where either does not vary."""
+    a, b = (torch.tensor(values, dtype=torch.float64) for values in (first, second))
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(a.norm() * b.norm())
+    return float(a @ b) / scale if scale > 1e-12 else 0.0
+
+
+def explained_variance(values: Tensor, returns: Tensor) -> float:
+    """1 - Var(R - V) / Var(R), over tokens; 1 is a value model that knows, 0 one that is no better than a constant."""
+    spread = returns.double().var(correction=0)
+    return float(1 - (returns - values).double().var(correction=0) / spread) if spread > 1e-12 else 0.0
+
+
+def repetition(answers: Sequence[Sequence[int]], n: int = 3) -> float:
+    """Share of n-grams that stand in the same answer already."""
+    total = distinct = 0
+    for answer in answers:
+        grams = [tuple(answer[i : i + n]) for i in range(len(answer) - n + 1)]
+        total, distinct = total + len(grams), distinct + len(set(grams))
+    return 1 - distinct / total if total else 0.0
+
+
+def distinct_share(answers: Sequence[Sequence[int]]) -> float:
+    """Share of answers that differ from all before them: 1 where no two are the same."""
+    return len({tuple(answer) for answer in answers}) / len(answers)

@@ -1,0 +1,203 @@
+"""The gates at the start of `dpo` and `ppo`: figures from manifests where they are known, measured here where not.
+
+`gates=warn` says what is wrong and goes on, `gates=stop` ends before training, `gates=off` looks at nothing. The
+verdicts lie in the artifact (gates.json), where the report finds them.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifacts import Artifact
+from pipeline.config import DecodingConfig
+from pipeline.data.rows import prompt_id, read_jsonl
+from pipeline.errors import RequestError
+from pipeline.evaluation import gates
+from pipeline.evaluation.gates import GATES, Format, GateVerdict
+from pipeline.evaluation.lineage import lineage, of_stage
+from pipeline.evaluation.winrates import outcomes
+from pipeline.hashing import content_hash
+from pipeline.stage import StageContext
+
+if TYPE_CHECKING:
+    from pipeline.modeling.answering import Answer
+    from pipeline.modeling.rendering import ChatFormat, Messages
+
+ASKED = 64  # prompts that the policy answers at the gate
+SCORED = 64  # pairs that a reward model of the user's own is measured on
+LONGEST = 1024  # new tokens at the gate, whatever the longest answer in the data
+
+log = logging.getLogger(__name__)
+
+
+def check_gates(
+    context: StageContext, arm: str, *, prompts: "Sequence[Messages]" = (), decoding: DecodingConfig | None = None
+) -> list[GateVerdict]:
+    """The verdicts before an arm is trained, written to gates.json; what warns is also said.
+
+    The policy is the input `policy`, the reward models are the inputs whose role begins with `reward`, preferences are
+    the nearest that any input was made from. `prompts` and `decoding` are what the arm will use: the policy answers a
+    few of them where no `sample` has shown whether it stops. A run that goes on after an interruption reads what was
+    found before.
+
+    Raises `RequestError` with all that warns if `gates=stop`.
+    """
+    mode, file = context.runtime.gates, context.output_dir / GATES
+    verdicts = gates.read_verdicts(file)
+    if not verdicts and mode != "off":
+        verdicts = list(_Gatekeeper(context, arm, prompts, decoding).verdicts())
+        gates.write_gates(context.output_dir, verdicts)
+    warned = [verdict for verdict in verdicts if not verdict.passed]
+    for verdict in verdicts:
+        log.info("gate %s %s: %s", verdict.name, "passed" if verdict.passed else "warns", verdict.says)
+    if warned and mode == "stop":
+        count = "one gate warns" if len(warned) == 1 else f"{len(warned)} gates warn"
+        said = "\n".join(f"  {v.name} (at fault: {v.stage}): {v.says} {v.advice}" for v in warned)
+        raise RequestError(f"{arm} is not trained, since gates=stop and {count}:\n{said}")
+    for verdict in warned if mode == "warn" else ():
+        context.say(f"gate {verdict.name}, at fault: {verdict.stage}. {verdict.says} {verdict.advice}")
+    return verdicts
+
+
+@dataclass(frozen=True)
+class _Gatekeeper:
+    """What the gates of one arm need; whatever has to be drawn or loaded for them, once."""
+
+    context: StageContext
+    arm: str
+    prompts: "Sequence[Messages]"
+    decoding: DecodingConfig | None
+
+    @property
+    def policy(self) -> Artifact:
+        return self.context.inputs["policy"]
+
+    @cached_property
+    def preferences(self) -> Artifact | None:
+        given = [made for artifact in self.context.inputs.values() for made in lineage(artifact)]
+        return next(iter(of_stage(given, "preferences")), None)
+
+    @cached_property
+    def chat(self) -> "ChatFormat":
+        return _chat(self.policy)
+
+    def verdicts(self) -> Iterator[GateVerdict]:
+        if self.preferences is not None:
+            asked = of_stage(lineage(self.preferences), "collect")
+            yield gates.agreement(self.preferences.metrics, "collect" if asked else "preferences")
+        yield self._stopping()
+        for role, artifact in self.context.inputs.items():
+            if role.startswith("reward"):
+                yield from self._reward(artifact)
+
+    def _stopping(self) -> GateVerdict:
+        """Whether the policy ends its answers: from the sample that was judged if it is of this policy, else drawn."""
+        for sample in of_stage(lineage(self.preferences), "sample") if self.preferences else []:
+            asked = {given.reference for role, given in sample.inputs.items() if role != "data"}
+            limit = sample.manifest["config"]["decoding"]["max_new_tokens"]
+            if asked == {self.policy.reference} and (not self.decoding or self.decoding.max_new_tokens >= limit):
+                return gates.stopping(sample.metrics["stopped"], int(sample.metrics["answers"]), limit)
+        _, answers = self.drawn
+        if not answers:
+            says = "Whether the policy stops cannot be said: no prompt leaves room for an answer."
+            return GateVerdict("stopping", True, says, "sft", "")
+        share = mean(answer.stopped for answer in answers)
+        return gates.stopping(share, len(answers), self.limits.max_new_tokens)
+
+    @cached_property
+    def limits(self) -> DecodingConfig:
+        """How answers are drawn: as the arm will, else as long as the longest of those that were judged."""
+        if self.decoding:
+            return self.decoding
+        rows = read_jsonl(self.preferences.file("train.jsonl"))[:SCORED] if self.preferences else []
+        given = (
+            self.chat.answer(row["prompt"], row[side][0]["content"]) for row in rows for side in ("chosen", "rejected")
+        )
+        return DecodingConfig(max_new_tokens=min(max(map(len, given), default=LONGEST), LONGEST))
+
+    @cached_property
+    def drawn(self) -> "tuple[list[Messages], list[Answer]]":
+        """A few prompts that leave room for an answer, and the policy's answers to them."""
+        from pipeline.modeling.answering import Answerer
+        from pipeline.modeling.policy import context_of
+
+        prompts = self.prompts
+        if not prompts and self.preferences:
+            rows = read_jsonl(self.preferences.file("train.jsonl"))
+            prompts = list({prompt_id(row["prompt"]): row["prompt"] for row in rows}.values())
+        answerer = Answerer(self.policy, self.context, seed=0)
+        room = context_of(answerer.model) - self.limits.max_new_tokens
+        asked = list(islice((prompt for prompt in prompts if len(self.chat.prompt(prompt)) <= room), ASKED))
+        return asked, answerer.draw(asked, self.limits, f"gate {self.arm}") if asked else []
+
+    def _reward(self, reward: Artifact) -> Iterator[GateVerdict]:
+        """A reward model: by its manifest if the stage `reward` made it, else by what it says of known answers."""
+        rows = read_jsonl(self.preferences.file("test.jsonl"))[:SCORED] if self.preferences else []
+        known = reward.metrics or self._measured(reward, rows)
+        if "accuracy" in known and "accuracy_longer" in known:
+            yield gates.beats_length(known["accuracy"], known["accuracy_longer"], int(known["test"]))
+        if "padding_difference" in known:
+            yield gates.padding(known["padding_difference"])
+        if "reference_mean" in known:
+            yield gates.centred(known["reference_mean"])
+        mine, its = _format(self.chat, rows), _format(_chat(reward), rows)
+        yield gates.same_format(mine, its, _trained_with(reward))
+
+    def _measured(self, reward: Artifact, rows: Sequence[Any]) -> dict[str, float]:
+        """What the stage `reward` says of its models, for one that was brought along; where pairs are known, on them.
+
+        The reference answers, whose mean reward should be near 0, are then the policy's own.
+        """
+        from pipeline.modeling.answering import Answer
+        from pipeline.modeling.rewarding import RewardModel
+
+        model, (asked, drawn) = RewardModel(reward, self.context), self.drawn
+        found: dict[str, float] = {}
+        if drawn:
+            together, alone = (model.score(asked, drawn, batch_size=size) for size in (len(drawn), 1))
+            found["padding_difference"] = max(abs(a - b) for a, b in zip(together, alone, strict=True))
+            found["reference_mean"] = mean(together)
+        if rows:
+            prompts = [row["prompt"] for row in rows]
+            sides = []
+            for side in ("chosen", "rejected"):
+                texts = [str(row[side][0]["content"]) for row in rows]
+                sides.append([Answer(t, self.chat.answer(p, t), True) for p, t in zip(prompts, texts, strict=True)])
+            scores = [model.score(prompts, answers) for answers in sides]
+            found["accuracy"] = mean(outcomes(*scores))
+            found["accuracy_longer"] = mean(outcomes(*([len(answer.ids) for answer in answers] for answers in sides)))
+            found["test"] = len(rows)
+        return found
+
+
+def _chat(artifact: Artifact) -> "ChatFormat":
+    from pipeline.modeling.policy import source_of, tokenizer_of
+    from pipeline.modeling.rendering import ChatFormat
+
+    return ChatFormat(tokenizer_of(source_of(artifact))[0])
+
+
+def _format(chat: "ChatFormat", rows: Sequence[Any]) -> Format:
+    """How a model sees a few conversations."""
+    tokenizer = chat.tokenizer
+    return Format(
+        template=content_hash(tokenizer.chat_template),
+        stop_id=chat.stop_id,
+        pad_id=tokenizer.pad_token_id,
+        vocabulary=content_hash(tokenizer.get_vocab()),
+        rendered=[chat.prompt(row["prompt"]) + chat.answer(row["prompt"], row["chosen"][0]["content"]) for row in rows],
+    )
+
+
+def _trained_with(reward: Artifact) -> Format | None:
+    """What a reward model's artifact says of its training; a model of the user's own says nothing."""
+    file = reward.path / "reward.json"
+    if not file.is_file():
+        return None
+    said = json.loads(file.read_text(encoding="utf-8"))
+    return Format(said["template"], said["stop_id"], said["pad_id"], said.get("vocabulary", ""))

@@ -1,0 +1,135 @@
+"""`ppo`: proximal policy optimization from the SFT policy, for the reward model's or other rewards."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifacts import Artifact
+from pipeline.config import DecodingConfig, PipelineConfig, PpoConfig
+from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
+from pipeline.errors import RequestError
+from pipeline.evaluation.gates import gate_metrics
+from pipeline.playground.scorer import true_score
+from pipeline.playground.world import parse
+from pipeline.ppo.sources import FunctionScorer, Scorer, Weighted, function_file, roles_of
+from pipeline.stage import FromPath, FromStage, Metrics, Reference, Stage, StageContext, parse_reference
+from pipeline.stages.gates import check_gates
+from pipeline.stages.lengths import fitting
+
+if TYPE_CHECKING:
+    from pipeline.modeling.trainee import Trainee
+
+
+def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
+    judged = config.labeling.backend == "file"  # then the prompts that people judged answers to
+    rewards = {role: _reference(source.source) for role, source in roles_of(config.ppo.rewards).items()}
+    judge = {"judge": FromStage("reward", {"as_judge": True})} if config.ppo.watch_judge else {}
+    return {
+        "policy": FromStage("sft"),
+        "prompts": FromStage("preferences" if judged else "data"),
+        **rewards,
+        **judge,
+    }
+
+
+def _reference(source: str) -> Reference:
+    code = function_file(source)
+    return FromPath(str(code[0])) if code else parse_reference(source)
+
+
+def run(config: PpoConfig, context: StageContext) -> Metrics:
+    from pipeline.modeling.reward_roles import load_rewards
+    from pipeline.modeling.roles import VALUE, build_roles, words_of
+    from pipeline.modeling.trainee import prepare
+    from pipeline.ppo.gathering import Task
+    from pipeline.ppo.loop import Loop
+
+    given = roles_of(config.rewards)
+    models = {role: context.inputs[role] for role in given if role.startswith("reward")}
+    for artifact in models.values():
+        refuse_judge(artifact)
+    trainee = prepare(context.inputs["policy"], config.peft, config.seed, context)
+    words_of(trainee)
+    prompts, ids = _prompts(context.inputs["prompts"], trainee, config, context)
+    decoding = DecodingConfig(config.temperature, 1.0, config.max_new_tokens)
+    verdicts = check_gates(context, "ppo", prompts=prompts, decoding=decoding)
+    rewards = load_rewards(models, trainee, config.peft, context)
+    functions = {role: FunctionScorer(one.source) for role, one in given.items() if role not in models}
+    scorers: dict[str, Scorer] = {**rewards.scorers, **functions}
+    sources = [Weighted(role, scorers[role], one.weight) for role, one in given.items()]
+    recompute = context.runtime.launch.gradient_checkpointing
+    roles = build_roles(trainee, rewards.start, config.peft, config.seed, recompute=recompute)
+    if "value" in context.inputs:
+        roles.load_value(context.inputs["value"])
+    loop = Loop(Task(prompts, ids, sources, _watchers(prompts, context)), roles, config, context)
+    metrics, history = loop.run()
+    write_jsonl(context.output_dir / "history.jsonl", history)
+    roles.policy.switch()
+    trainee.save(context)
+    roles.save_value(context.output_dir / VALUE)
+    trainable = sum(p.numel() for parameters in roles.parameters.values() for p in parameters.values())
+    return {**metrics, **trainee.size(), "trainable": trainable, **gate_metrics(verdicts)}
+
+
+def _watchers(prompts: Sequence[Any], context: StageContext) -> dict[str, Scorer]:
+    """Who looks on without rewarding: the independent judge if there is one, the truth where it is known."""
+    from pipeline.modeling.rewarding import RewardModel
+
+    watchers: dict[str, Scorer] = {}
+    if "judge" in context.inputs:
+        watchers["judge_reward"] = RewardModel(context.inputs["judge"], context)
+    if all(parse(prompt[-1]["content"]) for prompt in prompts):  # the playground's
+        watchers["true_score"] = TrueScorer()
+    return watchers
+
+
+def refuse_judge(artifact: Artifact) -> None:
+    """Raise `RequestError` for the independent judge: what it is learned from cannot judge it."""
+    if artifact.manifest.get("config", {}).get("as_judge"):
+        raise RequestError(
+            f"{artifact.reference} was trained as the independent judge (as_judge=true): it may judge a policy, not "
+            "reward it. Use a reward model, such as ppo.rewards=[{source:reward}]."
+        )
+
+
+def _prompts(
+    artifact: Artifact, trainee: "Trainee", config: PpoConfig, context: StageContext
+) -> tuple[list[Any], list[list[int]]]:
+    """Each prompt once, in the order of the file, with its token ids; what leaves no room for an answer is left out.
+
+    Raises `RequestError` where there is none.
+    """
+    file = _file(artifact)
+    rows = read_jsonl(file)
+    if not rows or any("prompt" not in row for row in rows):
+        raise RequestError(f'{file}: PPO needs prompts, one {{"prompt": [messages]}} per line; there is none to use.')
+    prompts = list({prompt_id(row["prompt"]): row["prompt"] for row in rows}.values())
+    pairs = [(prompt, trainee.chat.prompt(prompt)) for prompt in prompts]
+    lengths = [len(ids) + config.max_new_tokens for _, ids in pairs]
+    kept = fitting(pairs, lengths, trainee.room, file, context)
+    return [prompt for prompt, _ in kept], [ids for _, ids in kept]
+
+
+def _file(artifact: Artifact) -> Path:
+    """`rl.jsonl` of `data`, `train.jsonl` of `preferences`, or a file of the user's own."""
+    if artifact.path.is_file():
+        return artifact.path
+    return artifact.file("train.jsonl" if artifact.stage == "preferences" else "rl.jsonl")
+
+
+class TrueScorer:
+    """What only the playground knows: watched, never learned from."""
+
+    def score(self, prompts: Sequence[Any], answers: Sequence[Any]) -> list[float]:
+        return [
+            true_score(prompt[-1]["content"], answer.text, finished=answer.stopped)
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    early = " (ended early)" if metrics["ended_early"] else ""
+    return f"reward {metrics['reward']:.2f}, KL {metrics['kl']:.1f}, {metrics['iterations']:.0f} iterations{early}"
+
+
+STAGE = Stage("ppo", PpoConfig, inputs, run, summary)

@@ -1,0 +1,185 @@
+"""`reward`: a Bradley-Terry reward model (arXiv 2203.02155) from the SFT policy, or the independent judge (`as_judge`).
+
+The judge is the same model of other pairs: of prompts, and where enough people ranked also by annotators, that nothing
+else learns from. It says in `evaluate` what the reward model, which PPO has pushed against, no longer can.
+"""
+
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import PipelineConfig, RewardConfig
+from pipeline.data.rows import prompt_id, read_jsonl
+from pipeline.errors import RequestError
+from pipeline.evaluation.calibration import calibration
+from pipeline.evaluation.winrates import outcomes
+from pipeline.files import write_atomically
+from pipeline.hashing import content_hash
+from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.stages.lengths import fitting
+
+if TYPE_CHECKING:
+    from pipeline.modeling.reward_models import Standard
+    from pipeline.modeling.reward_training import Pair
+    from pipeline.modeling.trainee import Trainee
+
+PARTS = {False: ("train", "test"), True: ("judge", "judge_test")}  # by as_judge
+PEOPLE = {False: "accuracy_people", True: "judge_accuracy_people"}  # in the metrics of `preferences`
+STANDARD = 500  # pairs of training whose answers' scores average 0
+PADDED = 32  # answers that are scored with all sorts of padding
+
+
+def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
+    return {"policy": FromStage("sft"), "preferences": FromStage("preferences")}
+
+
+def run(config: RewardConfig, context: StageContext) -> Metrics:
+    from pipeline.modeling import training
+    from pipeline.modeling.reward_models import load_reward_for_training
+    from pipeline.modeling.reward_training import reward_trainer
+    from pipeline.modeling.trainee import prepare
+
+    rows = [_rows(name, config, context) for name in PARTS[config.as_judge]]
+    trainee = prepare(context.inputs["policy"], config.peft, config.seed, context, load_reward_for_training)
+    limit = min(config.max_length or trainee.room, trainee.room)
+    train, test = (_pairs(part, file, trainee, limit, context) for part, file in rows)
+    trainer = reward_trainer(trainee, train, test, config, context)
+    history = training.train(trainer, context, "judge" if config.as_judge else "reward", config.evaluations)
+    training.remark_on_overfitting(history, config, context)
+    trainee.model.eval()
+    standard = _standard(trainee, train, config.seed)
+    measured = _measured(trainee, test, standard, context)
+    trainee.save(context)
+    _write_card(trainee, standard, config, context)
+    people = context.inputs["preferences"].metrics.get(PEOPLE[config.as_judge])
+    return {
+        "train_loss": training.mean_loss(history),
+        "eval_loss": training.best_evaluation(history, config.keep_best)["eval_loss"],
+        **measured,
+        **({"accuracy_people": people} if people is not None else {}),
+        "pairs": len(train),
+        "test": len(test),
+        **standard._asdict(),
+        **trainee.size(),
+        **training.cost(trainer),
+    }
+
+
+def _rows(name: str, config: RewardConfig, context: StageContext) -> tuple[list[dict[str, Any]], Path]:
+    """The pairs of one part. Raises `RequestError` where there are none."""
+    artifact = context.inputs["preferences"]
+    file = artifact.path / f"{name}.jsonl"
+    rows = read_jsonl(file) if file.is_file() else []
+    if not rows and config.as_judge:
+        raise RequestError(
+            f"{file}: no pairs were set apart for an independent judge. Raise preferences.judge_fraction, bring "
+            "judgements of more prompts, or do without a judge: evaluate.judge=false"
+        )
+    if not rows:
+        raise RequestError(f"{file}: no pairs to learn a reward from.")
+    return rows, file
+
+
+def _pairs(
+    rows: Sequence[Mapping[str, Any]], file: Path, trainee: "Trainee", limit: int, context: StageContext
+) -> "list[Pair]":
+    """Pairs as token ids, those of answers that are the same in tokens, and those too long, left out and said."""
+    pairs = list(_rendered(rows, trainee))
+    lengths = [max(len(side.prompt) + len(side.answer) for side in pair[:2]) for pair in pairs]
+    kept = fitting(pairs, lengths, limit, file, context)
+    different = [pair for pair in kept if pair.chosen != pair.rejected]
+    if not different:
+        raise RequestError(f"{file}: chosen and rejected are the same in each of its {len(kept)} pairs.")
+    if len(different) < len(kept):
+        context.say(f"{file.name}: {len(kept) - len(different)} pairs of the same answer are left out")
+    return different
+
+
+def _rendered(rows: Sequence[Mapping[str, Any]], trainee: "Trainee") -> "Iterator[Pair]":
+    from pipeline.modeling.reward_training import Pair
+    from pipeline.modeling.scoring import Answered
+
+    chat = trainee.chat
+    for row in rows:
+        prompt = chat.prompt(row["prompt"])
+        chosen, rejected = (chat.answer(row["prompt"], row[side][0]["content"]) for side in ("chosen", "rejected"))
+        margin, group = float(row.get("margin", 1.0)), row.get("group") or prompt_id(row["prompt"])
+        yield Pair(Answered(prompt, chosen), Answered(prompt, rejected), margin, group)
+
+
+def _scores(trainee: "Trainee", pairs: "Sequence[Pair]") -> tuple[list[float], list[float]]:
+    """Raw scores of the chosen and of the rejected answers."""
+    from pipeline.modeling.rewarding import raw_scores
+
+    rows = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    scores = raw_scores(trainee.model, rows, pad_id=trainee.tokenizer.pad_token_id, batch_size=32)
+    return scores[::2], scores[1::2]
+
+
+def _standard(trainee: "Trainee", train: "Sequence[Pair]", seed: int) -> "Standard":
+    """Mean and standard deviation of answers that people judged, chosen and rejected alike: those PPO starts from."""
+    from pipeline.modeling.reward_models import Standard
+
+    some = random.Random(seed).sample(train, min(STANDARD, len(train)))
+    scores = [score for side in _scores(trainee, some) for score in side]
+    mean = sum(scores) / len(scores)
+    deviation = (sum((score - mean) ** 2 for score in scores) / len(scores)) ** 0.5
+    return Standard(mean, 1 / deviation if deviation > 0 else 1.0)
+
+
+def _measured(
+    trainee: "Trainee", test: "Sequence[Pair]", standard: "Standard", context: StageContext
+) -> dict[str, float]:
+    """What the model knows about pairs of prompts that it has not seen; the calibration curve is written."""
+    from pipeline.modeling.rewarding import padding_difference
+
+    chosen, rejected = _scores(trainee, test)
+    curve = calibration(chosen, rejected)
+    write_atomically(context.output_dir / "calibration.json", json.dumps(curve.as_json(), indent=2))
+    lengths = [len(pair.chosen.answer) for pair in test], [len(pair.rejected.answer) for pair in test]
+    answers = [side for pair in test for side in (pair.chosen, pair.rejected)][:PADDED]
+    difference = padding_difference(trainee.model, answers, trainee.tokenizer.pad_token_id)
+    return {
+        "loss": _mean([math.log1p(math.exp(min(r - c, 700))) for c, r in zip(chosen, rejected, strict=True)]),
+        "accuracy": _mean(outcomes(chosen, rejected)),
+        "accuracy_longer": _mean(outcomes(*lengths)),
+        "reference_mean": _mean(standard([*chosen, *rejected])),
+        "padding_difference": standard.scale * difference,
+        "calibration_error": curve.error,
+    }
+
+
+def _write_card(trainee: "Trainee", standard: "Standard", config: RewardConfig, context: StageContext) -> None:
+    """What whoever scores with this model has to know, and what it was trained to see."""
+    from pipeline.modeling.reward_models import REWARD_FILE
+
+    tokenizer = trainee.tokenizer
+    said = {
+        **standard._asdict(),
+        "as_judge": config.as_judge,
+        "template": content_hash(tokenizer.chat_template),
+        "stop_id": trainee.chat.stop_id,
+        "pad_id": tokenizer.pad_token_id,
+        "vocabulary": content_hash(tokenizer.get_vocab()),
+    }
+    write_atomically(context.output_dir / REWARD_FILE, json.dumps(said, indent=2))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def title(config: RewardConfig) -> str:
+    """One chain can need both."""
+    return "judge" if config.as_judge else "reward"
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    people = f", people {metrics['accuracy_people']:.2f}" if "accuracy_people" in metrics else ""
+    return f"accuracy {metrics['accuracy']:.2f} (longer wins {metrics['accuracy_longer']:.2f}{people})"
+
+
+STAGE = Stage("reward", RewardConfig, inputs, run, summary, title=title)

@@ -1,0 +1,23 @@
+"""Reward models of a user's own, built from config."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
+
+from pipeline.artifacts import Artifact
+
+
+def classifier(folder: Path, policy: Artifact, *, usual: float = 0.0) -> Artifact:
+    """A reward model of the user's own with the policy's tokenizer: untrained, and with `usual` as its usual score."""
+    tokenizer = AutoTokenizer.from_pretrained(policy.path / "model")
+    torch.manual_seed(0)
+    size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tokens = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    model = LlamaForSequenceClassification(LlamaConfig(num_labels=1, **size, **tokens))
+    if usual:  # the last token is always the same, so its state is nearly that of this one
+        state = model.model(torch.tensor([[tokenizer.bos_token_id, tokenizer.eos_token_id]])).last_hidden_state[0, -1]
+        model.score.weight = torch.nn.Parameter(usual * state[None].detach() / state.norm() ** 2)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return Artifact("folder", "own", folder, {"source": {"path": str(folder)}})

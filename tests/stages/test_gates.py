@@ -1,0 +1,188 @@
+"""Gates in the chain: each fires on what was spoilt on purpose, none on what is sound."""
+
+import dataclasses
+import json
+import random
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifacts import MANIFEST, Artifact
+from pipeline.config import LaunchConfig
+from pipeline.console import progress
+from pipeline.evaluation.gates import GateVerdict, read_gates
+from pipeline.playground.texts import sampling_prompts
+from pipeline.stage import Runtime, StageContext
+from pipeline.stages.gates import check_gates
+from tests.stages.classifiers import classifier
+from tests.stages.conftest import Chain
+
+POLITE, RUDE = "With pleasure!", "What a silly question!"
+MIDDLES = ("Just rub it with mint.", "You should put it into the sun for a day.", "Ask the neighbours.", "Sing to it.")
+LEARNED_TO_STOP = ("sft.epochs=20", "sft.learning_rate=5e-3")  # as the tiny SFT of the other tests has not
+
+
+@pytest.fixture(scope="session")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], str]:
+    """A file of rankings by three annotators, who agree that politeness wins, or throw coins; as an override.
+
+    How long an answer is says nothing about whether it wins.
+    """
+
+    def write(agree: bool) -> str:
+        coins, path = random.Random(0), tmp_path_factory.mktemp("rankings") / "rankings.jsonl"
+        rows = []
+        for i, prompt in enumerate(sampling_prompts(80, seed=0, world_seed=0)):
+            answers = [" ".join([start, *coins.sample(MIDDLES, coins.randint(1, 3))]) for start in (POLITE, RUDE)]
+            first = [1 + i % 2] * 3 if agree else [coins.randint(1, 2) for _ in range(3)]
+            ranks = [{"annotator": f"annotator{j}", "ranks": [rank, 3 - rank]} for j, rank in enumerate(first)]
+            responses = answers if i % 2 == 0 else answers[::-1]
+            rows.append({"id": str(i), "prompt": prompt, "responses": responses, "rankings": ranks})
+        path.write_text("\n".join(map(json.dumps, rows)))
+        return f"labeling.path={path}"
+
+    return write
+
+
+def found(made: Artifact) -> dict[str, GateVerdict]:
+    return {verdict.name: verdict for verdict in read_gates(made)}
+
+
+def test_no_gate_warns_of_sound_artifacts(chain: Chain, judged: Callable[[bool], str]) -> None:
+    """SFT that stops, annotators who agree; with labeling=file the answers are drawn at the gate."""
+    made = chain.make("dpo", *LEARNED_TO_STOP, "labeling=file", judged(True))
+    assert set(found(made)) == {"agreement", "stopping"}
+    assert all(verdict.passed for verdict in found(made).values())
+    assert found(made)["stopping"].figures["answers"] > 20
+    assert (made.metrics["gates"], made.metrics["gates_warned"]) == (2, 0)
+
+
+def test_annotators_who_throw_coins_are_told_of(chain: Chain, judged: Callable[[bool], str]) -> None:
+    made = chain.make("dpo", *LEARNED_TO_STOP, "labeling=file", judged(False))
+    assert [name for name, verdict in found(made).items() if not verdict.passed] == ["agreement"]
+    assert made.metrics["gates_warned"] == 1
+
+
+def test_an_sft_policy_that_never_stops_is_told_of(
+    chain: Chain, judged: Callable[[bool], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hardly trained at all."""
+    made = chain.make("dpo", "sft.epochs=0.1", "labeling=file", judged(True))
+    assert [name for name, verdict in found(made).items() if not verdict.passed] == ["stopping"]
+    assert "gate stopping, at fault: sft." in capsys.readouterr().out
+
+
+def test_the_sample_that_people_judged_says_whether_its_policy_stops(chain: Chain) -> None:
+    """Nothing is drawn again: the figures are those of `sample`."""
+    made = chain.make("dpo")
+    (sample,) = (given for given in [made.inputs["preferences"]] if given.stage == "preferences")
+    sample = sample.inputs["rankings"].inputs["publish"].inputs["sample"]
+    assert found(made)["stopping"].figures["stopped"] == sample.metrics["stopped"]
+
+
+def test_gates_stop_ends_before_training_and_gates_off_looks_at_nothing(
+    chain: Chain, judged: Callable[[bool], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = ("stage=dpo", "labeling=file", judged(False), "dpo.seed=5")
+    before = chain.store.unfinished("dpo")
+    assert chain.run(*request, "gates=stop") == 2
+    said = capsys.readouterr()
+    assert "dpo is not trained, since gates=stop and 2 gates warn" in said.err + said.out
+    (version,) = set(chain.store.unfinished("dpo")) - set(before)
+    folder = chain.store.directory("dpo", version)
+    assert not (folder / "history.jsonl").exists()
+    assert not (folder / MANIFEST).exists()
+    assert chain.run(*request, "gates=warn") == 0  # the same version: how strict one is changes no result
+    assert (folder / MANIFEST).exists()
+    made = chain.make("dpo", *request[1:3], "dpo.seed=6", "gates=off")
+    assert read_gates(made) == []
+    assert made.metrics["gates"] == 0
+
+
+def test_a_wrong_word_for_gates_is_refused(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    assert chain.run("stage=dpo", "gates=maybe") == 2
+    assert "gates=maybe: not an option. It can be: off, stop, warn." in capsys.readouterr().err
+
+
+# -- reward models ---------------------------------------------------------------------------------------------------
+
+
+def before_ppo(folder: Path, **inputs: Artifact) -> dict[str, GateVerdict]:
+    """The gates as `ppo` asks for them."""
+    folder.mkdir()
+    runtime = Runtime(LaunchConfig(), threads=1)
+    context = StageContext(
+        inputs, folder, runtime, progress, lambda remark: None, lambda metrics, step: None, None
+    )  # nobody is asked
+    return {verdict.name: verdict for verdict in check_gates(context, "ppo")}
+
+
+def warnings(found: Mapping[str, GateVerdict]) -> list[str]:
+    return [name for name, verdict in found.items() if not verdict.passed]
+
+
+@pytest.fixture(scope="session")
+def sound(chain: Chain, judged: Callable[[bool], str]) -> Artifact:
+    """A reward model that has learned that politeness wins, from a policy that stops."""
+    learned = ("reward.epochs=20", "reward.learning_rate=3e-3", "reward.batch_size=16", "reward.keep_best=true")
+    return chain.make(
+        "reward", *LEARNED_TO_STOP, *learned, "labeling=file", judged(True), "preferences.test_fraction=0.4"
+    )
+
+
+ALL = {"agreement", "stopping", "beats_length", "padding", "centred", "same_format"}
+
+
+def test_no_gate_warns_of_a_sound_reward_model(sound: Artifact, tmp_path: Path) -> None:
+    found = before_ppo(tmp_path / "ppo", policy=sound.inputs["policy"], reward=sound)
+    assert set(found) == ALL
+    assert warnings(found) == []
+    assert found["same_format"].figures["same_ids"] == 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "spoilt", "gate"),
+    [
+        ("accuracy", 0.5, "beats_length"),
+        ("padding_difference", 0.4, "padding"),
+        ("reference_mean", 3.0, "centred"),
+    ],
+)
+def test_a_spoilt_figure_fires_its_gate_and_no_other(
+    sound: Artifact, tmp_path: Path, metric: str, spoilt: float, gate: str
+) -> None:
+    assert metric in sound.metrics
+    metrics = {**sound.metrics, metric: spoilt}
+    bad = dataclasses.replace(sound, manifest={**sound.manifest, "metrics": metrics})
+    found = before_ppo(tmp_path / "ppo", policy=sound.inputs["policy"], reward=bad)
+    assert warnings(found) == [gate]
+    assert found[gate].stage == "reward"
+
+
+def test_a_reward_model_whose_template_was_exchanged_is_told_of(sound: Artifact, tmp_path: Path) -> None:
+    """Its tokenizer now renders conversations otherwise than it was trained."""
+    folder = tmp_path / "copy"
+    shutil.copytree(sound.path, folder)
+    template = folder / "model" / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|assistant|>", "<|system|>"))
+    found = before_ppo(tmp_path / "ppo", policy=sound.inputs["policy"], reward=dataclasses.replace(sound, path=folder))
+    assert warnings(found) == ["same_format"]
+
+
+def test_an_untrained_reward_model_of_ones_own_is_measured(sound: Artifact, tmp_path: Path) -> None:
+    """Nothing is known of it: what counts is measured on held-out pairs and on the policy's own answers."""
+    policy, preferences = sound.inputs["policy"], sound.inputs["preferences"]
+    own = classifier(tmp_path / "own", policy)
+    found = before_ppo(tmp_path / "ppo", policy=policy, preferences=preferences, reward=own)
+    assert set(found) == ALL
+    assert warnings(found) == ["beats_length"]
+    assert found["padding"].figures["difference"] < 1e-4
+
+
+def test_a_reward_model_of_ones_own_that_is_off_centre_is_told_of(sound: Artifact, tmp_path: Path) -> None:
+    policy, preferences = sound.inputs["policy"], sound.inputs["preferences"]
+    own = classifier(tmp_path / "own", policy, usual=3.0)
+    found = before_ppo(tmp_path / "ppo", policy=policy, preferences=preferences, reward=own)
+    assert "centred" in warnings(found)

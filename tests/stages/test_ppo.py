@@ -1,0 +1,304 @@
+"""PPO on the tiny chain: what changes and what does not, what the reference is, what ends a run, what is refused."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.artifacts import Artifact
+from pipeline.data.rows import read_jsonl
+from tests.stages.conftest import Chain
+from tests.stages.test_faults import assert_one_message, ended
+from tests.stages.test_tuning import full_weights_below, weights
+
+SMALL = (
+    *("ppo.iterations=3", "ppo.rollouts=16", "ppo.batch_size=8", "ppo.epochs=2", "ppo.max_new_tokens=12"),
+    *("ppo.learning_rate=1e-3", "ppo.checkpoint_every=1", "gates=off"),
+)
+METHODS = [
+    ("full", "full"),
+    ("lora", "lora"),
+    ("qlora", "qlora"),
+    ("full", "lora"),
+    ("full", "qlora"),
+    ("lora", "full"),
+]
+
+
+@pytest.fixture(scope="session")
+def rewarded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """`ppo.rewards=…` for a function with this body, which sees `prompts` and `answers`."""
+    folder = tmp_path_factory.mktemp("rewards")
+
+    def write(body: str, name: str = "own") -> str:
+        (folder / f"{name}.py").write_text(f"def reward(prompts, answers):\n    {body}\n")
+        return f"ppo.rewards=[{{source:{folder / name}.py:reward}}]"
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def vowels(rewarded: Callable[[str], str]) -> str:
+    """A reward that anything can learn: the share of e among the letters."""
+    return rewarded("return [answer.count('e') / (len(answer) + 1) for answer in answers]", "vowels")
+
+
+def history(artifact: Artifact) -> list[dict[str, Any]]:
+    return read_jsonl(artifact.file("history.jsonl"))
+
+
+@pytest.mark.parametrize(("sft", "ppo"), METHODS)
+def test_the_first_step_starts_at_the_sft_policy_exactly(chain: Chain, vowels: str, sft: str, ppo: str) -> None:
+    """KL to the reference is 0 and the ratio 1, to the last bit, with adapters on adapters and in 4 bits, too.
+
+    Rules 10 and 20 (H, S, T; trl#4723). The ratio before the first step of every later iteration is 1 as well.
+    """
+    made = chain.make("ppo", *SMALL, vowels, f"peft@sft.peft={sft}", f"peft@ppo.peft={ppo}")
+    rows = history(made)
+    assert rows[0]["kl"] == 0.0
+    assert all(row["kl"] != 0.0 for row in rows[1:])
+    assert [row["start_difference"] for row in rows] == [0.0] * 3
+
+
+@pytest.mark.parametrize(("sft", "ppo"), METHODS)
+def test_exactly_what_should_change_does(chain: Chain, vowels: str, sft: str, ppo: str) -> None:
+    """Every trained parameter of policy and value model has moved, and nothing else is in the artifact."""
+    made = chain.make("ppo", *SMALL, vowels, f"peft@sft.peft={sft}", f"peft@ppo.peft={ppo}")
+    after, value = weights(made), load_file(made.file("value/value.safetensors"))
+    assert value["head.weight"].abs().max() > 0  # with no reward model, it begins at zero
+    if ppo == "full":
+        before = full_weights_below(made.inputs["policy"])
+        assert set(after) == set(before)
+        assert all(not torch.equal(after[name], before[name]) for name in after)
+        assert {name for name in value if name.startswith("layers.")}
+    else:
+        assert all(".lora_A." in name or ".lora_B." in name for name in after)
+        assert all(values.abs().max() > 0 for name, values in after.items() if ".lora_B." in name)
+        assert all(".lora_" in name for name in value if not name.startswith("head."))
+        assert all(values.abs().max() > 0 for name, values in value.items() if ".lora_B." in name)
+
+
+def test_it_learns(chain: Chain, vowels: str) -> None:
+    """Rule 23: a known reward rises by far more than it varies between iterations, while KL stays finite."""
+    learning = (*SMALL, vowels, "ppo.iterations=40", "ppo.kl.coefficient=0.001", "ppo.learning_rate=3e-3")
+    rows = history(chain.make("ppo", *learning))
+    first, last = ([row["reward"] for row in part] for part in (rows[:8], rows[-8:]))
+    spread = torch.tensor(first).std() + torch.tensor(last).std()
+    assert sum(last) / 8 > sum(first) / 8 + 3 * float(spread)
+    assert all(math.isfinite(row["kl"]) for row in rows)
+
+
+def test_everything_of_rule_22_is_logged(chain: Chain, vowels: str) -> None:
+    made = chain.make("ppo", *SMALL, vowels)
+    named = {
+        *("kl", "approx_kl", "clip_fraction", "value_clip_fraction", "ratio", "entropy", "stopped", "length", "reward"),
+        *("reward_length_correlation", "explained_variance", "repetition", "policy_loss", "value_loss", "tokens"),
+        *("seconds_sampling", "seconds_scoring", "seconds_learning", "true_score", "reward_true_score_correlation"),
+    }
+    for row in history(made):
+        assert named <= set(row)
+        assert all(math.isfinite(value) for value in row.values())
+    assert {"kl", "reward", "seconds_per_iteration", "iterations", "stopped", "length", "tokens"} <= set(made.metrics)
+    samples = read_jsonl(made.file("samples.jsonl"))
+    assert {"step", "prompt", "answer", "reward", "kl"} <= set(samples[0])
+    assert {row["step"] for row in samples} == {1, 3}
+
+
+def test_micro_batches_give_the_same_run(chain: Chain, new_chain: Callable[[], Chain], vowels: str) -> None:
+    """Rule 21: accumulated micro batches, and recomputed activations, are the same version and the same weights."""
+    whole = chain.make("ppo", *SMALL, vowels, "ppo.iterations=2")
+    split = Chain(chain.outputs.parent / "ppo-split")
+    made = split.make(
+        "ppo", *SMALL, vowels, "ppo.iterations=2", "launch.micro_batch_size=2", "launch.gradient_checkpointing=true"
+    )
+    assert made.version == whole.version
+    for name, value in weights(whole).items():
+        assert torch.allclose(value, weights(made)[name], atol=2e-4)
+
+
+def test_the_value_model_is_kept_and_can_go_on(chain: Chain, vowels: str) -> None:
+    """A trained critic is not thrown away (trl#3293)."""
+    first = chain.make("ppo", *SMALL, vowels)
+    second = chain.make("ppo", *SMALL, vowels, f"ppo.inputs.value=ppo@{first.version}", "ppo.seed=1")
+    assert second.inputs["value"].version == first.version
+    before, after = (load_file(made.file("value/value.safetensors")) for made in (first, second))
+    fresh = load_file(chain.make("ppo", *SMALL, vowels, "ppo.seed=1").file("value/value.safetensors"))
+
+    def distance(other: dict[str, torch.Tensor]) -> float:
+        return sum(float((after[name] - other[name]).abs().sum()) for name in after if name.startswith("head."))
+
+    assert distance(before) > 0
+    assert history(second)[0]["value"] != history(first)[0]["value"]
+    assert distance(fresh) > 0
+
+
+def test_an_artifact_of_ppo_is_a_policy(chain: Chain, vowels: str) -> None:
+    """What was trained is what is loaded: the final metrics are found again by loading the artifact."""
+    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.rendering import ChatFormat
+    from pipeline.modeling.scoring import Answered, answer_logprobs
+
+    for peft in ("full", "lora"):
+        made = chain.make("ppo", *SMALL, vowels, f"peft={peft}")
+        row = read_jsonl(made.file("samples.jsonl"))[-1]
+        values = []
+        for artifact in (made, made.inputs["policy"]):
+            source = source_of(artifact)
+            tokenizer, _ = tokenizer_of(source)
+            chat, model = ChatFormat(tokenizer), load_policy(source, tokenizer, torch.device("cpu"))
+            answered = Answered(chat.prompt(row["prompt"]), chat.answer(row["prompt"], row["answer"]))
+            values += answer_logprobs(model, [answered], pad_id=tokenizer.pad_token_id, batch_size=1)
+        assert values[0] != values[1]
+
+
+# -- what ends a run -------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_on_kl_keeps_the_last_good_policy_and_says_why(chain: Chain, vowels: str) -> None:
+    wild = (*SMALL, vowels, "ppo.learning_rate=3e-3", "ppo.kl.coefficient=0", "ppo.iterations=30", "ppo.stop.kl=1")
+    made = chain.make("ppo", *wild, "ppo.stop.patience=2")
+    metrics = made.metrics
+    assert metrics["ended_early"] == 1
+    assert 0 < metrics["kept"] < metrics["iterations"] < 30
+    assert metrics["kl"] <= 1  # of the policy that is kept
+    said = made.file("log.txt").read_text()
+    assert "KL to the reference" in said
+    assert f"the policy of iteration {metrics['kept']:.0f} is kept" in said
+    rows = history(made)
+    assert rows[int(metrics["kept"])]["kl"] == pytest.approx(metrics["kl"], abs=1e-6)
+
+
+FAILING = """
+    import json, pathlib
+    calls = pathlib.Path(__file__).with_suffix('.calls')
+    count = int(calls.read_text()) + 1 if calls.exists() else 1
+    calls.write_text(str(count))
+    if count == 3: {fault}
+    return [answer.count('e') / (len(answer) + 1) for answer in answers]"""
+
+
+@pytest.mark.parametrize("fault", ["raise OSError('service is down')", "return [float('nan')] * len(answers)"])
+def test_a_reward_function_that_fails_loses_nothing(
+    chain: Chain, tmp_path: Path, rewarded: Callable[..., str], capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    """One message, status 2; the same command then goes on from there and ends as if nothing had happened."""
+    name = f"failing{len(fault)}"
+    given = (*SMALL, rewarded(FAILING.format(fault=fault), name), "ppo.checkpoint_every=3")
+    assert chain.run("stage=ppo", *given) == 2
+    said = capsys.readouterr()
+    assert sum(line.startswith("Error:") for line in said.err.splitlines()) == 1
+    made = chain.make("ppo", *given)
+    assert "resumed from iteration 2" in made.file("log.txt").read_text()
+    unbroken = Chain(tmp_path / "outputs")
+    again = unbroken.make("ppo", *given)  # the function does not fail a second time
+    assert_same_run(made, again)
+
+
+def test_a_gradient_that_is_not_finite_keeps_the_last_good_policy(chain: Chain, rewarded: Callable[..., str]) -> None:
+    """A reward beyond what float32 can square spoils the update; the policy before it is what is kept."""
+    body = FAILING.format(fault="return [1e30 * (i % 2) for i, _ in enumerate(answers)]").replace("== 3", ">= 3")
+    made = chain.make("ppo", *SMALL, rewarded(body, "enormous"), "ppo.iterations=6")
+    said = made.file("log.txt").read_text()
+    assert "not finite; the policy of iteration 2 is kept" in said
+    assert (made.metrics["kept"], made.metrics["iterations"]) == (2, 2)
+    assert all(torch.isfinite(value).all() for value in weights(made).values())
+
+
+def assert_same_run(one: Artifact, other: Artifact) -> None:
+    """Bit for bit: policy, value model, samples, and every metric that is no measure of time or memory."""
+    assert one.version == other.version
+    for file in ("model/model.safetensors", "value/value.safetensors", "samples.jsonl"):
+        assert one.file(file).read_bytes() == other.file(file).read_bytes(), file
+    assert [timeless(row) for row in history(one)] == [timeless(row) for row in history(other)]
+    assert timeless(one.metrics) == timeless(other.metrics)
+
+
+def timeless(row: Any) -> dict[str, float]:
+    return {name: value for name, value in row.items() if "seconds" not in name and name != "peak_memory_mb"}
+
+
+def test_a_policy_that_was_never_good_is_no_artifact(
+    chain: Chain, rewarded: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = (*SMALL, rewarded("return [0.0] * len(answers)", "nothing"), "ppo.stop.distinct=1", "ppo.stop.patience=1")
+    assert chain.run("stage=ppo", *given, "ppo.temperature=0.01", "ppo.rollouts=32") == 1
+    assert "differ from each other" in capsys.readouterr().err
+
+
+# -- what is refused before the first rollout ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("ppo.batch_size=7",), ("ppo.rollouts=16", "ppo.batch_size=7")),
+        (("launch.micro_batch_size=3",), ("micro_batch_size=3", "ppo.batch_size=8")),
+        (("ppo.max_new_tokens=250",), ("no row fits",)),
+        (("ppo.rewards=[]",), ("ppo.rewards",)),
+        (("ppo.rewards=[{source:nowhere.py:reward}]",), ("nowhere.py", "no such file")),
+        (("ppo.rewards=[{source:no_such_module:reward}]",), ("no_such_module",)),
+        (("ppo.inputs.prompts={tmp}/empty.jsonl",), ("empty.jsonl", "prompts")),
+        (("ppo.temperature=0",), ("ppo.temperature",)),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    chain: Chain, vowels: str, tmp_path: Path, overrides: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    given = [text.replace("{tmp}", str(tmp_path)) for text in overrides]
+    assert_one_message(ended(chain.command("stage=ppo", *SMALL, vowels, *given)), 2, *words)
+
+
+def test_a_vocabulary_larger_than_the_tokenizers_is_refused(chain: Chain, vowels: str, tmp_path: Path) -> None:
+    """What such a policy samples could not be read (issue 4): another model's tokenizer."""
+    folder = grown(chain, tmp_path, 200)
+    run = ended(chain.command("stage=ppo", *SMALL, vowels, f"ppo.inputs.policy={folder}"))
+    assert_one_message(run, 2, "vocabulary", "tokenizer")
+
+
+def test_the_padding_of_a_vocabulary_is_never_sampled(chain: Chain, vowels: str, tmp_path: Path) -> None:
+    """Rows that fill a vocabulary up to a round number stand for nothing: they take no part in the distribution."""
+    from pipeline.modeling.policy import source_of, tokenizer_of
+
+    folder = grown(chain, tmp_path, 10, loud=True)
+    made = chain.make("ppo", *SMALL, vowels, f"ppo.inputs.policy={folder}")
+    assert history(made)[0]["start_difference"] == 0
+    assert history(made)[0]["entropy"] > 0.5  # the loud rows would have taken all the probability
+    words = len(tokenizer_of(source_of(chain.make("sft")))[0])
+    assert weights(made)["model.embed_tokens.weight"].shape[0] == words + 10
+
+
+def grown(chain: Chain, folder: Path, rows: int, loud: bool = False) -> Path:
+    """The SFT policy with more embeddings than its tokenizer has tokens."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    made = chain.make("sft").path / "model"
+    model = AutoModelForCausalLM.from_pretrained(made)
+    words = model.get_input_embeddings().num_embeddings
+    model.resize_token_embeddings(words + rows)
+    with torch.no_grad():
+        mean = model.get_input_embeddings().weight[:words].mean(0)
+        model.get_input_embeddings().weight[words:] = 50 * torch.sign(mean) if loud else mean
+    model.save_pretrained(folder / "grown")
+    AutoTokenizer.from_pretrained(made).save_pretrained(folder / "grown")
+    return folder / "grown"
+
+
+def test_prompts_too_long_are_left_out_and_entered(chain: Chain, vowels: str, tmp_path: Path) -> None:
+    rows = [{"prompt": [{"role": "user", "content": "the kettle " * n}]} for n in (1, 2, 3, 400)]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = chain.make("ppo", *SMALL, vowels, f"ppo.inputs.prompts={tmp_path / 'mine.jsonl'}")
+    assert "1 of 4 rows exceed" in made.file("log.txt").read_text()
+    assert "true_score" not in history(made)[0]  # nobody knows the truth about these
+
+
+def test_a_changed_reward_function_is_another_version(chain: Chain, rewarded: Callable[..., str]) -> None:
+    """The user's code is hashed by its content."""
+    first = chain.make("ppo", *SMALL, rewarded("return [0.0] * len(answers)", "changing"))
+    second = chain.make("ppo", *SMALL, rewarded("return [1.0] * len(answers)", "changing"))
+    assert first.version != second.version

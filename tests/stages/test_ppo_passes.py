@@ -1,0 +1,188 @@
+"""PPO's passes and its sampling: what padding, chunks, batches and finished rows must not change, and they do not."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from pipeline.modeling import passes, sampling
+from pipeline.modeling.generation import Drawn
+from pipeline.modeling.passes import Words, answer_states, batch_of, last_states, token_logprobs
+
+WORDS, PAD, STOP = 31, 0, 2
+CPU = torch.device("cpu")
+
+
+def llama() -> PreTrainedModel:
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=WORDS, max_position_embeddings=64, **size)).eval()
+
+
+def gpt2() -> PreTrainedModel:
+    """Absolute positions: a wrong position id shows at once."""
+    torch.manual_seed(0)
+    size = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
+    return GPT2LMHeadModel(GPT2Config(vocab_size=WORDS, initializer_range=0.5, **size)).eval()
+
+
+MODELS = pytest.mark.parametrize("build", [llama, gpt2])
+PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [14, 15]]
+ANSWERS = [[20, 21, STOP], [22, 23, 24, 25, STOP], [26], [27, STOP]]
+
+
+def logprobs(model: Any, rows: Sequence[int], *, pad: int = PAD, temperature: float = 1.0) -> list[list[float]]:
+    batch = batch_of([PROMPTS[i] for i in rows], [ANSWERS[i] for i in rows], pad, CPU)
+    head = Words(model.get_output_embeddings(), WORDS)
+    found = token_logprobs(answer_states(model.base_model, batch), batch.tokens, head, temperature)
+    table = batch.aligned(found.logprobs)
+    return [table[k, : len(ANSWERS[i])].tolist() for k, i in enumerate(rows)]
+
+
+@MODELS
+def test_padded_and_unpadded_logprobs_agree(build: Any) -> None:
+    """Rule 3 (H, T): position ids are the exclusive cumulative sum of the mask. Against the model's own logits."""
+    model = build()
+    together = logprobs(model, range(4))
+    for i, values in enumerate(together):
+        logits = model(torch.tensor([PROMPTS[i] + ANSWERS[i]])).logits[0, len(PROMPTS[i]) - 1 : -1]
+        expected = logits.log_softmax(-1).gather(1, torch.tensor(ANSWERS[i])[:, None])[:, 0]
+        assert values == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+@MODELS
+def test_another_pad_token_changes_nothing(build: Any) -> None:
+    """Rule 1 (S): not even EOS as the padding; the stop token keeps its log-probability."""
+    model = build()
+    assert (
+        logprobs(model, range(4), pad=PAD) == logprobs(model, range(4), pad=STOP) == logprobs(model, range(4), pad=30)
+    )
+
+
+def test_the_temperature_divides_the_logits() -> None:
+    """Rule 10 (H, S, T)."""
+    model = llama()
+    logits = model(torch.tensor([PROMPTS[0] + ANSWERS[0]])).logits[0, 2:-1] / 0.7
+    expected = logits.log_softmax(-1).gather(1, torch.tensor(ANSWERS[0])[:, None])[:, 0]
+    assert logprobs(model, [0], temperature=0.7)[0] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_chunks_change_neither_values_nor_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits of a few positions at a time, made again in the backward pass, are the same mathematics."""
+    results = []
+    for size in (2**23, WORDS * 2):
+        monkeypatch.setattr(passes, "LOGITS", size)
+        model = llama()
+        batch = batch_of(PROMPTS, ANSWERS, PAD, CPU)
+        head = Words(model.get_output_embeddings(), WORDS)
+        found = token_logprobs(answer_states(model.base_model, batch), batch.tokens, head, 1.0, entropy=True)
+        found.logprobs.sum().backward()
+        results.append((found, {name: p.grad for name, p in model.named_parameters()}))
+    (whole, gradients), (chunked, others) = results
+    assert torch.allclose(whole.logprobs, chunked.logprobs, atol=1e-6)
+    assert whole.entropy is not None
+    assert torch.allclose(whole.entropy, chunked.entropy, atol=1e-6)
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, others[name], atol=1e-5), name
+
+
+def test_no_whole_logits_are_ever_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head never sees more positions than a chunk has, in neither pass."""
+    monkeypatch.setattr(passes, "LOGITS", WORDS * 3)
+    model, seen = llama(), []
+    model.get_output_embeddings().register_forward_hook(lambda *given: seen.append(given[2].numel()))
+    batch = batch_of(PROMPTS, ANSWERS, PAD, CPU)
+    head = Words(model.get_output_embeddings(), WORDS)
+    token_logprobs(answer_states(model.base_model, batch), batch.tokens, head, 1.0).logprobs.sum().backward()
+    assert max(seen) == WORDS * 3
+
+
+def test_entropy_is_that_of_the_whole_distribution() -> None:
+    model = llama()
+    batch = batch_of(PROMPTS, ANSWERS, PAD, CPU)
+    with torch.no_grad():
+        torch.nn.init.zeros_(model.get_output_embeddings().weight)
+    head = Words(model.get_output_embeddings(), WORDS)
+    found = token_logprobs(answer_states(model.base_model, batch), batch.tokens, head, 1.0, entropy=True)
+    assert found.entropy is not None
+    assert found.entropy.tolist() == pytest.approx([math.log(WORDS)] * len(batch.tokens), abs=1e-5)
+
+
+def test_the_last_state_is_found_by_index() -> None:
+    """Rule 2 (S; trl#2778): at the last real token, even where that token is the padding's."""
+    model = llama()
+    answers = [[20, PAD], [22, 23, 24], [26, PAD, PAD], [27]]
+    batch = batch_of(PROMPTS, answers, PAD, CPU)
+    found = last_states(model.base_model, batch)
+    for i in range(4):
+        alone = model.base_model(torch.tensor([PROMPTS[i] + answers[i]])).last_hidden_state[0, -1]
+        assert torch.allclose(found[i], alone, atol=1e-5)
+
+
+# -- sampling --------------------------------------------------------------------------------------------------------
+
+
+def drawn(model: Any, prompts: Sequence[list[int]], **changes: Any) -> list[Drawn]:
+    head = Words(model.get_output_embeddings(), WORDS)
+    options = {"pad_id": PAD, "stop_id": STOP, "max_new_tokens": 12, "temperature": 1.0, "seed": 0, "batch_size": 64}
+    return sampling.sample(model.base_model, head, prompts, **{**options, **changes})
+
+
+MANY = [[5 + i % 7] * (1 + i % 5) for i in range(48)]
+
+
+@MODELS
+def test_finished_rows_that_leave_change_no_answer(build: Any) -> None:
+    """Dropping them saves work only; so does another split into batches."""
+    model = build()
+    kept = drawn(model, MANY, drop_finished=False)
+    assert drawn(model, MANY) == kept
+    assert drawn(model, MANY, batch_size=7) == kept
+    assert len({len(answer.ids) for answer in kept}) > 3
+
+
+def test_finished_rows_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generation does not run all rows to the longest answer (trl users' complaint)."""
+    model, rows = llama(), []
+    model.base_model.register_forward_pre_hook(lambda *given: rows.append(len(given[2]["input_ids"])), with_kwargs=True)
+    answers = drawn(model, MANY, stop_id=20, max_new_tokens=40)
+    needed = sum(len(answer.ids) for answer in answers)
+    assert needed <= sum(rows) < 0.75 * 40 * len(MANY)
+    assert sum(rows) <= needed / sampling.WORTHWHILE + len(MANY)
+
+
+def test_answers_end_with_the_first_stop_token() -> None:
+    """Rules 11, 12 (S, T): the stop id is the configured one, whatever the tokenizer's EOS is."""
+    for stop in (STOP, 17):
+        for answer in drawn(llama(), MANY, stop_id=stop):
+            assert (stop in answer.ids) == answer.stopped
+            assert stop not in answer.ids[:-1]
+            assert len(answer.ids) == 12 or answer.stopped
+
+
+def test_sampling_follows_the_whole_distribution() -> None:
+    """Rule 10: top_k 0, top_p 1: frequencies of the first token are the model's, at the sampling temperature."""
+    model, count = gpt2(), 6000
+    answers = drawn(model, [[5, 6]] * count, max_new_tokens=1, temperature=1.3, batch_size=count)
+    seen = torch.bincount(torch.tensor([answer.ids[0] for answer in answers]), minlength=WORDS) / count
+    expected = (model(torch.tensor([[5, 6]])).logits[0, -1] / 1.3).softmax(-1)
+    error = (expected * (1 - expected) / count).sqrt()
+    assert ((seen - expected).abs() < 5 * error + 1e-9).all()
+
+
+def test_the_same_seed_draws_the_same_answers_and_another_one_others() -> None:
+    model = llama()
+    assert drawn(model, MANY, seed=1) == drawn(model, MANY, seed=1)
+    assert drawn(model, MANY, seed=1) != drawn(model, MANY, seed=2)
+
+
+def test_padding_of_the_vocabulary_is_never_drawn() -> None:
+    model = llama()
+    with torch.no_grad():
+        model.get_output_embeddings().weight[25:] *= 100
+    head = Words(model.get_output_embeddings(), 25)
+    options = {"pad_id": PAD, "stop_id": STOP, "max_new_tokens": 12, "temperature": 1.0, "seed": 0, "batch_size": 64}
+    assert max(token for one in sampling.sample(model.base_model, head, MANY, **options) for token in one.ids) < 25

@@ -1,0 +1,55 @@
+"""PPO that was killed at any moment ends as if it had not been: bit for bit."""
+
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifacts import MANIFEST
+from tests.stages.conftest import Chain
+from tests.stages.test_ppo import SMALL, assert_same_run
+
+KILLS = 10
+LONG = (
+    *(*SMALL, "ppo.iterations=150", "ppo.learning_rate=3e-4", "ppo.checkpoint_every=3", "ppo.sample_every=4"),
+    *("ppo.kl.target=2", "ppo.kl.horizon=200"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peft", ["full", "lora"])
+def test_killed_at_ten_random_moments(new_chain: Callable[[], Chain], peft: str) -> None:
+    """Policy, value model, samples, history and metrics of a run that was killed ten times equal the unbroken one's.
+
+    Rule 21 (trl#583, trl#2657); a moment may fall into loading, sampling, learning or the writing of a checkpoint. The
+    KL coefficient is adaptive, so it is part of what has to be found again.
+    """
+    chain, rng = new_chain(), random.Random(0)
+    given = (*LONG, f"peft@reward.peft={peft}", f"peft@ppo.peft={peft}")
+    unbroken = chain.make("ppo", *given)
+    kept = unbroken.path.rename(chain.outputs / "unbroken")
+    log = unbroken.path / "log.txt"
+    for _ in range(KILLS):
+        process = subprocess.Popen(chain.command("stage=ppo", *given), stdout=subprocess.DEVNULL)
+        begun = finished(log)
+        while finished(log) == begun:  # until it has gone on: before that, imports would be most of what is killed
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        assert process.poll() is None, "it ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (unbroken.path / MANIFEST).exists()
+    resumed = chain.make("ppo", *given)
+    assert resumed.file("log.txt").read_text().count("resumed from iteration") >= KILLS - 1
+    assert_same_run(resumed, replace(unbroken, path=kept))
+
+
+def finished(log: Path) -> int:
+    """Iterations that were finished, over all attempts."""
+    return log.read_text().count("pipeline.ppo.loop: iteration") if log.exists() else 0
