@@ -133,7 +133,7 @@ def test_the_loss_is_bradley_terrys(chain: Chain, peft: str, margin: bool) -> No
 
     Rankings weigh alike in training (arXiv 2203.02155), pairs in the metrics.
     """
-    more = ("data.world.preference_prompts=60", f"reward.margin={margin}")
+    more = ("data.world.preference_prompts=60", "labeling.overlap=3", f"reward.margin={margin}")
     made = chain.make("reward", *SMALL, f"peft@reward.peft={peft}", *more)
     model, chat = loaded(made)
     chosen, rejected = (scored(model, chat, rows) for rows in rows_of(made, chat))

@@ -14,15 +14,17 @@ SHARED = ROOT.parent / "shared" / "data"
 
 
 @pytest.mark.slow
-def test_dpo_beats_sft_on_held_out_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_both_arms_beat_sft_on_held_out_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The whole chain; then nothing is left to run, and a changed beta runs DPO and what follows it."""
     request = [f"outputs={tmp_path}", "tracking=off"]
     assert main(request) == 0
     store = Store(tmp_path, "playground")
     metrics = store.open(*store.resolve("evaluate")).metrics
     assert metrics["sft/perfect"] <= 0.2
-    assert metrics["dpo/win_rate"] >= 0.8
-    assert metrics["dpo/win_rate_low"] > 0.75
+    for arm in ("ppo", "dpo"):
+        assert metrics[f"{arm}/win_rate"] >= 0.8
+        assert metrics[f"{arm}/win_rate_low"] > 0.75
+        assert metrics[f"{arm}/kl"] < 10
     capsys.readouterr()
     assert main(request) == 0
     assert "nothing to run" in capsys.readouterr().out
