@@ -274,7 +274,7 @@ def test_the_judge_runs_where_it_is_needed_and_is_compared_with_itself(
     outputs: Path, store: Store, finished: dict[str, Step]
 ) -> None:
     changed_judge = planner(outputs, "reward.epochs=3")
-    assert [step.title for step in changed_judge.to_run()] == ["reward", "ppo", "judge", "evaluate", "compare"]
+    assert [step.title for step in changed_judge.to_run()] == ["reward", "judge", "ppo", "evaluate", "compare"]
     for title in ("reward", "judge"):
         assert "as_judge" not in changed_judge.steps[title].why
         assert "epochs" in changed_judge.steps[title].why
