@@ -1,7 +1,8 @@
 """SFT, DPO, reward models and PPO on data that other people made, with a small model that other people trained.
 
-    python benchmarks/real_input.py ../shared/data [--outputs FOLDER]
+    python benchmarks/real_input.py ../shared/data [--outputs FOLDER] [--arms dpo,ppo]
 
+The second arm is a short look, from PandaLM's and HH's pairs: one epoch for the reward model, five iterations of PPO.
 Nothing is special-cased: every file is named on the command line of `python -m pipeline` as a user would, and what the
 table prints is read back from the manifests.
 """
@@ -24,6 +25,8 @@ JUDGEMENTS = (
     "rankings/squality_neutral.jsonl",
     "preferences/hh_harmless_pairs.jsonl",
 )
+WITH_PPO = (JUDGEMENTS[0], JUDGEMENTS[2])
+SHORT = ("reward.epochs=1", "reward.weight_decay=0", "ppo.iterations=5", "ppo.watch_judge=false")
 PROJECT = "real_input"
 
 
@@ -39,7 +42,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the folder with base_model_stories260K, sft, rankings, preferences")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
+    parser.add_argument("--arms", default="dpo,ppo", help="which arms: dpo, ppo or both (the default)")
     given = parser.parse_args()
+    arms = given.arms.split(",")
     model = f"model.path={given.data / 'base_model_stories260K'}"
     sft_table = Table("file", "read", "kept", "too long", "SFT rows", "train loss", "eval loss", "s", title="SFT")
     for name in DEMONSTRATIONS:
@@ -56,17 +61,16 @@ def main() -> None:
     ppo_table = Table(*ppo_columns, title="PPO from the same policy, for that reward model, on its prompts")
     for name in JUDGEMENTS:
         judged = ("labeling=file", f"labeling.path={given.data / name}", f"data.path={given.data / DEMONSTRATIONS[0]}")
-        dpo = make("dpo", given.outputs, model, "data=files", *judged)
-        dpo_table.add_row(name, *dpo_cells(dpo))
-        reward = make("reward", given.outputs, model, "data=files", *judged)
-        reward_table.add_row(name, *reward_cells(reward))
-        ppo = make("ppo", given.outputs, model, "data=files", *judged)
-        ppo_table.add_row(name, *ppo_cells(ppo))
+        if "dpo" in arms:
+            dpo_table.add_row(name, *dpo_cells(make("dpo", given.outputs, model, "data=files", *judged)))
+        if "ppo" in arms and name in WITH_PPO:
+            ppo = make("ppo", given.outputs, model, "data=files", *judged, *SHORT)
+            reward_table.add_row(name, *reward_cells(ppo.inputs["reward"]))
+            ppo_table.add_row(name, *ppo_cells(ppo))
     console = Console(width=130)
-    console.print(sft_table)
-    console.print(dpo_table)
-    console.print(reward_table)
-    console.print(ppo_table)
+    for table in (sft_table, dpo_table, reward_table, ppo_table):
+        if table.rows:
+            console.print(table)
 
 
 def dpo_cells(made: Artifact) -> list[str]:
