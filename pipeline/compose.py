@@ -168,7 +168,7 @@ def _wrong_labeling(config: PipelineConfig) -> Iterator[str]:
             yield f"labeling.annotators: '{name}' occurs twice."
     asked = len(names) or labeling.simulated
     if labeling.backend != "file" and labeling.overlap > asked:
-        yield f"labeling.overlap={labeling.overlap}: there are only {asked} annotators."
+        yield f"labeling.overlap={labeling.overlap}: there are {asked} to rank each prompt."
     if labeling.question == "pairwise" and config.sample.answers != 2:
         yield f"labeling.question=pairwise asks about two answers: sample.answers=2, not {config.sample.answers}."
 

@@ -149,7 +149,7 @@ def test_someone_has_to_be_named_for_data_of_the_users_own(planned: Plan, tmp_pa
         (("labeling=file", "labeling.path=x", *PEOPLE), "labeling=embedded or labeling=remote"),
         (("labeling.annotators=[ann,ann]",), "'ann' occurs twice"),
         (("labeling.annotators=['a b','c']",), "'a b' has to have letters"),
-        (("labeling.annotators=[ann]",), "labeling.overlap=2: there are only 1 annotators"),
+        (("labeling.annotators=[ann]",), "labeling.overlap=2: there are 1 to rank"),
         (("labeling.question=pairwise",), "sample.answers=2, not 4"),
         (("labeling.annotators=[]",), "at least one entry"),
     ],
