@@ -18,7 +18,7 @@ demo: $(VENV)/.installed ## the whole chain on the embedded playground, then whe
 test: $(VENV)/.installed-test ## the tests, but for the slow ones
 	@$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
 
-test-all: $(VENV)/.installed-test ## all tests: the whole chain, kill -9 and resumption, real input
+test-all: $(VENV)/.installed-test ## all tests: the labeling server, the whole chain, kill -9 and resumption, real input
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.installed-test ## ruff, mypy, import-linter

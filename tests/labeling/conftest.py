@@ -19,3 +19,11 @@ def argilla_server(argilla_home: Path) -> Iterator[Connection]:
     """The session's server, with its owner's key."""
     with serving(argilla_home, say=print) as connection:
         yield connection
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of these take minutes together: `make test` leaves them out, tests/stages/test_people.py stays in."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
