@@ -72,44 +72,26 @@ def split_by_size(queue: Queue) -> list[Queue]:
 def question_settings(question: Question, size: int) -> list[dict[str, Any]]:
     """The questions of a dataset whose tasks have `size` responses, as Argilla's REST API takes them."""
     letters = LETTERS[:size]
-    comment = {
-        "name": COMMENT,
-        "title": "Comment (optional; if you discard: why?)",
-        "required": False,
-        "settings": {"type": "text", "use_markdown": False},
-    }
+    comment = _asked(
+        COMMENT, "Comment (optional; if you discard: why?)", {"type": "text", "use_markdown": False}, required=False
+    )
     match question:
         case "ranking":
+            title = "Rank the answers: 1 is best. Equally good answers get the same rank"
             options = [{"value": letter, "text": f"Answer {letter}"} for letter in letters]
-            asked = [
-                {
-                    "name": "ranking",
-                    "title": "Rank the answers: 1 is best. Equally good answers get the same rank",
-                    "required": True,
-                    "settings": {"type": "ranking", "options": options},
-                }
-            ]
+            asked = [_asked("ranking", title, {"type": "ranking", "options": options})]
         case "pairwise":
             options = [{"value": value, "text": text} for value, text in OUTCOMES.items()]
-            asked = [
-                {
-                    "name": "pairwise",
-                    "title": "Which answer is better?",
-                    "required": True,
-                    "settings": {"type": "label_selection", "options": options},
-                }
-            ]
+            asked = [_asked("pairwise", "Which answer is better?", {"type": "label_selection", "options": options})]
         case "rating":
-            asked = [
-                {
-                    "name": _rating_name(letter),
-                    "title": f"Answer {letter}: 1 is bad, {STARS} is very good",
-                    "required": True,
-                    "settings": {"type": "rating", "options": [{"value": star + 1} for star in range(STARS)]},
-                }
-                for letter in letters
-            ]
+            stars = {"type": "rating", "options": [{"value": star + 1} for star in range(STARS)]}
+            titles = {letter: f"Answer {letter}: 1 is bad, {STARS} is very good" for letter in letters}
+            asked = [_asked(_rating_name(letter), title, stars) for letter, title in titles.items()]
     return [*asked, comment]
+
+
+def _asked(name: str, title: str, settings: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+    return {"name": name, "title": title, "required": required, "settings": settings}
 
 
 def options_of(settings: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, tuple[Any, ...]]]:

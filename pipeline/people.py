@@ -65,6 +65,16 @@ class People:
                 self._backend = ArgillaBackend(connection, self._say, Path(self.config.home))
         return self._backend
 
+    def publish(self, asked: Round) -> int:
+        """See `labeling.backend.Backend.publish`."""
+        with reported():
+            return self.backend.publish(asked)
+
+    def answers(self, asked: Round) -> list[Answer]:
+        """See `labeling.backend.Backend.answers`."""
+        with reported():
+            return self.backend.answers(asked)
+
     def invite(self) -> list[str]:
         """Accounts for those annotators who have none yet; returns their names."""
         with reported():

@@ -18,7 +18,7 @@ from pipeline.console import counting
 from pipeline.data.rows import write_jsonl
 from pipeline.errors import PipelineError, RequestError, WaitingForPeople
 from pipeline.files import write_atomically
-from pipeline.people import People, reported
+from pipeline.people import People
 from pipeline.playground.scorer import true_score
 from pipeline.rounds import complete_only, partial_text, rankings_of, read_round, waiting_text
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
@@ -48,8 +48,7 @@ def observe(config: CollectConfig, context: StageContext) -> dict[str, Any]:
     """
     people = context.people
     asked = read_round(context.inputs["publish"], people)
-    with reported():
-        added = people.backend.publish(asked)
+    added = people.publish(asked)
     if added:
         context.say(f"{added:,} tasks put on {people.address}")
     invited = people.invite()
@@ -67,8 +66,7 @@ def observe(config: CollectConfig, context: StageContext) -> dict[str, Any]:
 
 
 def _looked(people: People, asked: Round) -> tuple[list[Answer], Progress]:
-    with reported():
-        answers = people.backend.answers(asked)
+    answers = people.answers(asked)
     return answers, progress(asked, answers, people.names)
 
 
@@ -145,10 +143,10 @@ def _simulated(config: CollectConfig, context: StageContext, asked: Round) -> li
     answers = [answer for row in ranked for answer in _answers(row)]
     if not people.on_a_server:
         return sorted(answers, key=lambda answer: (answer["task"], answer["annotator"]))
-    with reported(), context.progress("simulated annotators rank", len(answers)) as advance:
-        people.backend.publish(asked)
+    with context.progress("simulated annotators rank", len(answers)) as advance:
+        people.publish(asked)
         people.submit(asked, answers, advance)
-        return people.backend.answers(asked)
+        return people.answers(asked)
 
 
 def _answers(ranking: Ranking) -> Iterator[Answer]:

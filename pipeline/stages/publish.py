@@ -17,7 +17,6 @@ from pipeline.data.loading import load_rankings_or_pairs
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.files import write_atomically
-from pipeline.people import reported
 from pipeline.rounds import round_of
 from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
 
@@ -46,8 +45,7 @@ def run(config: PublishConfig, context: StageContext) -> Metrics:
     write_atomically(context.output_dir / "guidelines.md", guidelines)
     if context.people.named:
         asked = round_of(context.output_dir, cast(Question, config.question), context.people)
-        with reported():
-            context.people.backend.publish(asked)
+        context.people.publish(asked)
         context.say(f"people answer at {context.people.address}; then: stage=collect")
     return {
         "tasks": len(others),
