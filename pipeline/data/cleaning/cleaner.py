@@ -1,0 +1,130 @@
+"""The rules of cleaning, applied to one conversation at a time."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from pipeline.data.cleaning.answers import repeats_itself, says_nothing
+from pipeline.data.cleaning.characters import mend_encoding, mend_invisible
+from pipeline.data.cleaning.language import check_languages, in_other_language
+from pipeline.data.cleaning.markup import mend_markup
+from pipeline.data.cleaning.personal import masked, personal_data
+from pipeline.data.cleaning.refusals import is_refusal
+from pipeline.data.cleaning.special_tokens import has_token, neutralised
+from pipeline.data.cleaning.table import Mode, checked
+from pipeline.data.faults import BadRow
+from pipeline.data.rows import Message
+
+Mend = Callable[[Sequence[str]], list[str]]
+Find = Callable[[Sequence[Message]], BadRow | None]
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A conversation after all rules, or up to the one that leaves it out."""
+
+    messages: list[Message]  # as they go on
+    changed: tuple[str, ...] = ()  # names of rules that changed a text
+    texts: tuple[tuple[str, str], ...] = ()  # for each of these rules the first text that it changed, before and after
+    flagged: tuple[str, ...] = ()  # names of rules that found something and left it
+    dropped: str | None = None  # the reason why the row is left out: a phrase that rows share
+    field: str | None = None  # where, such as "messages[3].content"
+    role: str | None = None
+
+
+class Cleaner:
+    """Cleans conversations; built once per run and process, and picklable."""
+
+    def __init__(
+        self, modes: Mapping[str, Mode], special_tokens: Sequence[str] = (), languages: Sequence[str] = ()
+    ) -> None:
+        """Without special tokens or languages, the rules about them do nothing; a rule without a mode has its default.
+
+        Raises ValueError for an unknown rule, mode or language.
+        """
+        tokens = tuple(special_tokens)
+        menders: dict[str, Mend] = {
+            "encoding": partial(_each, mend_encoding),
+            "invisible": partial(_each, mend_invisible),
+            "markup": mend_markup,
+            "special_tokens": partial(_each, partial(neutralised, tokens=tokens)),
+            "personal_data": partial(_each, masked),
+        }
+        has_any = partial(has_token, tokens=tokens)
+        finders: dict[str, Find] = {
+            "special_tokens": partial(_find, has_any, _all, "a special token of the model is in the text"),
+            "empty": partial(_find, says_nothing, _spoken, "the text says nothing"),
+            "refusals": partial(_find, is_refusal, _last_answer, "the answer is nothing but a refusal"),
+            "personal_data": partial(_find, _has_personal_data, _all, "personal data is in the text"),
+            "language": partial(_find_language, tuple(languages)),
+            "repetition": partial(_find, repeats_itself, _answers, "the answer repeats itself"),
+        }
+        unused = {"special_tokens": not tokens, "language": not languages}
+        active = {name: mode for name, mode in checked(modes).items() if mode != "off" and not unused.get(name)}
+        if "language" in active:
+            check_languages(languages)
+        self._steps = [
+            (name, mode, menders[name] if mode in ("mend", "mask") else None, finders.get(name))
+            for name, mode in active.items()
+        ]
+
+    def __call__(self, messages: Sequence[Message]) -> Cleaned:
+        """The conversation after all rules that are on, in the order of the table."""
+        changed: dict[str, tuple[str, str]] = {}
+        flagged: list[str] = []
+        cleaned = list(messages)
+        for name, mode, mend, find in self._steps:
+            if mend is not None:
+                texts = [message["content"] for message in cleaned]
+                mended = mend(texts)
+                if mended != texts:
+                    changed[name] = next(pair for pair in zip(texts, mended, strict=True) if pair[0] != pair[1])
+                    cleaned = [Message(role=m["role"], content=text) for m, text in zip(cleaned, mended, strict=True)]
+            elif find is not None and (fault := find(cleaned)) is not None:
+                if mode == "drop":
+                    place = (fault.reason, fault.field, fault.role)
+                    return Cleaned(cleaned, tuple(changed), tuple(changed.values()), tuple(flagged), *place)
+                flagged.append(name)
+        return Cleaned(cleaned, tuple(changed), tuple(changed.values()), tuple(flagged))
+
+
+def _each(mend: Callable[[str], str], texts: Sequence[str]) -> list[str]:
+    return [mend(text) for text in texts]
+
+
+def _find(
+    is_so: Callable[[str], bool],
+    among: Callable[[Sequence[Message]], Iterable[int]],
+    reason: str,
+    messages: Sequence[Message],
+) -> BadRow | None:
+    """The first of the messages looked at of which it is so."""
+    for index in among(messages):
+        if is_so(messages[index]["content"]):
+            return BadRow(f"messages[{index}].content", messages[index]["role"], reason)
+    return None
+
+
+def _find_language(languages: Sequence[str], messages: Sequence[Message]) -> BadRow | None:
+    other = in_other_language([message["content"] for message in messages], languages)
+    return BadRow(None, None, f"not in {', '.join(languages)}") if other else None
+
+
+def _has_personal_data(text: str) -> bool:
+    return bool(personal_data(text))
+
+
+def _all(messages: Sequence[Message]) -> Iterable[int]:
+    return range(len(messages))
+
+
+def _spoken(messages: Sequence[Message]) -> list[int]:
+    return [index for index, message in enumerate(messages) if message["role"] in ("user", "assistant")]
+
+
+def _answers(messages: Sequence[Message]) -> list[int]:
+    return [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+
+
+def _last_answer(messages: Sequence[Message]) -> list[int]:
+    return _answers(messages)[-1:]

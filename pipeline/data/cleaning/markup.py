@@ -1,0 +1,120 @@
+"""What scraping a web page leaves in a conversation: tags, entities, the labels of buttons."""
+
+import html
+import re
+from collections.abc import Sequence
+
+from selectolax.lexbor import LexborHTMLParser
+
+from pipeline.data.cleaning.characters import mend_invisible
+
+_MAX_TAGS = 5000  # the parser's time grows with the square of the depth
+_CODE_MARK, _BREAK_MARK = "\ue000", "\ue001"  # stand for a piece of code, and for where a new line has to begin
+
+# Where markup is meant: fences, `code`, and the lines of Markdown's tables, which cannot be broken but with <br>.
+_CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|(`+)[^`\n]+\1|^[ \t]*\|.*\|[ \t]*$", re.DOTALL | re.MULTILINE)
+_ABOUT_MARKUP = re.compile(
+    r"<(?:!doctype|\?xml|\?php|html|head|body|script|style|svg|template)\b"
+    r"|\b(?:x?html5?|xml|svg|css|jsx|php|javascript|markup|tags?|entity|entities)\b",
+    re.IGNORECASE,
+)
+
+_PARAGRAPHS = ("p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "dl", "table", "blockquote")
+_BLOCKS = ("div", "section", "article", "header", "footer", "tr", "dt", "dd", "figure", "figcaption", "hr")
+_OTHERS = ("a", "b", "i", "u", "s", "em", "strong", "small", "sub", "sup", "del", "span", "font", "center", "img")
+_TABLES = ("td", "th", "thead", "tbody", "tfoot", "caption")
+_NAMES = "|".join((*_PARAGRAPHS, *_BLOCKS, *_OTHERS, *_TABLES, "br", "li", "pre", "code"))
+_ATTRIBUTE = r"""\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>]+)"""
+_NO_TAG = re.compile(rf"<(?!/?(?:{_NAMES})(?:{_ATTRIBUTE})*\s*/?>)(?!!--(?:(?!-->).)*-->)", re.IGNORECASE | re.DOTALL)
+_BREAK = re.compile(rf"<br\s*/?>|</(?:{'|'.join((*_PARAGRAPHS, *_BLOCKS))}|li|pre)\s*>", re.IGNORECASE)
+# Names that are no likely names of variables: `&num;` and `&int;` are entities, too, and valid C.
+_ENTITY = re.compile(
+    r"&(?:nbsp|amp|lt|gt|quot|apos|[lr][sd]quo|hellip|[mn]dash|[lr]aquo|euro|szlig|[aAeEoO]Elig"
+    r"|[A-Za-z](?:acute|grave|circ|uml|tilde|cedil|ring)|#\d{1,7}|#[xX][0-9a-fA-F]{1,6});"
+)
+_NO_ENTITY = re.compile(rf"&(?!{_ENTITY.pattern[1:]})")
+
+
+def mend_markup(texts: Sequence[str]) -> list[str]:
+    """The texts of one conversation as people saw them on the page that they were scraped from.
+
+    Breaks, paragraphs and list items become lines, links their text, entities characters. Code, tables in Markdown and
+    whatever only looks like a tag stay as they are, and so do all texts of a conversation that is about markup. Of what
+    ShareGPT leaves, "Copy code" beside a code block and a counter ("2 / 2") at the start of a text are removed.
+    """
+    read = list(texts)
+    if any(_is_scraped(text) for text in texts) and not any(map(_ABOUT_MARKUP.search, texts)):
+        read = [_as_read(text) for text in texts]
+    return [_without_labels(text) for text in read]
+
+
+def _is_scraped(text: str) -> bool:
+    if "<" not in text and "&" not in text:
+        return False
+    outside = _CODE.sub("", text)
+    return bool(_BREAK.search(outside) or _ENTITY.search(outside))
+
+
+def _as_read(text: str) -> str:
+    """The text without tags and entities; as it is, if tags would be left, since then it speaks about them."""
+    read = text
+    while _is_scraped(read):
+        code = [found[0] for found in _CODE.finditer(read)]
+        if _CODE_MARK in read or _BREAK_MARK in read or read.count("<") > _MAX_TAGS:
+            return text
+        outside = _CODE.sub(_CODE_MARK, read)
+        if not _BREAK.search(outside):
+            outside = _ENTITY.sub(lambda found: _character(found[0]), outside)
+        elif read is text:
+            outside = _without_tags(outside)
+        else:
+            return text
+        pieces = mend_invisible(outside).split(_CODE_MARK)
+        if len(pieces) != len(code) + 1:  # an entity stood for the mark itself
+            return text
+        read = "".join(piece for pair in zip(pieces, [*code, ""], strict=True) for piece in pair)
+    return read
+
+
+def _character(entity: str) -> str:
+    return html.unescape(entity).replace("\xa0", " ")
+
+
+_BREAKS = re.compile(rf"[ \t]*[\n{_BREAK_MARK}](?:[ \t]*[\n{_BREAK_MARK}])*")
+_END_TAG = re.compile(r"</(?:div|section|article|h[1-6]|blockquote)\s*>", re.IGNORECASE)
+
+
+def _without_tags(text: str) -> str:
+    # Only known tags and entities may reach the parser: it would take `List<String>` and `&copy=1` for some, too. An
+    # end tag without its start would be lost, and the line break with it.
+    known = _NO_TAG.sub("&lt;", _NO_ENTITY.sub("&amp;", text))
+    tree = LexborHTMLParser(_END_TAG.sub(rf"\g<0>{_BREAK_MARK}", known), is_fragment=True)
+    _surround(tree, _PARAGRAPHS, "\n\n", "\n\n")
+    _surround(tree, _BLOCKS, _BREAK_MARK, _BREAK_MARK)
+    _surround(tree, ("li",), _BREAK_MARK + "- ", _BREAK_MARK)
+    _surround(tree, ("td", "th"), "", " ")
+    _surround(tree, ("pre",), f"{_BREAK_MARK}```\n", f"{_BREAK_MARK}```{_BREAK_MARK}")
+    _surround(tree, (":not(pre) > code",), "`", "`")
+    for node in tree.css("br"):
+        node.replace_with("\n")
+    read = tree.text().replace("\xa0", " ")
+    return _BREAKS.sub(lambda found: "\n\n" if found[0].count("\n") > 1 else "\n", read).strip()
+
+
+def _surround(tree: LexborHTMLParser, names: Sequence[str], before: str, after: str) -> None:
+    for node in tree.css(", ".join(names)):
+        node.insert_before(before)
+        node.insert_after(after)
+
+
+_COPY_IN_FENCE = re.compile(r"```[ \t]*\n?[ \t]*([\w+#.-]{0,20}?)[ \t]*\n?[ \t]*(?:Copy code[ \t]*\n?)+")
+_COPY_BEFORE_FENCE = re.compile(r"^(?:Copy code[ \t]*\n)+(?=[ \t]*```)", re.MULTILINE)
+_COUNTER = re.compile(r"\A\s*(\d{1,3}) / (\d{1,3})[ \t]*\n([ \t]*\n)?\s*(?=\S)")
+
+
+def _without_labels(text: str) -> str:
+    if "Copy code" in text and "```" in text:
+        text = _COPY_IN_FENCE.sub(r"```\1\n", _COPY_BEFORE_FENCE.sub("", text))
+    while (found := _COUNTER.match(text)) and (found[1] == found[2] or (found[3] and int(found[1]) < int(found[2]))):
+        text = text[found.end() :]
+    return text
