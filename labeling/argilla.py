@@ -8,12 +8,14 @@ wrote a response: a record has its task's id, the prompt, the responses, and a c
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from labeling.argilla_client import Client
-from labeling.argilla_page import CHECKSUM, FIELDS, METADATA, checksum, record_of
+from labeling.argilla_page import CHECKSUM, METADATA, checksum, fields_of, record_of
 from labeling.backend import Answer, LabelingError, Queue, Round
-from labeling.questions import options_of, question_settings, read_values, responses_per_task
+from labeling.questions import CORRECTION, options_of, question_settings, read_values, responses_per_task
+from labeling.records import Task
+from labeling.reviews import read_review
 from labeling.server import DEFAULT_HOME, Connection, accounts
 
 BULK = 250  # records in one request; Argilla takes 500
@@ -69,7 +71,8 @@ class ArgillaBackend:
         opened_again = [task for task in queue.tasks if task["id"] in there and _lost(there[task["id"]], queue.overlap)]
         path, doing = f"/datasets/{dataset['id']}/records/bulk", f"add records to dataset '{queue.name}'"
         try:
-            records = [record_of(task) for task in (*missing, *opened_again)]
+            correction = self._correction(dataset) if asked.question == "review" else None
+            records = [record_of(task, correction) for task in (*missing, *opened_again)]
         except ValueError as error:
             raise LabelingError(f"Queue '{queue.name}': {error}", fault="request") from None
         for start in range(0, len(records), BULK):
@@ -84,7 +87,7 @@ class ArgillaBackend:
             body = {"name": name, "workspace_id": workspace_id, "allow_extra_metadata": False, **wanted}
             dataset = client.post("/datasets", f"make dataset '{name}'", body)
         parts = {
-            "fields": FIELDS,
+            "fields": fields_of(asked.question),
             "questions": question_settings(asked.question, responses_per_task(asked.question, queue.tasks)),
             "metadata-properties": METADATA,
         }
@@ -111,6 +114,12 @@ class ArgillaBackend:
                 fault="request",
             )
 
+    def _correction(self, dataset: Mapping[str, Any]) -> str:
+        """The id of the question that is filled with the draft beforehand."""
+        doing = f"read the questions of dataset '{dataset['name']}'"
+        questions = self._client.get(f"/datasets/{dataset['id']}/questions", doing)["items"]
+        return next(str(question["id"]) for question in questions if question["name"] == CORRECTION)
+
     def _check_same(self, queue: Queue, there: Mapping[str, Mapping[str, Any]]) -> None:
         for task in queue.tasks:
             record = there.get(task["id"])
@@ -131,20 +140,19 @@ class ArgillaBackend:
                 "(again): what is missing there is restored.",
                 fault="request",
             )
-        size = responses_per_task(asked.question, queue.tasks)
-        ids = {task["id"] for task in queue.tasks}
+        tasks = {task["id"]: task for task in queue.tasks}
         answers, lost = [], 0
         for record in self._client.records(dataset):
-            if record["external_id"] in ids:
+            if task := tasks.get(record["external_id"]):
                 lost += _lost(record, dataset["distribution"]["min_submitted"])
                 answers += [
-                    _answer(asked, size, record["external_id"], response, names.get(response["user_id"]))
+                    _answer(asked, task, response, names.get(response["user_id"]))
                     for response in record["responses"]
                     if response["status"] in ("submitted", "discarded")
                 ]
         if lost:
             self._say(
-                f"{lost:,} of {len(ids):,} tasks in '{queue.name}' were complete and have lost answers: somebody's "
+                f"{lost:,} of {len(tasks):,} tasks in '{queue.name}' were complete and have lost answers: somebody's "
                 "account was deleted in Argilla, and their answers went with it. Publishing again lets others answer."
             )
         return answers
@@ -185,20 +193,22 @@ def _lost(record: Mapping[str, Any], overlap: int) -> bool:
     return bool(record["status"] == "completed" and submitted < overlap)
 
 
-def _answer(asked: Round, size: int, task: str, response: Mapping[str, Any], name: str | None) -> Answer:
+def _answer(asked: Round, task: Task, response: Mapping[str, Any], name: str | None) -> Answer:
     try:
-        said = read_values(asked.question, size, response["values"], discarded=response["status"] == "discarded")
+        said = _said(asked, task, response)
     except ValueError as error:
-        raise LabelingError(f"Task '{task}', annotator '{name}': {error}", fault="request") from None
-    answer: Answer = {
-        "task": task,
-        "annotator": name or f"deleted-{response['user_id'][:8]}",
-        "status": response["status"],
-        "ranks": said.ranks,
-        "comment": said.comment,
-    }
-    if said.both_bad is not None:
-        answer["both_bad"] = said.both_bad
-    if said.ratings is not None:
-        answer["ratings"] = said.ratings
-    return answer
+        raise LabelingError(f"Task '{task['id']}', annotator '{name}': {error}", fault="request") from None
+    annotator = name or f"deleted-{response['user_id'][:8]}"
+    answer = {"task": task["id"], "annotator": annotator, "status": response["status"], "ranks": None, **said}
+    return cast(Answer, answer)
+
+
+def _said(asked: Round, task: Task, response: Mapping[str, Any]) -> dict[str, Any]:
+    """What a response says, under the names of `Answer`; without what does not belong to its question."""
+    discarded = response["status"] == "discarded"
+    if asked.question == "review":
+        review = read_review(task["responses"][0], response["values"], discarded)
+        verdict = {"verdict": review.verdict, "text": review.text} if review.verdict else {}
+        return {"comment": review.comment, **verdict}
+    said = read_values(asked.question, len(task["responses"]), response["values"], discarded)
+    return {name: value for name, value in vars(said).items() if value is not None}

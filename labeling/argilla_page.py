@@ -21,6 +21,7 @@ from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
+from labeling.backend import Question
 from labeling.questions import LETTERS
 from labeling.records import Task
 
@@ -53,9 +54,17 @@ _CELL = "border:1px solid var(--border-field,#ddd);padding:2px 8px"
 _NAME = "font-weight:600;padding:6px 0;margin-bottom:4px;border-bottom:1px solid var(--border-field,#ddd)"
 
 
-def record_of(task: Task) -> dict[str, Any]:
+def fields_of(question: Question) -> list[dict[str, Any]]:
+    """The fields of a dataset, as Argilla's REST API takes them; a draft to review is no answer among others."""
+    if question != "review":
+        return FIELDS
+    return [{**field, "title": "Draft"} if field["name"] == "answers" else field for field in FIELDS]
+
+
+def record_of(task: Task, correction: str | None = None) -> dict[str, Any]:
     """A task as a record of Argilla's REST API. Its checksum proves later that the same id is the same task.
 
+    `correction` is the id of the question that is filled with the draft beforehand, for annotators to change.
     Raises ValueError for a conversation that is longer than Argilla takes.
     """
     if len(task["prompt"]) > MOST_MESSAGES:
@@ -69,11 +78,14 @@ def record_of(task: Task) -> dict[str, Any]:
                 "Argilla shows. Leave such prompts out."
             )
         messages.append({"role": message["role"], "content": content})
-    return {
+    record: dict[str, Any] = {
         "external_id": task["id"],
         "fields": {"prompt": messages, "answers": side_by_side(task["responses"])},
         "metadata": {CHECKSUM: checksum(task)},
     }
+    if correction:
+        record["suggestions"] = [{"question_id": correction, "value": task["responses"][0]}]
+    return record
 
 
 def checksum(task: Task) -> str:
@@ -83,7 +95,12 @@ def checksum(task: Task) -> str:
 
 
 def side_by_side(responses: list[str]) -> str:
-    """The responses as one grid of cards, headed A, B, C …: three in a row, or two (for 2 or 4), or what fits."""
+    """The responses as one grid of cards, headed A, B, C …: three in a row, or two (for 2 or 4), or what fits.
+
+    One alone stands there as it is: nothing has to be told from it.
+    """
+    if len(responses) == 1:
+        return to_html(responses[0])
     columns = 2 if len(responses) in (2, 4) else 3
     least = f"min(100%,max(15rem,calc((100% - {12 * (columns - 1)}px) / {columns})))"
     cards = (

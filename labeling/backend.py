@@ -12,7 +12,9 @@ from typing import Literal, NotRequired, Protocol, TypedDict
 
 from labeling.records import Task
 
-Question = Literal["ranking", "pairwise", "rating"]
+Comparison = Literal["ranking", "pairwise", "rating"]  # of several responses
+Question = Literal["ranking", "pairwise", "rating", "review"]
+Verdict = Literal["accept", "correct", "reject"]
 Status = Literal["submitted", "discarded"]
 
 
@@ -36,7 +38,7 @@ class Round:
 
 
 class Answer(TypedDict):
-    """What one annotator said about one task; a discarded one has no ranks, and its comment is the reason."""
+    """What one annotator said about one task; a discarded one says nothing else, and its comment is the reason."""
 
     task: str
     annotator: str
@@ -45,6 +47,8 @@ class Answer(TypedDict):
     comment: str
     both_bad: NotRequired[bool]  # pairwise only: a tie of two bad answers
     ratings: NotRequired[list[int]]  # rating only: what the ranks were made from, higher is better
+    verdict: NotRequired[Verdict]  # review only, which has no ranks
+    text: NotRequired[str]  # review only: the draft as the annotator left it
 
 
 @dataclass(frozen=True)

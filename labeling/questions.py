@@ -3,10 +3,12 @@
     ranking    2 to 10 responses, each gets a rank; equal ranks are ties
     pairwise   2 responses: one is better, both are equally good, or both are bad
     rating     2 to 10 responses, 1 to 5 stars each; ranks follow from the stars
+    review     1 response, a draft: it is accepted, corrected or rejected (see `labeling.reviews`)
 
-Responses are called A, B, C … on the page, so that nobody takes a response's place for its rank. *Raw* values have the
-shape in which Argilla's page stores and sends them: a ranking is a list in the order of the options, with the rank
-beside each one. Its Python client forgets these ranks (argilla issue 5677), hence the raw shape everywhere.
+Responses to compare are called A, B, C … on the page, so that nobody takes a response's place for its rank. *Raw*
+values have the shape in which Argilla's page stores and sends them: a ranking is a list in the order of the options,
+with the rank beside each one. Its Python client forgets these ranks (argilla issue 5677), hence the raw shape
+everywhere.
 """
 
 from collections import defaultdict
@@ -14,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labeling.backend import Question, Queue
+from labeling.backend import Comparison, Question, Queue, Verdict
 from labeling.records import Task, compare, ranks_from_scores
 
 LETTERS = "ABCDEFGHIJ"
@@ -25,6 +27,13 @@ OUTCOMES = {
     "second": "B is better",
     "tie": "Equally good",
     "both_bad": "Both are bad",
+}
+REVIEW = "review"
+CORRECTION = "correction"
+VERDICTS: dict[Verdict, str] = {
+    "accept": "Accept",
+    "correct": "Accept my correction",
+    "reject": "Reject",
 }
 
 Raw = dict[str, dict[str, Any]]
@@ -50,6 +59,10 @@ def responses_per_task(question: Question, tasks: Sequence[Task]) -> int:
     if len(sizes) != 1:
         raise ValueError(f"the tasks of one queue have {sorted(sizes)} responses; they need the same number")
     size = sizes.pop()
+    if question == "review":
+        if size != 1:
+            raise ValueError(f"a review is about one draft, but the tasks have {size} responses")
+        return size
     if question == "pairwise" and size != 2:
         raise ValueError(f"pairwise questions are about 2 responses, but the tasks have {size}")
     if not 2 <= size <= len(LETTERS):
@@ -87,6 +100,15 @@ def question_settings(question: Question, size: int) -> list[dict[str, Any]]:
             stars = {"type": "rating", "options": [{"value": star + 1} for star in range(STARS)]}
             titles = {letter: f"Answer {letter}: 1 is bad, {STARS} is very good" for letter in letters}
             asked = [_asked(_rating_name(letter), title, stars) for letter, title in titles.items()]
+        case "review":
+            options = [{"value": value, "text": text} for value, text in VERDICTS.items()]
+            correction: dict[str, Any] = {"type": "text", "use_markdown": False}
+            asked = [
+                _asked(
+                    REVIEW, "Is this draft good enough to learn from?", {"type": "label_selection", "options": options}
+                ),
+                _asked(CORRECTION, "Corrected answer: change the draft here", correction, required=False),
+            ]
     return [*asked, comment]
 
 
@@ -112,15 +134,16 @@ def question_of(settings: Sequence[Mapping[str, Any]]) -> tuple[Question, int]:
     Raises ValueError for questions that this project has not asked.
     """
     given = options_of(settings)
-    kinds: tuple[Question, ...] = ("ranking", "pairwise", "rating")
-    for question in kinds:
-        for size in (2,) if question == "pairwise" else range(2, len(LETTERS) + 1):
+    several = range(2, len(LETTERS) + 1)
+    kinds: dict[Question, Sequence[int]] = {"ranking": several, "pairwise": [2], "rating": several, "review": [1]}
+    for question, sizes in kinds.items():
+        for size in sizes:
             if options_of(question_settings(question, size)) == given:
                 return question, size
     raise ValueError(f"these are none of this project's questions: {', '.join(name for name, _, _ in given)}")
 
 
-def raw_values(question: Question, ranks: Sequence[int], comment: str = "", both_bad: bool = False) -> Raw:
+def raw_values(question: Comparison, ranks: Sequence[int], comment: str = "", both_bad: bool = False) -> Raw:
     """What the page would send for these ranks. A rating has five steps: sixth and later ranks get one star, too."""
     raw: Raw
     match question:
@@ -143,13 +166,13 @@ def discarded_values(reason: str) -> Raw:
     return {COMMENT: {"value": reason}} if reason else {}
 
 
-def read_values(question: Question, size: int, raw: Mapping[str, Any] | None, discarded: bool = False) -> Judgement:
+def read_values(question: Comparison, size: int, raw: Mapping[str, Any] | None, discarded: bool = False) -> Judgement:
     """What an answer's raw values say. Ranks are taken as they are: 1, 1, 3, 4 and 1, 1, 2, 3 are both legal.
 
     Raises ValueError if a submitted answer does not fit the question.
     """
-    values = {name: given["value"] for name, given in (raw or {}).items() if given is not None}
-    comment = str(values.get(COMMENT) or "").strip()
+    values = plain_values(raw)
+    comment = comment_in(values)
     if discarded:
         return Judgement(None, comment)
     letters = LETTERS[:size]
@@ -166,6 +189,15 @@ def read_values(question: Question, size: int, raw: Mapping[str, Any] | None, di
                 return Judgement(ranks_from_scores(stars), comment, ratings=stars)
     except (KeyError, TypeError) as error:
         raise ValueError(f"a submitted {question} of {size} responses says {dict(raw or {})}") from error
+
+
+def plain_values(raw: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Question name -> what was stored; without the questions that were left open."""
+    return {name: given["value"] for name, given in (raw or {}).items() if given is not None}
+
+
+def comment_in(values: Mapping[str, Any]) -> str:
+    return str(values.get(COMMENT) or "").strip()
 
 
 def _whole(number: object) -> int:

@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from labeling.argilla_client import Client
-from labeling.backend import LabelingError
+from labeling.backend import LabelingError, Verdict
 from labeling.questions import Raw, discarded_values, question_of, raw_values
+from labeling.reviews import raw_review
 from labeling.server import Connection
 
 BULK = 100  # responses in one request; the most that Argilla takes
@@ -90,6 +91,14 @@ class Annotator:
         values = {task: self._values(task, ranks, said.get(task, ""), task in bad) for task, ranks in rankings.items()}
         self._send("submitted", values, advance)
 
+    def review(
+        self, verdicts: Mapping[str, tuple[Verdict, str | None]], comments: Mapping[str, str] | None = None
+    ) -> None:
+        """Task id -> the verdict on its draft, and what stands in the field for corrections."""
+        said = comments or {}
+        values = {task: raw_review(verdict, text, said.get(task, "")) for task, (verdict, text) in verdicts.items()}
+        self._send("submitted", values)
+
     def draft(self, rankings: Mapping[str, Sequence[int]]) -> None:
         self._send("draft", {task: self._values(task, ranks) for task, ranks in rankings.items()})
 
@@ -98,6 +107,8 @@ class Annotator:
         self._send("discarded", {task: discarded_values(reason) for task, reason in reasons.items()})
 
     def _values(self, task: str, ranks: Sequence[int], comment: str = "", both_bad: bool = False) -> Raw:
+        if self._question == "review":
+            raise LabelingError(f"Task '{task}' is a draft to review; it has no ranks.", fault="request")
         if len(ranks) != self._size:
             raise LabelingError(f"Task '{task}' has {self._size} answers, but the ranks are {ranks}.", fault="request")
         return raw_values(self._question, ranks, comment, both_bad)

@@ -12,6 +12,8 @@ from labeling.records import Task
 from labeling.server import Connection, accounts
 from labeling.submitting import Annotator
 
+RESPONSES = {"pairwise": 2, "review": 1}  # of a task; else 4
+
 
 @dataclass
 class Place:
@@ -31,7 +33,7 @@ class Place:
     def round(
         self, question: Question = "ranking", tasks: Sequence[Task] | None = None, overlap: int = 1, name: str = "round"
     ) -> Round:
-        given = tasks if tasks is not None else make(3, 2 if question == "pairwise" else 4)
+        given = tasks if tasks is not None else make(3, RESPONSES.get(question, 4))
         return Round(self.workspace, question, "Rank them.", [Queue(f"{self.workspace}-{name}", given, overlap)])
 
     def person(self, name: str) -> str:

@@ -68,6 +68,27 @@ class AnnotatorPage:
         self.page.locator(".questions-form [contenteditable]").click()
         self.page.keyboard.type(text)
 
+    @property
+    def draft(self) -> str:
+        """What stands in the field for corrections."""
+        return self._correction.inner_text()
+
+    def correct(self, addition: str) -> None:
+        """Write something at the end of the field for corrections."""
+        self._correction.click()
+        self.page.keyboard.press("Control+End")
+        self.page.keyboard.type(addition)
+
+    def press_key(self, key: str) -> None:
+        """A key that sends the answer; waits until the server has it."""
+        with self.page.expect_response(lambda response: "/responses" in response.url) as sent:
+            self.page.keyboard.press(key)
+        assert sent.value.ok, sent.value.text()
+
+    @property
+    def _correction(self) -> Locator:
+        return self.page.locator(".questions-form [contenteditable]").first
+
     def press(self, button: str) -> None:
         """Submit, Discard or Save as draft, and wait until the server has it."""
         with self.page.expect_response(lambda response: "/responses" in response.url) as sent:

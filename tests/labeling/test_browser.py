@@ -15,6 +15,14 @@ from tests.labeling.browser import CHROMIUM, AnnotatorPage, chromium
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 
+DRAFT = """Turn it off at the wall  (not at the lamp).
+
+- Wait for *two* minutes.
+- Turn it on again.
+
+    sudo lamp --restart
+
+It should glow < 5 s later."""
 HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
 
 
@@ -105,6 +113,30 @@ def test_answers_stand_side_by_side_and_the_guidelines_can_be_read(place: Place,
         assert page.locator(f".markdown-render {shown}").count() == 1
     person.open_guidelines()
     page.get_by_text("Equally good answers get the same rank.", exact=True).locator("visible=true").wait_for()
+
+
+def test_a_draft_is_accepted_with_two_keys_and_corrected_by_changing_it(place: Place, person: AnnotatorPage) -> None:
+    tasks = make(2, 1)
+    tasks[0]["responses"], tasks[1]["responses"] = [DRAFT], [DRAFT]
+    asked = place.round("review", tasks)
+    asked = type(asked)(asked.workspace, "review", shipped("review").read_text(encoding="utf-8"), asked.queues)
+    place.backend.publish(asked)
+    page = signed_in(person, place, asked.queues[0].name).page
+    assert person.draft == DRAFT
+    page.wait_for_timeout(500)  # until the page has set its focus
+    page.keyboard.press("1")
+    person.press_key("Enter")
+    page.wait_for_selector("text=Question 1?")
+    page.wait_for_timeout(500)
+    page.keyboard.press("2")
+    person.correct("\n\nAsk again if it stays dark.")
+    page.keyboard.press("Escape")
+    person.press_key("Enter")
+    answers = place.backend.answers(asked)
+    assert [(answer["verdict"], answer["text"]) for answer in answers] == [
+        ("accept", DRAFT),
+        ("correct", f"{DRAFT}\n\nAsk again if it stays dark."),
+    ]
 
 
 @pytest.mark.parametrize("width", [1440], indirect=True)
