@@ -8,8 +8,9 @@ from markupsafe import Markup
 
 from pipeline.artifacts import Artifact
 from pipeline.data.rows import read_jsonl
-from pipeline.evaluation.charts import Point, Series, curves
+from pipeline.evaluation.charts import Series, curves
 from pipeline.evaluation.comparison import Comparison
+from pipeline.evaluation.drawing import Point
 from pipeline.evaluation.lineage import spoken
 
 HISTORY = "history.jsonl"

@@ -7,8 +7,9 @@ import numpy as np
 from markupsafe import Markup
 
 from labeling.agreement import average_ranks
-from pipeline.evaluation.charts import Cloud, Point, scatter
+from pipeline.evaluation.charts import Cloud, scatter
 from pipeline.evaluation.comparison import Comparison
+from pipeline.evaluation.drawing import Point
 
 DOTS = 150  # per policy: enough to see the shape, few enough for one page
 

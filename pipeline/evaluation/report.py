@@ -1,7 +1,7 @@
 """The report: one self-contained HTML file that asks nothing of the network and runs no script.
 
-Answers, prompts and names come from models and files, so all text is escaped; only `charts` makes markup of its own,
-and escapes what it is given.
+Answers, prompts and names come from models and files, so all text is escaped; only `charts` and `bars` make markup of
+their own, and escape what they are given.
 """
 
 import json
@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.artifacts import Artifact
-from pipeline.evaluation import charts, tables
+from pipeline.evaluation import bars, charts, tables
 from pipeline.evaluation.comparison import Comparison, Policy, comparison
 from pipeline.evaluation.examples import choose
 from pipeline.evaluation.histories import trainings
@@ -40,7 +40,7 @@ def write_report(path: Path, evaluation: Artifact, rows: list[dict[str, Any]], e
 
 def render(seen: Comparison, examples: int) -> str:
     html = (
-        _environment()
+        environment()
         .get_template("report.html.jinja")
         .render(
             seen=seen,
@@ -70,7 +70,8 @@ def render(seen: Comparison, examples: int) -> str:
     return html.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate in an answer cannot be written
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where templates are found; all text in them is escaped."""
     environment = Environment(
         loader=PackageLoader("pipeline.evaluation", "."),
         autoescape=True,
@@ -92,14 +93,14 @@ def _win_rates(seen: Comparison) -> Markup:
     if not known or seen.baseline is None:
         return Markup("")
     names = ("win_rate", "win_rate_low", "win_rate_high")
-    bars = [charts.Bar(p.label, p.colour, *(p.metrics[name] for name in names)) for p in known]
+    drawn = [bars.Bar(p.label, p.colour, *(p.metrics[name] for name in names)) for p in known]
     rivals = [(a, b, f"{a.name}/against/{b.name}") for a, b in permutations(seen.arms, 2)]
     rivals = [(a, b, key) for a, b, key in rivals if f"{key}/win_rate" in seen.metrics]
     for a, b, key in rivals:
         rates = (seen.metrics[f"{key}/{name}"] for name in names)
-        bars.append(charts.Bar(f"{a.label} against {b.label}", a.colour, *rates))
+        drawn.append(bars.Bar(f"{a.label} against {b.label}", a.colour, *rates))
     unless = ", unless another is named" if rivals else ""
-    return charts.intervals(bars, f"win rate against {seen.baseline.label}{unless}, with 95% interval")
+    return bars.intervals(drawn, f"win rate against {seen.baseline.label}{unless}, with 95% interval")
 
 
 def _frontiers(seen: Comparison) -> Iterator[tuple[str, Markup]]:
@@ -126,16 +127,16 @@ def _calibrations(seen: Comparison) -> Iterator[tuple[str, Markup]]:
         if file.is_file():
             bins = json.loads(file.read_text(encoding="utf-8"))["bins"]
             points = [(one["predicted"], one["observed"], one["pairs"]) for one in bins]
-            yield spoken(made), charts.reliability(points, "predicted: its favourite wins", "observed")
+            yield spoken(made), bars.reliability(points, "predicted: its favourite wins", "observed")
 
 
 def _distributions(seen: Comparison) -> Sequence[tuple[Policy, Markup]]:
     scores = {policy.name: values for policy in seen.policies if (values := seen.values(policy, "score"))}
     if not scores:
         return []
-    highest = max(share for values in scores.values() for share in charts.bin_shares(values))
+    highest = max(share for values in scores.values() for share in bars.bin_shares(values))
     return [
-        (policy, charts.histogram(scores[policy.name], policy.colour, highest, "true score of an answer"))
+        (policy, bars.histogram(scores[policy.name], policy.colour, highest, "true score of an answer"))
         for policy in seen.policies
         if policy.name in scores
     ]

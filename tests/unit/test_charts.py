@@ -5,19 +5,9 @@ from itertools import pairwise
 import pytest
 from scipy.stats import spearmanr
 
-from pipeline.evaluation.charts import (
-    Bar,
-    Scale,
-    Series,
-    Spot,
-    bin_shares,
-    curves,
-    intervals,
-    label_places,
-    plane,
-    reliability,
-    ticks,
-)
+from pipeline.evaluation.bars import Bar, bin_shares, intervals, reliability
+from pipeline.evaluation.charts import Series, Spot, curves, label_places, plane
+from pipeline.evaluation.drawing import Scale, ticks
 from pipeline.evaluation.histories import kept, panels, points
 from pipeline.evaluation.relations import correlation, relations
 from tests.unit.reporting import PLAIN, Elements, chain, rows_of, told
