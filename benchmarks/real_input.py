@@ -1,7 +1,8 @@
 """SFT, DPO, reward models and PPO on data that other people made, with a small model that other people trained.
 
-    python benchmarks/real_input.py ../shared/data [--outputs FOLDER] [--arms dpo,ppo]
+    python benchmarks/real_input.py ../shared/data [--outputs FOLDER] [--arms formats,dpo,ppo]
 
+`formats` is SFT on every format of demonstrations there is, from the embedded tiny base with a context of 2,048 tokens.
 The second arm is a short look, from PandaLM's and HH's pairs: one epoch for the reward model, five iterations of PPO.
 Nothing is special-cased: every file is named on the command line of `python -m pipeline` as a user would, and what the
 table prints is read back from the manifests.
@@ -20,6 +21,7 @@ from pipeline.data.rows import read_jsonl
 from pipeline.evaluation.winrates import wilson
 
 DEMONSTRATIONS = ("sft/alpaca_format_seed_tasks.json", "sft/sharegpt_dummy.json")
+FORMATS = (*DEMONSTRATIONS, "sft/oasst_trees.jsonl", "sft/gsm8k_400.jsonl", "sft/pubmedqa_200.json")
 JUDGEMENTS = (
     "rankings/pandalm_neutral.jsonl",
     "rankings/squality_neutral.jsonl",
@@ -42,24 +44,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the folder with base_model_stories260K, sft, rankings, preferences")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
-    parser.add_argument("--arms", default="dpo,ppo", help="which arms: dpo, ppo or both (the default)")
+    parser.add_argument("--arms", default="formats,dpo,ppo", help="any of formats, dpo and ppo (all by default)")
     given = parser.parse_args()
     arms = given.arms.split(",")
     model = f"model.path={given.data / 'base_model_stories260K'}"
-    sft_table = Table("file", "read", "kept", "too long", "SFT rows", "train loss", "eval loss", "s", title="SFT")
-    for name in DEMONSTRATIONS:
+    sft_columns = ("file", "read", "kept", "too long", "duplicates", "SFT rows", "train loss", "eval loss", "s")
+    formats_table = Table(*sft_columns, title="SFT from the embedded base")
+    for name in FORMATS if "formats" in arms else ():
+        wide = ("base.context=2048", "data=files", f"data.path={given.data / name}")
+        formats_table.add_row(name, *sft_cells(make("sft", given.outputs, *wide)))
+    sft_table = Table(*sft_columns, title="SFT from a model that other people trained")
+    for name in DEMONSTRATIONS if {"dpo", "ppo"} & set(arms) else ():
         made = make("sft", given.outputs, model, "data=files", f"data.path={given.data / name}")
-        data, metrics = made.inputs["data"].metrics, made.metrics
-        losses = (f"{metrics['train_loss']:.3f}", f"{metrics['eval_loss']:.3f}", f"{made.manifest['seconds']:.0f}")
-        counts = (data["read"], data["kept"], data["dropped"] - data["duplicates"], metrics["rows"])
-        sft_table.add_row(name, *(f"{count:.0f}" for count in counts), *losses)
+        sft_table.add_row(name, *sft_cells(made))
     dpo_columns = ("file", "read", "pairs", "ties", "alpha", "fit in training", "accuracy", "margin", "s")
     dpo_table = Table(*dpo_columns, title=f"DPO from the SFT policy on {DEMONSTRATIONS[0]}")
     reward_columns = ("file", "fit in training", "held out", "accuracy (95%)", "longer", "people", "calibration", "s")
     reward_table = Table(*reward_columns, title="Reward models from the same policy and pairs")
     ppo_columns = ("file", "iterations", "reward before", "after", "KL", "stopped", "length before", "after", "s")
     ppo_table = Table(*ppo_columns, title="PPO from the same policy, for that reward model, on its prompts")
-    for name in JUDGEMENTS:
+    for name in JUDGEMENTS if {"dpo", "ppo"} & set(arms) else ():
         judged = ("labeling=file", f"labeling.path={given.data / name}", f"data.path={given.data / DEMONSTRATIONS[0]}")
         if "dpo" in arms:
             dpo_table.add_row(name, *dpo_cells(make("dpo", given.outputs, model, "data=files", *judged)))
@@ -68,9 +72,16 @@ def main() -> None:
             reward_table.add_row(name, *reward_cells(ppo.inputs["reward"]))
             ppo_table.add_row(name, *ppo_cells(ppo))
     console = Console(width=130)
-    for table in (sft_table, dpo_table, reward_table, ppo_table):
+    for table in (formats_table, sft_table, dpo_table, reward_table, ppo_table):
         if table.rows:
             console.print(table)
+
+
+def sft_cells(made: Artifact) -> list[str]:
+    data, metrics = made.inputs["data"].metrics, made.metrics
+    counts = (data["read"], data["kept"], data.get("dropped/length", 0), data["duplicates"], metrics["rows"])
+    losses = [f"{metrics['train_loss']:.3f}", f"{metrics['eval_loss']:.3f}", f"{made.manifest['seconds']:.0f}"]
+    return [*(f"{count:.0f}" for count in counts), *losses]
 
 
 def dpo_cells(made: Artifact) -> list[str]:

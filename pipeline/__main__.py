@@ -56,9 +56,9 @@ def run(arguments: Sequence[str]) -> int:
 def waiting_for(waiting: WaitingForPeople, arguments: Sequence[str]) -> str:
     """How far people are, and the commands that go on from there."""
     again = shlex.join(["python", "-m", "pipeline", *arguments])
-    lines = [str(waiting), f"Continue    {again}", f"Or wait     {again} collect.wait=true"]
+    lines = [str(waiting), f"Continue    {again}", f"Or wait     {again} {waiting.stage}.wait=true"]
     if waiting.partial:
-        lines.append(f"Use what is there now: {again} collect.accept=partial   ({waiting.partial})")
+        lines.append(f"Use what is there now: {again} {waiting.stage}.accept=partial   ({waiting.partial})")
     return "\n".join(lines)
 
 

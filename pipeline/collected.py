@@ -1,44 +1,60 @@
-"""What people have ranked in a project so far: the collections that outlive the models whose answers they are about."""
+"""What people have said in a project so far: rankings and reviews outlive the models whose answers they are about."""
 
 from dataclasses import dataclass
 
-from pipeline.artifacts import Store
+from pipeline.artifacts import Artifact, Store
 from pipeline.errors import PipelineError
+from pipeline.stage import Stage
+
+REUSED = {  # where another stage needs it
+    "collect": "ranked before, answers of {authors}: nobody is asked again (`stage=publish` asks about new answers)",
+    "synthesize": "reviewed before, drafts of {authors}: nobody is asked again (`stage=draft` writes new ones)",
+}
+AGAIN = {  # where the stage itself is asked for
+    "collect": "looking again at the answers of {authors} (`stage=publish` asks about new answers)",
+    "synthesize": "looking again at the drafts of {authors} (`stage=draft` writes new ones)",
+}
+NO_AUTHORS = ("data", "sample", "gold", "guidelines", "prompts")  # inputs that write no answers
 
 
 @dataclass(frozen=True)
 class Collection:
-    """The newest collection of one round: its version, that of what was published, and whether everybody answered."""
+    """The newest collection of one round: its version, that of what was asked about, and whether everybody answered."""
 
     version: str
-    published: str
+    about: str
     whole: bool
 
 
-def collected(store: Store) -> dict[str, Collection]:
-    """By the version of what was published, the newest collection last; simulated annotators' are no people's."""
+def collected(store: Store, stage: Stage) -> dict[str, Collection]:
+    """By the version of what was asked about, the newest collection last.
+
+    What simulated annotators said, and what nobody was asked about, is no people's.
+    """
     found: dict[str, Collection] = {}
-    for version in store.versions("collect"):
+    for version in store.versions(stage.name):
         try:
-            manifest = store.read_manifest("collect", version)
+            manifest = store.read_manifest(stage.name, version)
         except PipelineError:  # its damage is said when it is used
             continue
-        published = manifest["inputs"].get("publish", {}).get("version")
-        if published and not manifest["metrics"].get("simulated"):
-            found.pop(published, None)
-            found[published] = Collection(version, published, manifest["metrics"].get("complete") == 1)
+        about, metrics = manifest["inputs"].get(stage.about, {}).get("version"), manifest["metrics"]
+        if about and "complete" in metrics and not metrics.get("simulated"):
+            found.pop(about, None)
+            found[about] = Collection(version, about, metrics["complete"] == 1)
     return found
 
 
-def reused_text(store: Store, collection: Collection) -> str:
-    """Whose answers these rankings are about, where the request's own policies have not been published."""
-    authors = ", ".join(_authors(store, collection)) or "policies that are gone"
-    return f"ranked before, answers of {authors}: nobody is asked again (`stage=publish` asks about new answers)"
+def reused_text(store: Store, stage: Stage, collection: Collection, *, again: bool = False) -> str:
+    """Whose answers this is about, where what the request itself would ask about has not been made."""
+    about = store.open(stage.name, collection.version).inputs.get(stage.about)
+    authors = ", ".join(_authors(about)) if about else ""
+    text = (AGAIN if again else REUSED)[stage.name]
+    return text.format(authors=authors or "policies that are gone")
 
 
-def _authors(store: Store, collection: Collection) -> list[str]:
-    """The policies that wrote the ranked answers, as far as their lineage is still there."""
-    published = store.open("collect", collection.version).inputs.get("publish")
-    sample = published.inputs.get("sample") if published else None
-    recorded = sample.manifest["inputs"] if sample else {}
-    return [f"{given['stage']} {given['version'][:4]}" for role, given in recorded.items() if role != "data"]
+def _authors(about: Artifact) -> list[str]:
+    """The policies, or the model behind an endpoint, that wrote it, as far as their lineage is still there."""
+    made = about.inputs.get("sample", about)
+    writers = [given for role, given in made.manifest["inputs"].items() if role not in NO_AUTHORS]
+    model = made.manifest["config"].get("model")
+    return [*(f"{given['stage']} {given['version'][:4]}" for given in writers), *([model] if model else [])]

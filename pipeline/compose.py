@@ -23,13 +23,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.artifacts import NAME
-from pipeline.config import PipelineConfig, faults, nearest, stage_names
+from pipeline.config import DataConfig, PipelineConfig, SourceConfig, faults, nearest, source_name, stage_names
+from pipeline.endpoints import address_fault, is_endpoint
 from pipeline.errors import RequestError
 from pipeline.trainer_options import SOURCES, option_names, own_place
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 COMMANDS = ("status", "artifacts", "chat", "new")  # words that stand first, without a `=`
-OPEN_MAPPING = re.compile(r"(?P<mapping>\w+\.(trainer|inputs))(\.\w+)+")  # new keys need no Hydra's `+` here
+OPEN_MAPPING = re.compile(r"(?P<mapping>\w+\.(trainer|inputs|columns))(\.\w+)+")  # new keys need no Hydra's `+` here
 REFUSED = (HydraException, OmegaConfBaseException, ValueError)  # what Hydra raises for a wrong override
 
 
@@ -100,6 +101,7 @@ def check_values(config: PipelineConfig) -> Iterator[str]:
     yield from _unusable(config)
     yield from _wrong_sources(config)
     yield from _wrong_labeling(config)
+    yield from _wrong_writer(config)
     yield from _indivisible_batches(config)
     for stage in stage_names():
         node = getattr(config, stage)
@@ -144,14 +146,51 @@ def _indivisible_batches(config: PipelineConfig) -> Iterator[str]:
 
 def _wrong_sources(config: PipelineConfig) -> Iterator[str]:
     """What is read from the user's own files."""
-    if config.data.source == "files":
-        paths = config.data.path if isinstance(config.data.path, list) else [config.data.path]
-        if not all(isinstance(path, str) and path for path in paths):
-            yield f"data.path={config.data.path}: it has to be a file, a folder or a glob, or a list of them."
-        split = config.data.split
+    data = config.data
+    if data.source == "files":
+        if data.path is None and data.sources is None:
+            yield "data.path has to be given: data.path=…"
+        if data.path is not None and data.sources is not None:
+            yield f"data.path={data.path}: give either data.path or data.sources, not both."
+        given = {"data.path": data.path, "data.test_path": data.test_path}
+        given |= {f"data.sources[{place}].path": one.path for place, one in enumerate(data.sources or [])}
+        for key, value in given.items():
+            paths = value if isinstance(value, list) else [value]
+            if value is not None and not all(isinstance(path, str) and path for path in paths):
+                yield f"{key}={value}: it has to be a file, a folder or a glob, or a list of them."
+        yield from _wrong_mixture(data)
+        yield from _wrong_languages(data.cleaning.languages)
+        split = data.split
         shares = split.dev + split.test + split.preference + split.rl
         if shares >= 1:
             yield f"data.split: the shares add up to {shares:g}, so nothing is left for SFT."
+
+
+def _wrong_mixture(data: DataConfig) -> Iterator[str]:
+    """Sources are told apart by their names, in the rows, the report and the manifest; each is read in its own way."""
+    plain = SourceConfig()
+    for key in ("format", "columns", "revision", "subset", "part") if data.sources else ():
+        if getattr(data, key) != getattr(plain, key):
+            yield f"data.{key}={getattr(data, key)}: it belongs to data.path; say it of the source it is for."
+    names = [source_name(source) for source in data.sources or []]
+    for place, name in enumerate(names):
+        key = f"data.sources[{place}]"
+        if not NAME.fullmatch(name):
+            yield f"{key}: its name '{name}' has to have letters, digits, '.', '_' and '-' only: name=…"
+        if name in ("base", "test"):
+            yield f"{key}: '{name}' means something else here: give it another name=…"
+        if name in names[:place]:
+            yield f"{key}: another source is called '{name}', too: give it a name=… of its own."
+
+
+def _wrong_languages(languages: list[str] | None) -> Iterator[str]:
+    if languages:
+        from pipeline.data.cleaning.language import check_languages  # loads a model: only asked where it is needed
+
+        try:
+            check_languages(languages)
+        except ValueError as error:
+            yield f"data.cleaning.languages: {error}"
 
 
 def _wrong_labeling(config: PipelineConfig) -> Iterator[str]:
@@ -171,6 +210,22 @@ def _wrong_labeling(config: PipelineConfig) -> Iterator[str]:
         yield f"labeling.overlap={labeling.overlap}: there are {asked} to rank each prompt."
     if labeling.question == "pairwise" and config.sample.answers != 2:
         yield f"labeling.question=pairwise asks about two answers: sample.answers=2, not {config.sample.answers}."
+
+
+def _wrong_writer(config: PipelineConfig) -> Iterator[str]:
+    """Who drafts, and answers to what: a policy has its name already, what is behind an endpoint needs one."""
+    draft = config.draft
+    paths = draft.prompts if isinstance(draft.prompts, list) else [draft.prompts]
+    if draft.prompts is not None and not all(isinstance(path, str) and path for path in paths):
+        yield f"draft.prompts={draft.prompts}: it has to be a file, a folder or a glob, or a list of them."
+    if is_endpoint(draft.writer):
+        fault = address_fault(draft.writer)
+        if fault:
+            yield f"draft.writer: {fault}"
+        if not draft.model:
+            yield "draft.model has to be given: the name that the model has at draft.writer."
+    elif draft.model:
+        yield f"draft.model={draft.model}: only behind an endpoint; draft.writer={draft.writer} is a policy."
 
 
 def _unusable(node: Any, prefix: str = "") -> Iterator[str]:

@@ -9,6 +9,7 @@ level, in `launch` and in `tracking`.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -124,18 +125,77 @@ class SplitConfig:
 
 
 @dataclass
-class DataConfig:
+class SourceConfig:
+    """Where demonstrations are read from, and how."""
+
+    path: Any = field(default=MISSING, metadata=OUTSIDE)  # a file, folder or glob, or a list; a dataset on the hub
+    format: str = choice(
+        "auto",
+        "auto",
+        "alpaca",
+        "sharegpt",
+        "messages",
+        "prompt_completion",
+        "openorca",
+        "pubmedqa",
+        "oasst",
+        "hh",
+        "kto",
+        "log",
+    )
+    columns: dict[str, str] = field(default_factory=dict)  # our column's name -> the file's: {prompt: Frage}
+    revision: str | None = field(default=None, metadata=OUTSIDE)  # of a dataset on the hub; recorded as a commit
+    subset: str | None = None  # of a dataset on the hub that has several
+    part: str = "train"  # the split of a dataset on the hub
+
+
+@dataclass
+class MixedSourceConfig(SourceConfig):
+    """One of several sources."""
+
+    name: str | None = None  # on every row of it; from its path if absent
+    weight: float = number(1.0, above=0, most=100)  # how often each row is drawn: 0.5 is every other one
+
+
+def source_name(source: MixedSourceConfig) -> str:
+    """Its own, or the last part of its path without endings."""
+    path = str(source.path[0] if isinstance(source.path, list) else source.path)
+    return source.name or re.split(r"[/\\]", path.rstrip("/"))[-1].partition(".")[0]
+
+
+@dataclass
+class CleaningConfig:
+    """The rules for texts, each on or off; `pipeline/data/cleaning` says what they do. `roles` is about who speaks."""
+
+    roles: str = choice("drop", "drop", "mend")
+    encoding: str = choice("mend", "off", "mend")
+    invisible: str = choice("mend", "off", "mend")
+    markup: str = choice("mend", "off", "mend")
+    special_tokens: str = choice("mend", "off", "mend", "drop")
+    empty: str = choice("drop", "off", "drop")
+    refusals: str = choice("flag", "off", "flag", "drop")
+    personal_data: str = choice("flag", "off", "flag", "mask", "drop")
+    repetition: str = choice("flag", "off", "flag", "drop")
+    languages: list[str] | None = None  # rows in any other are left out: [en,de]
+
+
+@dataclass
+class DataConfig(SourceConfig):
     """Demonstrations and prompts: from the playground, or from the user's own files."""
 
     source: str = choice("playground", "playground", "files")
-    path: Any = field(default=MISSING, metadata=OUTSIDE)  # one file, folder or glob, or a list of them
-    format: str = choice(
-        "auto", "auto", "alpaca", "sharegpt", "messages", "prompt_completion", "hh", "rankings", "preferences"
-    )
+    sources: list[MixedSourceConfig] | None = None  # several, instead of `path`
+    test_path: Any = field(default=None, metadata=OUTSIDE)  # what policies are tested on, instead of split.test
     on_bad_row: str = choice("drop", "drop", "error")
     max_bad_fraction: float = number(0.2, least=0, most=1)
     max_length: int | None = number(None, least=8)  # tokens of a whole conversation; the model's context if absent
+    min_length: int = number(0, least=0)  # tokens of a whole conversation
+    prompts: str = choice("last", "every", "last", "random")  # which of a conversation's turns become prompts
+    near_duplicates: str = choice("drop", "drop", "keep")
+    similarity: float = number(0.8, above=0.5, most=1)  # from which on two texts are near-duplicates (Jaccard)
+    conflicts: str = choice("keep", "keep", "first", "drop")  # other answers to one prompt
     seed: int = 0  # of the world and of all splits: fixed, so that runs with other seeds stay comparable
+    cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     world: WorldConfig = field(default_factory=WorldConfig)
     inputs: dict[str, str | None] = roles("base")
@@ -215,6 +275,33 @@ class CollectConfig:
     accept: str = field(default="complete", metadata={"options": ("complete", "partial"), **OUTSIDE})
     wait: bool = field(default=False, metadata=OUTSIDE)  # until people have answered, with live progress
     inputs: dict[str, str | None] = roles("publish")
+
+
+@dataclass
+class DraftConfig:
+    """Answers that a larger model drafts. What it is called changes the version, not where it is: see `writer`."""
+
+    seed: int = II("seed")
+    world_seed: int = II("data.seed")
+    writer: str = field(default="sft", metadata=OUTSIDE)  # a policy as in `sample.policies`, a folder, or https://…/v1
+    model: str | None = None  # behind an endpoint: its name there
+    prompts: Any = field(default=None, metadata=OUTSIDE)  # files of prompts or demonstrations; playground: its own
+    count: int = number(200, least=1)  # how many of these prompts, chosen so that they stand for the rest
+    generate: int = number(0, least=0)  # new prompts that the writer makes up after them (arXiv 2212.10560)
+    system: str | None = None  # what the writer is told first; no part of the demonstrations
+    concurrency: int = field(default=8, metadata={"least": 1, "above": None, "most": None, **OUTSIDE})  # of an endpoint
+    decoding: DecodingConfig = field(default_factory=lambda: DecodingConfig(temperature=0.7, max_new_tokens=512))
+    inputs: dict[str, str | None] = roles("writer", "prompts")
+
+
+@dataclass
+class SynthesizeConfig:
+    """Drafts as demonstrations, once people have accepted or corrected them. What they said is hashed beside this."""
+
+    review: bool = True  # false: drafts go on as they are, and their rows say that nobody has looked at them
+    accept: str = field(default="complete", metadata={"options": ("complete", "partial"), **OUTSIDE})
+    wait: bool = field(default=False, metadata=OUTSIDE)  # until people have answered, with live progress
+    inputs: dict[str, str | None] = roles("draft")
 
 
 @dataclass
@@ -357,6 +444,7 @@ class LaunchConfig:
     micro_batch_size: int | None = number(None, least=1)  # rows per device and forward pass; all if absent
     gradient_checkpointing: bool = False
     mixed_precision: str = choice("no", "no", "bf16")
+    processes: int | None = number(None, least=1)  # that read and clean data; as many as there are cores if absent
 
 
 @dataclass
@@ -387,6 +475,8 @@ class PipelineConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     base: BaseConfig = field(default_factory=BaseConfig)
+    draft: DraftConfig = field(default_factory=DraftConfig)
+    synthesize: SynthesizeConfig = field(default_factory=SynthesizeConfig)
     data: DataConfig = field(default_factory=DataConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)

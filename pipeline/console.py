@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 Advance = Callable[[int], None]  # called with how much has been done since the last call
-Progress = Callable[[str, int], contextlib.AbstractContextManager[Advance]]
+Progress = Callable[[str, int | None], contextlib.AbstractContextManager[Advance]]
 
 WIDTH = None if sys.stdout.isatty() else 120  # of tables that go into a file or a pipe
 
@@ -19,8 +19,11 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int) -> Iterator[Advance]:
-    """A progress bar while a terminal looks on; nothing otherwise, so that logs stay readable."""
+def progress(what: str, total: int | None) -> Iterator[Advance]:
+    """A progress bar while a terminal looks on; nothing otherwise, so that logs stay readable.
+
+    Without a total it counts.
+    """
     if not sys.stdout.isatty():
         yield lambda done: None
         return

@@ -18,10 +18,14 @@ class RequestError(PipelineError):
 
 
 class WaitingForPeople(PipelineError):
-    """Not a fault: the chain goes on once people have answered. `partial` says what there is for it by now, if any."""
+    """Not a fault: the chain goes on once people have answered what `stage` asks.
+
+    `partial` says what there is for it by now, if any.
+    """
 
     status = 3
 
-    def __init__(self, message: str, partial: str = "") -> None:
+    def __init__(self, message: str, stage: str, partial: str = "") -> None:
         super().__init__(message)
+        self.stage = stage
         self.partial = partial

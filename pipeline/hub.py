@@ -1,10 +1,18 @@
-"""Which commit of a hub repository a request means: a version has to stand for one content."""
+"""Which commit of a hub repository a request means (a version has to stand for one content), and a data set's files."""
 
 import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
+from pipeline.data.reading.files import SUFFIXES
 from pipeline.errors import PipelineError, RequestError
 
+RepoType = Literal["model", "dataset"]
+
 COMMIT = re.compile(r"[0-9a-f]{40}")
+
+_KEYS = {"model": "model.path", "dataset": "data.path"}
 
 
 def is_hub_id(path: str) -> bool:
@@ -12,7 +20,7 @@ def is_hub_id(path: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", path) is not None
 
 
-def hub_commit(repository: str, revision: str | None) -> str:
+def hub_commit(repository: str, revision: str | None, repo_type: RepoType = "model") -> str:
     """The commit that a branch or tag names: the one in the local cache if it is there, else the hub's own answer.
 
     Asking the cache first keeps a chain on the files it began with when the repository moves on.
@@ -21,35 +29,137 @@ def hub_commit(repository: str, revision: str | None) -> str:
     revision = revision or "main"
     if COMMIT.fullmatch(revision):
         return revision
-    return _cached_commit(repository, revision) or _asked_commit(repository, revision)
+    return _cached_commit(repository, revision, repo_type) or _asked_commit(repository, revision, repo_type)
 
 
-def _cached_commit(repository: str, revision: str) -> str | None:
-    from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.file_download import repo_folder_name
+def dataset_files(repository: str, commit: str, subset: str | None, split: str) -> list[Path]:
+    """The files of one split of a hub data set, downloaded into the hub's cache, as the `datasets` library finds them.
 
-    folder = repo_folder_name(repo_id=repository, repo_type="model")
-    reference = f"{HF_HUB_CACHE}/{folder}/refs/{revision}"
+    First only the README is fetched, whose `configs` say which files a subset's splits are in; then these files and no
+    others. Where it names none, all files that can be read are fetched, and their names tell the splits. No code of
+    the repository is run. Raises `RequestError` where there is no such repository, subset or split, naming those there
+    are, `PipelineError` where the hub cannot be reached and the cache does not hold all of the files.
+    """
+    from datasets.data_files import get_data_patterns, sanitize_patterns
+
+    config = _subset(repository, _configs(repository, _snapshot(repository, commit, ["README.md"])), subset)
+    inside = str(config.get("data_dir") or "").strip("/")
+    if "data_files" in config:
+        patterns = _split(repository, sanitize_patterns(config["data_files"]), split)
+        folder = _snapshot(repository, commit, _downloads(inside, patterns)) / inside
+        return _resolved(repository, folder, patterns, split)
+    folder = _snapshot(repository, commit, _downloads(inside, [f"**/*{suffix}*" for suffix in SUFFIXES])) / inside
     try:
-        with open(reference) as file:
-            return file.read().strip()
-    except OSError:
+        found = get_data_patterns(str(folder))
+    except FileNotFoundError as error:
+        raise _absent(repository, split, str(error)) from None
+    return _resolved(repository, folder, _split(repository, found, split), split)
+
+
+def _configs(repository: str, folder: Path) -> Mapping[str, Mapping[str, Any]]:
+    from datasets.utils.metadata import MetadataConfigs
+    from huggingface_hub import DatasetCard
+
+    card = folder / "README.md"
+    if not card.is_file():
+        return {}
+    try:
+        configs: Mapping[str, Mapping[str, Any]] = MetadataConfigs.from_dataset_card_data(DatasetCard.load(card).data)
+    except Exception as error:  # YAML's faults and the library's own have no base in common
+        raise RequestError(f"The README of data set {repository} cannot be understood: {error}") from None
+    return configs
+
+
+def _subset(repository: str, configs: Mapping[str, Mapping[str, Any]], subset: str | None) -> Mapping[str, Any]:
+    """What the README says of the subset; without a name, of the only one or the one that is marked as default."""
+    if not configs and subset in (None, "default"):
+        return {}
+    marked = [name for name, said in configs.items() if len(configs) == 1 or name == "default" or said.get("default")]
+    name = marked[0] if subset is None and marked else subset
+    if name is None or name not in configs:
+        wanted = "several subsets: name one" if name is None else f"no subset {name!r}"
+        raise RequestError(f"The data set {repository} has {wanted}. There are: {', '.join(configs) or 'none'}.")
+    return configs[name]
+
+
+def _split(repository: str, patterns: Mapping[str, Sequence[str]], split: str) -> list[str]:
+    named = {str(name): list(several) for name, several in patterns.items()}
+    if split not in named:
+        raise RequestError(f"The data set {repository} has no split {split!r}. There are: {', '.join(named)}.")
+    return named[split]
+
+
+def _downloads(folder: str, patterns: Sequence[str]) -> list[str]:
+    """The patterns as a download understands them, where `*` goes across folders and `**/` is at least one."""
+    whole = [f"{folder}/{pattern}" if folder else pattern for pattern in patterns]
+    return [form for pattern in whole for form in (pattern, pattern.replace("**/", ""))]
+
+
+def _snapshot(repository: str, commit: str, patterns: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, repo_type="dataset", revision=commit, allow_patterns=patterns))
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise _unknown(repository, "dataset") from None
+    except Exception as error:  # the client wraps its transport's faults only in part
+        raise _unreachable(repository, "dataset", error) from None
+
+
+def _resolved(repository: str, folder: Path, patterns: list[str], split: str) -> list[Path]:
+    from datasets.data_files import DataFilesPatternsList
+
+    try:
+        names = DataFilesPatternsList.from_patterns(patterns, list(SUFFIXES)).resolve(str(folder))
+    except FileNotFoundError as error:
+        raise _absent(repository, split, str(error)) from None
+    if not names:
+        raise _absent(repository, split, f"no file matches {', '.join(patterns)}")
+    return [Path(name) for name in dict.fromkeys(names)]
+
+
+def _absent(repository: str, split: str, found: str) -> PipelineError:
+    return PipelineError(
+        f"The data set {repository} has no file for split {split!r} that is here or could be downloaded ({found}). "
+        f"Readable are {', '.join(SUFFIXES)}. With no connection, only what was downloaded before can be used."
+    )
+
+
+def _cached_commit(repository: str, revision: str, repo_type: RepoType) -> str | None:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionResolutionError
+
+    try:
+        found = HfApi().resolve_revision(repository, repo_type=repo_type, revision=revision, local_files_only=True)
+    except RevisionResolutionError:
         return None
+    return found.resolved
 
 
-def _asked_commit(repository: str, revision: str) -> str:
+def _asked_commit(repository: str, revision: str, repo_type: RepoType) -> str:
+    """The hub's answer, which the cache then keeps: a download of a commit does not say of which branch it was."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        return str(HfApi().model_info(repository, revision=revision, timeout=10).sha)
+        HfApi().repo_info(repository, repo_type=repo_type, revision=revision, timeout=10)  # the next knows no limit
+        return HfApi().resolve_revision(repository, repo_type=repo_type, revision=revision).resolved
     except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise RequestError(
-            f"model.path={repository}: no folder of that name here, and on the hub no such model "
-            "or a gated one: then log in with `hf auth login`."
-        ) from None
+        raise _unknown(repository, repo_type) from None
     except Exception as error:  # the client wraps its transport's faults only in part
-        raise PipelineError(
-            f"model.path={repository}: no folder of that name here, and the hub cannot be asked "
-            f"({type(error).__name__}). Give a local folder, or run once with a connection: later runs use the cache."
-        ) from None
+        raise _unreachable(repository, repo_type, error) from None
+
+
+def _unknown(repository: str, repo_type: RepoType) -> RequestError:
+    return RequestError(
+        f"{_KEYS[repo_type]}={repository}: no folder of that name here, and on the hub no such {repo_type} "
+        "or a gated one: then log in with `hf auth login`."
+    )
+
+
+def _unreachable(repository: str, repo_type: RepoType, error: Exception) -> PipelineError:
+    return PipelineError(
+        f"{_KEYS[repo_type]}={repository}: no folder of that name here, and the hub cannot be asked "
+        f"({type(error).__name__}). Give a local folder, or run once with a connection: later runs use the cache."
+    )

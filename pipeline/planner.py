@@ -14,15 +14,26 @@ from typing import Any
 from pipeline.artifacts import MANIFEST, Artifact, Store, artifact_at
 from pipeline.collected import collected, reused_text
 from pipeline.config import PipelineConfig, content, nearest
-from pipeline.data.reading import find_files
+from pipeline.data.reading.files import find_files
 from pipeline.errors import PipelineError, RequestError
 from pipeline.hashing import HashCache, content_hash
 from pipeline.hub import hub_commit, is_hub_id
-from pipeline.stage import FromFiles, FromModel, FromPath, FromReference, FromStage, Reference, Stage, policy
+from pipeline.stage import (
+    FromDataset,
+    FromFiles,
+    FromModel,
+    FromPath,
+    FromReference,
+    FromStage,
+    Reference,
+    Stage,
+    policy,
+)
 from pipeline.stages import PLANNED, STAGES
 
 LAST = "compare"  # what stage=all asks for
 UP_TO_DATE = "up to date"
+ASKED = "people are asked"
 PENDING = ""  # the version of what depends on answers that people have not given yet
 
 
@@ -132,31 +143,32 @@ class Planner:
 
     def _asking(self, stage: Stage, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> Step:
         """A step whose version people decide: what they said before, as far as that serves this request."""
-        published = inputs["publish"]
-        made = collected(self.store)
-        own = made.get(published.version)
+        about = inputs[stage.about]
+        made = collected(self.store, stage)
+        own = made.get(about.version)
         if stage.name in self.settled:
             return Step(stage, config, self.settled[stage.name], inputs, True, UP_TO_DATE)
         look_again = self.config.stage == stage.name or config.accept == "partial"
         if own and own.whole and not look_again:
             return Step(stage, config, own.version, inputs, True, UP_TO_DATE)
-        published_yet = isinstance(published, Artifact) or published.complete
-        if not published_yet and made and self.config.labeling.reuse:
+        if isinstance(about, Step) and not about.complete and made and self.config.labeling.reuse:
             last = list(made.values())[-1]
             if self.config.stage != stage.name:
-                return Step(stage, config, last.version, {}, True, reused_text(self.store, last))
-            inputs = {"publish": self.store.open("publish", last.published)}
-        return Step(stage, config, PENDING, inputs, False, "people are asked")
+                return Step(stage, config, last.version, {}, True, reused_text(self.store, stage, last))
+            inputs = {**inputs, stage.about: self.store.open(about.name, last.about)}
+            return Step(stage, config, PENDING, inputs, False, reused_text(self.store, stage, last, again=True))
+        return Step(stage, config, PENDING, inputs, False, ASKED)
 
     def _given(self, role: str, reference: Reference) -> Iterator[tuple[str, "Step | Artifact"]]:
         """What stands for one role: one version; where people were asked in several rounds, all of these."""
         given = self.resolve(reference)
         yield role, given
-        asked = isinstance(given, Step) and given.stage.asks(self.config)
-        if asked and given.version != PENDING and self.config.labeling.reuse:
-            others = [one for one in collected(self.store).values() if one.version != given.version]
+        if not isinstance(given, Step) or not given.stage.asks(self.config):
+            return
+        if given.version != PENDING and self.config.labeling.reuse:
+            others = [one for one in collected(self.store, given.stage).values() if one.version != given.version]
             for number, other in enumerate(others, start=2):
-                yield f"{role}_{number}", self.store.open("collect", other.version)
+                yield f"{role}_{number}", self.store.open(given.name, other.version)
 
     def resolve(self, reference: Reference) -> "Step | Artifact":
         """What a reference stands for: a step of this request, or something that is there already."""
@@ -172,6 +184,10 @@ class Planner:
                 version = content_hash([self.hashes.version_of(file) for file in files])
                 source = {"paths": [str(file.absolute()) for file in files]}
                 return Artifact(kind, version, files[0], {"source": source})
+            case FromDataset(path, revision, subset, part):
+                commit = hub_commit(path, revision, "dataset")
+                dataset = {"path": path, "revision": commit, "subset": subset, "part": part}
+                return Artifact("dataset", content_hash(dataset), Path(path), {"source": dataset})
             case FromPath(path):
                 return self._path(path)
 

@@ -1,6 +1,7 @@
 """What `artifacts prune` deletes: whatever nobody named, and that nothing which somebody named was made from.
 
-People's judgements are the most expensive thing in a project, so what was published and what came back always stays.
+People's judgements are the most expensive thing in a project, so what they were asked about and what came back always
+stays.
 """
 
 import re
@@ -12,7 +13,7 @@ from pipeline.config import stage_names
 from pipeline.errors import PipelineError
 from pipeline.hashing import DIGITS
 
-FOR_GOOD = ("publish", "collect")
+FOR_GOOD = ("draft", "synthesize", "publish", "collect")
 VERSION = re.compile(rf"[0-9a-f]{{{DIGITS}}}")  # a folder of any other name is somebody's own
 
 Version = tuple[str, str]  # stage and version

@@ -1,4 +1,4 @@
-"""A round of asking people: from what `publish` made to what their answers come to.
+"""A round of asking people: from what `publish` (or `draft`) made to what their answers come to.
 
 In the artifact of `publish` lie `tasks.jsonl` (each ranked by `labeling.overlap` people), `calibration.jsonl` (ranked
 by everybody: calibration tasks, their repeats and gold records, which look like all others), `slots.json`,
@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from labeling.backend import Answer, Progress, Question, Queue, Round
+from labeling.guidelines import shipped
 from labeling.questions import split_by_size
 from labeling.records import Ranking, Ranks, Task
 from pipeline.artifacts import Artifact
@@ -73,14 +74,25 @@ def complete_only(asked: Round, answers: Sequence[Answer]) -> list[Answer]:
 def waiting_text(asked: Round, so_far: Progress, project: str) -> str:
     """How far a round is, as in the message of status 3."""
     overlaps = sorted({queue.overlap for queue in asked.queues})
+    answers, tasks = ("reviews", "drafts") if asked.question == "review" else ("rankings", "prompts")
     return "\n".join(
         [
             f"Waiting for people · project {project} · exit status 3",
-            f"  {so_far.answers:,} of {so_far.wanted:,} rankings · {so_far.complete:,} of {so_far.tasks:,} prompts "
+            f"  {so_far.answers:,} of {so_far.wanted:,} {answers} · {so_far.complete:,} of {so_far.tasks:,} {tasks} "
             f"complete · overlap {' and '.join(map(str, overlaps))}",
             "  " + counts_text(so_far.by_annotator),
         ]
     )
+
+
+def review_round(folder: Path, people: People) -> Round:
+    """The drafts in the folder of a version of `draft`, for people to review; its name on a server is that version."""
+    tasks = [
+        Task(id=row["id"], prompt=row["prompt"], responses=[row["draft"]])
+        for row in read_jsonl(folder / "drafts.jsonl")
+    ]
+    queue = Queue(f"{people.workspace}-drafts-{folder.name[:6]}", tasks, people.config.overlap)
+    return Round(people.workspace, "review", shipped("review").read_text(encoding="utf-8"), [queue])
 
 
 def partial_text(asked: Round, answers: Sequence[Answer]) -> str:

@@ -23,7 +23,7 @@ from pipeline.config import PipelineConfig, content
 from pipeline.console import console, progress, seconds_text
 from pipeline.errors import PipelineError
 from pipeline.people import People
-from pipeline.planner import UP_TO_DATE, Planner, Step, observed_fingerprint, short
+from pipeline.planner import ASKED, UP_TO_DATE, Planner, Step, observed_fingerprint, short
 from pipeline.stage import Runtime, StageContext
 from pipeline.tracking import NoTracker, Tracker, Tracking, mode_of
 
@@ -57,8 +57,10 @@ def run(config: PipelineConfig) -> list[Step]:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with People(config.labeling, config.project, _say) as people:
         maker = Maker(config, store, Tracking(config.tracking, Path(config.outputs) / ".tracking"), people)
+        settled: dict[str, str] = {}
         while (said := maker.make(planner)) is not None:
-            planner = Planner(config, store, {said.stage: said.version})
+            settled[said.stage] = said.version
+            planner = Planner(config, store, settled)
             steps = planner.plan()
     if config.tag:
         store.point(steps[-1].name, config.tag, steps[-1].version)
@@ -94,6 +96,8 @@ class Maker:
 
     def observed(self, step: Step) -> Artifact:
         """What people have said by now, as the version that their answers come to."""
+        if step.why != ASKED:
+            _say(step.why)
         inputs = self._inputs(step)
         place = self.store.root / step.name
         context = self._context(inputs, place, NoTracker(), None)

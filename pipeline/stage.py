@@ -53,7 +53,17 @@ class FromModel:
     chat_template: str | None = None
 
 
-Reference = FromStage | FromReference | FromPath | FromFiles | FromModel
+@dataclass(frozen=True)
+class FromDataset:
+    """A dataset on the hub: of one of its subsets, one split."""
+
+    path: str
+    revision: str | None
+    subset: str | None
+    part: str
+
+
+Reference = FromStage | FromReference | FromPath | FromFiles | FromModel | FromDataset
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,7 @@ class Stage:
     summary: Callable[[Mapping[str, float]], str]
     version: int = 1  # raised by hand when the stage's meaning changes
     asks: Callable[[PipelineConfig], bool] = lambda config: False
+    about: str = ""  # the input that people are asked about
     observe: Callable[[Any, StageContext], Any] | None = None
     title: Callable[[Any], str] | None = None  # from its node: what it is called where one chain needs it twice
 

@@ -16,6 +16,8 @@ from pipeline.planner import Planner, Step
 
 METRICS = {  # enough for every stage's summary
     "base": {"parameters": 1e6, "last_loss": 2.5},
+    "draft": {"read": 10, "kept": 9},
+    "synthesize": {"accepted": 5, "corrected": 2, "unreviewed": 0, "rejected": 2, "complete": 1},
     "data": {"read": 10, "kept": 9, "test": 3},
     "sft": {"eval_loss": 1.25, "rows": 9},
     "sample": {"answers": 8, "prompts": 2, "distinct": 1.0},

@@ -75,7 +75,7 @@ def _loaded(config: PipelineConfig, policies: Mapping[str, Artifact], folder: Pa
 
 
 @contextlib.contextmanager
-def _silent(what: str, total: int) -> Iterator[Advance]:
+def _silent(what: str, total: int | None) -> Iterator[Advance]:
     yield lambda done: None
 
 

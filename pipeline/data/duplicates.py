@@ -1,25 +1,21 @@
-"""Exact duplicates: rows that say the same, whitespace aside."""
+"""Judgements that were there already: rows that say the same, whitespace aside."""
 
 import hashlib
 import json
 from typing import cast
 
-from pipeline.data.rows import Demonstration, Preference, Ranking, as_messages, content_hash
+from pipeline.data.formats.table import Judgement
+from pipeline.data.rows import Preference, as_messages, content_hash
 
-DataRow = Demonstration | Preference | Ranking
 
+def row_hash(row: Judgement) -> str:
+    """What makes a judgement a duplicate of another.
 
-def row_hash(row: DataRow) -> str:
-    """What makes a row a duplicate of another.
-
-    For a demonstration the conversation; for a preference prompt, chosen and rejected; for a ranking also its
-    id and what was said, so that two people's judgements of equal answers both count.
+    For a pair prompt, chosen and rejected; for a ranking, or an answer that somebody marked, also what was said and by
+    whom, so that two people's judgements of equal answers both count.
     """
-    if "messages" in row:
-        return content_hash(cast(Demonstration, row)["messages"])
     if "chosen" in row:
         pair = cast(Preference, row)
         return content_hash(pair["prompt"], pair["chosen"], pair["rejected"])
     asked = content_hash(as_messages(row["prompt"]))
-    judged = json.dumps([row["id"], asked, row["responses"], row["rankings"]])
-    return hashlib.sha256(judged.encode()).hexdigest()
+    return hashlib.sha256(json.dumps([asked, {**row, "prompt": None}], sort_keys=True).encode()).hexdigest()

@@ -34,3 +34,7 @@ class BadRow(Exception):
         field = [f"field {self.field}"] if self.field else []
         role = [f"role {self.role!r}"] if self.role else []
         return ": ".join([", ".join([*field, *role]), self.reason]) if field or role else self.reason
+
+
+class LeftOut(BadRow):
+    """A well-formed row that says itself that it is not to be used: an answer that somebody marked as bad, say."""

@@ -1,14 +1,13 @@
 """The account of a reading: how many rows there were, and which were dropped, where and why.
 
-read = kept + dropped, always. Dropped rows are malformed (they cannot be used as they are) or left out for
-another reason, such as being a duplicate; only malformed ones count against `max_bad_fraction`, since only
-they say that the file was misread.
+read = kept + dropped, always. Each dropped row has the step at which it went; only those that cannot be used as they
+are (`FORMAT`) count against `max_bad_fraction`, since only they say that a file was misread.
 """
 
 import json
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,11 +16,26 @@ from pipeline.data.rows import write_jsonl
 from pipeline.errors import RequestError
 
 OnBadRow = Literal["drop", "error"]
+Step = Literal[
+    "format", "cleaning", "length", "duplicate", "near-duplicate", "overlap", "conflict", "weight", "unpaired"
+]
 RowT = TypeVar("RowT")
 
-DUPLICATE = "duplicate"
+STEPS: dict[Step, str] = {
+    "format": "not usable as they are",
+    "cleaning": "left out by a cleaning rule",
+    "length": "too long or too short",
+    "duplicate": "said before, word by word",
+    "near-duplicate": "said before, nearly word by word",
+    "overlap": "too close to a row that is tested on",
+    "conflict": "answered in another way before",
+    "weight": "not drawn",
+    "unpaired": "nothing to compare them with",
+}  # in the order in which rows go; in words
 
 _EXCERPT = 200
+_EXAMPLES = 3  # entries of one reason that are kept to be shown
+_SHOWN = 5  # reasons in an error
 
 
 @dataclass(frozen=True)
@@ -33,10 +47,16 @@ class Dropped:
     role: str | None
     reason: str
     excerpt: str
-    malformed: bool
+    step: Step = "format"
+    source: str = ""
+    like: Place | None = None  # the row that was kept instead
 
     def __str__(self) -> str:
         return f"{self.place}: {BadRow(self.field, self.role, self.reason)}"
+
+    def as_line(self) -> str:
+        """The entry as JSON."""
+        return json.dumps(self.as_row(), ensure_ascii=False)
 
     def as_row(self) -> dict[str, Any]:
         """The entry as a line of ledger.jsonl; `item` is the index or key in a file that is one document."""
@@ -44,69 +64,110 @@ class Dropped:
             "file": str(self.place.file),
             "line": self.place.line,
             "item": self.place.item,
+            "step": self.step,
             "field": self.field,
             "role": self.role,
             "reason": self.reason,
             "excerpt": self.excerpt,
+            **({"source": self.source} if self.source else {}),
+            **({"like": str(self.like)} if self.like else {}),
         }
 
 
-@dataclass
 class Ledger:
-    """Grows while rows are read; `read` counts every row, `entries` the dropped ones."""
+    """Grows while rows are read. Entries go to `sink` as they come; where there is none they are kept."""
 
-    read: int = 0
-    entries: list[Dropped] = field(default_factory=list)
+    def __init__(self, sink: Callable[[Dropped], object] | None = None) -> None:
+        self.entries: list[Dropped] = []
+        self.reads: Counter[str] = Counter()  # rows of each source
+        self.counts: Counter[tuple[str, Step, str]] = Counter()  # dropped ones by source, step and reason
+        self.first: dict[tuple[Step, str], list[Dropped]] = defaultdict(list)  # a few entries of each reason
+        self._sink = sink or self.entries.append
+
+    @property
+    def read(self) -> int:
+        """All rows."""
+        return self.reads.total()
 
     @property
     def dropped(self) -> int:
         """Rows that were left out, duplicates among them."""
-        return len(self.entries)
+        return self.counts.total()
 
     @property
     def kept(self) -> int:
         """Rows that went on."""
         return self.read - self.dropped
 
+    def at(self, *steps: Step) -> int:
+        """Rows that went at one of these steps."""
+        return sum(count for (_, step, _), count in self.counts.items() if step in steps)
+
+    def of(self, source: str, step: Step) -> int:
+        """Rows of a source that went at a step."""
+        return sum(count for (name, at, _), count in self.counts.items() if (name, at) == (source, step))
+
     @property
     def duplicates(self) -> int:
-        """Dropped rows that were there already."""
-        return sum(entry.reason == DUPLICATE for entry in self.entries)
+        """Dropped rows that were there already, or nearly."""
+        return self.at("duplicate", "near-duplicate")
 
-    @property
-    def malformed(self) -> list[Dropped]:
-        """Dropped rows that cannot be used as they are."""
-        return [entry for entry in self.entries if entry.malformed]
+    def reasons(self, *steps: Step) -> dict[str, int]:
+        """How often each reason was given (at these steps, or at all), the most frequent first."""
+        counts: Counter[str] = Counter()
+        for (_, step, reason), count in self.counts.items():
+            if not steps or step in steps:
+                counts[reason] += count
+        return dict(counts.most_common())
 
-    def reasons(self) -> dict[str, int]:
-        """How often each reason was given, the most frequent first."""
-        return dict(Counter(entry.reason for entry in self.entries).most_common())
+    def saw(self, rows: int = 1, source: str = "") -> None:
+        """Count rows that were read."""
+        self.reads[source] += rows
 
-    def drop(self, place: Place, fault: BadRow, content: object, *, malformed: bool = True) -> Dropped:
+    def drop(
+        self,
+        place: Place,
+        fault: BadRow,
+        content: object,
+        step: Step = "format",
+        *,
+        source: str = "",
+        like: Place | None = None,
+    ) -> Dropped:
         """Enter a row that was left out, with the beginning of its content."""
-        excerpt = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
-        printable = excerpt[:_EXCERPT].encode("utf-8", "backslashreplace").decode()
-        entry = Dropped(place, fault.field, fault.role, fault.reason, printable, malformed)
-        self.entries.append(entry)
+        entry = Dropped(place, fault.field, fault.role, fault.reason, excerpt_of(content), step, source, like)
+        self.counts[source, step, entry.reason] += 1
+        if len(self.first[step, entry.reason]) < _EXAMPLES:
+            self.first[step, entry.reason].append(entry)
+        self._sink(entry)
         return entry
 
     def write(self, path: Path) -> None:
-        """Write one line per dropped row. Raises PipelineError if the disk does not take it."""
+        """Write one line per entry that was kept. Raises PipelineError if the disk does not take it."""
         write_jsonl(path, (entry.as_row() for entry in self.entries))
+
+
+def excerpt_of(content: object) -> str:
+    """The beginning of a row's content, for people to recognise it: of a conversation, who says what."""
+    if isinstance(content, str):
+        text = content
+    elif isinstance(content, list) and all(isinstance(turn, dict) and "content" in turn for turn in content):
+        text = "\n".join(f"{turn['role']}: {turn['content']}" for turn in content)
+    else:
+        text = json.dumps(content, ensure_ascii=False, default=str)
+    return text[:_EXCERPT].encode("utf-8", "backslashreplace").decode()
 
 
 def leave_out_long(rows: Sequence[RowT], lengths: Sequence[int], limit: int, file: Path) -> tuple[list[RowT], Ledger]:
     """The rows of a file of our own, one a line, that fit into `limit` tokens, and the ledger of the others."""
-    ledger, kept = Ledger(read=len(rows)), []
+    ledger, kept = Ledger(), []
+    ledger.saw(len(rows))
     for line, (row, length) in enumerate(zip(rows, lengths, strict=True), start=1):
         if length <= limit:
             kept.append(row)
         else:
             ledger.drop(
-                Place(file, line),
-                BadRow(None, None, f"longer than {limit} tokens"),
-                f"{length} tokens",
-                malformed=False,
+                Place(file, line), BadRow(None, None, f"longer than {limit} tokens"), f"{length} tokens", "length"
             )
     return kept, ledger
 
@@ -118,21 +179,19 @@ def refuse_row(entry: Dropped) -> RequestError:
 
 def check_bad_fraction(ledger: Ledger, max_bad_fraction: float) -> None:
     """Raise RequestError if nothing is left, or if more rows are malformed than may be dropped in passing."""
-    malformed = ledger.malformed
-    fraction = len(malformed) / ledger.read if ledger.read else 0.0
+    malformed = ledger.at("format")
+    fraction = malformed / ledger.read if ledger.read else 0.0
     if ledger.kept and fraction <= max_bad_fraction:
         return
-    counts = Counter(entry.reason for entry in malformed).most_common(5)
-    lines = [f"  {count:,} x {reason}" for reason, count in counts]
-    places = [f"  {entry}" for entry in malformed[:3]]
+    steps: list[Step] = ["format"] if ledger.kept else list(STEPS)
+    found = [(count, ledger.first[step, reason][0]) for step in steps for reason, count in ledger.reasons(step).items()]
     allowed = f"more than max_bad_fraction={max_bad_fraction:g} allows" if ledger.kept else "so none is left"
     raise RequestError(
         "\n".join(
             [
-                f"{len(malformed):,} of {ledger.read:,} rows ({fraction:.0%}) cannot be used, {allowed}:",
-                *lines,
-                "The first of them:",
-                *places,
+                f"{malformed:,} of {ledger.read:,} rows ({fraction:.0%}) cannot be used, {allowed}:",
+                *(f"  {count:,} x {entry.reason}; the first: {entry}" for count, entry in found[:_SHOWN]),
+                *([f"  … and {len(found) - _SHOWN} other reasons"] if len(found) > _SHOWN else []),
                 "Mend the rows, name the right format by hand (format=...), or raise max_bad_fraction.",
             ]
         )

@@ -1,40 +1,75 @@
-"""Users' files in, clean rows and the ledger of what was dropped out."""
+"""Users' files in, people's judgements and the ledger of what was dropped out; and how a file's format is settled."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
-from pipeline.data.duplicates import DataRow, row_hash
-from pipeline.data.faults import BadRow
-from pipeline.data.formats import AUTO, DEMONSTRATIONS, PREFERENCES, RANKINGS, Format, detect, format_named
-from pipeline.data.ledger import DUPLICATE, Ledger, OnBadRow, check_bad_fraction, refuse_row
-from pipeline.data.reading import BrokenRow, Paths, RawRow, find_files, read_rows
-from pipeline.data.rows import Demonstration, Preference, Ranking
+from pipeline.data.duplicates import row_hash
+from pipeline.data.faults import BadRow, LeftOut, Place
+from pipeline.data.formats.columns import with_columns
+from pipeline.data.formats.conversations import Row
+from pipeline.data.formats.detection import AUTO, detect, format_named
+from pipeline.data.formats.labels import Single, group_singles
+from pipeline.data.formats.table import JUDGEMENTS, Format, Judgement, judgements_in
+from pipeline.data.ledger import Ledger, OnBadRow, check_bad_fraction, refuse_row
+from pipeline.data.reading.files import BrokenRow, Paths, RawRow, find_files, read_rows
+from pipeline.data.rows import Preference, Ranking
 from pipeline.errors import RequestError
 
-RowT = TypeVar("RowT", bound=DataRow)
-
+T = TypeVar("T")
 Judgements = tuple[Literal["rankings"], list[Ranking], Ledger] | tuple[Literal["preferences"], list[Preference], Ledger]
 
-_VOTERS = 100
+_VOTERS = 100  # rows by which a file's format is told
+_UNPAIRED = BadRow(None, None, "no answer with the other label to the same prompt")
 
 
-def load_demonstrations(
-    paths: Paths,
-    format: str = AUTO,
-    on_bad_row: OnBadRow = "drop",
-    max_bad_fraction: float = 0.2,
-    unfit: Callable[[Demonstration], str | None] = lambda row: None,
-) -> tuple[list[Demonstration], Ledger, str]:
-    """Demonstrations without duplicates, the ledger, and the formats they were in, joined by a comma.
+def rows_with_format(
+    file: Path, name: str, formats: Sequence[Format[T]], columns: Mapping[str, str] | None = None
+) -> tuple[Iterator[RawRow | BrokenRow], Format[T]]:
+    """All rows of a file, and the format of that name, or for `auto` the one that its first rows are in.
 
-    `unfit` gives the reason why a well-formed row is left out all the same (too long for a model), if it is.
+    `columns` are those that get names of ours before anybody looks (`with_columns`).
 
-    Raises RequestError if a file cannot be read, its format cannot be told, or too many rows are malformed.
+    Raises RequestError if the file cannot be read, or its format cannot be told.
     """
-    rows, ledger, found = _load(paths, DEMONSTRATIONS, format, on_bad_row, max_bad_fraction, unfit)
-    return rows, ledger, ", ".join(dict.fromkeys(one.name for one in found))
+    rows = read_rows(file)
+    if name != AUTO:
+        return rows, format_named(name, formats)
+    head = list(islice(rows, _VOTERS))
+    named = [_renamed(raw.fields, columns or {}) for raw in head if isinstance(raw, RawRow)]
+    return chain(head, rows), detect(named, formats, file)
+
+
+def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
+    try:
+        return with_columns(row, columns)
+    except BadRow:  # said when the row is read
+        return row
+
+
+def converted(
+    raw: RawRow | BrokenRow, convert: Callable[[Row], list[T]], ledger: Ledger, on_bad_row: OnBadRow = "drop"
+) -> list[T]:
+    """What a raw row holds, counted; nothing, and an entry in the ledger, if it cannot be used.
+
+    Raises RequestError instead with `on_bad_row="error"`, unless the row itself says that it is not to be used.
+    """
+    try:
+        if isinstance(raw, BrokenRow):
+            raise raw.fault
+        found = convert(raw.fields)
+    except BadRow as fault:
+        ledger.saw()
+        left_out = isinstance(fault, LeftOut)
+        content = raw.text if isinstance(raw, BrokenRow) else raw.fields
+        entry = ledger.drop(raw.place, fault, content, "cleaning" if left_out else "format")
+        if on_bad_row == "error" and not left_out:
+            raise refuse_row(entry) from None
+        return []
+    ledger.saw(len(found))
+    return found
 
 
 def load_rankings_or_pairs(
@@ -42,78 +77,41 @@ def load_rankings_or_pairs(
 ) -> Judgements:
     """People's judgements without duplicates, and the ledger: rankings, or pairs made from them already.
 
-    Raises RequestError as `load_demonstrations` does, and if some files hold rankings and others pairs.
+    Single answers that somebody marked become rankings with those of the same prompt.
+    Raises RequestError if a file cannot be read, its format cannot be told, too many rows are malformed, or some files
+    hold rankings and others pairs.
     """
-    formats: tuple[Format[Ranking | Preference], ...] = (*RANKINGS, *PREFERENCES)
-    rows, ledger, found = _load(paths, formats, format, on_bad_row, max_bad_fraction)
-    kinds = {one.kind for one in found}
+    ledger, kinds = Ledger(), set[str]()
+    judged: list[Judgement] = []
+    places: list[Place] = []
+    seen: set[str] = set()
+    for file in find_files(paths):
+        rows, chosen = rows_with_format(file, format, JUDGEMENTS)
+        kinds.add(chosen.kind)
+        for raw in rows:
+            for judgement in converted(raw, partial(judgements_in, format=chosen), ledger, on_bad_row):
+                identity = row_hash(judgement)
+                if identity in seen:
+                    ledger.drop(raw.place, BadRow(None, None, "duplicate"), judgement, "duplicate")
+                    continue
+                seen.add(identity)
+                judged.append(judgement)
+                places.append(raw.place)
     if len(kinds) > 1:
         raise RequestError(f"{paths} hold both rankings and preference pairs. Name files of one kind.")
-    if kinds == {"rankings"}:
-        return "rankings", cast(list[Ranking], rows), ledger
-    return "preferences", cast(list[Preference], rows), ledger
-
-
-def _load(
-    paths: Paths,
-    formats: Sequence[Format[RowT]],
-    name: str,
-    on_bad_row: OnBadRow,
-    max_bad_fraction: float,
-    unfit: Callable[[RowT], str | None] = lambda row: None,
-) -> tuple[list[RowT], Ledger, list[Format[RowT]]]:
-    named = None if name == AUTO else format_named(name, formats)
-    ledger, seen = Ledger(), set[str]()
-    rows: list[RowT] = []
-    found: list[Format[RowT]] = []
-    for file in find_files(paths):
-        raw_rows, chosen = _with_format(file, formats, named)
-        found.append(chosen)
-        rows.extend(row for raw in raw_rows for row in _accepted(raw, chosen, ledger, seen, on_bad_row, unfit))
+    if kinds == {"preferences"}:
+        check_bad_fraction(ledger, max_bad_fraction)
+        return "preferences", cast(list[Preference], judged), ledger
+    rankings = _ranked(judged, places, ledger)
     check_bad_fraction(ledger, max_bad_fraction)
-    return rows, ledger, found
+    return "rankings", rankings, ledger
 
 
-def _with_format(
-    file: Path, formats: Sequence[Format[RowT]], named: Format[RowT] | None
-) -> tuple[Iterator[RawRow | BrokenRow], Format[RowT]]:
-    raw_rows = read_rows(file)
-    head = list(islice(raw_rows, _VOTERS))
-    chosen = named or detect([raw.fields for raw in head if isinstance(raw, RawRow)], formats, file)
-    return chain(head, raw_rows), chosen
-
-
-def _accepted(
-    raw: RawRow | BrokenRow,
-    chosen: Format[RowT],
-    ledger: Ledger,
-    seen: set[str],
-    on_bad_row: OnBadRow,
-    unfit: Callable[[RowT], str | None],
-) -> Iterator[RowT]:
-    """The row, if it can be used, is new and fits; otherwise nothing, and an entry in the ledger."""
-    ledger.read += 1
-    try:
-        row = _converted(raw, chosen)
-    except BadRow as fault:
-        content = raw.text if isinstance(raw, BrokenRow) else raw.fields
-        entry = ledger.drop(raw.place, fault, content)
-        if on_bad_row == "error":
-            raise refuse_row(entry) from None
-        return
-    identity = row_hash(row)
-    if identity in seen:
-        ledger.drop(raw.place, BadRow(None, None, DUPLICATE), row, malformed=False)
-        return
-    seen.add(identity)
-    reason = unfit(row)
-    if reason:
-        ledger.drop(raw.place, BadRow(None, None, reason), row, malformed=False)
-        return
-    yield row
-
-
-def _converted(raw: RawRow | BrokenRow, chosen: Format[RowT]) -> RowT:
-    if isinstance(raw, BrokenRow):
-        raise raw.fault
-    return chosen.convert(raw.fields)
+def _ranked(judged: Sequence[Judgement], places: Sequence[Place], ledger: Ledger) -> list[Ranking]:
+    """The rankings, with those that marked answers come to; answers that nothing can be compared with are entered."""
+    rankings = [cast(Ranking, one) for one in judged if "good" not in one]
+    marked = [number for number, one in enumerate(judged) if "good" in one]
+    grouped, unpaired = group_singles([cast(Single, judged[number]) for number in marked])
+    for number in unpaired:
+        ledger.drop(places[marked[number]], _UNPAIRED, judged[marked[number]], "unpaired")
+    return [*rankings, *grouped]

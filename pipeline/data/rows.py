@@ -7,26 +7,38 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from labeling.records import Message, Ranking, Ranks
-from pipeline.data.jsontext import parse_json
-from pipeline.data.textfiles import text_lines, write_lines
+from pipeline.data.reading.jsontext import parse_json
+from pipeline.data.reading.textfiles import text_lines
+from pipeline.data.writing import write_lines
 from pipeline.errors import RequestError
 
 __all__ = [
     "Demonstration",
     "Message",
+    "Origin",
     "Preference",
     "Prompt",
     "Ranking",
     "Ranks",
     "as_messages",
     "content_hash",
+    "opening",
     "prompt_id",
     "read_jsonl",
     "write_jsonl",
 ]
 
 
-class Demonstration(TypedDict):
+class Origin(TypedDict, total=False):
+    """Where a conversation comes from, as far as it is known; who wrote the answers, and which person mended them."""
+
+    id: str
+    writer: str
+    corrected_by: str
+    source: str
+
+
+class Demonstration(Origin):
     """A conversation to learn from; the last turn is the assistant's."""
 
     messages: list[Message]
@@ -56,6 +68,11 @@ def as_messages(prompt: str | list[Message]) -> list[Message]:
     return [Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt
 
 
+def opening(messages: Sequence[Message]) -> Sequence[Message]:
+    """What comes before the first answer: a conversation's prompt, since every answer of it is learned."""
+    return messages[: [turn["role"] for turn in messages].index("assistant")]
+
+
 def content_hash(*conversations: Sequence[Message]) -> str:
     """A hash of roles and texts that differences in whitespace alone do not change."""
     plain = [[[turn["role"], " ".join(turn["content"].split())] for turn in turns] for turns in conversations]
@@ -73,7 +90,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read a file that `write_jsonl` wrote; users' files go through `pipeline.data.reading`.
+    """Read a file that `write_jsonl` wrote; users' files go through `pipeline.data.reading.files`.
 
     Raises RequestError with file and line if any line is not an object.
     """

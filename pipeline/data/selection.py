@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.rows import Message, content_hash
+from pipeline.data.words import WORD
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -20,7 +21,6 @@ _COMPONENTS = 64  # of the latent semantic analysis
 _MAX_CLUSTERS = 256
 _MAX_AGGLOMERATED = 2000
 _MAX_CHARACTERS = 4000  # of a prompt's text: enough to know its topic
-_WORD = r"[\u3040-\u30ff\u3400-\u9fff]|\w+"  # Chinese and Japanese have no spaces: each character is a word
 
 
 def choose_prompts(prompts: Sequence[list[Message]], count: int, seed: int) -> list[int]:
@@ -78,7 +78,7 @@ def _spread(texts: Sequence[str], count: int, seed: int) -> list[int]:
     """The indexes of `count` texts, taken in turn from clusters, largest cluster first, nearest to the centre first."""
     if count in (0, len(texts)):
         return list(range(count))
-    topics = _topics(texts, seed)
+    topics = embedded(texts, seed)
     labels = _clusters(topics, min(count, math.isqrt(len(texts)), _MAX_CLUSTERS), seed)
     clusters = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     ordered = []
@@ -88,14 +88,14 @@ def _spread(texts: Sequence[str], count: int, seed: int) -> list[int]:
     return [index for turn in zip_longest(*ordered) for index in turn if index is not None][:count]
 
 
-def _topics(texts: Sequence[str], seed: int) -> Floats:
-    """What each text is about [texts, components], of length 1."""
+def embedded(texts: Sequence[str], seed: int) -> Floats:
+    """What each text is about, by its words: vectors of length 1 [texts, components] (latent semantic analysis)."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
     from sklearn.preprocessing import normalize
     from threadpoolctl import threadpool_limits
 
-    words = HashingVectorizer(n_features=_FEATURES, alternate_sign=False, norm=None, token_pattern=_WORD)
+    words = HashingVectorizer(n_features=_FEATURES, alternate_sign=False, norm=None, token_pattern=WORD)
     analysis = TruncatedSVD(min(_COMPONENTS, len(texts)), random_state=seed)
     # One thread: the order of a sum depends on their number, and the choice on its last bits. Texts that are all alike
     # have no variance to explain.

@@ -1,27 +1,30 @@
-"""Split rows by prompt: all rows of one prompt are on one side, whatever the order they come in."""
+"""Split rows into parts: all rows of one group (one prompt) are in one part, whatever the order they come in."""
 
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
 
-from pipeline.data.duplicates import DataRow
-from pipeline.data.rows import Demonstration, Preference, Prompt, Ranking, as_messages, prompt_id
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.rows import Demonstration, Preference, Prompt, Ranking, as_messages, opening, prompt_id
 from pipeline.errors import RequestError
 
-RowT = TypeVar("RowT", bound=DataRow | Prompt)
+Splittable = Demonstration | Prompt | Preference | Ranking
+RowT = TypeVar("RowT", bound=Splittable)
+Indexes = NDArray[np.int64]
 
 
-def split_key(row: DataRow | Prompt) -> str:
+def split_key(row: Splittable) -> str:
     """What keeps rows together: the prompt.
 
     A demonstration's prompt is what comes before its first answer, since every answer of it is learned:
     conversations that open alike would leak that answer.
     """
     if "messages" in row:
-        turns = cast(Demonstration, row)["messages"]
-        return prompt_id(turns[: [turn["role"] for turn in turns].index("assistant")])
-    return prompt_id(as_messages(cast(Prompt | Preference | Ranking, row)["prompt"]))
+        return prompt_id(opening(cast(Demonstration, row)["messages"]))
+    return prompt_id(as_messages(row["prompt"]))
 
 
 def split_by_prompt(rows: Sequence[RowT], fractions: Mapping[str, float], seed: int) -> dict[str, list[RowT]]:
@@ -30,21 +33,36 @@ def split_by_prompt(rows: Sequence[RowT], fractions: Mapping[str, float], seed: 
     A split with a fraction above 0 gets at least one prompt. Raises RequestError if the fractions are not
     shares of one whole, or if there are fewer prompts than such splits.
     """
+    keys = [split_key(row) for row in rows]
+    names = sorted(set(keys))
+    place = {key: number for number, key in enumerate(names)}
+    groups = np.array([place[key] for key in keys], dtype=np.int64)
+    parts = split_groups(groups, names, fractions, seed)
+    return {
+        name: [row for row, part in zip(rows, parts, strict=True) if part == number]
+        for number, name in enumerate(fractions)
+    }
+
+
+def split_groups(groups: Indexes, names: Sequence[object], fractions: Mapping[str, float], seed: int) -> Indexes:
+    """For each row its part, an index into `fractions` [rows]; `groups` [rows] are indexes into `names`.
+
+    Which group goes where depends on its name and the seed alone. A part with a fraction above 0 gets at least one
+    group. Raises RequestError if the fractions are not shares of one whole, or if there are fewer groups than parts.
+    """
     _check_fractions(fractions)
-    groups: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
-        groups.setdefault(split_key(row), []).append(index)
-    keys = sorted(groups, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
-    wanted = [name for name, fraction in fractions.items() if fraction > 0]
-    if len(keys) < len(wanted):
+    wanted = [number for number, fraction in enumerate(fractions.values()) if fraction > 0]
+    if len(names) < len(wanted):
+        listed = ", ".join(name for name, fraction in fractions.items() if fraction > 0)
         raise RequestError(
-            f"{len(keys)} different prompts ({len(rows)} rows) cannot fill {len(wanted)} splits "
-            f"({', '.join(wanted)}). Bring more prompts, or set the fraction of some splits to 0."
+            f"{len(names)} different prompts ({len(groups)} rows) cannot fill {len(wanted)} splits ({listed}). "
+            "Bring more prompts, or set the fraction of some splits to 0."
         )
-    placed = _cut(keys, [len(groups[key]) for key in keys], [fractions[name] for name in wanted])
-    parts = dict(zip(wanted, placed, strict=True))
-    members = {name: sorted(index for key in parts.get(name, []) for index in groups[key]) for name in fractions}
-    return {name: [rows[index] for index in indices] for name, indices in members.items()}
+    order = sorted(range(len(names)), key=lambda group: hashlib.sha256(f"{seed}:{names[group]}".encode()).digest())
+    sizes = np.bincount(groups, minlength=len(names))[order]
+    part_of = np.empty(len(names), dtype=np.int64)
+    part_of[order] = np.array(wanted, dtype=np.int64)[_cut(sizes, list(filter(None, fractions.values())))]
+    return part_of[groups]
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:
@@ -54,23 +72,13 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
         raise RequestError(f"The fractions of the splits must be 0 or more and sum to 1, found {given}.")
 
 
-def _cut(keys: Sequence[str], sizes: Sequence[int], shares: Sequence[float]) -> list[list[str]]:
-    """Lay the groups end to end, cut where the shares end; a group goes where its middle lies."""
-    total = sum(sizes)
-    ends = [total * sum(shares[: index + 1]) for index in range(len(shares))]
-    parts: list[list[str]] = [[] for _ in shares]
-    start = 0
-    for key, size in zip(keys, sizes, strict=True):
-        middle = start + size / 2
-        index = sum(middle >= end for end in ends[:-1])
-        parts[index].append(key)
-        start += size
-    return _without_empty(parts)
-
-
-def _without_empty(parts: list[list[str]]) -> list[list[str]]:
-    """Give each empty part the last group of the part with most; groups are at least as many as parts."""
-    for part in parts:
-        if not part:
-            part.append(max(parts, key=len).pop())
+def _cut(sizes: Indexes, shares: Sequence[float]) -> Indexes:
+    """For each group its part: groups are laid end to end, cut where the shares end; one goes where its middle lies."""
+    middles = np.cumsum(sizes) - sizes / 2
+    ends = [sizes.sum() * sum(shares[: index + 1]) for index in range(len(shares) - 1)]
+    parts = np.searchsorted(ends, middles, side="right").astype(np.int64)
+    for part in range(len(shares)):  # an empty part is given the last group of the part with most of them
+        if not (parts == part).any():
+            most = np.bincount(parts, minlength=len(shares)).argmax()
+            parts[np.flatnonzero(parts == most)[-1]] = part
     return parts

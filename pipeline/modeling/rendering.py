@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from transformers import PreTrainedTokenizerBase
 
+from pipeline.data.cleaning.special_tokens import neutralised
 from pipeline.errors import RequestError
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
@@ -40,6 +41,12 @@ class ChatFormat:
         return min(found)[1] if found else str(self.tokenizer.eos_token)
 
     @cached_property
+    def specials(self) -> list[str]:
+        """The tokens that control a model, and that no text may turn into."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        return sorted({str(token) for token in added if token.special} | set(self.tokenizer.all_special_tokens))
+
+    @cached_property
     def stop_id(self) -> int:
         """The id at which generation stops."""
         return int(self.tokenizer.convert_tokens_to_ids(self.stop))
@@ -53,6 +60,13 @@ class ChatFormat:
             ids += piece
             mask += [int(is_answer)] * len(piece)
         return Rendered(ids, mask)
+
+    def lengths(self, conversations: Sequence[Messages]) -> list[int]:
+        """Tokens of each whole conversation; many at once are counted faster than one by one."""
+        pieces = [[text for text, _ in self._segments(messages)] for messages in conversations]
+        flat = [text for texts in pieces for text in texts]
+        ids = iter(self.tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else [])
+        return [sum(len(next(ids)) for _ in texts) for texts in pieces]
 
     def prompt(self, messages: Messages) -> list[int]:
         """Token ids up to where the assistant begins to answer."""
@@ -92,4 +106,5 @@ class ChatFormat:
 
     def _render(self, messages: Messages, for_answer: bool = False) -> str:
         options = {"tokenize": False, "add_generation_prompt": for_answer}
-        return str(self.tokenizer.apply_chat_template(list(messages), **options))
+        plain = [{**message, "content": neutralised(message["content"], self.specials)} for message in messages]
+        return str(self.tokenizer.apply_chat_template(plain, **options))

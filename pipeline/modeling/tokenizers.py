@@ -17,6 +17,7 @@ PLAIN_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}"
     "Assistant:{% generation %} {{ message['content'] | trim }}{{ eos_token }}{% endgeneration %}\n"
     "{% elif message['role'] == 'user' %}User: {{ message['content'] | trim }}\n"
+    "{% elif message['role'] == 'tool' %}Tool: {{ message['content'] | trim }}\n"
     "{% else %}{{ message['content'] | trim }}\n"
     "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"

@@ -7,6 +7,7 @@ from pipeline.stages import (
     compare,
     data,
     dpo,
+    draft,
     evaluate,
     export,
     ppo,
@@ -15,12 +16,15 @@ from pipeline.stages import (
     reward,
     sample,
     sft,
+    synthesize,
 )
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         base.STAGE,
+        draft.STAGE,
+        synthesize.STAGE,
         data.STAGE,
         sft.STAGE,
         sample.STAGE,
@@ -36,4 +40,4 @@ STAGES: dict[str, Stage] = {
     )
 }
 
-PLANNED = ("synthesize", "abtest")  # in the design, not built yet
+PLANNED = ("abtest",)  # in the design, not built yet

@@ -5,26 +5,21 @@ annotators see the playground's true score through an error of their own; on a s
 """
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from labeling.backend import Answer, Progress, Round, progress
+from labeling.backend import Answer, Round
 from labeling.quality import AnnotatorQuality, Share, annotator_quality
 from labeling.records import Message, Ranking
 from labeling.simulated import SimulatedAnnotator, annotate
+from pipeline.asking import ask
 from pipeline.config import CollectConfig, PipelineConfig
-from pipeline.console import counting
 from pipeline.data.rows import write_jsonl
-from pipeline.errors import PipelineError, RequestError, WaitingForPeople
+from pipeline.errors import RequestError
 from pipeline.files import write_atomically
-from pipeline.people import People
 from pipeline.playground.scorer import true_score
-from pipeline.rounds import complete_only, partial_text, rankings_of, read_round, waiting_text
+from pipeline.rounds import partial_text, rankings_of, read_round
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
-
-POLL = 5.0  # seconds between two looks at a server, with collect.wait=true
-PATIENCE = 60  # looks in a row at a server that does not answer
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -46,48 +41,12 @@ def observe(config: CollectConfig, context: StageContext) -> dict[str, Any]:
 
     Raises `WaitingForPeople` if there are not enough.
     """
-    people = context.people
-    asked = read_round(context.inputs["publish"], people)
-    added = people.publish(asked)
-    if added:
-        context.say(f"{added:,} tasks put on {people.address}")
-    invited = people.invite()
-    if invited:
-        context.say(f"invitations (private) for {', '.join(invited)}: {people.invitations}")
-    answers, so_far = _awaited(config, people, asked) if config.wait else _looked(people, asked)
-    chosen = answers if so_far.done else complete_only(asked, answers)
-    if not so_far.done and (config.accept != "partial" or not rankings_of(asked, chosen)):
-        text = waiting_text(asked, so_far, people.workspace)
-        raise WaitingForPeople(
-            f"{text}\nAnnotators  {people.address}   invitations: {people.invitations}",
-            partial_text(asked, answers),
-        )
-    return {"answers": chosen, "whole": so_far.done}
+    asked = read_round(context.inputs["publish"], context.people)
 
+    def usable(answers: Sequence[Answer]) -> bool:
+        return bool(rankings_of(asked, answers))
 
-def _looked(people: People, asked: Round) -> tuple[list[Answer], Progress]:
-    answers = people.answers(asked)
-    return answers, progress(asked, answers, people.names)
-
-
-def _awaited(config: CollectConfig, people: People, asked: Round) -> tuple[list[Answer], Progress]:
-    """Looks again and again until all is answered; a server that is away for a while is borne with."""
-    missed = 0
-    with counting(sum(len(queue.tasks) * queue.overlap for queue in asked.queues)) as show:
-        while True:
-            try:
-                answers, so_far = _looked(people, asked)
-                missed = 0
-                show(so_far.answers, so_far.by_annotator)
-                if so_far.done:
-                    return answers, so_far
-            except RequestError:
-                raise
-            except PipelineError:
-                missed += 1
-                if missed == PATIENCE:
-                    raise
-            time.sleep(POLL)
+    return ask("collect", config, context, asked, usable, partial_text)
 
 
 def run(config: CollectConfig, context: StageContext) -> Metrics:
@@ -165,4 +124,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['rankings']:,.0f} rankings by {metrics['annotators']:.0f}{simulated} annotators{partial}"
 
 
-STAGE = Stage("collect", CollectConfig, inputs, run, summary, asks=asks, observe=observe)
+STAGE = Stage("collect", CollectConfig, inputs, run, summary, asks=asks, about="publish", observe=observe)

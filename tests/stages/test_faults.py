@@ -37,7 +37,7 @@ FILES = ("data=files", "stage=data")
     [
         (None, ("rows.jsonl", "No such file")),
         (b"", ("empty", "rows.jsonl")),
-        (b"\xff\xfe\x00\x01", ("rows.jsonl", "UTF-8")),
+        (b"\xff\xfe\x00\x01", ("rows.jsonl", "Plain text")),
         (b'{"apples": 1}\n{"apples": 2}\n', ("rows.jsonl", "apples")),
         (b'{"instruction": "a", "input": "", "output": "b"}\n' + b'{"broken\n' * 3, ("line 2", "rows.jsonl")),
     ],

@@ -116,7 +116,7 @@ def test_what_is_there_can_be_taken_and_the_rest_later(asked: Chain) -> None:
 
 
 def test_waiting_goes_on_by_itself_when_people_are_done(asked: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.stages.collect.POLL", 0.2)
+    monkeypatch.setattr("pipeline.asking.POLL", 0.2)
     assert asked.run("stage=publish", *PEOPLE) == 0
     assert asked.run("stage=collect", *PEOPLE) == 3
     later = threading.Timer(2, lambda: (answer(asked, "ann"), answer(asked, "bob")))

@@ -110,6 +110,7 @@ def test_people_are_asked_anew_only_when_told_to(store: Store, published: str, p
     looking = planned(*PEOPLE, "sft.learning_rate=0.5", "stage=collect")["collect"]
     assert looking.asks
     assert looking.inputs["publish"].version == published  # looking again is not publishing anew
+    assert "looking again at the answers of sft" in looking.why
 
 
 def test_a_second_round_is_waited_for_and_then_joins_the_first(store: Store, published: str, planned: Plan) -> None:

@@ -77,7 +77,7 @@ def test_all_faults_are_said_at_once_each_with_the_nearest_name() -> None:
         ("model=hub", "model.path has to be given: model.path=…"),
         ("data=files", "data.path has to be given: data.path=…"),
         ("labeling=file", "labeling.path has to be given: labeling.path=…"),
-        ("data.source=files", "data.path=None: it has to be a file, a folder or a glob"),
+        ("data.source=files", "data.path has to be given: data.path=…"),
         ("labeling.backend=file", "labeling.path has to be given"),
         ("statsu", "statsu: not of the form key=value. Did you mean the command 'status'?"),
     ],

@@ -6,15 +6,57 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.comparisons import hh_pair, preference, ranking
-from pipeline.data.demonstrations import alpaca, hh, messages, prompt_completion, sharegpt
 from pipeline.data.faults import BadRow
-from pipeline.data.formats import DEMONSTRATIONS, PREFERENCES, RANKINGS, detect, format_named
-from pipeline.data.rows import Message, prompt_id
+from pipeline.data.formats.detection import detect, format_named
+from pipeline.data.formats.table import DEMONSTRATIONS, PREFERENCES, RANKINGS, demonstrations_in, judgements_in
+from pipeline.data.rows import Demonstration, Message, prompt_id
 from pipeline.errors import RequestError
 
 U, A, S = "user", "assistant", "system"
 HH = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: why?\n\nAssistant:"
+
+
+def demonstration(name: str, row: dict[str, Any]) -> Demonstration:
+    ((found, mended),) = demonstrations_in(row, format_named(name, DEMONSTRATIONS), mend=False)
+    assert not mended
+    return found
+
+
+def judgement(name: str, row: dict[str, Any]) -> Any:
+    (found,) = judgements_in(row, format_named(name, (*RANKINGS, *PREFERENCES)))
+    return found
+
+
+def alpaca(row: dict[str, Any]) -> Demonstration:
+    return demonstration("alpaca", row)
+
+
+def sharegpt(row: dict[str, Any]) -> Demonstration:
+    return demonstration("sharegpt", row)
+
+
+def messages(row: dict[str, Any]) -> Demonstration:
+    return demonstration("messages", row)
+
+
+def prompt_completion(row: dict[str, Any]) -> Demonstration:
+    return demonstration("prompt_completion", row)
+
+
+def hh(row: dict[str, Any]) -> Demonstration:
+    return demonstration("hh", row)
+
+
+def ranking(row: dict[str, Any]) -> Any:
+    return judgement("rankings", row)
+
+
+def preference(row: dict[str, Any]) -> Any:
+    return judgement("preferences", row)
+
+
+def hh_pair(row: dict[str, Any]) -> Any:
+    return judgement("hh", row)
 
 
 def said(*turns: tuple[str, str]) -> list[Message]:
@@ -28,6 +70,11 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
         {"id": "x", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
     ),
     "messages": ("messages", {"prompt": "q", "messages": said((U, "q"), (A, "a"))}),
+    "messages and a pair": (
+        "messages",
+        {"prompt": "q", "messages": said((U, "q"), (A, "a")), "chosen": said((U, "q"), (A, "a")), "rejected": "b"},
+    ),
+    "messages with a label of their own": ("messages", {"messages": said((U, "q"), (A, "a")), "label": 1}),
     "messages under conversations": ("messages", {"conversations": said((U, "q"), (A, "a"))}),
     "prompt and completion": ("prompt_completion", {"prompt": "q", "completion": "a"}),
     "question and answer": ("prompt_completion", {"question": "q", "answer": "a"}),
@@ -49,7 +96,7 @@ JUDGED: dict[str, tuple[str, str, dict[str, Any]]] = {
 @pytest.mark.parametrize(("name", "row"), ROWS.values(), ids=ROWS.keys())
 def test_demonstrations_are_told_from_their_content(name: str, row: dict[str, Any]) -> None:
     assert detect([row], DEMONSTRATIONS, Path("f")).name == name
-    assert format_named(name, DEMONSTRATIONS).convert(row)["messages"][-1]["role"] == A
+    assert demonstration(name, row)["messages"][-1]["role"] == A
 
 
 @pytest.mark.parametrize(("kind", "name", "row"), JUDGED.values(), ids=JUDGED.keys())
@@ -201,9 +248,9 @@ Q, R = turn("human", "q"), turn("gpt", "a")
         (sharegpt, {"conversations": ["q", "a"]}, "conversations[0]", None, "found text"),
         (
             messages,
-            {"messages": [{"role": "tool", "content": "x"}]},
+            {"messages": [{"role": "critic", "content": "x"}]},
             "messages[0].role",
-            "tool",
+            "critic",
             "unknown role",
         ),
         (
@@ -220,7 +267,13 @@ Q, R = turn("human", "q"), turn("gpt", "a")
             None,
             "keep one",
         ),
-        (prompt_completion, {"prompt": said((A, "a")), "completion": "a"}, "prompt[0]", A, "the user's turn"),
+        (
+            prompt_completion,
+            {"prompt": said((A, "a")), "completion": "a"},
+            "prompt + completion[0]",
+            A,
+            "the user's turn",
+        ),
         (hh, {"text": "Once. \n\nHuman: q\n\nAssistant: a"}, "text", None, "before the first"),
         (hh, {"text": HH}, "text[3].content", "Assistant", "empty"),
         (hh_pair, {"chosen": HH + " a", "rejected": HH + " a "}, "rejected", None, "say the same"),
@@ -301,6 +354,12 @@ def test_pairs_with_a_prompt_of_their_own(prompt: Any) -> None:
     assert preference({**told, "chosen": "a", "rejected": "b"}) == expected
     assert preference({**told, "chosen": said((A, "a")), "rejected": said((A, "b"))}) == expected
     assert preference({**told, "chosen": said((U, "q"), (A, "a")), "rejected": said((U, "q"), (A, "b"))}) == expected
+
+
+def test_pairs_whose_prompt_has_another_name() -> None:
+    row = {"system": "s", "question": "q", "input": None, "chosen": "a", "rejected": "b"}
+    assert detect([row], (*RANKINGS, *PREFERENCES), Path("f")).name == "preferences"
+    assert preference(row)["prompt"] == said((S, "s"), (U, "q"))
 
 
 def test_pairs_of_transcripts() -> None:
@@ -388,5 +447,5 @@ def test_faults_of_rankings(change: dict[str, Any], field: str, role: str | None
 
 def test_rows_survive_json() -> None:
     for name, row in ROWS.values():
-        demonstration = format_named(name, DEMONSTRATIONS).convert(row)
-        assert json.loads(json.dumps(demonstration)) == demonstration
+        found = demonstration(name, row)
+        assert json.loads(json.dumps(found)) == found

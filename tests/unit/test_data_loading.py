@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.ledger import Ledger
-from pipeline.data.loading import load_demonstrations, load_rankings_or_pairs
+from pipeline.data.loading import load_rankings_or_pairs
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError
+from tests.unit.preparing import load_demonstrations
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 real = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real files are not there: {REAL}")
@@ -38,6 +39,8 @@ def numbers(ledger: Ledger) -> tuple[int, int, int, int]:
         ("sft/alpaca_format_seed_tasks.json", "alpaca", (175, 175, 0, 0)),
         ("sft/sharegpt_dummy.json", "sharegpt", (500, 500, 0, 0)),
         ("sft/gsm8k_400.jsonl", "prompt_completion", (400, 400, 0, 0)),
+        ("sft/oasst_trees.jsonl", "oasst", (40, 40, 0, 0)),
+        ("sft/pubmedqa_200.json", "pubmedqa", (200, 200, 0, 0)),
         ("preferences/hh_harmless_pairs.jsonl", "hh", (592, 589, 3, 0)),
     ],
 )
@@ -51,6 +54,8 @@ def test_real_demonstrations(name: str, format: str, expected: tuple[int, ...]) 
     ("name", "kind", "expected"),
     [
         ("rankings/pandalm_neutral.jsonl", "rankings", (357, 357, 0, 0)),
+        ("rankings/pandalm_source_format.json", "rankings", (357, 357, 0, 0)),
+        ("sft/oasst_trees.jsonl", "rankings", (79, 79, 0, 0)),
         ("rankings/squality_neutral.jsonl", "rankings", (40, 40, 0, 0)),
         ("preferences/hh_harmless_pairs.jsonl", "preferences", (592, 589, 3, 0)),
     ],
@@ -79,15 +84,6 @@ def test_real_conversations_are_read_as_they_stand() -> None:
     assert "unnecessary words.\n\nIf you have any questions" in rankings[0]["prompt"]
 
 
-@real
-@pytest.mark.parametrize(
-    ("name", "key"), [("oasst_trees.jsonl", "message_tree_id"), ("pubmedqa_200.json", "LONG_ANSWER")]
-)
-def test_real_files_of_formats_that_are_not_known_yet(name: str, key: str) -> None:
-    with pytest.raises(RequestError, match=rf"{name} was not recognised\. Keys found: .*{key}.*Nearest format: "):
-        load_demonstrations(REAL / "sft" / name)
-
-
 DAMAGED: list[Any] = [
     {"instruction": "no answer", "output": ""},
     {"instruction": None, "output": "x"},
@@ -102,7 +98,7 @@ DAMAGED: list[Any] = [
 ]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(
     good=st.lists(st.integers(0, 5), min_size=1, max_size=12),
     bad=st.lists(st.sampled_from(DAMAGED), max_size=12),
@@ -118,7 +114,7 @@ def test_read_is_kept_plus_dropped(
     assert ledger.read == 1 + len(good) + len(bad) == len(rows) + len(ledger.entries)
     assert ledger.kept == len(rows) == 1 + len(set(good))
     assert ledger.duplicates == len(good) - len(set(good))
-    assert len(ledger.malformed) == len(bad)
+    assert ledger.at("format") == len(bad)
     assert sum(ledger.reasons().values()) == ledger.dropped
 
 
@@ -132,13 +128,15 @@ def test_the_ledger_as_a_file(tmp_path: Path) -> None:
     assert first == {
         **place,
         "line": 3,
+        "step": "format",
+        "source": "files",
         "field": "output",
         "role": "assistant",
         "reason": "text is expected, found a number",
         "excerpt": json.dumps(odd),
     }
     assert (second["line"], second["field"], second["excerpt"]) == (4, "column 2", "{oops")
-    assert (third["line"], third["reason"]) == (5, "duplicate")
+    assert (third["line"], third["reason"], third["like"]) == (5, "duplicate", f"{file}, line 1")
 
 
 def test_whitespace_alone_makes_no_new_row(tmp_path: Path) -> None:
@@ -181,8 +179,8 @@ def test_too_many_bad_rows(tmp_path: Path) -> None:
     text = str(caught.value)
     assert "5 of 10 rows (50%) cannot be used, more than max_bad_fraction=0.2 allows" in text
     assert text.index("3 x the text is empty") < text.index("1 x text is expected, found nothing")
-    assert all(f"{file}, line {line}: field output, role 'assistant'" in text for line in (6, 7, 8))
-    assert f"{file}, line 9" not in text
+    assert all(f"the first: {file}, line {line}: " in text for line in (6, 7, 10))
+    assert f"{file}, line 8" not in text
     assert "raise max_bad_fraction" in text
 
 
@@ -269,8 +267,17 @@ GOOD: dict[str, dict[str, Any]] = {
     "messages": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
     "prompt_completion": {"prompt": "q", "completion": "a"},
     "hh": {"text": "\n\nHuman: q\n\nAssistant: a"},
+    "openorca": {"system_prompt": "", "question": "q", "response": "a"},
+    "pubmedqa": {"QUESTION": "q", "CONTEXTS": ["c"], "LONG_ANSWER": "a"},
+    "oasst": {
+        "message_tree_id": "t",
+        "prompt": {"text": "q", "role": "prompter", "replies": [{"text": "a", "role": "assistant"}]},
+    },
+    "kto": {"prompt": "q", "completion": "a", "label": True},
+    "log": {"prompt": "q", "response": "a", "feedback": "up"},
 }
 JUDGED: dict[str, dict[str, Any]] = {
+    "pandalm": {"instruction": "q", "response1": "a", "response2": "b", "annotator1": 1},
     "rankings": ranked(0),
     "preferences": {"prompt": "q", "chosen": "a", "rejected": "b"},
     "hh": {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"},
@@ -278,7 +285,7 @@ JUDGED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("format", GOOD)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(ANY_ROW, max_size=8))
 def test_numbers_add_up_in_every_format_of_demonstrations(
     format: str, tmp_path_factory: pytest.TempPathFactory, damage: list[dict[str, Any]]
@@ -293,7 +300,7 @@ def test_numbers_add_up_in_every_format_of_demonstrations(
 
 
 @pytest.mark.parametrize("format", JUDGED)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(ANY_ROW, max_size=8))
 def test_numbers_add_up_in_every_format_of_judgements(
     format: str, tmp_path_factory: pytest.TempPathFactory, damage: list[dict[str, Any]]
@@ -311,3 +318,16 @@ def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, c
     file.write_bytes(content)
     with pytest.raises(RequestError, match=r"any\.json"):
         load_demonstrations(file, max_bad_fraction=1.0)
+
+
+def test_marked_answers_count_each_for_itself(tmp_path: Path) -> None:
+    def marked(prompt: str, answer: str, label: object) -> dict[str, Any]:
+        return {"prompt": prompt, "completion": answer, "label": label}
+
+    pair = [marked("q", "good", True), marked("q", "bad", False), marked("q", "bad", False)]
+    file = lines(tmp_path, *pair, marked("alone", "good", True), marked("q", "odd", "perhaps"), marked("q", "", True))
+    kind, rows, ledger = load_rankings_or_pairs(file, max_bad_fraction=0.5)
+    assert (kind, len(rows), rows[0]["responses"]) == ("rankings", 1, ["good", "bad"])  # type: ignore[typeddict-item]
+    assert numbers(ledger) == (6, 2, 4, 1)
+    assert ledger.reasons("unpaired") == {"no answer with the other label to the same prompt": 1}
+    assert [entry.place.line for entry in ledger.entries] == [3, 5, 6, 4]

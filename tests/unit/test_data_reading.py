@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.jsontext import scan_document
-from pipeline.data.reading import BrokenRow, RawRow, find_files, read_rows
+from pipeline.data.reading.files import BrokenRow, RawRow, find_files, read_rows
+from pipeline.data.reading.jsontext import scan_document
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.errors import PipelineError, RequestError
 
@@ -94,8 +94,7 @@ def test_items_of_an_array_that_are_not_objects_are_broken_rows(tmp_path: Path) 
         ('[\n{"a": 1},\n{"a": ', 3, 7, "Expecting value"),
         ('{\n "a": {"b": "cut', 2, 13, "Unterminated string"),
         ('[{"a": 1}] [{"a": 1}]', 1, 12, "Extra data"),
-        ("instruction,output\nx,y\n", 1, 1, "Expecting an array or an object"),
-        ("17", 1, 1, "Expecting an array or an object"),
+        ('{\n"a": 1\n}\n{\n"a": 2,\n', 6, 1, "Expecting property name"),
         ("{1: {}}", 1, 2, "double quotes"),
         ("[" * 100_000, 1, 1, "Nested too deeply"),
     ],
@@ -117,34 +116,45 @@ def test_an_empty_file(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "place", "hint"),
+    ("text", "rows"),
     [
-        (
-            '{"a": 1}\n{"b": "größer"}\n'.encode("latin-1"),
-            "byte 0xf6 at line 2, column 10",
-            "iconv -f LATIN1",
-        ),
-        ('[\n{"ü": "'.encode() + b'\xff"}]', "byte 0xff at line 2, column 8", "iconv -f LATIN1"),
-        ('{"a": 1}'.encode("utf-16"), "byte 0xff at line 1, column 1", "iconv -f UTF-16"),
-        (b"\x1f\x8b\x08\x00", "byte 0x8b at line 1, column 2", "gunzip"),
-        (b"PAR1\xff", "byte 0xff at line 1, column 5", "parquet"),
+        ('{"a": 1}{"a": 2} {"a": 3}', [(1, 0), (1, 1), (1, 2)]),
+        ('\n{"a": 1}\n{"a": 2}{"a": 3}\n', [(2, None), (3, 0), (3, 1)]),
+        ('{\n "a": 1\n}\n{\n "a": 2}{\n "a": 3}\n', [(1, 0), (4, 1), (5, 2)]),
+        ('{\n "a":\n {"b": 1}\n}\n\n{"a": {"b": 2}}\n', [(1, 0), (6, 1)]),
     ],
 )
-def test_what_is_not_utf8(tmp_path: Path, content: bytes, place: str, hint: str) -> None:
-    file = written(tmp_path, content)
-    with pytest.raises(RequestError) as caught:
-        list(read_rows(file))
-    assert f"{file} is not UTF-8: {place}" in str(caught.value)
-    assert hint in str(caught.value)
+def test_objects_one_after_the_other(tmp_path: Path, text: str, rows: list[tuple[int, object]]) -> None:
+    found = read(tmp_path, text)
+    assert [(line, item) for line, item, _ in found] == rows
+    assert all(isinstance(fields, dict) and list(fields) == ["a"] for _, _, fields in found)
+
+
+def test_a_long_first_row_that_is_broken_does_not_make_the_file_a_document(tmp_path: Path) -> None:
+    rows = read(tmp_path, '{"a": "' + "x" * 200_000 + "\n" + '{"a": 1}\n' * 3)
+    assert [line for line, _, _ in rows] == [1, 2, 3, 4]
+    assert [fields for _, _, fields in rows[1:]] == [A, A, A]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 50])
+def test_json_lines_that_are_cut_off_lose_their_last_row(tmp_path: Path, rows: int) -> None:
+    *whole, (line, _, reason) = read(tmp_path, '{"a": 1}\n' * rows + '{"a": "cu')
+    assert [fields for _, _, fields in whole] == [A] * rows
+    assert (line, reason) == (rows + 1, "not valid JSON: Unterminated string starting at")
+
+
+def test_a_byte_order_mark_where_two_files_were_joined(tmp_path: Path) -> None:
+    assert [fields for _, _, fields in read(tmp_path, '\ufeff{"a": 1}\n\ufeff{"a": 1}\n')] == [A, A]
 
 
 def test_files_folders_globs_and_lists(tmp_path: Path) -> None:
     one, two = written(tmp_path, LINES, "b.jsonl"), written(tmp_path, LINES, "a.json")
-    written(tmp_path, "not data", "notes.txt")
-    assert find_files(tmp_path) == [two, one]
+    written(tmp_path, "not data", "notes.md")
+    three = written(tmp_path, LINES, "C.CSV.gz")
+    assert find_files(tmp_path) == [three, two, one]
     assert find_files(str(one)) == [one]
     assert find_files(f"{tmp_path}/*.jsonl") == [one]
-    assert find_files([one, tmp_path]) == [one, two]
+    assert find_files([one, tmp_path]) == [one, three, two]
     bracketed = written(tmp_path, LINES, "set[1].json")
     assert find_files(bracketed) == [bracketed]
 
@@ -159,8 +169,8 @@ def test_paths_with_nothing_to_read(tmp_path: Path) -> None:
         find_files(f"{tmp_path}/*.csv")
     with pytest.raises(RequestError, match=r"No data file was named"):
         find_files([])
-    file.rename(tmp_path / "train.txt")
-    with pytest.raises(RequestError, match=r"has no \.json or \.jsonl file.*use a glob"):
+    file.rename(tmp_path / "train.md")
+    with pytest.raises(RequestError, match=r"has no \.json, \.jsonl, .* or \.txt file.*use a glob"):
         find_files(tmp_path)
 
 
@@ -206,12 +216,16 @@ def test_writing_then_reading_gives_the_same_rows(
     assert os.listdir(file.parent) == ["rows.jsonl"]
 
 
+def values_of(text: str) -> list[object]:
+    return [item.value for item in scan_document(text)]
+
+
 @settings(deadline=None)
 @given(st.lists(JSON, max_size=6), st.sampled_from([None, 0, 3]), st.booleans())
 def test_scanning_finds_what_json_finds(values: list[object], indent: int | None, keyed: bool) -> None:
     document = {str(index): value for index, value in enumerate(values)} if keyed else values
     text = json.dumps(document, indent=indent, ensure_ascii=False)
-    assert [value for _, _, value in scan_document(text)] == values
+    assert values_of(text) == values
 
 
 @settings(deadline=None)
@@ -222,9 +236,9 @@ def test_scanning_refuses_what_json_refuses(text: str) -> None:
     except json.JSONDecodeError:
         expected = None
     if isinstance(expected, list):
-        assert [value for _, _, value in scan_document(text)] == expected
+        assert values_of(text) == expected
     elif isinstance(expected, dict):
-        assert {key: value for key, _, value in scan_document(text)} == expected
+        assert {item.key: item.value for item in scan_document(text)} == expected
     else:
         with pytest.raises(json.JSONDecodeError):
             scan_document(text)
@@ -260,8 +274,10 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     [
         ('{"a": 1}\n{"a":', r"rows\.jsonl, line 2, column 6: not valid JSON .*make it again"),
         ('{"a": 1}\n\n[1]', r"rows\.jsonl, line 3: not a JSON object. Write one row per line"),
+        ('{"a": 1}\n{"b": "ö"}'.encode("latin-1"), r"is not UTF-8: byte 0xf6 at line 2, column 8. .*iconv -f LATIN1"),
+        ('{"a": 1}'.encode("utf-16"), r"is not UTF-8: byte 0xff at line 1, column 1. .*iconv -f UTF-16"),
     ],
 )
-def test_our_own_files_are_read_strictly(tmp_path: Path, content: str, message: str) -> None:
+def test_our_own_files_are_read_strictly(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         read_jsonl(written(tmp_path, content))

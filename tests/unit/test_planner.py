@@ -219,7 +219,10 @@ def test_a_circle_is_refused(planned: Plan) -> None:
         ("dpo.inputs.policy=./nowhere/model", r"\./nowhere/model: no such file or folder \(looked in /"),
         ("evaluate.policies=[base,sft,abtest]", "needs the stage 'abtest', which is not built yet"),
         ("evaluate.baseline=base2", "evaluate.baseline=base2 is not among"),
-        ("stage=abtest", r"The stage 'abtest' is part of the design but not built yet. Built are: base, data"),
+        (
+            "stage=abtest",
+            r"The stage 'abtest' is part of the design but not built yet. Built are: base, draft, synthesize, data",
+        ),
         ("model.path=no/such/model/here", "neither a folder here nor a hub id"),
         ("data=files data.path=nowhere.jsonl", r"nowhere\.jsonl"),
         ("labeling=file labeling.path=nowhere.jsonl", r"nowhere\.jsonl"),

@@ -1,8 +1,8 @@
-"""Text files of users: opened, decoded and cut into lines, with errors that say how to mend the file."""
+"""Text files of our own, and errors about any file that say how to mend it."""
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,20 +18,8 @@ _SIGNATURES = (
 )
 
 
-def read_text(file: Path) -> str:
-    """The whole file without its byte order mark.
-
-    Raises RequestError if the file is missing, unreadable or not UTF-8.
-    """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        refuse_file(file, error)
-    return _decode(data.removeprefix(_BOM), file, before=0, head=data[:4])
-
-
 def text_lines(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, each with its number, one at a time.
+    """The lines of a UTF-8 file of our own that are not blank, each with its number, one at a time.
 
     Lines end at a newline byte only: a string may hold U+2028, at which `str.splitlines` would cut it.
     Raises RequestError if the file is missing, unreadable or not UTF-8.
@@ -47,26 +35,6 @@ def text_lines(file: Path) -> Iterator[tuple[int, str]]:
                     yield number, text
     except OSError as error:
         refuse_file(file, error)
-
-
-def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write the lines under a temporary name, then rename: a reader sees the old file, the new one, or none.
-
-    Half a surrogate pair, which UTF-8 cannot hold, is written as its JSON escape. Raises PipelineError if the
-    disk is full or the folder cannot be written to.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-            for line in lines:
-                stream.write(line + "\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise PipelineError(
-            f"{path} could not be written: {error.strerror}. Check the free space and the permissions of {path.parent}."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def missing_file(path: Path) -> RequestError:

@@ -2,20 +2,18 @@
 
 import hashlib
 import json
-from typing import Any
 
-from pipeline.data.conversations import in_order, joined, system_turn, text_or_turns, turns_in
-from pipeline.data.demonstrations import transcript
 from pipeline.data.faults import BadRow
-from pipeline.data.fields import any_text_in, list_in, name_of, object_in, text_in
+from pipeline.data.formats.columns import asked_turns, prompt_column, prompt_in, turns_about
+from pipeline.data.formats.conversations import Row, in_order, joined, text_or_turns
+from pipeline.data.formats.fields import any_text_in, list_in, name_of, object_in, text_in
+from pipeline.data.formats.transcripts import has_two_transcripts, transcript
 from pipeline.data.rows import Message, Preference, Ranking, Ranks, content_hash, prompt_id
-
-Row = dict[str, Any]
 
 _SIDES = ("chosen", "rejected")
 
 
-def ranking(row: Row) -> Ranking:
+def ranking(row: Row) -> list[Ranking]:
     """The contract's rankings; `input` is joined to the prompt.
 
     A row without an id is named by its content. An empty response is kept: people did judge it.
@@ -29,34 +27,45 @@ def ranking(row: Row) -> Ranking:
     rankings = [_ranks(said, f"rankings[{index}]", len(responses)) for index, said in judged]
     _check_annotators(rankings)
     name = row.get("id")
-    identity = _content_id(prompt, responses) if name is None else text_in(name, "id")
-    return Ranking(id=identity, prompt=prompt, responses=responses, rankings=rankings)
+    identity = content_id(prompt, responses) if name is None else text_in(name, "id")
+    return [Ranking(id=identity, prompt=prompt, responses=responses, rankings=rankings)]
 
 
-def preference(row: Row) -> Preference:
+def preference(row: Row) -> list[Preference]:
     """chosen and rejected as text or messages after a prompt, or as whole conversations that begin alike."""
-    prompt = [] if row.get("prompt") is None else text_or_turns(row["prompt"], "prompt", "user")
-    prompt = in_order([*system_turn(row), *prompt], "prompt", last="user") if prompt else []
+    asked = prompt_column(row)
+    prompt = [] if asked is None or row[asked] is None else prompt_in(row, asked_turns(row, asked), asked)
     chosen, rejected = (_whole(prompt, row.get(field), field) for field in _SIDES)
     pair = _pair(chosen, rejected, row)
     if not all(turn in pair["prompt"] for turn in prompt):
         raise BadRow("prompt", None, "chosen and rejected begin with another prompt")
-    return pair
+    return [pair]
 
 
-def hh_pair(row: Row) -> Preference:
+def hh_pair(row: Row) -> list[Preference]:
     """chosen and rejected as two transcripts that begin alike."""
     chosen, rejected = (in_order(transcript(row.get(field), field), field, "assistant") for field in _SIDES)
-    return _pair(chosen, rejected, row)
+    return [_pair(chosen, rejected, row)]
+
+
+def has_ranking(row: Row) -> bool:
+    return row.keys() >= {"responses", "rankings"}
+
+
+def has_pair(row: Row) -> bool:
+    return row.keys() >= {"chosen", "rejected"} and not has_two_transcripts(row)
+
+
+def content_id(prompt: str | list[Message], responses: list[str]) -> str:
+    """A name for a ranking that has none: the same for the same prompt and responses."""
+    return hashlib.sha256(json.dumps([prompt, responses]).encode()).hexdigest()[:16]
 
 
 def _ranked_prompt(row: Row) -> str | list[Message]:
     asked, extra = row.get("prompt"), row.get("input")
     if not isinstance(asked, list):
         return joined(asked, extra, "prompt")
-    turns = in_order(turns_in(asked, "prompt"), "prompt", last="user")
-    turns[-1] = Message(role="user", content=joined(turns[-1]["content"], extra, "prompt"))
-    return turns
+    return in_order(turns_about(asked, "prompt", extra), "prompt", last="user")
 
 
 def _ranks(said: object, field: str, responses: int) -> Ranks:
@@ -79,10 +88,6 @@ def _check_annotators(rankings: list[Ranks]) -> None:
         if said["annotator"] in seen:
             raise BadRow(f"rankings[{index}].annotator", said["annotator"], "an annotator may rank a row only once")
         seen.add(said["annotator"])
-
-
-def _content_id(prompt: str | list[Message], responses: list[str]) -> str:
-    return hashlib.sha256(json.dumps([prompt, responses]).encode()).hexdigest()[:16]
 
 
 def _whole(prompt: list[Message], value: object, field: str) -> list[Message]:

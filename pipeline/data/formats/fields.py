@@ -1,5 +1,7 @@
 """Take text, lists and numbers out of a raw row, or say what is there instead."""
 
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from pipeline.data.faults import BadRow
@@ -11,6 +13,10 @@ _NAMES = {
     bool: "true or false",
     int: "a number",
     float: "a number",
+    Decimal: "a number",
+    bytes: "binary data",
+    datetime: "a time",
+    date: "a date",
 }
 
 
@@ -26,8 +32,10 @@ def any_text_in(value: object, field: str, role: str | None = None) -> str:
     """The value, if it is text that UTF-8 can hold; it may be empty. Raises BadRow."""
     if not isinstance(value, str):
         raise BadRow(field, role, f"text is expected, found {name_of(value)}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise BadRow(field, role, "the text holds half of a surrogate pair")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadRow(field, role, "the text holds half of a surrogate pair") from None
     return value
 
 
@@ -48,5 +56,7 @@ def object_in(value: object, field: str) -> dict[str, Any]:
 
 
 def name_of(value: object) -> str:
-    """What a JSON value is, in words."""
-    return "nothing" if value is None else _NAMES[type(value)]
+    """What a value is, in words: of JSON, or of a parquet file's other types."""
+    if value is None:
+        return "nothing"
+    return next((name for kind, name in _NAMES.items() if isinstance(value, kind)), f"a {type(value).__name__}")

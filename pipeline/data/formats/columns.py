@@ -1,0 +1,96 @@
+"""The columns that a prompt and its answer are in, under the names that are in use."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from pipeline.data.faults import BadRow
+from pipeline.data.formats.contents import tools_in
+from pipeline.data.formats.conversations import Row, in_order, joined, opened, system_in, text_or_turns, turns_in
+from pipeline.data.formats.fields import text_in
+from pipeline.data.rows import Message
+
+ASKED = ("prompt", "instruction", "question", "query")
+ABOUT = ("input", "context")
+
+
+def with_columns(row: Row, columns: Mapping[str, str]) -> Row:
+    """The row with its columns under our names: `columns` maps ours to theirs, of which dots lead into objects.
+
+    A column that was there under our name gives way. Raises BadRow if there is no column of their name.
+    """
+    named = {ours: _value_at(row, theirs) for ours, theirs in columns.items()}
+    return {**{key: value for key, value in row.items() if key not in columns.values()}, **named}
+
+
+def named(row: Row, names: Collection[str]) -> list[str]:
+    """The row's keys that are one of the lower-case names, in whatever case; of several, those that say something."""
+    found = [key for key in row if key.lower() in names]
+    return found if len(found) < 2 else [key for key in found if not is_blank(row[key])] or found[:1]
+
+
+def only(row: Row, names: Sequence[str]) -> str | None:
+    """The one key among the names, or None. Raises BadRow if several of them say something."""
+    found = named(row, names)
+    if len(found) > 1:
+        raise BadRow(" or ".join(found), None, "several columns could be meant: keep one of them")
+    return found[0] if found else None
+
+
+def is_blank(value: object) -> bool:
+    """Whether a cell says nothing: nothing, or text of spaces alone."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def asked_in(row: Row) -> list[str]:
+    """The keys that may hold the prompt; `input` is one where there is no other."""
+    return named(row, ASKED) or named(row, ("input",))
+
+
+def prompt_column(row: Row) -> str | None:
+    """The key of the prompt, or None. Raises BadRow if several columns may be meant."""
+    return only(row, ASKED) or only(row, ("input",))
+
+
+def asked_turns(row: Row, key: str) -> list[Message]:
+    """The prompt in that column, as text or as messages, with the text that it is about joined to it. Raises BadRow."""
+    about = only(row, [name for name in ABOUT if name != key.lower()])
+    return turns_about(row.get(key), key, row[about] if about else None, about or "input")
+
+
+def turns_about(asked: object, field: str, about: object, about_field: str = "input") -> list[Message]:
+    """A prompt as text or as messages; what it is about is joined to its last turn. Raises BadRow."""
+    if not isinstance(asked, list):
+        return [Message(role="user", content=joined(asked, about, field, about_field))]
+    *before, last = turns_in(asked, field)
+    said = joined(last["content"], about, field, about_field)
+    return [*before, Message(role=last["role"], content=said)]
+
+
+def prompt_in(row: Row, turns: Sequence[Message], field: str) -> list[Message]:
+    """The turns as a prompt, with the row's system text and tools before them. Raises BadRow."""
+    return opened(in_order(turns, field, last="user"), system_in(row), tools_in(row))
+
+
+def answer_in(row: Row, key: str) -> str:
+    """The text of an answer, which may be a list with one message of the assistant's. Raises BadRow."""
+    turns = text_or_turns(row.get(key), key, "assistant")
+    if [turn["role"] for turn in turns] != ["assistant"]:
+        raise BadRow(key, None, "one turn of the assistant is expected")
+    return turns[0]["content"]
+
+
+def name_in(row: Row, names: Sequence[str], otherwise: str) -> str:
+    """The first text among the columns of these names: who judged or wrote, say."""
+    found = [key for key in named(row, names) if isinstance(row[key], str) and not is_blank(row[key])]
+    return text_in(row[found[0]], found[0]) if found else otherwise
+
+
+def _value_at(row: Row, path: str) -> Any:
+    if path in row:
+        return row[path]
+    value: Any = row
+    for key in path.split("."):
+        if not isinstance(value, dict) or key not in value:
+            raise BadRow(path, None, "there is no such column")
+        value = value[key]
+    return value

@@ -1,0 +1,33 @@
+"""Mend conversations whose speakers do not alternate, without changing what anybody says."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from pipeline.data.rows import Message
+
+
+def mended(turns: Sequence[Message]) -> list[Message]:
+    """The turns in the order that `in_order` asks for, as far as these four mends reach.
+
+    System turns are joined into one at the beginning; what comes before the first user turn and after the last
+    assistant turn is cut off; turns of user or assistant that follow their own are joined. Joined turns have a blank
+    line between them. Turns that are in order already come back as they are.
+    """
+    system = [turn for turn in turns if turn["role"] == "system"]
+    spoken = _whole_exchanges([turn for turn in turns if turn["role"] != "system"])
+    runs = [list(run) for _, run in groupby(spoken, key=lambda turn: turn["role"])]
+    joined = [turn for run in runs for turn in (run if run[0]["role"] == "tool" else [_joined(run)])]
+    return [*([_joined(system)] if system else []), *joined]
+
+
+def _whole_exchanges(spoken: list[Message]) -> list[Message]:
+    """From the first turn of the user to the last of the assistant."""
+    roles = [turn["role"] for turn in spoken]
+    if "user" not in roles or "assistant" not in roles:
+        return []
+    return spoken[roles.index("user") : len(roles) - roles[::-1].index("assistant")]
+
+
+def _joined(run: Sequence[Message]) -> Message:
+    texts = (turn["content"] for turn in run)
+    return Message(role=run[0]["role"], content="\n\n".join(text for text in texts if text.strip()))

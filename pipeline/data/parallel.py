@@ -1,0 +1,35 @@
+"""A pure function over many pieces of work, on several processes, results in the order of the pieces."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import chain, islice
+from multiprocessing import get_context
+from typing import TypeVar
+
+FEW = 8  # pieces that are done sooner than other processes start
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def mapped(function: Callable[[In], Out], pieces: Iterable[In], processes: int) -> Iterator[Out]:
+    """`map`, in order; in this process where there are few pieces, or one process.
+
+    No more pieces are taken than twice the processes are busy with, so that memory stays flat. `function` and what it
+    takes and gives have to be picklable. What it raises is raised here.
+    """
+    waiting = iter(pieces)
+    first = list(islice(waiting, FEW))
+    if processes == 1 or len(first) < FEW:
+        yield from map(function, chain(first, waiting))
+        return
+    # Not forked: this process may hold torch and its threads.
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        running: deque[Future[Out]] = deque()
+        for piece in chain(first, waiting):
+            running.append(pool.submit(function, piece))
+            if len(running) == 2 * processes:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()

@@ -1,0 +1,1 @@
+"""Users' files in, raw rows with their places out."""

@@ -1,0 +1,109 @@
+"""Read users' files by what they hold rather than by their names, as raw rows with their places."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.data.reading.compression import unpacked
+from pipeline.data.reading.encodings import encoding_of, opened_text
+from pipeline.data.reading.jsonfiles import is_json, json_rows
+from pipeline.data.reading.parquet import parquet_rows
+from pipeline.data.reading.prose import prose_rows
+from pipeline.data.reading.raw import BrokenRow, RawRow
+from pipeline.data.reading.signatures import HEAD_BYTES, PARQUET
+from pipeline.data.reading.tables import find_delimiter, table_rows
+from pipeline.data.reading.textfiles import missing_file, refuse_file
+from pipeline.errors import RequestError
+
+__all__ = ["SUFFIXES", "BrokenRow", "Paths", "RawRow", "encoding_of", "find_files", "read_rows"]
+
+Paths = str | Path | Sequence[str | Path]
+
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt")
+_COMPRESSED = (".gz", ".zst")
+_LOOK_AHEAD = 1 << 16
+
+
+def find_files(paths: Paths) -> list[Path]:
+    """The files that are meant by a file, a folder, a glob, or a list of these; each once, in a fixed order.
+
+    Of a folder, those directly in it whose suffix is that of a format that can be read, compressed or not.
+    Raises RequestError for a path that does not exist and for a folder or a glob with nothing to read.
+    """
+    several = [paths] if isinstance(paths, str | Path) else paths
+    found = [file for path in several for file in _reachable_files(Path(path).expanduser())]
+    if not found:
+        raise RequestError("No data file was named. Give the path of a file, for example a .jsonl or .csv file.")
+    return list(dict.fromkeys(found))
+
+
+def read_rows(file: Path) -> Iterator[RawRow | BrokenRow]:
+    """All rows of one file of JSON, JSON lines, CSV, TSV, parquet or plain text, as it is or compressed.
+
+    Rows come one at a time, except from a JSON document, which is read whole. Text is decoded as `encoding_of` says.
+    Raises RequestError if the file is missing, unreadable, damaged as a whole, empty, or of another kind.
+    """
+    if _first_bytes(file).startswith(PARQUET):
+        return parquet_rows(file)
+    encoding = encoding_of(file)
+    lines = _first_lines(file, encoding)
+    if is_json(lines):
+        return json_rows(file, encoding, lines)
+    delimiter = find_delimiter(lines)
+    if delimiter:
+        return table_rows(file, encoding, delimiter)
+    return prose_rows(file, encoding, lines)
+
+
+def _first_bytes(file: Path) -> bytes:
+    with unpacked(file) as stream:
+        return stream.read(HEAD_BYTES)
+
+
+def _first_lines(file: Path, encoding: str) -> list[str]:
+    """Whole lines, at least three that are not blank if there are so many. Raises RequestError if there is none."""
+    lines: list[str] = []
+    characters = filled = 0
+    with opened_text(file, encoding, newline="") as stream:
+        for line in stream:
+            lines.append(line)
+            characters += len(line)
+            filled += bool(line.strip())
+            if characters >= _LOOK_AHEAD and filled > 2:
+                break
+    if not filled:
+        raise RequestError(f"{file} is empty. Give a file with at least one row.")
+    return lines
+
+
+def _reachable_files(path: Path) -> list[Path]:
+    try:
+        return _files(path)
+    except OSError as error:
+        refuse_file(path, error)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        files = sorted(entry for entry in path.iterdir() if _is_data(entry))
+        if not files:
+            raise RequestError(
+                f"The folder {path} has no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file. "
+                f"Name the files, or use a glob such as '{path}/**/*.jsonl'."
+            )
+        return files
+    if not path.exists() and glob.has_magic(str(path)):
+        files = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+        if not files:
+            raise RequestError(f"No file matches {path} (looked from {Path.cwd()}). Check the pattern.")
+        return files
+    if not path.exists():
+        raise missing_file(path)
+    return [path]
+
+
+def _is_data(entry: Path) -> bool:
+    name = entry.name.lower()
+    for suffix in _COMPRESSED:
+        name = name.removesuffix(suffix)
+    return name.endswith(SUFFIXES) and entry.is_file()

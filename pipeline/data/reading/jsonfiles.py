@@ -1,0 +1,128 @@
+"""Rows of JSON files: one object a line, one document of rows, or objects one after the other.
+
+One broken line spoils one row; a document that does not parse spoils the file, since nobody can say where its next
+row starts.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.data.faults import BadRow, Place
+from pipeline.data.reading.encodings import damage, opened_text, readable
+from pipeline.data.reading.jsontext import Item, parse_json, scan_document, scan_objects
+from pipeline.data.reading.raw import BrokenRow, RawRow
+from pipeline.errors import RequestError
+
+_SPACE = " \t\r\n\ufeff"  # where files were joined, a byte order mark may start any line
+
+
+def is_json(head: Sequence[str]) -> bool:
+    """Whether a file that begins with these lines is meant as JSON; its first row may be broken."""
+    said = _said(head)
+    return said[0][0] in "[{" or 2 * sum(line[0] == "{" for line in said) >= len(said)
+
+
+def json_rows(file: Path, encoding: str, head: Sequence[str]) -> Iterator[RawRow | BrokenRow]:
+    """All rows of a JSON file that begins with these lines; JSON lines are read one at a time.
+
+    Raises RequestError if it holds no rows or is neither JSON nor JSON lines.
+    """
+    said = _said(head)
+    whole = [_holds_objects(line) for line in said] if len(said) > 1 else [False]
+    if 2 * sum(whole) > len(said):
+        return _line_rows(file, encoding)
+    try:
+        return _document_rows(file, encoding)
+    except json.JSONDecodeError as error:
+        if whole[0]:
+            return _line_rows(file, encoding)
+        raise RequestError(
+            f"{file}, line {error.lineno}, column {error.colno}: neither JSON ({error.msg}) nor JSON lines. "
+            "Is it cut off, or of another format? Give an array of rows, an object of rows keyed by id, "
+            "or one object per line."
+        ) from None
+
+
+def _said(lines: Sequence[str]) -> list[str]:
+    """The lines that are not blank, without the space around them."""
+    return [text for text in (line.strip(_SPACE) for line in lines) if text]
+
+
+def _holds_objects(line: str) -> bool:
+    """Whether the line is one whole object, or several."""
+    try:
+        return bool(scan_objects(line))
+    except json.JSONDecodeError:
+        return False
+
+
+def _line_rows(file: Path, encoding: str) -> Iterator[RawRow | BrokenRow]:
+    with opened_text(file, encoding) as stream:
+        for number, line in enumerate(stream, start=1):
+            text = line.strip(_SPACE)
+            if not text:
+                continue
+            place = Place(file, number)
+            fault = None if text.isascii() else damage(text, encoding)
+            if fault is not None:
+                yield BrokenRow(place, readable(text), fault)
+                continue
+            try:
+                yield _row(place, parse_json(text))
+            except json.JSONDecodeError as error:
+                yield from _joined_rows(place, text, error)
+
+
+def _joined_rows(place: Place, text: str, error: json.JSONDecodeError) -> Iterator[RawRow | BrokenRow]:
+    """The rows of a line on which several objects stand; of any other line that does not parse, one broken row."""
+    try:
+        items = scan_objects(text)
+    except json.JSONDecodeError:
+        fault = BadRow(f"column {error.colno}", None, f"not valid JSON: {error.msg}")
+        yield BrokenRow(place, readable(text), fault)
+    else:
+        yield from (_row(Place(place.file, place.line, item.key), item.value) for item in items)
+
+
+def _document_rows(file: Path, encoding: str) -> Iterator[RawRow | BrokenRow]:
+    """Raises JSONDecodeError if the text is neither one document nor objects one after the other."""
+    with opened_text(file, encoding) as stream:
+        text = stream.read()
+    items = _items(text)
+    if not items:
+        raise RequestError(f"{file} holds no rows. Give a file with at least one row.")
+    intact = damage(text, encoding) is None
+    return (_item_row(file, item, None if intact else text, encoding) for item in items)
+
+
+def _items(text: str) -> list[Item]:
+    try:
+        items = scan_document(text)
+    except json.JSONDecodeError as error:
+        return _objects_or_raise(text, error)
+    keyed = items and isinstance(items[0].key, str)
+    if keyed and not all(isinstance(item.value, dict) for item in items):
+        return [item._replace(key=None) for item in scan_objects(text)]  # an object of values is itself the row
+    return items
+
+
+def _objects_or_raise(text: str, error: json.JSONDecodeError) -> list[Item]:
+    try:
+        return scan_objects(text)
+    except json.JSONDecodeError as other:
+        raise max(error, other, key=lambda one: one.pos) from None  # whoever came further was meant
+
+
+def _item_row(file: Path, item: Item, damaged: str | None, encoding: str) -> RawRow | BrokenRow:
+    place = Place(file, item.line, item.key)
+    fault = damage(damaged[item.start : item.end], encoding) if damaged is not None else None
+    if damaged is not None and fault is not None:
+        return BrokenRow(place, readable(damaged[item.start : item.end]), fault)
+    return _row(place, item.value)
+
+
+def _row(place: Place, value: object) -> RawRow | BrokenRow:
+    if isinstance(value, dict):
+        return RawRow(place, value)
+    return BrokenRow(place, json.dumps(value, ensure_ascii=False), BadRow(None, None, "not a JSON object"))

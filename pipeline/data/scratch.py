@@ -1,0 +1,57 @@
+"""Rows that lie on disk while they are looked at together: their text as lines, what is known of them as columns."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LINES = "rows.jsonl"
+
+
+class Scratch:
+    """Grows by lines and as many values of each column; read once it is closed. Whoever gave the folder removes it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.count = 0
+        self._shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+        self._files: dict[str, BinaryIO] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def add(self, lines: Sequence[str], columns: Mapping[str, NDArray[Any]]) -> None:
+        """Append rows; every column has one value (or row of values) for each, and the same type each time."""
+        self._file(_LINES).write("".join(line + "\n" for line in lines).encode("utf-8", "surrogatepass"))
+        for name, values in columns.items():
+            assert len(values) == len(lines), f"{name}: {len(values)} values for {len(lines)} rows"
+            self._shapes.setdefault(name, (values.dtype, values.shape[1:]))
+            self._file(name).write(np.ascontiguousarray(values).data)
+        self.count += len(lines)
+
+    def lines(self) -> Iterator[str]:
+        """The lines, in order, one at a time."""
+        if self.count:
+            with (self.folder / _LINES).open("rb") as stream:
+                for line in stream:
+                    yield line.decode("utf-8", "surrogatepass")
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column [rows, …], mapped from disk: it takes memory as far as it is looked at, and while it is held."""
+        dtype, shape = self._shapes[name]
+        if not self.count:  # an empty file cannot be mapped
+            return np.empty((0, *shape), dtype)
+        return np.memmap(self.folder / name, dtype, "r", shape=(self.count, *shape))
+
+    def _file(self, name: str) -> BinaryIO:
+        if name not in self._files:
+            self._files[name] = (self.folder / name).open("wb")
+        return self._files[name]

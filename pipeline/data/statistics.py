@@ -1,0 +1,126 @@
+"""What a collection of conversations is like: lengths, turns, diversity, topics. Streaming: memory stays flat.
+
+Lengths are counted over all rows, in bins that double; the rest is of seeded samples, so that a million rows cost no
+more than ten thousand.
+"""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from pipeline.data.rows import Message, opening
+from pipeline.data.topics import Topic, topics_of
+from pipeline.data.words import words_in
+
+T = TypeVar("T")
+
+QUANTILES = 10_000  # rows that quantiles are of
+DIVERSITY = 2_000  # answers whose runs of words are counted
+TOPICS = 5_000  # prompts that are clustered
+MOST = 8  # openings and topics that are shown
+LENGTHS = ("prompts", "answers", "conversations")
+UNITS = {"prompts": "words", "answers": "words", "conversations": "tokens"}
+
+
+class Reservoir(Generic[T]):
+    """A uniform sample of whatever comes (Vitter 1985, algorithm R), the same for the same seed."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.items: list[T] = []
+        self._size, self._seen, self._draw = size, 0, random.Random(seed)
+
+    def add(self, item: T) -> None:
+        self._seen += 1
+        if len(self.items) < self._size:
+            self.items.append(item)
+        elif (place := self._draw.randrange(self._seen)) < self._size:
+            self.items[place] = item
+
+
+class Statistics:
+    """Grows by conversations."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.rows: Counter[str] = Counter()  # of each source
+        self.turns: Counter[int] = Counter()  # answers in a conversation -> rows
+        self._bins: dict[str, Counter[int]] = defaultdict(Counter)
+        self._lengths: Reservoir[tuple[str, tuple[int, ...]]] = Reservoir(QUANTILES, seed)
+        self._answers: Reservoir[str] = Reservoir(DIVERSITY, seed)
+        self._prompts: Reservoir[str] = Reservoir(TOPICS, seed)
+
+    def add(self, messages: Sequence[Message], source: str, tokens: int) -> None:
+        """Take a conversation in; `tokens` is its whole length."""
+        prompt = "\n".join(turn["content"] for turn in opening(messages) if turn["role"] == "user")
+        answers = [turn["content"] for turn in messages if turn["role"] == "assistant"]
+        counts = (len(prompt.split()), sum(len(answer.split()) for answer in answers), tokens)
+        self.rows[source] += 1
+        self.turns[len(answers)] += 1
+        for what, count in zip(LENGTHS, counts, strict=True):
+            self._bins[what][count.bit_length()] += 1
+        self._lengths.add((source, counts))
+        self._answers.add(answers[-1])
+        self._prompts.add(prompt)
+
+    def lengths(self) -> dict[str, dict[str, Any]]:
+        """Of prompts and answers (words) and conversations (tokens): rows per bin, and quantiles.
+
+        Bin 0 is of length 0, bin k of 2^(k-1) up to 2^k - 1.
+        """
+        return {what: self._length(place, what) for place, what in enumerate(LENGTHS)}
+
+    def by_source(self) -> dict[str, dict[str, float]]:
+        """Of each source its rows and its median lengths."""
+        found: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+        for source, counts in self._lengths.items:
+            found[source].append(counts)
+        return {
+            source: {"rows": rows, **dict(zip(LENGTHS, np.median(found[source], axis=0).tolist(), strict=True))}
+            for source, rows in self.rows.items()
+            if found[source]
+        }
+
+    def distinct(self) -> dict[int, float]:
+        """The share of different runs of 1, 2 and 3 words among all runs in the sampled answers (arXiv 1510.03055)."""
+        return {size: distinct_share(self._answers.items, size) for size in (1, 2, 3)}
+
+    def openings(self) -> list[tuple[str, float]]:
+        """With which two words prompts begin, and the share of those that do, the most frequent first."""
+        begun = Counter(" ".join(words_in(prompt)[:2]) for prompt in self._prompts.items)
+        return [(words, count / len(self._prompts.items)) for words, count in begun.most_common(MOST) if words]
+
+    def topics(self) -> list[Topic]:
+        """What prompts are about."""
+        return topics_of(self._prompts.items, MOST, self.seed)
+
+    def metrics(self) -> dict[str, float]:
+        """The figures for a manifest."""
+        lengths, distinct = self.lengths(), self.distinct()
+        return {
+            **{f"{what}/median_{UNITS[what]}": float(found["median"]) for what, found in lengths.items()},
+            **{f"distinct_{size}": share for size, share in distinct.items()},
+            **{f"kept/{source}": float(rows) for source, rows in self.rows.items() if len(self.rows) > 1},
+            "answers_per_row": sum(turns * rows for turns, rows in self.turns.items()) / max(1, self.rows.total()),
+        }
+
+    def _length(self, place: int, what: str) -> dict[str, Any]:
+        counts, bins = [one[place] for _, one in self._lengths.items], self._bins[what]
+        median, high = np.quantile(counts, [0.5, 0.95]).tolist() if counts else (0, 0)
+        return {
+            "unit": UNITS[what],
+            "counts": [bins[k] for k in range(max(bins, default=0) + 1)],
+            "median": median,
+            "p95": high,
+        }
+
+
+def distinct_share(texts: Sequence[str], size: int) -> float:
+    """Different runs of `size` words, as a share of all; 0 where there is none."""
+    runs: list[tuple[str, ...]] = []
+    for text in texts:
+        words = words_in(text)
+        runs += zip(*(words[start:] for start in range(size)), strict=False)
+    return len(set(runs)) / len(runs) if runs else 0.0

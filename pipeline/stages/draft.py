@@ -1,0 +1,162 @@
+"""`draft`: answers that a larger model writes to prompts that are given, or that it makes up after them.
+
+Leaves `prompts.jsonl` (all prompts that were answered, one a line), `drafts.jsonl` (what is worth reviewing, with who
+wrote it) and `ledger.jsonl` (what is not, by its line in `prompts.jsonl`; and rows of the given files that have no
+usable prompt). Nothing here is trained on before `synthesize` lets it pass.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.artifacts import CHECKPOINTS, Artifact, sources
+from pipeline.config import DraftConfig, PipelineConfig
+from pipeline.data.cleaning.cleaner import Cleaner
+from pipeline.data.drafts import Written, usable_drafts
+from pipeline.data.instructing import WANTED, Inventing, prompts_in
+from pipeline.data.ledger import Ledger
+from pipeline.data.prompts import load_prompts
+from pipeline.data.rows import Message, write_jsonl
+from pipeline.data.selection import choose_prompts
+from pipeline.endpoints import Endpoint, is_endpoint
+from pipeline.errors import RequestError
+from pipeline.playground import texts
+from pipeline.stage import FromFiles, Metrics, Reference, Stage, StageContext, policy
+
+ROUNDS = 5  # of making up prompts, until there are as many as are wanted
+PROMPTS = "prompts.jsonl"
+RULES = {"refusals": "drop"}  # as for all demonstrations; what is nothing but a refusal is left out, too
+
+
+class Writer(Protocol):
+    """Who drafts."""
+
+    @property
+    def name(self) -> str: ...
+
+    def write(self, prompts: Sequence[list[Message]], what: str) -> list[Written]:
+        """One answer to each prompt, in the order given; those of an interrupted run are not written again."""
+        ...
+
+
+def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
+    draft = config.draft
+    if not draft.prompts and config.data.source != "playground":
+        raise RequestError(
+            "Answers to which prompts? Name files of prompts or of demonstrations: draft.prompts=FILE. "
+            "Only the playground has prompts of its own."
+        )
+    writer = {} if is_endpoint(draft.writer) else {"writer": policy(config, draft.writer)}
+    return {**writer, **({"prompts": FromFiles("prompts", draft.prompts)} if draft.prompts else {})}
+
+
+def run(config: DraftConfig, context: StageContext) -> Metrics:
+    given, unusable = _given(config, context)
+    writer = _writer(config, context)
+    made_up = _made_up(given, config, writer, context)
+    prompts = [*given, *made_up]
+    write_jsonl(context.output_dir / PROMPTS, ({"prompt": prompt} for prompt in prompts))
+    written = writer.write([_told(prompt, config.system) for prompt in prompts], "draft")
+    drafts, ledger = usable_drafts(prompts, written, writer.name, Cleaner(RULES), Path(PROMPTS))
+    for reason, count in ledger.reasons().items():
+        context.say(f"left out, {count:,} times: {reason} (each is in ledger.jsonl)")
+    if not drafts:
+        raise RequestError(f"{writer.name} wrote {len(written)} drafts, and none can be used: {ledger.reasons()}.")
+    write_jsonl(context.output_dir / "drafts.jsonl", drafts)
+    write_jsonl(context.output_dir / "ledger.jsonl", (one.as_row() for one in (*unusable.entries, *ledger.entries)))
+    return {
+        "read": ledger.read,
+        "kept": ledger.kept,
+        "dropped": ledger.dropped,
+        "made_up": len(made_up),
+        "stopped": sum(answer.stopped for answer in written) / len(written),
+        "prompt_rows": unusable.read,
+        "prompt_rows_dropped": unusable.dropped,
+    }
+
+
+def _given(config: DraftConfig, context: StageContext) -> tuple[list[list[Message]], Ledger]:
+    """The prompts to answer, and the ledger of the rows in which there is none."""
+    if "prompts" in context.inputs:
+        prompts, ledger = load_prompts(sources(context.inputs["prompts"]))
+    else:
+        own = texts.sampling_prompts(config.count, seed=config.world_seed, world_seed=config.world_seed)
+        prompts, ledger = [[Message(role="user", content=text)] for text in own], Ledger()
+        ledger.saw(len(own))
+    for reason, count in ledger.reasons().items():
+        context.say(f"rows without a usable prompt, {count:,} times: {reason} (each is in ledger.jsonl)")
+    return [prompts[index] for index in choose_prompts(prompts, config.count, config.seed)], ledger
+
+
+def _made_up(
+    given: Sequence[list[Message]], config: DraftConfig, writer: Writer, context: StageContext
+) -> list[list[Message]]:
+    """New prompts, as many as are wanted or as the writer comes to in a few rounds."""
+    inventing = Inventing([prompt[-1]["content"] for prompt in given])
+    for number in range(ROUNDS):
+        missing = config.generate - len(inventing.made_up)
+        if missing <= 0:
+            break
+        draw = random.Random(f"{config.seed} {number}")
+        asks = [inventing.request(draw) for _ in range(-(-missing // WANTED))]
+        written = writer.write([[Message(role="user", content=ask)] for ask in asks], f"prompts {number}")
+        for text in (text for answer in written for text in prompts_in(answer.text, whole=answer.stopped)):
+            if len(inventing.made_up) < config.generate:
+                inventing.take(text)
+    if len(inventing.made_up) < config.generate:
+        context.say(f"{writer.name} made up {len(inventing.made_up):,} of {config.generate:,} new prompts")
+    return [[Message(role="user", content=text)] for text in inventing.made_up]
+
+
+def _told(prompt: list[Message], system: str | None) -> list[Message]:
+    """A prompt as the writer is given it: what it is told first stands before the prompt's own system turn."""
+    if not system:
+        return prompt
+    own = prompt[0]["content"] if prompt[0]["role"] == "system" else ""
+    told = Message(role="system", content="\n\n".join(filter(None, (system, own))))
+    return [told, *prompt[bool(own) :]]
+
+
+def _writer(config: DraftConfig, context: StageContext) -> Writer:
+    if "writer" in context.inputs:
+        return _Policy(context.inputs["writer"], config, context)
+    return _Remote(config, context)
+
+
+class _Policy:
+    """A policy on this machine."""
+
+    def __init__(self, artifact: Artifact, config: DraftConfig, context: StageContext) -> None:
+        from pipeline.modeling.answering import Answerer
+
+        self.name = artifact.reference
+        self._decoding = config.decoding
+        self._answerer = Answerer(artifact, context, config.seed)
+
+    def write(self, prompts: Sequence[list[Message]], what: str) -> list[Written]:
+        drawn = self._answerer.draw(prompts, self._decoding, what)
+        return [Written(answer.text, answer.stopped) for answer in drawn]
+
+
+class _Remote:
+    """A model behind an endpoint, with a progress bar."""
+
+    def __init__(self, config: DraftConfig, context: StageContext) -> None:
+        assert config.model is not None
+        folder = context.output_dir / CHECKPOINTS
+        self._endpoint = Endpoint(config.writer, config.model, config.decoding, config.seed, config.concurrency, folder)
+        self._progress = context.progress
+        self.name = config.model
+
+    def write(self, prompts: Sequence[list[Message]], what: str) -> list[Written]:
+        with self._progress(f"{what}: {self.name}", len(prompts)) as advance:
+            return self._endpoint.write(prompts, what, advance)
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    made_up = f", {metrics['made_up']:,.0f} of them made up" if metrics.get("made_up") else ""
+    return f"{metrics['kept']:,.0f} drafts to {metrics['read']:,.0f} prompts{made_up}"
+
+
+STAGE = Stage("draft", DraftConfig, inputs, run, summary)

@@ -1,0 +1,193 @@
+"""The user's own demonstrations: which files they are, and the way from them to the files of the stage `data`."""
+
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from os import cpu_count
+from pathlib import Path
+from typing import cast
+
+from pipeline.artifacts import CHECKPOINTS, Artifact, sources
+from pipeline.config import DataConfig, MixedSourceConfig, SourceConfig, source_name
+from pipeline.data.cleaning.cleaner import Cleaner
+from pipeline.data.distributing import distribute
+from pipeline.data.ledger import STEPS, Ledger, OnBadRow
+from pipeline.data.preparing import Gathered, Measure, Settings, Source, compare, gather
+from pipeline.data.reading.encodings import encoding_of
+from pipeline.data.reading.files import SUFFIXES
+from pipeline.data.refining import ROLES, Refiner
+from pipeline.data.scratch import Scratch
+from pipeline.data.statistics import Statistics
+from pipeline.data.turns import Choice
+from pipeline.data.writing import line_writer
+from pipeline.errors import RequestError
+from pipeline.evaluation.data_report import write_data_report
+from pipeline.hub import dataset_files, is_hub_id
+from pipeline.stage import FromDataset, FromFiles, Metrics, Reference, StageContext, parse_reference
+
+DRAFTS = "synthesize"  # the stage whose demonstrations may be a source
+TEST = "test"
+
+
+def references(config: DataConfig) -> dict[str, Reference]:
+    """What each source of the request stands for, by its name; and what is tested on, where that is a file."""
+    named = {source.name or "": _reference(source) for source in _mixed(config)}
+    tested = {TEST: FromFiles(TEST, config.test_path)} if config.test_path else {}
+    return {**named, **tested}
+
+
+def _mixed(config: DataConfig) -> list[MixedSourceConfig]:
+    """The sources, each with its name."""
+    if not config.sources:
+        own = {item.name: getattr(config, item.name) for item in fields(SourceConfig)}
+        return [MixedSourceConfig(**own, name="files")]
+    return [replace(source, name=source_name(source)) for source in config.sources]
+
+
+def _reference(source: SourceConfig) -> Reference:
+    path = source.path
+    if isinstance(path, str) and not Path(path).expanduser().exists():
+        if path.partition("@")[0] == DRAFTS:
+            return parse_reference(path)
+        if _names_a_dataset(path):
+            return FromDataset(path, source.revision, source.subset, source.part)
+    return FromFiles("files", path)
+
+
+def _names_a_dataset(path: str) -> bool:
+    """Whether a path that is not there can be a dataset on the hub, rather than a file that was misspelt."""
+    here = Path(path).parent.exists() or path.lower().endswith(SUFFIXES)
+    return "/" in path and is_hub_id(path) and not here
+
+
+def prepare(config: DataConfig, context: StageContext) -> Metrics:
+    """Read, clean and judge all sources; leaves the split files, `ledger.jsonl` and `report.html`."""
+    given = [_source(one, config, context.inputs) for one in _mixed(config)]
+    if config.test_path:
+        given.append(Source(TEST, sources(context.inputs[TEST]), config.format, config.columns, tested=True))
+    for source in given:
+        _say_encodings(source.files, context.say)
+    measure, limit, specials = _tokens(config, context)
+    settings = _settings(config, context, specials, limit)
+    folder = context.output_dir / CHECKPOINTS / "scratch"
+    shutil.rmtree(folder, ignore_errors=True)
+    statistics = Statistics(config.seed)
+    with line_writer(context.output_dir / "ledger.jsonl") as write:
+        ledger = Ledger(lambda entry: write(entry.as_line()))
+        with Scratch(folder) as scratch, context.progress("reading", None) as advance:
+            gathered = gather(given, settings, scratch, ledger, measure, advance)
+        judged = compare(gathered, settings)
+        rows = distribute(
+            gathered,
+            judged,
+            context.output_dir,
+            shares=asdict(config.split),
+            prompts=cast(Choice, config.prompts),
+            seed=config.seed,
+            seen=lambda row, source, tokens: statistics.add(row["messages"], source, tokens),
+        )
+    _say_what_went(gathered, context.say)
+    contested = int(judged.contested.sum())
+    write_data_report(
+        context.output_dir / "report.html",
+        project=context.output_dir.parent.parent.name,
+        gathered=gathered,
+        rows=rows,
+        contested=contested,
+        modes={**asdict(config.cleaning), "language": "drop" if config.cleaning.languages else "off"},
+        statistics=statistics,
+    )
+    return {**_counts(gathered), "contested": contested, **rows, **statistics.metrics()}
+
+
+def _counts(gathered: Gathered) -> Metrics:
+    """All rows, those that went at each step, and those that each cleaning rule changed or flagged."""
+    ledger = gathered.ledger
+    return {
+        "read": ledger.read,
+        "kept": ledger.kept,
+        "dropped": ledger.dropped,
+        "duplicates": ledger.duplicates,
+        **{f"dropped/{step}": ledger.at(step) for step in STEPS if ledger.at(step)},
+        **_totals("changed", gathered.changed),
+        **_totals("flagged", gathered.flagged),
+    }
+
+
+def _totals(name: str, counts: Mapping[tuple[str, str], int]) -> Metrics:
+    """Rows that each cleaning rule changed, or flagged, over all sources."""
+    rules = {rule for _, rule in counts}
+    totals = {rule: sum(count for (_, of), count in counts.items() if of == rule) for rule in sorted(rules)}
+    return {f"{name}/{rule}": float(total) for rule, total in totals.items() if total}
+
+
+def _source(one: MixedSourceConfig, config: DataConfig, inputs: Mapping[str, Artifact]) -> Source:
+    """A source with its files; where people were asked in several rounds, with those of all of them."""
+    name = one.name or ""
+    others = {other.name for other in _mixed(config)} - {name}
+    rounds = [role for role in inputs if re.fullmatch(rf"{re.escape(name)}(_\d+)?", role) and role not in others]
+    files = [file for role in rounds for file in _files(inputs[role])]
+    return Source(name, files, one.format, one.columns, one.weight)
+
+
+def _files(given: Artifact) -> Sequence[Path]:
+    """The files that an input of this stage stands for."""
+    source = given.manifest.get("source", {})
+    if given.stage == "dataset":
+        return dataset_files(source["path"], source["revision"], source["subset"], source["part"])
+    return sources(given) or [given.file("demonstrations.jsonl")]
+
+
+def _settings(config: DataConfig, context: StageContext, specials: Sequence[str], limit: int) -> Settings:
+    modes = asdict(config.cleaning)
+    roles, languages = modes.pop(ROLES), modes.pop("languages") or []
+    return Settings(
+        Refiner(Cleaner(modes, specials, languages), mend_roles=roles == "mend"),
+        on_bad_row=cast(OnBadRow, config.on_bad_row),
+        max_bad_fraction=config.max_bad_fraction,
+        shortest=config.min_length,
+        longest=limit,
+        threshold=config.similarity,
+        drop_near=config.near_duplicates == "drop",
+        conflicts=config.conflicts,
+        processes=context.runtime.launch.processes or cpu_count() or 1,
+    )
+
+
+def _tokens(config: DataConfig, context: StageContext) -> tuple[Measure, int, list[str]]:
+    """How many tokens rows have, the most that fit into the model's context, and the tokens that text must not hold."""
+    from pipeline.modeling import policy
+    from pipeline.modeling.rendering import ChatFormat
+
+    source = policy.source_of(context.inputs["base"])
+    tokenizer, remarks = policy.tokenizer_of(source)
+    for remark in remarks:
+        context.say(remark)
+    chat, room = ChatFormat(tokenizer), policy.context_in_config(source)
+    return (
+        lambda rows: chat.lengths([row["messages"] for row in rows]),
+        min(config.max_length or room, room),
+        chat.specials,
+    )
+
+
+def _say_encodings(files: Sequence[Path], say: Callable[[str], None]) -> None:
+    for file in files:
+        encoding = encoding_of(file)
+        if encoding != "utf-8":
+            say(f"{file} is not UTF-8: read as {encoding}")
+
+
+def _say_what_went(gathered: Gathered, say: Callable[[str], None]) -> None:
+    """The formats that were found, and how much went where."""
+    ledger = gathered.ledger
+    for name, formats in gathered.formats.items():
+        say(f"{name}: format {', '.join(dict.fromkeys(formats))}, {ledger.reads[name]:,} rows read")
+    for step, words in STEPS.items():
+        reasons = ledger.reasons(step)
+        if reasons:
+            listed = ", ".join(f"{count:,} x {reason}" for reason, count in list(reasons.items())[:4])
+            say(f"{ledger.at(step):,} {words}: {listed}{', …' if len(reasons) > 4 else ''} (each is in ledger.jsonl)")
+    if not ledger.kept:
+        raise RequestError(f"No row is left: {ledger.reasons()}.")

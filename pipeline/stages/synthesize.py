@@ -1,0 +1,89 @@
+"""`synthesize`: drafts as demonstrations, once people have accepted or corrected them in Argilla.
+
+Leaves `demonstrations.jsonl` (who wrote, who reviewed and who corrected is in each row) and `rejected.jsonl` (with the
+reason, and what each of them said). As with `collect` this is a snapshot: below the quorum the command ends with
+status 3. With `synthesize.review=false` all drafts go on, and their rows say that nobody has looked at them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from labeling.backend import Answer, Round
+from labeling.guidelines import shipped
+from pipeline.asking import ask
+from pipeline.config import PipelineConfig, SynthesizeConfig
+from pipeline.data.drafts import Draft, Rejected, Reviewed, pooled, unreviewed
+from pipeline.data.rows import read_jsonl, write_jsonl
+from pipeline.errors import RequestError
+from pipeline.rounds import complete_only, review_round
+from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
+
+
+def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
+    if not config.synthesize.review:
+        return {"draft": FromStage("draft")}
+    if not config.labeling.annotators:
+        raise RequestError(
+            "drafts are reviewed by people: name them with labeling.annotators=[…], or train on unreviewed drafts with "
+            "synthesize.review=false"
+        )
+    return {"draft": FromStage("draft"), "guidelines": FromFiles("guidelines", str(shipped("review")))}
+
+
+def asks(config: PipelineConfig) -> bool:
+    return config.synthesize.review and bool(config.labeling.annotators)
+
+
+def observe(config: SynthesizeConfig, context: StageContext) -> dict[str, Any]:
+    """What people say about the drafts, once there is enough of it; the drafts are put there if need be.
+
+    Raises `WaitingForPeople` if there is not enough.
+    """
+    asked = review_round(context.inputs["draft"].path, context.people)
+    return ask("synthesize", config, context, asked, _usable, _partial_text)
+
+
+def run(config: SynthesizeConfig, context: StageContext) -> Metrics:
+    drafts = cast(list[Draft], read_jsonl(context.inputs["draft"].file("drafts.jsonl")))
+    if not config.review:
+        return _write(context, [unreviewed(draft) for draft in drafts], [])
+    answers: list[Answer] = context.observed["answers"]
+    people = {answer["annotator"] for answer in answers}
+    complete = {"complete": float(context.observed["whole"]), "annotators": float(len(people))}
+    return _write(context, *pooled(drafts, answers)) | complete
+
+
+def _write(context: StageContext, kept: Sequence[Reviewed], rejected: Sequence[Rejected]) -> Metrics:
+    write_jsonl(context.output_dir / "demonstrations.jsonl", kept)
+    write_jsonl(context.output_dir / "rejected.jsonl", rejected)
+    verdicts = [row["verdict"] for row in kept]
+    return {
+        "demonstrations": len(kept),
+        "accepted": verdicts.count("accept"),
+        "corrected": verdicts.count("correct"),
+        "unreviewed": verdicts.count("unreviewed"),
+        "rejected": len(rejected),
+    }
+
+
+def _usable(answers: Sequence[Answer]) -> bool:
+    return any("verdict" in answer for answer in answers)
+
+
+def _partial_text(asked: Round, answers: Sequence[Answer]) -> str:
+    """What `synthesize.accept=partial` would go on with; empty where no draft is complete."""
+    complete = complete_only(asked, answers)
+    return f"{len({answer['task'] for answer in complete}):,} drafts" if _usable(complete) else ""
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    if metrics["unreviewed"]:
+        return f"{metrics['unreviewed']:,.0f} drafts that nobody has reviewed"
+    partial = "" if metrics.get("complete", 1) == 1 else ", PARTIAL"
+    return (
+        f"{metrics['accepted']:,.0f} accepted, {metrics['corrected']:,.0f} corrected, "
+        f"{metrics['rejected']:,.0f} rejected{partial}"
+    )
+
+
+STAGE = Stage("synthesize", SynthesizeConfig, inputs, run, summary, asks=asks, about="draft", observe=observe)

@@ -1,0 +1,61 @@
+"""A scripted server that speaks OpenAI's language, and keeps what it was sent."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Reply = tuple[int, Any]
+
+
+class Server(ThreadingHTTPServer):
+    """Answers as `script` says, which is told the question and how often it was asked before."""
+
+    def __init__(self, script: Callable[[str, int], Reply]) -> None:
+        self.script, self.seen, self.lock = script, [], threading.Lock()
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+    def questions(self) -> list[str]:
+        return sorted(body["messages"][-1]["content"] for body, _ in self.seen)
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        question = body["messages"][-1]["content"]
+        with self.server.lock:
+            before = self.server.questions().count(question)
+            self.server.seen.append((body, dict(self.headers)))
+        status, said = self.server.script(question, before)
+        data = said if isinstance(said, bytes) else json.dumps(said).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        if status == 429:
+            self.send_header("Retry-After", "0")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving(script: Callable[[str, int], Reply]) -> Iterator[Server]:
+    server = Server(script)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def completion(text: str | None, reason: str = "stop") -> Reply:
+    choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text}}
+    return 200, {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
