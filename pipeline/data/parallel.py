@@ -1,10 +1,13 @@
 """A pure function over many pieces of work, on several processes, results in the order of the pieces."""
 
+import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import chain, islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 FEW = 8  # pieces that are done sooner than other processes start
@@ -25,7 +28,7 @@ def mapped(function: Callable[[In], Out], pieces: Iterable[In], processes: int) 
         yield from map(function, chain(first, waiting))
         return
     # Not forked: this process may hold torch and its threads.
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), _begin) as pool:
         running: deque[Future[Out]] = deque()
         for piece in chain(first, waiting):
             running.append(pool.submit(function, piece))
@@ -33,3 +36,16 @@ def mapped(function: Callable[[In], Out], pieces: Iterable[In], processes: int) 
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
+
+
+def _begin() -> None:
+    """An interrupt is for the parent to answer; a worker ends with it, even where it was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

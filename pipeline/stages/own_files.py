@@ -28,6 +28,7 @@ from pipeline.stage import FromDataset, FromFiles, Metrics, Reference, StageCont
 
 DRAFTS = "synthesize"  # the stage whose demonstrations may be a source
 TEST = "test"
+SAID = 2  # reasons of one step; the report has all
 
 
 def references(config: DataConfig) -> dict[str, Reference]:
@@ -187,7 +188,10 @@ def _say_what_went(gathered: Gathered, say: Callable[[str], None]) -> None:
     for step, words in STEPS.items():
         reasons = ledger.reasons(step)
         if reasons:
-            listed = ", ".join(f"{count:,} x {reason}" for reason, count in list(reasons.items())[:4])
-            say(f"{ledger.at(step):,} {words}: {listed}{', …' if len(reasons) > 4 else ''} (each is in ledger.jsonl)")
+            several = [f"{count:,} x {reason}" for reason, count in reasons.items()]
+            listed = "; ".join([*several[:SAID], *(["…"] if len(several) > SAID else [])])
+            say(f"{ledger.at(step):,} {words}: {listed if len(several) > 1 else next(iter(reasons))}")
+    if ledger.dropped:
+        say("each of them is in ledger.jsonl, and report.html shows what went and why")
     if not ledger.kept:
         raise RequestError(f"No row is left: {ledger.reasons()}.")

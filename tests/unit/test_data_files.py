@@ -1,8 +1,14 @@
 """What lies on disk while rows are compared, what other processes do, and files that appear whole or not at all."""
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from pipeline.data.parallel import FEW, mapped
@@ -37,6 +43,42 @@ def test_results_come_in_the_order_of_the_pieces(processes: int, pieces: int) ->
 def test_what_a_process_raises_is_raised_here() -> None:
     with pytest.raises(ZeroDivisionError):
         list(mapped(one_over, range(FEW, -1, -1), 2))
+
+
+def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "from pipeline.data.parallel import FEW, mapped\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "def work(number):\n"
+        "    (folder / f'pid-{os.getpid()}').touch()\n"
+        "    time.sleep(0.2)\n"
+        "if __name__ == '__main__':\n"
+        "    list(mapped(work, range(1000), 2))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    parent = subprocess.Popen([sys.executable, str(script)], env=environment)
+    waited(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
+    parent.kill()
+    parent.wait()
+    workers = [int(file.name.removeprefix("pid-")) for file in tmp_path.glob("pid-*")]
+    waited(lambda: not any(running(pid) for pid in workers))
+
+
+def running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE  # nobody may be there to collect an orphan
+    except psutil.NoSuchProcess:
+        return False
+
+
+def waited(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def one_over(number: int) -> float:
