@@ -9,6 +9,8 @@ import random
 import re
 from collections.abc import Sequence
 
+from pipeline.data.words import words_in
+
 GIVEN = 6  # prompts shown
 MADE_UP = 2  # of those made up before, in addition
 WANTED = 8  # asked for at once
@@ -16,7 +18,6 @@ NEAR = 0.7  # share of the words of two prompts that both have, from which on th
 SHORTEST, LONGEST = 3, 150  # words
 
 _NUMBERED = re.compile(r"^\s*\d+\s*[.):]\s*(.*\S)", re.MULTILINE)
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")  # Chinese and Japanese have no spaces
 
 
 class Inventing:
@@ -25,7 +26,7 @@ class Inventing:
     def __init__(self, given: Sequence[str]) -> None:
         self.given = list(given)
         self.made_up: list[str] = []
-        self._known = [words for text in given if (words := _words(text))]
+        self._known = [words for text in given if (words := frozenset(words_in(text)))]
 
     def request(self, draw: random.Random) -> str:
         """What a model is asked."""
@@ -43,8 +44,9 @@ class Inventing:
 
     def take(self, text: str) -> bool:
         """Whether a prompt is new and of a usable length; it is then there, too."""
-        words = _words(text)
-        if not SHORTEST <= len(_WORD.findall(text)) <= LONGEST or any(_near(words, known) for known in self._known):
+        all_words = words_in(text)
+        words = frozenset(all_words)
+        if not SHORTEST <= len(all_words) <= LONGEST or any(_near(words, known) for known in self._known):
             return False
         self._known.append(words)
         self.made_up.append(text)
@@ -55,10 +57,6 @@ def prompts_in(text: str, whole: bool) -> list[str]:
     """The entries of a numbered list. Where it is not `whole`, the last one is left out: it may be cut off."""
     found = [match[1] for match in _NUMBERED.finditer(text)]
     return found if whole else found[:-1]
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(_WORD.findall(text.lower()))
 
 
 def _near(some: frozenset[str], others: frozenset[str]) -> bool:
