@@ -36,8 +36,8 @@ def demonstrations(file: Path) -> Read:
         with Scratch(Path(folder) / "scratch") as scratch:
             gathered = gather([Source("files", [file])], settings, scratch, ledger)
         distribute(gathered, compare(gathered, settings), Path(folder), shares={}, prompts="last", seed=0)
-    noted = [f"{count} changed: {rule}" for (_, rule), count in gathered.changed.items() if count]
-    noted += [f"{count} flagged: {rule}" for (_, rule), count in gathered.flagged.items() if count]
+    noted = [f"{rows} changed: {rule}" for rule, rows in gathered.changed.items()]
+    noted += [f"{rows} flagged: {rule}" for rule, rows in gathered.flagged.items()]
     return ", ".join(gathered.formats["files"]), ledger, "; ".join(noted)
 
 

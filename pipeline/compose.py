@@ -155,15 +155,20 @@ def _wrong_sources(config: PipelineConfig) -> Iterator[str]:
         given = {"data.path": data.path, "data.test_path": data.test_path}
         given |= {f"data.sources[{place}].path": one.path for place, one in enumerate(data.sources or [])}
         for key, value in given.items():
-            paths = value if isinstance(value, list) else [value]
-            if value is not None and not all(isinstance(path, str) and path for path in paths):
-                yield f"{key}={value}: it has to be a file, a folder or a glob, or a list of them."
+            yield from _wrong_paths(key, value)
         yield from _wrong_mixture(data)
         yield from _wrong_languages(data.cleaning.languages)
         split = data.split
         shares = split.dev + split.test + split.preference + split.rl
         if shares >= 1:
             yield f"data.split: the shares add up to {shares:g}, so nothing is left for SFT."
+
+
+def _wrong_paths(key: str, value: Any) -> Iterator[str]:
+    """What names no files, where something is named."""
+    paths = value if isinstance(value, list) else [value]
+    if value is not None and not all(isinstance(path, str) and path for path in paths):
+        yield f"{key}={value}: it has to be a file, a folder or a glob, or a list of them."
 
 
 def _wrong_mixture(data: DataConfig) -> Iterator[str]:
@@ -215,9 +220,7 @@ def _wrong_labeling(config: PipelineConfig) -> Iterator[str]:
 def _wrong_writer(config: PipelineConfig) -> Iterator[str]:
     """Who drafts, and answers to what: a policy has its name already, what is behind an endpoint needs one."""
     draft = config.draft
-    paths = draft.prompts if isinstance(draft.prompts, list) else [draft.prompts]
-    if draft.prompts is not None and not all(isinstance(path, str) and path for path in paths):
-        yield f"draft.prompts={draft.prompts}: it has to be a file, a folder or a glob, or a list of them."
+    yield from _wrong_paths("draft.prompts", draft.prompts)
     if is_endpoint(draft.writer):
         fault = address_fault(draft.writer)
         if fault:

@@ -2,7 +2,7 @@
 answer one prompt differently, and which have to stay together. Over columns of numbers, whatever lies behind them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,9 +45,12 @@ def judge(column: Column, tested: Mask, *, threshold: float, drop_near: bool, co
     """
     count, content, prompt = len(tested), column("content")[:], column("prompt")[:]
     texts = connected(count, equal_pairs(content), _near(column, "text", threshold))
-    same = _linked(texts)
     group = connected(
-        count, same, equal_pairs(prompt), _near(column, "prompt", threshold), _conversations(column("conversation")[:])
+        count,
+        equal_pairs(texts),
+        equal_pairs(prompt),
+        _near(column, "prompt", threshold),
+        _conversations(column("conversation")[:]),
     )
     rows = np.arange(count)
     said, nearly = _first(content), _first(texts)
@@ -60,7 +63,7 @@ def judge(column: Column, tested: Mask, *, threshold: float, drop_near: bool, co
     if conflicts != "keep":
         rest = contested & ~tested
         if conflicts == "first":
-            rest[np.flatnonzero(rest)[_first_places(prompt[rest])]] = False
+            rest[np.flatnonzero(rest)[np.unique(prompt[rest], return_index=True)[1]]] = False
         fate[rest] = CONFLICT
         contested &= fate == KEPT
     like = np.where(said != rows, said, np.where(fate == NEAR, nearly, rows))
@@ -101,19 +104,10 @@ def _conversations(names: UInt64s) -> Indexes:
     return named[equal_pairs(names[named])]
 
 
-def _linked(labels: Indexes) -> Indexes:
-    """The clusters of a labelling as pairs."""
-    return equal_pairs(labels.astype(np.uint64))
-
-
 def _first(values: NDArray[Any]) -> Indexes:
     """For each row the first row with its value [rows]."""
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
     return first[inverse].astype(np.int64)
-
-
-def _first_places(values: Sequence[Any] | NDArray[Any]) -> Indexes:
-    return np.unique(values, return_index=True)[1].astype(np.int64)
 
 
 def _contested(prompt: UInt64s, kept: Mask) -> Mask:

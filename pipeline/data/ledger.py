@@ -1,7 +1,7 @@
 """The account of a reading: how many rows there were, and which were dropped, where and why.
 
 read = kept + dropped, always. Each dropped row has the step at which it went; only those that cannot be used as they
-are (`FORMAT`) count against `max_bad_fraction`, since only they say that a file was misread.
+are (at `format`) count against `max_bad_fraction`, since only they say that a file was misread.
 """
 
 import json

@@ -111,7 +111,7 @@ def connected(count: int, *pairs: Indexes) -> Indexes:
     return labels
 
 
-def equal_pairs(values: UInt64s) -> Indexes:
+def equal_pairs(values: UInt64s | Indexes) -> Indexes:
     """Pairs of neighbouring rows among those with one value [pairs, 2]."""
     order = np.argsort(values, kind="stable")
     same = np.flatnonzero(values[order[1:]] == values[order[:-1]])

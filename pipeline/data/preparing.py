@@ -71,8 +71,8 @@ class Gathered:
     sources: Sequence[Source]
     files: list[Path] = field(default_factory=list)
     formats: dict[str, list[str]] = field(default_factory=dict)  # source -> the formats of its files
-    changed: Counter[tuple[str, str]] = field(default_factory=Counter)  # (source, rule) -> rows
-    flagged: Counter[tuple[str, str]] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)  # cleaning rule -> rows
+    flagged: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Change]] = field(default_factory=dict)  # rule -> what it changed
 
     def place(self, row: int, item: int | str | None = None) -> Place:
@@ -166,10 +166,8 @@ def _enter(refined: Refined, source: int, gathered: Gathered, settings: Settings
         entry = ledger.drop(place, fault, excerpt, step, source=name)
         if step == "format" and settings.on_bad_row == "error":
             raise refuse_row(entry)
-    for rule, count in refined.changed.items():
-        gathered.changed[name, rule] += count
-    for rule, count in refined.flagged.items():
-        gathered.flagged[name, rule] += count
+    gathered.changed += refined.changed
+    gathered.flagged += refined.flagged
     for change in refined.examples:
         shown = gathered.examples.setdefault(change.rule, [])
         if len(shown) < _EXAMPLES:

@@ -118,11 +118,11 @@ def fingerprints(rows: Sequence[Demonstration], boilerplate: UInt64s) -> dict[st
     """What tells whether rows say the same: hashes of the whole, of the opening prompt and of the conversation's name
     (0 where it has none) [rows], and of whole and prompt the signatures and their bands [rows, …].
     """
-    texts, prompts = [_said(row["messages"]) for row in rows], [_said(opening(row["messages"])) for row in rows]
-    whole, asked = signatures(texts, boilerplate), signatures(prompts, boilerplate)
+    prompts = [opening(row["messages"]) for row in rows]
+    whole, asked = signatures(texts_of(rows), boilerplate), signatures(list(map(_said, prompts)), boilerplate)
     return {
         "content": _numbers([content_hash(row["messages"]) for row in rows]),
-        "prompt": _numbers([content_hash(opening(row["messages"])) for row in rows]),
+        "prompt": _numbers(list(map(content_hash, prompts))),
         "conversation": _numbers([_hash(row["id"]) if row.get("id") else "0" for row in rows]),
         "text_signature": whole,
         "text_bands": bands_of(whole),

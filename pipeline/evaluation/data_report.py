@@ -123,11 +123,8 @@ def rules(gathered: Gathered, modes: Mapping[str, str]) -> Iterator[RuleSeen]:
     """What each rule that was on changed or flagged; what rules left out is among the reasons."""
     for name, why in ((ROLES, "who speaks when"), *((rule.name, rule.why) for rule in RULES)):
         if modes.get(name, "off") != "off":
-            changed, flagged = (
-                sum(count for (_, rule), count in counts.items() if rule == name)
-                for counts in (gathered.changed, gathered.flagged)
-            )
-            yield RuleSeen(name, why, modes[name], changed, flagged, gathered.examples.get(name, []))
+            examples = gathered.examples.get(name, [])
+            yield RuleSeen(name, why, modes[name], gathered.changed[name], gathered.flagged[name], examples)
 
 
 def _lengths(statistics: Statistics) -> Iterator[tuple[str, str, Markup]]:

@@ -21,7 +21,6 @@ from pipeline.data.scratch import Scratch
 from pipeline.data.statistics import Statistics
 from pipeline.data.turns import Choice
 from pipeline.data.writing import line_writer
-from pipeline.errors import RequestError
 from pipeline.evaluation.data_report import write_data_report
 from pipeline.hub import dataset_files, is_hub_id
 from pipeline.stage import FromDataset, FromFiles, Metrics, Reference, StageContext, parse_reference
@@ -111,16 +110,9 @@ def _counts(gathered: Gathered) -> Metrics:
         "dropped": ledger.dropped,
         "duplicates": ledger.duplicates,
         **{f"dropped/{step}": ledger.at(step) for step in STEPS if ledger.at(step)},
-        **_totals("changed", gathered.changed),
-        **_totals("flagged", gathered.flagged),
+        **{f"changed/{rule}": rows for rule, rows in gathered.changed.items()},
+        **{f"flagged/{rule}": rows for rule, rows in gathered.flagged.items()},
     }
-
-
-def _totals(name: str, counts: Mapping[tuple[str, str], int]) -> Metrics:
-    """Rows that each cleaning rule changed, or flagged, over all sources."""
-    rules = {rule for _, rule in counts}
-    totals = {rule: sum(count for (_, of), count in counts.items() if of == rule) for rule in sorted(rules)}
-    return {f"{name}/{rule}": float(total) for rule, total in totals.items() if total}
 
 
 def _source(one: MixedSourceConfig, config: DataConfig, inputs: Mapping[str, Artifact]) -> Source:
@@ -193,5 +185,3 @@ def _say_what_went(gathered: Gathered, say: Callable[[str], None]) -> None:
             say(f"{ledger.at(step):,} {words}: {listed if len(several) > 1 else next(iter(reasons))}")
     if ledger.dropped:
         say("each of them is in ledger.jsonl, and report.html shows what went and why")
-    if not ledger.kept:
-        raise RequestError(f"No row is left: {ledger.reasons()}.")
