@@ -6,7 +6,7 @@ Rows lie on disk while they are compared (`Scratch`); what is held of each is a 
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -143,7 +143,7 @@ def _pieces(source: Source, gathered: Gathered) -> Iterator[Piece]:
         raw, chosen = rows_with_format(file, source.format, DEMONSTRATIONS, source.columns)
         gathered.formats.setdefault(source.name, []).append(chosen.name)
         while rows := list(islice(raw, PIECE)):
-            yield Piece(rows, chosen.name, source.columns)
+            yield Piece(rows, chosen.name, source.name, source.columns)
 
 
 def _with_boilerplate(pieces: Iterator[Piece], settings: Settings) -> Iterator[Piece]:
@@ -155,7 +155,7 @@ def _with_boilerplate(pieces: Iterator[Piece], settings: Settings) -> Iterator[P
     plain = Refiner(settings.refiner.cleaner, settings.refiner.mend_roles, fingerprints=False)
     common = boilerplate_of([text for piece in head for text in texts_of(plain(piece).rows)])
     for piece in chain(head, pieces):
-        yield Piece(piece.raw, piece.format, piece.columns, common)
+        yield replace(piece, boilerplate=common)
 
 
 def _enter(refined: Refined, source: int, gathered: Gathered, settings: Settings, measure: Measure | None) -> None:

@@ -30,10 +30,11 @@ _EXAMPLES = 3  # of each rule and piece
 
 @dataclass(frozen=True)
 class Piece:
-    """Raw rows of one file, and how they are to be read."""
+    """Raw rows of one file of a source, and how they are to be read."""
 
     raw: Sequence[RawRow | BrokenRow]
     format: str
+    source: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     boilerplate: UInt64s = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
 
@@ -94,7 +95,7 @@ class Refiner:
                 done.changed[ROLES] += mended
                 self._clean(row, raw.place, done)
         if self.fingerprints:
-            done.columns = fingerprints(done.rows, piece.boilerplate)
+            done.columns = fingerprints(done.rows, piece.boilerplate, piece.source)
         return done
 
     def _clean(self, row: Demonstration, place: Place, done: Refined) -> None:
@@ -114,7 +115,7 @@ class Refiner:
         done.places.append(place)
 
 
-def fingerprints(rows: Sequence[Demonstration], boilerplate: UInt64s) -> dict[str, NDArray[Any]]:
+def fingerprints(rows: Sequence[Demonstration], boilerplate: UInt64s, source: str = "") -> dict[str, NDArray[Any]]:
     """What tells whether rows say the same: hashes of the whole, of the opening prompt and of the conversation's name
     (0 where it has none) [rows], and of whole and prompt the signatures and their bands [rows, …].
     """
@@ -123,7 +124,7 @@ def fingerprints(rows: Sequence[Demonstration], boilerplate: UInt64s) -> dict[st
     return {
         "content": _numbers([content_hash(row["messages"]) for row in rows]),
         "prompt": _numbers(list(map(content_hash, prompts))),
-        "conversation": _numbers([_hash(row["id"]) if row.get("id") else "0" for row in rows]),
+        "conversation": _numbers([_hash(source, row["id"]) if row.get("id") else "0" for row in rows]),
         "text_signature": whole,
         "text_bands": bands_of(whole),
         "prompt_signature": asked,
@@ -144,8 +145,9 @@ def _numbers(hashes: Sequence[str]) -> UInt64s:
     return np.array([int(one[:16], 16) for one in hashes], dtype=np.uint64)
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(json.dumps(text).encode()).hexdigest()
+def _hash(source: str, identifier: str) -> str:
+    """Of a conversation's name, which says nothing outside its own source: many count from 0."""
+    return hashlib.sha256(json.dumps([source, identifier]).encode()).hexdigest()
 
 
 def _difference(before: str, after: str) -> tuple[str, str]:

@@ -95,6 +95,22 @@ def test_what_is_tested_on_is_never_learned(chain: Chain, tmp_path: Path) -> Non
     assert made.metrics["read"] == 41 == made.metrics["kept"] + made.metrics["dropped"]
 
 
+def test_an_identifier_names_a_conversation_within_its_own_source_alone(chain: Chain, tmp_path: Path) -> None:
+    """Many exports count from 0: equal numbers in the test data are no reason to leave anything out."""
+
+    def chats(start: int) -> list[dict[str, Any]]:
+        turns = [[("human", row["prompt"]), ("gpt", row["completion"])] for row in rows(30, start)]
+        return [
+            {"id": str(n), "conversations": [{"from": who, "value": text} for who, text in said]}
+            for n, said in enumerate(turns)
+        ]
+
+    own, tested = write(tmp_path / "own.jsonl", chats(0)), write(tmp_path / "tested.jsonl", chats(100))
+    made = chain.make("data", "data=files", f"data.path={own}", f"data.test_path={tested}")
+    assert made.metrics["kept"] == 60
+    assert "dropped/overlap" not in made.metrics
+
+
 @pytest.mark.parametrize(("choice", "prompts"), [("every", 3), ("last", 1), ("random", 1)])
 def test_which_turns_become_prompts_is_a_choice(chain: Chain, tmp_path: Path, choice: str, prompts: int) -> None:
     given = []
