@@ -1,0 +1,146 @@
+"""Every stage on a GPU, with weights in bfloat16 and full, LoRA and QLoRA: what is exact on a CPU holds there, too.
+
+`DEVICE=cpu python -m pytest -m gpu tests/stages` rehearses them where there is no GPU.
+"""
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from pipeline import runner
+from pipeline.artifacts import CHECKPOINTS, MANIFEST, Artifact
+from pipeline.console import Advance
+from pipeline.data.rows import read_jsonl
+from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+from tests.stages.conftest import Chain
+
+DEVICE = os.environ.get("DEVICE", "cuda")
+METHODS = ("full", "lora", "qlora")
+PRECISIONS = ("no", "bf16")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available(), reason="no GPU here"),
+]
+SMALL = (
+    *("ppo.iterations=2", "ppo.rollouts=16", "ppo.batch_size=8", "ppo.max_new_tokens=12", "ppo.checkpoint_every=1"),
+    *("gates=off", "evaluate.judge=false", "preferences.judge_fraction=0"),
+)
+IDS = torch.tensor([[1, 20, 30, 40, 50]])
+
+
+@pytest.fixture(scope="session")
+def request_of(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
+    """Makes a stage from a base in bfloat16, as models come from the hub."""
+    tokenizer, _ = tokenizer_of(source_of(chain.make("base", f"launch.device={DEVICE}")))
+    folder = tmp_path_factory.mktemp("bf16")
+    base = chain.make("base", f"launch.device={DEVICE}").path / "model"
+    AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    model = ("model=hub", f"model.path={folder}", f"launch.device={DEVICE}", *SMALL)
+    return lambda stage, *overrides: chain.make(stage, *model, *overrides)
+
+
+def evaluation_losses(artifact: Artifact) -> list[float]:
+    return [row["eval_loss"] for row in read_jsonl(artifact.file("history.jsonl")) if "eval_loss" in row]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("method", METHODS)
+def test_dpo_starts_at_its_reference(request_of: Callable[..., Artifact], method: str, precision: str) -> None:
+    """The first loss is log 2: to 2e-3 where both passes have one precision, to 1e-2 where training is autocast."""
+    still = ("dpo.learning_rate=1e-12", "dpo.sft_weight=0", f"dpo.seed={PRECISIONS.index(precision)}")
+    made = request_of("dpo", f"peft={method}", *still, f"launch.mixed_precision={precision}")
+    losses = evaluation_losses(made)
+    assert losses == pytest.approx([math.log(2)] * len(losses), abs=2e-3 if precision == "no" else 1e-2)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("method", METHODS)
+def test_ppo_starts_at_the_sft_policy(request_of: Callable[..., Artifact], method: str, precision: str) -> None:
+    """KL 0 before the first step, and the ratio 1 before the first step of every iteration: the same passes, bit for bit."""
+    seed = f"ppo.seed={PRECISIONS.index(precision)}"  # a version of its own: precision changes none
+    made = request_of("ppo", f"peft={method}", f"launch.mixed_precision={precision}", seed)
+    rows = read_jsonl(made.file("history.jsonl"))
+    assert abs(rows[0]["kl"]) == 0.0
+    assert [row["start_difference"] for row in rows] == [0.0] * len(rows)
+    assert rows[1]["kl"] != 0.0
+
+
+class Broken(Exception):
+    """What a machine that goes away looks like from inside."""
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, what: str, after: int, run: Callable[[], Any]) -> None:
+    """Run until so much of `what` is done, and break off there."""
+
+    @contextlib.contextmanager
+    def progress(name: str, total: int | None) -> Iterator[Advance]:
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            if name == what and done >= after:
+                raise KeyboardInterrupt
+
+        yield advance
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "progress", progress)
+        with pytest.raises(AssertionError):
+            run()
+
+
+@pytest.mark.parametrize(("stage", "method", "steps"), [("sft", "full", 7), ("dpo", "lora", 8), ("ppo", "lora", 3)])
+def test_a_resumed_run_ends_as_an_unbroken_one(
+    request_of: Callable[..., Artifact], monkeypatch: pytest.MonkeyPatch, stage: str, method: str, steps: int
+) -> None:
+    """Weights agree to 1e-3 of the largest: a GPU's sums need not come in one order."""
+    longer = ("sft.epochs=4", "dpo.epochs=4", "ppo.iterations=4", f"peft={method}", f"{stage}.seed=11")
+    if stage == "ppo":
+        request_of("reward", *longer)
+    interrupted(monkeypatch, stage, steps, lambda: request_of(stage, *longer))
+    resumed = request_of(stage, *longer)
+    assert "resumed from" in resumed.file("log.txt").read_text()
+    broken_weights = {name: value.clone() for name, value in _weights(resumed).items()}
+    for path in sorted(resumed.path.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    unbroken = request_of(stage, *longer)
+    assert "resumed from" not in unbroken.file("log.txt").read_text()
+    assert not (unbroken.path / CHECKPOINTS).exists()
+    assert (unbroken.path / MANIFEST).exists()
+    for name, value in _weights(unbroken).items():
+        assert float((value - broken_weights[name]).abs().max()) <= 1e-3 * float(value.abs().max()), name
+
+
+def _weights(artifact: Artifact) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    (file,) = (artifact.path / "model").glob("*.safetensors")
+    return {name: value.float() for name, value in load_file(file).items()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_export_answers_as_its_adapters_do(request_of: Callable[..., Artifact], method: str) -> None:
+    """Merged into bfloat16 the logits move by its rounding, 2^-8 of the largest, over the layers."""
+    made = request_of("export", f"peft={method}", "dpo.learning_rate=1e-3")
+    source = source_of(made.inputs["policy"])
+    device = torch.device(DEVICE)
+    with torch.no_grad():
+        own = load_policy(source, tokenizer_of(source)[0], device, quantized=False)(IDS.to(device)).logits.float()
+        exported = AutoModelForCausalLM.from_pretrained(made.path / "model").to(device)(IDS.to(device)).logits.float()
+    assert float((own - exported).abs().max()) <= 4 * 2**-8 * float(own.abs().max())
+
+
+def test_all_policies_are_evaluated(request_of: Callable[..., Artifact]) -> None:
+    made = request_of("evaluate", "peft=qlora")
+    for policy in ("base", "sft", "dpo", "ppo"):
+        assert math.isfinite(made.metrics[f"{policy}/perplexity"])
+        assert math.isfinite(made.metrics[f"{policy}/true_score"])
