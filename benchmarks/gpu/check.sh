@@ -10,14 +10,15 @@ python=${PYTHON:-python3} needs=benchmarks/gpu/.needs
 out=${OUT:-outputs/gpu} place=${PLACE:-${TMPDIR:-/tmp}/gpu-check}
 weights=$place; [ -w /dev/shm ] && weights=/dev/shm/gpu-check # random weights of 16 GB: memory is faster than any disk
 mkdir -p "$out" "$place" "$weights"
-[ -d "$place/site" ] && export PYTHONPATH="$place/site${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+[ -d "$place/site" ] && export PYTHONPATH="$place/site:$PYTHONPATH"
 failed=0
 
 unpack() { # packages first; the model once all its parts are there
   cp -n "$needs"/* "$place"/ 2> /dev/null
   if [ -f "$place/packages.tar.xz" ] && [ ! -d "$place/site" ]; then
     tar --extract --xz --directory "$place" --file "$place/packages.tar.xz"
-    [ -d "$place/site" ] && [ "$DEVICE" = cuda ] && export PYTHONPATH="$place/site"
+    [ -d "$place/site" ] && [ "$DEVICE" = cuda ] && export PYTHONPATH="$place/site:$PYTHONPATH"
   fi
   "$python" -c 'import bitsandbytes, peft, torch, transformers, trl
 print("torch", torch.__version__, "transformers", transformers.__version__, "trl", trl.__version__, "peft", peft.__version__,

@@ -97,23 +97,25 @@ class Case:
 
 
 ON_GPU = [
-    Case("sft", "0.5b", "full", 1024, 8),
     Case("sft", "0.5b", "lora", 1024, 8),
+    Case("sft", "8b", "lora", 2048, 2),
+    Case("sft", "8b", "qlora", 512, 1, recompute=True, trl=False),
+    Case("dpo", "8b", "qlora", 512, 1, recompute=True, trl=False),
+    Case("ppo", "8b", "qlora", 512, 1, recompute=True),
+    Case("reward", "8b", "qlora", 512, 1, recompute=True, trl=False),
+    Case("ppo", "1.3b", "full", 512, 16),
+    Case("sft", "0.5b", "full", 1024, 8),
     Case("sft", "0.5b", "qlora", 1024, 8),
     Case("dpo", "0.5b", "lora", 512, 8),
     Case("reward", "0.5b", "lora", 512, 8),
     Case("ppo", "0.5b", "lora", 512, 16),
     Case("sft", "1.5b", "lora", 1024, 8),
-    Case("sft", "8b", "lora", 2048, 2),
     Case("dpo", "8b", "lora", 1024, 1),
     Case("ppo", "8b", "lora", 512, 8),
-    Case("sft", "8b", "qlora", 512, 1, recompute=True, trl=False),
-    Case("dpo", "8b", "qlora", 512, 1, recompute=True, trl=False),
-    Case("reward", "8b", "qlora", 512, 1, recompute=True, trl=False),
-    Case("ppo", "8b", "qlora", 512, 1, recompute=True, trl=False),
-    Case("ppo", "1.3b", "full", 512, 16),
 ]
-ON_CPU = [Case(stage, "tiny", how, 64, 2) for stage in ("sft", "dpo", "reward", "ppo") for how in ("full", "lora", "qlora")]
+ON_CPU = [
+    Case(stage, "tiny", how, 64, 2) for stage in ("sft", "dpo", "reward", "ppo") for how in ("full", "lora", "qlora")
+]
 
 
 @dataclass
@@ -300,7 +302,9 @@ def ppo(case: Case, bench: Bench, context: StageContext, measured: Measured) -> 
     trainee = prepare(bench.artifact(case.shape), peft, 0, context)
     roles = build_roles(trainee, ValueStart(), peft, 0, recompute=case.recompute)
     prompts = bench.ids(count, half, vocabulary)
-    task = Task([[{"role": "user", "content": str(i)}] for i in range(count)], prompts, [Weighted("length", Length(), 1.0)], {})
+    task = Task(
+        [[{"role": "user", "content": str(i)}] for i in range(count)], prompts, [Weighted("length", Length(), 1.0)], {}
+    )
     _, history = Loop(task, roles, config, context).run()
     last = history[-1]
     phases = {name: last[f"seconds_{name}"] for name in ("sampling", "scoring", "learning")}
@@ -308,7 +312,9 @@ def ppo(case: Case, bench: Bench, context: StageContext, measured: Measured) -> 
     measured.tokens = count * last["length"]
     measured.loss = history[0]["kl"]
     spent = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in phases.items())
-    measured.note = f"{spent}; sampled at {measured.tokens / phases['sampling']:,.0f} tokens/s; first KL {measured.loss:.1e}"
+    measured.note = (
+        f"{spent}; sampled at {measured.tokens / phases['sampling']:,.0f} tokens/s; first KL {measured.loss:.1e}"
+    )
     return measured
 
 
