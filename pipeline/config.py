@@ -444,6 +444,7 @@ class LaunchConfig:
     micro_batch_size: int | None = number(None, least=1)  # rows per device and forward pass; all if absent
     gradient_checkpointing: bool = False
     mixed_precision: str = choice("no", "no", "bf16")
+    parallel: int | None = number(None, least=1)  # stages at once; absent: one per GPU, or per idle core if it is small
     processes: int | None = number(None, least=1)  # that read and clean data; as many as there are cores if absent
 
 

@@ -1,4 +1,4 @@
-"""What a person sees: one line per stage, progress on long work, remarks, and errors."""
+"""What a person sees: one line per stage, remarks, and errors."""
 
 import contextlib
 import sys
@@ -6,31 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
-
-Advance = Callable[[int], None]  # called with how much has been done since the last call
-Progress = Callable[[str, int | None], contextlib.AbstractContextManager[Advance]]
 
 WIDTH = None if sys.stdout.isatty() else 120  # of tables that go into a file or a pipe
 
 console = Console(highlight=False, soft_wrap=True, width=WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def progress(what: str, total: int | None) -> Iterator[Advance]:
-    """A progress bar while a terminal looks on; nothing otherwise, so that logs stay readable.
-
-    Without a total it counts.
-    """
-    if not sys.stdout.isatty():
-        yield lambda done: None
-        return
-    columns = (TextColumn("  {task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda done: bars.advance(task, done)
 
 
 @contextlib.contextmanager

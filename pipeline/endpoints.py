@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pipeline.config import DecodingConfig
-from pipeline.console import Advance
 from pipeline.data.drafts import Written
 from pipeline.data.rows import Message
 from pipeline.errors import PipelineError, RequestError
 from pipeline.hashing import content_hash
+from pipeline.progress import Advance
 
 if TYPE_CHECKING:
     from huggingface_hub import InferenceClient

@@ -1,6 +1,7 @@
 """Where annotators are asked: an Argilla on this machine, or one that runs elsewhere; reached when first needed."""
 
 import contextlib
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,20 @@ from typing import Self
 
 from labeling.argilla import ArgillaBackend
 from labeling.backend import Answer, LabelingError, Round
-from labeling.server import Connection, accounts, address, detach, remote, serving
+from labeling.server import (
+    Connection,
+    accounts,
+    address,
+    detach,
+    ensure_environment,
+    remote,
+    serving,
+    stop_building,
+)
 from labeling.submitting import submit_rankings
 from pipeline.config import LabelingConfig
-from pipeline.console import Advance
 from pipeline.errors import PipelineError, RequestError
+from pipeline.progress import Advance
 
 
 class People:
@@ -31,6 +41,7 @@ class People:
         self.names = config.annotators or [f"simulated{number + 1}" for number in range(config.simulated)]
         self._say = say
         self._open = ExitStack()
+        self._preparing: threading.Thread | None = None
         self._backend: ArgillaBackend | None = None
         self._connection: Connection | None = None
 
@@ -38,7 +49,27 @@ class People:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._preparing is not None:
+            if error is not None:
+                stop_building()
+            self._preparing.join()
         self._open.close()
+
+    def prepare(self) -> None:
+        """Begin in the background what reaching them takes: Argilla's environment, and for simulated ones its server.
+
+        People's server is started when they are asked: a chain that fails before leaves none behind. What goes wrong
+        here is met again, and then reported, when they are reached.
+        """
+        if self.config.backend == "embedded" and self._preparing is None:
+            self._preparing = threading.Thread(target=self._prepare)
+            self._preparing.start()
+
+    def _prepare(self) -> None:
+        with contextlib.suppress(LabelingError, PipelineError):
+            ensure_environment(self._say)
+            if not self.named:
+                _ = self.connection
 
     @property
     def named(self) -> bool:
@@ -52,6 +83,8 @@ class People:
     @property
     def connection(self) -> Connection:
         """The owner's."""
+        if self._preparing is not None and threading.current_thread() is not self._preparing:
+            self._preparing.join()
         if self._connection is None:
             with reported():
                 self._connection = self._connect()

@@ -1,50 +1,32 @@
-"""Runs a plan: skip what is up to date, resume what is unfinished, commit what is done, and say so in one line each."""
+"""Runs a plan: skips what is up to date, makes the rest as its inputs are there, several stages at once if it can."""
 
-import contextlib
-import errno
-import logging
-import math
 import os
-import platform
-import shutil
-import subprocess
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
-from importlib import metadata
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
 
 from rich.markup import escape
 
 from pipeline.artifacts import Artifact, Store
-from pipeline.config import PipelineConfig, content
-from pipeline.console import console, progress, seconds_text
-from pipeline.errors import PipelineError
+from pipeline.config import PipelineConfig
+from pipeline.console import console, errors, seconds_text
+from pipeline.errors import PipelineError, WaitingForPeople
+from pipeline.machine import parallel, threads
+from pipeline.making import Maker
 from pipeline.people import People
-from pipeline.planner import ASKED, UP_TO_DATE, Planner, Step, observed_fingerprint, short
-from pipeline.stage import Runtime, StageContext
-from pipeline.tracking import NoTracker, Tracker, Tracking, mode_of
+from pipeline.planner import PENDING, UP_TO_DATE, Planner, Step, short
+from pipeline.progress import REPORTER
+from pipeline.tracking import mode_of
+from pipeline.workers import Crew
 
-LOG = "log.txt"
-PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "tokenizers", "wandb")
 WIDE = 114  # columns from which on a stage's line also says what it was made from
-FULL = 1_000_000  # bytes left on a disk that nothing more goes onto
-SMALL = 50_000_000  # bytes of weights
-DISK = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file is too large",
-}
-
-log = logging.getLogger(__name__)
 
 
 def run(config: PipelineConfig) -> list[Step]:
     """Make what the configuration asks for. Returns the steps of the chain; their artifacts are then in the store.
 
-    Raises `WaitingForPeople` where it cannot go on before they have answered.
+    Raises `WaitingForPeople` where it cannot go on before they have answered. A stage that fails takes only those with
+    it that need it; its error is raised once the others are made.
     """
     store = Store(Path(config.outputs), config.project)
     planner = Planner(config, store)
@@ -55,11 +37,17 @@ def run(config: PipelineConfig) -> list[Step]:
         return steps
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    with People(config.labeling, config.project, _say) as people:
-        maker = Maker(config, store, Tracking(config.tracking, Path(config.outputs) / ".tracking"), people)
+    with (
+        People(config.labeling, config.project, REPORTER.say) as people,
+        Crew(config, _at_once(config, planner)) as crew,
+    ):
+        if any(step.stage.meets_people for step in planner.to_run()[1:]):
+            people.prepare()
+        maker = Maker(config, store, people, REPORTER)
+        printed: set[str] = set()
         settled: dict[str, str] = {}
-        while (said := maker.make(planner)) is not None:
-            settled[said.stage] = said.version
+        while (answers := Run(planner, maker, crew, settled, printed).to_the_end()) is not None:
+            settled[answers.stage] = answers.version
             planner = Planner(config, store, settled)
             steps = planner.plan()
     if config.tag:
@@ -67,79 +55,111 @@ def run(config: PipelineConfig) -> list[Step]:
     return steps
 
 
-class Maker:
-    """Makes the steps of a plan, and prints a line for each, once."""
+def _at_once(config: PipelineConfig, planner: Planner) -> int:
+    """How many of this plan's steps run at the same time: one, unless there are two that do not need each other."""
+    to_run = planner.to_run()
+    needed = {step.title: {given.title for given in step.inputs.values() if isinstance(given, Step)} for step in to_run}
+    for title in needed:  # upstream first
+        needed[title] |= {further for one in list(needed[title]) for further in needed.get(one, ())}
+    apart = any(a not in needed[b] and b not in needed[a] for a in needed for b in needed if a != b)
+    return parallel(config) if apart else 1
 
-    def __init__(self, config: PipelineConfig, store: Store, tracking: Tracking, people: People) -> None:
-        self.config, self.store, self.tracking, self.people = config, store, tracking, people
-        self._printed: set[str] = set()
 
-    def make(self, planner: Planner) -> Artifact | None:
-        """All steps of a plan; where people are asked, those up to their answers, which are returned."""
-        to_run = planner.to_run()
-        for step in planner.steps.values():
-            if step in to_run:
-                artifact = self.observed(step) if step.asks else self.run_step(step)
-            elif step.complete:
-                artifact = self.store.open(step.name, step.version)
-                self.store.point(step.name, step.pointer, step.version)
-            else:
-                continue  # nothing that runs needs it
-            if step.title not in self._printed:
-                console.print(line(step, artifact, step in to_run))
-                if step.complete and step.why != UP_TO_DATE:
-                    _say(step.why)
-            self._printed.add(step.title)
-            if step.asks:
-                return artifact
-        return None
+class Run:
+    """One way through a plan."""
 
-    def observed(self, step: Step) -> Artifact:
-        """What people have said by now, as the version that their answers come to."""
-        if step.why != ASKED:
-            _say(step.why)
-        inputs = self._inputs(step)
-        place = self.store.root / step.name
-        context = self._context(inputs, place, NoTracker(), None)
-        assert step.stage.observe is not None
-        seen = step.stage.observe(step.config, context)
-        version = observed_fingerprint(step.stage, seen, {role: given.version for role, given in inputs.items()})
-        if self.store.is_complete(step.name, version):
-            self.store.point(step.name, "latest", version)
-            return self.store.open(step.name, version)
-        return self.run_step(replace(step, version=version), seen)
+    def __init__(self, planner: Planner, maker: Maker, crew: Crew, settled: dict[str, str], printed: set[str]) -> None:
+        self.steps = planner.steps
+        self.maker, self.crew, self.settled, self.printed = maker, crew, settled, printed
+        self.to_run = {step.title for step in planner.to_run()}
+        self.open = [step for step in self.steps.values() if step.title in self.to_run or step.complete]
+        self.done: set[str] = set()
+        self.failed: dict[str, PipelineError] = {}
+        self.answers: Artifact | None = None
 
-    def run_step(self, step: Step, observed: Any = None) -> Artifact:
-        """Run one stage into its version's directory and commit it."""
-        inputs = self._inputs(step)
-        with self.store.writing(step.name, step.version) as directory:
-            if self.store.is_complete(step.name, step.version):  # another process made it in the meantime
-                return self.store.open(step.name, step.version)
-            tracker = self.tracking.start(_tracked_run(step, self.config, inputs))
-            artifact = None
-            began = time.monotonic()
+    def to_the_end(self) -> Artifact | None:
+        """Make all that can be made; where people are asked, what is made up to their answers, which are returned.
+
+        Raises the error of what failed.
+        """
+        while self._start_what_can() or self.crew.busy:
+            if self.crew.busy:
+                title, made = self.crew.next_result()
+                self._settle(self.steps[title], made)
+        if self.failed:
+            raise _all_in_one(self.failed)
+        return self.answers
+
+    def _start_what_can(self) -> bool:
+        """Whether anything was started; in this process, a step is also over then, and one is made at a time."""
+        started = False
+        for step in self._startable():
+            self._start(step)
+            started = True
+            if not self.crew.is_a_crowd:
+                break
+        return started
+
+    def _startable(self) -> Iterator[Step]:
+        """Steps whose inputs are there: in the order of the chain; side by side, those first that most depends on."""
+        ordered = sorted(self.open, key=lambda step: -self._height(step)) if self.crew.is_a_crowd else list(self.open)
+        for step in ordered:
+            needs = {given.title for given in step.inputs.values() if isinstance(given, Step)} & self.to_run
+            if step.complete or (needs <= self.done and self._can_start(step)):
+                yield step
+
+    def _can_start(self, step: Step) -> bool:
+        """Nothing new is begun once answers have come: the plan is then another one."""
+        if self.answers is not None or (step.version == PENDING and not step.asks):
+            return False
+        return step.stage.meets_people or not self.crew.is_a_crowd or self.crew.has_room
+
+    def _height(self, step: Step) -> int:
+        """How many steps there are on the longest way from here to the end."""
+        after = [
+            other
+            for other in self.steps.values()
+            if step.title in {given.title for given in other.inputs.values() if isinstance(given, Step)}
+        ]
+        return 1 + max(map(self._height, after), default=0)
+
+    def _start(self, step: Step) -> None:
+        self.open.remove(step)
+        if step.complete:
+            self.maker.store.point(step.name, step.pointer, step.version)
+            self._settle(step, self.maker.store.open(step.name, step.version))
+        elif self.crew.is_a_crowd and not step.stage.meets_people:
+            self.crew.start(step, self.settled)
+        else:
             try:
-                with _reported_faults(step, directory), _logging_to(directory / LOG):
-                    log.info("%s@%s from %s", step.name, step.version, {r: a.reference for r, a in inputs.items()})
-                    metrics = step.stage.run(step.config, self._context(inputs, directory, tracker, observed))
-                manifest = _manifest(step, self.config, inputs, metrics, time.monotonic() - began, self.store)
-                with _reported_faults(step, directory):
-                    artifact = self.store.commit(step.name, step.version, manifest, pointer=step.pointer)
-            finally:
-                tracker.finish(artifact)
-        return artifact
+                self._settle(step, self.maker.make(step))
+            except PipelineError as error:
+                self._settle(step, error)
 
-    def _inputs(self, step: Step) -> dict[str, Artifact]:
-        return {
-            role: given if isinstance(given, Artifact) else self.store.open(given.name, given.version)
-            for role, given in step.inputs.items()
-        }
+    def _settle(self, step: Step, made: Artifact | PipelineError) -> None:
+        """Take in what became of a step, and print its line."""
+        if isinstance(made, PipelineError):
+            self.failed[step.title] = made
+            others = self.crew.busy or any(True for _ in self._startable())
+            if others and not isinstance(made, WaitingForPeople):
+                errors.print(f"[red] {step.title:<12}failed[/]; what does not need it goes on")
+            return
+        self.done.add(step.title)
+        if step.title not in self.printed:
+            console.print(line(step, made, step.title in self.to_run))
+            if step.complete and step.why != UP_TO_DATE:
+                REPORTER.say(step.why)
+        self.printed.add(step.title)
+        if step.asks:
+            self.answers = made
 
-    def _context(
-        self, inputs: Mapping[str, Artifact], directory: Path, tracker: Tracker, observed: Any
-    ) -> StageContext:
-        runtime = Runtime(self.config.launch, threads(self.config), self.config.gates)
-        return StageContext(inputs, directory, runtime, progress, _say, tracker.log, self.people, observed)
+
+def _all_in_one(failed: dict[str, PipelineError]) -> PipelineError:
+    """The error to end with: a fault before a wait, the first of several with the others' words after it."""
+    faults = [error for error in failed.values() if not isinstance(error, WaitingForPeople)]
+    if len(faults) > 1:
+        return type(faults[0])("\n".join(map(str, faults)))
+    return (faults or list(failed.values()))[0]
 
 
 def _print_plan(planner: Planner) -> None:
@@ -148,18 +168,6 @@ def _print_plan(planner: Planner) -> None:
         action = "run " if step in to_run else "skip"
         why = step.why if step in to_run or step.complete else "not needed"
         console.print(f" {step.title:<12}{short(step.version):<4}  {action}  {escape(why)}")
-
-
-def _say(remark: str) -> None:
-    log.info(remark)
-    console.print(f"   [dim]{escape(remark)}[/]")
-
-
-def threads(config: PipelineConfig) -> int:
-    """One torch thread for models as small as the embedded one, where more only wait for each other; else all cores."""
-    folder = Path(config.model.path)
-    small = not config.model.path or 0 < sum(f.stat().st_size for f in folder.glob("*.safetensors")) < SMALL
-    return config.threads or (1 if small else os.cpu_count() or 1)
 
 
 def heading(config: PipelineConfig, running: int) -> str:
@@ -180,106 +188,3 @@ def line(step: Step, artifact: Artifact, ran: bool) -> str:
     origin = shorten(f"from {made_from}", 36, placeholder=" …") if made_from else ""
     said = f"{origin:<37}" if console.width >= WIDE else ""
     return f" {step.title:<12}{short(artifact.version)}  {said}{step.stage.summary(artifact.metrics):<45}{took:>12}"
-
-
-def _manifest(
-    step: Step,
-    config: PipelineConfig,
-    inputs: Mapping[str, Artifact],
-    metrics: Mapping[str, float],
-    seconds: float,
-    store: Store,
-) -> dict[str, Any]:
-    wrong = {name: value for name, value in metrics.items() if not math.isfinite(value)}
-    if wrong:
-        raise PipelineError(f"{step.title} ended with metrics that are not finite: {wrong}. See the log beside it.")
-    return {
-        "seconds": round(seconds, 3),
-        "config": content(step.config),
-        "inputs": {role: _recorded(artifact, store) for role, artifact in inputs.items()},
-        "metrics": {name: float(value) for name, value in metrics.items()},
-        "runtime": {**asdict(config.launch), "threads": threads(config), "gates": config.gates},
-        "packages": {name: metadata.version(name) for name in PACKAGES},
-        "host": {"name": platform.node(), "system": platform.platform(), "python": platform.python_version()},
-        "git": _git_commit(),
-    }
-
-
-def _recorded(artifact: Artifact, store: Store) -> dict[str, Any]:
-    own: dict[str, Any] = {"stage": artifact.stage, "version": artifact.version}
-    if artifact.manifest.get("source"):
-        own["source"] = artifact.manifest["source"]
-    elif not artifact.path.is_relative_to(store.root):  # of another project: found again by its place
-        own["path"] = str(artifact.path.absolute())
-    return own
-
-
-def _git_commit() -> str | None:
-    here = Path(__file__).resolve().parent
-    asked = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
-    return asked.stdout.strip() or None if asked.returncode == 0 else None
-
-
-def _tracked_run(step: Step, config: PipelineConfig, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    return {
-        "id": f"{config.project}-{step.name}-{step.version}",
-        "name": f"{step.title}-{short(step.version)}",
-        "group": config.project,
-        "job_type": step.name,
-        "config": {**content(step.config), "inputs": {role: artifact.reference for role, artifact in inputs.items()}},
-    }
-
-
-@contextlib.contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    """Everything that is logged while a stage runs goes into its log file, and nowhere else."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.INFO)
-    root.addHandler(handler)
-    logging.captureWarnings(True)
-    try:
-        yield
-    except BaseException:
-        log.exception("stopped")
-        raise
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-        handler.close()
-        logging.captureWarnings(False)
-
-
-@contextlib.contextmanager
-def _reported_faults(step: Step, directory: Path) -> Iterator[None]:
-    """Faults of the machine and of our own code as one message each; what was done so far stays and is resumed."""
-    again = f"What is done is kept in {directory}; the same command goes on from there."
-    try:
-        yield
-    except (PipelineError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        reason = _machine_fault(error, directory)
-        if reason:
-            raise PipelineError(f"{step.title}: {reason}. {again}") from error
-        raise PipelineError(
-            f"{step.title} failed: {type(error).__name__}: {error}\n"
-            f"The whole traceback is in {directory / LOG}. {again}"
-        ) from error
-
-
-def _machine_fault(error: BaseException, directory: Path) -> str | None:
-    """What the machine ran out of, from an exception of any library; None where it is something else."""
-    text = str(error)
-    if isinstance(error, OSError):
-        where = f" ({error.filename})" if error.filename else ""
-        return f"{DISK.get(error.errno or 0, error.strerror or text)}{where}"
-    if "No space left on device" in text or shutil.disk_usage(directory).free < FULL:  # torch only says it failed
-        return DISK[errno.ENOSPC]
-    if "File too large" in text or "os error 27" in text:
-        return DISK[errno.EFBIG]
-    if isinstance(error, MemoryError) or "out of memory" in text.lower():
-        return "out of memory; lower launch.micro_batch_size, or choose peft=lora or peft=qlora"
-    return None

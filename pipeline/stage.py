@@ -7,8 +7,8 @@ from typing import Any
 
 from pipeline.artifacts import Artifact
 from pipeline.config import LaunchConfig, PipelineConfig, stage_names
-from pipeline.console import Progress
 from pipeline.people import People
+from pipeline.progress import Progress
 
 Metrics = dict[str, float]
 
@@ -108,6 +108,7 @@ class Stage:
     asks: Callable[[PipelineConfig], bool] = lambda config: False
     about: str = ""  # the input that people are asked about
     observe: Callable[[Any, StageContext], Any] | None = None
+    meets_people: bool = False  # it runs in the command's own process, where the annotators' server is reached
     title: Callable[[Any], str] | None = None  # from its node: what it is called where one chain needs it twice
 
 

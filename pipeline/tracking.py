@@ -7,14 +7,13 @@ a resumed version goes on in its own run. The artifact is logged by reference: p
 import logging
 import netrc
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from pipeline.artifacts import Artifact
 from pipeline.config import TrackingConfig
-from pipeline.console import console
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +112,8 @@ def _key_in_netrc() -> bool:
 class Tracking:
     """Trackers for the versions of one chain; where the service cannot be reached, the rest is tracked offline."""
 
-    def __init__(self, config: TrackingConfig, folder: Path) -> None:
-        self.config, self.folder, self.mode = config, folder, mode_of(config)
+    def __init__(self, config: TrackingConfig, folder: Path, say: Callable[[str], None]) -> None:
+        self.config, self.folder, self.mode, self._say = config, folder, mode_of(config), say
 
     def start(self, run: Mapping[str, Any]) -> Tracker:
         """A tracker for one version; `run` holds wandb.init's id, name, group, job_type and config."""
@@ -123,8 +122,6 @@ class Tracking:
                 return WandbTracker(self.mode, self.config, self.folder, run)
             except Exception as error:  # a tracking service must never cost a training run
                 instead = "offline" if self.mode == "online" else "off"
-                console.print(
-                    f"   [dim]W&B cannot be reached {self.mode} ({type(error).__name__}): {instead} from here[/]"
-                )
+                self._say(f"W&B cannot be reached {self.mode} ({type(error).__name__}): {instead} from here")
                 self.mode = instead
         return NoTracker()

@@ -37,7 +37,6 @@ from trl import RewardConfig as TrlRewardConfig
 
 from pipeline.artifacts import Artifact
 from pipeline.config import DpoConfig, LaunchConfig, PeftConfig, PpoConfig, RewardConfig, SftConfig
-from pipeline.console import progress
 from pipeline.modeling import tuning
 from pipeline.modeling.policy import nf4
 from pipeline.modeling.rendering import Rendered
@@ -50,6 +49,7 @@ from pipeline.modeling.trainee import prepare
 from pipeline.ppo.gathering import Task
 from pipeline.ppo.loop import Loop
 from pipeline.ppo.sources import Weighted
+from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16 operations a second, by the vendor's data sheets

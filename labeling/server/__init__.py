@@ -5,6 +5,19 @@ that somebody else runs.
 """
 
 from labeling.server.connection import Connection, address, remote, running
+from labeling.server.environment import ensure_environment, stop_building
 from labeling.server.launch import DEFAULT_HOME, DEFAULT_PORT, Tls, detach, serving
 
-__all__ = ["DEFAULT_HOME", "DEFAULT_PORT", "Connection", "Tls", "address", "detach", "remote", "running", "serving"]
+__all__ = [
+    "DEFAULT_HOME",
+    "DEFAULT_PORT",
+    "Connection",
+    "Tls",
+    "address",
+    "detach",
+    "ensure_environment",
+    "remote",
+    "running",
+    "serving",
+    "stop_building",
+]

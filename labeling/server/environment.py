@@ -11,12 +11,24 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from labeling.backend import LabelingError
 from labeling.server.home import Lock
 
 LOCK_FILE = Path(__file__).with_name("requirements.lock")
+
+
+@dataclass
+class _Build:
+    """The build of this process, if it is at one."""
+
+    pip: "subprocess.Popen[str] | None" = None
+    stopped: bool = False
+
+
+_BUILD = _Build()
 
 
 def environment_path() -> Path:
@@ -53,6 +65,13 @@ def ensure_environment(say: Callable[[str], None]) -> Path:
     return python
 
 
+def stop_building() -> None:
+    """End a build that another thread of this process is at, and begin none; the next command builds it again."""
+    _BUILD.stopped = True
+    if _BUILD.pip is not None:
+        _BUILD.pip.terminate()
+
+
 def _build(folder: Path, say: Callable[[str], None]) -> None:
     total = len(re.findall(r"^[\w.-]+==", LOCK_FILE.read_text(), re.MULTILINE))
     say(f"Building Argilla's environment, once: {total} packages, about 600 MB, about a minute")
@@ -66,7 +85,10 @@ def _build(folder: Path, say: Callable[[str], None]) -> None:
     command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar=off", "--require-hashes", "--only-binary=:all:", "--requirement", str(LOCK_FILE)]
     last_words: list[str] = []
+    if _BUILD.stopped:
+        raise LabelingError("Argilla's environment was not built: the command is ending.")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
+        _BUILD.pip = pip
         assert pip.stdout is not None
         collected = 0
         for line in pip.stdout:
@@ -77,6 +99,7 @@ def _build(folder: Path, say: Callable[[str], None]) -> None:
                     say(f"  {collected} packages found")
             elif line.startswith("Installing collected packages"):
                 say("  all found; installing")
+    _BUILD.pip = None
     if pip.returncode != 0:
         errors = [words for words in last_words if words.startswith("ERROR:")] or last_words[-2:]
         raise LabelingError(

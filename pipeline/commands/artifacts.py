@@ -13,9 +13,10 @@ from pipeline.artifacts import MANIFEST, Store
 from pipeline.commands.request import Parser, find, opened, parser, project, split
 from pipeline.commands.wording import age_text, headline, payload_size, size_text
 from pipeline.config import nearest, stage_names
-from pipeline.console import console, progress, seconds_text
+from pipeline.console import console, seconds_text
 from pipeline.errors import PipelineError, RequestError
 from pipeline.planner import short
+from pipeline.progress import progress
 from pipeline.pruning import pruning
 from pipeline.stages import STAGES
 

@@ -15,11 +15,12 @@ from rich.panel import Panel
 from pipeline.artifacts import Artifact, Store
 from pipeline.commands.request import parser, project, split
 from pipeline.config import PipelineConfig, stage_names
-from pipeline.console import Advance, console
+from pipeline.console import console
 from pipeline.errors import RequestError
+from pipeline.machine import threads
 from pipeline.people import People
 from pipeline.planner import Planner
-from pipeline.runner import threads
+from pipeline.progress import Advance
 from pipeline.stage import FromReference, Reference, Runtime, StageContext, parse_reference, starting_model
 
 if TYPE_CHECKING:

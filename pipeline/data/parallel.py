@@ -28,7 +28,7 @@ def mapped(function: Callable[[In], Out], pieces: Iterable[In], processes: int) 
         yield from map(function, chain(first, waiting))
         return
     # Not forked: this process may hold torch and its threads.
-    with ProcessPoolExecutor(processes, get_context("spawn"), _begin) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), end_with_parent) as pool:
         running: deque[Future[Out]] = deque()
         for piece in chain(first, waiting):
             running.append(pool.submit(function, piece))
@@ -38,13 +38,13 @@ def mapped(function: Callable[[In], Out], pieces: Iterable[In], processes: int) 
             yield running.popleft().result()
 
 
-def _begin() -> None:
-    """An interrupt is for the parent to answer; a worker ends with it, even where it was killed."""
+def end_with_parent() -> None:
+    """In a worker: an interrupt is for the parent to answer; with the parent, killed or not, the worker ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _wait_for_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()

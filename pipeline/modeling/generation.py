@@ -11,8 +11,8 @@ import torch
 from transformers import GenerationConfig
 
 from pipeline.config import DecodingConfig
-from pipeline.console import Advance
 from pipeline.modeling.rendering import ChatFormat
+from pipeline.progress import Advance
 
 
 class Drawn(NamedTuple):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.console import Advance
+from pipeline.progress import Advance
 
 CHUNK = 256  # answer positions whose logits are in memory at once
 

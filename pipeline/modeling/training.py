@@ -18,9 +18,9 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 
 from pipeline.artifacts import CHECKPOINTS
 from pipeline.config import TrainingConfig
-from pipeline.console import Advance
 from pipeline.data.rows import write_jsonl
 from pipeline.modeling.memory import peak_memory_mb, start_peak
+from pipeline.progress import Advance
 from pipeline.stage import Runtime, StageContext
 
 TRAINED = "trained.safetensors"

@@ -124,4 +124,6 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['rankings']:,.0f} rankings by {metrics['annotators']:.0f}{simulated} annotators{partial}"
 
 
-STAGE = Stage("collect", CollectConfig, inputs, run, summary, asks=asks, about="publish", observe=observe)
+STAGE = Stage(
+    "collect", CollectConfig, inputs, run, summary, asks=asks, about="publish", observe=observe, meets_people=True
+)

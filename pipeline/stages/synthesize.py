@@ -86,4 +86,6 @@ def summary(metrics: Mapping[str, float]) -> str:
     )
 
 
-STAGE = Stage("synthesize", SynthesizeConfig, inputs, run, summary, asks=asks, about="draft", observe=observe)
+STAGE = Stage(
+    "synthesize", SynthesizeConfig, inputs, run, summary, asks=asks, about="draft", observe=observe, meets_people=True
+)

@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 
 from pipeline import runner
 from pipeline.artifacts import CHECKPOINTS, MANIFEST, Artifact
-from pipeline.console import Advance
 from pipeline.data.rows import read_jsonl
 from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+from pipeline.progress import Advance
 from tests.stages.conftest import Chain
 
 DEVICE = os.environ.get("DEVICE", "cuda")

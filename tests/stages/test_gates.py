@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.artifacts import MANIFEST, Artifact
 from pipeline.config import LaunchConfig
-from pipeline.console import progress
+from pipeline.progress import progress
 from pipeline.evaluation.gates import GateVerdict, read_gates
 from pipeline.playground.texts import sampling_prompts
 from pipeline.stage import Runtime, StageContext

@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTo
 
 from pipeline.artifacts import Artifact
 from pipeline.config import LaunchConfig, PeftConfig
-from pipeline.console import progress
+from pipeline.progress import progress
 from pipeline.data.rows import read_jsonl
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.passes import batch_of, last_states

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 from pipeline.artifacts import Artifact
 from pipeline.config import LaunchConfig
-from pipeline.console import progress
+from pipeline.progress import progress
 from pipeline.data.rows import prompt_id, read_jsonl
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.passes import Words
