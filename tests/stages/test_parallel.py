@@ -1,0 +1,138 @@
+"""Stages side by side: the same results in any order, and no process that goes away takes another's work with it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pipeline.artifacts import Store
+from pipeline.files import file_hash
+from tests.stages.conftest import Chain
+
+ARMS = ("stage=evaluate", "evaluate.policies=[sft,dpo,ppo]", "evaluate.judge=false", "gates=off", "launch.parallel=2")
+MEASURED = ("created", "seconds", "runtime", "checksum", "files", "git")  # of a run, rather than of what it made
+
+
+@pytest.fixture
+def judged(chain: Chain, tmp_path: Path) -> Chain:
+    """A project of a test's own in which all is made that both arms start from."""
+    chain.make("preferences")
+    store = Store(tmp_path / "outputs", "playground")
+    for stage in ("base", "data", "sft", "sample", "publish", "collect", "preferences"):
+        _, version = chain.store.resolve(stage)
+        shutil.copytree(chain.store.directory(stage, version), store.directory(stage, version))
+    return Chain(tmp_path / "outputs")
+
+
+@contextmanager
+def started(chain: Chain, *overrides: str) -> Iterator["subprocess.Popen[str]"]:
+    """The command in a process of its own, which is gone afterwards."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(chain.command(*overrides), **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_until(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def workers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """The processes that make steps; multiprocessing's own helper is none."""
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+def assert_all_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert alive == []
+
+
+def weights(chain: Chain) -> dict[str, str]:
+    """Each version's weights, by their hash."""
+    folder = chain.store.root
+    return {
+        str(f.relative_to(folder)): file_hash(f) for f in folder.rglob("*.safetensors") if "checkpoints" not in str(f)
+    }
+
+
+def manifests(chain: Chain) -> dict[str, Any]:
+    """What manifests say of what was made."""
+    found = {}
+    for stage in chain.store.stages():
+        for version in chain.store.versions(stage):
+            whole = chain.store.read_manifest(stage, version)
+            said = {key: value for key, value in whole.items() if key not in MEASURED}
+            said["metrics"] = {k: v for k, v in whole["metrics"].items() if "memory" not in k and "seconds" not in k}
+            said["files"] = sorted(whole["files"])
+            found[f"{stage}@{version}"] = said
+    return found
+
+
+@pytest.mark.slow
+def test_one_after_the_other_and_side_by_side_are_equal(judged: Chain, tmp_path: Path) -> None:
+    """Versions, weights and manifests, whichever step ended first."""
+    shutil.copytree(judged.outputs, tmp_path / "alone")
+    alone = Chain(tmp_path / "alone")
+    assert alone.run(*ARMS[:-1], "launch.parallel=1") == 0
+    assert judged.run(*ARMS) == 0
+    assert weights(judged) == weights(alone)
+    assert manifests(judged) == manifests(alone)
+    assert {"dpo", "reward", "ppo", "evaluate"} <= set(judged.store.stages())
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_an_arm_that_fails_does_not_take_the_other_with_it(
+    judged: Chain, capfd: pytest.CaptureFixture[str], parallel: int
+) -> None:
+    """What can be made is made; the failure is said where it happens, and repeated at the end with its status."""
+    assert judged.run(*ARMS, "dpo.max_length=8", f"launch.parallel={parallel}") == 2
+    printed = capfd.readouterr()
+    assert len(judged.store.versions("ppo")) == 1
+    assert judged.store.versions("dpo") == judged.store.versions("evaluate") == []
+    assert "dpo         failed; what does not need it goes on" in printed.err
+    assert printed.err.splitlines()[-1].startswith("Error:")
+    assert "fit" in printed.err or "long" in printed.err
+
+
+@pytest.mark.slow
+def test_whoever_is_killed_or_interrupted_nothing_is_lost(judged: Chain) -> None:
+    """Ctrl-C, a killed parent and a killed worker: none leaves a process behind, and the last run resumes the rest."""
+    request = (*ARMS, "dpo.epochs=60")
+    with started(judged, *request) as process:
+        wait_until(lambda: len(workers(process)) == 2 and bool(judged.store.unfinished("dpo")))
+        there = workers(process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert_all_gone(there)
+    with started(judged, *request) as process:
+        wait_until(lambda: len(workers(process)) == 2)
+        there = workers(process)
+        process.kill()
+        assert_all_gone(there)
+    assert judged.store.versions("dpo") == []
+    (version,) = judged.store.unfinished("dpo")
+    folder = judged.store.directory("dpo", version)
+    with started(judged, *request) as process:
+        wait_until(lambda: any(folder.glob("checkpoints/checkpoint-*/whole")))
+        holder = (judged.store.root / "dpo" / f".{version}.holder").read_text()
+        os.kill(int(holder.split()[1]), signal.SIGKILL)
+        printed = process.communicate()[0]
+        assert process.returncode == 1
+    assert "dpo: its process was killed (signal 9)" in printed
+    assert len(judged.store.versions("ppo")) == 1
+    assert judged.run(*request, "launch.parallel=1") == 0
+    assert "resumed from step" in (folder / "log.txt").read_text()
