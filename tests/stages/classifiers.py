@@ -1,11 +1,15 @@
 """Reward models of a user's own, built from config."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
-import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
-
 from pipeline.artifacts import Artifact
+from tests.lazily import lazily
+
+with lazily():
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 
 def classifier(folder: Path, policy: Artifact, *, usual: float = 0.0) -> Artifact:

@@ -3,6 +3,8 @@
 `DEVICE=cpu python -m pytest -m gpu tests/stages` rehearses them where there is no GPU.
 """
 
+from __future__ import annotations
+
 import contextlib
 import math
 import os
@@ -10,28 +12,32 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
 
 from pipeline import runner
 from pipeline.artifacts import CHECKPOINTS, MANIFEST, Artifact
 from pipeline.data.rows import read_jsonl
-from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
 from pipeline.progress import Advance
+from tests.lazily import lazily
 from tests.stages.conftest import Chain
+
+with lazily():
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
 
 DEVICE = os.environ.get("DEVICE", "cuda")
 METHODS = ("full", "lora", "qlora")
 PRECISIONS = ("no", "bf16")
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available(), reason="no GPU here"),
+    pytest.mark.skipif("DEVICE == 'cuda' and not torch.cuda.is_available()", reason="no GPU here"),
 ]
 SMALL = (
     *("ppo.iterations=2", "ppo.rollouts=16", "ppo.batch_size=8", "ppo.max_new_tokens=12", "ppo.checkpoint_every=1"),
     *("gates=off", "evaluate.judge=false", "preferences.judge_fraction=0"),
 )
-IDS = torch.tensor([[1, 20, 30, 40, 50]])
+IDS = [[1, 20, 30, 40, 50]]
 
 
 @pytest.fixture(scope="session")
@@ -132,9 +138,10 @@ def test_an_export_answers_as_its_adapters_do(request_of: Callable[..., Artifact
     made = request_of("export", f"peft={method}", "dpo.learning_rate=1e-3")
     source = source_of(made.inputs["policy"])
     device = torch.device(DEVICE)
+    ids = torch.tensor(IDS, device=device)
     with torch.no_grad():
-        own = load_policy(source, tokenizer_of(source)[0], device, quantized=False)(IDS.to(device)).logits.float()
-        exported = AutoModelForCausalLM.from_pretrained(made.path / "model").to(device)(IDS.to(device)).logits.float()
+        own = load_policy(source, tokenizer_of(source)[0], device, quantized=False)(ids).logits.float()
+        exported = AutoModelForCausalLM.from_pretrained(made.path / "model").to(device)(ids).logits.float()
     assert float((own - exported).abs().max()) <= 4 * 2**-8 * float(own.abs().max())
 
 

@@ -1,21 +1,29 @@
 """An exported folder answers exactly as the policy in the store, loaded with transformers and peft alone."""
 
+from __future__ import annotations
+
 import pytest
-import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from pipeline.artifacts import Artifact
-from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+from tests.lazily import lazily
 from tests.stages.conftest import Chain
 
-IDS = torch.tensor([[1, 20, 30, 40, 50]])
+with lazily():
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+
+IDS = [[1, 20, 30, 40, 50]]
 
 
 def own_logits(policy: Artifact) -> torch.Tensor:
     source = source_of(policy)
     with torch.no_grad():
-        return load_policy(source, tokenizer_of(source)[0], torch.device("cpu"), quantized=False)(IDS).logits
+        return load_policy(source, tokenizer_of(source)[0], torch.device("cpu"), quantized=False)(
+            torch.tensor(IDS)
+        ).logits
 
 
 @pytest.mark.parametrize(("sft", "dpo"), [("full", "full"), ("lora", "lora"), ("full", "lora"), ("qlora", "qlora")])
@@ -25,7 +33,7 @@ def test_a_merged_export_is_the_policy(chain: Chain, sft: str, dpo: str) -> None
     model = AutoModelForCausalLM.from_pretrained(folder)
     assert not isinstance(model, PeftModel)
     with torch.no_grad():
-        assert torch.allclose(model(IDS).logits, own_logits(made.inputs["policy"]), atol=2e-3)
+        assert torch.allclose(model(torch.tensor(IDS)).logits, own_logits(made.inputs["policy"]), atol=2e-3)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.chat_template
     generation = GenerationConfig.from_pretrained(folder)
@@ -41,7 +49,7 @@ def test_adapters_on_adapters_are_exported_as_one(chain: Chain) -> None:
     model = PeftModel.from_pretrained(base, made.path / "model")
     assert model.peft_config["default"].r == 6
     with torch.no_grad():
-        assert torch.allclose(model(IDS).logits, own_logits(made.inputs["policy"]), atol=1e-4)
+        assert torch.allclose(model(torch.tensor(IDS)).logits, own_logits(made.inputs["policy"]), atol=1e-4)
 
 
 def test_the_card_says_what_it_was_made_from(chain: Chain) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from pipeline.artifacts import MANIFEST, Artifact
 from pipeline.config import LaunchConfig
-from pipeline.progress import progress
 from pipeline.evaluation.gates import GateVerdict, read_gates
 from pipeline.playground.texts import sampling_prompts
+from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
 from pipeline.stages.gates import check_gates
 from tests.stages.classifiers import classifier

@@ -1,5 +1,7 @@
 """The user's own data through the stage `data`: mixed, cleaned, apart, told; and SFT on what came of it."""
 
+from __future__ import annotations
+
 import gzip
 import json
 import os
@@ -12,9 +14,12 @@ import pytest
 
 from pipeline.artifacts import Artifact
 from pipeline.data.rows import read_jsonl
-from pipeline.modeling.rendering import ChatFormat
-from pipeline.modeling.tokenizers import load_tokenizer
+from tests.lazily import lazily
 from tests.stages.conftest import Chain
+
+with lazily():
+    from pipeline.modeling.rendering import ChatFormat
+    from pipeline.modeling.tokenizers import load_tokenizer
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 THINGS = ("kettle", "bicycle", "garden", "printer", "candle", "river", "ladder", "window", "engine", "pillow")

@@ -1,5 +1,7 @@
 """PPO on the tiny chain: what changes and what does not, what the reference is, what ends a run, what is refused."""
 
+from __future__ import annotations
+
 import json
 import math
 from collections.abc import Callable
@@ -7,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from pipeline.artifacts import Artifact
 from pipeline.data.rows import read_jsonl
+from tests.lazily import lazily
 from tests.stages.conftest import Chain
 from tests.stages.test_faults import assert_one_message, ended
 from tests.stages.test_tuning import full_weights_below, weights
+
+with lazily():
+    import torch
+    from safetensors.torch import load_file
 
 SMALL = (
     *("ppo.iterations=3", "ppo.rollouts=16", "ppo.batch_size=8", "ppo.epochs=2", "ppo.max_new_tokens=12"),

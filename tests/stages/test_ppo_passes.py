@@ -1,19 +1,24 @@
 """PPO's passes and its sampling: what padding, chunks, batches and finished rows must not change, and they do not."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from pipeline.modeling import passes, sampling
-from pipeline.modeling.generation import Drawn
-from pipeline.modeling.passes import Words, answer_states, batch_of, last_states, token_logprobs
+from tests.lazily import lazily
+
+with lazily():
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+    from pipeline.modeling import passes, sampling
+    from pipeline.modeling.generation import Drawn
+    from pipeline.modeling.passes import Words, answer_states, batch_of, last_states, token_logprobs
 
 WORDS, PAD, STOP = 31, 0, 2
-CPU = torch.device("cpu")
 
 
 def llama() -> PreTrainedModel:
@@ -35,7 +40,7 @@ ANSWERS = [[20, 21, STOP], [22, 23, 24, 25, STOP], [26], [27, STOP]]
 
 
 def logprobs(model: Any, rows: Sequence[int], *, pad: int = PAD, temperature: float = 1.0) -> list[list[float]]:
-    batch = batch_of([PROMPTS[i] for i in rows], [ANSWERS[i] for i in rows], pad, CPU)
+    batch = batch_of([PROMPTS[i] for i in rows], [ANSWERS[i] for i in rows], pad, torch.device("cpu"))
     head = Words(model.get_output_embeddings(), WORDS)
     found = token_logprobs(answer_states(model.base_model, batch), batch.tokens, head, temperature)
     table = batch.aligned(found.logprobs)
@@ -74,9 +79,9 @@ def test_chunks_change_neither_values_nor_gradients(monkeypatch: pytest.MonkeyPa
     """Logits of a few positions at a time, made again in the backward pass, are the same mathematics."""
     results = []
     for size in (2**23, WORDS * 2):
-        monkeypatch.setattr(passes, "LOGITS", size)
+        monkeypatch.setattr("pipeline.modeling.passes.LOGITS", size)
         model = llama()
-        batch = batch_of(PROMPTS, ANSWERS, PAD, CPU)
+        batch = batch_of(PROMPTS, ANSWERS, PAD, torch.device("cpu"))
         head = Words(model.get_output_embeddings(), WORDS)
         found = token_logprobs(answer_states(model.base_model, batch), batch.tokens, head, 1.0, entropy=True)
         found.logprobs.sum().backward()
@@ -91,10 +96,10 @@ def test_chunks_change_neither_values_nor_gradients(monkeypatch: pytest.MonkeyPa
 
 def test_no_whole_logits_are_ever_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The head never sees more positions than a chunk has, in neither pass."""
-    monkeypatch.setattr(passes, "LOGITS", WORDS * 3)
+    monkeypatch.setattr("pipeline.modeling.passes.LOGITS", WORDS * 3)
     model, seen = llama(), []
     model.get_output_embeddings().register_forward_hook(lambda *given: seen.append(given[2].numel()))
-    batch = batch_of(PROMPTS, ANSWERS, PAD, CPU)
+    batch = batch_of(PROMPTS, ANSWERS, PAD, torch.device("cpu"))
     head = Words(model.get_output_embeddings(), WORDS)
     token_logprobs(answer_states(model.base_model, batch), batch.tokens, head, 1.0).logprobs.sum().backward()
     assert max(seen) == WORDS * 3
@@ -102,7 +107,7 @@ def test_no_whole_logits_are_ever_in_memory(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_entropy_is_that_of_the_whole_distribution() -> None:
     model = llama()
-    batch = batch_of(PROMPTS, ANSWERS, PAD, CPU)
+    batch = batch_of(PROMPTS, ANSWERS, PAD, torch.device("cpu"))
     with torch.no_grad():
         torch.nn.init.zeros_(model.get_output_embeddings().weight)
     head = Words(model.get_output_embeddings(), WORDS)
@@ -115,7 +120,7 @@ def test_the_last_state_is_found_by_index() -> None:
     """Rule 2 (S; trl#2778): at the last real token, even where that token is the padding's."""
     model = llama()
     answers = [[20, PAD], [22, 23, 24], [26, PAD, PAD], [27]]
-    batch = batch_of(PROMPTS, answers, PAD, CPU)
+    batch = batch_of(PROMPTS, answers, PAD, torch.device("cpu"))
     found = last_states(model.base_model, batch)
     for i in range(4):
         alone = model.base_model(torch.tensor([PROMPTS[i] + answers[i]])).last_hidden_state[0, -1]

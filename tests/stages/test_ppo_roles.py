@@ -1,30 +1,35 @@
 """Policy, reference, value and reward model: how many copies of the base there are, and what starts from what."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTokenizerFast
 
 from pipeline.artifacts import Artifact
 from pipeline.config import LaunchConfig, PeftConfig
-from pipeline.progress import progress
 from pipeline.data.rows import read_jsonl
-from pipeline.modeling.answering import Answer
-from pipeline.modeling.passes import batch_of, last_states
-from pipeline.modeling.reward_roles import RewardAdapter, Rewards, load_rewards
-from pipeline.modeling.rewarding import RewardModel
-from pipeline.modeling.roles import Roles, build_roles
-from pipeline.modeling.trainee import prepare
+from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
+from tests.lazily import lazily
 from tests.stages.conftest import Chain
 from tests.stages.test_faults import assert_one_message, ended
 from tests.stages.test_ppo import SMALL, history
 
-CPU = torch.device("cpu")
+with lazily():
+    import torch
+    from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTokenizerFast
+
+    from pipeline.modeling.answering import Answer
+    from pipeline.modeling.passes import batch_of, last_states
+    from pipeline.modeling.reward_roles import RewardAdapter, Rewards, load_rewards
+    from pipeline.modeling.rewarding import RewardModel
+    from pipeline.modeling.roles import Roles, build_roles
+    from pipeline.modeling.trainee import prepare
+
 PROMPT = [{"role": "user", "content": "My kettle hums at night. What should I do?"}]
 TEXTS = ("Just wrap the kettle in wet wool.", "Go away!", "Turn it upside down. I hope it helps!")
 
@@ -88,7 +93,9 @@ def test_the_value_model_starts_as_the_reward_model(chain: Chain, context: Stage
     answers = answers_of(roles)
     said = rewards.scorers["reward"].score([PROMPT] * 3, answers)
     chat = roles.trainee.chat
-    batch = batch_of([chat.prompt(PROMPT)] * 3, [a.ids for a in answers], chat.tokenizer.pad_token_id, CPU)
+    batch = batch_of(
+        [chat.prompt(PROMPT)] * 3, [a.ids for a in answers], chat.tokenizer.pad_token_id, torch.device("cpu")
+    )
     roles.value.switch()
     found = roles.value.head(last_states(roles.value.decoder, batch).float())[:, 0]
     assert found.tolist() == pytest.approx(said, abs=1e-4)
@@ -111,7 +118,9 @@ def test_dropout_is_off_in_every_role(chain: Chain, context: StageContext, peft:
     """Rule 9 (S): two passes agree, also while activations are recomputed and adapters have dropout."""
     roles, _ = assembled(chain, context, "full", peft, dropout=0.0 if peft == "full" else 0.5)
     chat = roles.trainee.chat
-    batch = batch_of([chat.prompt(PROMPT)] * 3, [a.ids for a in answers_of(roles)], chat.tokenizer.pad_token_id, CPU)
+    batch = batch_of(
+        [chat.prompt(PROMPT)] * 3, [a.ids for a in answers_of(roles)], chat.tokenizer.pad_token_id, torch.device("cpu")
+    )
     with roles.recomputing(True):
         for role in (roles.policy, roles.reference):
             passes = [roles.logprobs(role, batch, 1.0).logprobs for _ in range(2)]

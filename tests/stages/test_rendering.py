@@ -1,20 +1,26 @@
 """From conversations to ids and back: the mask, the stop token, and tokenizers as users bring them."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest
-import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from pipeline.config import DecodingConfig
 from pipeline.errors import RequestError
-from pipeline.modeling.generation import draw
-from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
-from pipeline.modeling.rendering import ChatFormat
-from pipeline.modeling.scoring import Answered, answer_logprobs
-from pipeline.modeling.tokenizers import load_tokenizer
+from tests.lazily import lazily
 from tests.stages.conftest import Chain
+
+with lazily():
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from pipeline.modeling.generation import draw
+    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.rendering import ChatFormat
+    from pipeline.modeling.scoring import Answered, answer_logprobs
+    from pipeline.modeling.tokenizers import load_tokenizer
 
 TURNS = [
     {"role": "system", "content": "Be kind."},

@@ -1,5 +1,7 @@
 """kill -9 at any point loses nothing: the same command goes on, and ends with the weights of an unbroken run."""
 
+from __future__ import annotations
+
 import json
 import signal
 import subprocess
@@ -8,15 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from pipeline.artifacts import MANIFEST, Artifact
 from pipeline.config import DecodingConfig
 from pipeline.files import file_hash
-from pipeline.modeling.generation import Drawn, draw
-from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
-from pipeline.modeling.rendering import ChatFormat
+from tests.lazily import lazily
 from tests.stages.conftest import Chain
+
+with lazily():
+    import torch
+
+    from pipeline.modeling.generation import Drawn, draw
+    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.rendering import ChatFormat
 
 SLOWER = {
     "base": "base.steps=60",

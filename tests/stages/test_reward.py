@@ -1,5 +1,7 @@
 """Reward models on the tiny chain: what is trained and kept, what a score depends on, what is refused."""
 
+from __future__ import annotations
+
 import json
 import math
 from collections import defaultdict
@@ -9,26 +11,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from pipeline.artifacts import Artifact
 from pipeline.config import LaunchConfig
-from pipeline.progress import progress
 from pipeline.data.rows import prompt_id, read_jsonl
-from pipeline.modeling.answering import Answer
-from pipeline.modeling.passes import Words
-from pipeline.modeling.policy import source_of, tokenizer_of
-from pipeline.modeling.rendering import ChatFormat
-from pipeline.modeling.reward_models import load_reward, new_head
-from pipeline.modeling.reward_training import Pair, bradley_terry, collated, rankings
-from pipeline.modeling.rewarding import RewardModel, padded, padding_difference, raw_scores, read_scores
-from pipeline.modeling.scoring import Answered
+from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
+from tests.lazily import lazily
 from tests.stages.conftest import Chain
 from tests.stages.test_faults import assert_one_message, ended
 from tests.stages.test_resuming import kill_when, results, weights_hash
 from tests.stages.test_tuning import NF4_BITS, full_weights_below, weights
+
+with lazily():
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+    from pipeline.modeling.answering import Answer
+    from pipeline.modeling.passes import Words
+    from pipeline.modeling.policy import source_of, tokenizer_of
+    from pipeline.modeling.rendering import ChatFormat
+    from pipeline.modeling.reward_models import load_reward, new_head
+    from pipeline.modeling.reward_training import Pair, bradley_terry, collated, rankings
+    from pipeline.modeling.rewarding import RewardModel, padded, padding_difference, raw_scores, read_scores
+    from pipeline.modeling.scoring import Answered
 
 METHODS = ("full", "lora", "qlora")
 PLAIN = ("reward.weight_decay=0", "reward.sft_weight=0", "reward.token_weight=0", "reward.keep_best=true")

@@ -1,5 +1,7 @@
 """Drafts by a tiny policy and by a real endpoint, and people who review them in a real Argilla."""
 
+from __future__ import annotations
+
 import importlib.util
 import json
 import shutil
@@ -21,13 +23,16 @@ from labeling.server.supervisor import stop
 from labeling.submitting import Annotator
 from pipeline.artifacts import Artifact
 from pipeline.data.rows import read_jsonl, write_jsonl
-from pipeline.modeling import generation
 from pipeline.people import People
 from pipeline.planner import Planner
 from pipeline.rounds import review_round
 from tests.completions import Reply, completion, serving
 from tests.conftest import configured
+from tests.lazily import lazily
 from tests.stages.conftest import Chain
+
+with lazily():
+    from pipeline.modeling import generation
 
 DRAFT = ("draft.count=12", "draft.decoding.temperature=1", "draft.decoding.max_new_tokens=100")
 MANY = (*DRAFT, "draft.count=48")  # of which an untrained model ends some
@@ -66,7 +71,7 @@ def test_a_stopped_stage_goes_on_where_it_was_and_ends_the_same(chain: Chain, mo
         drawn.append(len(prompts))
         return draw_batch(model, chat, prompts, decoding)
 
-    monkeypatch.setattr(generation, "_draw_batch", stopping)
+    monkeypatch.setattr("pipeline.modeling.generation._draw_batch", stopping)
     assert chain.run("stage=draft", *settings) == 130
     (partial,) = (whole.path / "checkpoints").glob("draft*")
     with partial.open("a") as file:

@@ -1,15 +1,20 @@
 """SFT and DPO in every combination of full, LoRA and QLoRA: what changes, what does not, and what the reference is."""
 
+from __future__ import annotations
+
 import math
 from itertools import product
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from pipeline.artifacts import Artifact
 from pipeline.data.rows import read_jsonl
+from tests.lazily import lazily
 from tests.stages.conftest import Chain
+
+with lazily():
+    import torch
+    from safetensors.torch import load_file
 
 METHODS = ("full", "lora", "qlora")
 NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)  # a code, an 8-bit maximum per 64 weights, a float32 one per 256 of these

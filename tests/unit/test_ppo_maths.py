@@ -1,20 +1,26 @@
 """The maths of PPO against references written from the papers' formulas, in float64, with loops and in O(n²)."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from pipeline.ppo.advantages import advantages_and_returns
-from pipeline.ppo.kl import Adaptive, adapted, k1, k3
-from pipeline.ppo.losses import policy_loss, value_loss
-from pipeline.ppo.masked import masked_mean, whiten
-from pipeline.ppo.rewards import penalized, token_rewards
-from pipeline.ppo.rollouts import answer_mask
+from tests.lazily import lazily
+
+with lazily():
+    import torch
+    from torch import Tensor
+
+    from pipeline.ppo.advantages import advantages_and_returns
+    from pipeline.ppo.kl import Adaptive, adapted, k1, k3
+    from pipeline.ppo.losses import policy_loss, value_loss
+    from pipeline.ppo.masked import masked_mean, whiten
+    from pipeline.ppo.rewards import penalized, token_rewards
+    from pipeline.ppo.rollouts import answer_mask
 
 Rows = list[list[float]]
 

@@ -1,20 +1,26 @@
 """What happens around the maths: batches, seeds, stops, what is watched, and the user's own reward functions."""
 
+from __future__ import annotations
+
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import RewardSource
 from pipeline.errors import RequestError
-from pipeline.ppo.rollouts import batches, cycled, sampling_seed
-from pipeline.ppo.sources import FunctionScorer, Weighted, combined, function_file, roles_of
-from pipeline.ppo.stops import Health, Limits
-from pipeline.ppo.watching import correlation, distinct_share, explained_variance, repetition
+from tests.lazily import lazily
+
+with lazily():
+    import torch
+
+    from pipeline.ppo.rollouts import batches, cycled, sampling_seed
+    from pipeline.ppo.sources import FunctionScorer, Weighted, combined, function_file, roles_of
+    from pipeline.ppo.stops import Health, Limits
+    from pipeline.ppo.watching import correlation, distinct_share, explained_variance, repetition
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 12), st.integers(0, 99))
@@ -57,14 +63,13 @@ def test_two_processes_draw_different_answers_from_prompts_in_one_order():
     assert cycled(10, 5, 20, "0 prompts") == cycled(10, 5, 20, "0 prompts")
 
 
-LIMITS = Limits(kl=10.0, stopped=0.2, distinct=0.1, patience=2)
 WELL = {"kl": 1.0, "stopped": 0.9, "distinct": 1.0, "reward": 0.5}
 
 
 def after(*seen: dict[str, float]) -> Health:
-    health = Health()
+    health, limits = Health(), Limits(kl=10.0, stopped=0.2, distinct=0.1, patience=2)
     for policy, one in enumerate(seen):
-        health = health.after(policy, one, LIMITS)
+        health = health.after(policy, one, limits)
     return health
 
 
