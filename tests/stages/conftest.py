@@ -1,13 +1,16 @@
 """A tiny chain, trained for real: two layers, a few steps. Every stage test goes on from the same artifacts."""
 
+import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 from pipeline.__main__ import main
 from pipeline.artifacts import Artifact, Store
+from tests.stages.processes import ended, start
 
 TINY = (
     *("base.hidden_size=64", "base.intermediate_size=96", "base.layers=2", "base.heads=2", "base.kv_heads=2"),
@@ -17,6 +20,7 @@ TINY = (
     *("sample.decoding.max_new_tokens=12", "evaluate.decoding.max_new_tokens=12", "dpo.epochs=2", "dpo.batch_size=8"),
     *("reward.epochs=2", "reward.batch_size=8", "ppo.iterations=2", "ppo.rollouts=16", "ppo.batch_size=8"),
     *("ppo.max_new_tokens=12", "labeling=simulated", "labeling.noise=0.3", "labeling.tie_width=0", "tracking=off"),
+    "launch.parallel=1",
 )
 
 
@@ -33,6 +37,14 @@ class Chain:
     def run(self, *overrides: str) -> int:
         return main(self.arguments(*overrides))
 
+    def start(self, *overrides: str) -> BaseProcess:
+        """The request in a process of its own."""
+        return start(self.arguments(*overrides))
+
+    def ended(self, *overrides: str) -> subprocess.CompletedProcess[str]:
+        """The request in a process of its own, when it is over."""
+        return ended(self.arguments(*overrides))
+
     def command(self, *overrides: str) -> list[str]:
         return [sys.executable, "-m", "pipeline", *self.arguments(*overrides)]
 
@@ -44,7 +56,7 @@ class Chain:
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """One project that all stage tests share, so that the base is trained once."""
+    """One project that all stage tests of a worker share, so that the base is trained once."""
     return Chain(tmp_path_factory.mktemp("outputs"))
 
 

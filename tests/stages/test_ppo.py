@@ -14,7 +14,7 @@ from pipeline.artifacts import Artifact
 from pipeline.data.rows import read_jsonl
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
-from tests.stages.test_faults import assert_one_message, ended
+from tests.stages.test_faults import assert_one_message
 from tests.stages.test_tuning import full_weights_below, weights
 
 with lazily():
@@ -259,13 +259,13 @@ def test_what_cannot_be_trained_is_refused(
 ) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     given = [text.replace("{tmp}", str(tmp_path)) for text in overrides]
-    assert_one_message(ended(chain.command("stage=ppo", *SMALL, vowels, *given)), 2, *words)
+    assert_one_message(chain.ended("stage=ppo", *SMALL, vowels, *given), 2, *words)
 
 
 def test_a_vocabulary_larger_than_the_tokenizers_is_refused(chain: Chain, vowels: str, tmp_path: Path) -> None:
     """What such a policy samples could not be read (issue 4): another model's tokenizer."""
     folder = grown(chain, tmp_path, 200)
-    run = ended(chain.command("stage=ppo", *SMALL, vowels, f"ppo.inputs.policy={folder}"))
+    run = chain.ended("stage=ppo", *SMALL, vowels, f"ppo.inputs.policy={folder}")
     assert_one_message(run, 2, "vocabulary", "tokenizer")
 
 

@@ -14,7 +14,7 @@ with lazily():
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-    from pipeline.modeling import passes, sampling
+    from pipeline.modeling import sampling
     from pipeline.modeling.generation import Drawn
     from pipeline.modeling.passes import Words, answer_states, batch_of, last_states, token_logprobs
 

@@ -2,7 +2,6 @@
 
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,15 +34,16 @@ def test_killed_at_ten_random_moments(new_chain: Callable[[], Chain], peft: str)
     kept = unbroken.path.rename(chain.outputs / "unbroken")
     log = unbroken.path / "log.txt"
     for _ in range(KILLS):
-        process = subprocess.Popen(chain.command("stage=ppo", *given), stdout=subprocess.DEVNULL)
+        process = chain.start("stage=ppo", *given)
         begun = finished(log)
         while finished(log) == begun:  # until it has gone on: before that, imports would be most of what is killed
-            assert process.poll() is None, "it ended before it could be killed"
+            assert process.is_alive(), "it ended before it could be killed"
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.5))
-        assert process.poll() is None, "it ended before it could be killed"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.is_alive(), "it ended before it could be killed"
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         assert not (unbroken.path / MANIFEST).exists()
     resumed = chain.make("ppo", *given)
     assert resumed.file("log.txt").read_text().count("resumed from iteration") >= KILLS - 1

@@ -16,7 +16,7 @@ from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
-from tests.stages.test_faults import assert_one_message, ended
+from tests.stages.test_faults import assert_one_message
 from tests.stages.test_ppo import SMALL, history
 
 with lazily():
@@ -193,19 +193,19 @@ def test_a_reward_model_of_another_architecture_and_tokenizer(
 
 
 def test_a_reward_model_with_several_labels_is_refused(chain: Chain, foreign: Callable[[int], Path]) -> None:
-    run = ended(chain.command("stage=ppo", *SMALL, f"ppo.rewards=[{{source:{foreign(3)}}}]"))
+    run = chain.ended("stage=ppo", *SMALL, f"ppo.rewards=[{{source:{foreign(3)}}}]")
     assert_one_message(run, 2, "3 labels", "num_labels=1")
 
 
 def test_the_judge_never_rewards(chain: Chain) -> None:
     assert chain.run("stage=reward", "reward.as_judge=true") == 0
-    run = ended(chain.command("stage=ppo", *SMALL, "ppo.rewards=[{source:reward@judge}]"))
+    run = chain.ended("stage=ppo", *SMALL, "ppo.rewards=[{source:reward@judge}]")
     assert_one_message(run, 2, "judge", "reward")
 
 
 def test_a_language_model_is_no_reward_model(chain: Chain) -> None:
     sft = chain.make("sft")
-    run = ended(chain.command("stage=ppo", *SMALL, f"ppo.inputs.reward=sft@{sft.version}"))
+    run = chain.ended("stage=ppo", *SMALL, f"ppo.inputs.reward=sft@{sft.version}")
     assert_one_message(run, 2, "not a reward model")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,14 +41,15 @@ def results(artifact: Artifact) -> dict[str, float]:
 
 def kill_when(chain: Chain, overrides: tuple[str, ...], there: Callable[[], bool]) -> None:
     """Start the command, and kill it with SIGKILL once `there` holds."""
-    process = subprocess.Popen(chain.command(*overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = chain.start(*overrides)
     deadline = time.monotonic() + 120
     while not there():
-        assert process.poll() is None, "the command ended before it could be killed"
+        assert process.is_alive(), "the command ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.slow

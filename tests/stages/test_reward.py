@@ -19,7 +19,7 @@ from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
-from tests.stages.test_faults import assert_one_message, ended
+from tests.stages.test_faults import assert_one_message
 from tests.stages.test_resuming import kill_when, results, weights_hash
 from tests.stages.test_tuning import NF4_BITS, full_weights_below, weights
 
@@ -533,7 +533,7 @@ def test_the_judge_learns_from_prompts_of_its_own(chain: Chain) -> None:
 
 def test_the_judge_is_never_ppos_reward(chain: Chain) -> None:
     made_judge(chain)
-    run = ended(chain.command("stage=ppo", "ppo.rewards=[{source:reward@judge}]", "ppo.rollouts=16", "gates=off"))
+    run = chain.ended("stage=ppo", "ppo.rewards=[{source:reward@judge}]", "ppo.rollouts=16", "gates=off")
     assert_one_message(run, 2, "judge")
 
 
@@ -562,9 +562,9 @@ def pair(chosen: str, rejected: str) -> dict[str, Any]:
 def test_pairs_that_teach_nothing_are_refused_or_left_out(chain: Chain, tmp_path: Path) -> None:
     same, different = pair("Wrap it.", "Wrap it."), pair("Wrap it.", "Hit it.")
     given = ("stage=reward", *SMALL)
-    run = ended(chain.command(*given, pairs_in(tmp_path / "none", [])))
+    run = chain.ended(*given, pairs_in(tmp_path / "none", []))
     assert_one_message(run, 2, "train.jsonl", "no pairs")
-    run = ended(chain.command(*given, pairs_in(tmp_path / "same", [same] * 3)))
+    run = chain.ended(*given, pairs_in(tmp_path / "same", [same] * 3))
     assert_one_message(run, 2, "chosen and rejected are the same in each of its 3 pairs")
     made = chain.make("reward", *SMALL, pairs_in(tmp_path / "some", [same, different, different]))
     assert made.metrics["pairs"] == 2
@@ -583,10 +583,10 @@ def test_policies_that_cannot_become_reward_models_are_refused(chain: Chain, tmp
     model = AutoModelForCausalLM.from_pretrained(folder)
     model.resize_token_embeddings(model.get_input_embeddings().num_embeddings + 200)
     model.save_pretrained(folder)
-    run = ended(chain.command("stage=reward", *SMALL, f"reward.inputs.policy={folder}"))
+    run = chain.ended("stage=reward", *SMALL, f"reward.inputs.policy={folder}")
     assert_one_message(run, 2, "vocabulary", "Bring the model's own tokenizer")
     two = another_reward_model(tmp_path, "gpt2", labels=2)
-    run = ended(chain.command("stage=reward", *SMALL, f"reward.inputs.policy={two}"))
+    run = chain.ended("stage=reward", *SMALL, f"reward.inputs.policy={two}")
     assert_one_message(run, 2, "it has 2 labels")
 
 
@@ -602,7 +602,7 @@ def test_a_policy_without_a_pad_token_is_refused_with_the_way_out(chain: Chain, 
         vocab_size=size, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
     )
     LlamaForCausalLM(config).save_pretrained(folder)
-    run = ended(chain.command("stage=reward", *SMALL, f"reward.inputs.policy={folder}"))
+    run = chain.ended("stage=reward", *SMALL, f"reward.inputs.policy={folder}")
     assert_one_message(run, 2, "add a pad_token")
 
 

@@ -1,0 +1,43 @@
+"""Commands in processes of their own, real in all but this: torch is there already, and not imported for each anew.
+
+They are forked from a process that has done nothing but import it.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+FORKING = get_context("forkserver")
+FORKING.set_forkserver_preload(["pipeline.runner", "pipeline.modeling.tuning", "pipeline.modeling.reward_training"])
+
+
+def start(arguments: Sequence[str], out: Path | str = os.devnull, err: Path | str = os.devnull) -> BaseProcess:
+    """`python -m pipeline` with these arguments; what it prints goes into the files."""
+    process = FORKING.Process(target=_main, args=(arguments, out, err))
+    process.start()
+    return process
+
+
+def ended(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """The same, when it is over."""
+    with TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        process = start(arguments, out, err)
+        process.join(120)
+        if process.is_alive():
+            process.kill()
+            raise TimeoutError(f"{arguments}: not over after two minutes")
+        return subprocess.CompletedProcess(list(arguments), process.exitcode or 0, out.read_text(), err.read_text())
+
+
+def _main(arguments: Sequence[str], out: Path | str, err: Path | str) -> None:
+    from pipeline.__main__ import main
+
+    for descriptor, file in ((1, out), (2, err)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)
+    sys.exit(main(arguments))
