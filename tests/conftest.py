@@ -1,6 +1,7 @@
 """What tests share: configurations as a command line gives them, and artifacts made without running a stage."""
 
 import os
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from pipeline import compose
 from pipeline.artifacts import Artifact, Store
 from pipeline.config import PipelineConfig, content
 from pipeline.planner import Planner, Step
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read by torch at its import: two workers have two cores
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 
 METRICS = {  # enough for every stage's summary
     "base": {"parameters": 1e6, "last_loss": 2.5},
@@ -67,6 +71,20 @@ def finish(store: Store, step: Step) -> Artifact:
         inputs[role] = {**made_from, "source": source} if source else made_from
     config = content(step.config)
     return commit(store, step.name, step.version, inputs=inputs, config=config, pointer=step.pointer)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests stay on one worker: those of the one Argilla server, and in each file those of the tiny chain.
+
+    What is slow comes first, so that no worker begins it when the other has nothing left to do.
+    """
+    for item in items:
+        needs = getattr(item, "fixturenames", ())
+        if "argilla_server" in needs:
+            item.add_marker(pytest.mark.xdist_group("argilla"))
+        elif "chain" in needs:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")
