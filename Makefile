@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint format clean
@@ -16,10 +17,10 @@ demo: $(VENV)/.installed ## the whole chain on the embedded playground, then whe
 	@$(BIN)/python -m pipeline $(ARGS)
 
 test: $(VENV)/.installed-test ## the tests, but for the slow ones
-	@$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+	@$(PYTEST) -m "not slow and not gpu" $(ARGS)
 
 test-all: $(VENV)/.installed-test ## all tests: the labeling server, the whole chain, kill -9 and resumption, real input
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 lint: $(VENV)/.installed-test ## ruff, mypy, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
