@@ -1,6 +1,6 @@
 """SFT and DPO on TRL, over rows that were rendered and tokenized here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
@@ -69,9 +69,9 @@ def dpo_trainer(
     model, pad_id = trainee.model, trainee.tokenizer.pad_token_id
     options = {**tuning_arguments(config, context, len(train), trainee.device), **dpo_losses(config)}
     active = list(model.base_model.active_adapters) if isinstance(model, PeftModel) else []
-    with context.progress("reference", 2 * (len(train) + len(test))) as advance:
-        batch_size = options["per_device_eval_batch_size"]
-        rows = [_with_reference(model, pairs, pad_id, batch_size, advance) for pairs in (train, test)]
+    batch_size = 2 * options["per_device_eval_batch_size"]  # a pair is two rows
+    reference = _reference(model, [*train, *test], pad_id, batch_size, context)
+    rows = [_with_reference(pairs, reference) for pairs in (train, test)]
     trainer = DpoTrainer(
         model=model,
         args=TrlDpoConfig(**options, beta=config.beta, max_length=None, precompute_ref_log_probs=True),
@@ -97,15 +97,29 @@ def dpo_losses(config: DpoConfig) -> dict[str, list[Any]]:
     return {"loss_type": types, "loss_weights": weights}
 
 
-def _with_reference(model: Any, pairs: Sequence[Pair], pad_id: int, batch_size: int, advance: Any) -> Dataset:
+Key = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def _key(row: Answered) -> Key:
+    return tuple(row.prompt), tuple(row.answer)
+
+
+def _reference(
+    model: Any, pairs: Sequence[Pair], pad_id: int, batch_size: int, context: StageContext
+) -> dict[Key, float]:
+    """log p(answer | prompt) of every answer, each once: in a ranking an answer is on a side of several pairs."""
+    rows = {_key(side): side for pair in pairs for side in pair}
     model.eval()
+    with context.progress("reference", len(rows)) as advance:
+        values = answer_logprobs(model, [*rows.values()], pad_id=pad_id, batch_size=batch_size, advance=advance)
+    return dict(zip(rows, values, strict=True))
+
+
+def _with_reference(pairs: Sequence[Pair], reference: Mapping[Key, float]) -> Dataset:
     columns: dict[str, list[Any]] = {"prompt_ids": [pair[0].prompt for pair in pairs]}
     for side, name in enumerate(("chosen", "rejected")):
-        rows = [pair[side] for pair in pairs]
-        columns[f"{name}_ids"] = [row.answer for row in rows]
-        columns[f"ref_{name}_logps"] = answer_logprobs(
-            model, rows, pad_id=pad_id, batch_size=batch_size, advance=advance
-        )
+        columns[f"{name}_ids"] = [pair[side].answer for pair in pairs]
+        columns[f"ref_{name}_logps"] = [reference[_key(pair[side])] for pair in pairs]
     return Dataset.from_dict(columns)
 
 
