@@ -94,6 +94,7 @@ def base_trainer(
         seed=config.seed,
         steps=config.steps,
         batch_size=config.batch_size,
+        micro=min(context.runtime.launch.micro_batch_size or config.batch_size, config.batch_size),
         warmup=config.warmup,
         device=device,
     )
