@@ -45,9 +45,11 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder with base_model_stories260K, sft, rankings, preferences")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
     parser.add_argument("--arms", default="formats,dpo,ppo", help="any of formats, dpo and ppo (all by default)")
+    parser.add_argument("--dpo-epochs", type=float, default=None, help="fewer than shipped, for a shorter look")
     given = parser.parse_args()
     arms = given.arms.split(",")
     model = f"model.path={given.data / 'base_model_stories260K'}"
+    shorter = [f"dpo.epochs={given.dpo_epochs}"] if given.dpo_epochs else []
     sft_columns = ("file", "read", "kept", "too long", "duplicates", "SFT rows", "train loss", "eval loss", "s")
     formats_table = Table(*sft_columns, title="SFT from the embedded base")
     for name in FORMATS if "formats" in arms else ():
@@ -66,7 +68,7 @@ def main() -> None:
     for name in JUDGEMENTS if {"dpo", "ppo"} & set(arms) else ():
         judged = ("labeling=file", f"labeling.path={given.data / name}", f"data.path={given.data / DEMONSTRATIONS[0]}")
         if "dpo" in arms:
-            dpo_table.add_row(name, *dpo_cells(make("dpo", given.outputs, model, "data=files", *judged)))
+            dpo_table.add_row(name, *dpo_cells(make("dpo", given.outputs, model, "data=files", *judged, *shorter)))
         if "ppo" in arms and name in WITH_PPO:
             ppo = make("ppo", given.outputs, model, "data=files", *judged, *SHORT)
             reward_table.add_row(name, *reward_cells(ppo.inputs["reward"]))

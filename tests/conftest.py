@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from labeling.backend import LabelingError
 from labeling.server.environment import ensure_environment
@@ -17,6 +18,10 @@ from pipeline.planner import Planner, Step
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch at its import: two workers have two cores
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
+
+settings.register_profile("tests", deadline=None)  # how long an example takes depends on what else the machine does
+settings.register_profile("deep", deadline=None, max_examples=2000)  # make test-all ARGS="--hypothesis-profile=deep"
+settings.load_profile("tests")
 
 METRICS = {  # enough for every stage's summary
     "base": {"parameters": 1e6, "last_loss": 2.5},
@@ -73,17 +78,18 @@ def finish(store: Store, step: Step) -> Artifact:
     return commit(store, step.name, step.version, inputs=inputs, config=config, pointer=step.pointer)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests stay on one worker: those of the one Argilla server, and in each file those of the tiny chain.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Which tests stay on one worker: those of the one Argilla server, and in each file those of the tiny chain."""
+    needs = getattr(item, "fixturenames", ())
+    if "argilla_server" in needs:
+        item.add_marker(pytest.mark.xdist_group("argilla"))
+    elif "chain" in needs:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
-    What is slow comes first, so that no worker begins it when the other has nothing left to do.
-    """
-    for item in items:
-        needs = getattr(item, "fixturenames", ())
-        if "argilla_server" in needs:
-            item.add_marker(pytest.mark.xdist_group("argilla"))
-        elif "chain" in needs:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is slow comes first, so that no worker begins it when the other has nothing left to do."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

@@ -41,9 +41,9 @@ class Chain:
         """The request in a process of its own."""
         return start(self.arguments(*overrides))
 
-    def ended(self, *overrides: str) -> subprocess.CompletedProcess[str]:
+    def ended(self, *overrides: str, cwd: Path | str = ".") -> subprocess.CompletedProcess[str]:
         """The request in a process of its own, when it is over."""
-        return ended(self.arguments(*overrides))
+        return ended(self.arguments(*overrides), cwd)
 
     def command(self, *overrides: str) -> list[str]:
         return [sys.executable, "-m", "pipeline", *self.arguments(*overrides)]

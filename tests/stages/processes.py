@@ -16,18 +16,20 @@ FORKING = get_context("forkserver")
 FORKING.set_forkserver_preload(["pipeline.runner", "pipeline.modeling.tuning", "pipeline.modeling.reward_training"])
 
 
-def start(arguments: Sequence[str], out: Path | str = os.devnull, err: Path | str = os.devnull) -> BaseProcess:
+def start(
+    arguments: Sequence[str], *, out: Path | str = os.devnull, err: Path | str = os.devnull, cwd: Path | str = "."
+) -> BaseProcess:
     """`python -m pipeline` with these arguments; what it prints goes into the files."""
-    process = FORKING.Process(target=_main, args=(arguments, out, err))
+    process = FORKING.Process(target=_main, args=(arguments, out, err, cwd))
     process.start()
     return process
 
 
-def ended(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def ended(arguments: Sequence[str], cwd: Path | str = ".") -> subprocess.CompletedProcess[str]:
     """The same, when it is over."""
     with TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        process = start(arguments, out, err)
+        process = start(arguments, out=out, err=err, cwd=cwd)
         process.join(120)
         if process.is_alive():
             process.kill()
@@ -35,9 +37,10 @@ def ended(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(list(arguments), process.exitcode or 0, out.read_text(), err.read_text())
 
 
-def _main(arguments: Sequence[str], out: Path | str, err: Path | str) -> None:
+def _main(arguments: Sequence[str], out: Path | str, err: Path | str, cwd: Path | str) -> None:
     from pipeline.__main__ import main
 
     for descriptor, file in ((1, out), (2, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)
+    os.chdir(cwd)
     sys.exit(main(arguments))

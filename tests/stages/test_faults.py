@@ -46,7 +46,7 @@ def test_data_that_cannot_be_used(chain: Chain, tmp_path: Path, content: bytes |
     file = tmp_path / "rows.jsonl"
     if content is not None:
         file.write_bytes(content)
-    run = ended(chain.command(*FILES, f"data.path={file}"))
+    run = chain.ended(*FILES, f"data.path={file}")
     assert_one_message(run, 2, *words)
 
 
@@ -67,18 +67,18 @@ def test_one_wrong_role_costs_one_row_and_is_in_the_ledger(chain: Chain, tmp_pat
 
 def test_a_row_that_may_not_be_dropped_is_refused(chain: Chain, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a", "completion": null}\n')
-    run = ended(chain.command(*FILES, f"data.path={tmp_path / 'rows.jsonl'}", "data.on_bad_row=error"))
+    run = chain.ended(*FILES, f"data.path={tmp_path / 'rows.jsonl'}", "data.on_bad_row=error")
     assert_one_message(run, 2, "line 2", "completion")
 
 
 def test_simulated_annotators_know_only_the_playground(chain: Chain, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
-    run = ended(chain.command("stage=dpo", "data=files", f"data.path={tmp_path / 'rows.jsonl'}"))
+    run = chain.ended("stage=dpo", "data=files", f"data.path={tmp_path / 'rows.jsonl'}")
     assert_one_message(run, 2, "labeling=file")
 
 
 def test_a_model_folder_without_a_model(chain: Chain, tmp_path: Path) -> None:
-    run = ended(chain.command("stage=sft", f"model.path={tmp_path}"))
+    run = chain.ended("stage=sft", f"model.path={tmp_path}")
     assert_one_message(run, 2, str(tmp_path), "config.json")
 
 
@@ -112,19 +112,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_really_is_full(small_disk: Path) -> None:
-    run = ended(Chain(small_disk / "outputs").command("stage=base"))
+    run = Chain(small_disk / "outputs").ended("stage=base")
     assert_one_message(run, 1, "disk is full")
 
 
 def test_a_read_only_folder(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    run = ended(Chain(small_disk / "outputs").command("stage=data"))
+    run = Chain(small_disk / "outputs").ended("stage=data")
     assert_one_message(run, 1, "Read-only", str(small_disk))
 
 
 def test_outputs_that_are_no_folder(tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("")
-    run = ended(Chain(tmp_path / "outputs").command("stage=data"))
+    run = Chain(tmp_path / "outputs").ended("stage=data")
     assert_one_message(run, 1, str(tmp_path / "outputs"))
 
 
@@ -136,7 +136,7 @@ def test_two_runs_at_once(new_chain: Callable[[], Chain]) -> None:
     while not list((chain.outputs / "playground" / "base").glob("*/log.txt")):
         assert first.poll() is None
         time.sleep(0.05)
-    second = ended(chain.command(*request))
+    second = chain.ended(*request)
     assert_one_message(second, 1, f"process {first.pid}")
     first.communicate(timeout=120)
     assert first.returncode == 0

@@ -238,9 +238,7 @@ def test_a_data_set_of_the_hub_is_read_from_the_cache_at_its_commit(chain: Chain
 )
 def test_a_wrong_request_is_refused(chain: Chain, tmp_path: Path, overrides: list[str], words: str) -> None:
     write(tmp_path / "a.jsonl", rows(30))
-    command = [*chain.command("stage=data", "data=files"), *overrides]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    ended = chain.ended("stage=data", "data=files", *overrides, cwd=tmp_path)
     assert ended.returncode == 2, ended.stdout
     assert words in ended.stderr
 

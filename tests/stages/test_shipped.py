@@ -43,8 +43,8 @@ def test_both_arms_beat_sft_on_held_out_prompts(tmp_path: Path, capsys: pytest.C
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"other people's data is not here ({SHARED})")
 def test_other_peoples_data(tmp_path: Path) -> None:
     """Alpaca and ShareGPT files for SFT, three files of judgements for DPO, with a model that has no pad token."""
-    script = [sys.executable, str(ROOT / "benchmarks" / "real_input.py"), str(SHARED), "--arms", "dpo", "--outputs"]
-    subprocess.run([*script, str(tmp_path)], check=True, cwd=ROOT)
+    script = [sys.executable, str(ROOT / "benchmarks" / "real_input.py"), str(SHARED), "--arms", "dpo"]
+    subprocess.run([*script, "--dpo-epochs=0.2", f"--outputs={tmp_path}"], check=True, cwd=ROOT)
     store = Store(tmp_path, "real_input")
     assert len(store.versions("sft")) == 2
     assert len(store.versions("dpo")) == 3
