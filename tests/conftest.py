@@ -78,13 +78,17 @@ def finish(store: Store, step: Step) -> Artifact:
     return commit(store, step.name, step.version, inputs=inputs, config=config, pointer=step.pointer)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Which tests stay on one worker: those of the one Argilla server, and in each file those of the tiny chain."""
-    needs = getattr(item, "fixturenames", ())
-    if "argilla_server" in needs:
-        item.add_marker(pytest.mark.xdist_group("argilla"))
-    elif "chain" in needs:
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Which tests stay on one worker: those of the labeling server, and each file of those of the tiny chain."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            folder, file = Path(nodeid.partition("::")[0]).parts[-2:]
+            return {"labeling": folder, "stages": file}.get(folder, nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(trylast=True)
