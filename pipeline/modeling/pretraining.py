@@ -94,7 +94,6 @@ def base_trainer(
         seed=config.seed,
         steps=config.steps,
         batch_size=config.batch_size,
-        micro=min(context.runtime.launch.micro_batch_size or config.batch_size, config.batch_size),
         warmup=config.warmup,
         device=device,
     )

@@ -106,7 +106,7 @@ def reward_trainer(
     trainee: Trainee, train: Sequence[Pair], test: Sequence[Pair], config: RewardConfig, context: StageContext
 ) -> RewardTrainer:
     """A trainer with dropout off; `config.batch_size` counts rankings."""
-    rows = [rankings(train), sorted(rankings(test), key=longest)]
+    rows = [rankings(part) for part in (train, test)]
     options = tuning_arguments(config, context, len(rows[0]), trainee.device)
     pad_id = trainee.tokenizer.pad_token_id
     trainer = RewardTrainer(
@@ -122,7 +122,6 @@ def reward_trainer(
         trainer.words = Words(language_head(trainee.source, trainee.device), len(trainee.tokenizer))
         trainer.sft_weight = config.sft_weight
     trainer.token_weight = config.token_weight
-    trainer.lengths = [longest(row) for row in rows[0]]
     head_of(trainee.model).float()  # on a 4-bit base TRL trains all in bfloat16: adapters bear it, a head does not
     return trainer
 
@@ -142,11 +141,6 @@ def rankings(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
         {"prompt": len(key) - 1, "answers": [list(ids) for ids in answers], "pairs": places, "margins": margins}
         for key, (answers, places, margins) in found.items()
     ]
-
-
-def longest(ranking: Mapping[str, Any]) -> int:
-    """Tokens of the longest answer with its prompt: what a batch of these rankings is at least as wide as."""
-    return max(map(len, ranking["answers"]))
 
 
 def collated(rows: Sequence[Mapping[str, Any]], pad_id: int, *, margin: bool) -> dict[str, Tensor]:

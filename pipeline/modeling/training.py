@@ -19,7 +19,6 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from pipeline.artifacts import CHECKPOINTS
 from pipeline.config import TrainingConfig
 from pipeline.data.rows import write_jsonl
-from pipeline.modeling.lengths import SortedBatches, micro_batch_size
 from pipeline.modeling.memory import peak_memory_mb, start_peak
 from pipeline.progress import Advance
 from pipeline.stage import Runtime, StageContext
@@ -41,19 +40,20 @@ def set_up(runtime: Runtime, seed: int) -> None:
 
 
 def arguments(
-    context: StageContext, *, seed: int, steps: int, batch_size: int, micro: int, warmup: float, device: torch.device
+    context: StageContext, *, seed: int, steps: int, batch_size: int, warmup: float, device: torch.device
 ) -> dict[str, Any]:
     """transformers' TrainingArguments as far as they follow from the configuration and the machine.
 
     The global batch is split into micro batches; a run of any length ends with an evaluation and a checkpoint.
     """
     launch = context.runtime.launch
+    micro = min(launch.micro_batch_size or batch_size, batch_size)
     return {
         "output_dir": str(context.output_dir / CHECKPOINTS),
         "seed": seed,
         "max_steps": steps,
         "per_device_train_batch_size": micro,
-        "per_device_eval_batch_size": min(launch.micro_batch_size or batch_size, batch_size),
+        "per_device_eval_batch_size": micro,
         "gradient_accumulation_steps": math.ceil(batch_size / micro),
         "warmup_steps": round(warmup * steps),
         "eval_steps": steps,  # and before, at the milestones
@@ -78,7 +78,6 @@ def tuning_arguments(config: TrainingConfig, context: StageContext, rows: int, d
         seed=config.seed,
         steps=total_steps(rows, config.epochs, config.batch_size),
         batch_size=config.batch_size,
-        micro=micro_batch_size(context.runtime.launch, config.batch_size, device),
         warmup=config.warmup,
         device=device,
     )
@@ -100,19 +99,11 @@ def total_steps(rows: int, epochs: float, batch_size: int) -> int:
 
 
 class ExactCheckpoints(Trainer):  # type: ignore[misc]
-    """Checkpoints that hold just what is trained, by parameter name; batches that are sorted by length.
+    """Checkpoints that hold just what is trained, by parameter name.
 
     transformers' own keep one active adapter and lose the others of a stack, and rewrite the frozen weights every
     time. Sharded training (FSDP, DeepSpeed) keeps the library's way.
     """
-
-    lengths: Sequence[int] | None = None  # tokens of each row of training, where rows differ
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if self.lengths is None or self.args.train_sampling_strategy != "random":
-            return super()._get_train_sampler(train_dataset)
-        whole = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return SortedBatches(self.lengths, whole, self.args.seed)
 
     @property
     def _sharded(self) -> bool:

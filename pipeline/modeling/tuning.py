@@ -41,7 +41,7 @@ def sft_trainer(
     """A trainer whose loss is on the assistant's tokens only."""
     options = tuning_arguments(config, context, len(train), trainee.device)
     args = TrlSftConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
-    trainer = SftTrainer(
+    return SftTrainer(
         model=trainee.model,
         args=args,
         train_dataset=_labelled(train),
@@ -49,8 +49,6 @@ def sft_trainer(
         processing_class=trainee.tokenizer,
         callbacks=_early_stopping(config),
     )
-    trainer.lengths = [len(row.ids) for row in train]
-    return trainer
 
 
 def _labelled(rows: Sequence[Rendered]) -> Dataset:
@@ -71,10 +69,9 @@ def dpo_trainer(
     model, pad_id = trainee.model, trainee.tokenizer.pad_token_id
     options = {**tuning_arguments(config, context, len(train), trainee.device), **dpo_losses(config)}
     active = list(model.base_model.active_adapters) if isinstance(model, PeftModel) else []
-    parts = train, sorted(test, key=_longer)
     batch_size = 2 * options["per_device_eval_batch_size"]  # a pair is two rows
     reference = _reference(model, [*train, *test], pad_id, batch_size, context)
-    rows = [_with_reference(pairs, reference) for pairs in parts]
+    rows = [_with_reference(pairs, reference) for pairs in (train, test)]
     trainer = DpoTrainer(
         model=model,
         args=TrlDpoConfig(**options, beta=config.beta, max_length=None, precompute_ref_log_probs=True),
@@ -83,7 +80,6 @@ def dpo_trainer(
         processing_class=trainee.tokenizer,
         callbacks=_early_stopping(config),
     )
-    trainer.lengths = [_longer(pair) for pair in train]
     if isinstance(model, PeftModel):  # TRL made a copy of the new adapter for a reference that is not needed here
         if "ref" in model.peft_config:
             model.delete_adapter("ref")
@@ -99,11 +95,6 @@ def dpo_losses(config: DpoConfig) -> dict[str, list[Any]]:
     if config.sft_weight:
         types, weights = [*types, "sft"], [*weights, config.sft_weight]
     return {"loss_type": types, "loss_weights": weights}
-
-
-def _longer(pair: Pair) -> int:
-    """Tokens of the longer side: what a batch of such pairs is at least as wide as."""
-    return max(len(side.prompt) + len(side.answer) for side in pair)
 
 
 Key = tuple[tuple[int, ...], tuple[int, ...]]

@@ -10,7 +10,6 @@ import torch
 from accelerate import PartialState
 
 from pipeline.config import PpoConfig
-from pipeline.modeling.lengths import micro_batch_size
 from pipeline.modeling.passes import Batch, batch_of
 from pipeline.modeling.roles import Roles
 from pipeline.ppo.rollouts import batches
@@ -42,7 +41,7 @@ class Batching:
             rank=processes.process_index,
             count=config.rollouts // processes.num_processes,
             batch_size=config.batch_size,
-            micro=micro_batch_size(launch, config.batch_size, trainee.device),
+            micro=min(launch.micro_batch_size or config.batch_size, config.batch_size),
             half=launch.mixed_precision == "bf16",
         )
 
