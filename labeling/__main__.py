@@ -3,7 +3,6 @@
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 from labeling.backend import LabelingError
 from labeling.commands import COMMANDS, Parser, errors
@@ -24,7 +23,7 @@ Asks people to rank answers.
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(f"{ABOUT}\npython -m labeling COMMAND --help says more.")
@@ -38,10 +37,6 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         errors.print("Interrupted.")
         return INTERRUPTED
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 from pipeline.console import console, errors
 from pipeline.errors import PipelineError, WaitingForPeople
@@ -18,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status."""
     from pipeline import commands
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.basicConfig(handlers=[logging.NullHandler()])  # what is logged goes into the versions' log files
     try:
         if arguments and arguments[0] in commands.COMMANDS:
@@ -92,10 +91,6 @@ def _run_by_hydra(arguments: Sequence[str]) -> int:
 
 def _plain(text: str) -> str:
     return text.replace("[", r"\[")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

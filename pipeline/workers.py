@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from pipeline.artifacts import Artifact, Store
@@ -169,7 +169,7 @@ def work(config: PipelineConfig, channel: Connection, torch_threads: int, gpu: s
     from pipeline.people import People
 
     end_with_parent()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     logging.basicConfig(handlers=[logging.NullHandler()])
@@ -207,7 +207,3 @@ def _planned(config: PipelineConfig, store: Store, order: Order) -> Step:
     if step.version != order.version:
         raise PipelineError(f"{order.title}: what it is made from has changed while this command ran. Run it again.")
     return step
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

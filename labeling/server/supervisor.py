@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from labeling.backend import LabelingError
 from labeling.server.connection import Connection
@@ -137,10 +136,6 @@ def last_words(place: Home) -> str:
         return f"Argilla did not start; its log is {place.log}."
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("home", type=Path)
@@ -152,7 +147,7 @@ def main() -> int:
     lock = place.lock("supervisor")
     if not lock.acquire():
         return 0
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     write_private(place.path / "supervisor.pid", str(os.getpid()))
     words: list[str] = []
 
