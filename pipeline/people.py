@@ -20,7 +20,6 @@ from labeling.server import (
     ensure_environment,
     remote,
     serving,
-    stop_building,
 )
 from labeling.submitting import submit_rankings
 from pipeline.config import LabelingConfig
@@ -42,6 +41,7 @@ class People:
         self._say = say
         self._open = ExitStack()
         self._preparing: threading.Thread | None = None
+        self._stop = threading.Event()
         self._backend: ArgillaBackend | None = None
         self._connection: Connection | None = None
 
@@ -51,7 +51,7 @@ class People:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._preparing is not None:
             if error is not None:
-                stop_building()
+                self._stop.set()
             self._preparing.join()
         self._open.close()
 
@@ -67,7 +67,7 @@ class People:
 
     def _prepare(self) -> None:
         with contextlib.suppress(LabelingError, PipelineError):
-            ensure_environment(self._say)
+            ensure_environment(self._say, self._stop)
             if not self.named:
                 _ = self.connection
 

@@ -5,7 +5,7 @@ that somebody else runs.
 """
 
 from labeling.server.connection import Connection, address, remote, running
-from labeling.server.environment import ensure_environment, stop_building
+from labeling.server.environment import ensure_environment
 from labeling.server.launch import DEFAULT_HOME, DEFAULT_PORT, Tls, detach, serving
 
 __all__ = [
@@ -19,5 +19,4 @@ __all__ = [
     "remote",
     "running",
     "serving",
-    "stop_building",
 ]

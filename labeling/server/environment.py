@@ -10,25 +10,14 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from labeling.backend import LabelingError
 from labeling.server.home import Lock
 
 LOCK_FILE = Path(__file__).with_name("requirements.lock")
-
-
-@dataclass
-class _Build:
-    """The build of this process, if it is at one."""
-
-    pip: "subprocess.Popen[str] | None" = None
-    stopped: bool = False
-
-
-_BUILD = _Build()
 
 
 def environment_path() -> Path:
@@ -38,11 +27,11 @@ def environment_path() -> Path:
     return cache / "alignment-pipeline" / f"argilla-{key}"
 
 
-def ensure_environment(say: Callable[[str], None]) -> Path:
+def ensure_environment(say: Callable[[str], None], stop: threading.Event | None = None) -> Path:
     """The interpreter of the server's environment, built on first use; `say` is told how far that is.
 
     It is built beside and renamed when whole, by one process at a time. Raises `LabelingError` (service) if it cannot
-    be built.
+    be built, or once `stop` is set by another thread.
     """
     target = environment_path()
     python = target / "bin" / "python"
@@ -58,21 +47,14 @@ def ensure_environment(say: Callable[[str], None]) -> Path:
             shutil.rmtree(target, ignore_errors=True)  # its Python is gone
             building = target.with_suffix(".building")
             shutil.rmtree(building, ignore_errors=True)  # a killed process left it
-            _build(building, say)
+            _build(building, say, stop or threading.Event())
             building.rename(target)
     finally:
         lock.release()
     return python
 
 
-def stop_building() -> None:
-    """End a build that another thread of this process is at, and begin none; the next command builds it again."""
-    _BUILD.stopped = True
-    if _BUILD.pip is not None:
-        _BUILD.pip.terminate()
-
-
-def _build(folder: Path, say: Callable[[str], None]) -> None:
+def _build(folder: Path, say: Callable[[str], None], stop: threading.Event) -> None:
     total = len(re.findall(r"^[\w.-]+==", LOCK_FILE.read_text(), re.MULTILINE))
     say(f"Building Argilla's environment, once: {total} packages, about 600 MB, about a minute")
     try:
@@ -85,13 +67,12 @@ def _build(folder: Path, say: Callable[[str], None]) -> None:
     command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar=off", "--require-hashes", "--only-binary=:all:", "--requirement", str(LOCK_FILE)]
     last_words: list[str] = []
-    if _BUILD.stopped:
-        raise LabelingError("Argilla's environment was not built: the command is ending.")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
-        _BUILD.pip = pip
         assert pip.stdout is not None
         collected = 0
         for line in pip.stdout:
+            if stop.is_set():
+                pip.terminate()
             last_words = [*last_words, line.strip()][-30:]
             if line.startswith("Collecting "):
                 collected += 1
@@ -99,7 +80,8 @@ def _build(folder: Path, say: Callable[[str], None]) -> None:
                     say(f"  {collected} packages found")
             elif line.startswith("Installing collected packages"):
                 say("  all found; installing")
-    _BUILD.pip = None
+    if stop.is_set():
+        raise LabelingError("Argilla's environment was not built: it is no longer needed.")
     if pip.returncode != 0:
         errors = [words for words in last_words if words.startswith("ERROR:")] or last_words[-2:]
         raise LabelingError(

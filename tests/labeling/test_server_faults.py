@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -269,6 +270,22 @@ def test_without_network_the_environment_is_one_clear_message_and_nothing_half_b
     assert "needs the network" in str(failed.value)
     assert "once" in said[0]
     assert not environment.environment_path().exists()
+
+
+def test_a_build_that_is_no_longer_needed_ends_and_the_next_attempt_is_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As the jobs of a sweep are: all in one process, and one that fails stops only what it had begun."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(LabelingError, match="no longer needed"):
+        environment.ensure_environment(lambda _: None, stop)
+    assert not environment.environment_path().exists()
+    with pytest.raises(LabelingError, match="needs the network"):
+        environment.ensure_environment(lambda _: None)
 
 
 def test_the_lock_file_names_no_registry_and_has_a_hash_for_everything() -> None:
