@@ -465,7 +465,7 @@ class PipelineConfig:
     project: str = "playground"
     seed: int = 0
     outputs: str = "outputs"
-    threads: int | None = number(None, least=1)  # torch threads; if absent, one for the tiny base, else all cores
+    threads: int | None = number(None, least=1)  # torch threads; absent: one for the tiny base, else the idle cores
     upstream: str = choice("build", "build", "require")
     gates: str = choice("warn", "warn", "stop", "off")  # what is checked before dpo and ppo; stop: not trained if wrong
     plan: bool = False

@@ -58,6 +58,11 @@ class Step:
         return self.version == PENDING and all(given.version != PENDING for given in self.inputs.values())
 
     @property
+    def needs(self) -> set[str]:
+        """The titles of the steps that it is made from."""
+        return {given.title for given in self.inputs.values() if isinstance(given, Step)}
+
+    @property
     def title(self) -> str:
         """What people read: the stage's name, or `judge` for a reward model that is one."""
         return title_of(self.stage, self.config)
@@ -99,7 +104,7 @@ class Planner:
         needed = {target or list(self.steps)[-1]}
         for step in reversed(self.steps.values()):
             if step.title in needed and not step.complete:
-                needed |= {given.title for given in step.inputs.values() if isinstance(given, Step)}
+                needed |= step.needs
         return [step for step in self.steps.values() if step.title in needed and not step.complete]
 
     def _require(self, target: Step) -> None:

@@ -1,7 +1,7 @@
 """Runs a plan: skips what is up to date, makes the rest as its inputs are there, several stages at once if it can."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from textwrap import shorten
 
@@ -57,8 +57,7 @@ def run(config: PipelineConfig) -> list[Step]:
 
 def _at_once(config: PipelineConfig, planner: Planner) -> int:
     """How many of this plan's steps run at the same time: one, unless there are two that do not need each other."""
-    to_run = planner.to_run()
-    needed = {step.title: {given.title for given in step.inputs.values() if isinstance(given, Step)} for step in to_run}
+    needed = {step.title: step.needs for step in planner.to_run()}
     for title in needed:  # upstream first
         needed[title] |= {further for one in list(needed[title]) for further in needed.get(one, ())}
     apart = any(a not in needed[b] and b not in needed[a] for a in needed for b in needed if a != b)
@@ -72,6 +71,7 @@ class Run:
         self.steps = planner.steps
         self.maker, self.crew, self.settled, self.printed = maker, crew, settled, printed
         self.to_run = {step.title for step in planner.to_run()}
+        self.heights = _heights(self.steps.values())
         self.open = [step for step in self.steps.values() if step.title in self.to_run or step.complete]
         self.done: set[str] = set()
         self.failed: dict[str, PipelineError] = {}
@@ -102,10 +102,11 @@ class Run:
 
     def _startable(self) -> Iterator[Step]:
         """Steps whose inputs are there: in the order of the chain; side by side, those first that most depends on."""
-        ordered = sorted(self.open, key=lambda step: -self._height(step)) if self.crew.is_a_crowd else list(self.open)
+        ordered = (
+            sorted(self.open, key=lambda step: -self.heights[step.title]) if self.crew.is_a_crowd else [*self.open]
+        )
         for step in ordered:
-            needs = {given.title for given in step.inputs.values() if isinstance(given, Step)} & self.to_run
-            if step.complete or (needs <= self.done and self._can_start(step)):
+            if step.complete or (step.needs & self.to_run <= self.done and self._can_start(step)):
                 yield step
 
     def _can_start(self, step: Step) -> bool:
@@ -113,15 +114,6 @@ class Run:
         if self.answers is not None or (step.version == PENDING and not step.asks):
             return False
         return step.stage.meets_people or not self.crew.is_a_crowd or self.crew.has_room
-
-    def _height(self, step: Step) -> int:
-        """How many steps there are on the longest way from here to the end."""
-        after = [
-            other
-            for other in self.steps.values()
-            if step.title in {given.title for given in other.inputs.values() if isinstance(given, Step)}
-        ]
-        return 1 + max(map(self._height, after), default=0)
 
     def _start(self, step: Step) -> None:
         self.open.remove(step)
@@ -152,6 +144,15 @@ class Run:
         self.printed.add(step.title)
         if step.asks:
             self.answers = made
+
+
+def _heights(steps: Collection[Step]) -> dict[str, int]:
+    """How many steps there are on the longest way from each to the end; given are they upstream first."""
+    heights = {step.title: 1 for step in steps}
+    for step in reversed([*steps]):
+        for title in step.needs:
+            heights[title] = max(heights[title], heights[step.title] + 1)
+    return heights
 
 
 def _all_in_one(failed: dict[str, PipelineError]) -> PipelineError:

@@ -83,8 +83,8 @@ class Crew:
 
     def _gpu(self) -> str | None:
         """A GPU of its own for each worker, where there are several."""
-        taken = [worker.gpu for worker in self._workers]
-        return next((gpu for gpu in gpus() if gpu not in taken), None) if len(gpus()) > 1 else None
+        there, taken = gpus(), [worker.gpu for worker in self._workers]
+        return next((gpu for gpu in there if gpu not in taken), None) if len(there) > 1 else None
 
     def next_result(self) -> tuple[str, Artifact | PipelineError]:
         """Wait until a step ends: its title, and what became of it."""
