@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,17 +20,11 @@ from labeling.backend import LabelingError
 from labeling.server import Connection, Tls, address, detach, environment, running, serving, supervisor
 from labeling.server.accounts import add_annotators, checked
 from labeling.server.home import Home
+from tests.conftest import until
 from tests.labeling.test_server_search import Place, numbered
 
 ROOT = Path(labeling.__file__).parents[1]
 SECONDS = 60.0
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def pid_of(home: Path) -> int:

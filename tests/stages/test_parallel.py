@@ -4,8 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from pipeline.artifacts import Store
 from pipeline.files import file_hash
+from tests.conftest import until
 from tests.stages.conftest import Chain
 
 ARMS = ("stage=evaluate", "evaluate.policies=[sft,dpo,ppo]", "evaluate.judge=false", "gates=off", "launch.parallel=2")
@@ -41,13 +41,6 @@ def started(chain: Chain, *overrides: str) -> Iterator["subprocess.Popen[str]"]:
             yield process
         finally:
             process.kill()
-
-
-def wait_until(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def workers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
@@ -113,13 +106,13 @@ def test_whoever_is_killed_or_interrupted_nothing_is_lost(judged: Chain) -> None
     """Ctrl-C, a killed parent and a killed worker: none leaves a process behind, and the last run resumes the rest."""
     request = (*ARMS, "dpo.epochs=60")
     with started(judged, *request) as process:
-        wait_until(lambda: len(workers(process)) == 2 and bool(judged.store.unfinished("dpo")))
+        until(lambda: len(workers(process)) == 2 and judged.store.unfinished("dpo"), "no dpo", seconds=120)
         there = workers(process)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert_all_gone(there)
     with started(judged, *request) as process:
-        wait_until(lambda: len(workers(process)) == 2)
+        until(lambda: len(workers(process)) == 2, "no two workers", seconds=120)
         there = workers(process)
         process.kill()
         assert_all_gone(there)
@@ -127,7 +120,7 @@ def test_whoever_is_killed_or_interrupted_nothing_is_lost(judged: Chain) -> None
     (version,) = judged.store.unfinished("dpo")
     folder = judged.store.directory("dpo", version)
     with started(judged, *request) as process:
-        wait_until(lambda: any(folder.glob("checkpoints/checkpoint-*/whole")))
+        until(lambda: any(folder.glob("checkpoints/checkpoint-*/whole")), "no checkpoint", seconds=120)
         holder = (judged.store.root / "dpo" / f".{version}.holder").read_text()
         os.kill(int(holder.split()[1]), signal.SIGKILL)
         printed = process.communicate()[0]
