@@ -7,12 +7,19 @@ frozen weights in bfloat16: the same command as on any machine. The table has ea
 """
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
+from rich.box import MARKDOWN
+from rich.console import Console
+
+from pipeline import compose
 from pipeline.__main__ import main as pipeline
 from pipeline.artifacts import Artifact, Store
+from pipeline.config import PipelineConfig
 from pipeline.files import write_atomically
+from pipeline.summary import policies_table
 
 PROJECT = "learning"
 SETTINGS = (
@@ -24,59 +31,28 @@ SETTINGS = (
     *("evaluate.decoding.max_new_tokens=48",),
 )
 REHEARSAL = (  # on a CPU: that it runs, not what it finds
-    *(
-        "data.world.demonstrations=64",
-        "data.world.dev=16",
-        "data.world.preference_prompts=24",
-        "data.world.rl_prompts=8",
-    ),
-    *("data.world.test_prompts=12", "sft.epochs=1", "reward.epochs=1", "ppo.iterations=1", "ppo.rollouts=8"),
-    *(
-        "ppo.batch_size=8",
-        "sample.decoding.max_new_tokens=8",
-        "ppo.max_new_tokens=8",
-        "evaluate.decoding.max_new_tokens=8",
-    ),
+    *("data.world.demonstrations=64", "data.world.dev=16", "data.world.preference_prompts=24"),
+    *("data.world.rl_prompts=8", "data.world.test_prompts=12", "sft.epochs=1", "reward.epochs=1", "ppo.iterations=1"),
+    *("ppo.rollouts=8", "ppo.batch_size=8", "sample.decoding.max_new_tokens=8", "ppo.max_new_tokens=8"),
+    *("evaluate.decoding.max_new_tokens=8",),
 )
 STAGES = ("data", "sft", "sample", "preferences", "dpo", "reward", "ppo", "evaluate")
+SHOWN = ("eval_loss", "accuracy", "accuracy_longer", "accuracy_people", "margin", "alpha", "reward", "kl", "tokens")
 
 
 def row(stage: str, artifact: Artifact) -> str:
-    wanted = (
-        "eval_loss",
-        "accuracy",
-        "accuracy_longer",
-        "accuracy_people",
-        "margin",
-        "alpha",
-        "reward",
-        "kl",
-        "tokens",
-    )
-    found = [f"{name} {artifact.metrics[name]:,.2f}" for name in wanted if name in artifact.metrics]
+    found = [f"{name} {artifact.metrics[name]:,.2f}" for name in SHOWN if name in artifact.metrics]
     memory = artifact.metrics.get("peak_memory_mb", 0.0) / 1024
     return f"| {stage} | {artifact.manifest['seconds']:.1f} | {memory:.2f} | {', '.join(found)} |"
 
 
-def policies(evaluated: Artifact) -> list[str]:
-    figures = evaluated.metrics
-    names = list(dict.fromkeys(key.partition("/")[0] for key in figures if "/" in key))
-    lines = [
-        "",
-        "| policy | win rate against SFT (95%) | true score | KL | length | perplexity |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name in names:
-        if f"{name}/true_score" not in figures:
-            continue
-        rate = "—"
-        if f"{name}/win_rate" in figures:
-            rate = "{:.2f} [{:.2f}, {:.2f}]".format(
-                *(figures[f"{name}/win_rate{end}"] for end in ("", "_low", "_high"))
-            )
-        rest = (figures.get(f"{name}/{key}", float("nan")) for key in ("true_score", "kl", "length", "perplexity"))
-        lines.append(f"| {name} | {rate} | " + " | ".join(f"{value:.2f}" for value in rest) + " |")
-    return lines
+def policies(evaluated: Artifact, config: PipelineConfig) -> str:
+    """The closing table of the command, as Markdown."""
+    table = policies_table(evaluated, config)
+    table.box, table.title_justify = MARKDOWN, "left"
+    console = Console(width=160, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def main() -> None:
@@ -87,18 +63,19 @@ def main() -> None:
     parser.add_argument("--to", type=Path)
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
-    request = (f"project={PROJECT}", f"outputs={given.outputs}", "model=hub", f"model.path={given.model}", *SETTINGS)
+    places = (f"project={PROJECT}", f"outputs={given.outputs}", "model=hub", f"model.path={given.model}")
     size = REHEARSAL if given.device == "cpu" else ()
+    request = [*places, *SETTINGS, *size, f"launch.device={given.device}", *given.overrides]
     store = Store(given.outputs, PROJECT)
     lines = ["| stage | s | peak GiB | |", "|---|---|---|---|"]
     for stage in STAGES:
-        status = pipeline([*request, *size, f"stage={stage}", f"launch.device={given.device}", *given.overrides])
+        status = pipeline([*request, f"stage={stage}"])
         if status:
             sys.exit(f"stage={stage} ended with status {status}")
         artifact = store.open(*store.resolve(stage))
         lines.append(row(stage, artifact))
         if stage == "evaluate":
-            lines += policies(artifact)
+            lines += ["", policies(artifact, compose.load(request))]
         print(lines[-1])
         if given.to:
             given.to.parent.mkdir(parents=True, exist_ok=True)

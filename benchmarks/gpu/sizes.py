@@ -19,17 +19,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig, prepare_model_for_kbit_training
-from tokenizers import Tokenizer, models, pre_tokenizers
+from random_models import EOS, SHAPES, random_model, tokenizer_of
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    LlamaConfig,
-    PreTrainedTokenizerFast,
     TrainerCallback,
 )
 from trl import DPOConfig, DPOTrainer, RewardTrainer, SFTConfig, SFTTrainer
@@ -38,13 +36,13 @@ from trl import RewardConfig as TrlRewardConfig
 from pipeline.artifacts import Artifact
 from pipeline.config import DpoConfig, LaunchConfig, PeftConfig, PpoConfig, RewardConfig, SftConfig
 from pipeline.modeling import tuning
+from pipeline.modeling.memory import peak_memory_mb, start_peak
 from pipeline.modeling.policy import nf4
 from pipeline.modeling.rendering import Rendered
 from pipeline.modeling.reward_models import load_reward_for_training
 from pipeline.modeling.reward_training import Pair, reward_trainer
 from pipeline.modeling.roles import ValueStart, build_roles
 from pipeline.modeling.scoring import Answered
-from pipeline.modeling.tokenizers import PLAIN_TEMPLATE
 from pipeline.modeling.trainee import prepare
 from pipeline.ppo.gathering import Task
 from pipeline.ppo.loop import Loop
@@ -53,30 +51,8 @@ from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16 operations a second, by the vendor's data sheets
-PAD, BOS, EOS = 0, 1, 2
 STEPS, WARM = 8, 2
 WITHOUT_FILES = {"save_strategy": "no", "eval_strategy": "no", "load_best_model_at_end": False, "logging_steps": 1}
-
-
-class Shape(NamedTuple):
-    """Weights of a known model's shape."""
-
-    vocabulary: int
-    hidden: int
-    inner: int
-    layers: int
-    heads: int
-    kv_heads: int
-    tied: bool
-
-
-SHAPES = {
-    "tiny": Shape(2048, 64, 128, 2, 4, 2, True),
-    "0.5b": Shape(151_936, 896, 4864, 24, 14, 2, True),  # Qwen2.5-0.5B's
-    "1.3b": Shape(50_272, 2048, 8192, 24, 32, 32, True),  # OPT-1.3B's, with a gated MLP
-    "1.5b": Shape(151_936, 1536, 8960, 28, 12, 2, True),  # Qwen2.5-1.5B's
-    "8b": Shape(128_256, 4096, 14336, 32, 32, 8, False),  # Llama-3.1-8B's
-}
 
 
 @dataclass(frozen=True)
@@ -158,13 +134,11 @@ def synchronize() -> None:
 
 
 @contextmanager
-def peak_in(measured: Measured) -> Iterator[None]:
-    """The most memory that torch allocated inside, all of the model's included."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+def peak_in(measured: Measured, device: str) -> Iterator[None]:
+    """The most memory inside, as stages measure theirs: on a GPU what torch allocated, all of the model's included."""
+    start_peak()
     yield
-    if torch.cuda.is_available():
-        measured.peak = torch.cuda.max_memory_allocated() / 2**30
+    measured.peak = peak_memory_mb(torch.device(device)) / 2**10
 
 
 def forget() -> None:
@@ -187,26 +161,10 @@ class Bench:
             return folder
         for other in self.weights.glob("*"):
             shutil.rmtree(other)
-        shape = SHAPES[name]
-        config = LlamaConfig(
-            vocab_size=shape.vocabulary,
-            hidden_size=shape.hidden,
-            intermediate_size=shape.inner,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=shape.kv_heads,
-            tie_word_embeddings=shape.tied,
-            max_position_embeddings=4096,
-            pad_token_id=PAD,
-            bos_token_id=BOS,
-            eos_token_id=EOS,
-        )
-        torch.manual_seed(0)
-        with torch.device(self.device):
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        model = random_model(SHAPES[name], self.device)
         self.parameters[name] = model.num_parameters()
         model.save_pretrained(folder)
-        tokenizer_of(shape.vocabulary).save_pretrained(folder)
+        tokenizer_of(SHAPES[name].vocabulary).save_pretrained(folder)
         del model
         forget()
         return folder
@@ -228,16 +186,6 @@ class Bench:
         return torch.randint(3, vocabulary, (count, length), generator=torch.Generator().manual_seed(0)).tolist()
 
 
-def tokenizer_of(vocabulary: int) -> PreTrainedTokenizerFast:
-    """Every id below `vocabulary` is a word, so that ids and texts are the same rows to everybody."""
-    words = {"<pad>": PAD, "<s>": BOS, "</s>": EOS, **{f"w{i}": i for i in range(3, vocabulary)}}
-    plain = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
-    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=plain, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
-    wrapped.chat_template = PLAIN_TEMPLATE
-    return wrapped
-
-
 # -- ours --------------------------------------------------------------------------------------------------------------
 
 
@@ -247,7 +195,7 @@ def ours(case: Case, bench: Bench, folder: Path) -> Measured:
     vocabulary, count = SHAPES[case.shape].vocabulary, STEPS * case.micro
     common = {"seed": 0, "batch_size": case.micro, "learning_rate": 1e-5, "epochs": 1.0, "peft": peft}
     artifact = bench.artifact(case.shape)
-    with peak_in(measured):
+    with peak_in(measured, bench.device):
         if case.stage == "ppo":
             return ppo(case, bench, context, measured)
         load = {"load": load_reward_for_training} if case.stage == "reward" else {}
@@ -335,7 +283,7 @@ def bare(case: Case, bench: Bench, folder: Path) -> Measured:
     loading = {"dtype": torch.bfloat16, "quantization_config": quantization, "device_map": {"": bench.device}}
     lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", lora_dropout=0.0)
     given = {"processing_class": tokenizer, "peft_config": None if case.method == "full" else lora}
-    with peak_in(measured):
+    with peak_in(measured, bench.device):
         if case.stage == "reward":
             lora.task_type, lora.modules_to_save = "SEQ_CLS", ["score"]
             model: Any = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, **loading)
