@@ -30,6 +30,11 @@ def choice(default: str, *options: str) -> Any:
     return field(default=default, metadata={"options": options})
 
 
+def option(*options: str) -> Any:
+    """A field that takes one of a few words, or none."""
+    return field(default=None, metadata={"options": options})
+
+
 def many(*default: Any) -> Any:
     """A list field."""
     return field(default_factory=lambda: list(default))
@@ -48,6 +53,7 @@ class ModelConfig:
     revision: str | None = None  # a branch, tag or commit of the hub repository; recorded as a commit
     dtype: str = choice("float32", "float32", "bfloat16", "float16")
     chat_template: str | None = None  # a Jinja file; where absent, the tokenizer's own, else one of ours
+    thinking: str | None = option("empty", "train", "keep")  # reasoning before answers; absent: as in the model, empty
 
 
 @dataclass

@@ -29,3 +29,14 @@ class WaitingForPeople(PipelineError):
         super().__init__(message)
         self.stage = stage
         self.partial = partial
+
+
+class Unrenderable(RequestError):
+    """A conversation that the chat template refuses or changes: it costs its row, not the stage.
+
+    `reason` is a phrase that many rows share; the message adds what was seen.
+    """
+
+    def __init__(self, reason: str, seen: str = "") -> None:
+        super().__init__(f"{reason}: {seen}" if seen else reason)
+        self.reason = reason

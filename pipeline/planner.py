@@ -212,7 +212,7 @@ class Planner:
     def _model(self, model: FromModel) -> Artifact:
         path = Path(model.path).expanduser()
         template = _text_of(model.chat_template)
-        options = {"dtype": model.dtype, "chat_template": template}
+        options = {"dtype": model.dtype, "chat_template": template, "thinking": model.thinking}
         if path.is_dir():
             if not (path / "config.json").is_file():
                 raise RequestError(f"model.path={path}: no config.json in this folder, so it is not a saved model.")

@@ -51,6 +51,7 @@ class FromModel:
     revision: str | None = None
     dtype: str = "float32"
     chat_template: str | None = None
+    thinking: str | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def starting_model(config: PipelineConfig) -> Reference:
     model = config.model
     if not model.path:
         return FromStage("base")
-    return FromModel(model.path, model.revision, model.dtype, model.chat_template)
+    return FromModel(model.path, model.revision, model.dtype, model.chat_template, model.thinking)
 
 
 def policy(config: PipelineConfig, text: str) -> Reference:

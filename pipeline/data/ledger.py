@@ -17,13 +17,23 @@ from pipeline.errors import RequestError
 
 OnBadRow = Literal["drop", "error"]
 Step = Literal[
-    "format", "cleaning", "length", "duplicate", "near-duplicate", "overlap", "conflict", "weight", "unpaired"
+    "format",
+    "cleaning",
+    "template",
+    "length",
+    "duplicate",
+    "near-duplicate",
+    "overlap",
+    "conflict",
+    "weight",
+    "unpaired",
 ]
 RowT = TypeVar("RowT")
 
 STEPS: dict[Step, str] = {
     "format": "not usable as they are",
     "cleaning": "left out by a cleaning rule",
+    "template": "refused by the model's chat template",
     "length": "too long or too short",
     "duplicate": "said before, word by word",
     "near-duplicate": "said before, nearly word by word",
@@ -158,18 +168,18 @@ def excerpt_of(content: object) -> str:
     return text[:_EXCERPT].encode("utf-8", "backslashreplace").decode()
 
 
-def leave_out_long(rows: Sequence[RowT], lengths: Sequence[int], limit: int, file: Path) -> tuple[list[RowT], Ledger]:
-    """The rows of a file of our own, one a line, that fit into `limit` tokens, and the ledger of the others."""
-    ledger, kept = Ledger(), []
+def leave_out(rows: Sequence[RowT], lengths: Sequence[int | BadRow], limit: int, file: Path) -> Ledger:
+    """The ledger of a file of our own, one row a line: those longer than `limit` tokens, and those without a length."""
+    ledger = Ledger()
     ledger.saw(len(rows))
     for line, (row, length) in enumerate(zip(rows, lengths, strict=True), start=1):
-        if length <= limit:
-            kept.append(row)
-        else:
+        if isinstance(length, BadRow):
+            ledger.drop(Place(file, line), length, row, "template")
+        elif length > limit:
             ledger.drop(
                 Place(file, line), BadRow(None, None, f"longer than {limit} tokens"), f"{length} tokens", "length"
             )
-    return kept, ledger
+    return ledger
 
 
 def refuse_row(entry: Dropped) -> RequestError:

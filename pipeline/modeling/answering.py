@@ -8,8 +8,9 @@ from pipeline.config import DecodingConfig
 from pipeline.errors import RequestError
 from pipeline.modeling.generation import draw
 from pipeline.modeling.policy import context_of, device_of, load_policy, source_of, tokenizer_of
-from pipeline.modeling.rendering import ChatFormat, Messages
+from pipeline.modeling.rendering import ChatFormat
 from pipeline.modeling.scoring import Answered, answer_logprobs
+from pipeline.modeling.templates import Messages
 from pipeline.modeling.training import set_up
 from pipeline.stage import StageContext
 

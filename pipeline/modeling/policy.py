@@ -20,6 +20,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     BitsAndBytesConfig,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -46,6 +47,7 @@ class PolicySource:
     revision: str | None = None
     dtype: str = "auto"
     chat_template: str | None = None
+    thinking: str | None = None
     adapters: tuple[Path, ...] = ()
     quantized: bool = False  # an adapter of this stack was trained on a 4-bit base
 
@@ -57,9 +59,8 @@ def source_of(artifact: Artifact) -> PolicySource:
     """
     source = artifact.manifest.get("source")
     if artifact.stage == "model" and source:
-        return PolicySource(
-            source["path"], source["path"], source.get("revision"), source["dtype"], source["chat_template"]
-        )
+        path, settled = source["path"], (source["chat_template"], source.get("thinking"))
+        return PolicySource(path, path, source.get("revision"), source["dtype"], *settled)
     folder = artifact.path if source else artifact.path / MODEL
     if (folder / "adapter_config.json").is_file():
         below = _below(artifact, folder)
@@ -93,7 +94,9 @@ def device_of(launch: LaunchConfig) -> torch.device:
 
 def tokenizer_of(source: PolicySource) -> tuple[PreTrainedTokenizerBase, list[str]]:
     """The tokenizer of a policy, and remarks on what had to be set."""
-    return load_tokenizer(source.tokenizer, revision=source.revision, chat_template=source.chat_template)
+    return load_tokenizer(
+        source.tokenizer, revision=source.revision, chat_template=source.chat_template, thinking=source.thinking
+    )
 
 
 def load_policy(
@@ -104,7 +107,10 @@ def load_policy(
     model = load_base(AutoModelForCausalLM, source, tokenizer, device, quantized=in_4_bits)
     pad, stop = tokenizer.pad_token_id, ChatFormat(tokenizer).stop_id
     stops = list(dict.fromkeys([stop, tokenizer.eos_token_id]))
-    model.generation_config.update(pad_token_id=pad, bos_token_id=tokenizer.bos_token_id, eos_token_id=stops)
+    # not the model's own file: what is drawn from is what is configured, and the distribution that PPO and DPO measure
+    model.generation_config = GenerationConfig(
+        pad_token_id=pad, bos_token_id=tokenizer.bos_token_id, eos_token_id=stops
+    )
     for i, folder in enumerate(source.adapters):
         if i == 0:
             model = PeftModel.from_pretrained(model, folder, adapter_name=layer_name(0), is_trainable=False)

@@ -23,14 +23,14 @@ PAD, BOS, EOS, USER, ASSISTANT, SYSTEM = "<pad>", "<s>", "</s>", "<|user|>", "<|
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
-    "<|assistant|>{% generation %} {{ message['content'] }}{{ eos_token }}{% endgeneration %}"
+    "<|assistant|> {{ message['content'] }}{{ eos_token }}"
     "{% else %}<|{{ message['role'] }}|> {{ message['content'] }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 
 
 def train_tokenizer(texts: Iterable[str], config: BaseConfig) -> PreTrainedTokenizerFast:
-    """A byte-level BPE with distinct pad, bos and eos tokens and a chat template that marks what is generated."""
+    """A byte-level BPE with distinct pad, bos and eos tokens and a chat template."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

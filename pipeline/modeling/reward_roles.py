@@ -20,7 +20,6 @@ from pipeline.config import PeftConfig
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.passes import batch_of, last_states
 from pipeline.modeling.policy import PolicySource, source_of, tokenizer_of
-from pipeline.modeling.rendering import Messages
 from pipeline.modeling.reward_models import (
     HEAD,
     adapter_of,
@@ -32,6 +31,7 @@ from pipeline.modeling.reward_models import (
 )
 from pipeline.modeling.rewarding import RewardModel
 from pipeline.modeling.roles import Switch, ValueStart, adapters_below, add_adapter
+from pipeline.modeling.templates import Messages
 from pipeline.modeling.trainee import Trainee
 from pipeline.stage import StageContext
 

@@ -14,9 +14,10 @@ from torch import Tensor
 from pipeline.artifacts import Artifact
 from pipeline.errors import RequestError
 from pipeline.modeling.policy import context_of, device_of, source_of, tokenizer_of
-from pipeline.modeling.rendering import ChatFormat, Messages
+from pipeline.modeling.rendering import ChatFormat
 from pipeline.modeling.reward_models import check_labels, decoder_of, head_of, load_reward, standard_of
 from pipeline.modeling.scoring import Answered
+from pipeline.modeling.templates import Messages
 from pipeline.progress import Advance
 from pipeline.stage import StageContext
 

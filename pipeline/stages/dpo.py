@@ -29,11 +29,12 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
         chosen, rejected = (chat.answer(row["prompt"], row[side][0]["content"]) for side in ("chosen", "rejected"))
         return Answered(prompt, chosen), Answered(prompt, rejected)
 
+    def longer(sides: tuple[Answered, Answered]) -> int:
+        return max(len(side.prompt) + len(side.answer) for side in sides)
+
     def pairs(name: str) -> list[tuple[Answered, Answered]]:
         file = context.inputs["preferences"].file(name)
-        rows = [pair(row) for row in read_jsonl(file)]
-        lengths = [max(len(side.prompt) + len(side.answer) for side in sides) for sides in rows]
-        return fitting(rows, lengths, limit, file, context)
+        return fitting(read_jsonl(file), pair, longer, limit, file, context)
 
     train, test = pairs("train.jsonl"), pairs("test.jsonl")
     trainer = tuning.dpo_trainer(trainee, train, test, config, context)

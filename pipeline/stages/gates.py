@@ -26,7 +26,8 @@ from pipeline.stage import StageContext
 
 if TYPE_CHECKING:
     from pipeline.modeling.answering import Answer
-    from pipeline.modeling.rendering import ChatFormat, Messages
+    from pipeline.modeling.rendering import ChatFormat
+    from pipeline.modeling.templates import Messages
 
 ASKED = 64  # prompts that the policy answers at the gate
 SCORED = 64  # pairs that a reward model of the user's own is measured on

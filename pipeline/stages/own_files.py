@@ -12,11 +12,13 @@ from pipeline.artifacts import CHECKPOINTS, Artifact, sources
 from pipeline.config import DataConfig, MixedSourceConfig, SourceConfig, source_name
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.distributing import distribute
+from pipeline.data.faults import BadRow
 from pipeline.data.ledger import STEPS, Ledger, OnBadRow
 from pipeline.data.preparing import Gathered, Measure, Settings, Source, compare, gather
 from pipeline.data.reading.encodings import encoding_of
 from pipeline.data.reading.files import SUFFIXES
 from pipeline.data.refining import ROLES, Refiner
+from pipeline.data.rows import Demonstration
 from pipeline.data.scratch import Scratch
 from pipeline.data.statistics import Statistics
 from pipeline.data.turns import Choice
@@ -158,8 +160,13 @@ def _tokens(config: DataConfig, context: StageContext) -> tuple[Measure, int, li
     for remark in remarks:
         context.say(remark)
     chat, room = ChatFormat(tokenizer), policy.context_in_config(source)
+
+    def measure(rows: Sequence[Demonstration]) -> list[int | BadRow]:
+        found = chat.lengths([row["messages"] for row in rows])
+        return [one if isinstance(one, int) else BadRow("messages", None, one.reason) for one in found]
+
     return (
-        lambda rows: chat.lengths([row["messages"] for row in rows]),
+        measure,
         min(config.max_length or room, room),
         chat.specials,
     )

@@ -104,9 +104,14 @@ def _prompts(
     if not rows or any("prompt" not in row for row in rows):
         raise RequestError(f'{file}: PPO needs prompts, one {{"prompt": [messages]}} per line; there is none to use.')
     prompts = list({prompt_id(row["prompt"]): row["prompt"] for row in rows}.values())
-    pairs = [(prompt, trainee.chat.prompt(prompt)) for prompt in prompts]
-    lengths = [len(ids) + config.max_new_tokens for _, ids in pairs]
-    kept = fitting(pairs, lengths, trainee.room, file, context)
+    kept = fitting(
+        prompts,
+        lambda prompt: (prompt, trainee.chat.prompt(prompt)),
+        lambda pair: len(pair[1]) + config.max_new_tokens,
+        trainee.room,
+        file,
+        context,
+    )
     return [prompt for prompt, _ in kept], [ids for _, ids in kept]
 
 

@@ -7,7 +7,7 @@ else learns from. It says in `evaluate` what the reward model, which PPO has pus
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +87,7 @@ def _pairs(
     rows: Sequence[Mapping[str, Any]], file: Path, trainee: "Trainee", limit: int, context: StageContext
 ) -> "list[Pair]":
     """Pairs as token ids, those of answers that are the same in tokens, and those too long, left out and said."""
-    pairs = list(_rendered(rows, trainee))
-    lengths = [max(len(side.prompt) + len(side.answer) for side in pair[:2]) for pair in pairs]
-    kept = fitting(pairs, lengths, limit, file, context)
+    kept = fitting(rows, lambda row: _rendered(row, trainee), _longer, limit, file, context)
     different = [pair for pair in kept if pair.chosen != pair.rejected]
     if not different:
         raise RequestError(f"{file}: chosen and rejected are the same in each of its {len(kept)} pairs.")
@@ -98,16 +96,19 @@ def _pairs(
     return different
 
 
-def _rendered(rows: Sequence[Mapping[str, Any]], trainee: "Trainee") -> "Iterator[Pair]":
+def _rendered(row: Mapping[str, Any], trainee: "Trainee") -> "Pair":
     from pipeline.modeling.reward_training import Pair
     from pipeline.modeling.scoring import Answered
 
     chat = trainee.chat
-    for row in rows:
-        prompt = chat.prompt(row["prompt"])
-        chosen, rejected = (chat.answer(row["prompt"], row[side][0]["content"]) for side in ("chosen", "rejected"))
-        margin, group = float(row.get("margin", 1.0)), row.get("group") or prompt_id(row["prompt"])
-        yield Pair(Answered(prompt, chosen), Answered(prompt, rejected), margin, group)
+    prompt = chat.prompt(row["prompt"])
+    chosen, rejected = (chat.answer(row["prompt"], row[side][0]["content"]) for side in ("chosen", "rejected"))
+    margin, group = float(row.get("margin", 1.0)), row.get("group") or prompt_id(row["prompt"])
+    return Pair(Answered(prompt, chosen), Answered(prompt, rejected), margin, group)
+
+
+def _longer(pair: "Pair") -> int:
+    return max(len(side.prompt) + len(side.answer) for side in (pair.chosen, pair.rejected))
 
 
 def _scores(trainee: "Trainee", pairs: "Sequence[Pair]") -> tuple[list[float], list[float]]:

@@ -1,11 +1,16 @@
 """`sft`: supervised fine-tuning on the demonstrations, with the loss on the assistant's tokens only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import PipelineConfig, SftConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, starting_model
 from pipeline.stages.lengths import fitting
+
+if TYPE_CHECKING:
+    from pipeline.modeling.rendering import ChatFormat, Rendered
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -14,7 +19,6 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 def run(config: SftConfig, context: StageContext) -> Metrics:
     from pipeline.modeling import training, tuning
-    from pipeline.modeling.rendering import Rendered
     from pipeline.modeling.trainee import prepare
 
     trainee = prepare(context.inputs["base"], config.peft, config.seed, context)
@@ -22,8 +26,16 @@ def run(config: SftConfig, context: StageContext) -> Metrics:
 
     def rendered(name: str) -> list[Rendered]:
         file = context.inputs["data"].file(name)
-        rows = [chat.conversation(row["messages"]) for row in read_jsonl(file)]
-        return fitting(rows, [len(row.ids) for row in rows], limit, file, context)
+        rows = read_jsonl(file)
+        _say_reasoning(chat, rows, file, context)
+        kept = fitting(rows, lambda row: chat.rows(row["messages"]), _longest, limit, file, context)
+        flat = [row for several in kept for row in several]
+        if len(flat) > len(kept):
+            context.say(
+                f"{file.name}: {len(kept):,} conversations become {len(flat):,} rows of one answer each, since the "
+                "chat template renders earlier answers in another way"
+            )
+        return flat
 
     train, dev = rendered("sft.jsonl"), rendered("dev.jsonl")
     trainer = tuning.sft_trainer(trainee, train, dev, config, context)
@@ -37,6 +49,18 @@ def run(config: SftConfig, context: StageContext) -> Metrics:
         **trainee.size(),
         **training.cost(trainer),
     }
+
+
+def _longest(rows: "Sequence[Rendered]") -> int:
+    return max(len(row.ids) for row in rows)
+
+
+def _say_reasoning(chat: "ChatFormat", rows: Sequence[Mapping[str, Any]], file: Path, context: StageContext) -> None:
+    """What becomes of reasoning in the demonstrations, unless it is trained."""
+    count = sum(chat.has_reasoning(row["messages"]) for row in rows)
+    if count and chat.thinking != "train":
+        does = "kept and not learned" if chat.thinking == "keep" else "left out (model.thinking=empty)"
+        context.say(f"{file.name}: {count:,} of {len(rows):,} conversations have reasoning, which is {does}")
 
 
 def summary(metrics: Mapping[str, float]) -> str:

@@ -301,7 +301,7 @@ def test_prompts_too_long_are_left_out_and_entered(chain: Chain, vowels: str, tm
     rows = [{"prompt": [{"role": "user", "content": "the kettle " * n}]} for n in (1, 2, 3, 400)]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     made = chain.make("ppo", *SMALL, vowels, f"ppo.inputs.prompts={tmp_path / 'mine.jsonl'}")
-    assert "1 of 4 rows exceed" in made.file("log.txt").read_text()
+    assert "1 of 4 rows are left out: longer than" in made.file("log.txt").read_text()
     assert "true_score" not in history(made)[0]  # nobody knows the truth about these
 
 

@@ -8,9 +8,10 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pipeline.config import DecodingConfig
-from pipeline.errors import RequestError
+from pipeline.errors import RequestError, Unrenderable
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
+from tests.tokenizing import save_tokenizer
 
 with lazily():
     import torch
@@ -74,12 +75,63 @@ def test_pad_is_never_eos(tmp_path: Path) -> None:
     assert loaded.pad_token_id != loaded.eos_token_id
 
 
-def test_no_spare_token_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    bpe = tokenizer_with(tmp_path, eos_token="</s>")
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(bpe)
-    assert tokenizer.unk_token is None
-    with pytest.raises(RequestError, match="add a pad_token"):
-        load_tokenizer(bpe)
+# by family: special tokens by their roles, others, a template, and what pads
+PADDED = {
+    "Qwen2.5 base": (
+        {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
+        {"<|im_start|>", "<|im_end|>", "<|box_end|>"},
+        CHATML,
+        "<|box_end|>",
+    ),
+    "SmolLM2": (dict.fromkeys(("eos_token", "bos_token", "unk_token"), "<|end|>"), {"<|repo|>"}, None, "<|repo|>"),
+    "Falcon": ({"eos_token": "<|endoftext|>"}, {"<|title|>", "<|suffix|>"}, None, "<|suffix|>"),
+    "GPT-2": (dict.fromkeys(("eos_token", "bos_token", "unk_token"), "<|endoftext|>"), set(), None, "<|endoftext|>"),
+    "Llama 2": ({"eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>"}, set(), None, "<unk>"),
+    "Llama 3": (
+        {"eos_token": "<|end_of_text|>", "bos_token": "<|begin_of_text|>"},
+        {"<|eot_id|>", "<|reserved_special_token_0|>"},
+        None,
+        "<|reserved_special_token_0|>",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", PADDED)
+def test_any_tokenizer_can_pad(family: str, tmp_path: Path) -> None:
+    """A token that nothing uses; where there is none EOS, since attention masks and labels say what is real."""
+    named, others, template, expected = PADDED[family]
+    tokenizer, remarks = load_tokenizer(save_tokenizer(tmp_path, template, tokens=others, **named))
+    assert tokenizer.pad_token == expected
+    assert sum("pad" in remark for remark in remarks) == 1
+    ids, mask = ChatFormat(tokenizer).conversation(TURNS)
+    assert ids[-1] == ChatFormat(tokenizer).stop_id
+    assert mask[-1] == 1
+    assert "Hello you" in tokenizer.decode([i for i, m in zip(ids, mask, strict=True) if m])
+
+
+MISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]"
+    "{% elif m['role'] == 'assistant' %} {{ m['content'] }}{{ eos_token }}{% else %}{{ m['content'] }}{% endif %}"
+    "{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("template", [MISTRAL, CHATML, None], ids=["mistral", "chatml", "plain"])
+@pytest.mark.parametrize("pieces", [True, False], ids=["sentence pieces", "bytes"])
+def test_pieces_of_a_row_have_the_ids_of_the_whole(pieces: bool, template: str | None, tmp_path: Path) -> None:
+    """SentencePiece puts a space before any text: not before each piece (its words would be other tokens)."""
+    named = {"eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>"}
+    path = save_tokenizer(tmp_path, template, tokens={"<|im_start|>", "<|im_end|>"}, pieces=pieces, **named)
+    tokenizer, _ = load_tokenizer(path)
+    chat = ChatFormat(tokenizer)
+    ids, mask = chat.conversation(TURNS)
+    whole = tokenizer.apply_chat_template(TURNS, tokenize=False)
+    joint = tokenizer(whole[: whole.rfind(chat.stop) + len(chat.stop)], add_special_tokens=False)["input_ids"]
+    assert ids == joint
+    assert chat.lengths([TURNS, TURNS[:3]]) == [len(ids), len(chat.conversation(TURNS[:3]).ids)]
+    assert ids == chat.prompt(TURNS[:-1]) + chat.answer(TURNS[:-1], "Good bye")
+    learned = tokenizer.decode([i for i, m in zip(ids, mask, strict=True) if m])
+    assert learned.split("Good bye")[0].strip() == f"Hello you{chat.stop}"
 
 
 def test_no_eos_is_refused(tmp_path: Path) -> None:
@@ -119,7 +171,7 @@ def test_a_template_that_rewrites_its_prompt_is_refused(tmp_path: Path) -> None:
     path = tokenizer_with(tmp_path, eos_token="</s>", pad_token="<pad>")
     rewriting = "{{ messages | length }}{% for m in messages %}{{ m['content'] }}</s>{% endfor %}"
     chat = ChatFormat(load_tokenizer(path, chat_template=rewriting)[0])
-    with pytest.raises(RequestError, match="chat_template"):
+    with pytest.raises(Unrenderable, match="chat_template"):
         chat.conversation(TURNS)
 
 
