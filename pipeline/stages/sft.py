@@ -24,7 +24,7 @@ def run(config: SftConfig, context: StageContext) -> Metrics:
     trainee = prepare(context.inputs["base"], config.peft, config.seed, context)
     chat, limit = trainee.chat, trainee.room
 
-    def rendered(name: str) -> list[Rendered]:
+    def rendered(name: str) -> "list[Rendered]":
         file = context.inputs["data"].file(name)
         rows = read_jsonl(file)
         _say_reasoning(chat, rows, file, context)
