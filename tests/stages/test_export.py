@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import httpx
 import pytest
 
 from pipeline.artifacts import Artifact
+from pipeline.config import DecodingConfig
 from tests.lazily import lazily
+from tests.serving import transformers_serve
 from tests.stages.conftest import Chain
+from tests.tokenizing import save_tokenizer, trl_templates
 
 with lazily():
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+    from pipeline.modeling.generation import draw
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.rendering import ChatFormat
 
 IDS = [[1, 20, 30, 40, 50]]
 
@@ -64,3 +72,29 @@ def test_the_card_says_what_it_was_made_from(chain: Chain) -> None:
 def test_a_full_model_has_no_adapter_to_export(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
     assert chain.run("stage=export", "export.merge=false", "peft=full") == 2
     assert "export.merge=true" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["qwen3", "deepseek_r1_distill", "llama3_2"])
+def test_a_server_of_others_answers_as_we_do(name: str, chain: Chain, tmp_path: Path) -> None:
+    """Greedy, with nothing but the messages: reasoning and dates are settled in the exported template itself."""
+    path = save_tokenizer(tmp_path / "model", trl_templates()[name], eos_token="<eos>", bos_token="<bos>")
+    shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    words = len(AutoTokenizer.from_pretrained(path))
+    config = LlamaConfig(vocab_size=words, initializer_range=0.3, tie_word_embeddings=True, **shape)
+    LlamaForCausalLM(config).save_pretrained(path)
+    made = chain.make("export", "export.policy=base", "model=hub", f"model.path={path}", "model.dtype=float32")
+    source = source_of(made.inputs["policy"])
+    chat = ChatFormat(tokenizer_of(source)[0])
+    history = [
+        {"role": "user", "content": "My kettle hums."},
+        {"role": "assistant", "content": "Wrap it in wool."},
+        {"role": "user", "content": "And now?"},
+    ]
+    policy = load_policy(source, chat.tokenizer, torch.device("cpu"))
+    [own] = draw(policy, chat, [chat.prompt(history)], DecodingConfig(0.0, 1.0, 24, 1), 0, partial=tmp_path / "partial")
+    with transformers_serve(made.path / "model", tmp_path / "serve.log") as url:
+        asked = {"model": str(made.path / "model"), "messages": history, "max_tokens": 24}
+        reply = httpx.post(f"{url}/chat/completions", json=asked, timeout=120).json()
+    assert reply["choices"][0]["message"]["content"].strip() == chat.text(own.ids)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from labeling.backend import Verdict
@@ -29,6 +23,7 @@ from pipeline.rounds import review_round
 from tests.completions import Reply, completion, serving
 from tests.conftest import configured
 from tests.lazily import lazily
+from tests.serving import transformers_serve
 from tests.stages.conftest import Chain
 
 with lazily():
@@ -233,34 +228,8 @@ def test_people_accept_correct_and_reject_and_are_not_asked_twice(
 @pytest.fixture
 def endpoint(chain: Chain, tmp_path: Path) -> Iterator[str]:
     """`transformers serve` with the tiny SFT policy; its address."""
-    missing = [name for name in ("fastapi", "uvicorn", "openai") if importlib.util.find_spec(name) is None]
-    if missing:
-        pytest.skip(f"no {', '.join(missing)} here: pip install 'transformers[serving]'")
-    model = served(chain)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--port", str(port)]
-    with (tmp_path / "serve.log").open("w") as log:
-        server = subprocess.Popen([*command, "--device", "cpu"], stdout=log, stderr=log)
-        try:
-            _wait_for(url, server, tmp_path / "serve.log")
-            yield f"{url}/v1"
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
-        assert server.poll() is None, log.read_text()
-        try:
-            if httpx.get(f"{url}/health").is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    raise AssertionError(log.read_text())
+    with transformers_serve(served(chain), tmp_path / "serve.log") as url:
+        yield url
 
 
 def served(chain: Chain) -> Path:
