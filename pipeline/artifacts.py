@@ -45,6 +45,12 @@ class Artifact:
     def reference(self) -> str:
         return f"{self.stage}@{self.version}"
 
+    @property
+    def name(self) -> str:
+        """What messages call it: the path of what is the user's own, else its reference."""
+        path = self.manifest.get("source", {}).get("path")
+        return str(path) if path else self.reference
+
     def file(self, name: str) -> Path:
         """A file of the payload. Raises `RequestError` where it has none: this is then no input of that kind."""
         path = self.path / name

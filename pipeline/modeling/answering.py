@@ -30,7 +30,7 @@ class Answerer:
         set_up(context.runtime, seed)
         source = source_of(artifact)
         tokenizer, _ = tokenizer_of(source)
-        self.name = artifact.reference
+        self.name = artifact.name
         self.chat = ChatFormat(tokenizer)
         self.model = load_policy(source, tokenizer, device_of(context.runtime.launch))
         self.context, self.seed = context, seed

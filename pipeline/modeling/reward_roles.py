@@ -43,7 +43,7 @@ class RewardAdapter:
 
     def __init__(self, artifact: Artifact, name: str, trainee: Trainee) -> None:
         source = source_of(artifact)
-        check_labels(source, artifact.reference)
+        check_labels(source, artifact.name)
         self.trainee, self.model = trainee, trainee.model
         self.weights, self.peft = adapter_of(source)
         self.weight, self.bias = _head(source, artifact)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.artifacts import Artifact
-from pipeline.errors import RequestError
+from pipeline.errors import RequestError, Unrenderable
 from pipeline.modeling.policy import context_of, device_of, source_of, tokenizer_of
 from pipeline.modeling.rendering import ChatFormat
 from pipeline.modeling.reward_models import check_labels, decoder_of, head_of, load_reward, standard_of
@@ -97,17 +97,28 @@ def padding_difference(model: Any, rows: Sequence[Answered], pad_id: int) -> flo
     return max(abs(score - scores[i]) for scores in ways for i, score in enumerate(alone))
 
 
+def check_prompts(artifact: Artifact, prompts: Sequence[Messages]) -> None:
+    """Raise `RequestError` for a prompt that a model's own template refuses, before answers are drawn."""
+    tokenizer, _ = tokenizer_of(source_of(artifact))
+    chat = ChatFormat(tokenizer)
+    for prompt in prompts:
+        try:
+            chat.prompt(prompt)
+        except Unrenderable as error:
+            raise RequestError(f"{artifact.name}: the prompt {str(prompt[-1]['content'])!r}: {error}.") from error
+
+
 class RewardModel:
     """A reward model of this pipeline or any sequence-classification model with one label, ready to score answers."""
 
     def __init__(self, artifact: Artifact, context: StageContext) -> None:
         torch.set_num_threads(context.runtime.threads)
         source = source_of(artifact)
-        check_labels(source, artifact.reference)
+        check_labels(source, artifact.name)
         tokenizer, remarks = tokenizer_of(source)
         for remark in remarks:
-            context.say(f"{artifact.reference}: {remark}")
-        self.name = artifact.reference
+            context.say(f"{artifact.name}: {remark}")
+        self.name = artifact.name
         self.chat = ChatFormat(tokenizer)
         self.model = load_reward(source, tokenizer, device_of(context.runtime.launch))
         self.standard = standard_of(artifact)

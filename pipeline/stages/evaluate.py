@@ -49,11 +49,16 @@ def _judged(config: PipelineConfig) -> bool:
 
 
 def run(config: EvaluateConfig, context: StageContext) -> Metrics:
+    from pipeline.modeling.rewarding import check_prompts
+
     rows: list[Row] = read_jsonl(context.inputs["data"].file("test.jsonl"))[: config.prompts]
     if not rows:
         raise RequestError("There are no test prompts: set data.split.test above 0.")
     prompts = [row["prompt"] for row in rows]
     metrics: Metrics = {"prompts": len(rows)}
+    for role in (*config.policies, *SCORERS):
+        if role in context.inputs:
+            check_prompts(context.inputs[role], prompts)
     answered = _answered(config, context, rows, metrics)
     for role, key in SCORERS.items():
         if role in context.inputs:

@@ -39,6 +39,7 @@ def _reference(source: str) -> Reference:
 
 def run(config: PpoConfig, context: StageContext) -> Metrics:
     from pipeline.modeling.reward_roles import load_rewards
+    from pipeline.modeling.rewarding import check_prompts
     from pipeline.modeling.roles import VALUE, build_roles, words_of
     from pipeline.modeling.trainee import prepare
     from pipeline.ppo.gathering import Task
@@ -51,6 +52,8 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
     trainee = prepare(context.inputs["policy"], config.peft, config.seed, context)
     words_of(trainee)
     prompts, ids = _prompts(context.inputs["prompts"], trainee, config, context)
+    for artifact in (*models.values(), *(context.inputs[role] for role in ("judge",) if role in context.inputs)):
+        check_prompts(artifact, prompts)
     decoding = DecodingConfig(config.temperature, 1.0, config.max_new_tokens)
     verdicts = check_gates(context, "ppo", prompts=prompts, decoding=decoding)
     rewards = load_rewards(models, trainee, config.peft, context)

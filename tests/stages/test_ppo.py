@@ -13,6 +13,7 @@ import pytest
 from pipeline.artifacts import Artifact
 from pipeline.data.rows import read_jsonl
 from tests.lazily import lazily
+from tests.stages.classifiers import classifier
 from tests.stages.conftest import Chain
 from tests.stages.test_faults import assert_one_message
 from tests.stages.test_tuning import full_weights_below, weights
@@ -260,6 +261,22 @@ def test_what_cannot_be_trained_is_refused(
     (tmp_path / "empty.jsonl").write_text("")
     given = [text.replace("{tmp}", str(tmp_path)) for text in overrides]
     assert_one_message(chain.ended("stage=ppo", *SMALL, vowels, *given), 2, *words)
+
+
+@pytest.mark.parametrize("stage", ["ppo", "evaluate"])
+def test_a_prompt_that_a_reward_models_template_refuses_is_told_before_anything_is_drawn(
+    stage: str, chain: Chain, tmp_path: Path
+) -> None:
+    picky = "{% if messages[0].content | length > 9 %}{{ raise_exception('too long for me') }}{% endif %}"
+    model = classifier(tmp_path / "reward", chain.make("sft"))
+    template = model.path / "chat_template.jinja"
+    template.write_text(picky + template.read_text())
+    own = {"ppo": f"ppo.rewards=[{{source:{model.path}}}]", "evaluate": f"evaluate.inputs.reward={model.path}"}
+    run = chain.ended(f"stage={stage}", *SMALL, "evaluate.policies=[sft]", "evaluate.judge=false", own[stage])
+    assert_one_message(run, 2, str(model.path), "too long for me")
+    made = chain.outputs / "playground" / stage
+    assert not list(made.glob("*/checkpoints/evaluate-sft.partial"))
+    assert not list(made.glob("*/checkpoints/*/*.safetensors"))
 
 
 def test_a_vocabulary_larger_than_the_tokenizers_is_refused(chain: Chain, vowels: str, tmp_path: Path) -> None:
