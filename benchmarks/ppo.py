@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from pipeline.modeling.passes import Words, answer_states, batch_of, token_logprobs
+from pipeline.modeling.heads import LanguageHead
+from pipeline.modeling.passes import answer_states, batch_of, token_logprobs
 from pipeline.modeling.sampling import sample
 from pipeline.ppo.rollouts import batches
 
@@ -78,7 +79,7 @@ class Bench:
             max_position_embeddings=4 * given.longest,
         )
         self.model = LlamaForCausalLM(config).to(self.device).eval()
-        self.head = Words(self.model.get_output_embeddings(), given.vocabulary)
+        self.head = LanguageHead(self.model)
         self.rows = uneven(given.rows, given.longest, given.vocabulary, random.Random(0))
 
     # -- sampling ----------------------------------------------------------------------------------------------------
@@ -89,6 +90,7 @@ class Bench:
             self.model.model,
             self._eager_to_stop(),
             self.rows.prompts,
+            known=torch.ones(self.given.vocabulary, dtype=torch.bool),
             pad_id=PAD,
             stop_id=STOP,
             max_new_tokens=self.given.longest,
@@ -122,11 +124,11 @@ class Bench:
     def _eager_to_stop(self) -> Any:
         odds, head, device = self._odds(), self.head, self.device
 
-        class Eager(Words):
+        class Eager(LanguageHead):
             def __call__(self, states: torch.Tensor) -> torch.Tensor:
                 return head(states).index_fill(-1, torch.tensor([STOP], device=device), odds)
 
-        return Eager(head.head, head.count)
+        return Eager(head.causal)
 
     # -- scoring and learning ----------------------------------------------------------------------------------------
 
@@ -137,15 +139,11 @@ class Bench:
                 prompts, answers = ([side[i] for i in rows] for side in self.rows)
                 batch = batch_of(prompts, answers, PAD, self.device)
                 if whole:
-                    output = self.model(
-                        input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions
-                    )
+                    output = self.model(input_ids=batch.ids, attention_mask=batch.attention)
                     logs = output.logits[:, :-1].float().log_softmax(-1)
                     values = logs.gather(2, batch.ids[:, 1:, None])[..., 0][batch.before[:, :-1]]
                 else:
-                    values = token_logprobs(
-                        answer_states(self.model.model, batch), batch.tokens, self.head, 1.0
-                    ).logprobs
+                    values = token_logprobs(answer_states(self.model.model, batch), batch.tokens, self.head).logprobs
                 if learn:
                     torch.autograd.backward(values.mean())
         self.model.zero_grad()

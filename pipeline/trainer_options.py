@@ -58,6 +58,8 @@ OWN = {
     "eos_token": "nothing: answers end with the template's stop token",
     "pad_token": "nothing: the tokenizer's own, or an unused token, and never EOS",
     "chat_template_path": "model.chat_template",
+    "include_num_input_tokens_seen": "nothing: tokens are always counted, padding aside",
+    "logging_nan_inf_filter": "nothing: a loss that is not finite ends the stage",
     "packing": "nothing: rows are rendered and padded by the pipeline",
     "padding_free": "nothing: rows are rendered and padded by the pipeline",
 }

@@ -1,11 +1,10 @@
-"""Forward passes over prompts with their answers, as PPO needs them: answer positions only, nothing whole in memory.
+"""Passes over prompts with their answers: answer positions only, nothing whole in memory.
 
 Log-probabilities and values of an answer's tokens are read from the hidden state before each. Logits are made for a
 chunk of positions at a time, and made again in the backward pass, so no [rows, length, vocabulary] tensor ever exists.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -13,19 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from pipeline.modeling.heads import LanguageHead
+
 LOGITS = 2**23  # numbers of logits in memory at once: 32 MB in float32
 
 
-@dataclass(frozen=True)
-class Words:
-    """A language-model head, as far as the tokenizer has words: ids beyond (padding of the vocabulary) do not exist."""
-
-    head: Any
-    count: int
-
-    def __call__(self, states: Tensor) -> Tensor:
-        """[…, hidden] -> […, count] logits."""
-        return cast(Tensor, self.head(states)[..., : self.count])
+def padded(rows: Sequence[list[int]], pad_id: int, *, left: bool = False, more: int = 0) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, [rows, longest + more] each."""
+    width = max(map(len, rows)) + more
+    places, counts = torch.arange(width)[None], torch.tensor([[len(row)] for row in rows])
+    attention = (places >= width - counts) if left else (places < counts)
+    tokens = torch.tensor([token for row in rows for token in row])
+    ids = torch.full(attention.shape, pad_id).masked_scatter_(attention, tokens)
+    return ids, attention.long()
 
 
 class Batch(NamedTuple):
@@ -33,7 +32,6 @@ class Batch(NamedTuple):
 
     ids: Tensor  # [rows, width]
     attention: Tensor  # [rows, width] 1 where a token is real
-    positions: Tensor  # [rows, width] the exclusive cumulative sum of the attention mask
     before: Tensor  # [rows, width] bool: the next token is one of the answer's
     mask: Tensor  # [rows, longest answer] bool: the answer's tokens, aligned to the left
     tokens: Tensor  # [answer tokens] the answers' tokens, row after row
@@ -45,59 +43,75 @@ class Batch(NamedTuple):
 
 def batch_of(prompts: Sequence[list[int]], answers: Sequence[list[int]], pad_id: int, device: torch.device) -> Batch:
     """Rows of token ids as one batch. Every prompt and every answer has at least one token."""
-    rows = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+    ids, attention = padded([prompt + answer for prompt, answer in zip(prompts, answers, strict=True)], pad_id)
     starts, counts = (torch.tensor([len(part) for part in parts])[:, None] for parts in (prompts, answers))
-    places = torch.arange(max(map(len, rows)))[None]
-    ids = torch.tensor([row + [pad_id] * (places.shape[1] - len(row)) for row in rows])
-    attention = (places < starts + counts).long()
+    places = torch.arange(ids.shape[1])[None]
     before = (places >= starts - 1) & (places < starts + counts - 1)
     mask = torch.arange(int(counts.max()))[None] < counts
     tokens = torch.tensor([token for answer in answers for token in answer])
-    positions = attention.cumsum(1) - attention
-    return Batch(*(part.to(device) for part in (ids, attention, positions, before, mask, tokens)))
+    return Batch(*(part.to(device) for part in (ids, attention, before, mask, tokens)))
 
 
-def answer_states(decoder: Any, batch: Batch) -> Tensor:
+def states_of(transformer: Any, batch: Batch) -> Tensor:
+    """[rows, width, hidden]: the last hidden states. Padded on the right, positions count from 0 by themselves."""
+    output = transformer(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False)
+    return cast(Tensor, output.last_hidden_state)
+
+
+def answer_states(transformer: Any, batch: Batch) -> Tensor:
     """[answer tokens, hidden]: the last hidden state before each token of the answers."""
-    output = decoder(input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions, use_cache=False)
-    return cast(Tensor, output.last_hidden_state[batch.before])
+    return states_of(transformer, batch)[batch.before]
 
 
-def last_states(decoder: Any, batch: Batch) -> Tensor:
+def last_states(transformer: Any, batch: Batch) -> Tensor:
     """[rows, hidden]: the hidden state at the last real token of each row, by index."""
-    output = decoder(input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions, use_cache=False)
     ends = batch.attention.sum(1) - 1
-    return cast(Tensor, output.last_hidden_state[torch.arange(len(ends), device=ends.device), ends])
+    return states_of(transformer, batch)[torch.arange(len(ends), device=ends.device), ends]
 
 
 class TokenLogprobs(NamedTuple):
     """[answer tokens] each, float32."""
 
     logprobs: Tensor
-    entropy: Tensor | None  # of the whole distribution at that place, in nats
+    statistic: Tensor | None = None  # what was asked for beside them, without gradient
+
+
+def entropy(logs: Tensor) -> Tensor:
+    """[…, vocabulary] log-probabilities -> […] entropy of the whole distribution, in nats."""
+    return -(logs.exp() * logs).sum(-1)
+
+
+def collision(logs: Tensor) -> Tensor:
+    """[…, vocabulary] log-probabilities -> […] log of the sum of their squares."""
+    return (2 * logs).logsumexp(-1)
 
 
 def token_logprobs(
-    states: Tensor, tokens: Tensor, head: Words, temperature: float, *, entropy: bool = False
+    states: Tensor,
+    tokens: Tensor,
+    head: LanguageHead,
+    temperature: float = 1.0,
+    *,
+    statistic: Callable[[Tensor], Tensor] | None = None,
 ) -> TokenLogprobs:
     """log p(token | what is before it) at the sampling temperature, chunk by chunk.
 
-    Entropy carries no gradient.
+    `states` are [tokens, hidden], one before each of `tokens`. `statistic` is of the whole distribution at that place.
     """
 
     def chunk(states: Tensor, tokens: Tensor) -> Tensor:
         return -F.cross_entropy(head(states).float() / temperature, tokens, reduction="none")
 
-    def chunk_entropy(states: Tensor) -> Tensor:
-        logs = F.log_softmax(head(states).float() / temperature, dim=-1)
-        return -(logs.exp() * logs).sum(-1)
+    def chunk_statistic(states: Tensor) -> Tensor:
+        assert statistic is not None
+        return statistic(F.log_softmax(head(states).float() / temperature, dim=-1))
 
-    size = max(1, LOGITS // head.count)
+    size = max(1, LOGITS // head.size)
     parts = list(zip(torch.split(states, size), torch.split(tokens, size), strict=True))
     recompute = torch.is_grad_enabled() and len(parts) > 1
     logprobs = [
         cast(Tensor, checkpoint(chunk, s, t, use_reentrant=False)) if recompute else chunk(s, t) for s, t in parts
     ]
     with torch.no_grad():
-        entropies = torch.cat([chunk_entropy(s) for s, _ in parts]) if entropy else None
-    return TokenLogprobs(torch.cat(logprobs), entropies)
+        found = torch.cat([chunk_statistic(s) for s, _ in parts]) if statistic else None
+    return TokenLogprobs(torch.cat(logprobs), found)

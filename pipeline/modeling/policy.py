@@ -29,6 +29,7 @@ from transformers import (
 from pipeline.artifacts import Artifact
 from pipeline.config import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
+from pipeline.modeling.heads import check_head
 from pipeline.modeling.rendering import ChatFormat
 from pipeline.modeling.tokenizers import load_tokenizer
 
@@ -102,7 +103,10 @@ def tokenizer_of(source: PolicySource) -> tuple[PreTrainedTokenizerBase, list[st
 def load_policy(
     source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, *, quantized: bool | None = None
 ) -> Model:
-    """A policy ready to generate and to score: every adapter active, dropout off, in 4 bits if it was trained so."""
+    """A policy ready to generate and to score: every adapter active, dropout off, in 4 bits if it was trained so.
+
+    Raises `RequestError` as `check_head` does.
+    """
     in_4_bits = source.quantized if quantized is None else quantized
     model = load_base(AutoModelForCausalLM, source, tokenizer, device, quantized=in_4_bits)
     pad, stop = tokenizer.pad_token_id, ChatFormat(tokenizer).stop_id
@@ -118,7 +122,9 @@ def load_policy(
             model.load_adapter(folder, adapter_name=layer_name(i), is_trainable=False)
     if source.adapters:
         activate(model, [layer_name(i) for i in range(len(source.adapters))])
-    return (model if in_4_bits else model.to(device)).eval()
+    model = (model if in_4_bits else model.to(device)).eval()
+    check_head(model, tokenizer("What is this?", add_special_tokens=False)["input_ids"] or [stop], source.weights)
+    return model
 
 
 def load_base(

@@ -104,6 +104,7 @@ def base_trainer(
         "adam_beta2": 0.95,
         "eval_strategy": "no",
         "dataloader_drop_last": True,
+        "include_num_input_tokens_seen": "all",  # blocks have no padding
     }
     rows = Dataset.from_dict({"input_ids": blocks, "labels": blocks})
     args = TrainingArguments(**{**common, **own})

@@ -5,7 +5,6 @@ handed out is `scale * (raw - shift)`: the answers that people judged average 0 
 deviation of 1 (arXiv 1909.08593), so KL coefficient and penalties mean the same with every reward model.
 """
 
-import copy
 import json
 import math
 import re
@@ -20,7 +19,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     PreTrainedTokenizerBase,
 )
@@ -28,6 +26,7 @@ from transformers import (
 from pipeline.artifacts import Artifact
 from pipeline.config import PeftConfig
 from pipeline.errors import RequestError
+from pipeline.modeling.heads import LanguageHead, causal_of
 from pipeline.modeling.policy import (
     TRAINED,
     Model,
@@ -36,6 +35,7 @@ from pipeline.modeling.policy import (
     check_vocabulary,
     layer_name,
     load_base,
+    load_policy,
     lora,
 )
 
@@ -111,13 +111,10 @@ def new_head(head: torch.nn.Linear, seed: int) -> None:
             head.bias.zero_()
 
 
-def language_head(source: PolicySource, device: torch.device) -> torch.nn.Module:
-    """The policy's head for words, frozen and in the policy's precision. No adapter is on it."""
-    dtype = source.dtype if source.dtype == "auto" else getattr(torch, source.dtype)
-    whole = AutoModelForCausalLM.from_pretrained(
-        source.weights, revision=source.revision, dtype=dtype, trust_remote_code=False
-    )
-    return cast(torch.nn.Module, copy.deepcopy(whole.get_output_embeddings()).requires_grad_(False).to(device))
+def language_head(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> LanguageHead:
+    """The policy's head for words, frozen and in the policy's precision, without the transformer below it."""
+    policy = load_policy(source, tokenizer, torch.device("cpu"), quantized=False)
+    return LanguageHead(causal_of(policy)).alone(device)
 
 
 def _classifier(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, quantized: bool) -> Any:

@@ -18,6 +18,7 @@ from torch import Tensor
 from pipeline.artifacts import Artifact
 from pipeline.config import PeftConfig
 from pipeline.modeling.answering import Answer
+from pipeline.modeling.heads import transformer_of
 from pipeline.modeling.passes import batch_of, last_states
 from pipeline.modeling.policy import PolicySource, source_of, tokenizer_of
 from pipeline.modeling.reward_models import (
@@ -59,13 +60,13 @@ class RewardAdapter:
         order = sorted(range(len(ids)), key=lambda i: (len(ids[i]) + len(answers[i].ids), i))
         scores = [0.0] * len(ids)
         self.switch()
-        decoder = self.model.get_base_model().get_decoder()
+        transformer = transformer_of(self.model)
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
             batch = batch_of(
                 [ids[i] for i in rows], [answers[i].ids for i in rows], chat.tokenizer.pad_token_id, device
             )
-            found = last_states(decoder, batch).float() @ self.weight.to(device).T + self.bias
+            found = last_states(transformer, batch).float() @ self.weight.to(device).T + self.bias
             for i, score in zip(rows, found[:, 0].tolist(), strict=True):
                 scores[i] = score
         return scores

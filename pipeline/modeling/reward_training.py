@@ -11,7 +11,7 @@ the token that is wrong is then told so itself. Both are there in training only;
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,12 +22,13 @@ from trl import RewardConfig as TrlRewardConfig
 from trl import RewardTrainer as TrlRewardTrainer
 
 from pipeline.config import RewardConfig
-from pipeline.modeling.passes import Words, token_logprobs
+from pipeline.modeling.figures import Counts, ExactFigures
+from pipeline.modeling.heads import LanguageHead
+from pipeline.modeling.passes import padded, token_logprobs
 from pipeline.modeling.reward_models import head_of, language_head
-from pipeline.modeling.rewarding import padded
 from pipeline.modeling.scoring import Answered
 from pipeline.modeling.trainee import Trainee
-from pipeline.modeling.training import ExactCheckpoints, tuning_arguments
+from pipeline.modeling.training import tuning_arguments
 from pipeline.stage import StageContext
 
 
@@ -50,14 +51,15 @@ def bradley_terry(scores: Tensor, pairs: Tensor, shares: Tensor, margins: Tensor
     return -(shares * F.logsigmoid(chosen - rejected - margins)).sum()
 
 
-class RewardTrainer(ExactCheckpoints, TrlRewardTrainer):  # type: ignore[misc]
-    """TRL's reward trainer over rankings instead of pairs.
+class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
+    """TRL's reward trainer over rankings instead of pairs. Means are over rankings.
 
     Every row ends with its stop token, which never pads: where transformers reads the score, at the last token that is
     no padding, is the last real token.
     """
 
-    words: Words | None = None  # the language head, where the SFT loss is part of the loss
+    FIGURES: ClassVar = {"accuracy": "rankings", "margin": "rankings"}
+    language: LanguageHead | None = None  # where the SFT loss is part of the loss
     sft_weight: float = 0.0
     token_weight: float = 0.0
 
@@ -67,11 +69,16 @@ class RewardTrainer(ExactCheckpoints, TrlRewardTrainer):  # type: ignore[misc]
     def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns = ["prompt", "answers", "pairs", "margins"]
 
-    def compute_loss(
-        self, model: Any, inputs: Mapping[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
+    def counts(self, inputs: Mapping[str, Tensor]) -> Counts:
+        return {"rankings": inputs["rankings"]}
+
+    def share_of_loss(self, model: Any, inputs: dict[str, Any], shares: Counts) -> Tensor:
+        return shares["rankings"] * self._loss(model, inputs)
+
+    def _loss(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The mean over the batch's rankings."""
         training = self.model.training
-        with_sft, with_tokens = training and self.words is not None, training and self.token_weight > 0
+        with_sft, with_tokens = training and self.language is not None, training and self.token_weight > 0
         ids, attention = inputs["input_ids"], inputs["attention_mask"]
         wanted = with_sft or with_tokens
         outputs = model(input_ids=ids, attention_mask=attention, use_cache=False, output_hidden_states=wanted)
@@ -92,13 +99,13 @@ class RewardTrainer(ExactCheckpoints, TrlRewardTrainer):  # type: ignore[misc]
             for name, values in seen.items():
                 mean = self.accelerator.gather((shares * values).sum()).mean()
                 self._metrics["train" if training else "eval"][name].append(mean.item())
-        return (loss, outputs) if return_outputs else loss
+        return loss
 
     def _sft_loss(self, states: Tensor, ids: Tensor, shares: Tensor) -> Tensor:
         """Cross-entropy of the answers' tokens, summed with their shares; `states` [answers, width, hidden]."""
-        assert self.words is not None
+        assert self.language is not None
         real = shares[:, 1:] > 0
-        logprobs = token_logprobs(states[:, :-1][real], ids[:, 1:][real], self.words, 1.0).logprobs
+        logprobs = token_logprobs(states[:, :-1][real], ids[:, 1:][real], self.language).logprobs
         return -(shares[:, 1:][real] * logprobs).sum()
 
 
@@ -119,7 +126,7 @@ def reward_trainer(
         callbacks=[EarlyStoppingCallback(config.patience)] if config.early_stopping else [],
     )
     if config.sft_weight:
-        trainer.words = Words(language_head(trainee.source, trainee.device), len(trainee.tokenizer))
+        trainer.language = language_head(trainee.source, trainee.tokenizer, trainee.device)
         trainer.sft_weight = config.sft_weight
     trainer.token_weight = config.token_weight
     head_of(trainee.model).float()  # on a 4-bit base TRL trains all in bfloat16: adapters bear it, a head does not
@@ -146,8 +153,7 @@ def rankings(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
 def collated(rows: Sequence[Mapping[str, Any]], pad_id: int, *, margin: bool) -> dict[str, Tensor]:
     """Rankings as one batch: all answers, padded on the right; pairs of places in it; shares of the loss.
 
-    The pairs of a ranking share its part of the mean equally, and so do its answers' tokens: micro batches of rankings
-    add up to the whole batch.
+    The pairs of a ranking share its part of the mean equally, and so do its answers' tokens.
     """
     ids, attention = padded([answer for row in rows for answer in row["answers"]], pad_id)
     starts = [sum(len(row["answers"]) for row in rows[:i]) for i in range(len(rows))]
@@ -165,6 +171,7 @@ def collated(rows: Sequence[Mapping[str, Any]], pad_id: int, *, margin: bool) ->
         "pairs": torch.tensor(pairs),
         "shares": torch.tensor(shares),
         "token_shares": tokens / (len(rows) * counts[owners][:, None]),
+        "rankings": torch.tensor(len(rows)),
     }
     if margin:
         batch["margins"] = torch.tensor([one for row in rows for one in row["margins"]])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipeline.artifacts import Artifact
 from pipeline.errors import RequestError, Unrenderable
+from pipeline.modeling.passes import padded
 from pipeline.modeling.policy import context_of, device_of, source_of, tokenizer_of
 from pipeline.modeling.rendering import ChatFormat
 from pipeline.modeling.reward_models import check_labels, decoder_of, head_of, load_reward, standard_of
@@ -72,19 +73,6 @@ def raw_scores(
             scores[i] = score
         advance(len(chosen))
     return scores
-
-
-def padded(rows: Sequence[list[int]], pad_id: int, *, left: bool = False, more: int = 0) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, [rows, longest + more] each."""
-    width = max(map(len, rows)) + more
-    blank = [(width - len(row)) for row in rows]
-    if left:
-        ids = [[pad_id] * gap + row for gap, row in zip(blank, rows, strict=True)]
-        attention = [[0] * gap + [1] * len(row) for gap, row in zip(blank, rows, strict=True)]
-    else:
-        ids = [row + [pad_id] * gap for gap, row in zip(blank, rows, strict=True)]
-        attention = [[1] * len(row) + [0] * gap for gap, row in zip(blank, rows, strict=True)]
-    return torch.tensor(ids), torch.tensor(attention)
 
 
 def padding_difference(model: Any, rows: Sequence[Answered], pad_id: int) -> float:

@@ -26,8 +26,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from pipeline.artifacts import Artifact
 from pipeline.config import PeftConfig
 from pipeline.errors import RequestError
-from pipeline.modeling.passes import Batch, TokenLogprobs, Words, answer_states, token_logprobs
-from pipeline.modeling.policy import TRAINED, check_vocabulary, lora
+from pipeline.modeling.heads import LanguageHead, causal_of, transformer_of
+from pipeline.modeling.passes import Batch, TokenLogprobs, answer_states, entropy, token_logprobs
+from pipeline.modeling.policy import TRAINED, lora
 from pipeline.modeling.trainee import Trainee
 
 VALUE = "value"  # the name of the value model's adapter, and of its folder in an artifact
@@ -68,9 +69,10 @@ class Roles:
     value: Role
     parameters: dict[str, dict[str, Parameter]]  # "policy" and "value" -> what is trained, by name
 
-    def logprobs(self, role: Role, batch: Batch, temperature: float, *, entropy: bool = False) -> TokenLogprobs:
+    def logprobs(self, role: Role, batch: Batch, temperature: float, *, with_entropy: bool = False) -> TokenLogprobs:
         """[answer tokens] of the policy or the reference."""
-        return token_logprobs(role.states(batch), batch.tokens, role.head, temperature, entropy=entropy)
+        statistic = entropy if with_entropy else None
+        return token_logprobs(role.states(batch), batch.tokens, role.head, temperature, statistic=statistic)
 
     def values(self, batch: Batch) -> Tensor:
         """[answer tokens], float32: what is expected from before each token on."""
@@ -130,19 +132,18 @@ def build_roles(trainee: Trainee, start: ValueStart, peft: PeftConfig, seed: int
     with torch.no_grad():
         torch.nn.init.zeros_(head.weight) if start.weight is None else head.weight.copy_(start.weight)
         head.bias.fill_(start.bias)
-    decoder, words = _decoder(model), words_of(trainee)
+    decoder = transformer_of(model)
     if isinstance(model, PeftModel):
-        policy, reference, value = _on_one_base(model, head, words, start, peft, seed)
+        policy, reference, value = _on_one_base(model, head, start, peft, seed)
     else:
-        policy = Role(decoder, words)
+        policy = Role(decoder, LanguageHead(model))
         frozen = copy.deepcopy(model).requires_grad_(False)
-        reference = Role(_decoder(frozen), Words(frozen.get_output_embeddings(), words.count))
+        reference = Role(transformer_of(frozen), LanguageHead(frozen))
         backbone = copy.deepcopy(decoder) if start.backbone is None else start.backbone
         value = Role(backbone.requires_grad_(True).eval(), head)
     if recompute:
         for causal in {id(role.decoder): role.decoder for role in (policy, value)}.values():
             causal.activation_checkpointing_enable()
-    _check_head(policy, model, trainee)
     learned = {name: p for name, p in model.named_parameters() if p.requires_grad and not _of_adapter(name, VALUE)}
     valued = dict(value.decoder.named_parameters()) if value.decoder is not decoder else dict(model.named_parameters())
     valued = {name: p for name, p in valued.items() if value.decoder is not decoder or _of_adapter(name, VALUE)}
@@ -150,28 +151,18 @@ def build_roles(trainee: Trainee, start: ValueStart, peft: PeftConfig, seed: int
     return Roles(trainee, policy, reference, value, {"policy": learned, "value": {**valued, **heads}})
 
 
-def words_of(trainee: Trainee) -> Words:
-    """The policy's head over the tokenizer's words.
-
-    Raises `RequestError` where the vocabulary is larger than a padded one is: then the tokenizer is another model's.
-    """
-    head = trainee.model.get_output_embeddings()
-    check_vocabulary(head.weight.shape[0], trainee.tokenizer, trainee.source)
-    return Words(head, len(trainee.tokenizer))
-
-
 def _on_one_base(
-    model: PeftModel, head: Any, words: Words, start: ValueStart, peft: PeftConfig, seed: int
+    model: PeftModel, value_head: Any, start: ValueStart, peft: PeftConfig, seed: int
 ) -> tuple[Role, Role, Role]:
     """Adapters on adapters: those below are frozen and shared by all."""
     below = adapters_below(model)
     torch.manual_seed(seed)
     add_adapter(model, VALUE, start.peft or peft, start.adapter)
-    decoder = _decoder(model)
+    decoder, head = transformer_of(model), LanguageHead(causal_of(model))
     roles = (
-        Role(decoder, words, Switch(model, [*below, TRAINED])),
-        Role(decoder, words, Switch(model, below)),
-        Role(decoder, head, Switch(model, [*below, VALUE])),
+        Role(decoder, head, Switch(model, [*below, TRAINED])),
+        Role(decoder, head, Switch(model, below)),
+        Role(decoder, value_head, Switch(model, [*below, VALUE])),
     )
     roles[0].switch()
     return roles
@@ -225,23 +216,3 @@ def add_adapter(model: PeftModel, name: str, peft: PeftConfig, weights: dict[str
 def _of_adapter(name: str, adapter: str) -> bool:
     """Whether a parameter belongs to an adapter."""
     return re.search(rf"\.lora_\w+\.{adapter}(\.|$)", name) is not None
-
-
-def _decoder(model: Any) -> Any:
-    """The transformer below the language-model head, adapters included."""
-    causal = model.get_base_model() if isinstance(model, PeftModel) else model
-    return causal.get_decoder()
-
-
-@torch.no_grad()
-def _check_head(policy: Role, model: Any, trainee: Trainee) -> None:
-    """Refuse models whose logits are more than their head's output: their log-probabilities would be others'."""
-    ids = torch.tensor([[trainee.chat.stop_id]], device=trainee.device)
-    policy.switch()
-    states = policy.decoder(input_ids=ids).last_hidden_state
-    logits = model(input_ids=ids).logits[..., : policy.head.count]
-    if not torch.allclose(policy.head(states).float(), logits.float(), rtol=1e-2, atol=1e-2):
-        raise RequestError(
-            f"{trainee.source.weights}: its logits are scaled or capped after the head (as Gemma 2's are), "
-            "which PPO does not support."
-        )

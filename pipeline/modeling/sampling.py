@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from pipeline.modeling.generation import Drawn
-from pipeline.modeling.passes import Words
+from pipeline.modeling.heads import LanguageHead
+from pipeline.modeling.passes import padded
 
 WORTHWHILE = 0.75  # finished rows are dropped when no more than this share of the batch is still being written
 
@@ -20,9 +21,10 @@ WORTHWHILE = 0.75  # finished rows are dropped when no more than this share of t
 @torch.no_grad()
 def sample(
     decoder: Any,
-    head: Words,
+    head: LanguageHead,
     prompts: Sequence[list[int]],
     *,
+    known: Tensor,
     pad_id: int,
     stop_id: int,
     max_new_tokens: int,
@@ -33,14 +35,15 @@ def sample(
 ) -> list[Drawn]:
     """One answer to each prompt, in the order given, cut after the first stop token.
 
-    No top-k, no top-p: what is sampled from is what log-probabilities are computed of (arXiv 2403.17031).
+    No top-k, no top-p: what is sampled from is what log-probabilities are computed of (arXiv 2403.17031), but for the
+    ids that are no tokens: `known` ([ids] bool, as `heads.known_ids` gives it) says which are.
     """
     chance = torch.rand(len(prompts), max_new_tokens, generator=torch.Generator().manual_seed(seed))
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     drawn: dict[int, Drawn] = {}
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        writing = _Writing(decoder, head, [prompts[i] for i in rows], chance[rows], pad_id, stop_id, temperature)
+        writing = _Writing(decoder, head, [prompts[i] for i in rows], chance[rows], known, pad_id, stop_id, temperature)
         drawn |= zip(rows, writing.to_the_end(max_new_tokens, drop_finished), strict=True)
     return [drawn[i] for i in range(len(prompts))]
 
@@ -51,22 +54,22 @@ class _Writing:
     def __init__(
         self,
         decoder: Any,
-        head: Words,
+        head: LanguageHead,
         prompts: Sequence[list[int]],
         chance: Tensor,
+        known: Tensor,
         pad_id: int,
         stop_id: int,
         temperature: float,
     ) -> None:
         self.decoder, self.head, self.stop_id, self.temperature = decoder, head, stop_id, temperature
         device = next(decoder.parameters()).device
-        width = max(map(len, prompts))
+        ids, attention = padded(prompts, pad_id, left=True)
         self.answers: list[list[int]] = [[] for _ in prompts]
         self.rows = torch.arange(len(prompts), device=device)  # whose answer each row of the batch is
-        self.ids = torch.tensor([[pad_id] * (width - len(p)) + p for p in prompts], device=device)
-        self.attention = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+        self.ids, self.attention = ids.to(device), attention.to(device)
         self.positions = (self.attention.cumsum(1) - self.attention) * self.attention
-        self.chance = chance.to(device)
+        self.chance, self.known = chance.to(device), known.to(device)
         self.cache = DynamicCache(config=decoder.config)
         self.open = torch.ones(len(prompts), dtype=torch.bool, device=device)
 
@@ -96,7 +99,8 @@ class _Writing:
             past_key_values=self.cache,
             use_cache=True,
         )
-        logits = self.head(output.last_hidden_state[:, -1]).float() / self.temperature
+        logits = self.head(output.last_hidden_state[:, -1])[:, : len(self.known)].float() / self.temperature
+        logits = logits.masked_fill(~self.known[: logits.shape[1]], -torch.inf)
         precise = torch.float32 if logits.device.type == "mps" else torch.float64
         cumulative = logits.softmax(-1).to(precise).cumsum(-1)
         wanted = self.chance[:, step, None].to(precise) * cumulative[:, -1:]

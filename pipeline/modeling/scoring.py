@@ -1,15 +1,13 @@
-"""Log-probabilities of given answers, without ever holding a [batch, length, vocabulary] tensor of the whole."""
+"""Log-probabilities of given answers."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
+from pipeline.modeling.heads import LanguageHead, causal_of, transformer_of
+from pipeline.modeling.passes import answer_states, batch_of, token_logprobs
 from pipeline.progress import Advance
-
-CHUNK = 256  # answer positions whose logits are in memory at once
 
 
 class Answered(NamedTuple):
@@ -33,44 +31,14 @@ def answer_logprobs(
 
     Rows are batched by length, so little is padded; a row's value does not depend on its batch beyond rounding.
     """
+    transformer, head, device = transformer_of(model), LanguageHead(causal_of(model)), next(model.parameters()).device
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].prompt) + len(rows[i].answer))
     sums = [0.0] * len(rows)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        values = _batch_logprobs(model, [rows[i] for i in chosen], pad_id, temperature)
-        for i, value in zip(chosen, values.tolist(), strict=True):
+        batch = batch_of([rows[i].prompt for i in chosen], [rows[i].answer for i in chosen], pad_id, device)
+        found = token_logprobs(answer_states(transformer, batch), batch.tokens, head, temperature).logprobs
+        for i, value in zip(chosen, batch.aligned(found).sum(1).tolist(), strict=True):
             sums[i] = value
         advance(len(chosen))
     return sums
-
-
-def _batch_logprobs(model: Any, rows: Sequence[Answered], pad_id: int, temperature: float) -> Tensor:
-    """[rows] sums, float32. Padded on the right: positions count from 0 without further ado."""
-    device = next(model.parameters()).device
-    width = max(len(row.prompt) + len(row.answer) for row in rows)
-    ids = torch.full((len(rows), width), pad_id, device=device)
-    attention = torch.zeros((len(rows), width), dtype=torch.long, device=device)
-    is_answer = torch.zeros((len(rows), width), dtype=torch.bool, device=device)
-    for i, row in enumerate(rows):
-        end = len(row.prompt) + len(row.answer)
-        ids[i, :end] = torch.tensor(row.prompt + row.answer, device=device)
-        attention[i, :end] = 1
-        is_answer[i, len(row.prompt) : end] = True
-    hidden = _decoder(model)(input_ids=ids, attention_mask=attention, use_cache=False).last_hidden_state
-    targets = is_answer[:, 1:]
-    states, tokens = hidden[:, :-1][targets], ids[:, 1:][targets]  # [answer tokens, hidden], [answer tokens]
-    head = model.get_output_embeddings()
-    logprobs = [
-        -F.cross_entropy(
-            head(states[i : i + CHUNK]).float() / (temperature or 1.0), tokens[i : i + CHUNK], reduction="none"
-        )
-        for i in range(0, len(tokens), CHUNK)
-    ]
-    owners = torch.arange(len(rows), device=device)[:, None].expand_as(targets)[targets]
-    return torch.zeros(len(rows), device=device).index_add_(0, owners, torch.cat(logprobs))
-
-
-def _decoder(model: Any) -> Any:
-    """The transformer below the language-model head, adapters included."""
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return causal.get_decoder()

@@ -19,6 +19,7 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from pipeline.artifacts import CHECKPOINTS
 from pipeline.config import TrainingConfig
 from pipeline.data.rows import write_jsonl
+from pipeline.errors import PipelineError
 from pipeline.modeling.memory import peak_memory_mb, start_peak
 from pipeline.progress import Advance
 from pipeline.stage import Runtime, StageContext
@@ -26,7 +27,12 @@ from pipeline.stage import Runtime, StageContext
 TRAINED = "trained.safetensors"
 WHOLE = "whole"  # written last into a checkpoint: without it, the checkpoint was cut off and is not used
 # TRL's names and ours; None: left out, since it begins anew when a run is resumed
-OURS = {"rewards/accuracies": "accuracy", "rewards/margins": "margin", "num_tokens": None}
+OURS = {
+    "rewards/accuracies": "accuracy",
+    "rewards/margins": "margin",
+    "num_input_tokens_seen": "tokens",  # the step that all stages have in common
+    "num_tokens": None,
+}
 OVERFITTING = 1.02  # the last evaluation loss against the best one
 
 log = logging.getLogger(__name__)
@@ -61,6 +67,8 @@ def arguments(
         "save_steps": steps,
         "save_total_limit": 2,
         "logging_steps": max(1, steps // 50),
+        "logging_nan_inf_filter": False,  # it would hide a loss that is not finite
+        "include_num_input_tokens_seen": "non_padding",
         "gradient_checkpointing": launch.gradient_checkpointing,
         "bf16": launch.mixed_precision == "bf16",
         "use_cpu": device.type == "cpu",
@@ -109,17 +117,15 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
     def _sharded(self) -> bool:
         return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
-    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One micro batch; its tokens (padding aside) are counted in the state, which checkpoints keep."""
-        real = inputs["attention_mask"].sum() if "attention_mask" in inputs else inputs["input_ids"].numel()
-        counted = self.accelerator.gather(torch.as_tensor(real, device=self.args.device))
-        self.state.num_input_tokens_seen += int(counted.sum())
-        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One micro batch. Raises `PipelineError` where its loss is not finite."""
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        refuse_not_finite("loss", loss, self.state)
         return loss
 
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Every row says how many tokens training has seen: the step that all stages have in common."""
-        super().log({**logs, "tokens": self.state.num_input_tokens_seen}, *args, **kwargs)
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Without the time: with it, transformers adds its speed to every row."""
+        super().log(logs)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         if self._sharded:
@@ -148,19 +154,33 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
             self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
+def refuse_not_finite(what: str, value: torch.Tensor | float, state: TrainerState) -> None:
+    """Raise `PipelineError` for a loss or a gradient that is infinite or no number: nothing can be learned from it."""
+    if not math.isfinite(value):
+        raise PipelineError(
+            f"The {what} is {float(value)} after step {state.global_step} of {state.max_steps}: training ends here "
+            "without a result. If the loss had grown before, lower learning_rate; if the model is in half precision, "
+            "set model.dtype=float32; else look for damaged weights."
+        )
+
+
 def _trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Trainable parameters by name; tied ones appear once."""
     return {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
 
 
 class Milestones(TrainerCallback):  # type: ignore[misc]
-    """Log, evaluate and save at even distances, and mark a checkpoint as whole once it is."""
+    """Log, evaluate and save at even distances; mark a checkpoint as whole; end the run on a gradient gone wrong."""
 
     def __init__(self, count: int, advance: Advance, context: StageContext) -> None:
         self.count, self.advance, self.context = count, advance, context
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.advance(state.global_step)
+
+    def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        gradients = [p.grad for p in given["model"].parameters() if p.grad is not None]
+        refuse_not_finite("gradient", torch.nn.utils.get_total_norm(gradients), state)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.advance(1)

@@ -1,38 +1,103 @@
 """SFT and DPO on TRL, over rows that were rendered and tokenized here."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from datasets import Dataset
 from peft import PeftModel
+from torch import Tensor
 from transformers import EarlyStoppingCallback
 from trl import DPOConfig as TrlDpoConfig
 from trl import DPOTrainer, SFTTrainer
 from trl import SFTConfig as TrlSftConfig
 
 from pipeline.config import DpoConfig, SftConfig, TrainingConfig
+from pipeline.errors import PipelineError
+from pipeline.modeling.figures import Counts, ExactFigures
+from pipeline.modeling.fused import IGNORED, use_whole_head
+from pipeline.modeling.heads import causal_of
 from pipeline.modeling.policy import TRAINED, activate
 from pipeline.modeling.rendering import Rendered
 from pipeline.modeling.scoring import Answered, answer_logprobs
 from pipeline.modeling.trainee import Trainee
-from pipeline.modeling.training import ExactCheckpoints, tuning_arguments
+from pipeline.modeling.training import tuning_arguments
 from pipeline.stage import StageContext
 
-IGNORED = -100  # a label that takes no part in the loss
+# How far an answer's log-probability may be from the reference's before anything is learned, in nats, for each root of
+# its tokens (roundings are of either sign). bfloat16, in which 4 bits are computed, too, knows a logit of 20 to 0.06.
+START_TOLERANCE = 1e-3
+HALF_START_TOLERANCE = 0.25
 
 
-class SftTrainer(ExactCheckpoints, SFTTrainer):  # type: ignore[misc]
-    """TRL's SFT with checkpoints of what is trained."""
+class SftTrainer(ExactFigures, SFTTrainer):  # type: ignore[misc]
+    """TRL's SFT with means over answer tokens."""
+
+    FIGURES: ClassVar = {"aux_loss": "tokens"}
+
+    def counts(self, inputs: Mapping[str, Tensor]) -> Counts:
+        return {"tokens": (inputs["labels"][:, 1:] != IGNORED).sum()}
+
+    def share_of_loss(self, model: Any, inputs: dict[str, Any], shares: Counts) -> Tensor:
+        loss: Tensor = SFTTrainer.compute_loss(self, model, inputs)
+        return shares["tokens"] * loss
 
 
-class DpoTrainer(ExactCheckpoints, DPOTrainer):  # type: ignore[misc]
-    """TRL's DPO over rows that are token ids already and carry the reference's log-probabilities."""
+class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
+    """TRL's DPO over rows that are token ids already and carry the reference's log-probabilities.
+
+    Means are over pairs, those of the SFT loss over the chosen answers' tokens. The losses that compare the pairs of a
+    batch with each other (aot, bco_pair) depend on the micro batch.
+    """
+
+    FIGURES: ClassVar = {
+        **dict.fromkeys(("rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins"), "pairs"),
+        **dict.fromkeys(("logps/chosen", "logps/rejected", "aux_loss"), "pairs"),
+    }
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._router_weight = float(self.router_aux_loss_coef)
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
 
     def _precompute_ref_logps(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
+
+    def counts(self, inputs: Mapping[str, Tensor]) -> Counts:
+        chosen, _ = inputs["completion_mask"][:, 1:].chunk(2)
+        return {"pairs": torch.tensor(len(chosen), device=chosen.device), "tokens": chosen.sum()}
+
+    def share_of_loss(self, model: Any, inputs: dict[str, Any], shares: Counts) -> Tensor:
+        if self.model.training and self.state.global_step == 0:
+            self._check_start(model, inputs)
+        by_type = [shares["tokens" if name == "sft" else "pairs"] for name in self.loss_types]
+        self.loss_weights = [weight * share for weight, share in zip(self.args.loss_weights, by_type, strict=True)]
+        self.router_aux_loss_coef = self._router_weight * shares["pairs"]
+        return DPOTrainer.compute_loss(self, model, inputs)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def _check_start(self, model: Any, inputs: Mapping[str, Tensor]) -> None:
+        """Before anything is learned the policy is its reference, and the sigmoid loss log 2 for each pair.
+
+        Raises `PipelineError` where an answer's log-probability is not the reference's, rounding aside.
+        """
+        labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, IGNORED)
+        given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        policy = model(**given, labels=labels, fused_lm_head=True).log_probs.sum(1)
+        reference = torch.cat([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]])
+        tokens = inputs["completion_mask"].sum(1)
+        half = self.args.bf16 or any(p.dtype not in (torch.float32, torch.float64) for p in self.model.parameters())
+        off = (policy - reference).abs() / tokens.sqrt()
+        worst = int(off.argmax())
+        if not off[worst] <= (HALF_START_TOLERANCE if half else START_TOLERANCE):
+            raise PipelineError(
+                f"DPO does not start at its reference: an answer of {tokens[worst]} tokens has the log-probability "
+                f"{policy[worst]:.3f} in training, and {reference[worst]:.3f} before it, with the same weights. Its "
+                f"first loss would not be log 2. Something in {type(causal_of(self.model)).__name__} acts in training "
+                "only (dropout, for instance) or depends on padding: use a model of another architecture."
+            )
 
 
 def sft_trainer(
@@ -41,7 +106,7 @@ def sft_trainer(
     """A trainer whose loss is on the assistant's tokens only."""
     options = tuning_arguments(config, context, len(train), trainee.device)
     args = TrlSftConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
-    return SftTrainer(
+    trainer = SftTrainer(
         model=trainee.model,
         args=args,
         train_dataset=_labelled(train),
@@ -49,6 +114,8 @@ def sft_trainer(
         processing_class=trainee.tokenizer,
         callbacks=_early_stopping(config),
     )
+    use_whole_head(trainee.model)
+    return trainer
 
 
 def _labelled(rows: Sequence[Rendered]) -> Dataset:
@@ -70,7 +137,8 @@ def dpo_trainer(
     options = {**tuning_arguments(config, context, len(train), trainee.device), **dpo_losses(config)}
     active = list(model.base_model.active_adapters) if isinstance(model, PeftModel) else []
     batch_size = 2 * options["per_device_eval_batch_size"]  # a pair is two rows
-    reference = _reference(model, [*train, *test], pad_id, batch_size, context)
+    with torch.autocast(trainee.device.type, torch.bfloat16, enabled=options["bf16"]):  # as the policy in training
+        reference = _reference(model, [*train, *test], pad_id, batch_size, context)
     rows = [_with_reference(pairs, reference) for pairs in (train, test)]
     trainer = DpoTrainer(
         model=model,
@@ -84,6 +152,7 @@ def dpo_trainer(
         if "ref" in model.peft_config:
             model.delete_adapter("ref")
         activate(model, active or [TRAINED])
+    use_whole_head(model, collisions=trainer.use_weighting)
     return trainer
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.config import PpoConfig
 from pipeline.modeling.answering import Answer
+from pipeline.modeling.heads import known_ids
 from pipeline.modeling.passes import Batch
 from pipeline.modeling.roles import Roles
 from pipeline.modeling.sampling import sample
@@ -49,6 +50,7 @@ class Gatherer:
     def __init__(self, task: Task, roles: Roles, config: PpoConfig, batching: Batching) -> None:
         self.task, self.roles, self.config, self.batching = task, roles, config, batching
         self.chat = roles.trainee.chat
+        self.known = known_ids(roles.trainee.tokenizer)
 
     def gather(self, iteration: int, cursor: int, *, watch: bool) -> Gathered:
         """Answers of the policy as it is to the prompts from the cursor on; `watch` asks the costly watchers, too."""
@@ -62,6 +64,7 @@ class Gatherer:
                 roles.policy.decoder,
                 roles.policy.head,
                 prompts,
+                known=self.known,
                 pad_id=self.batching.pad_id,
                 stop_id=self.chat.stop_id,
                 max_new_tokens=config.max_new_tokens,
@@ -104,12 +107,12 @@ class Gatherer:
             batch = self.batching.collate(prompts, answers, rows)
             collated[tuple(rows)] = batch
             with self.batching.autocast():
-                own = self.roles.logprobs(self.roles.policy, batch, self.config.temperature, entropy=True)
+                own = self.roles.logprobs(self.roles.policy, batch, self.config.temperature, with_entropy=True)
                 reference = self.roles.logprobs(self.roles.reference, batch, self.config.temperature)
                 values = self.roles.values(batch)
-            assert own.entropy is not None
+            assert own.statistic is not None
             width = batch.mask.shape[1]
-            for name, flat in zip(names, (own.logprobs, reference.logprobs, values, own.entropy), strict=True):
+            for name, flat in zip(names, (own.logprobs, reference.logprobs, values, own.statistic), strict=True):
                 found[name][rows, :width] = batch.aligned(flat.float())
         return {"mask": mask, **found}, collated
 

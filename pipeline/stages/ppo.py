@@ -38,9 +38,10 @@ def _reference(source: str) -> Reference:
 
 
 def run(config: PpoConfig, context: StageContext) -> Metrics:
+    from pipeline.modeling.policy import check_vocabulary
     from pipeline.modeling.reward_roles import load_rewards
     from pipeline.modeling.rewarding import check_prompts
-    from pipeline.modeling.roles import VALUE, build_roles, words_of
+    from pipeline.modeling.roles import VALUE, build_roles
     from pipeline.modeling.trainee import prepare
     from pipeline.ppo.gathering import Task
     from pipeline.ppo.loop import Loop
@@ -50,7 +51,7 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
     for artifact in models.values():
         refuse_judge(artifact)
     trainee = prepare(context.inputs["policy"], config.peft, config.seed, context)
-    words_of(trainee)
+    check_vocabulary(trainee.model.get_input_embeddings().num_embeddings, trainee.tokenizer, trainee.source)
     prompts, ids = _prompts(context.inputs["prompts"], trainee, config, context)
     for artifact in (*models.values(), *(context.inputs[role] for role in ("judge",) if role in context.inputs)):
         check_prompts(artifact, prompts)

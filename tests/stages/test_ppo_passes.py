@@ -16,7 +16,8 @@ with lazily():
 
     from pipeline.modeling import sampling
     from pipeline.modeling.generation import Drawn
-    from pipeline.modeling.passes import Words, answer_states, batch_of, last_states, token_logprobs
+    from pipeline.modeling.heads import LanguageHead
+    from pipeline.modeling.passes import answer_states, batch_of, entropy, last_states, token_logprobs
 
 WORDS, PAD, STOP = 31, 0, 2
 
@@ -41,15 +42,14 @@ ANSWERS = [[20, 21, STOP], [22, 23, 24, 25, STOP], [26], [27, STOP]]
 
 def logprobs(model: Any, rows: Sequence[int], *, pad: int = PAD, temperature: float = 1.0) -> list[list[float]]:
     batch = batch_of([PROMPTS[i] for i in rows], [ANSWERS[i] for i in rows], pad, torch.device("cpu"))
-    head = Words(model.get_output_embeddings(), WORDS)
-    found = token_logprobs(answer_states(model.base_model, batch), batch.tokens, head, temperature)
+    found = token_logprobs(answer_states(model.base_model, batch), batch.tokens, LanguageHead(model), temperature)
     table = batch.aligned(found.logprobs)
     return [table[k, : len(ANSWERS[i])].tolist() for k, i in enumerate(rows)]
 
 
 @MODELS
 def test_padded_and_unpadded_logprobs_agree(build: Any) -> None:
-    """Rule 3 (H, T): position ids are the exclusive cumulative sum of the mask. Against the model's own logits."""
+    """Rule 3 (H, T): positions count from an answer's own start. Against the model's own logits."""
     model = build()
     together = logprobs(model, range(4))
     for i, values in enumerate(together):
@@ -82,14 +82,14 @@ def test_chunks_change_neither_values_nor_gradients(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr("pipeline.modeling.passes.LOGITS", size)
         model = llama()
         batch = batch_of(PROMPTS, ANSWERS, PAD, torch.device("cpu"))
-        head = Words(model.get_output_embeddings(), WORDS)
-        found = token_logprobs(answer_states(model.base_model, batch), batch.tokens, head, 1.0, entropy=True)
+        states = answer_states(model.base_model, batch)
+        found = token_logprobs(states, batch.tokens, LanguageHead(model), statistic=entropy)
         found.logprobs.sum().backward()
         results.append((found, {name: p.grad for name, p in model.named_parameters()}))
     (whole, gradients), (chunked, others) = results
     assert torch.allclose(whole.logprobs, chunked.logprobs, atol=1e-6)
-    assert whole.entropy is not None
-    assert torch.allclose(whole.entropy, chunked.entropy, atol=1e-6)
+    assert whole.statistic is not None
+    assert torch.allclose(whole.statistic, chunked.statistic, atol=1e-6)
     for name, gradient in gradients.items():
         assert torch.allclose(gradient, others[name], atol=1e-5), name
 
@@ -100,8 +100,8 @@ def test_no_whole_logits_are_ever_in_memory(monkeypatch: pytest.MonkeyPatch) -> 
     model, seen = llama(), []
     model.get_output_embeddings().register_forward_hook(lambda *given: seen.append(given[2].numel()))
     batch = batch_of(PROMPTS, ANSWERS, PAD, torch.device("cpu"))
-    head = Words(model.get_output_embeddings(), WORDS)
-    token_logprobs(answer_states(model.base_model, batch), batch.tokens, head, 1.0).logprobs.sum().backward()
+    states = answer_states(model.base_model, batch)
+    token_logprobs(states, batch.tokens, LanguageHead(model)).logprobs.sum().backward()
     assert max(seen) == WORDS * 3
 
 
@@ -110,10 +110,10 @@ def test_entropy_is_that_of_the_whole_distribution() -> None:
     batch = batch_of(PROMPTS, ANSWERS, PAD, torch.device("cpu"))
     with torch.no_grad():
         torch.nn.init.zeros_(model.get_output_embeddings().weight)
-    head = Words(model.get_output_embeddings(), WORDS)
-    found = token_logprobs(answer_states(model.base_model, batch), batch.tokens, head, 1.0, entropy=True)
-    assert found.entropy is not None
-    assert found.entropy.tolist() == pytest.approx([math.log(WORDS)] * len(batch.tokens), abs=1e-5)
+    states = answer_states(model.base_model, batch)
+    found = token_logprobs(states, batch.tokens, LanguageHead(model), statistic=entropy)
+    assert found.statistic is not None
+    assert found.statistic.tolist() == pytest.approx([math.log(WORDS)] * len(batch.tokens), abs=1e-5)
 
 
 def test_the_last_state_is_found_by_index() -> None:
@@ -131,9 +131,9 @@ def test_the_last_state_is_found_by_index() -> None:
 
 
 def drawn(model: Any, prompts: Sequence[list[int]], **changes: Any) -> list[Drawn]:
-    head = Words(model.get_output_embeddings(), WORDS)
     options = {"pad_id": PAD, "stop_id": STOP, "max_new_tokens": 12, "temperature": 1.0, "seed": 0, "batch_size": 64}
-    return sampling.sample(model.base_model, head, prompts, **{**options, **changes})
+    options["known"] = torch.ones(WORDS, dtype=torch.bool)
+    return sampling.sample(model.base_model, LanguageHead(model), prompts, **{**options, **changes})
 
 
 MANY = [[5 + i % 7] * (1 + i % 5) for i in range(48)]
@@ -184,10 +184,15 @@ def test_the_same_seed_draws_the_same_answers_and_another_one_others() -> None:
     assert drawn(model, MANY, seed=1) != drawn(model, MANY, seed=2)
 
 
-def test_padding_of_the_vocabulary_is_never_drawn() -> None:
+def test_ids_that_are_no_tokens_are_never_drawn() -> None:
+    """Neither those that fill up the vocabulary, however likely they are, nor those in a gap; a token beyond it is."""
     model = llama()
     with torch.no_grad():
-        model.get_output_embeddings().weight[25:] *= 100
-    head = Words(model.get_output_embeddings(), 25)
-    options = {"pad_id": PAD, "stop_id": STOP, "max_new_tokens": 12, "temperature": 1.0, "seed": 0, "batch_size": 64}
-    assert max(token for one in sampling.sample(model.base_model, head, MANY, **options) for token in one.ids) < 25
+        model.get_output_embeddings().weight[20:] *= 100
+    known = torch.ones(28, dtype=torch.bool)
+    known[20:27] = False
+    answers = drawn(model, MANY, known=known, stop_id=27)
+    seen = {token for answer in answers for token in answer.ids}
+    assert seen <= {*range(20), 27}
+    assert 27 in seen
+    assert any(answer.stopped for answer in answers)

@@ -59,7 +59,7 @@ def tensors(roles: Roles, rewards: Rewards) -> Iterator[torch.Tensor]:
     """Every tensor that is in memory for one of the roles, each once."""
     scorer = rewards.scorers["reward"]
     held = (roles.policy, roles.reference, roles.value)
-    modules = [module for role in held for module in (role.decoder, getattr(role.head, "head", role.head))]
+    modules = [module for role in held for module in (role.decoder, getattr(role.head, "causal", role.head))]
     seen = set()
     for module in [*modules, scorer.model]:
         for tensor in [*module.parameters(), *module.buffers()]:

@@ -28,7 +28,6 @@ with lazily():
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
     from pipeline.modeling.answering import Answer
-    from pipeline.modeling.passes import Words
     from pipeline.modeling.policy import source_of, tokenizer_of
     from pipeline.modeling.rendering import ChatFormat
     from pipeline.modeling.reward_models import load_reward, new_head
@@ -181,7 +180,7 @@ def test_the_sft_loss_beside_it_is_the_policys_own(chain: Chain, tmp_path: Path,
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True
     ).hidden_states[-1]
     trainer = RewardTrainer.__new__(RewardTrainer)
-    trainer.words = Words(language_head(source, cpu), len(tokenizer))
+    trainer.language = language_head(source, tokenizer, cpu)
     found = trainer._sft_loss(states, batch["input_ids"], batch["token_shares"])
     assert float(found.detach()) == pytest.approx(expected, rel=1e-2 if reward == "qlora" else 1e-5)
 
@@ -197,7 +196,8 @@ def test_the_sft_loss_keeps_what_the_policy_knows(chain: Chain) -> None:
         model, chat = loaded(made)
         assert "lm_head.weight" not in weights(made)
         below = source_of(made.inputs["policy"])
-        head, total = language_head(PolicySource(below.weights, below.tokenizer), torch.device("cpu")), 0.0
+        head = language_head(PolicySource(below.weights, below.tokenizer), chat.tokenizer, torch.device("cpu"))
+        total = 0.0
         for row in rows_of(made, chat, "train.jsonl")[0]:
             ids = torch.tensor([row.prompt + row.answer])
             with torch.no_grad():

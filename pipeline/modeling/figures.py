@@ -1,0 +1,107 @@
+"""Losses and figures that do not depend on how rows are cut into micro batches.
+
+A micro batch gives its share of what it is a part of: of a step's batch in training, of all rows in evaluation. So the
+shares add up to the mean over rows, or over tokens, and so do the gradients; a last batch that is smaller counts for
+as many rows as it has. (TRL takes means of batch means.)
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers.trainer_utils import EvalLoopOutput
+
+from pipeline.modeling.training import ExactCheckpoints, refuse_not_finite
+
+Counts = dict[str, Tensor]  # how many rows, tokens, … there are, by what they are called
+
+
+class ExactFigures(ExactCheckpoints):
+    """A trainer's losses, its gradients and its `FIGURES` as exact means.
+
+    Comes before one of TRL's trainers; says in `counts` what a batch has of what means are over.
+    """
+
+    FIGURES: ClassVar[Mapping[str, str]] = {}  # TRL's name of a mean over a batch -> the count that it is over
+    loss_is_scaled_for_ga = True  # transformers' word for: a micro batch's loss is its share already
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._counted: dict[str, list[Counts]] = defaultdict(list)  # by mode, one for each of TRL's batch means
+        self._rows_to_evaluate: Counts = {}
+        self._evaluation_loss = 0.0
+
+    def counts(self, inputs: Mapping[str, Tensor]) -> Counts:
+        """What there is in a batch of everything that a mean is over."""
+        raise NotImplementedError
+
+    def share_of_loss(self, model: Any, inputs: dict[str, Any], shares: Counts) -> Tensor:
+        """The batch's loss as its part of the whole, of which it has these shares."""
+        raise NotImplementedError
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Counts | None = None,
+    ) -> Any:
+        """The share of a batch in `num_items_in_batch`, the counts of the whole."""
+        own = self.counts(inputs)
+        whole = num_items_in_batch or own
+        loss = self.share_of_loss(model, inputs, {name: count / whole[name] for name, count in own.items()})
+        self._counted[self._mode].append({name: self.accelerator.gather(count).sum() for name, count in own.items()})
+        return (loss, None) if return_outputs else loss
+
+    @property
+    def _mode(self) -> str:
+        return "train" if self.model.training else "eval"
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Counts]:
+        """The micro batches of a step, with their counts together."""
+        batches, _ = super().get_batch_samples(*args, **kwargs)
+        return batches, self._whole(batches)
+
+    def _whole(self, batches: Iterable[Mapping[str, Tensor]]) -> Counts:
+        """Counts of several batches together; with several processes, the mean over these, as gradients are."""
+        sums: Counts = {}
+        for batch in batches:
+            for name, count in self.counts(batch).items():
+                sums[name] = sums.get(name, torch.zeros_like(count)) + count
+        gathered = {name: self.accelerator.gather(count.to(self.args.device)) for name, count in sums.items()}
+        return {name: counts.sum() / self.accelerator.num_processes for name, counts in gathered.items()}
+
+    def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """transformers' own, with the exact loss. Raises `PipelineError` where it is not finite."""
+        self._rows_to_evaluate, self._evaluation_loss = self._whole(dataloader), 0.0
+        output = super().evaluation_loop(dataloader, *args, **kwargs)
+        refuse_not_finite("evaluation loss", self._evaluation_loss, self.state)
+        output.metrics[f"{kwargs.get('metric_key_prefix', 'eval')}_loss"] = self._evaluation_loss
+        return output
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
+        """The loss of one batch, added up."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss = self.compute_loss(model, inputs, num_items_in_batch=self._rows_to_evaluate)
+        self._evaluation_loss += float(self.accelerator.gather(loss).mean())
+        return loss, None, None
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """TRL's means of batches become means over what these count; what has no count is left out."""
+        means, counted = self._metrics[self._mode], self._counted.pop(self._mode, [])
+        exact = {
+            name: [weighted_mean(means[name], [float(counts[over]) for counts in counted])]
+            for name, over in self.FIGURES.items()
+            if means.get(name)
+        }
+        means.clear()
+        means.update(exact)
+        super().log(logs, start_time)
+
+
+def weighted_mean(values: list[float], weights: list[float]) -> float:
+    """The mean over all that the weights count."""
+    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
