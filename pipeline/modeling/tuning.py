@@ -55,6 +55,8 @@ class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
         **dict.fromkeys(("logps/chosen", "logps/rejected", "aux_loss"), "pairs"),
     }
 
+    router_aux_loss_coef: Any  # TRL's weight of the loss that balances a mixture of experts
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._router_weight = float(self.router_aux_loss_coef)
