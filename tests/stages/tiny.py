@@ -40,7 +40,7 @@ PER_LAYER = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": SIZ
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", GROUPED),  # nothing
     "gpt2": ("GPT2Config", {**SIZE, **GPT2}),
-    "opt": ("OPTConfig", {**SIZE, "ffn_dim": 48, "word_embed_proj_dim": 32}),
+    "opt": ("OPTConfig", {**SIZE, "ffn_dim": 48, "word_embed_proj_dim": 32, "dropout": 0.0}),
     "gemma2": ("Gemma2Config", {**GROUPED, "head_dim": 8, "sliding_window": 8, "final_logit_softcapping": 3.0}),
     "gemma3_text": ("Gemma3TextConfig", {**GROUPED, "head_dim": 8, "final_logit_softcapping": 3.0}),
     "gemma4_text": (
