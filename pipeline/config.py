@@ -51,7 +51,7 @@ class ModelConfig:
 
     path: str = MISSING  # a local folder or a hub id
     revision: str | None = None  # a branch, tag or commit of the hub repository; recorded as a commit
-    dtype: str = choice("float32", "float32", "bfloat16", "float16")
+    dtype: str = choice("float32", "float32", "bfloat16", "float16")  # of frozen weights; trained ones are float32
     chat_template: str | None = None  # a Jinja file; where absent, the tokenizer's own, else one of ours
     thinking: str | None = option("empty", "train", "keep")  # reasoning before answers; absent: as in the model, empty
 
@@ -449,7 +449,7 @@ class LaunchConfig:
     device: str = choice("auto", "auto", "cpu", "cuda", "mps")
     micro_batch_size: int | None = number(None, least=1)  # rows per device and forward pass; all if absent
     gradient_checkpointing: bool = False
-    mixed_precision: str = choice("no", "no", "bf16")
+    mixed_precision: str = choice("auto", "auto", "no", "bf16")  # auto: bf16 to train a bfloat16 model whole on a GPU
     parallel: int | None = number(None, least=1)  # stages at once; absent: one per GPU, or per idle core if it is small
     processes: int | None = number(None, least=1)  # that read and clean data; as many as there are cores if absent
 

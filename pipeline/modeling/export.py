@@ -1,5 +1,6 @@
 """A policy as a folder of its own: merged into one model, or its adapters as one adapter with the base named."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from peft import PeftModel
 from pipeline.artifacts import Artifact
 from pipeline.errors import RequestError
 from pipeline.files import link_or_copy
-from pipeline.modeling.policy import TRAINED, load_policy, source_of, tokenizer_of
+from pipeline.modeling.policy import TRAINED, load_policy, saved_dtype, source_of, tokenizer_of
 
 
 class Exported(NamedTuple):
@@ -23,11 +24,14 @@ class Exported(NamedTuple):
 def export(artifact: Artifact, folder: Path, *, merge: bool) -> Exported:
     """Write a policy with its tokenizer, template and generation settings.
 
-    A full model's files are linked, not copied. Adapters trained on a 4-bit base are merged into the base in its own
-    precision, which rounds differently from what was trained: said in a remark.
+    In the precision of the model that was brought: one that was trained whole is float32 in its artifact and rounded
+    here, so its logits are equal within that rounding. A full model's files are linked, not copied, where nothing is to
+    be rounded. Adapters trained on a 4-bit base are merged into the base in its own precision, which rounds differently
+    from what was trained. Both is said in a remark.
     Raises `RequestError` where an adapter is asked for and there is none.
     """
-    source = source_of(artifact)
+    trained = source_of(artifact)
+    source = replace(trained, dtype=trained.compute or trained.dtype)
     tokenizer, remarks = tokenizer_of(source)
     model = load_policy(source, tokenizer, torch.device("cpu"), quantized=False)
     parameters, count = model.num_parameters(), len(source.adapters)
@@ -39,7 +43,7 @@ def export(artifact: Artifact, folder: Path, *, merge: bool) -> Exported:
         model.save_pretrained(folder, selected_adapters=[TRAINED])
     elif isinstance(model, PeftModel):
         model.merge_and_unload().save_pretrained(folder)
-    elif Path(source.weights).is_dir():
+    elif Path(source.weights).is_dir() and source.dtype in ("auto", saved_dtype(Path(source.weights))):
         for file in Path(source.weights).glob("*.safetensors*"):
             link_or_copy(file, folder / file.name)
         model.config.save_pretrained(folder)
@@ -47,6 +51,8 @@ def export(artifact: Artifact, folder: Path, *, merge: bool) -> Exported:
     else:
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if source.dtype != trained.dtype and source.dtype != "float32":
+        remarks = [*remarks, f"written in {source.dtype}, as the model was brought; the artifact itself is in float32"]
     if source.quantized and merge:
         remarks = [*remarks, "the adapters were trained on a 4-bit base and are merged into its full precision here"]
     return Exported(parameters, count, remarks)

@@ -4,6 +4,10 @@ A policy is one full model with, on top, none, one or several LoRA adapters, eac
 adapter's artifact holds that adapter alone; what it stands on is found by its manifest's inputs. A stage that trains
 a new adapter freezes those below: the policy before its first update, with its own adapter still at zero, is therefore
 exactly the state that it was given, in the same precision, and serves as the reference.
+
+Weights that are trained are float32, in memory and in artifacts: in bfloat16 a step smaller than 1/512 of a weight is
+lost. Weights that are only used are in `model.dtype`; those of a model that was trained whole are so on a GPU, and on a
+CPU as they are saved, since float32 is the faster there.
 """
 
 import json
@@ -46,11 +50,12 @@ class PolicySource:
     weights: str  # a folder or a hub id
     tokenizer: str
     revision: str | None = None
-    dtype: str = "auto"
+    dtype: str = "auto"  # of the loaded weights; auto: as they are saved
     chat_template: str | None = None
     thinking: str | None = None
     adapters: tuple[Path, ...] = ()
     quantized: bool = False  # an adapter of this stack was trained on a 4-bit base
+    compute: str | None = None  # of a model trained in float32: what it began in, is used in on a GPU and exported in
 
 
 def source_of(artifact: Artifact) -> PolicySource:
@@ -71,7 +76,30 @@ def source_of(artifact: Artifact) -> PolicySource:
         return replace(below, tokenizer=tokenizer, adapters=adapters, quantized=below.quantized or quantized)
     if not (folder / "config.json").is_file():
         raise RequestError(f"{artifact.path}: neither a model (config.json) nor an adapter (adapter_config.json).")
-    return PolicySource(str(folder), str(folder))
+    return PolicySource(str(folder), str(folder), compute=_began_in(artifact))
+
+
+def _began_in(artifact: Artifact) -> str | None:
+    """The precision of the model that a policy began as: `model.dtype`, or that of a folder; None if not known."""
+    for role in ("policy", "base"):
+        if role in artifact.inputs:
+            return _began_in(artifact.inputs[role])
+    source = artifact.manifest.get("source")
+    if source is None:
+        return None
+    return str(source["dtype"]) if artifact.stage == "model" else saved_dtype(artifact.path)
+
+
+def saved_dtype(folder: Path) -> str | None:
+    """The precision of a folder's weights, by its config; None where it does not say."""
+    file = folder / "config.json"
+    said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return said.get("dtype") or said.get("torch_dtype")
+
+
+def in_float32(source: PolicySource) -> PolicySource:
+    """The same weights to be trained: steps are added to float32."""
+    return replace(source, dtype="float32", compute=None)
 
 
 def _below(artifact: Artifact, folder: Path) -> PolicySource:
@@ -137,7 +165,8 @@ def load_base(
     **options: Any,
 ) -> PreTrainedModel:
     """What lies below the adapters, as a model of this kind (one of transformers' auto classes), in 4 bits if asked."""
-    dtype = source.dtype if source.dtype == "auto" else getattr(torch, source.dtype)
+    wanted = source.compute if source.compute and device.type == "cuda" else source.dtype
+    dtype = wanted if wanted == "auto" else getattr(torch, wanted)
     model = kind.from_pretrained(
         source.weights,
         revision=source.revision,
@@ -181,7 +210,7 @@ def load_for_training(
 ) -> Model:
     """A policy with exactly that trainable which `peft` says: all weights, or one new adapter on everything below."""
     if peft.method == "full":
-        model = load_policy(source, tokenizer, device, quantized=False)
+        model = load_policy(in_float32(source), tokenizer, device, quantized=False)
         model = model.merge_and_unload() if isinstance(model, PeftModel) else model
         return model.requires_grad_(True)
     quantized = source.quantized or peft.method == "qlora"

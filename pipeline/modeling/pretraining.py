@@ -96,6 +96,7 @@ def base_trainer(
         batch_size=config.batch_size,
         warmup=config.warmup,
         device=device,
+        half=context.runtime.launch.mixed_precision == "bf16",
     )
     own = {
         "learning_rate": config.learning_rate,

@@ -33,6 +33,7 @@ from pipeline.modeling.policy import (
     PolicySource,
     activate,
     check_vocabulary,
+    in_float32,
     layer_name,
     load_base,
     load_policy,
@@ -53,6 +54,7 @@ def load_reward_for_training(
     With adapters, those below are frozen as they are, and a new one and the head are trained. A model that is a reward
     model already keeps its head. Raises `RequestError` as `check_labels` and `check_vocabulary` do.
     """
+    source = in_float32(source) if peft.method == "full" else source
     started = _is_classifier(source)
     if started:
         check_labels(source, source.weights)
@@ -136,12 +138,18 @@ def _classifier(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device
         raise RequestError(f"{source.weights}: transformers has no reward model of this architecture.") from None
     head = getattr(model, HEAD, None)
     if head is not None:
-        head.float().register_forward_pre_hook(lambda module, given: (given[0].to(module.weight.dtype),))
+        _taking_any_precision(head.float())
         saved = _saved_head(Path(source.weights)) if _is_classifier(source) else None
         if saved is not None:
             with torch.no_grad():
                 head.weight.copy_(saved)
     return model
+
+
+def _taking_any_precision(head: Any) -> torch.nn.Module:
+    """A head that turns what it is given into its own precision."""
+    head.register_forward_pre_hook(lambda module, given: (given[0].to(module.weight.dtype),))
+    return cast(torch.nn.Module, head)
 
 
 def _saved_head(folder: Path) -> Tensor | None:

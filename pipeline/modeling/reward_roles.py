@@ -20,7 +20,7 @@ from pipeline.config import PeftConfig
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.heads import transformer_of
 from pipeline.modeling.passes import batch_of, last_states
-from pipeline.modeling.policy import PolicySource, source_of, tokenizer_of
+from pipeline.modeling.policy import PolicySource, in_float32, source_of, tokenizer_of
 from pipeline.modeling.reward_models import (
     HEAD,
     adapter_of,
@@ -131,7 +131,7 @@ def _start_of(model: RewardModel, artifact: Artifact, trainee: Trainee) -> Value
     """A value model's own copy of a whole reward model, its adapters merged; None where it has no linear head."""
     if head_of(model.model) is None:
         return None
-    source = replace(source_of(artifact), quantized=False)
+    source = replace(in_float32(source_of(artifact)), quantized=False)
     whole = load_reward(source, model.chat.tokenizer, trainee.device)
     whole = whole.merge_and_unload() if isinstance(whole, PeftModel) else whole
     return ValueStart(*model.linear_head(), backbone=decoder_of(whole))

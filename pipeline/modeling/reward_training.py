@@ -25,6 +25,7 @@ from pipeline.config import RewardConfig
 from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.heads import LanguageHead
 from pipeline.modeling.passes import padded, token_logprobs
+from pipeline.modeling.policy import in_float32
 from pipeline.modeling.reward_models import head_of, language_head
 from pipeline.modeling.scoring import Answered
 from pipeline.modeling.trainee import Trainee
@@ -114,7 +115,7 @@ def reward_trainer(
 ) -> RewardTrainer:
     """A trainer with dropout off; `config.batch_size` counts rankings."""
     rows = [rankings(part) for part in (train, test)]
-    options = tuning_arguments(config, context, len(rows[0]), trainee.device)
+    options = tuning_arguments(config, context, len(rows[0]), trainee.device, half=trainee.half)
     pad_id = trainee.tokenizer.pad_token_id
     trainer = RewardTrainer(
         model=trainee.model,
@@ -126,10 +127,10 @@ def reward_trainer(
         callbacks=[EarlyStoppingCallback(config.patience)] if config.early_stopping else [],
     )
     if config.sft_weight:
-        trainer.language = language_head(trainee.source, trainee.tokenizer, trainee.device)
+        source = in_float32(trainee.source) if config.peft.method == "full" else trainee.source
+        trainer.language = language_head(source, trainee.tokenizer, trainee.device)
         trainer.sft_weight = config.sft_weight
     trainer.token_weight = config.token_weight
-    head_of(trainee.model).float()  # on a 4-bit base TRL trains all in bfloat16: adapters bear it, a head does not
     return trainer
 
 

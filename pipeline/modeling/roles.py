@@ -77,7 +77,8 @@ class Roles:
     def values(self, batch: Batch) -> Tensor:
         """[answer tokens], float32: what is expected from before each token on."""
         states = self.value.states(batch)
-        return self.value.head(states.float())[:, 0]  # type: ignore[no-any-return]
+        with torch.autocast(states.device.type, enabled=False):
+            return self.value.head(states.float())[:, 0]  # type: ignore[no-any-return]
 
     @contextlib.contextmanager
     def recomputing(self, wanted: bool) -> Iterator[None]:

@@ -1,13 +1,16 @@
 """A policy about to be fine-tuned: loaded, prepared as its stage's `peft` says, with its chat format at hand."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.artifacts import Artifact
-from pipeline.config import PeftConfig
+from pipeline.config import LaunchConfig, PeftConfig
+from pipeline.modeling.movement import Start, lost_steps
 from pipeline.modeling.policy import (
     MODEL,
     Model,
@@ -35,6 +38,11 @@ class Trainee:
     chat: ChatFormat
     source: PolicySource
     device: torch.device
+    half: bool = False  # bf16 autocast around training
+    start: Start = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", Start(self.model))
 
     @property
     def room(self) -> int:
@@ -42,13 +50,26 @@ class Trainee:
         return context_of(self.model)
 
     def save(self, context: StageContext) -> None:
-        """Write what was trained into the stage's payload."""
+        """Write what was trained into the stage's payload, and say so where its steps were too small to count."""
         save_policy(self.model, self.tokenizer, context.output_dir / MODEL, self.source)
+        began_in = self.source.compute or self.source.dtype
+        rounded = not isinstance(self.model, PeftModel) and began_in in ("bfloat16", "float16")
+        kept = self.start.kept(self.model, getattr(torch, began_in)) if rounded else None
+        remark = lost_steps(self.start.moved(self.model), kept, began_in)
+        if remark:
+            context.say(remark)
 
     def size(self) -> dict[str, float]:
-        """What training changes, and what the frozen rest takes."""
-        sizes = trainable_parameters(self.model), bits_per_base_weight(self.model)
-        return dict(zip(("trainable", "bits_per_base_weight"), sizes, strict=True))
+        """What training changes, the share of it that has changed by now, and what the frozen rest takes."""
+        return {
+            "trainable": trainable_parameters(self.model),
+            "moved": self.start.moved(self.model),
+            "bits_per_base_weight": bits_per_base_weight(self.model),
+        }
+
+    def autocast(self) -> Any:
+        """The precision of all passes in training."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
 
 
 Loader = Callable[[PolicySource, PreTrainedTokenizerBase, torch.device, PeftConfig, int], Model]
@@ -64,4 +85,17 @@ def prepare(
     for remark in remarks:
         context.say(remark)
     model = load(source, tokenizer, device, peft, seed)
-    return Trainee(model, tokenizer, ChatFormat(tokenizer), source, device)
+    half = computes_in_bf16(context.runtime.launch, source, peft, device)
+    return Trainee(model, tokenizer, ChatFormat(tokenizer), source, device, half)
+
+
+def computes_in_bf16(launch: LaunchConfig, source: PolicySource, peft: PeftConfig, device: torch.device) -> bool:
+    """Whether training runs under bf16 autocast.
+
+    `auto`: where all weights of a bfloat16 model learn, in float32, on a GPU that has bf16. Adapters need none, since a
+    frozen base computes in its own precision; on a CPU float32 is the faster.
+    """
+    if launch.mixed_precision != "auto":
+        return launch.mixed_precision == "bf16"
+    whole = peft.method == "full" and (source.compute or source.dtype) == "bfloat16"
+    return whole and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

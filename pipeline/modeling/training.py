@@ -46,7 +46,7 @@ def set_up(runtime: Runtime, seed: int) -> None:
 
 
 def arguments(
-    context: StageContext, *, seed: int, steps: int, batch_size: int, warmup: float, device: torch.device
+    context: StageContext, *, seed: int, steps: int, batch_size: int, warmup: float, device: torch.device, half: bool
 ) -> dict[str, Any]:
     """transformers' TrainingArguments as far as they follow from the configuration and the machine.
 
@@ -70,7 +70,7 @@ def arguments(
         "logging_nan_inf_filter": False,  # it would hide a loss that is not finite
         "include_num_input_tokens_seen": "non_padding",
         "gradient_checkpointing": launch.gradient_checkpointing,
-        "bf16": launch.mixed_precision == "bf16",
+        "bf16": half,
         "use_cpu": device.type == "cpu",
         "dataloader_pin_memory": device.type == "cuda",
         "report_to": [],
@@ -79,7 +79,9 @@ def arguments(
     }
 
 
-def tuning_arguments(config: TrainingConfig, context: StageContext, rows: int, device: torch.device) -> dict[str, Any]:
+def tuning_arguments(
+    config: TrainingConfig, context: StageContext, rows: int, device: torch.device, *, half: bool
+) -> dict[str, Any]:
     """The arguments of a stage that fine-tunes: evaluation, the best checkpoint, and the user's `trainer:` mapping."""
     common = arguments(
         context,
@@ -88,6 +90,7 @@ def tuning_arguments(config: TrainingConfig, context: StageContext, rows: int, d
         batch_size=config.batch_size,
         warmup=config.warmup,
         device=device,
+        half=half,
     )
     own = {
         "learning_rate": config.learning_rate,
@@ -112,6 +115,12 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
     transformers' own keep one active adapter and lose the others of a stack, and rewrite the frozen weights every
     time. Sharded training (FSDP, DeepSpeed) keeps the library's way.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for parameter in self.model.parameters():  # TRL rounds adapters on a 4-bit base, and a head, to bfloat16
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
 
     @property
     def _sharded(self) -> bool:

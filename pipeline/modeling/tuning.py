@@ -106,7 +106,7 @@ def sft_trainer(
     trainee: Trainee, train: Sequence[Rendered], dev: Sequence[Rendered], config: SftConfig, context: StageContext
 ) -> SftTrainer:
     """A trainer whose loss is on the assistant's tokens only."""
-    options = tuning_arguments(config, context, len(train), trainee.device)
+    options = tuning_arguments(config, context, len(train), trainee.device, half=trainee.half)
     args = TrlSftConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
     trainer = SftTrainer(
         model=trainee.model,
@@ -136,10 +136,11 @@ def dpo_trainer(
     So no second copy of the weights is kept, and any stack of adapters, quantized or not, can be the reference.
     """
     model, pad_id = trainee.model, trainee.tokenizer.pad_token_id
-    options = {**tuning_arguments(config, context, len(train), trainee.device), **dpo_losses(config)}
+    common = tuning_arguments(config, context, len(train), trainee.device, half=trainee.half)
+    options = {**common, **dpo_losses(config)}
     active = list(model.base_model.active_adapters) if isinstance(model, PeftModel) else []
     batch_size = 2 * options["per_device_eval_batch_size"]  # a pair is two rows
-    with torch.autocast(trainee.device.type, torch.bfloat16, enabled=options["bf16"]):  # as the policy in training
+    with trainee.autocast():  # as the policy in training
         reference = _reference(model, [*train, *test], pad_id, batch_size, context)
     rows = [_with_reference(pairs, reference) for pairs in (train, test)]
     trainer = DpoTrainer(

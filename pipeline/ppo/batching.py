@@ -42,7 +42,7 @@ class Batching:
             count=config.rollouts // processes.num_processes,
             batch_size=config.batch_size,
             micro=min(launch.micro_batch_size or config.batch_size, config.batch_size),
-            half=launch.mixed_precision == "bf16",
+            half=trainee.half,
         )
 
     def cut(self, lengths: Sequence[int], iteration: int, epoch: int) -> list[list[list[int]]]:
