@@ -18,6 +18,7 @@ GATES = "gates.json"
 CHANCE = 0.1  # Krippendorff's alpha below this is no agreement worth the name
 ENDS = 0.5  # a smaller share of answers that end by themselves: the policy has not learned to stop
 SAME_SCORE = 0.05  # the most a score may move with its padding, in logits: about 1 point of P(chosen wins)
+SHAPES = 4  # times what one more rounding of the embeddings moves it: in a batch of another shape all is rounded anew
 CENTRED = 0.5  # how far reference answers may lie from a reward of 0, in logits
 
 Metrics = Mapping[str, float]
@@ -98,16 +99,28 @@ def beats_length(accuracy: float, longer: float, pairs: int, stage: str = "rewar
     return GateVerdict("beats_length", passed, says + ending, stage, advice, figures)
 
 
-def padding(difference: float, stage: str = "reward") -> GateVerdict:
-    """Whether a score is that of the answer alone, whatever the batch it is in."""
-    passed = difference <= SAME_SCORE
+def padding(difference: float, content: float = 0.0, rounding: float = 0.0, stage: str = "reward") -> GateVerdict:
+    """Whether a score is that of the answer alone, whatever the batch it is in.
+
+    `difference` is how far it moves with the padding's side and amount, `content` with the tokens that pad, `rounding`
+    if each embedding is rounded once more. Rounding moves a score with the shape of its batch, never with the tokens
+    that pad, so these alone tell of padding that is read; the amount tells of places that are counted wrongly.
+    """
+    allowed = max(SAME_SCORE, SHAPES * rounding)
     says = f"The score of an answer moves by at most {difference:.2g} with padding and batch"
-    ending = "." if passed else f", more than the {SAME_SCORE:g} of rounding: it is not read at the last token."
+    if content > SAME_SCORE:
+        says += f", and by {content:.2g} with the tokens that pad: the model reads them"
+    elif difference > allowed:
+        says += f", and rounding explains {allowed:.2g}: it is read in the wrong place, or places are counted wrongly"
+    elif allowed > SAME_SCORE:
+        says += f", as rounding explains (up to {allowed:.2g})"
     advice = (
-        "Set a pad token of its own (not EOS) in the reward model's tokenizer and pad_token_id in its config, "
-        "and score in the precision that it was trained in."
+        "See that the model heeds the attention mask, that pad_token_id in its config is its tokenizer's pad, and that "
+        "positions are counted from the first real token."
     )
-    return GateVerdict("padding", passed, says + ending, stage, advice, {"difference": difference})
+    passed = difference <= allowed and content <= SAME_SCORE
+    figures = {"difference": difference, "content": content, "rounding": rounding}
+    return GateVerdict("padding", passed, f"{says}.", stage, advice, figures)
 
 
 def centred(mean: float, stage: str = "reward") -> GateVerdict:

@@ -143,7 +143,8 @@ class _Gatekeeper:
         if "accuracy" in known and "accuracy_longer" in known:
             yield gates.beats_length(known["accuracy"], known["accuracy_longer"], int(known["test"]))
         if "padding_difference" in known:
-            yield gates.padding(known["padding_difference"])
+            content, rounding = (known.get(f"padding_{name}", 0.0) for name in ("content", "rounding"))
+            yield gates.padding(known["padding_difference"], content, rounding)
         if "reference_mean" in known:
             yield gates.centred(known["reference_mean"])
         mine, its = _format(self.chat, rows), _format(_chat(reward), rows)
@@ -160,9 +161,8 @@ class _Gatekeeper:
         model, (asked, drawn) = RewardModel(reward, self.context), self.drawn
         found: dict[str, float] = {}
         if drawn:
-            together, alone = (model.score(asked, drawn, batch_size=size) for size in (len(drawn), 1))
-            found["padding_difference"] = max(abs(a - b) for a, b in zip(together, alone, strict=True))
-            found["reference_mean"] = mean(together)
+            found["reference_mean"] = mean(model.score(asked, drawn, batch_size=len(drawn)))
+            found |= model.padding_effects(asked, drawn)
         if rows:
             prompts = [row["prompt"] for row in rows]
             sides = []

@@ -135,20 +135,20 @@ def _measured(
     trainee: "Trainee", test: "Sequence[Pair]", standard: "Standard", context: StageContext
 ) -> dict[str, float]:
     """What the model knows about pairs of prompts that it has not seen; the calibration curve is written."""
-    from pipeline.modeling.rewarding import padding_difference
+    from pipeline.modeling.rewarding import padding_effects
 
     chosen, rejected = _scores(trainee, test)
     curve = calibration(chosen, rejected)
     write_atomically(context.output_dir / "calibration.json", json.dumps(curve.as_json(), indent=2))
     lengths = [len(pair.chosen.answer) for pair in test], [len(pair.rejected.answer) for pair in test]
     answers = [side for pair in test for side in (pair.chosen, pair.rejected)][:PADDED]
-    difference = padding_difference(trainee.model, answers, trainee.tokenizer.pad_token_id)
+    effects = padding_effects(trainee.model, answers, trainee.tokenizer.pad_token_id)
     return {
         "loss": _mean([math.log1p(math.exp(min(r - c, 700))) for c, r in zip(chosen, rejected, strict=True)]),
         "accuracy": _mean(outcomes(chosen, rejected)),
         "accuracy_longer": _mean(outcomes(*lengths)),
         "reference_mean": _mean(standard([*chosen, *rejected])),
-        "padding_difference": standard.scale * difference,
+        **effects.scaled(standard.scale),
         "calibration_error": curve.error,
     }
 

@@ -1,23 +1,35 @@
 """Gates in the chain: each fires on what was spoilt on purpose, none on what is sound."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import random
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import pstdev
+from typing import Any
 
 import pytest
 
 from pipeline.artifacts import MANIFEST, Artifact
 from pipeline.config import LaunchConfig
-from pipeline.evaluation.gates import GateVerdict, read_gates
+from pipeline.evaluation.gates import GateVerdict, padding, read_gates
 from pipeline.playground.texts import sampling_prompts
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
 from pipeline.stages.gates import check_gates
+from tests.lazily import lazily
 from tests.stages.classifiers import classifier
 from tests.stages.conftest import Chain
+
+with lazily():
+    import torch
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    from pipeline.modeling.rewarding import padding_effects, raw_scores
+    from pipeline.modeling.scoring import Answered
 
 POLITE, RUDE = "With pleasure!", "What a silly question!"
 MIDDLES = ("Just rub it with mint.", "You should put it into the sun for a day.", "Ask the neighbours.", "Sing to it.")
@@ -179,6 +191,66 @@ def test_an_untrained_reward_model_of_ones_own_is_measured(sound: Artifact, tmp_
     assert set(found) == ALL
     assert warnings(found) == ["beats_length"]
     assert found["padding"].figures["difference"] < 1e-4
+
+
+class WithoutHead:
+    """A classifier that finds the place of its score by itself, by the pad token in its config."""
+
+    def __init__(self, model: Any) -> None:
+        self.parameters, self.get_input_embeddings, self._model = model.parameters, model.get_input_embeddings, model
+
+    def __call__(self, **given: Any) -> Any:
+        return self._model(**given)
+
+
+@pytest.fixture(params=["float32", "bfloat16"])
+def deep(request: pytest.FixtureRequest) -> Any:
+    """A random classifier of 24 layers, in which roundings add up."""
+    torch.manual_seed(0)
+    size = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 24, "num_attention_heads": 4}
+    config = LlamaConfig(num_labels=1, vocab_size=64, pad_token_id=0, initializer_range=0.1, **size)
+    return LlamaForSequenceClassification(config).to(getattr(torch, request.param)).eval()
+
+
+def seen_of(model: Any) -> GateVerdict:
+    """What the gate says of a model's scores of uneven answers, their standard deviation taken as 1."""
+    coins = random.Random(0)
+    rows = [
+        Answered(
+            [1, *(coins.randrange(3, 64) for _ in range(i % 5 + 2))], [*(coins.randrange(3, 64) for _ in range(i))]
+        )
+        for i in range(1, 17)
+    ]
+    scores = raw_scores(model, rows, pad_id=0, batch_size=1)
+    known = padding_effects(model, rows, 0).scaled(1 / pstdev(scores))
+    return padding(*(known[f"padding_{name}"] for name in ("difference", "content", "rounding")))
+
+
+def test_rounding_is_no_padding_fault(deep: Any) -> None:
+    for model in (deep, WithoutHead(deep)):
+        verdict = seen_of(model)
+        assert verdict.passed, verdict.says
+        assert verdict.figures["content"] == 0
+
+
+def test_padding_that_is_attended_to_is_told_of_in_any_precision(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = deep.model.forward
+
+    def attending(attention_mask: torch.Tensor, **given: Any) -> Any:
+        return forward(attention_mask=torch.ones_like(attention_mask), **given)
+
+    monkeypatch.setattr(deep.model, "forward", attending)
+    verdict = seen_of(deep)
+    assert not verdict.passed
+    assert "the model reads them" in verdict.says
+
+
+def test_a_score_read_at_the_padding_is_told_of_in_any_precision(deep: Any) -> None:
+    """Its config names a token that does not pad, so the last column is taken for the answer's end."""
+    deep.config.pad_token_id = 2
+    verdict = seen_of(WithoutHead(deep))
+    assert not verdict.passed
+    assert "read in the wrong place" in verdict.says
 
 
 def test_a_reward_model_of_ones_own_that_is_off_centre_is_told_of(sound: Artifact, tmp_path: Path) -> None:

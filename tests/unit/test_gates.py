@@ -67,6 +67,17 @@ def test_a_score_that_moves_with_padding_warns() -> None:
     assert not padding(0.4).passed
 
 
+def test_rounding_is_not_blamed_on_padding_and_hides_none() -> None:
+    """In bfloat16 a score of 30 layers moves by 0.1 with the shape of its batch, and not at all with what pads."""
+    verdict = padding(0.1, content=0.0, rounding=0.06)
+    assert verdict.passed
+    assert "as rounding explains (up to 0.24)" in verdict.says
+    assert not padding(0.4, content=0.0, rounding=0.06).passed
+    read = padding(0.1, content=0.09, rounding=0.06)
+    assert not read.passed
+    assert "the tokens that pad: the model reads them" in read.says
+
+
 def test_rewards_off_centre_warn_on_either_side() -> None:
     assert centred(1e-7).passed
     assert "reward of 0.00." in centred(-1e-9).says
