@@ -35,6 +35,12 @@ def option(*options: str) -> Any:
     return field(default=None, metadata={"options": options})
 
 
+def rate_of(stage: str) -> Any:
+    """A learning rate that follows `<stage>.peft.method` by the table `learning_rates`, unless it is set."""
+    followed = f"learning_rates.{stage}.${{{stage}.peft.method}}"
+    return number(II(f"oc.select:{followed},1"), above=0, most=1)  # 1: of an unknown method, which is refused by name
+
+
 def many(*default: Any) -> Any:
     """A list field."""
     return field(default_factory=lambda: list(default))
@@ -74,7 +80,7 @@ class TrainingConfig:
     seed: int = II("seed")
     epochs: float = number(1.0, above=0)
     batch_size: int = number(32, least=1)
-    learning_rate: float = number(1e-4, above=0, most=1)
+    learning_rate: float = number(MISSING, above=0, most=1)  # the highest; each stage has its own default
     schedule: str = choice("cosine", "cosine", "linear", "constant", "constant_with_warmup")
     warmup: float = number(0.05, least=0, most=1)  # share of all steps
     weight_decay: float = number(0.0, least=0)
@@ -83,6 +89,25 @@ class TrainingConfig:
     early_stopping: bool = False
     patience: int = number(2, least=1)  # evaluations without improvement before early stopping
     trainer: dict[str, Any] = field(default_factory=dict)  # any other option of the stage's TRL trainer
+
+
+@dataclass
+class MethodRates:
+    """A learning rate for each `peft.method`."""
+
+    full: float = number(MISSING, above=0, most=1)
+    lora: float = number(MISSING, above=0, most=1)
+    qlora: float = number(MISSING, above=0, most=1)
+
+
+@dataclass
+class LearningRates:
+    """What `<stage>.learning_rate` is unless it is set. The numbers and their sources: conf/config.yaml."""
+
+    sft: MethodRates = field(default_factory=MethodRates)
+    dpo: MethodRates = field(default_factory=MethodRates)
+    reward: MethodRates = field(default_factory=MethodRates)
+    ppo: MethodRates = field(default_factory=MethodRates)
 
 
 @dataclass
@@ -211,6 +236,7 @@ class DataConfig(SourceConfig):
 class SftConfig(TrainingConfig):
     """Supervised fine-tuning on the demonstrations; loss on the assistant's tokens only."""
 
+    learning_rate: float = rate_of("sft")
     peft: PeftConfig = field(default_factory=PeftConfig)
     inputs: dict[str, str | None] = roles("base", "data")
 
@@ -327,6 +353,7 @@ class PreferencesConfig:
 class DpoConfig(TrainingConfig):
     """Direct preference optimization, from the SFT policy and against it as the reference."""
 
+    learning_rate: float = rate_of("dpo")
     beta: float = number(0.1, above=0)
     sft_weight: float = number(0.0, least=0)  # of the SFT loss on the chosen answers (RPO, arXiv 2404.19733)
     max_length: int | None = number(None, least=8)  # tokens of prompt and answer; the model's context if absent
@@ -341,6 +368,7 @@ class RewardConfig(TrainingConfig):
     `batch_size` counts rankings: all answers to a prompt that people compared, with all their pairs.
     """
 
+    learning_rate: float = rate_of("reward")
     as_judge: bool = False  # the independent judge: of prompts that no other stage learns from, and never PPO's reward
     margin: bool = False  # how clearly people preferred is how far apart the two scores have to be
     sft_weight: float = number(0.0, least=0)  # of the SFT loss on the ranked answers beside it (arXiv 2406.10216)
@@ -388,7 +416,7 @@ class PpoConfig:
     rollouts: int = number(64, least=1)  # answers per iteration
     epochs: int = number(2, least=1)  # passes over an iteration's answers
     batch_size: int = number(32, least=1)  # answers per optimizer step
-    learning_rate: float = number(1e-5, above=0, most=1)
+    learning_rate: float = rate_of("ppo")
     value_learning_rate: float | None = number(None, above=0, most=1)  # learning_rate if absent
     schedule: str = choice("linear", "linear", "constant")
     clip: float = number(0.2, above=0)
@@ -478,6 +506,7 @@ class PipelineConfig:
     tag: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     peft: PeftConfig = field(default_factory=PeftConfig)
+    learning_rates: LearningRates = field(default_factory=LearningRates)
     labeling: LabelingConfig = field(default_factory=LabelingConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)

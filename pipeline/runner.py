@@ -168,7 +168,9 @@ def _print_plan(planner: Planner) -> None:
     for step in planner.steps.values():
         action = "run " if step in to_run else "skip"
         why = step.why if step in to_run or step.complete else "not needed"
-        console.print(f" {step.title:<12}{short(step.version):<4}  {action}  {escape(why)}")
+        peft = getattr(step.config, "peft", None)
+        tuned = f" · {peft.method}, learning rate {step.config.learning_rate:g}" if peft else ""
+        console.print(f" {step.title:<12}{short(step.version):<4}  {action}  {escape(why)}{tuned}")
 
 
 def heading(config: PipelineConfig, running: int) -> str:

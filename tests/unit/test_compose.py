@@ -11,7 +11,7 @@ import pytest
 from omegaconf import MISSING
 
 from pipeline import compose
-from pipeline.config import PipelineConfig
+from pipeline.config import PipelineConfig, content
 from pipeline.errors import RequestError
 
 
@@ -172,6 +172,34 @@ def test_an_option_of_peft_is_for_all_stages_unless_one_has_its_own() -> None:
     config = compose.load(["dpo.peft.rank=2", "peft=lora", "peft.rank=4", "peft.dropout=0.1"])
     assert (config.sft.peft.rank, config.dpo.peft.rank) == (4, 2)
     assert (config.sft.peft.dropout, config.dpo.peft.dropout) == (0.1, 0.1)
+
+
+# (full, lora, qlora), from the sources that conf/config.yaml names
+RATES = {"sft": (2e-5, 2e-4, 2e-4), "dpo": (5e-7, 5e-6, 5e-6), "reward": (1e-5, 1e-4, 1e-4), "ppo": (3e-6, 3e-5, 3e-5)}
+
+
+@pytest.mark.parametrize("stage", RATES)
+def test_learning_rates_follow_how_a_stage_is_tuned(stage: str) -> None:
+    hub = ("model=hub", "model.path=a/b")
+    for method, rate in zip(("full", "lora", "qlora"), RATES[stage], strict=True):
+        for chosen in (f"peft={method}", f"peft@{stage}.peft={method}", f"{stage}.peft.method={method}"):
+            assert getattr(compose.load([*hub, chosen]), stage).learning_rate == rate
+    own = compose.load([*hub, "peft=lora", f"{stage}.learning_rate=0.01"])
+    assert getattr(own, stage).learning_rate == 0.01
+    assert content(getattr(compose.load([*hub, "peft=lora"]), stage))["learning_rate"] == RATES[stage][1]  # as hashed
+
+
+def test_the_playground_keeps_its_own_rates() -> None:
+    for peft in ("full", "lora"):
+        config = compose.load([f"peft={peft}"])
+        rates = [getattr(config, stage).learning_rate for stage in RATES]
+        assert rates == [1e-3, 3e-4, 2e-3, 3e-4]
+
+
+def test_an_unknown_way_of_tuning_is_the_one_thing_said() -> None:
+    assert faults("model=hub", "model.path=a/b", "sft.peft.method=lorra") == [
+        "sft.peft.method=lorra: not an option. Did you mean 'lora'?"
+    ]
 
 
 def test_seeds_follow_the_seed_unless_set() -> None:
