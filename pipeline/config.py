@@ -247,7 +247,7 @@ class DecodingConfig:
 
     temperature: float = number(1.0, least=0, most=10)  # 0 is greedy
     top_p: float = number(1.0, above=0, most=1)
-    max_new_tokens: int = number(64, least=1)
+    max_new_tokens: int | None = number(None, least=1)  # absent: as long as the demonstrations' answers (stages/limits)
     batch_size: int = number(128, least=1)  # part of the result: each batch has a generator seeded of its own
 
 
@@ -428,7 +428,7 @@ class PpoConfig:
     missing_stop_penalty: float = number(1.0, least=0)  # off the score of an answer that was cut off
     max_grad_norm: float = number(1.0, above=0)  # of policy and value model each
     temperature: float = number(1.0, above=0, most=10)
-    max_new_tokens: int = number(64, least=1)
+    max_new_tokens: int | None = number(None, least=1)  # absent: as long as the demonstrations' answers (stages/limits)
     sampling_batch_size: int = number(128, least=1)
     samples: int = number(4, least=0)  # answers shown in samples.jsonl each time
     sample_every: int = number(10, least=1)  # iterations

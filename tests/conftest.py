@@ -29,7 +29,7 @@ METRICS = {  # enough for every stage's summary
     "draft": {"read": 10, "kept": 9},
     "synthesize": {"accepted": 5, "corrected": 2, "unreviewed": 0, "rejected": 2, "complete": 1},
     "data": {"read": 10, "kept": 9, "test": 3},
-    "sft": {"eval_loss": 1.25, "rows": 9},
+    "sft": {"eval_loss": 1.25, "rows": 9, "answer_tokens": 40},
     "sample": {"answers": 8, "prompts": 2, "distinct": 1.0},
     "publish": {"tasks": 2},
     "collect": {"rankings": 6, "annotators": 3, "simulated": 1},

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from rich.panel import Panel
 
 from pipeline.artifacts import Artifact, Store
 from pipeline.commands.request import parser, project, split
-from pipeline.config import PipelineConfig, stage_names
+from pipeline.config import DecodingConfig, PipelineConfig, stage_names
 from pipeline.console import console
 from pipeline.errors import RequestError
 from pipeline.machine import threads
@@ -22,12 +23,14 @@ from pipeline.people import People
 from pipeline.planner import Planner
 from pipeline.progress import Advance
 from pipeline.stage import FromReference, Reference, Runtime, StageContext, parse_reference, starting_model
+from pipeline.stages.limits import with_limit
 
 if TYPE_CHECKING:
     from pipeline.modeling.answering import Answerer
 
 PANEL = 48  # columns that a policy's answers need to stand beside another's
 HELP = "/reset begins anew, /quit ends."
+LIMIT = "evaluate.decoding.max_new_tokens="
 
 
 def chat(arguments: Sequence[str]) -> int:
@@ -45,8 +48,16 @@ def chat(arguments: Sequence[str]) -> int:
         answerers = _loaded(config, policies, Path(folder))
         console.print(" · ".join(f"{escape(name)} ({policies[name].reference})" for name in answerers))
         console.print(f"[dim]{HELP}[/]")
-        _talk(config, answerers)
+        set_here = any(text.startswith(LIMIT) for text in overrides)
+        _talk(config, answerers, config.evaluate.decoding if set_here else _long_enough(config, policies))
     return 0
+
+
+def _long_enough(config: PipelineConfig, policies: Mapping[str, Artifact]) -> DecodingConfig:
+    """Decoding as in `evaluate`, with room for what these policies were taught, in whatever project that was."""
+    decoding = config.evaluate.decoding
+    _, taught = with_limit(replace(decoding, max_new_tokens=None), policies.values(), lambda remark: None)
+    return replace(decoding, max_new_tokens=max(taught, decoding.max_new_tokens or 0))
 
 
 def _policy(config: PipelineConfig, store: Store, text: str) -> Artifact:
@@ -84,7 +95,7 @@ def _untracked(metrics: Mapping[str, float], step: int) -> None:
     return
 
 
-def _talk(config: PipelineConfig, answerers: Mapping[str, "Answerer"]) -> None:
+def _talk(config: PipelineConfig, answerers: Mapping[str, "Answerer"], decoding: DecodingConfig) -> None:
     histories: dict[str, list[dict[str, str]]] = {name: [] for name in answerers}
     for turn, said in enumerate(_prompts()):
         if said == "/quit":
@@ -98,14 +109,14 @@ def _talk(config: PipelineConfig, answerers: Mapping[str, "Answerer"]) -> None:
             answers = {}
             for name, answerer in answerers.items():
                 answerer.seed = config.seed + turn  # the same words again get another answer
-                answers[name] = _answer(answerer, histories[name], said, config, turn)
+                answers[name] = _answer(answerer, histories[name], said, decoding, turn)
             _print(answers)
 
 
-def _answer(answerer: "Answerer", history: list[dict[str, str]], said: str, config: PipelineConfig, turn: int) -> str:
+def _answer(answerer: "Answerer", history: list[dict[str, str]], said: str, decoding: DecodingConfig, turn: int) -> str:
     asked = [*history, {"role": "user", "content": said}]
     try:
-        [answer] = answerer.draw([asked], config.evaluate.decoding, f"turn {turn}")
+        [answer] = answerer.draw([asked], decoding, f"turn {turn}")
     except RequestError as error:  # the conversation has become too long
         return f"({error} {HELP})"
     history += [asked[-1], {"role": "assistant", "content": answer.text}]

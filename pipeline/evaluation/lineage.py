@@ -1,6 +1,7 @@
 """What an artifact was made from. Pure functions of artifacts."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from pipeline.artifacts import Artifact
 
@@ -21,6 +22,14 @@ def lineage(artifact: Artifact) -> list[Artifact]:
 
 def of_stage(artifacts: Iterable[Artifact], stage: str) -> list[Artifact]:
     return [made for made in artifacts if made.stage == stage]
+
+
+def drawing_of(artifact: Artifact) -> dict[str, Any]:
+    """How `sample` or `evaluate` drew answers, with the limit on new tokens that it chose where none was set."""
+    said = {**artifact.manifest.get("config", {}).get("decoding", {})}
+    if "max_new_tokens" in artifact.metrics:
+        said["max_new_tokens"] = int(artifact.metrics["max_new_tokens"])
+    return said
 
 
 def is_external(artifact: Artifact) -> bool:

@@ -1,11 +1,11 @@
 """Whether policies are compared on equal terms, by their manifests: what differs stands on the report's first line."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from pipeline.artifacts import Artifact
 from pipeline.evaluation.comparison import Comparison, Policy
-from pipeline.evaluation.lineage import flat, of_stage
+from pipeline.evaluation.lineage import drawing_of, flat, of_stage
 
 SHARED = ("base", "model", "data", "sft", "collect", "preferences")  # what a fair comparison has in common
 ALIKE = ("seed", "peft.method")  # settings of the arms' own training that may explain a difference by themselves
@@ -47,9 +47,9 @@ def _common(policies: list[Policy], stage: str) -> list[Artifact]:
 
 
 def _decoding(evaluation: Artifact) -> str:
-    decoding: Mapping[str, Any] = evaluation.manifest.get("config", {}).get("decoding", {})
+    decoding = drawing_of(evaluation)
     words = {"temperature": "temperature {:g}", "top_p": "top-p {:g}", "max_new_tokens": "at most {} tokens"}
-    said = ", ".join(form.format(decoding[key]) for key, form in words.items() if key in decoding)
+    said = ", ".join(form.format(decoding[key]) for key, form in words.items() if decoding.get(key) is not None)
     return f" with the same decoding ({said})" if said else ""
 
 

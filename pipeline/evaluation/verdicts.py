@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pipeline.evaluation.comparison import Comparison, Policy
 from pipeline.evaluation.gates import read_gates
-from pipeline.evaluation.lineage import is_external, of_stage
+from pipeline.evaluation.lineage import drawing_of, is_external, of_stage
 from pipeline.evaluation.winrates import difference, outcomes, win_rate
 
 FEW_PROMPTS = 100  # below this, an interval is wider than 20 points
@@ -132,7 +132,7 @@ def _uncertain(seen: Comparison) -> Iterator[str]:
         yield f"Few prompts: {seen.prompts} cannot show a small difference."
     cut = {p.label: 1 - p.metrics["stopped"] for p in seen.policies if p.metrics.get("stopped", 1) < STOPPED}
     if cut:
-        limit = seen.evaluation.manifest.get("config", {}).get("decoding", {}).get("max_new_tokens")
+        limit = drawing_of(seen.evaluation).get("max_new_tokens")
         shares = ", ".join(f"{label} {share:.0%}" for label, share in cut.items())
         where = f"the limit of {limit} tokens" if limit else "the limit"
         scored = " They score 0." if seen.knows("true_score") else ""

@@ -1,6 +1,7 @@
 """A policy that answers: loaded once, asked in batches, its answers scored by itself and by others."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from pipeline.artifacts import CHECKPOINTS, Artifact
@@ -44,8 +45,8 @@ class Answerer:
         folder = self.context.output_dir / CHECKPOINTS
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{what.replace(' ', '-').replace('/', '_')}.partial"
-        if room < decoding.max_new_tokens:
-            decoding = DecodingConfig(decoding.temperature, decoding.top_p, room, decoding.batch_size)
+        assert decoding.max_new_tokens is not None  # the stage has chosen one
+        decoding = replace(decoding, max_new_tokens=min(decoding.max_new_tokens, room))
         with self.context.progress(what, len(prompts)) as advance:
             drawn = draw(self.model, self.chat, rendered, decoding, self.seed, partial=partial, advance=advance)
         return [Answer(self.chat.text(ids), ids, stopped) for ids, stopped in drawn]

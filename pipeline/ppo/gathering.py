@@ -55,6 +55,7 @@ class Gatherer:
     def gather(self, iteration: int, cursor: int, *, watch: bool) -> Gathered:
         """Answers of the policy as it is to the prompts from the cursor on; `watch` asks the costly watchers, too."""
         config, roles = self.config, self.roles
+        assert config.max_new_tokens is not None  # the stage has chosen one
         whole = cycled(len(self.task.prompts), cursor, config.rollouts, f"{config.seed} prompts")
         rows = whole[self.batching.rank * self.batching.count : (self.batching.rank + 1) * self.batching.count]
         prompts = [self.task.ids[i] for i in rows]

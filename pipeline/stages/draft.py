@@ -7,6 +7,7 @@ usable prompt). Nothing here is trained on before `synthesize` lets it pass.
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from pipeline.endpoints import Endpoint, is_endpoint
 from pipeline.errors import RequestError
 from pipeline.playground import texts
 from pipeline.stage import FromFiles, Metrics, Reference, Stage, StageContext, policy
+from pipeline.stages.limits import UNKNOWN, with_limit
 
 ROUNDS = 5  # of making up prompts, until there are as many as are wanted
 PROMPTS = "prompts.jsonl"
@@ -131,7 +133,7 @@ class _Policy:
         from pipeline.modeling.answering import Answerer
 
         self.name = artifact.reference
-        self._decoding = config.decoding
+        self._decoding, _ = with_limit(config.decoding, [artifact], context.say)
         self._answerer = Answerer(artifact, context, config.seed)
 
     def write(self, prompts: Sequence[list[Message]], what: str) -> list[Written]:
@@ -145,7 +147,8 @@ class _Remote:
     def __init__(self, config: DraftConfig, context: StageContext) -> None:
         assert config.model is not None
         folder = context.output_dir / CHECKPOINTS
-        self._endpoint = Endpoint(config.writer, config.model, config.decoding, config.seed, config.concurrency, folder)
+        decoding = replace(config.decoding, max_new_tokens=config.decoding.max_new_tokens or UNKNOWN)
+        self._endpoint = Endpoint(config.writer, config.model, decoding, config.seed, config.concurrency, folder)
         self._progress = context.progress
         self.name = config.model
 

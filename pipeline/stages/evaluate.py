@@ -9,6 +9,7 @@ own prompts that no policy was trained on. The reward that PPO was trained on is
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.evaluation.winrates import win_rate
 from pipeline.playground.scorer import is_perfect, true_score
 from pipeline.playground.world import parse
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
+from pipeline.stages.limits import with_limit
 from pipeline.stages.ppo import inputs as ppo_inputs
 
 Row = dict[str, Any]
@@ -55,7 +57,9 @@ def run(config: EvaluateConfig, context: StageContext) -> Metrics:
     if not rows:
         raise RequestError("There are no test prompts: set data.split.test above 0.")
     prompts = [row["prompt"] for row in rows]
-    metrics: Metrics = {"prompts": len(rows)}
+    decoding, limit = with_limit(config.decoding, [context.inputs[name] for name in config.policies], context.say)
+    config = replace(config, decoding=decoding)
+    metrics: Metrics = {"prompts": len(rows), "max_new_tokens": limit}
     for role in (*config.policies, *SCORERS):
         if role in context.inputs:
             check_prompts(context.inputs[role], prompts)

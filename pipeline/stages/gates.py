@@ -19,7 +19,7 @@ from pipeline.data.rows import prompt_id, read_jsonl
 from pipeline.errors import RequestError
 from pipeline.evaluation import gates
 from pipeline.evaluation.gates import GATES, Format, GateVerdict
-from pipeline.evaluation.lineage import lineage, of_stage
+from pipeline.evaluation.lineage import drawing_of, lineage, of_stage
 from pipeline.evaluation.winrates import outcomes
 from pipeline.hashing import content_hash
 from pipeline.stage import StageContext
@@ -100,26 +100,26 @@ class _Gatekeeper:
         """Whether the policy ends its answers: from the sample that was judged if it is of this policy, else drawn."""
         for sample in of_stage(lineage(self.preferences), "sample") if self.preferences else []:
             asked = {given.reference for role, given in sample.inputs.items() if role != "data"}
-            limit = sample.manifest["config"]["decoding"]["max_new_tokens"]
-            if asked == {self.policy.reference} and (not self.decoding or self.decoding.max_new_tokens >= limit):
+            limit = int(drawing_of(sample)["max_new_tokens"])
+            if asked == {self.policy.reference} and (not self.decoding or self.limit >= limit):
                 return gates.stopping(sample.metrics["stopped"], int(sample.metrics["answers"]), limit)
         _, answers = self.drawn
         if not answers:
             says = "Whether the policy stops cannot be said: no prompt leaves room for an answer."
             return GateVerdict("stopping", True, says, "sft", "")
         share = mean(answer.stopped for answer in answers)
-        return gates.stopping(share, len(answers), self.limits.max_new_tokens)
+        return gates.stopping(share, len(answers), self.limit)
 
     @cached_property
-    def limits(self) -> DecodingConfig:
-        """How answers are drawn: as the arm will, else as long as the longest of those that were judged."""
-        if self.decoding:
-            return self.decoding
+    def limit(self) -> int:
+        """How many tokens an answer may have: as many as the arm allows, else as the longest that was judged has."""
+        if self.decoding and self.decoding.max_new_tokens:
+            return self.decoding.max_new_tokens
         rows = read_jsonl(self.preferences.file("train.jsonl"))[:SCORED] if self.preferences else []
         given = (
             self.chat.answer(row["prompt"], row[side][0]["content"]) for row in rows for side in ("chosen", "rejected")
         )
-        return DecodingConfig(max_new_tokens=min(max(map(len, given), default=LONGEST), LONGEST))
+        return min(max(map(len, given), default=LONGEST), LONGEST)
 
     @cached_property
     def drawn(self) -> "tuple[list[Messages], list[Answer]]":
@@ -132,9 +132,10 @@ class _Gatekeeper:
             rows = read_jsonl(self.preferences.file("train.jsonl"))
             prompts = list({prompt_id(row["prompt"]): row["prompt"] for row in rows}.values())
         answerer = Answerer(self.policy, self.context, seed=0)
-        room = context_of(answerer.model) - self.limits.max_new_tokens
+        room = context_of(answerer.model) - self.limit
         asked = list(islice((prompt for prompt in prompts if len(self.chat.prompt(prompt)) <= room), ASKED))
-        return asked, answerer.draw(asked, self.limits, f"gate {self.arm}") if asked else []
+        decoding = self.decoding or DecodingConfig(max_new_tokens=self.limit)
+        return asked, answerer.draw(asked, decoding, f"gate {self.arm}") if asked else []
 
     def _reward(self, reward: Artifact) -> Iterator[GateVerdict]:
         """A reward model: by its manifest if the stage `reward` made it, else by what it says of known answers."""

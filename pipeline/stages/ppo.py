@@ -1,6 +1,7 @@
 """`ppo`: proximal policy optimization from the SFT policy, for the reward model's or other rewards."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pipeline.ppo.sources import FunctionScorer, Scorer, Weighted, function_file
 from pipeline.stage import FromPath, FromStage, Metrics, Reference, Stage, StageContext, parse_reference
 from pipeline.stages.gates import check_gates
 from pipeline.stages.lengths import fitting
+from pipeline.stages.limits import with_limit
 
 if TYPE_CHECKING:
     from pipeline.modeling.trainee import Trainee
@@ -52,10 +54,12 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
         refuse_judge(artifact)
     trainee = prepare(context.inputs["policy"], config.peft, config.seed, context)
     check_vocabulary(trainee.model.get_input_embeddings().num_embeddings, trainee.tokenizer, trainee.source)
-    prompts, ids = _prompts(context.inputs["prompts"], trainee, config, context)
+    asked = DecodingConfig(config.temperature, 1.0, config.max_new_tokens)
+    decoding, limit = with_limit(asked, [context.inputs["policy"]], context.say)
+    config = replace(config, max_new_tokens=limit)
+    prompts, ids = _prompts(context.inputs["prompts"], trainee, limit, context)
     for artifact in (*models.values(), *(context.inputs[role] for role in ("judge",) if role in context.inputs)):
         check_prompts(artifact, prompts)
-    decoding = DecodingConfig(config.temperature, 1.0, config.max_new_tokens)
     verdicts = check_gates(context, "ppo", prompts=prompts, decoding=decoding)
     rewards = load_rewards(models, trainee, config.peft, context)
     functions = {role: FunctionScorer(one.source) for role, one in given.items() if role not in models}
@@ -72,7 +76,8 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
     trainee.save(context)
     roles.save_value(context.output_dir / VALUE)
     trainable = sum(p.numel() for parameters in roles.parameters.values() for p in parameters.values())
-    return {**metrics, **trainee.size(), "trainable": trainable, **gate_metrics(verdicts)}
+    sizes = {**trainee.size(), "trainable": trainable, "max_new_tokens": limit}
+    return {**metrics, **sizes, **gate_metrics(verdicts)}
 
 
 def _watchers(prompts: Sequence[Any], context: StageContext) -> dict[str, Scorer]:
@@ -97,9 +102,9 @@ def refuse_judge(artifact: Artifact) -> None:
 
 
 def _prompts(
-    artifact: Artifact, trainee: "Trainee", config: PpoConfig, context: StageContext
+    artifact: Artifact, trainee: "Trainee", answer: int, context: StageContext
 ) -> tuple[list[Any], list[list[int]]]:
-    """Each prompt once, in the order of the file, with its token ids; what leaves no room for an answer is left out.
+    """Each prompt once, in the order of the file, with its token ids; those that leave less than `answer` are left out.
 
     Raises `RequestError` where there is none.
     """
@@ -111,7 +116,7 @@ def _prompts(
     kept = fitting(
         prompts,
         lambda prompt: (prompt, trainee.chat.prompt(prompt)),
-        lambda pair: len(pair[1]) + config.max_new_tokens,
+        lambda pair: len(pair[1]) + answer,
         trainee.room,
         file,
         context,

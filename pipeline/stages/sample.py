@@ -8,6 +8,7 @@ from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.data.selection import choose_prompts
 from pipeline.errors import RequestError
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
+from pipeline.stages.limits import with_limit
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -20,12 +21,13 @@ def run(config: SampleConfig, context: StageContext) -> Metrics:
     prompts = [row["prompt"] for row in read_jsonl(context.inputs["data"].file("preference.jsonl"))]
     if config.prompts and config.prompts < len(prompts):
         prompts = [prompts[index] for index in choose_prompts(prompts, config.prompts, config.seed)]
+    decoding, limit = with_limit(config.decoding, [context.inputs[name] for name in config.policies], context.say)
     rows: list[dict[str, Any]] = [{"id": prompt_id(p), "prompt": p, "answers": []} for p in prompts]
     stopped = 0
     for number, name in enumerate(config.policies):
         share = len(range(number, config.answers, len(config.policies)))  # answers that fall to this policy
         answerer = Answerer(context.inputs[name], context, config.seed + number)
-        drawn = answerer.draw([p for p in prompts for _ in range(share)], config.decoding, f"sample {name}")
+        drawn = answerer.draw([p for p in prompts for _ in range(share)], decoding, f"sample {name}")
         for i, answer in enumerate(drawn):
             rows[i // share]["answers"].append({"text": answer.text, "policy": name})
             stopped += answer.stopped
@@ -42,6 +44,7 @@ def run(config: SampleConfig, context: StageContext) -> Metrics:
         "answers": sum(len(row["answers"]) for row in usable),
         "distinct": sum(len(row["answers"]) for row in distinct) / total,
         "stopped": stopped / total,
+        "max_new_tokens": limit,
     }
 
 

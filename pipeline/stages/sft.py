@@ -8,6 +8,7 @@ from pipeline.config import PipelineConfig, SftConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, starting_model
 from pipeline.stages.lengths import fitting
+from pipeline.stages.limits import ANSWER_TOKENS, answer_tokens
 
 if TYPE_CHECKING:
     from pipeline.modeling.rendering import ChatFormat, Rendered
@@ -46,6 +47,7 @@ def run(config: SftConfig, context: StageContext) -> Metrics:
         "train_loss": training.mean_loss(history),
         "eval_loss": training.best_evaluation(history, config.keep_best)["eval_loss"],
         "rows": len(train),
+        ANSWER_TOKENS: answer_tokens(row.mask for row in train),
         **trainee.size(),
         **training.cost(trainer),
     }

@@ -189,11 +189,13 @@ def test_learning_rates_follow_how_a_stage_is_tuned(stage: str) -> None:
     assert content(getattr(compose.load([*hub, "peft=lora"]), stage))["learning_rate"] == RATES[stage][1]  # as hashed
 
 
-def test_the_playground_keeps_its_own_rates() -> None:
+def test_the_playground_keeps_its_own_rates_and_limits() -> None:
     for peft in ("full", "lora"):
         config = compose.load([f"peft={peft}"])
         rates = [getattr(config, stage).learning_rate for stage in RATES]
         assert rates == [1e-3, 3e-4, 2e-3, 3e-4]
+        limits = (config.sample.decoding, config.evaluate.decoding, config.ppo)
+        assert [node.max_new_tokens for node in limits] == [64] * 3
 
 
 def test_an_unknown_way_of_tuning_is_the_one_thing_said() -> None:
