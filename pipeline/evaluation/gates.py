@@ -139,7 +139,7 @@ def same_format(policy: Format, reward: Format, trained: Format | None = None, s
     itself: answers are then decoded and rendered again as the reward model's own.
     """
     faults = []
-    if reward.pad_id == reward.stop_id:
+    if reward.pad_id == reward.stop_id and trained is None:  # the pipeline's own are read by index
         faults.append("its PAD is its stop token, so a score cannot see whether an answer ends")
     if trained and trained.template != reward.template:
         faults.append("its chat template is not the one it was trained with")

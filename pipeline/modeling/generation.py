@@ -11,6 +11,7 @@ import torch
 from transformers import GenerationConfig
 
 from pipeline.config import DecodingConfig
+from pipeline.modeling.heads import known_ids
 from pipeline.modeling.rendering import ChatFormat
 from pipeline.progress import Advance
 
@@ -35,13 +36,14 @@ def draw(
 ) -> list[Drawn]:
     """One answer for each prompt, in the order given.
 
-    Sampling is from the whole distribution (top_k is off) at `decoding.temperature`; 0 is greedy. Finished batches are
-    kept in `partial`, one line each, and are not drawn again when a stopped run goes on.
+    Sampling is from the whole distribution (top_k is off) at `decoding.temperature`; 0 is greedy. Ids that are no tokens
+    (they fill up a vocabulary) are not drawn. Finished batches are kept in `partial`, one line each, and are not drawn again when a stopped run goes on.
     """
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     batches = [order[i : i + decoding.batch_size] for i in range(0, len(order), decoding.batch_size)]
     drawn: dict[int, Drawn] = {}
     done = _read_partial(partial)
+    config = _generation_config(model, chat, decoding)
     with partial.open("a", encoding="utf-8") as file:
         file.truncate(sum(len(line) for line in done))  # a line that was cut off by a kill is drawn again
         for number, batch in enumerate(batches):
@@ -49,7 +51,7 @@ def draw(
                 answers = [Drawn(ids, stopped) for ids, stopped in json.loads(done[number])]
             else:
                 torch.manual_seed(random.Random(f"{seed} {number}").getrandbits(63))
-                answers = _draw_batch(model, chat, [prompts[i] for i in batch], decoding)
+                answers = _draw_batch(model, chat, [prompts[i] for i in batch], config)
                 file.write(json.dumps(answers) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -63,23 +65,29 @@ def _read_partial(path: Path) -> list[str]:
     return lines[:-1] if lines and not lines[-1].endswith("\n") else lines
 
 
-def _draw_batch(model: Any, chat: ChatFormat, prompts: Sequence[list[int]], decoding: DecodingConfig) -> list[Drawn]:
+def _generation_config(model: Any, chat: ChatFormat, decoding: DecodingConfig) -> GenerationConfig:
+    sampling = (
+        {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
+    )
+    known, size = known_ids(chat.tokenizer), model.get_output_embeddings().weight.shape[0]
+    unknown = [*(~known[:size]).nonzero()[:, 0].tolist(), *range(len(known), size)]
+    return GenerationConfig(
+        do_sample=bool(sampling),
+        max_new_tokens=decoding.max_new_tokens,
+        pad_token_id=chat.tokenizer.pad_token_id,
+        eos_token_id=chat.stop_id,
+        bos_token_id=chat.tokenizer.bos_token_id,
+        suppress_tokens=unknown or None,
+        **sampling,
+    )
+
+
+def _draw_batch(model: Any, chat: ChatFormat, prompts: Sequence[list[int]], config: GenerationConfig) -> list[Drawn]:
     """Prompts padded on the left to the longest; each answer cut after its first stop token."""
     device = next(model.parameters()).device
     width, pad = max(map(len, prompts)), chat.tokenizer.pad_token_id
     ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
     attention = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    sampling = (
-        {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
-    )
-    config = GenerationConfig(
-        do_sample=bool(sampling),
-        max_new_tokens=decoding.max_new_tokens,
-        pad_token_id=pad,
-        eos_token_id=chat.stop_id,
-        bos_token_id=chat.tokenizer.bos_token_id,
-        **sampling,
-    )
     output = model.generate(input_ids=ids, attention_mask=attention, generation_config=config)[:, width:].tolist()
     return [_cut(answer, chat.stop_id) for answer in output]
 

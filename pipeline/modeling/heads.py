@@ -84,6 +84,11 @@ class LanguageHead:
         """About how many logits there are for a position."""
         return int(self.causal.config.get_text_config().vocab_size)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of its weights."""
+        return cast(torch.dtype, self.causal.get_output_embeddings().weight.dtype)
+
     def alone(self, device: torch.device) -> "LanguageHead":
         """The same head, frozen, on a device and without the transformer's weights. The model is used up by it."""
         causal = self.causal.requires_grad_(False)

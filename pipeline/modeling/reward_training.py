@@ -55,8 +55,8 @@ def bradley_terry(scores: Tensor, pairs: Tensor, shares: Tensor, margins: Tensor
 class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
     """TRL's reward trainer over rankings instead of pairs. Means are over rankings.
 
-    Every row ends with its stop token, which never pads: where transformers reads the score, at the last token that is
-    no padding, is the last real token.
+    A score is read at the last real token by its index, as everywhere here. (transformers reads it at the last token
+    that is not PAD, and a tokenizer without a token to spare pads with its stop token.)
     """
 
     FIGURES: ClassVar = {"accuracy": "rankings", "margin": "rankings"}
@@ -81,17 +81,19 @@ class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
         training = self.model.training
         with_sft, with_tokens = training and self.language is not None, training and self.token_weight > 0
         ids, attention = inputs["input_ids"], inputs["attention_mask"]
-        wanted = with_sft or with_tokens
-        outputs = model(input_ids=ids, attention_mask=attention, use_cache=False, output_hidden_states=wanted)
-        scores, pairs, shares = outputs.logits.squeeze(-1).float(), inputs["pairs"], inputs["shares"]
+        outputs = model(input_ids=ids, attention_mask=attention, use_cache=False, output_hidden_states=True)
+        states, head, pairs, shares = outputs.hidden_states[-1], head_of(model), inputs["pairs"], inputs["shares"]
+        rows = torch.arange(len(ids), device=ids.device)
+        read = outputs.logits if head is None else head(states[rows, attention.sum(1) - 1])
+        scores = read.squeeze(-1).float()
         loss = bradley_terry(scores, pairs, shares, inputs.get("margins", 0.0))
         if self.args.center_rewards_coefficient is not None:
             loss = loss + self.args.center_rewards_coefficient * (shares * scores[pairs].sum(1) ** 2).sum()
         if with_sft:
-            loss = loss + self.sft_weight * self._sft_loss(outputs.hidden_states[-1], ids, inputs["token_shares"])
+            loss = loss + self.sft_weight * self._sft_loss(states, ids, inputs["token_shares"])
         if with_tokens:
-            states, answers = outputs.hidden_states[-1], (inputs["token_shares"] > 0).float()
-            of_tokens = head_of(model)(states).squeeze(-1).float()
+            answers = (inputs["token_shares"] > 0).float()
+            of_tokens = head(states).squeeze(-1).float()
             means = (of_tokens * answers).sum(1) / answers.sum(1)
             loss = loss + self.token_weight * bradley_terry(means, pairs, shares, inputs.get("margins", 0.0))
         with torch.no_grad():
@@ -106,7 +108,8 @@ class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
         """Cross-entropy of the answers' tokens, summed with their shares; `states` [answers, width, hidden]."""
         assert self.language is not None
         real = shares[:, 1:] > 0
-        logprobs = token_logprobs(states[:, :-1][real], ids[:, 1:][real], self.language).logprobs
+        before = states[:, :-1][real].to(self.language.dtype)
+        logprobs = token_logprobs(before, ids[:, 1:][real], self.language).logprobs
         return -(shares[:, 1:][real] * logprobs).sum()
 
 

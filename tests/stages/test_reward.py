@@ -22,10 +22,18 @@ from tests.stages.conftest import Chain
 from tests.stages.test_faults import assert_one_message
 from tests.stages.test_resuming import kill_when, results, weights_hash
 from tests.stages.test_tuning import NF4_BITS, full_weights_below, weights
+from tests.tokenizing import save_tokenizer
 
 with lazily():
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        LlamaConfig,
+        LlamaForCausalLM,
+    )
 
     from pipeline.modeling.answering import Answer
     from pipeline.modeling.policy import source_of, tokenizer_of
@@ -644,3 +652,28 @@ def test_a_killed_training_ends_with_the_same_weights(chain: Chain, new_chain: C
     for name, value in weights(unbroken).items():
         assert torch.equal(value, weights(resumed)[name]), name
     assert results(resumed) == results(unbroken)
+
+
+def test_a_tokenizer_without_a_token_to_spare_scores_the_end_of_answers(chain: Chain, tmp_path: Path) -> None:
+    """GPT-2's: EOS pads. Training reads a score where scoring does, at the stop token, whatever pads."""
+    path = save_tokenizer(tmp_path / "model", eos_token="<|endoftext|>")
+    words = len(AutoTokenizer.from_pretrained(path))
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(vocab_size=words, initializer_range=0.3, **shape)).save_pretrained(path)
+    pairs = [
+        {
+            "prompt": f"My kettle number {n} hums.",
+            "chosen": f"Wrap it {n % 3}.",
+            "rejected": "No, please " * (n % 4 + 1),
+        }
+        for n in range(40)
+    ]
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    own = ("model=hub", f"model.path={path}", "model.dtype=float32", "labeling=file", f"labeling.path={file}")
+    made = chain.make("reward", *own, *SMALL, f"reward.inputs.policy={path}", "preferences.judge_fraction=0")
+    _, chat = loaded(made)
+    assert chat.tokenizer.pad_token_id == chat.stop_id
+    assert made.metrics["padding_difference"] < 1e-4
+    assert made.metrics["loss"] == pytest.approx(made.metrics["eval_loss"], rel=1e-4)

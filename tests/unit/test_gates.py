@@ -117,6 +117,7 @@ def test_a_pad_token_that_is_eos_warns() -> None:
     """A score read at the last token that is not PAD would not see the stop token (trl#937)."""
     same = dataclasses.replace(LLAMA, pad_id=2)
     assert "PAD is its stop token" in same_format(same, same).says
+    assert same_format(same, same, same).passed  # one of the pipeline's own is read by index
 
 
 def test_verdicts_come_back_as_they_were_written(tmp_path: Path) -> None:
