@@ -36,8 +36,9 @@ def draw(
 ) -> list[Drawn]:
     """One answer for each prompt, in the order given.
 
-    Sampling is from the whole distribution (top_k is off) at `decoding.temperature`; 0 is greedy. Ids that are no tokens
-    (they fill up a vocabulary) are not drawn. Finished batches are kept in `partial`, one line each, and are not drawn again when a stopped run goes on.
+    Sampling is from the whole distribution (top_k is off) at `decoding.temperature`; 0 is greedy. Ids that are no
+    tokens (they fill up a vocabulary) are not drawn. Finished batches are kept in `partial`, one line each, and are
+    not drawn again when a stopped run goes on.
     """
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     batches = [order[i : i + decoding.batch_size] for i in range(0, len(order), decoding.batch_size)]
