@@ -11,7 +11,7 @@ import torch
 from transformers import GenerationConfig
 
 from pipeline.config import DecodingConfig
-from pipeline.modeling.heads import known_ids
+from pipeline.modeling.heads import unknown_ids
 from pipeline.modeling.rendering import ChatFormat
 from pipeline.progress import Advance
 
@@ -70,15 +70,14 @@ def _generation_config(model: Any, chat: ChatFormat, decoding: DecodingConfig) -
     sampling = (
         {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
     )
-    known, size = known_ids(chat.tokenizer), model.get_output_embeddings().weight.shape[0]
-    unknown = [*(~known[:size]).nonzero()[:, 0].tolist(), *range(len(known), size)]
+    no_tokens = unknown_ids(chat.tokenizer, model.config.get_text_config().vocab_size)
     return GenerationConfig(
         do_sample=bool(sampling),
         max_new_tokens=decoding.max_new_tokens,
         pad_token_id=chat.tokenizer.pad_token_id,
         eos_token_id=chat.stop_id,
         bos_token_id=chat.tokenizer.bos_token_id,
-        suppress_tokens=unknown or None,
+        suppress_tokens=no_tokens or None,
         **sampling,
     )
 

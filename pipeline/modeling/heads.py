@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -108,6 +109,8 @@ def check_head(model: Any, ids: Sequence[int], name: str) -> None:
     given = {"input_ids": torch.tensor([ids], device=next(model.parameters()).device)}
     given["attention_mask"] = torch.ones_like(given["input_ids"])
     own = model(**given, use_cache=False).logits.float()
+    if not own.isfinite().all():
+        raise RequestError(f"{name}: it gives logits that are not finite. Its weights are damaged: fetch them again.")
     refused = f"{name}: log-probabilities cannot be computed for {type(causal_of(model)).__name__}"
     try:
         states = transformer_of(model)(**given, use_cache=False).last_hidden_state
@@ -130,3 +133,9 @@ def known_ids(tokenizer: PreTrainedTokenizerBase) -> Tensor:
     """[highest id + 1] bool: the ids that are tokens. The others, and those beyond, fill up a vocabulary."""
     ids = torch.tensor(list(tokenizer.get_vocab().values()))
     return torch.zeros(int(ids.max()) + 1, dtype=torch.bool).index_fill_(0, ids, True)
+
+
+def unknown_ids(tokenizer: PreTrainedTokenizerBase, count: int) -> list[int]:
+    """The ids below `count` that are no tokens."""
+    known = known_ids(tokenizer)[:count]
+    return (~F.pad(known, (0, count - len(known)))).nonzero()[:, 0].tolist()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.config import DecodingConfig
 from pipeline.errors import RequestError
 from tests.lazily import lazily
 from tests.stages import tiny
@@ -16,7 +18,9 @@ with lazily():
     from transformers import LlamaForCausalLM
 
     from pipeline.modeling.fused import use_whole_head
-    from pipeline.modeling.heads import LanguageHead, check_head, known_ids, transformer_of
+    from pipeline.modeling.generation import draw
+    from pipeline.modeling.heads import LanguageHead, check_head, known_ids, transformer_of, unknown_ids
+    from pipeline.modeling.rendering import ChatFormat
     from pipeline.modeling.scoring import Answered, answer_logprobs
 
 IDS = [[10, 20, 30, 40, 50, 11], [12, 13, 14], [15, 33, 16, 17, 18]]
@@ -103,6 +107,14 @@ def test_logits_of_more_than_the_last_state_are_refused() -> None:
         check_head(model, IDS[0], "some/model")
 
 
+def test_damaged_weights_are_refused() -> None:
+    model = tiny.model("llama")
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight[3, 4] = torch.nan
+    with pytest.raises(RequestError, match="some/model: it gives logits that are not finite"):
+        check_head(model, IDS[0], "some/model")
+
+
 @pytest.mark.parametrize("name", ["llama", "gemma2"])
 def test_adapters_on_the_head_take_part(name: str) -> None:
     """TRL's own head reads the base's weight alone; here an adapter on `lm_head` counts, in training and scoring."""
@@ -144,3 +156,15 @@ def test_known_ids_have_the_gaps_that_the_tokenizer_has() -> None:
     known = known_ids(words)
     assert len(known) == 71
     assert known.nonzero()[:, 0].tolist() == [*range(64), 70]
+    assert unknown_ids(words, 74) == [*range(64, 70), 71, 72, 73]
+    assert unknown_ids(words, 66) == [64, 65]
+
+
+def test_answers_for_people_hold_no_ids_that_are_no_tokens(tmp_path: Path) -> None:
+    """However likely they are: a decoder would show nothing for them, and another model could not read them."""
+    model, chat = tiny.model("llama", vocab_size=80), ChatFormat(tiny.tokenizer())
+    with torch.no_grad():
+        model.get_output_embeddings().weight[60:] *= 10
+    decoding = DecodingConfig(1.0, 1.0, 12, 16)
+    answers = draw(model, chat, [[10 + i] for i in range(16)], decoding, 0, partial=tmp_path / "partial")
+    assert 60 <= max(token for answer in answers for token in answer.ids) < 64
