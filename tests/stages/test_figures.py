@@ -1,35 +1,28 @@
-"""Losses, gradients and figures as exact means, whatever the micro batch; and where DPO and PPO start."""
+"""Losses, gradients and figures are exact means over rows and tokens, whatever the micro batch."""
 
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.config import DpoConfig, KlConfig, PeftConfig, PpoConfig, RewardConfig, SftConfig
+from pipeline.config import BaseConfig, DpoConfig, RewardConfig, SftConfig
 from pipeline.errors import PipelineError
 from tests.lazily import lazily
 from tests.stages import tiny
 
 with lazily():
     import torch
-    from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification, LlamaConfig
 
     from pipeline.modeling import training, tuning
-    from pipeline.modeling.passes import padded
+    from pipeline.modeling.pretraining import base_trainer, new_model
     from pipeline.modeling.rendering import Rendered
     from pipeline.modeling.reward_models import new_head
     from pipeline.modeling.reward_training import Pair, reward_trainer
-    from pipeline.modeling.roles import ValueStart, build_roles
     from pipeline.modeling.scoring import Answered
-    from pipeline.ppo.gathering import Task
-    from pipeline.ppo.loop import Loop
-    from pipeline.ppo.sources import Weighted
 
 MICRO = (None, 4, 1)
 ROWS = 19  # batches of 8: the last one has 3, which are no whole micro batch of 4
@@ -38,18 +31,6 @@ COMMON: dict[str, Any] = {
     # by plain gradient descent, unclipped: what weights move by is the sum of the gradients
     **{"keep_best": False, "trainer": {"logging_steps": 1, "optim": "sgd", "max_grad_norm": 0}},
 }
-
-
-def answers(count: int, seed: int = 0) -> list[Answered]:
-    """Answers of one to nine tokens: means of batch means are far from means over tokens."""
-    rng = random.Random(seed)
-    ids = [[rng.randrange(4, 64) for _ in range(rng.choice((3, 4, 11)))] for _ in range(count)]
-    return [Answered(row[:2], [*row[2:], 2]) for row in ids]
-
-
-def pairs(count: int, seed: int = 0) -> list[tuple[Answered, Answered]]:
-    other = answers(count, seed + 100)
-    return [(a, Answered(a.prompt, b.answer)) for a, b in zip(answers(count, seed), other, strict=True)]
 
 
 def whole(row: Answered) -> Rendered:
@@ -65,11 +46,13 @@ class Run:
         options = {**COMMON, **changes}
         if stage == "sft":
             self.trainee = tiny.trainee(tiny.model("llama"))
-            rows = [[whole(row) for row in answers(*given)] for given in ((ROWS, 0), (7, 1))]
+            rows = [[whole(row) for row in tiny.answers(*given)] for given in ((ROWS, 0), (7, 1))]
             trainer = tuning.sft_trainer(self.trainee, *rows, SftConfig(**options), context)
         elif stage == "dpo":
             self.trainee = tiny.trainee(tiny.model("llama"))
-            trainer = tuning.dpo_trainer(self.trainee, pairs(ROWS), pairs(7, 1), DpoConfig(**options), context)
+            trainer = tuning.dpo_trainer(
+                self.trainee, tiny.pairs(ROWS), tiny.pairs(7, 1), DpoConfig(**options), context
+            )
         else:
             self.trainee = tiny.trainee(classifier())
             rows = [rankings(*given) for given in ((ROWS, 0), (7, 1))]
@@ -100,7 +83,7 @@ def classifier() -> Any:
 def rankings(count: int, seed: int) -> list[Pair]:
     """Of every third prompt three answers in three pairs, of the others two."""
     found = []
-    for i, (a, b) in enumerate(pairs(count, seed)):
+    for i, (a, b) in enumerate(tiny.pairs(count, seed)):
         found.append(Pair(a, b, 0.5, i))
         if i % 3 == 0:
             c = Answered(a.prompt, [5, 6, 2])
@@ -158,7 +141,7 @@ def logprob(model: Any, row: Answered) -> torch.Tensor:
 def test_sfts_evaluation_loss_is_the_mean_over_answer_tokens(micro: int | None, tmp_path: Path) -> None:
     run = Run("sft", micro, tmp_path).trained()
     with torch.no_grad():
-        logs = torch.cat([logprob(run.trainee.model.eval(), row) for row in answers(7, 1)])
+        logs = torch.cat([logprob(run.trainee.model.eval(), row) for row in tiny.answers(7, 1)])
     assert run.seen("eval_loss")[-1] == [pytest.approx(-float(logs.mean()), rel=1e-5)]
 
 
@@ -169,7 +152,7 @@ def test_dpos_figures_are_means_over_pairs(micro: int | None, sft_weight: float,
     run = Run("dpo", micro, tmp_path, sft_weight=sft_weight).trained()
     policy, reference = run.trainee.model.eval(), tiny.model("llama")
     with torch.no_grad():
-        logs = [[[logprob(m, side) for m in (policy, reference)] for side in pair] for pair in pairs(7, 1)]
+        logs = [[[logprob(m, side) for m in (policy, reference)] for side in pair] for pair in tiny.pairs(7, 1)]
     ratios = [[float(p.sum() - r.sum()) for p, r in sides] for sides in logs]
     margins = [0.1 * (chosen - rejected) for chosen, rejected in ratios]
     loss = sum(math.log1p(math.exp(-margin)) for margin in margins) / 7
@@ -182,103 +165,10 @@ def test_dpos_figures_are_means_over_pairs(micro: int | None, sft_weight: float,
 
 def test_tokens_are_counted_once_and_without_padding(tmp_path: Path) -> None:
     run = Run("dpo", 4, tmp_path).trained()
-    real = sum(len(side.prompt) + len(side.answer) for pair in pairs(ROWS) for side in pair)
+    real = sum(len(side.prompt) + len(side.answer) for pair in tiny.pairs(ROWS) for side in pair)
     assert run.seen("tokens")[-1] == [2 * real]
     assert training.cost(run.trainer)["tokens"] == 2 * real
     assert "num_input_tokens_seen" not in run.history[-1]
-
-
-# -- where DPO starts ------------------------------------------------------------------------------------------------
-
-
-def dpo_run(model: Any, folder: Path, **changes: Any) -> list[dict[str, float]]:
-    context = tiny.context(folder, micro_batch_size=2)
-    config = DpoConfig(**{**COMMON, "epochs": 0.5, **changes})
-    trainer = tuning.dpo_trainer(tiny.trainee(model), pairs(8), pairs(5, 1), config, context)
-    return training.train(trainer, context, "dpo", 1)
-
-
-@pytest.mark.parametrize("name", tiny.CONFIGS)
-def test_dpos_first_loss_is_log_2(name: str, tmp_path: Path) -> None:
-    """Policy and reference are the same function, whatever is done to their logits."""
-    trainer = {**COMMON["trainer"], "router_aux_loss_coef": 0.0}
-    history = dpo_run(tiny.model(name), tmp_path, learning_rate=1e-12, trainer=trainer)
-    losses = [row[key] for row in history for key in ("loss", "eval_loss") if key in row]
-    assert losses == pytest.approx([math.log(2)] * len(losses), abs=1e-4)
-
-
-def test_the_balance_of_experts_is_added_to_the_loss(tmp_path: Path) -> None:
-    """As the model itself computes it, for the batch as a whole."""
-    model = tiny.model("granitemoe")
-    context, trainer = tiny.context(tmp_path), {**COMMON["trainer"], "router_aux_loss_coef": 0.1}
-    config = DpoConfig(**{**COMMON, "epochs": 1, "trainer": trainer})
-    made = tuning.dpo_trainer(tiny.trainee(model), pairs(8), pairs(5, 1), config, context)
-    rows = [whole(side).ids for pair in pairs(8) for side in pair]
-    ids, attention = padded(rows, 1)
-    with torch.no_grad():
-        expected = model(input_ids=ids, attention_mask=attention, output_router_logits=True).aux_loss
-    first = training.train(made, context, "dpo", 1)[0]
-    assert first["loss"] == pytest.approx(math.log(2) + 0.1 * float(expected), rel=1e-3)
-    assert first["aux_loss"] == pytest.approx(float(expected), rel=1e-3)
-
-
-@pytest.mark.parametrize("name", ["llama", "gemma2", "granite"])
-@pytest.mark.parametrize("how", ["bfloat16 weights", "bfloat16 passes"])
-def test_rounding_does_not_stop_dpo(name: str, how: str, tmp_path: Path) -> None:
-    model = tiny.model(name)
-    if how == "bfloat16 weights":
-        assert len(dpo_run(model.to(torch.bfloat16), tmp_path)) > 1
-    else:
-        context = tiny.context(tmp_path, mixed_precision="bf16", micro_batch_size=2)
-        trainer = tuning.dpo_trainer(tiny.trainee(model), pairs(8), pairs(5, 1), DpoConfig(**COMMON), context)
-        assert len(training.train(trainer, context, "dpo", 1)) > 1
-
-
-@pytest.mark.parametrize("loss_type", ["sigmoid", "ipo"])
-def test_dpo_that_does_not_start_at_its_reference_is_stopped(loss_type: str, tmp_path: Path) -> None:
-    """Dropout that is on in training: the policy is another function, and nothing is learned from it."""
-    model = tiny.model("opt", dropout=0.3)
-    before = {name: p.clone() for name, p in model.named_parameters()}
-    with pytest.raises(PipelineError, match=r"DPO does not start at its reference: an answer of \d+ tokens") as error:
-        dpo_run(model, tmp_path, trainer={**COMMON["trainer"], "loss_type": loss_type})
-    assert "OPTForCausalLM" in str(error.value)
-    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
-
-
-# -- where PPO starts ------------------------------------------------------------------------------------------------
-
-
-class Short:
-    """Rewards short answers."""
-
-    def score(self, prompts: Sequence[Any], given: Sequence[Any]) -> list[float]:
-        return [-float(len(answer.ids)) for answer in given]
-
-
-WITH_LORA = ("llama", "gemma2", "granite", "cohere2", "granitemoe")
-
-
-@pytest.mark.parametrize(
-    ("method", "name"), [*(("full", name) for name in tiny.CONFIGS), *(("lora", name) for name in WITH_LORA)]
-)
-def test_ppo_starts_at_its_reference(method: str, name: str, tmp_path: Path) -> None:
-    """Ratio 1 and KL 0 to the last bit, sampled, scored and learned over the whole head."""
-    model = tiny.model(name)
-    peft = PeftConfig(method, rank=2, target_modules="all-linear")
-    if method == "lora":
-        model = get_peft_model(model.requires_grad_(False), LoraConfig(r=2, target_modules="all-linear")).eval()
-    roles = build_roles(tiny.trainee(model), ValueStart(), peft, 0, recompute=False)
-    config = PpoConfig(
-        **{"seed": 0, "iterations": 2, "rollouts": 8, "batch_size": 4, "epochs": 1, "max_new_tokens": 6},
-        **{"learning_rate": 1e-3, "kl": KlConfig(), "peft": peft, "checkpoint_every": 2},
-    )
-    config.stop.distinct = 0.0
-    ids = [row.prompt for row in answers(8)]
-    task = Task([[{"role": "user", "content": "w1"}]] * 8, ids, [Weighted("function", Short(), 1.0)], {})
-    _, history = Loop(task, roles, config, tiny.context(tmp_path)).run()
-    assert history[0]["kl"] == 0.0
-    assert [row["start_difference"] for row in history] == [0.0, 0.0]
-    assert history[1]["kl"] != 0.0
 
 
 # -- what is not finite ----------------------------------------------------------------------------------------------
@@ -291,6 +181,16 @@ def test_a_loss_that_is_not_finite_ends_training(stage: str, tmp_path: Path) -> 
         run.trained()
     assert e.value.status == 1
     assert "learning_rate" in str(e.value)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_of_the_base(tmp_path: Path) -> None:
+    size = {"hidden_size": 32, "intermediate_size": 48, "layers": 1, "heads": 2, "kv_heads": 2, "block_length": 8}
+    config = BaseConfig(seed=0, world_seed=0, steps=6, batch_size=2, learning_rate=1e30, checkpoints=1, **size)
+    words, context = tiny.tokenizer(), tiny.context(tmp_path)
+    blocks = [row.prompt + row.answer for row in tiny.answers(12) if len(row.answer) == 2]
+    trainer = base_trainer(new_model(words, config), blocks, config, context, torch.device("cpu"))
+    with pytest.raises(PipelineError, match=r"The (loss|gradient) is (nan|inf) after step [1-5] of 6"):
+        training.train(trainer, context, "base", 1)
 
 
 def test_an_evaluation_that_is_not_finite_ends_training(tmp_path: Path) -> None:

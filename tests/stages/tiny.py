@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ with lazily():
 
     from pipeline.modeling.policy import PolicySource
     from pipeline.modeling.rendering import ChatFormat
+    from pipeline.modeling.scoring import Answered
     from pipeline.modeling.trainee import Trainee
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -93,3 +95,15 @@ def trainee(made: Any) -> Trainee:
 def context(folder: Path, said: Callable[[str], None] = lambda _: None, **launch: Any) -> StageContext:
     runtime = Runtime(LaunchConfig(device="cpu", **launch), 1)
     return StageContext({}, folder, runtime, progress, said, lambda *_: None, None)
+
+
+def answers(count: int, seed: int = 0) -> list[Answered]:
+    """Answers of one to nine tokens: means of batch means are far from means over tokens."""
+    rng = random.Random(seed)
+    ids = [[rng.randrange(4, 64) for _ in range(rng.choice((3, 4, 11)))] for _ in range(count)]
+    return [Answered(row[:2], [*row[2:], 2]) for row in ids]
+
+
+def pairs(count: int, seed: int = 0) -> list[tuple[Answered, Answered]]:
+    other = answers(count, seed + 100)
+    return [(a, Answered(a.prompt, b.answer)) for a, b in zip(answers(count, seed), other, strict=True)]
