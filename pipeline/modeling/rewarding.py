@@ -107,9 +107,10 @@ def padding_effects(model: Any, rows: Sequence[Answered], pad_id: int) -> Paddin
     def scores(pad_id: int, left: bool) -> list[float]:
         return raw_scores(model, rows, pad_id=pad_id, batch_size=len(rows), left=left, more=1)
 
-    sides = (False, True) if head_of(model) else ()
-    content = max((_furthest(scores(pad_id, left), scores(other, left)) for left in sides), default=0.0)
-    usual = scores(pad_id, left=False)
+    usual, content = scores(pad_id, left=False), 0.0
+    if head_of(model):
+        right, left = scores(other, left=False), scores(other, left=True)
+        content = max(_furthest(usual, right), _furthest(scores(pad_id, left=True), left))
     hook = model.get_input_embeddings().register_forward_hook(_rounded_once_more)
     shaken = scores(pad_id, left=False)
     hook.remove()
