@@ -12,6 +12,8 @@ RepoType = Literal["model", "dataset"]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
+SMALL = ["*.json", "*.jinja", "*.txt", "*.model"]  # of a model's files: those that are no weights
+
 _KEYS = {"model": "model.path", "dataset": "data.path"}
 
 
@@ -30,6 +32,14 @@ def hub_commit(repository: str, revision: str | None, repo_type: RepoType = "mod
     if COMMIT.fullmatch(revision):
         return revision
     return _cached_commit(repository, revision, repo_type) or _asked_commit(repository, revision, repo_type)
+
+
+def model_files(repository: str, commit: str) -> Path:
+    """The folder with a model's small files (configuration, index, tokenizer), downloaded where the cache lacks them.
+
+    Raises `RequestError` where the repository is gated for whoever asks, `PipelineError` where it cannot be reached.
+    """
+    return _snapshot(repository, commit, SMALL, "model")
 
 
 def dataset_files(repository: str, commit: str, subset: str | None, split: str) -> list[Path]:
@@ -95,16 +105,16 @@ def _downloads(folder: str, patterns: Sequence[str]) -> list[str]:
     return [form for pattern in whole for form in (pattern, pattern.replace("**/", ""))]
 
 
-def _snapshot(repository: str, commit: str, patterns: list[str]) -> Path:
+def _snapshot(repository: str, commit: str, patterns: list[str], repo_type: RepoType = "dataset") -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        return Path(snapshot_download(repository, repo_type="dataset", revision=commit, allow_patterns=patterns))
-    except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise _unknown(repository, "dataset") from None
+        return Path(snapshot_download(repository, repo_type=repo_type, revision=commit, allow_patterns=patterns))
+    except (RepositoryNotFoundError, RevisionNotFoundError):  # a gated one without the right token is the former
+        raise _unknown(repository, repo_type) from None
     except Exception as error:  # the client wraps its transport's faults only in part
-        raise _unreachable(repository, "dataset", error) from None
+        raise _unreachable(repository, repo_type, error) from None
 
 
 def _resolved(repository: str, folder: Path, patterns: list[str], split: str) -> list[Path]:

@@ -18,6 +18,7 @@ from pipeline.data.reading.files import find_files
 from pipeline.errors import PipelineError, RequestError
 from pipeline.hashing import HashCache, content_hash
 from pipeline.hub import hub_commit, is_hub_id
+from pipeline.model_checks import check_models
 from pipeline.stage import (
     FromDataset,
     FromFiles,
@@ -134,6 +135,7 @@ class Planner:
             inputs = {part: given for role, reference in wanted.items() for part, given in self._given(role, reference)}
         finally:
             self._open.pop()
+        check_models(name, config, inputs)
         if stage.asks(self.config):
             step = self._asking(stage, config, inputs)
         elif any(given.version == PENDING for given in inputs.values()):
@@ -214,8 +216,6 @@ class Planner:
         template = _text_of(model.chat_template)
         options = {"dtype": model.dtype, "chat_template": template, "thinking": model.thinking}
         if path.is_dir():
-            if not (path / "config.json").is_file():
-                raise RequestError(f"model.path={path}: no config.json in this folder, so it is not a saved model.")
             weights, source = self.hashes.version_of(path), {"path": str(path.absolute())}
         elif is_hub_id(model.path):
             weights = hub_commit(model.path, model.revision)

@@ -19,6 +19,7 @@ from pipeline.config import DecodingConfig, PipelineConfig, stage_names
 from pipeline.console import console
 from pipeline.errors import RequestError
 from pipeline.machine import threads
+from pipeline.model_checks import check_model
 from pipeline.people import People
 from pipeline.planner import Planner
 from pipeline.progress import Advance
@@ -69,6 +70,7 @@ def _policy(config: PipelineConfig, store: Store, text: str) -> Artifact:
         reference = FromReference(f"{text}@latest")
     found = Planner(config, store).resolve(reference)
     assert isinstance(found, Artifact)  # none of these references stands for something that has to be made
+    check_model(found)
     return found
 
 

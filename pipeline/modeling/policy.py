@@ -11,7 +11,6 @@ CPU as they are saved, since float32 is the faster there.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -19,7 +18,6 @@ from typing import Any, TypeAlias, cast
 import torch
 from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -30,16 +28,25 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from pipeline.architectures import between_the_ends
 from pipeline.artifacts import Artifact
 from pipeline.config import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
+from pipeline.model_folder import PADDING, mismatch
+from pipeline.modeling.architecture import (
+    check_complete,
+    context_length,
+    language_model,
+    switch_off_chance,
+    switch_off_router_logits,
+    unadapted,
+)
 from pipeline.modeling.heads import check_head
 from pipeline.modeling.rendering import ChatFormat
 from pipeline.modeling.tokenizers import load_tokenizer
 
 MODEL = "model"  # the folder of weights and tokenizer inside an artifact
 TRAINED = "default"  # peft's name for the adapter that is being trained
-PADDING = 0.05  # share of a vocabulary that may stand for no token: what fills it up to a round number
 Model: TypeAlias = PreTrainedModel | PeftModel
 
 
@@ -162,39 +169,69 @@ def load_base(
     device: torch.device,
     *,
     quantized: bool,
-    **options: Any,
+    config: PreTrainedConfig | None = None,
+    new_head: str = "",
 ) -> PreTrainedModel:
-    """What lies below the adapters, as a model of this kind (one of transformers' auto classes), in 4 bits if asked."""
+    """What lies below the adapters, as a model of this kind (one of transformers' auto classes), in 4 bits if asked.
+
+    Nothing in it is left to chance: dropout is off, and no weight but those of a `new_head` is random.
+    Raises `RequestError` where the files hold other weights than the configuration describes.
+    """
     wanted = source.compute if source.compute and device.type == "cuda" else source.dtype
     dtype = wanted if wanted == "auto" else getattr(torch, wanted)
-    model = kind.from_pretrained(
-        source.weights,
-        revision=source.revision,
-        dtype=dtype,
-        trust_remote_code=False,
-        quantization_config=nf4(dtype) if quantized else None,
-        device_map={"": device} if quantized else None,
-        **options,
-    )
+    config = config_of(source) if config is None else config
+    switch_off_chance(config)
+    switch_off_router_logits(config)
+    try:
+        model, info = kind.from_pretrained(
+            source.weights,
+            config=config,
+            revision=source.revision,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,  # pickled weights from outside are never loaded
+            quantization_config=nf4(dtype) if quantized else None,
+            device_map={"": device} if quantized else None,
+            output_loading_info=True,
+        )
+    except RuntimeError as error:
+        if "mismatch" not in str(error):
+            raise
+        raise RequestError(
+            f"{source.weights}: its weights have other shapes than its config.json describes. Save or download the "
+            "model again, whole."
+        ) from error
+    check_complete(info, source.weights, new_head=new_head, prefix=model.base_model_prefix)
     for layer in model.modules():
         # bitsandbytes' CPU inference path repacks the weights in place at the first forward pass: that undoes the
         # double quantization, cannot be trained through, and fails for widths that are no multiple of 64
         if isinstance(layer, Linear4bit):
             layer.support_avx512bf16_for_cpu = False
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        raise RequestError(f"{source.weights}: its tokenizer has more tokens ({len(tokenizer)}) than its embeddings.")
+    check_reach(model.get_input_embeddings().num_embeddings, tokenizer, source)
     model.config.update({"pad_token_id": tokenizer.pad_token_id, "eos_token_id": ChatFormat(tokenizer).stop_id})
     return cast(PreTrainedModel, model)
+
+
+def check_reach(rows: int, tokenizer: PreTrainedTokenizerBase, source: PolicySource) -> None:
+    """Raise `RequestError` where a token that can occur has no embedding.
+
+    Special tokens that neither the template nor a role (end, padding, …) names cannot: Gemma 3's for images is such.
+    """
+    beyond = {number: token for number, token in tokenizer.added_tokens_decoder.items() if number >= rows}
+    named = f"{tokenizer.chat_template} {tokenizer.special_tokens_map}"
+    unused = [token for token in beyond.values() if token.special and token.content not in named]
+    if len(unused) < len(beyond) or len(tokenizer) - len(unused) > rows:
+        raise RequestError(
+            f"{source.weights}: its tokenizer ({source.tokenizer}) has {len(tokenizer):,} tokens, and its embeddings "
+            f"have {rows:,} rows only. Bring the model's own tokenizer, or resize the model's embeddings."
+        )
 
 
 def check_vocabulary(rows: int, tokenizer: PreTrainedTokenizerBase, source: PolicySource) -> None:
     """Raise `RequestError` where a model has more ids than padding explains: then the tokenizer is another model's."""
     words = len(tokenizer)
     if rows - words > PADDING * rows:
-        raise RequestError(
-            f"{source.weights}: its vocabulary has {rows:,} ids, but its tokenizer ({source.tokenizer}) knows "
-            f"{words:,} tokens only, so the two do not belong together. Bring the model's own tokenizer."
-        )
+        raise RequestError(f"{source.weights}: {mismatch(rows, words)}")
 
 
 def nf4(dtype: torch.dtype | str) -> BitsAndBytesConfig:
@@ -211,27 +248,60 @@ def load_for_training(
     """A policy with exactly that trainable which `peft` says: all weights, or one new adapter on everything below."""
     if peft.method == "full":
         model = load_policy(in_float32(source), tokenizer, device, quantized=False)
-        model = model.merge_and_unload() if isinstance(model, PeftModel) else model
-        return model.requires_grad_(True)
+        return train_all(model.merge_and_unload() if isinstance(model, PeftModel) else model)
     quantized = source.quantized or peft.method == "qlora"
     model = load_policy(source, tokenizer, device, quantized=quantized)
     torch.manual_seed(seed)
     if isinstance(model, PeftModel):
         below = [layer_name(i) for i in range(len(source.adapters))]
-        model.add_adapter(TRAINED, lora(peft))
+        model = with_adapter(model, lora(peft, model), TRAINED)
         activate(model, [*below, TRAINED])
-    else:
-        model.requires_grad_(False)
-        model = get_peft_model(model, lora(peft), adapter_name=TRAINED)
+        return model
+    return with_adapter(model, lora(peft, model), TRAINED)
+
+
+def train_all(model: PreTrainedModel) -> PreTrainedModel:
+    """Every weight that text goes through is trained; a vision tower stays as it is."""
+    model.requires_grad_(True)
+    if model.config.get_text_config() is not model.config:
+        inside, head = model.get_submodule(language_model(model)), model.get_output_embeddings()
+        trained = {id(p) for part in (inside, head, getattr(model, "score", None)) if part for p in part.parameters()}
+        for parameter in model.parameters():
+            parameter.requires_grad_(id(parameter) in trained)
     return model
 
 
-def lora(peft: PeftConfig) -> LoraConfig:
-    """LoRA (arXiv 2106.09685) on the named layers, or on all linear ones but the head."""
+def lora(peft: PeftConfig, model: Model) -> LoraConfig:
+    """LoRA (arXiv 2106.09685) on the named layers, or on all linear ones of the language model but its head.
+
+    Raises `RequestError` where embeddings or the head are named.
+    """
+    bare = model.get_base_model() if isinstance(model, PeftModel) else model
     targets = peft.target_modules if peft.target_modules == "all-linear" else peft.target_modules.split(",")
+    ends = [module for module in (bare.get_input_embeddings(), bare.get_output_embeddings()) if module is not None]
+    named = [f".{name}" for name, module in bare.named_modules() if any(module is end for end in ends)]
+    for target in targets if isinstance(targets, list) else ():
+        if any(name.endswith(f".{target}") for name in named):
+            raise RequestError(between_the_ends(target))
     return LoraConfig(
-        r=peft.rank, lora_alpha=peft.alpha, lora_dropout=peft.dropout, target_modules=targets, task_type="CAUSAL_LM"
+        r=peft.rank,
+        lora_alpha=peft.alpha,
+        lora_dropout=peft.dropout,
+        target_modules=targets,
+        exclude_modules=unadapted(bare),
+        task_type="CAUSAL_LM",
     )
+
+
+def with_adapter(model: Model, config: LoraConfig, name: str) -> PeftModel:
+    """The model, frozen, with one adapter more. Raises `RequestError` where peft cannot put it there."""
+    try:
+        if isinstance(model, PeftModel):
+            model.add_adapter(name, config)
+            return model
+        return get_peft_model(model.requires_grad_(False), config, adapter_name=name)
+    except ValueError as error:
+        raise RequestError(f"peft cannot adapt {type(model).__name__}: {error}") from error
 
 
 def activate(model: PeftModel, adapters: list[str]) -> None:
@@ -252,6 +322,7 @@ def save_policy(model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path, 
         model.save_pretrained(folder, selected_adapters=[TRAINED])
         (folder / "README.md").unlink(missing_ok=True)  # peft's card template; `export` writes a real one
     else:
+        switch_off_router_logits(model.config)
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -261,32 +332,6 @@ def trainable_parameters(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def bits_per_base_weight(model: torch.nn.Module) -> float:
-    """Measured bits that one weight of an adapted (or else of any) linear layer of the base takes, states included."""
-    bits = weights = 0
-    for layer in _base_layers(model):
-        weight = layer.weight
-        state = getattr(weight, "quant_state", None)
-        weights += state.shape.numel() if state is not None else weight.numel()
-        bits += 8 * weight.numel() * weight.element_size()
-        if state is not None:
-            bits += 8 * sum(t.numel() * t.element_size() for t in _state_tensors(state))
-    return bits / max(weights, 1)
-
-
-def _base_layers(model: torch.nn.Module) -> Iterator[torch.nn.Linear]:
-    adapted = [m.get_base_layer() for m in model.modules() if isinstance(m, LoraLayer)]
-    yield from adapted or [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
-
-
-def _state_tensors(state: object) -> Iterator[torch.Tensor]:
-    """What NF4 keeps beside the codes: block maxima, themselves in 8 bits with maxima of their own."""
-    yield state.absmax  # type: ignore[attr-defined]
-    nested = getattr(state, "state2", None)
-    if nested is not None:
-        yield nested.absmax
-
-
 def layer_name(i: int) -> str:
     """What the i-th adapter of a stack is called, from the bottom."""
     return f"layer{i}"
@@ -294,14 +339,14 @@ def layer_name(i: int) -> str:
 
 def context_of(model: Model) -> int:
     """The most tokens that prompt and answer can have together."""
-    return _context(model.config)
+    return context_length(model.config)
 
 
 def context_in_config(source: PolicySource) -> int:
     """The same, without loading the weights."""
-    config = AutoConfig.from_pretrained(source.weights, revision=source.revision, trust_remote_code=False)
-    return _context(config)
+    return context_length(config_of(source))
 
 
-def _context(config: PreTrainedConfig) -> int:
-    return int(getattr(config, "max_position_embeddings", None) or 10**9)
+def config_of(source: PolicySource) -> PreTrainedConfig:
+    """The configuration of what lies below the adapters."""
+    return AutoConfig.from_pretrained(source.weights, revision=source.revision, trust_remote_code=False)

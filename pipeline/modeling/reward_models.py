@@ -7,7 +7,6 @@ deviation of 1 (arXiv 1909.08593), so KL coefficient and penalties mean the same
 
 import json
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -17,15 +16,12 @@ from peft import LoraConfig, PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedTokenizerBase
 
 from pipeline.artifacts import Artifact
 from pipeline.config import PeftConfig
 from pipeline.errors import RequestError
+from pipeline.modeling.architecture import CLASSIFIER, classifier_of
 from pipeline.modeling.heads import LanguageHead, causal_of
 from pipeline.modeling.policy import (
     TRAINED,
@@ -33,17 +29,19 @@ from pipeline.modeling.policy import (
     PolicySource,
     activate,
     check_vocabulary,
+    config_of,
     in_float32,
     layer_name,
     load_base,
     load_policy,
     lora,
+    train_all,
+    with_adapter,
 )
 
 HEAD = "score"
 REWARD_FILE = "reward.json"
-DROPOUT = re.compile(r"dropout|pdrop")
-CLASSIFIER, TASK = "ForSequenceClassification", "SEQ_CLS"  # how transformers and peft call such models
+TASK = "SEQ_CLS"  # how peft calls such models
 
 
 def load_reward_for_training(
@@ -66,17 +64,15 @@ def load_reward_for_training(
     model = model if quantized else model.to(device)
     if peft.method == "full":
         whole = _stacked(model, source.adapters)
-        whole = whole.merge_and_unload() if isinstance(whole, PeftModel) else whole
-        return cast(Model, whole.requires_grad_(True))
+        return train_all(whole.merge_and_unload() if isinstance(whole, PeftModel) else whole)
     torch.manual_seed(seed)
-    config = lora(peft)
+    config = lora(peft, model)
     config.task_type, config.modules_to_save = TASK, [HEAD]
     if source.adapters:
-        model = _stacked(model, source.adapters)
-        model.add_adapter(TRAINED, config)
+        model = with_adapter(_stacked(model, source.adapters), config, TRAINED)
         activate(model, [*(layer_name(i) for i in range(len(source.adapters))), TRAINED])
-        return cast(Model, model)
-    return PeftModel(model.requires_grad_(False), config, adapter_name=TRAINED)
+        return model
+    return with_adapter(model, config, TRAINED)
 
 
 def load_reward(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> Model:
@@ -98,7 +94,7 @@ def check_labels(source: PolicySource, name: str) -> None:
             f"{name}: a language model, not a reward model: it has no head that scores. Train one from it with "
             "`python -m pipeline stage=reward`, or name a sequence-classification model."
         )
-    labels = _config(source).num_labels
+    labels = config_of(source).num_labels
     if labels != 1:
         raise RequestError(f"{name}: it has {labels} labels, and a reward model says one number (num_labels=1).")
 
@@ -114,32 +110,27 @@ def new_head(head: torch.nn.Linear, seed: int) -> None:
 
 
 def language_head(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> LanguageHead:
-    """The policy's head for words, frozen and in the policy's precision, without the transformer below it."""
+    """The policy's head for words, frozen and in the policy's precision, without the transformer below it.
+
+    Raises `RequestError` where the policy has none (a reward model that is trained on).
+    """
     policy = load_policy(source, tokenizer, torch.device("cpu"), quantized=False)
     return LanguageHead(causal_of(policy)).alone(device)
 
 
 def _classifier(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, quantized: bool) -> Any:
-    """The model below the adapters, without dropout (arXiv 2009.01325).
+    """The model below the adapters, its head in float32: bfloat16 would lose small steps and differences.
 
-    Its head is in float32: bfloat16 would lose small steps and differences.
+    Raises `RequestError` where the architecture cannot carry a head.
     """
-    config = _config(source)
+    config, started = config_of(source), _is_classifier(source)
     config.num_labels = 1
-    for name, value in config.to_dict().items():  # TRL only switches off modules; many models call the function
-        if DROPOUT.search(name) and isinstance(value, float):
-            setattr(config, name, 0.0)
-    try:
-        kind = AutoModelForSequenceClassification
-        model: Any = load_base(kind, source, tokenizer, device, quantized=quantized, config=config)
-    except ValueError as error:
-        if "Unrecognized configuration class" not in str(error):
-            raise
-        raise RequestError(f"{source.weights}: transformers has no reward model of this architecture.") from None
+    kind, new = classifier_of(config), "" if started else HEAD
+    model: Any = load_base(kind, source, tokenizer, device, quantized=quantized, config=config, new_head=new)
     head = getattr(model, HEAD, None)
     if head is not None:
         _taking_any_precision(head.float())
-        saved = _saved_head(Path(source.weights)) if _is_classifier(source) else None
+        saved = _saved_head(Path(source.weights)) if started else None
         if saved is not None:
             with torch.no_grad():
                 head.weight.copy_(saved)
@@ -178,12 +169,8 @@ def _stacked(model: Any, adapters: Sequence[Path]) -> Any:
     return model
 
 
-def _config(source: PolicySource) -> Any:
-    return AutoConfig.from_pretrained(source.weights, revision=source.revision, trust_remote_code=False)
-
-
 def _is_classifier(source: PolicySource) -> bool:
-    return any(CLASSIFIER in name for name in _config(source).architectures or [])
+    return any(CLASSIFIER in name for name in config_of(source).architectures or [])
 
 
 def head_of(model: Any) -> Any:
@@ -221,15 +208,15 @@ def standard_of(artifact: Artifact) -> Standard:
     return Standard(said["shift"], said["scale"])
 
 
-def adapter_of(source: PolicySource) -> tuple[dict[str, Tensor], PeftConfig]:
-    """The reward model's own adapter without its head, by peft's names, and its shape: for a base that is shared.
+def adapter_of(source: PolicySource) -> tuple[dict[str, Tensor], LoraConfig]:
+    """The reward model's own adapter without its head, by peft's names, and its form: for a base that is shared.
 
     Raises `RequestError` where the reward model has none.
     """
     if not source.adapters:
         raise RequestError(f"{source.weights}: a whole model, not an adapter on the policy's base.")
     config = LoraConfig.from_pretrained(source.adapters[-1])
-    targets = ",".join(sorted(config.target_modules or []))
+    config.task_type, config.modules_to_save, config.inference_mode = "CAUSAL_LM", None, False
     weights = load_file(source.adapters[-1] / "adapter_model.safetensors")
     own = {name: value for name, value in weights.items() if ".lora_" in name}
-    return own, PeftConfig("lora", config.r, config.lora_alpha, config.lora_dropout, targets)
+    return own, config

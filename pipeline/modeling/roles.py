@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -28,7 +28,7 @@ from pipeline.config import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.modeling.heads import LanguageHead, causal_of, transformer_of
 from pipeline.modeling.passes import Batch, TokenLogprobs, answer_states, entropy, token_logprobs
-from pipeline.modeling.policy import TRAINED, lora
+from pipeline.modeling.policy import TRAINED, lora, with_adapter
 from pipeline.modeling.trainee import Trainee
 
 VALUE = "value"  # the name of the value model's adapter, and of its folder in an artifact
@@ -56,7 +56,7 @@ class ValueStart(NamedTuple):
     bias: float = 0.0
     backbone: Any | None = None  # peft=full: a decoder of its own; None: a copy of the policy's
     adapter: dict[str, Tensor] | None = None  # weights of the reward's adapter on the policy's own stack
-    peft: PeftConfig | None = None  # that adapter's shape
+    peft: LoraConfig | None = None  # that adapter's form
 
 
 @dataclass(frozen=True)
@@ -198,12 +198,14 @@ def adapters_below(model: PeftModel) -> list[str]:
     return [name for name in model.base_model.active_adapters if name != TRAINED]
 
 
-def add_adapter(model: PeftModel, name: str, peft: PeftConfig, weights: dict[str, Tensor] | None = None) -> None:
-    """One more adapter on a model, new or with weights as peft saves them.
+def add_adapter(
+    model: PeftModel, name: str, peft: PeftConfig | LoraConfig, weights: dict[str, Tensor] | None = None
+) -> None:
+    """One more adapter on a model, new or with weights and in the form that peft saved.
 
     Raises `RequestError` unless these are exactly its own.
     """
-    model.add_adapter(name, lora(peft))
+    with_adapter(model, lora(peft, model) if isinstance(peft, PeftConfig) else copy.deepcopy(peft), name)
     if weights is None:
         return
     own = {n.replace(f".{name}.", "."): p for n, p in model.named_parameters() if _of_adapter(n, name)}

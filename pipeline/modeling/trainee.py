@@ -10,12 +10,13 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.artifacts import Artifact
 from pipeline.config import LaunchConfig, PeftConfig
+from pipeline.errors import RequestError
+from pipeline.modeling.architecture import UNLIMITED, Footprint, footprint
 from pipeline.modeling.movement import Start, lost_steps
 from pipeline.modeling.policy import (
     MODEL,
     Model,
     PolicySource,
-    bits_per_base_weight,
     context_of,
     device_of,
     load_for_training,
@@ -28,6 +29,8 @@ from pipeline.modeling.rendering import ChatFormat
 from pipeline.modeling.training import set_up
 from pipeline.stage import StageContext
 
+MOSTLY = 0.95  # share of the weights in 4 bits below which `qlora` says so
+
 
 @dataclass(frozen=True)
 class Trainee:
@@ -38,6 +41,7 @@ class Trainee:
     chat: ChatFormat
     source: PolicySource
     device: torch.device
+    footprint: Footprint  # of the frozen rest, measured before anything is trained
     half: bool = False  # bf16 autocast around training
     start: Start = field(init=False, compare=False)
 
@@ -61,11 +65,13 @@ class Trainee:
 
     def size(self) -> dict[str, float]:
         """What training changes, the share of it that has changed by now, and what the frozen rest takes."""
-        return {
+        bits, in_4_bits = self.footprint
+        sizes = {
             "trainable": trainable_parameters(self.model),
             "moved": self.start.moved(self.model),
-            "bits_per_base_weight": bits_per_base_weight(self.model),
+            "bits_per_base_weight": bits,
         }
+        return {**sizes, "share_in_4_bits": in_4_bits} if in_4_bits else sizes
 
     def autocast(self) -> Any:
         """The precision of all passes in training."""
@@ -78,15 +84,23 @@ Loader = Callable[[PolicySource, PreTrainedTokenizerBase, torch.device, PeftConf
 def prepare(
     artifact: Artifact, peft: PeftConfig, seed: int, context: StageContext, load: Loader = load_for_training
 ) -> Trainee:
-    """Load a policy for training, saying what had to be set on its tokenizer; `load` makes of it what is trained."""
+    """Load a policy for training, saying what had to be set or assumed; `load` makes of it what is trained.
+
+    Raises `RequestError` where `qlora` leaves every weight as it was.
+    """
     set_up(context.runtime, seed)
     source, device = source_of(artifact), device_of(context.runtime.launch)
     tokenizer, remarks = tokenizer_of(source)
     for remark in remarks:
         context.say(remark)
     model = load(source, tokenizer, device, peft, seed)
+    measured = footprint(model)
+    if peft.method == "qlora":
+        _check_quantized(measured, source.weights, context)
+    if context_of(model) == UNLIMITED:
+        context.say(f"{source.weights}: its configuration names no longest sequence; rows of any length are used")
     half = computes_in_bf16(context.runtime.launch, source, peft, device)
-    return Trainee(model, tokenizer, ChatFormat(tokenizer), source, device, half)
+    return Trainee(model, tokenizer, ChatFormat(tokenizer), source, device, measured, half)
 
 
 def computes_in_bf16(launch: LaunchConfig, source: PolicySource, peft: PeftConfig, device: torch.device) -> bool:
@@ -99,3 +113,14 @@ def computes_in_bf16(launch: LaunchConfig, source: PolicySource, peft: PeftConfi
         return launch.mixed_precision == "bf16"
     whole = peft.method == "full" and (source.compute or source.dtype) == "bfloat16"
     return whole and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _check_quantized(measured: Footprint, name: str, context: StageContext) -> None:
+    """Say how much of a model is in 4 bits where much of it is not: experts and other layers of a model's own."""
+    if not measured.in_4_bits:
+        raise RequestError(f"{name}: bitsandbytes quantizes none of its layers, so peft=qlora is peft=lora: use that.")
+    if measured.in_4_bits < MOSTLY:
+        context.say(
+            f"peft=qlora: {measured.in_4_bits:.0%} of the weights are in 4 bits, {measured.bits:.1f} bits per weight "
+            "on average: bitsandbytes quantizes linear layers, but not a mixture's experts or layers of a model's own"
+        )

@@ -106,7 +106,8 @@ def sft_trainer(
     trainee: Trainee, train: Sequence[Rendered], dev: Sequence[Rendered], config: SftConfig, context: StageContext
 ) -> SftTrainer:
     """A trainer whose loss is on the assistant's tokens only."""
-    options = tuning_arguments(config, context, len(train), trainee.device, half=trainee.half)
+    common = tuning_arguments(config, context, len(train), trainee.device, half=trainee.half)
+    options = {**_balance(trainee, context), **common}
     args = TrlSftConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
     trainer = SftTrainer(
         model=trainee.model,
@@ -118,6 +119,15 @@ def sft_trainer(
     )
     use_whole_head(trainee.model)
     return trainer
+
+
+def _balance(trainee: Trainee, context: StageContext) -> dict[str, float]:
+    """The loss that balances experts is the architecture's own; off where TRL does not find how many there are."""
+    text = trainee.model.config.get_text_config()
+    if not hasattr(text, "output_router_logits") or hasattr(text, "num_experts"):
+        return {}
+    context.say("the experts are trained without a loss that balances them: TRL cannot count them in this model")
+    return {"router_aux_loss_coef": 0.0}
 
 
 def _labelled(rows: Sequence[Rendered]) -> Dataset:
@@ -145,7 +155,12 @@ def dpo_trainer(
     rows = [_with_reference(pairs, reference) for pairs in (train, test)]
     trainer = DpoTrainer(
         model=model,
-        args=TrlDpoConfig(**options, beta=config.beta, max_length=None, precompute_ref_log_probs=True),
+        args=TrlDpoConfig(
+            **{"router_aux_loss_coef": 0.0, **options},  # the loss is DPO's alone unless balancing experts is asked for
+            beta=config.beta,
+            max_length=None,
+            precompute_ref_log_probs=True,
+        ),
         train_dataset=rows[0],
         eval_dataset=rows[1],
         processing_class=trainee.tokenizer,

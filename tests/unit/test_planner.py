@@ -14,6 +14,7 @@ from pipeline.hashing import content_hash
 from pipeline.planner import Planner, Step
 from pipeline.stages import STAGES
 from tests.conftest import commit, configured, finish
+from tests.unit.model_folders import model
 
 Plan = Callable[..., dict[str, Step]]
 
@@ -160,11 +161,8 @@ def test_a_model_folder_counts_by_content(planned: Plan, tmp_path: Path) -> None
     def version(folder: Path, *more: str) -> str:
         return planned("stage=sft", f"model.path={folder}", *more)["sft"].version
 
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "config.json").write_text("{}")
-    shutil.copytree(tmp_path / "one", tmp_path / "two")
-    (tmp_path / "three").mkdir()
-    (tmp_path / "three" / "config.json").write_text("{ }")
+    shutil.copytree(model(tmp_path / "one"), tmp_path / "two")
+    model(tmp_path / "three", {"rope_theta": 2.0})
     template = tmp_path / "chat.jinja"
     template.write_text("{{ messages }}")
     one = version(tmp_path / "one")
@@ -200,10 +198,10 @@ def test_the_users_own_pairs_take_the_place_of_collected_ones(planned: Plan, tmp
 
 
 def test_base_names_the_users_model_wherever_it_stands(planned: Plan, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    steps = planned("stage=dpo", f"model.path={tmp_path}", "dpo.inputs.policy=base")
+    folder = model(tmp_path / "own")
+    steps = planned("stage=dpo", f"model.path={folder}", "dpo.inputs.policy=base")
     assert "base" not in steps
-    assert steps["dpo"].inputs["policy"].path == tmp_path  # type: ignore[union-attr]
+    assert steps["dpo"].inputs["policy"].path == folder  # type: ignore[union-attr]
 
 
 def test_a_circle_is_refused(planned: Plan) -> None:

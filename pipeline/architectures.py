@@ -1,0 +1,137 @@
+"""What transformers and this pipeline can do with an architecture, known from its configuration without torch.
+
+transformers' tables of architectures are read from its source, since importing them takes seconds.
+"""
+
+import ast
+import importlib.util
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+CONFIGS = ("auto_mappings.py", "CONFIG_MAPPING_NAMES")
+BODIES = ("modeling_auto.py", "MODEL_MAPPING_NAMES")
+CAUSAL = ("modeling_auto.py", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES")
+MASKED = ("modeling_auto.py", "MODEL_FOR_MASKED_LM_MAPPING_NAMES")
+CLASSIFIERS = ("modeling_auto.py", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES")
+
+# linear layers of a class of their own, which bitsandbytes does not replace, or whose weights are read directly
+OWN_LINEAR = {"falcon", "mamba", "mamba2", "falcon_mamba"}
+# these keep their state apart from transformers' cache, which PPO's sampler holds and thins out
+OWN_CACHE = {"rwkv", "xlstm", "recurrent_gemma", "reformer"}
+# what these return has no cache, which transformers' head expects
+NO_HEAD = {"mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm", "recurrent_gemma"}
+LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
+ENDS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "embeddings", "lm_head", "embed_out", "score")
+
+
+@cache
+def table(file: str, name: str) -> Mapping[str, Any]:
+    """One of transformers' tables: model type -> class name or names. A test compares them with the imported ones."""
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or spec.origin is None:
+        raise ImportError("transformers is not installed")
+    tree = ast.parse((Path(spec.origin).parent / "models" / "auto" / file).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name and isinstance(node.value, ast.Call):
+            return dict(ast.literal_eval(node.value.args[0]))
+    raise ImportError(f"transformers has no table {name} in {file}")
+
+
+def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration of the language model inside a multimodal one, else the whole."""
+    part = config.get("text_config")
+    return {**config, **part} if isinstance(part, Mapping) else config
+
+
+def number_of_layers(config: Mapping[str, Any]) -> int | None:
+    """How many layers the language model has; None where the configuration leaves it to a default."""
+    text = text_part(config)
+    return next((int(text[name]) for name in LAYERS if isinstance(text.get(name), int)), None)
+
+
+def is_mixture(config: Mapping[str, Any]) -> bool:
+    """Whether it is a mixture of experts."""
+    return any("expert" in name and isinstance(value, int) and value > 1 for name, value in text_part(config).items())
+
+
+def policy_fault(config: Mapping[str, Any]) -> str | None:
+    """Why a model of this configuration cannot be a policy; None where it can."""
+    kind = config.get("model_type")
+    if not kind:
+        return "its config.json names no model_type, so nothing says how to load it. Bring the model as it was saved."
+    if kind not in table(*CONFIGS):
+        if config.get("auto_map"):
+            return (
+                f"model_type={kind} comes with code of its own (trust_remote_code), which is never run here. Use a "
+                "version of the model that transformers knows by itself."
+            )
+        return (
+            f"transformers {_transformers()} knows no model_type={kind}. Check its config.json, or use a model of a "
+            "known architecture."
+        )
+    if config.get("is_encoder_decoder") or kind not in table(*CAUSAL) or kind in table(*MASKED):
+        return (
+            f"model_type={kind} is no causal language model (an encoder, an encoder-decoder or a model for other "
+            "input). Answers are written by causal ones, such as Llama, Qwen or Gemma."
+        )
+    return quantization_fault(config)
+
+
+def reward_fault(config: Mapping[str, Any]) -> str | None:
+    """Why a model of this configuration cannot score answers; None where it can."""
+    names = config.get("architectures") or []
+    if not any("ForSequenceClassification" in name for name in names):
+        return (
+            "a language model, not a reward model: it has no head that scores. Train one from it with "
+            "`python -m pipeline stage=reward`, or name a sequence-classification model."
+        )
+    kind = config.get("model_type")
+    if kind not in table(*CLASSIFIERS) and kind not in table(*CAUSAL):
+        return f"transformers {_transformers()} has no sequence classification for model_type={kind}."
+    labels = len(config.get("id2label") or {}) or config.get("num_labels", 2)
+    if labels != 1:
+        return f"it has {labels} labels, and a reward model says one number (num_labels=1)."
+    return quantization_fault(config)
+
+
+def quantization_fault(config: Mapping[str, Any]) -> str | None:
+    """Why a checkpoint that is quantized already is not used."""
+    said = config.get("quantization_config") or text_part(config).get("quantization_config")
+    if not said:
+        return None
+    method = said.get("quant_method", "unknown method")
+    bits = " in 4 bits" if said.get("load_in_4bit") or said.get("bits") == 4 else ""
+    return (
+        f"its weights are quantized already ({method}{bits}), and can be neither trained nor merged with adapters. "
+        "Bring the model that it was made from, in 16 or 32 bits: peft=qlora quantizes it to 4 bits itself."
+    )
+
+
+def training_fault(config: Mapping[str, Any], stage: str, method: str, dropout: float) -> str | None:
+    """Why a stage cannot train this architecture with this method; None where it can."""
+    kind = str(config.get("model_type"))
+    if method == "qlora" and kind in OWN_LINEAR:
+        return f"the linear layers of {kind} cannot be quantized by bitsandbytes. Use peft=lora or peft=full."
+    if method != "full" and dropout and is_mixture(config):
+        return "adapters on a mixture's experts have no dropout. Use peft.dropout=0."
+    if stage == "reward" and (kind in NO_HEAD or (kind not in table(*CLASSIFIERS) and kind not in table(*BODIES))):
+        return f"{kind} cannot carry a reward model's head. Use stage=dpo, or a reward model of another architecture."
+    if stage == "ppo" and kind in OWN_CACHE:
+        return f"PPO cannot sample from {kind}, which keeps its state apart from the cache. Use stage=dpo."
+    return None
+
+
+def between_the_ends(target: str) -> str:
+    """Why an adapter is not put on the embeddings or the head."""
+    return (
+        f"peft.target_modules: {target} is the model's embedding or head. Adapters there are lost where the two share "
+        "their weights, and neither stacked nor merged exactly. Name layers between them, or use peft=full."
+    )
+
+
+def _transformers() -> str:
+    from importlib.metadata import version
+
+    return version("transformers")
