@@ -19,10 +19,11 @@ CLASSIFIERS = ("modeling_auto.py", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NA
 # linear layers of a class of their own, which bitsandbytes does not replace, or whose weights are read directly
 OWN_LINEAR = {"falcon", "mamba", "mamba2", "falcon_mamba"}
 # these keep their state apart from transformers' cache, which PPO's sampler holds and thins out
-OWN_CACHE = {"rwkv", "xlstm", "recurrent_gemma", "reformer"}
+OWN_CACHE = {"mamba", "mamba2", "falcon_mamba"}
+NO_PADDING = {"rwkv", "xlstm", "recurrent_gemma"}  # they read padding like text
 # what these return has no cache, which transformers' head expects
-NO_HEAD = {"mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm", "recurrent_gemma"}
-LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
+NO_HEAD = {"mamba", "mamba2", "falcon_mamba"}
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 ENDS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "embeddings", "lm_head", "embed_out", "score")
 
 
@@ -75,6 +76,11 @@ def policy_fault(config: Mapping[str, Any]) -> str | None:
         return (
             f"model_type={kind} is no causal language model (an encoder, an encoder-decoder or a model for other "
             "input). Answers are written by causal ones, such as Llama, Qwen or Gemma."
+        )
+    if kind in NO_PADDING:
+        return (
+            f"{kind} reads padding like text, so neither answers nor scores come in batches. Use another architecture, "
+            "such as Llama, Qwen or Gemma."
         )
     return quantization_fault(config)
 

@@ -19,7 +19,10 @@ from pipeline.errors import RequestError
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+TOKENIZERS = (
+    *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model"),
+    "tekken.json",
+)
 EMBEDDING = re.compile(
     r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in|tok_embeddings|embeddings|embedding)\.weight$"
 )
@@ -87,12 +90,7 @@ class ModelFolder:
         if (self.path / SINGLE).is_file():
             return [self.path / SINGLE]
         if any(file for pattern in PICKLED for file in self.path.glob(pattern)):
-            raise self.refuse(
-                "its weights are pickled (.bin, .pt), and pickles from outside are not loaded. Convert it once: python "
-                '-c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
-                f"M.from_pretrained('{self.path}', dtype='auto').save_pretrained('{self.path}-safetensors'); "
-                f"T.from_pretrained('{self.path}').save_pretrained('{self.path}-safetensors')\""
-            )
+            raise self.refuse(pickled(str(self.path)))
         raise self.refuse("no weights in this folder (model.safetensors). Save or download the model again, whole.")
 
     # -- what a stage asks -----------------------------------------------------------------------------------------
@@ -189,6 +187,17 @@ class ModelFolder:
         said = self._read("tokenizer_config.json", "") if (self.path / "tokenizer_config.json").is_file() else {}
         named += json.dumps([value for key, value in said.items() if key != "added_tokens_decoder"], ensure_ascii=False)
         return {one["content"] for one in added if one.get("special") and one["content"] not in named}
+
+
+def pickled(path: str) -> str:
+    """Why weights that are pickled are not loaded, and how to convert them."""
+    here = f"{Path(path).name}-safetensors"
+    return (
+        "its weights are pickled (.bin, .pt), and pickles from outside are not loaded. Convert it once: python -c "
+        '"from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
+        f"M.from_pretrained('{path}', dtype='auto').save_pretrained('{here}'); "
+        f"T.from_pretrained('{path}').save_pretrained('{here}')\""
+    )
 
 
 def mismatch(rows: int, words: int) -> str:

@@ -8,6 +8,7 @@ from pipeline.artifacts import CHECKPOINTS, Artifact
 from pipeline.config import DecodingConfig
 from pipeline.errors import RequestError
 from pipeline.modeling.generation import draw
+from pipeline.modeling.padding import check_padding
 from pipeline.modeling.policy import context_of, device_of, load_policy, source_of, tokenizer_of
 from pipeline.modeling.rendering import ChatFormat
 from pipeline.modeling.scoring import Answered, answer_logprobs
@@ -34,6 +35,7 @@ class Answerer:
         self.name = artifact.name
         self.chat = ChatFormat(tokenizer)
         self.model = load_policy(source, tokenizer, device_of(context.runtime.launch))
+        check_padding(self.model.get_decoder(), tokenizer.pad_token_id, self.name)
         self.context, self.seed = context, seed
 
     def draw(self, prompts: Sequence[Messages], decoding: DecodingConfig, what: str) -> list[Answer]:

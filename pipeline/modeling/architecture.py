@@ -23,6 +23,10 @@ LENGTHS = (  # what the longest sequence is called, the most usual name first
 UNLIMITED = 10**9
 LINEAR = (torch.nn.Linear, Conv1D)
 CLASSIFIER = "ForSequenceClassification"  # how transformers calls models with a head that scores
+# what files may hold beyond the model: masks and positions that older versions saved, and parts that text passes by
+LEFT_OVER = re.compile(
+    r"(attn|attention)\.(masked_)?bias$|inv_freq$|position_ids$|vision|visual|audio|multi_modal|^mtp\."
+)
 SHOWN = 3  # names of weights in a message
 
 
@@ -82,7 +86,8 @@ def check_complete(info: Mapping[str, Set[Any]], name: str, *, new_head: str = "
     own weights may be missing, and those of the head it replaces, which are not below `prefix`, may be left over.
     """
     missing = [key for key in info["missing_keys"] if not (new_head and key.startswith(f"{new_head}."))]
-    extra = [key for key in info["unexpected_keys"] if not new_head or key.startswith(f"{prefix}.")]
+    extra = [key for key in info["unexpected_keys"] if not LEFT_OVER.search(key)]
+    extra = [key for key in extra if not new_head or key.startswith(f"{prefix}.")]
     other = [str(one[0]) for one in info["mismatched_keys"]]
     told = {"are missing": missing, "are of another shape": other, "are unknown to this architecture": extra}
     faults = [f"{len(keys)} weights {what} ({_first(keys)})" for what, keys in told.items() if keys]

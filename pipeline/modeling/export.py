@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
 
 from pipeline.artifacts import Artifact
 from pipeline.errors import RequestError
 from pipeline.files import link_or_copy
 from pipeline.modeling.policy import TRAINED, load_policy, saved_dtype, source_of, tokenizer_of
+
+WEIGHTS = "adapter_model.safetensors"
 
 
 class Exported(NamedTuple):
@@ -38,9 +40,12 @@ def export(artifact: Artifact, folder: Path, *, merge: bool) -> Exported:
     if not merge:
         if not isinstance(model, PeftModel):
             raise RequestError(f"{artifact.reference} is a full model without adapters: use export.merge=true.")
-        _join_adapters(model, count)
-        model.peft_config[TRAINED].base_model_name_or_path = source.weights
-        model.save_pretrained(folder, selected_adapters=[TRAINED])
+        if count == 1:
+            _copy_adapter(source.adapters[0], folder, source.weights)
+        else:
+            _join_adapters(model, count)
+            model.peft_config[TRAINED].base_model_name_or_path = source.weights
+            model.save_pretrained(folder, selected_adapters=[TRAINED])
     elif isinstance(model, PeftModel):
         model.merge_and_unload().save_pretrained(folder)
     elif Path(source.weights).is_dir() and source.dtype in ("auto", saved_dtype(Path(source.weights))):
@@ -58,10 +63,20 @@ def export(artifact: Artifact, folder: Path, *, merge: bool) -> Exported:
     return Exported(parameters, count, remarks)
 
 
+def _copy_adapter(adapter: Path, folder: Path, base: str) -> None:
+    """An adapter as it is, with its base named."""
+    config = PeftConfig.from_pretrained(adapter)
+    config.base_model_name_or_path = base
+    config.save_pretrained(folder)
+    link_or_copy(adapter / WEIGHTS, folder / WEIGHTS)
+
+
 def _join_adapters(model: PeftModel, count: int) -> None:
-    """Adapters on adapters as one: their low-rank factors side by side, which is exactly their sum."""
+    """Adapters on adapters as one: their low-rank factors side by side, which is exactly their sum.
+
+    Raises `RequestError` where they lie on experts: factors of several experts stand side by side there already.
+    """
     names = [f"layer{i}" for i in range(count)]
-    if len(names) == 1:
-        model.add_weighted_adapter(names, [1.0], TRAINED, combination_type="linear")
-    else:
-        model.add_weighted_adapter(names, [1.0] * count, TRAINED, combination_type="cat")
+    if any(config.target_parameters for config in model.peft_config.values()):
+        raise RequestError("Adapters on adapters on experts cannot be joined into one: use export.merge=true.")
+    model.add_weighted_adapter(names, [1.0] * count, TRAINED, combination_type="cat")

@@ -32,7 +32,7 @@ from pipeline.architectures import between_the_ends
 from pipeline.artifacts import Artifact
 from pipeline.config import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
-from pipeline.model_folder import PADDING, mismatch
+from pipeline.model_folder import PADDING, mismatch, pickled
 from pipeline.modeling.architecture import (
     check_complete,
     context_length,
@@ -175,7 +175,8 @@ def load_base(
     """What lies below the adapters, as a model of this kind (one of transformers' auto classes), in 4 bits if asked.
 
     Nothing in it is left to chance: dropout is off, and no weight but those of a `new_head` is random.
-    Raises `RequestError` where the files hold other weights than the configuration describes.
+    Raises `RequestError` where the files hold other weights than the configuration describes, or another vocabulary
+    than the tokenizer has.
     """
     wanted = source.compute if source.compute and device.type == "cuda" else source.dtype
     dtype = wanted if wanted == "auto" else getattr(torch, wanted)
@@ -194,6 +195,10 @@ def load_base(
             device_map={"": device} if quantized else None,
             output_loading_info=True,
         )
+    except OSError as error:
+        if "safetensors" not in str(error):
+            raise
+        raise RequestError(f"{source.weights}: {pickled(source.weights)}") from error
     except RuntimeError as error:
         if "mismatch" not in str(error):
             raise
@@ -207,7 +212,9 @@ def load_base(
         # double quantization, cannot be trained through, and fails for widths that are no multiple of 64
         if isinstance(layer, Linear4bit):
             layer.support_avx512bf16_for_cpu = False
-    check_reach(model.get_input_embeddings().num_embeddings, tokenizer, source)
+    rows = model.get_input_embeddings().num_embeddings
+    check_reach(rows, tokenizer, source)
+    check_vocabulary(rows, tokenizer, source)
     model.config.update({"pad_token_id": tokenizer.pad_token_id, "eos_token_id": ChatFormat(tokenizer).stop_id})
     return cast(PreTrainedModel, model)
 

@@ -28,7 +28,6 @@ from pipeline.modeling.policy import (
     Model,
     PolicySource,
     activate,
-    check_vocabulary,
     config_of,
     in_float32,
     layer_name,
@@ -50,7 +49,7 @@ def load_reward_for_training(
     """A policy as the beginning of a reward model: with a new head, and that trainable which `peft` says.
 
     With adapters, those below are frozen as they are, and a new one and the head are trained. A model that is a reward
-    model already keeps its head. Raises `RequestError` as `check_labels` and `check_vocabulary` do.
+    model already keeps its head. Raises `RequestError` as `check_labels` and `load_base` do.
     """
     source = in_float32(source) if peft.method == "full" else source
     started = _is_classifier(source)
@@ -58,7 +57,6 @@ def load_reward_for_training(
         check_labels(source, source.weights)
     quantized = peft.method != "full" and (source.quantized or peft.method == "qlora")
     model = _classifier(source, tokenizer, device, quantized)
-    check_vocabulary(model.get_input_embeddings().num_embeddings, tokenizer, source)
     if not started:
         new_head(getattr(model, HEAD), seed)
     model = model if quantized else model.to(device)

@@ -4,7 +4,6 @@ Rows that came to their stop token leave the batch, so a step costs what the ans
 has its own random numbers, drawn beforehand: which others are in the batch does not change its answer.
 """
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,8 +71,6 @@ class _Writing:
         self.positions = (self.attention.cumsum(1) - self.attention) * self.attention
         self.chance, self.known = chance.to(device), known.to(device)
         self.cache = DynamicCache(config=decoder.config)
-        recurrent = "cache_params" in inspect.signature(decoder.forward).parameters
-        self.state = {"cache_params" if recurrent else "past_key_values": self.cache}
         self.open = torch.ones(len(prompts), dtype=torch.bool, device=device)
 
     def to_the_end(self, max_new_tokens: int, drop_finished: bool) -> list[Drawn]:
@@ -99,8 +96,8 @@ class _Writing:
             input_ids=self.ids,
             attention_mask=self.attention,
             position_ids=self.positions,
+            past_key_values=self.cache,
             use_cache=True,
-            **self.state,
         )
         logits = self.head(output.last_hidden_state[:, -1])[:, : len(self.known)].float() / self.temperature
         logits = logits.masked_fill(~self.known[: logits.shape[1]], -torch.inf)

@@ -40,6 +40,7 @@ def _reference(source: str) -> Reference:
 
 
 def run(config: PpoConfig, context: StageContext) -> Metrics:
+    from pipeline.modeling.padding import check_padding
     from pipeline.modeling.policy import check_vocabulary
     from pipeline.modeling.reward_roles import load_rewards
     from pipeline.modeling.rewarding import check_prompts
@@ -67,6 +68,8 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
     sources = [Weighted(role, scorers[role], one.weight) for role, one in given.items()]
     recompute = context.runtime.launch.gradient_checkpointing
     roles = build_roles(trainee, rewards.start, config.peft, config.seed, recompute=recompute)
+    roles.policy.switch()
+    check_padding(roles.policy.decoder, trainee.tokenizer.pad_token_id, trainee.source.weights, cached=True)
     if "value" in context.inputs:
         roles.load_value(context.inputs["value"])
     loop = Loop(Task(prompts, ids, sources, _watchers(prompts, context)), roles, config, context)

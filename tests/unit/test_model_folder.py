@@ -34,6 +34,7 @@ FAULTS = {
     "a decoder of one": ({"config": {"model_type": "bart", "is_encoder_decoder": True}}, "no causal language model"),
     "a vision model": ({"config": {"model_type": "vit"}}, "no causal language model"),
     "vision first": ({"config": {"model_type": "llava"}}, "no causal language model"),
+    "padding is text": ({"config": {"model_type": "rwkv"}}, "reads padding like text"),
     "no type": ({"config": {"model_type": None}}, "names no model_type"),
     "an unknown type": ({"config": {"model_type": "llamma"}}, "knows no model_type=llamma"),
     "code of its own": (
@@ -179,9 +180,9 @@ def test_a_reward_model_of_ones_own_is_planned(planned: Plan, tmp_path: Path) ->
         ({"model_type": "falcon"}, "stage=sft peft=qlora", "the linear layers of falcon cannot be quantized"),
         ({"model_type": "mixtral", "num_local_experts": 4}, "stage=sft peft=lora peft.dropout=0.1", "peft.dropout=0"),
         (
-            {"model_type": "recurrent_gemma"},
+            {"model_type": "mamba"},
             "stage=ppo ppo.watch_judge=false ppo.rewards=[{source:own.py:reward}]",
-            "PPO cannot sample from recurrent_gemma",
+            "PPO cannot sample from mamba",
         ),
         ({"model_type": "mamba"}, "stage=ppo", "mamba cannot carry a reward model's head"),
     ],

@@ -1,0 +1,50 @@
+"""Whether a model gives padded rows, and rows with a cache, what it gives each row alone.
+
+Answers are drawn in batches padded on the left. An architecture that does not look at the attention mask, or keeps its
+state elsewhere, would draw them from another distribution, and nothing else would show it.
+"""
+
+import inspect
+from statistics import median
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from pipeline.errors import RequestError
+
+TOLERANCE = {torch.float32: 1e-3}  # of a state's norm; half precision rounds, and may choose another expert
+COARSE = 0.3
+PROBES = ([5, 6], [7, 8, 9, 10, 11], [12, 13, 14])  # token ids: any will do
+
+
+@torch.no_grad()
+def check_padding(decoder: Any, pad_id: int, name: str, *, cached: bool = False) -> None:
+    """Raise `RequestError` where padding on the left, or with it the sampler's cache, changes what a row comes to.
+
+    `decoder` is the transformer below the head.
+    """
+    device, width = next(decoder.parameters()).device, max(map(len, PROBES))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in PROBES], device=device)
+    attention = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in PROBES], device=device)
+    positions = (attention.cumsum(1) - attention) * attention
+    cache = {"past_key_values": DynamicCache(config=decoder.config)} if cached else {}
+    for part in [slice(0, width - 1), slice(width - 1, width)] if cached else [slice(0, width)]:
+        seen = _taken(decoder, attention_mask=attention[:, : part.stop], position_ids=positions[:, part])
+        found = decoder(input_ids=ids[:, part], use_cache=cached, **seen, **cache).last_hidden_state
+    alone = [decoder(input_ids=torch.tensor([row], device=device), use_cache=False) for row in PROBES]
+    expected = torch.stack([output.last_hidden_state[0, -1] for output in alone]).float()
+    differences = (found[:, -1].float() - expected).norm(dim=1) / expected.norm(dim=1)
+    if median(differences.tolist()) > TOLERANCE.get(found.dtype, COARSE):
+        kept = ", or with the cache that PPO's sampler keeps," if cached else ""
+        raise RequestError(
+            f"{name}: with padding on the left{kept} this architecture comes to something else than alone, so answers "
+            "cannot be drawn from it in batches. It is not supported."
+        )
+
+
+def _taken(decoder: Any, **given: Any) -> dict[str, Any]:
+    """Those of the arguments that an architecture knows."""
+    parameters = inspect.signature(decoder.forward).parameters
+    anything = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    return {name: value for name, value in given.items() if anything or name in parameters}

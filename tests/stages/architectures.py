@@ -1,0 +1,161 @@
+"""Tiny random models of many architectures, built from config: two layers or as many as their pattern takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import Artifact
+from pipeline.config import BaseConfig
+from tests.lazily import lazily
+
+with lazily():
+    import torch
+    import transformers
+
+    from pipeline.modeling.pretraining import train_tokenizer
+
+WORDS = [
+    "My kettle hums at night. What should I do? Wrap the kettle in wet wool, please.",
+    "My bicycle rattles in the rain. What now? No idea at all about it.",
+    "The lamp sings, the door leaks, and the clock sleeps until it no longer rattles.",
+]
+SIZE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+LONG = {**SIZE, "max_position_embeddings": 256}
+GROUPED = {**LONG, "num_key_value_heads": 2}
+WINDOW = {"sliding_window": 16}
+MAMBA = {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
+LOCAL = {**WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
+LINEAR = {
+    **{"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+    **{"layer_types": ["linear_attention", "full_attention"]},
+}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+VISION = {
+    "vision_config": {
+        **{"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2},
+        **{"image_size": 28, "patch_size": 14},
+    },
+    **{"mm_tokens_per_image": 1, "boi_token_index": 5, "eoi_token_index": 6, "image_token_index": 7},
+}
+
+# model type (and a word where one is there twice) -> its configuration class and fields
+ARCHITECTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    # dense, with heads of their own or tied to the embeddings
+    "llama": ("LlamaConfig", GROUPED),
+    "llama_tied": ("LlamaConfig", {**GROUPED, "tie_word_embeddings": True}),
+    "qwen2": ("Qwen2Config", {**GROUPED, "tie_word_embeddings": True}),
+    "qwen3": ("Qwen3Config", {**GROUPED, "head_dim": 8, "tie_word_embeddings": True}),
+    "olmo2": ("Olmo2Config", GROUPED),
+    "stablelm": ("StableLmConfig", GROUPED),
+    "smollm3": ("SmolLM3Config", GROUPED),
+    "phi": ("PhiConfig", GROUPED),
+    "gpt2": ("GPT2Config", GPT),
+    "gptj": ("GPTJConfig", {**GPT, "rotary_dim": 4}),
+    "gpt_neox": ("GPTNeoXConfig", LONG),
+    "opt": ("OPTConfig", {**LONG, "ffn_dim": 64, "word_embed_proj_dim": 32}),
+    "opt_350m": ("OPTConfig", {**LONG, "ffn_dim": 64, "word_embed_proj_dim": 16, "do_layer_norm_before": False}),
+    "bloom": ("BloomConfig", {"hidden_size": 32, "n_layer": 2, "n_head": 4}),
+    "mpt": ("MptConfig", {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 256, "expansion_ratio": 2}),
+    "falcon": ("FalconConfig", LONG),
+    # sliding windows
+    "mistral": ("MistralConfig", {**GROUPED, **WINDOW}),
+    "phi3": ("Phi3Config", {**GROUPED, **WINDOW}),
+    "starcoder2": ("Starcoder2Config", {**GROUPED, **WINDOW}),
+    "gemma3_text": ("Gemma3TextConfig", {**GROUPED, **LOCAL, "head_dim": 8}),
+    # logits that are capped or scaled
+    "gemma2": (
+        "Gemma2Config",
+        {**GROUPED, **WINDOW, "head_dim": 8, "query_pre_attn_scalar": 8, "final_logit_softcapping": 2.0},
+    ),
+    "granite": ("GraniteConfig", {**GROUPED, "logits_scaling": 8.0, "embedding_multiplier": 12.0}),
+    "cohere": ("CohereConfig", {**GROUPED, "logit_scale": 0.0625}),
+    # mixtures of experts
+    "mixtral": ("MixtralConfig", {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}),
+    "qwen3_moe": ("Qwen3MoeConfig", {**GROUPED, **EXPERTS, "head_dim": 8, "decoder_sparse_step": 1}),
+    "olmoe": ("OlmoeConfig", {**GROUPED, "num_experts": 4, "num_experts_per_tok": 2}),
+    "granitemoe": ("GraniteMoeConfig", {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}),
+    # attention beside or in turn with recurrence
+    "qwen3_5": ("Qwen3_5TextConfig", {**GROUPED, **LINEAR, "head_dim": 8}),
+    "qwen3_next": (
+        "Qwen3NextConfig",
+        {**GROUPED, **LINEAR, **EXPERTS, "head_dim": 8, "shared_expert_intermediate_size": 32},
+    ),
+    "lfm2": ("Lfm2Config", {**GROUPED, "layer_types": ["conv", "full_attention"], "block_multiple_of": 8}),
+    "falcon_h1": (
+        "FalconH1Config",
+        {
+            **GROUPED,
+            "mamba_d_ssm": 32,
+            "mamba_n_heads": 4,
+            "mamba_d_head": 8,
+            "mamba_d_state": 8,
+            "mamba_chunk_size": 8,
+        },
+    ),
+    "jamba": (
+        "JambaConfig",
+        {
+            **{**GROUPED, "num_hidden_layers": 4, "attn_layer_period": 2, "attn_layer_offset": 1, "num_experts": 2},
+            **{"expert_layer_period": 2, "expert_layer_offset": 1, "mamba_d_state": 8, "use_mamba_kernels": False},
+        },
+    ),
+    "recurrent_gemma": (
+        "RecurrentGemmaConfig",
+        {**SIZE, "num_hidden_layers": 3, "num_key_value_heads": 1, "lru_width": 32, "attention_window_size": 16},
+    ),
+    "mamba": ("MambaConfig", MAMBA),
+    # text into a model that also sees
+    "gemma3": (
+        "Gemma3Config",
+        {"text_config": {**GROUPED, **LOCAL, "head_dim": 8}, **VISION},
+    ),
+}
+
+
+def build(name: str, folder: Path, **changes: Any) -> Artifact:
+    """A random model with a small tokenizer of its own, as `model.path` gives it; weights follow from the name."""
+    tokenizer = train_tokenizer(WORDS * 8, BaseConfig(vocabulary=300, context=256))
+    kind, fields = ARCHITECTURES[name]
+    ids = {
+        **{"vocab_size": -(-len(tokenizer) // 8) * 8 + 8, "bos_token_id": tokenizer.bos_token_id},
+        **{"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id},
+    }
+    ids["initializer_range"] = 0.1  # wide enough that a wrong mask or position shows
+    nested = {"text_config": {**fields["text_config"], **ids}} if "text_config" in fields else {}
+    torch.manual_seed(0)
+    config = getattr(transformers, kind)(**{**fields, **ids, **nested, **changes})
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return given(folder)
+
+
+def given(folder: Path) -> Artifact:
+    """A model of the user's own, as the planner hands it to a stage."""
+    source = {"path": str(folder), "dtype": "float32", "chat_template": None}
+    return Artifact("model", folder.name, folder, {"source": source})
+
+
+METHODS = ("full", "lora", "qlora")
+TRAINED = ("sft", "dpo", "reward", "ppo")
+STAGE_NAMES = (*TRAINED, "evaluate", "export")
+
+# what is refused when the plan is made: architecture -> (methods, stages, a part of the message)
+REFUSED: Mapping[str, list[tuple[tuple[str, ...], tuple[str, ...], str]]] = {
+    "falcon": [(("qlora",), TRAINED, "cannot be quantized by bitsandbytes")],
+    "mamba": [
+        (("qlora",), TRAINED, "cannot be quantized by bitsandbytes"),
+        (METHODS, ("reward",), "cannot carry a reward model's head"),
+        (METHODS, ("ppo",), "PPO cannot sample from"),
+    ],
+    "recurrent_gemma": [(METHODS, STAGE_NAMES, "reads padding like text")],
+}
+
+
+def refusal(name: str, method: str, stage: str) -> str | None:
+    """A part of the message with which this is refused; None where it has to be right."""
+    told = (words for methods, stages, words in REFUSED.get(name, ()) if method in methods and stage in stages)
+    return next(told, None)

@@ -1,0 +1,199 @@
+"""Every architecture with every method: right in all stages, or refused with the reason, never silently wrong."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import RequestError
+from tests.lazily import lazily
+from tests.stages.architectures import ARCHITECTURES, METHODS, refusal
+from tests.stages.architectures_table import DOCUMENT, document
+from tests.stages.matrix import Laboratory
+
+with lazily():
+    import torch
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.rendering import ChatFormat
+    from pipeline.modeling.roles import ValueStart, build_roles
+    from pipeline.modeling.sampling import sample
+    from pipeline.modeling.trainee import prepare
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports_are_not_collected() -> Iterator[None]:
+    """accelerate collects garbage after every training: with all that is imported here, that takes longer than it."""
+    import_module("pipeline.modeling.tuning")
+    import_module("pipeline.modeling.reward_training")
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+IDS = [[1, 20, 30, 40, 50, 60, 70, 80], [1, 90, 91]]
+ADAPTED_EXPERTS = {"mixtral", "qwen3_moe", "olmoe", "qwen3_next"}  # of which peft can adapt the experts
+STEPS = 6  # tokens that are drawn
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: value for file in sorted(folder.glob("*.safetensors")) for name, value in load_file(file).items()}
+
+
+def check_sft(lab: Laboratory) -> None:
+    """What text goes through has moved, and nothing else."""
+    after = weights(lab.made["sft"].path / "model")
+    if lab.method == "full":
+        before = weights(lab.base.path)
+        assert set(after) == set(before)
+        still = {name for name in after if torch.equal(after[name], before[name])}
+        seen = {name for name in after if "vision" in name or "multi_modal" in name}
+        assert still == seen, f"unmoved: {sorted(still ^ seen)[:3]}"
+    else:
+        assert after
+        assert not [name for name in after if "vision" in name or "multi_modal" in name]
+        still = [name for name, value in after.items() if ".lora_B." in name and not value.abs().max() > 0]
+        assert not still, f"unmoved: {still[:3]}"
+    assert math.isfinite(lab.made["sft"].metrics["eval_loss"])
+
+
+def check_dpo(lab: Laboratory) -> None:
+    """Before anything is learned, policy and reference are the same: every loss is log 2."""
+    losses = [row[key] for row in lab.history("dpo") for key in ("loss", "eval_loss") if key in row]
+    assert losses == pytest.approx([math.log(2)] * len(losses), abs=1e-4), f"DPO begins at {losses}"
+
+
+def check_reward(lab: Laboratory) -> None:
+    """Scores do not depend on padding."""
+    assert lab.made["reward"].metrics["padding_difference"] < 1e-3
+
+
+def check_ppo(lab: Laboratory) -> None:
+    """Before the first step the KL to the reference is 0 and the ratio is 1; the sampler draws from the policy."""
+    first = lab.history("ppo")[0]
+    assert abs(first["kl"]) < 1e-4, f"KL {first['kl']}"
+    assert first["start_difference"] < 1e-4, f"ratio differs by {first['start_difference']}"
+    check_sampler(lab)
+
+
+def check_sampler(lab: Laboratory) -> None:
+    """What PPO draws from padded prompts with a cache, rows leaving on the way, is what the policy alone would draw."""
+    inputs = lab.inputs("ppo")
+    trainee = prepare(inputs["policy"], lab.config.ppo.peft, 0, lab.context("ppo", inputs))
+    policy = build_roles(trainee, ValueStart(), lab.config.ppo.peft, 0, recompute=False).policy
+    policy.switch()
+    prompts = [[1, *range(20, 20 + 3 * n)] for n in range(1, 5)]
+    stop = 200  # some rows come to it
+    options = {"pad_id": trainee.tokenizer.pad_token_id, "stop_id": stop, "temperature": 0.7, "seed": 3}
+    drawn = sample(policy.decoder, policy.head, prompts, max_new_tokens=STEPS, batch_size=4, **options)
+    chance = torch.rand(len(prompts), STEPS, generator=torch.Generator().manual_seed(3)).double()
+    for row, prompt in enumerate(prompts):
+        ids = list(prompt)
+        while len(ids) < len(prompt) + STEPS and ids[-1] != stop:
+            with torch.no_grad():
+                logits = trainee.model(torch.tensor([ids])).logits[0, -1, : len(trainee.tokenizer)]
+            whole = (logits.float() / 0.7).softmax(-1).double().cumsum(-1)
+            wanted = chance[row, len(ids) - len(prompt)] * whole[-1:]
+            ids.append(int(torch.searchsorted(whole, wanted, right=True)))
+        assert drawn[row].ids == ids[len(prompt) :], f"the sampler draws {drawn[row].ids}, alone {ids[len(prompt) :]}"
+
+
+def check_evaluate(lab: Laboratory) -> None:
+    """Log-probabilities are those of whole, unpadded passes."""
+    source = source_of(lab.inputs("evaluate")["sft"])
+    tokenizer, _ = tokenizer_of(source)
+    chat, model = ChatFormat(tokenizer), load_policy(source, tokenizer, torch.device("cpu"))
+    from pipeline.data.rows import read_jsonl
+
+    total = count = 0.0
+    for row in read_jsonl(lab.data.path / "test.jsonl"):
+        prompt, answer = chat.prompt(row["prompt"]), chat.answer(row["prompt"], row["reference"])
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].float()
+        total += float(logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None]).sum())
+        count += len(answer)
+    expected = math.exp(-total / count)
+    assert lab.made["evaluate"].metrics["sft/perplexity"] == pytest.approx(expected, rel=1e-3)
+
+
+def check_export(lab: Laboratory) -> None:
+    """transformers alone loads the folder, gives the policy's logits, and writes for padded prompts."""
+    policy = lab.inputs("export")["policy"]
+    source, folder = source_of(policy), lab.made["export"].path / "model"
+    own = load_policy(source, tokenizer_of(source)[0], torch.device("cpu"), quantized=False)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    assert not isinstance(model, PeftModel)
+    for ids in IDS:
+        with torch.no_grad():
+            difference = (own(torch.tensor([ids])).logits - model(torch.tensor([ids])).logits).abs().max()
+        assert difference < 1e-3, f"logits differ by {difference}"
+    texts = ["hums", "it sings all day", "My kettle"]
+    asked = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
+    options = {"max_new_tokens": STEPS, "do_sample": False, "eos_token_id": None}
+    together = model.generate(**asked, **options)[:, -STEPS:]
+    for text, written in zip(texts, together, strict=True):
+        alone = model.generate(**tokenizer(text, return_tensors="pt", return_token_type_ids=False), **options)
+        assert alone[0, -STEPS:].tolist() == written.tolist(), "padding changes what is written"
+
+    if lab.method == "lora":
+        _check_adapter(lab, own)
+
+
+def _check_adapter(lab: Laboratory, own: torch.nn.Module) -> None:
+    """Adapters on adapters are exported as one that peft alone puts on the base; those on experts are refused."""
+    if lab.name in ADAPTED_EXPERTS:
+        with pytest.raises(RequestError, match=r"export\.merge=true"):
+            lab.make("export", merge=False)
+        return
+    folder = lab.make("export", merge=False).path / "model"
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(lab.base.path), folder).eval()
+    for ids in IDS:
+        with torch.no_grad():
+            difference = (own(torch.tensor([ids])).logits - model(torch.tensor([ids])).logits).abs().max()
+        assert difference < 1e-3, f"logits of the adapter differ by {difference}"
+
+
+CHECKS: Mapping[str, Callable[[Laboratory], None]] = {
+    "sft": check_sft,
+    "dpo": check_dpo,
+    "reward": check_reward,
+    "ppo": check_ppo,
+    "evaluate": check_evaluate,
+    "export": check_export,
+}
+
+
+ESSENTIAL = {  # each kind once, with the method that it is hardest on
+    *(("opt", "lora"), ("bloom", "full"), ("gemma2", "full"), ("granite", "qlora"), ("mixtral", "lora")),
+    *(("qwen3_5", "lora"), ("gemma3", "lora"), ("falcon", "qlora")),
+}
+CELLS = [
+    pytest.param(name, method, marks=[] if (name, method) in ESSENTIAL else [pytest.mark.slow])
+    for name in ARCHITECTURES
+    for method in METHODS
+]
+
+
+@pytest.mark.parametrize(("name", "method"), CELLS)
+def test_an_architecture_is_right_in_every_stage_or_refused(tmp_path: Path, name: str, method: str) -> None:
+    lab = Laboratory(name, method, tmp_path)
+    for stage, check in CHECKS.items():
+        words = refusal(name, method, stage)
+        if words is None:
+            lab.make(stage)
+            check(lab)
+        else:
+            with pytest.raises(RequestError, match=words):
+                lab.make(stage)
+
+
+def test_the_document_says_what_is_tested() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == document(), "python -m tests.stages.architectures_table"
