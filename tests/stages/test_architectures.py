@@ -22,6 +22,7 @@ with lazily():
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from pipeline.modeling.heads import known_ids
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
     from pipeline.modeling.rendering import ChatFormat
     from pipeline.modeling.roles import ValueStart, build_roles
@@ -93,7 +94,8 @@ def check_sampler(lab: Laboratory) -> None:
     prompts = [[1, *range(20, 20 + 3 * n)] for n in range(1, 5)]
     stop = 200  # some rows come to it
     options = {"pad_id": trainee.tokenizer.pad_token_id, "stop_id": stop, "temperature": 0.7, "seed": 3}
-    drawn = sample(policy.decoder, policy.head, prompts, max_new_tokens=STEPS, batch_size=4, **options)
+    limits = {"max_new_tokens": STEPS, "batch_size": 4, "known": known_ids(trainee.tokenizer)}
+    drawn = sample(policy.decoder, policy.head, prompts, **limits, **options)
     chance = torch.rand(len(prompts), STEPS, generator=torch.Generator().manual_seed(3)).double()
     for row, prompt in enumerate(prompts):
         ids = list(prompt)
