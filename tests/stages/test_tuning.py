@@ -11,6 +11,7 @@ from pipeline.artifacts import Artifact
 from pipeline.data.rows import read_jsonl
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
+from tests.stages.test_faults import assert_one_message
 
 with lazily():
     import torch
@@ -147,3 +148,12 @@ def test_micro_batches_give_the_same_run(chain: Chain) -> None:
     assert whole.version == split.version
     for name, value in weights(whole).items():
         assert torch.allclose(value, weights(split)[name], atol=2e-4)
+
+
+@pytest.mark.parametrize("stage", ["base", "sft", "dpo", "reward"])
+def test_numbers_that_blow_up_end_the_stage_with_status_1(chain: Chain, stage: str) -> None:
+    """One message, and no version: what was evaluated before counts for nothing."""
+    before = set(chain.outputs.glob(f"playground/{stage}/*/manifest.json"))
+    run = chain.ended(f"stage={stage}", f"{stage}.learning_rate=1", f"{stage}.weight_decay=1e30", f"{stage}.warmup=0")
+    assert_one_message(run, 1, "is nan after step", "lower learning_rate")
+    assert set(chain.outputs.glob(f"playground/{stage}/*/manifest.json")) == before
