@@ -112,6 +112,8 @@ def language_head(source: PolicySource, tokenizer: PreTrainedTokenizerBase, devi
 
     Raises `RequestError` where the policy has none (a reward model that is trained on).
     """
+    if _is_classifier(source):
+        raise RequestError(f"{source.weights}: a reward model has no head for words to go on with: reward.sft_weight=0")
     policy = load_policy(source, tokenizer, torch.device("cpu"), quantized=False)
     return LanguageHead(causal_of(policy)).alone(device)
 

@@ -396,7 +396,9 @@ def test_what_the_policy_wrote_is_what_is_scored(chain: Chain, tmp_path: Path, s
     model = RewardModel(made, context(tmp_path))
     chat = ChatFormat(tokenizer_of(source_of(made.inputs["policy"]))[0])
     answer = answered(chat, "Wrap it in wool.", stopped)
-    odd = Answer(answer.text, chat._encode(" Wrap i") + chat._encode("t in wool.") + answer.ids[-1:] * stopped, stopped)
+    odd = Answer(
+        answer.text, chat._tokenized(" Wrap i") + chat._tokenized("t in wool.") + answer.ids[-1:] * stopped, stopped
+    )
     for given in (answer, odd):  # a sampled answer need not be tokenized as its text would be
         (row,) = model.rows([QUESTION], [given])
         assert row == Answered(chat.prompt(QUESTION), given.ids)
@@ -598,26 +600,12 @@ def test_policies_that_cannot_become_reward_models_are_refused(chain: Chain, tmp
     assert_one_message(run, 2, "it has 2 labels")
 
 
-def test_a_policy_without_a_pad_token_is_refused_with_the_way_out(chain: Chain, tmp_path: Path) -> None:
-    """No token can serve: PAD is never EOS, and embeddings are never resized."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from tests.stages.test_rendering import tokenizer_with
-
-    folder = tmp_path / "padless"
-    size = len(AutoTokenizer.from_pretrained(tokenizer_with(folder, eos_token="</s>")))
-    config = LlamaConfig(
-        vocab_size=size, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    run = chain.ended("stage=reward", *SMALL, f"reward.inputs.policy={folder}")
-    assert_one_message(run, 2, "add a pad_token")
-
-
 def test_a_reward_model_can_be_trained_on(chain: Chain) -> None:
     """Its head is kept: a second training starts from the scores of the first."""
     first = chain.make("reward", *SMALL)
-    again = chain.make("reward", f"reward.inputs.policy=reward@{first.version}", "reward.learning_rate=1e-12")
+    on = ("stage=reward", f"reward.inputs.policy=reward@{first.version}", "reward.learning_rate=1e-12")
+    assert_one_message(chain.ended(*on, "reward.sft_weight=1"), 2, "no head for words", "reward.sft_weight=0")
+    again = chain.make("reward", *on[1:], "reward.sft_weight=0")
     assert torch.allclose(weights(again)["score.weight"], weights(first)["score.weight"], atol=1e-7)
     assert again.metrics["accuracy"] == first.metrics["accuracy"]
 
