@@ -30,7 +30,7 @@ from pipeline.summary import policies_table
 
 PROJECT = "real_model"
 SETTINGS = (
-    *("peft=lora", "tracking=off", "model.dtype=float32", "data=files", "labeling=file", "gates=warn"),
+    *("peft=lora", "tracking=off", "model.dtype=float32", "data=files", "labeling=file", "gates=off"),
     *("data.near_duplicates=keep", "sft.batch_size=8", "sft.evaluations=2", "dpo.batch_size=8", "dpo.evaluations=2"),
     *("reward.batch_size=8", "reward.evaluations=2", "ppo.iterations=5", "ppo.rollouts=8", "ppo.batch_size=8"),
     *("ppo.epochs=1", "ppo.max_new_tokens=48", "ppo.checkpoint_every=1", "evaluate.prompts=12", "evaluate.judge=true"),
