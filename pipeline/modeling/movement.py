@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 SAMPLED = 4096  # numbers looked at in each tensor, at even distances
-MOST = 0.5  # a smaller share is worth a remark
+MOVED = 0.3  # a smaller share is worth a remark; in LoRA's first step only one of its two factors gets a gradient
+KEPT = 0.5
 
 
 class Start:
@@ -55,12 +56,12 @@ def lost_steps(moved: float, kept: float | None, dtype: str) -> str | None:
 
     `kept` is what is left of the change in `dtype`, where a policy is used in another precision than it is trained in.
     """
-    if moved < MOST:
+    if moved < MOVED:
         return (
             f"only {moved:.1%} of the trained numbers have changed: the others got no gradient, or steps so small that "
             "they are lost in rounding. A higher learning rate helps."
         )
-    if kept is not None and kept < MOST:
+    if kept is not None and kept < KEPT:
         return (
             f"{max(kept, 0):.1%} of what training changed is left in {dtype}, in which a GPU uses this policy and "
             "export writes it. More steps or a higher learning rate help, or model.dtype=float32."
