@@ -83,6 +83,18 @@ def test_cut_answers_few_prompts_and_long_answers_are_said() -> None:
     assert "DPO's answers are 3.0 times as long as SFT's" in said
 
 
+def test_the_limit_that_was_chosen_is_the_one_that_is_said() -> None:
+    """Where none was set, `evaluate` has it among its metrics."""
+    seen = usual({"stopped": 0.8})
+    free = {**seen.evaluation.manifest, "config": {"decoding": {"temperature": 1.0, "max_new_tokens": None}}}
+    free["metrics"] = {**seen.evaluation.metrics, "max_new_tokens": 57.0}
+    chosen = dataclasses.replace(seen, evaluation=dataclasses.replace(seen.evaluation, manifest=free))
+    assert "ran into the limit of 57 tokens" in " ".join(caveats(chosen))
+    terms = protocol(chosen)
+    assert terms is not None
+    assert "(temperature 1, at most 57 tokens)" in terms.text
+
+
 def test_equal_terms_are_checked_and_said() -> None:
     terms = protocol(told(two_arms(), {"sft": PLAIN, "dpo": PLAIN, "ppo": PLAIN}))
     assert terms
