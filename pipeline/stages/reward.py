@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PARTS = {False: ("train", "test"), True: ("judge", "judge_test")}  # by as_judge
 PEOPLE = {False: "accuracy_people", True: "judge_accuracy_people"}  # in the metrics of `preferences`
 STANDARD = 500  # pairs of training whose answers' scores average 0
-PADDED = 32  # answers that are scored with all sorts of padding
+PADDED = 16  # answers that are scored with all sorts of padding
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
