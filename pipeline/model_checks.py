@@ -26,13 +26,17 @@ class Made(Protocol):
     def inputs(self) -> Mapping[str, Any]: ...
 
 
-def check_models(stage: str, config: Any, inputs: Mapping[str, Any]) -> None:
-    """Raise `RequestError` where a model that a stage is given, or the one it is to train, cannot serve there."""
+def check_models(stage: str, config: Any, inputs: Mapping[str, Any], sound: set[tuple[str, bool]]) -> None:
+    """Raise `RequestError` where a model that a stage is given, or the one it is to train, cannot serve there.
+
+    `sound` has the versions that were looked at before, as policies or as reward models, and takes those that are now.
+    """
     policies = {*UNDER, "writer", *getattr(config, "policies", ())}
     for role, given in inputs.items():
         scores = role.startswith(("reward", "judge"))
-        if isinstance(given, Artifact) and (role in policies or scores):
+        if isinstance(given, Artifact) and (role in policies or scores) and (given.version, scores) not in sound:
             check_model(given, scores=scores)
+            sound.add((given.version, scores))
     if hasattr(config, "peft"):
         _check_training(stage, config.peft, next(inputs[role] for role in UNDER if role in inputs))
 

@@ -86,6 +86,7 @@ class Planner:
         self.settled = settled or {}
         self.hashes = HashCache(store.root.parent / ".cache" / "hashes.json")
         self.steps: dict[str, Step] = {}  # by what they are called, in the order in which they have to run
+        self._sound: set[tuple[str, bool]] = set()  # models of the user's own that were looked at
         self._open: list[str] = []  # being resolved: a stage that meets itself here is its own ancestor
 
     def plan(self) -> list[Step]:
@@ -135,7 +136,7 @@ class Planner:
             inputs = {part: given for role, reference in wanted.items() for part, given in self._given(role, reference)}
         finally:
             self._open.pop()
-        check_models(name, config, inputs)
+        check_models(name, config, inputs, self._sound)
         if stage.asks(self.config):
             step = self._asking(stage, config, inputs)
         elif any(given.version == PENDING for given in inputs.values()):

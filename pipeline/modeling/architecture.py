@@ -79,15 +79,19 @@ def classifier_of(config: PreTrainedConfig) -> Any:
     return type(name, (GenericForSequenceClassification, parent), own)
 
 
-def check_complete(info: Mapping[str, Set[Any]], name: str, *, new_head: str = "", prefix: str = "") -> None:
+def check_complete(
+    info: Mapping[str, Set[Any]], name: str, *, new_head: str = "", prefix: str = "", old_head: str = ""
+) -> None:
     """Raise `RequestError` unless every weight of a model came from its files, and every weight of the files is in it.
 
     `info` is what `from_pretrained` says with `output_loading_info`; tied weights are not in it. With a `new_head`, its
-    own weights may be missing, and those of the head it replaces, which are not below `prefix`, may be left over.
+    own weights may be missing, and those of the head it replaces, which are not below `prefix`, may be left over. Those
+    of an `old_head` may be left over, too.
     """
     missing = [key for key in info["missing_keys"] if not (new_head and key.startswith(f"{new_head}."))]
     extra = [key for key in info["unexpected_keys"] if not LEFT_OVER.search(key)]
     extra = [key for key in extra if not new_head or key.startswith(f"{prefix}.")]
+    extra = [key for key in extra if not old_head or not key.startswith(f"{old_head}.")]
     other = [str(one[0]) for one in info["mismatched_keys"]]
     told = {"are missing": missing, "are of another shape": other, "are unknown to this architecture": extra}
     faults = [f"{len(keys)} weights {what} ({_first(keys)})" for what, keys in told.items() if keys]

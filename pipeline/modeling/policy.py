@@ -171,10 +171,12 @@ def load_base(
     quantized: bool,
     config: PreTrainedConfig | None = None,
     new_head: str = "",
+    old_head: str = "",
 ) -> PreTrainedModel:
     """What lies below the adapters, as a model of this kind (one of transformers' auto classes), in 4 bits if asked.
 
-    Nothing in it is left to chance: dropout is off, and no weight but those of a `new_head` is random.
+    Nothing in it is left to chance: dropout is off, and no weight but those of a `new_head` is random. Nothing in the
+    files is left over but an `old_head`.
     Raises `RequestError` where the files hold other weights than the configuration describes, or another vocabulary
     than the tokenizer has.
     """
@@ -206,7 +208,7 @@ def load_base(
             f"{source.weights}: its weights have other shapes than its config.json describes. Save or download the "
             "model again, whole."
         ) from error
-    check_complete(info, source.weights, new_head=new_head, prefix=model.base_model_prefix)
+    check_complete(info, source.weights, new_head=new_head, prefix=model.base_model_prefix, old_head=old_head)
     for layer in model.modules():
         # bitsandbytes' CPU inference path repacks the weights in place at the first forward pass: that undoes the
         # double quantization, cannot be trained through, and fails for widths that are no multiple of 64

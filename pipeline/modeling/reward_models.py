@@ -16,13 +16,13 @@ from peft import LoraConfig, PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from pipeline.artifacts import Artifact
 from pipeline.config import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.modeling.architecture import CLASSIFIER, classifier_of
-from pipeline.modeling.heads import LanguageHead, causal_of
+from pipeline.modeling.heads import LanguageHead
 from pipeline.modeling.policy import (
     TRAINED,
     Model,
@@ -32,7 +32,6 @@ from pipeline.modeling.policy import (
     in_float32,
     layer_name,
     load_base,
-    load_policy,
     lora,
     train_all,
     with_adapter,
@@ -110,12 +109,10 @@ def new_head(head: torch.nn.Linear, seed: int) -> None:
 def language_head(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> LanguageHead:
     """The policy's head for words, frozen and in the policy's precision, without the transformer below it.
 
-    Raises `RequestError` where the policy has none (a reward model that is trained on).
+    Raises `RequestError` where the policy has none: a reward model that is trained on, unless its words are tied.
     """
-    if _is_classifier(source):
-        raise RequestError(f"{source.weights}: a reward model has no head for words to go on with: reward.sft_weight=0")
-    policy = load_policy(source, tokenizer, torch.device("cpu"), quantized=False)
-    return LanguageHead(causal_of(policy)).alone(device)
+    whole = load_base(AutoModelForCausalLM, source, tokenizer, torch.device("cpu"), quantized=False, old_head=HEAD)
+    return LanguageHead(whole).alone(device)
 
 
 def _classifier(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, quantized: bool) -> Any:

@@ -72,12 +72,30 @@ ARCHITECTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "granite": ("GraniteConfig", {**GROUPED, "logits_scaling": 8.0, "embedding_multiplier": 12.0}),
     "cohere": ("CohereConfig", {**GROUPED, "logit_scale": 0.0625}),
+    "gemma4_text": (
+        "Gemma4TextConfig",
+        {
+            **{**GROUPED, **LOCAL, "head_dim": 8, "global_head_dim": 8, "hidden_size_per_layer_input": 8},
+            **{"vocab_size_per_layer_input": 320, "final_logit_softcapping": 2.0},
+        },
+    ),
     # mixtures of experts
     "mixtral": ("MixtralConfig", {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "qwen3_moe": ("Qwen3MoeConfig", {**GROUPED, **EXPERTS, "head_dim": 8, "decoder_sparse_step": 1}),
     "olmoe": ("OlmoeConfig", {**GROUPED, "num_experts": 4, "num_experts_per_tok": 2}),
     "granitemoe": ("GraniteMoeConfig", {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}),
+    "gpt_oss": (
+        "GptOssConfig",
+        {**GROUPED, **LOCAL, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+    ),
     # attention beside or in turn with recurrence
+    "bamba": (
+        "BambaConfig",
+        {
+            **{**GROUPED, "attn_layer_indices": [1], "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8},
+            **{"mamba_chunk_size": 8},
+        },
+    ),
     "qwen3_5": ("Qwen3_5TextConfig", {**GROUPED, **LINEAR, "head_dim": 8}),
     "qwen3_next": (
         "Qwen3NextConfig",
