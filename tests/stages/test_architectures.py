@@ -58,6 +58,9 @@ def check_sft(lab: Laboratory) -> None:
         before = weights(lab.base.path)
         assert set(after) == set(before)
         still = {name for name in after if torch.equal(after[name], before[name])}
+        experts = {name for name in after if re.search(r"\.experts\.\d+\.", name)}
+        assert len(still & experts) < len(experts) / 2 or not experts
+        still -= experts  # one to which no token was sent
         expected = {name for name in after if APART.search(name)}
         assert still == expected, f"unmoved: {sorted(still ^ expected)[:3]}"
     else:

@@ -96,7 +96,7 @@ def test_a_reward_model_has_no_head_for_words(tmp_path: Path) -> None:
     trained = load_reward_for_training(source, tokenizer, torch.device(CPU), PeftConfig("full"), 0)
     trained.save_pretrained(model.path)
     with pytest.raises(RequestError, match=r"lm_head\.weight"):
-        language_head(source, torch.device(CPU))
+        language_head(source, tokenizer, torch.device(CPU))
 
 
 def test_dropout_and_jitter_are_off_wherever_they_are_named() -> None:

@@ -57,10 +57,12 @@ def test_the_balance_of_experts_is_added_to_the_loss(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "granite"])
-@pytest.mark.parametrize("how", ["bfloat16 weights", "bfloat16 passes"])
+@pytest.mark.parametrize("how", ["a frozen base in bfloat16", "bfloat16 passes"])
 def test_rounding_does_not_stop_dpo(name: str, how: str, tmp_path: Path) -> None:
-    half = how == "bfloat16 weights"
-    model = tiny.model(name).to(torch.bfloat16) if half else tiny.model(name)
+    half, model = how != "bfloat16 passes", tiny.model(name)
+    if half:  # adapters on it, and all else that learns, are float32
+        adapters = LoraConfig(r=2, target_modules="all-linear")
+        model = get_peft_model(model.to(torch.bfloat16).requires_grad_(False), adapters, adapter_name="default")
     first = run(model, tmp_path, micro_batch_size=2, mixed_precision="no" if half else "bf16")[0]
     assert first["loss"] == pytest.approx(math.log(2), abs=0.02)
 

@@ -20,6 +20,7 @@ with lazily():
     from tokenizers.pre_tokenizers import Whitespace
     from transformers import PreTrainedTokenizerFast
 
+    from pipeline.modeling.architecture import footprint
     from pipeline.modeling.policy import PolicySource
     from pipeline.modeling.rendering import ChatFormat
     from pipeline.modeling.scoring import Answered
@@ -89,7 +90,8 @@ def model(name: str, seed: int = 0, **changes: Any) -> Any:
 
 def trainee(made: Any) -> Trainee:
     words = tokenizer()
-    return Trainee(made, words, ChatFormat(words), PolicySource("tiny", "tiny"), torch.device("cpu"))
+    source = PolicySource("tiny", "tiny")
+    return Trainee(made, words, ChatFormat(words), source, torch.device("cpu"), footprint(made))
 
 
 def context(folder: Path, said: Callable[[str], None] = lambda _: None, **launch: Any) -> StageContext:
