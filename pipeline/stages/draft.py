@@ -162,4 +162,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['kept']:,.0f} drafts to {metrics['read']:,.0f} prompts{made_up}"
 
 
-STAGE = Stage("draft", DraftConfig, inputs, run, summary)
+STAGE = Stage("draft", DraftConfig, inputs, run, summary, version=2)

@@ -57,4 +57,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['answers']:,.0f} answers to {metrics['prompts']:,.0f} prompts, {metrics['distinct']:.0%} distinct"
 
 
-STAGE = Stage("sample", SampleConfig, inputs, run, summary)
+STAGE = Stage("sample", SampleConfig, inputs, run, summary, version=2)
