@@ -71,7 +71,7 @@ def folder_of(given: Artifact) -> ModelFolder:
 
 def _check_adapter(folder: ModelFolder, *, scores: bool) -> None:
     """An adapter from outside: of a kind that is stacked and merged exactly, on a base that is known and sound."""
-    said = folder._read(ADAPTER, "")
+    said = folder.read_json(ADAPTER, "")
     kind, task = said.get("peft_type"), said.get("task_type")
     if kind != LORA:
         raise folder.refuse(f"an adapter of the kind {kind}; only LoRA can be trained on, merged and stacked here.")

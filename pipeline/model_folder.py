@@ -44,9 +44,10 @@ class ModelFolder:
     @cached_property
     def config(self) -> Mapping[str, Any]:
         """The model's configuration. Raises `RequestError` where there is none that can be read."""
-        return self._read(CONFIG, "no config.json in this folder, so it is not a saved model.")
+        return self.read_json(CONFIG, "no config.json in this folder, so it is not a saved model.")
 
-    def _read(self, name: str, absent: str) -> Mapping[str, Any]:
+    def read_json(self, name: str, absent: str) -> Mapping[str, Any]:
+        """One of its files. Raises `RequestError` where it holds no mapping, or with `absent` where it is not there."""
         if not (self.path / name).is_file():
             raise self.refuse(absent)
         try:
@@ -78,7 +79,7 @@ class ModelFolder:
 
     def _weight_files(self) -> list[Path]:
         if (self.path / INDEX).is_file():
-            places = self._read(INDEX, "").get("weight_map", {})
+            places = self.read_json(INDEX, "").get("weight_map", {})
             files = [self.path / name for name in sorted(set(places.values()))]
             gone = [file.name for file in files if not file.is_file()]
             if gone:
@@ -146,7 +147,7 @@ class ModelFolder:
                 f"into it: AutoTokenizer.from_pretrained(…).save_pretrained('{self.path}')"
             )
         if (self.path / "tokenizer_config.json").is_file():
-            said = self._read("tokenizer_config.json", "")
+            said = self.read_json("tokenizer_config.json", "")
             if said.get("auto_map") and not (self.path / "tokenizer.json").is_file():
                 raise self.refuse("its tokenizer is code of its own (trust_remote_code), which is never run here.")
 
@@ -170,7 +171,7 @@ class ModelFolder:
         """Every token with its id, as tokenizer.json says; empty where there is none."""
         if not (self.path / "tokenizer.json").is_file():
             return {}
-        said = self._read("tokenizer.json", "")
+        said = self.read_json("tokenizer.json", "")
         words = said.get("model", {}).get("vocab") or {}
         if not isinstance(words, Mapping):  # Unigram: a list of pieces with their scores
             words = {str(piece[0]): number for number, piece in enumerate(words)}
@@ -178,13 +179,13 @@ class ModelFolder:
 
     def _unused(self) -> set[str]:
         """Special tokens that no text and no template of the model can lead to (Gemma 3's for images)."""
-        added = self._read("tokenizer.json", "").get("added_tokens") or []
+        added = self.read_json("tokenizer.json", "").get("added_tokens") or []
         named = "".join(
             (self.path / name).read_text(encoding="utf-8")
             for name in ("chat_template.jinja", "special_tokens_map.json")
             if (self.path / name).is_file()
         )
-        said = self._read("tokenizer_config.json", "") if (self.path / "tokenizer_config.json").is_file() else {}
+        said = self.read_json("tokenizer_config.json", "") if (self.path / "tokenizer_config.json").is_file() else {}
         named += json.dumps([value for key, value in said.items() if key != "added_tokens_decoder"], ensure_ascii=False)
         return {one["content"] for one in added if one.get("special") and one["content"] not in named}
 

@@ -111,6 +111,16 @@ class ChatFormat:
         done = "".join(chain(*before)) + opening
         return self._encoded(kept, done) + self._encoded(answer, done + kept)
 
+    def takes(self, row: Mapping[str, Any]) -> bool:
+        """Whether the template renders a pair of preferences, or a prompt."""
+        try:
+            self.prompt(row["prompt"])
+            for side in {"chosen", "rejected"} & set(row):
+                self.answer(row["prompt"], row[side][0]["content"])
+        except Unrenderable:
+            return False
+        return True
+
     def text(self, ids: Sequence[int]) -> str:
         """The words of generated ids, without special tokens and surrounding space."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()

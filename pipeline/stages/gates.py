@@ -115,7 +115,7 @@ class _Gatekeeper:
         """How many tokens an answer may have: as many as the arm allows, else as the longest that was judged has."""
         if self.decoding and self.decoding.max_new_tokens:
             return self.decoding.max_new_tokens
-        rows = read_jsonl(self.preferences.file("train.jsonl"))[:SCORED] if self.preferences else []
+        rows = islice(self._pairs("train.jsonl"), SCORED)
         given = (
             self.chat.answer(row["prompt"], row[side][0]["content"]) for row in rows for side in ("chosen", "rejected")
         )
@@ -127,10 +127,7 @@ class _Gatekeeper:
         from pipeline.modeling.answering import Answerer
         from pipeline.modeling.policy import context_of
 
-        prompts = self.prompts
-        if not prompts and self.preferences:
-            rows = read_jsonl(self.preferences.file("train.jsonl"))
-            prompts = list({prompt_id(row["prompt"]): row["prompt"] for row in rows}.values())
+        prompts = iter(self.prompts) if self.prompts else self._judged_prompts()
         answerer = Answerer(self.policy, self.context, seed=0)
         room = context_of(answerer.model) - self.limit
         asked = list(islice((prompt for prompt in prompts if len(self.chat.prompt(prompt)) <= room), ASKED))
@@ -139,7 +136,8 @@ class _Gatekeeper:
 
     def _reward(self, reward: Artifact) -> Iterator[GateVerdict]:
         """A reward model: by its manifest if the stage `reward` made it, else by what it says of known answers."""
-        rows = read_jsonl(self.preferences.file("test.jsonl"))[:SCORED] if self.preferences else []
+        its_chat = _chat(reward)
+        rows = list(islice((row for row in self._pairs("test.jsonl") if its_chat.takes(row)), SCORED))
         known = reward.metrics or self._measured(reward, rows)
         if "accuracy" in known and "accuracy_longer" in known:
             yield gates.beats_length(known["accuracy"], known["accuracy_longer"], int(known["test"]))
@@ -148,8 +146,22 @@ class _Gatekeeper:
             yield gates.padding(known["padding_difference"], content, rounding)
         if "reference_mean" in known:
             yield gates.centred(known["reference_mean"])
-        mine, its = _format(self.chat, rows), _format(_chat(reward), rows)
+        mine, its = _format(self.chat, rows), _format(its_chat, rows)
         yield gates.same_format(mine, its, _trained_with(reward))
+
+    def _pairs(self, name: str) -> Iterator[Any]:
+        """The pairs of a part that the policy's template renders: the others are left out of training, too."""
+        rows = read_jsonl(self.preferences.file(name)) if self.preferences else []
+        return (row for row in rows if self.chat.takes(row))
+
+    def _judged_prompts(self) -> "Iterator[Messages]":
+        """Each prompt of the training pairs once."""
+        seen: set[str] = set()
+        for row in self._pairs("train.jsonl"):
+            known = len(seen)
+            seen.add(prompt_id(row["prompt"]))
+            if len(seen) > known:
+                yield row["prompt"]
 
     def _measured(self, reward: Artifact, rows: Sequence[Any]) -> dict[str, float]:
         """What the stage `reward` says of its models, for one that was brought along; where pairs are known, on them.

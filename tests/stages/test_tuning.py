@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +14,12 @@ from pipeline.data.rows import read_jsonl
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 from tests.stages.test_faults import assert_one_message
+from tests.tokenizing import save_tokenizer, trl_templates
 
 with lazily():
     import torch
     from safetensors.torch import load_file
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 METHODS = ("full", "lora", "qlora")
 NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)  # a code, an 8-bit maximum per 64 weights, a float32 one per 256 of these
@@ -157,3 +161,29 @@ def test_numbers_that_blow_up_end_the_stage_with_status_1(chain: Chain, stage: s
     run = chain.ended(f"stage={stage}", f"{stage}.learning_rate=1", f"{stage}.weight_decay=1e30", f"{stage}.warmup=0")
     assert_one_message(run, 1, "is nan after step", "lower learning_rate")
     assert set(chain.outputs.glob(f"playground/{stage}/*/manifest.json")) == before
+
+
+def test_pairs_that_a_template_refuses_cost_their_rows(chain: Chain, tmp_path: Path) -> None:
+    """Gemma's has no system turns: one prompt with one, and the others are learned from (gates included)."""
+    gemma = save_tokenizer(tmp_path / "model", trl_templates()["gemma"], eos_token="<eos>", bos_token="<bos>")
+    words = len(AutoTokenizer.from_pretrained(gemma))
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    LlamaForCausalLM(LlamaConfig(vocab_size=words, **shape)).save_pretrained(gemma)
+    prompts: list[list[dict[str, str]]] = [[{"role": "user", "content": f"Kettle {n} hums."}] for n in range(30)]
+    for prompt in prompts[::10]:
+        prompt.insert(0, {"role": "system", "content": "Be kind."})
+    pairs = [
+        {"prompt": prompt, "chosen": f"Wrap it {n} times.", "rejected": "No idea."} for n, prompt in enumerate(prompts)
+    ]
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    own = ("model=hub", f"model.path={gemma}", "model.dtype=float32", "labeling=file", f"labeling.path={file}")
+    made = chain.make("dpo", *own, f"dpo.inputs.policy={gemma}", "preferences.judge_fraction=0", "dpo.batch_size=8")
+    parts = [made.inputs["preferences"].file(f"{name}.jsonl") for name in ("train", "test")]
+    systems = [sum(row["prompt"][0]["role"] == "system" for row in read_jsonl(part)) for part in parts]
+    assert sum(systems) == 3
+    assert made.metrics["pairs"] == len(read_jsonl(parts[0])) - systems[0]
+    for part, count in zip(parts, systems, strict=True):
+        left_out = read_jsonl(made.path / f"ledger.{part.name}") if count else []
+        reasons = [entry["reason"] for entry in left_out]
+        assert reasons == ["the chat template refuses it: System role not supported"] * count
