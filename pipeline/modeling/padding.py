@@ -12,6 +12,7 @@ import torch
 from transformers import DynamicCache
 
 from pipeline.errors import RequestError
+from pipeline.modeling.passes import cache_argument
 
 TOLERANCE = {torch.float32: 1e-3}  # of a state's norm; half precision rounds, and may choose another expert
 COARSE = 0.3
@@ -28,7 +29,7 @@ def check_padding(decoder: Any, pad_id: int, name: str, *, cached: bool = False)
     ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in PROBES], device=device)
     attention = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in PROBES], device=device)
     positions = (attention.cumsum(1) - attention) * attention
-    cache = {"past_key_values": DynamicCache(config=decoder.config)} if cached else {}
+    cache = {cache_argument(decoder): DynamicCache(config=decoder.config)} if cached else {}
     for part in [slice(0, width - 1), slice(width - 1, width)] if cached else [slice(0, width)]:
         seen = _taken(decoder, attention_mask=attention[:, : part.stop], position_ids=positions[:, part])
         found = decoder(input_ids=ids[:, part], use_cache=cached, **seen, **cache).last_hidden_state

@@ -4,6 +4,7 @@ Log-probabilities and values of an answer's tokens are read from the hidden stat
 chunk of positions at a time, and made again in the backward pass, so no [rows, length, vocabulary] tensor ever exists.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -61,6 +62,11 @@ def states_of(transformer: Any, batch: Batch) -> Tensor:
 def answer_states(transformer: Any, batch: Batch) -> Tensor:
     """[answer tokens, hidden]: the last hidden state before each token of the answers."""
     return states_of(transformer, batch)[batch.before]
+
+
+def cache_argument(transformer: Any) -> str:
+    """What a transformer calls the cache that it is given: `cache` from transformers 5.24 on."""
+    return "cache" if "cache" in inspect.signature(transformer.forward).parameters else "past_key_values"
 
 
 def last_states(transformer: Any, batch: Batch) -> Tensor:

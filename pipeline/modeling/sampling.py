@@ -13,7 +13,7 @@ from transformers import DynamicCache
 
 from pipeline.modeling.generation import Drawn
 from pipeline.modeling.heads import LanguageHead
-from pipeline.modeling.passes import padded
+from pipeline.modeling.passes import cache_argument, padded
 
 WORTHWHILE = 0.75  # finished rows are dropped when no more than this share of the batch is still being written
 
@@ -70,7 +70,7 @@ class _Writing:
         self.ids, self.attention = ids.to(device), attention.to(device)
         self.positions = (self.attention.cumsum(1) - self.attention) * self.attention
         self.chance, self.known = chance.to(device), known.to(device)
-        self.cache = DynamicCache(config=decoder.config)
+        self.cache, self.cache_argument = DynamicCache(config=decoder.config), cache_argument(decoder)
         self.open = torch.ones(len(prompts), dtype=torch.bool, device=device)
 
     def to_the_end(self, max_new_tokens: int, drop_finished: bool) -> list[Drawn]:
@@ -96,8 +96,8 @@ class _Writing:
             input_ids=self.ids,
             attention_mask=self.attention,
             position_ids=self.positions,
-            past_key_values=self.cache,
             use_cache=True,
+            **{self.cache_argument: self.cache},
         )
         logits = self.head(output.last_hidden_state[:, -1])[:, : len(self.known)].float() / self.temperature
         logits = logits.masked_fill(~self.known[: logits.shape[1]], -torch.inf)
