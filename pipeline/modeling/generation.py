@@ -12,6 +12,7 @@ from transformers import GenerationConfig
 
 from pipeline.config import DecodingConfig
 from pipeline.modeling.heads import unknown_ids
+from pipeline.modeling.passes import padded
 from pipeline.modeling.rendering import ChatFormat
 from pipeline.progress import Advance
 
@@ -85,11 +86,9 @@ def _generation_config(model: Any, chat: ChatFormat, decoding: DecodingConfig) -
 def _draw_batch(model: Any, chat: ChatFormat, prompts: Sequence[list[int]], config: GenerationConfig) -> list[Drawn]:
     """Prompts padded on the left to the longest; each answer cut after its first stop token."""
     device = next(model.parameters()).device
-    width, pad = max(map(len, prompts)), chat.tokenizer.pad_token_id
-    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
-    attention = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    output = model.generate(input_ids=ids, attention_mask=attention, generation_config=config)[:, width:].tolist()
-    return [_cut(answer, chat.stop_id) for answer in output]
+    ids, attention = (part.to(device) for part in padded(prompts, chat.tokenizer.pad_token_id, left=True))
+    output = model.generate(input_ids=ids, attention_mask=attention, generation_config=config)[:, ids.shape[1] :]
+    return [_cut(answer, chat.stop_id) for answer in output.tolist()]
 
 
 def _cut(answer: list[int], stop_id: int) -> Drawn:

@@ -12,7 +12,7 @@ import torch
 from transformers import DynamicCache
 
 from pipeline.errors import RequestError
-from pipeline.modeling.passes import cache_argument
+from pipeline.modeling.passes import cache_argument, padded
 
 TOLERANCE = {torch.float32: 1e-3}  # of a state's norm; half precision rounds, and may choose another expert
 COARSE = 0.3
@@ -25,9 +25,9 @@ def check_padding(decoder: Any, pad_id: int, name: str, *, cached: bool = False)
 
     `decoder` is the transformer below the head.
     """
-    device, width = next(decoder.parameters()).device, max(map(len, PROBES))
-    ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in PROBES], device=device)
-    attention = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in PROBES], device=device)
+    device = next(decoder.parameters()).device
+    ids, attention = (part.to(device) for part in padded(PROBES, pad_id, left=True))
+    width = ids.shape[1]
     positions = (attention.cumsum(1) - attention) * attention
     cache = {cache_argument(decoder): DynamicCache(config=decoder.config)} if cached else {}
     for part in [slice(0, width - 1), slice(width - 1, width)] if cached else [slice(0, width)]:

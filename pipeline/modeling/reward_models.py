@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from pipeline.architectures import reward_fault
 from pipeline.artifacts import Artifact
 from pipeline.config import PeftConfig
 from pipeline.errors import RequestError
@@ -86,14 +87,9 @@ def check_labels(source: PolicySource, name: str) -> None:
         if task != TASK:
             raise RequestError(f"{name}: this adapter is for {task}, not a reward model's ({TASK}).")
         return
-    if not _is_classifier(source):
-        raise RequestError(
-            f"{name}: a language model, not a reward model: it has no head that scores. Train one from it with "
-            "`python -m pipeline stage=reward`, or name a sequence-classification model."
-        )
-    labels = config_of(source).num_labels
-    if labels != 1:
-        raise RequestError(f"{name}: it has {labels} labels, and a reward model says one number (num_labels=1).")
+    fault = reward_fault(config_of(source).to_dict())
+    if fault:
+        raise RequestError(f"{name}: {fault}")
 
 
 def new_head(head: torch.nn.Linear, seed: int) -> None:

@@ -53,8 +53,8 @@ def settle(template: str, thinking: str | None, render: Render) -> Settled:
     if before and thinking in (None, before["thinking"]):
         return Settled(template, [])
     own = without_generation_tags(before["own"] if before else template)
-    thinking = thinking or EMPTY
-    if thinking != EMPTY and not reasons(own, render):
+    thinking, knows = thinking or EMPTY, reasons(own, render)
+    if thinking != EMPTY and not knows:
         raise RequestError(f"model.thinking={thinking}: this model's chat template knows no reasoning. Leave it out.")
     remarks: list[str] = []
     head = _frozen_dates(own, remarks) + _switched(own, thinking)
@@ -66,7 +66,7 @@ def settle(template: str, thinking: str | None, render: Render) -> Settled:
         return Settled(own, [])
     settled = f"{{#- settled: thinking={thinking}, date={FROZEN} #}}{head}{{#- template #}}{own}{{#- end #}}{tail}"
     _check_settled(settled, head + own, lead, render)
-    if reasons(own, render):
+    if knows:
         remarks.append(_SAID[thinking])
     return Settled(settled, remarks)
 

@@ -158,9 +158,9 @@ class _Gatekeeper:
         """Each prompt of the training pairs once."""
         seen: set[str] = set()
         for row in self._pairs("train.jsonl"):
-            known = len(seen)
-            seen.add(prompt_id(row["prompt"]))
-            if len(seen) > known:
+            key = prompt_id(row["prompt"])
+            if key not in seen:
+                seen.add(key)
                 yield row["prompt"]
 
     def _measured(self, reward: Artifact, rows: Sequence[Any]) -> dict[str, float]:

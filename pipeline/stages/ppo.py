@@ -41,7 +41,6 @@ def _reference(source: str) -> Reference:
 
 def run(config: PpoConfig, context: StageContext) -> Metrics:
     from pipeline.modeling.padding import check_padding
-    from pipeline.modeling.policy import check_vocabulary
     from pipeline.modeling.reward_roles import load_rewards
     from pipeline.modeling.rewarding import check_prompts
     from pipeline.modeling.roles import VALUE, build_roles
@@ -54,13 +53,13 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
     for artifact in models.values():
         refuse_judge(artifact)
     trainee = prepare(context.inputs["policy"], config.peft, config.seed, context)
-    check_vocabulary(trainee.model.get_input_embeddings().num_embeddings, trainee.tokenizer, trainee.source)
     asked = DecodingConfig(config.temperature, 1.0, config.max_new_tokens)
     decoding, limit = with_limit(asked, [context.inputs["policy"]], context.say)
     config = replace(config, max_new_tokens=limit)
     prompts, ids = _prompts(context.inputs["prompts"], trainee, limit, context)
-    for artifact in (*models.values(), *(context.inputs[role] for role in ("judge",) if role in context.inputs)):
-        check_prompts(artifact, prompts)
+    for role, artifact in context.inputs.items():
+        if role in models or role == "judge":
+            check_prompts(artifact, prompts)
     verdicts = check_gates(context, "ppo", prompts=prompts, decoding=decoding)
     rewards = load_rewards(models, trainee, config.peft, context)
     functions = {role: FunctionScorer(one.source) for role, one in given.items() if role not in models}
