@@ -1,0 +1,30 @@
+"""Which columns of a row a format reads, and as what: for the sentence that says how a file was read."""
+
+from typing import Any, Literal
+
+Role = Literal["prompt", "answer", "judgement", "annotator", "other"]
+
+
+class WatchedRow(dict[str, Any]):
+    """A row that remembers which of its columns were read, and as what."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        super().__init__(fields)
+        self.read: set[str] = set()
+        self.roles: dict[str, Role] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value under the key, which counts as read if it is there."""
+        if key in self:
+            self.read.add(key)
+        return super().get(key, default)
+
+
+def note(row: dict[str, Any], role: Role, *columns: str) -> None:
+    """Say what columns of the row are read as; remembered by a watched row only."""
+    if isinstance(row, WatchedRow):
+        row.roles.update(dict.fromkeys(columns, role))
