@@ -45,19 +45,21 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder with base_model_stories260K, sft, rankings, preferences")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
     parser.add_argument("--arms", default="formats,dpo,ppo", help="any of formats, dpo and ppo (all by default)")
-    parser.add_argument("--dpo-epochs", type=float, default=None, help="fewer than shipped, for a shorter look")
+    parser.add_argument("--sft-epochs", type=float, default=None, help="fewer than shipped, for a shorter look")
+    parser.add_argument("--dpo-epochs", type=float, default=None, help="the same for DPO")
     given = parser.parse_args()
     arms = given.arms.split(",")
     model = f"model.path={given.data / 'base_model_stories260K'}"
-    shorter = [f"dpo.epochs={given.dpo_epochs}"] if given.dpo_epochs else []
+    fewer = {"sft.epochs": given.sft_epochs, "dpo.epochs": given.dpo_epochs}
+    shorter = [f"{option}={epochs}" for option, epochs in fewer.items() if epochs]
     sft_columns = ("file", "read", "kept", "too long", "duplicates", "SFT rows", "train loss", "eval loss", "s")
     formats_table = Table(*sft_columns, title="SFT from the embedded base")
     for name in FORMATS if "formats" in arms else ():
         wide = ("base.context=2048", "data=files", f"data.path={given.data / name}")
-        formats_table.add_row(name, *sft_cells(make("sft", given.outputs, *wide)))
+        formats_table.add_row(name, *sft_cells(make("sft", given.outputs, *wide, *shorter)))
     sft_table = Table(*sft_columns, title="SFT from a model that other people trained")
     for name in DEMONSTRATIONS if {"dpo", "ppo"} & set(arms) else ():
-        made = make("sft", given.outputs, model, "data=files", f"data.path={given.data / name}")
+        made = make("sft", given.outputs, model, "data=files", f"data.path={given.data / name}", *shorter)
         sft_table.add_row(name, *sft_cells(made))
     dpo_columns = ("file", "read", "pairs", "ties", "alpha", "fit in training", "accuracy", "margin", "s")
     dpo_table = Table(*dpo_columns, title=f"DPO from the SFT policy on {DEMONSTRATIONS[0]}")
@@ -70,7 +72,7 @@ def main() -> None:
         if "dpo" in arms:
             dpo_table.add_row(name, *dpo_cells(make("dpo", given.outputs, model, "data=files", *judged, *shorter)))
         if "ppo" in arms and name in WITH_PPO:
-            ppo = make("ppo", given.outputs, model, "data=files", *judged, *SHORT)
+            ppo = make("ppo", given.outputs, model, "data=files", *judged, *shorter, *SHORT)
             reward_table.add_row(name, *reward_cells(ppo.inputs["reward"]))
             ppo_table.add_row(name, *ppo_cells(ppo))
     console = Console(width=130)

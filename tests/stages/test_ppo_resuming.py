@@ -15,7 +15,7 @@ from tests.stages.test_ppo import SMALL, assert_same_run
 
 KILLS = 10
 LONG = (
-    *(*SMALL, "ppo.iterations=150", "ppo.learning_rate=3e-4", "ppo.checkpoint_every=3", "ppo.sample_every=4"),
+    *(*SMALL, "ppo.iterations=90", "ppo.learning_rate=3e-4", "ppo.checkpoint_every=3", "ppo.sample_every=4"),
     *("ppo.kl.target=2", "ppo.kl.horizon=200"),
 )
 
@@ -39,7 +39,7 @@ def test_killed_at_ten_random_moments(new_chain: Callable[[], Chain], peft: str)
         while finished(log) == begun:  # until it has gone on: before that, imports would be most of what is killed
             assert process.is_alive(), "it ended before it could be killed"
             time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.5))
+        time.sleep(rng.uniform(0, 0.3))
         assert process.is_alive(), "it ended before it could be killed"
         process.kill()
         process.join()
