@@ -58,7 +58,7 @@ def check_model(given: Artifact, *, scores: bool = False) -> None:
     elif scores:
         folder.check_reward()
     else:
-        folder.check_policy()
+        folder.check_policy(given.manifest["source"].get("chat_template"))
 
 
 def folder_of(given: Artifact) -> ModelFolder:

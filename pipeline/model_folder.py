@@ -15,9 +15,11 @@ from typing import Any
 
 from pipeline.architectures import number_of_layers, policy_fault, reward_fault, text_part
 from pipeline.errors import RequestError
+from pipeline.template_check import template_fault
 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+TEMPLATE = "chat_template.jinja"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = (
     *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model"),
@@ -96,14 +98,24 @@ class ModelFolder:
 
     # -- what a stage asks -----------------------------------------------------------------------------------------
 
-    def check_policy(self) -> None:
-        """Raise `RequestError` unless this is a whole causal language model with its own tokenizer."""
+    def check_policy(self, chat_template: str | None = None) -> None:
+        """Raise `RequestError` unless this is a whole causal language model with its own tokenizer.
+
+        `chat_template` is the one to use instead of the tokenizer's own.
+        """
         if not (self.path / CONFIG).is_file() and (self.path / ADAPTER).is_file():
             raise self.refuse(
                 "an adapter (adapter_config.json), not a whole model. Name the model under it as model.path, and the "
                 "adapter where a policy is wanted: sft.inputs.base=FOLDER."
             )
         self._check(policy_fault(self.config))
+        template = chat_template or self.chat_template
+        fault = template_fault(template, self._special_tokens()) if template else None
+        if fault:
+            raise self.refuse(
+                f"its chat template cannot render a question and its answer ({fault}). Give another: "
+                "model.chat_template=FILE."
+            )
 
     def check_reward(self) -> None:
         """Raise `RequestError` unless this is a whole model that says one number about a text."""
@@ -146,10 +158,8 @@ class ModelFolder:
                 "no tokenizer in this folder (tokenizer.json, tokenizer.model or vocab.json). Save the model's own "
                 f"into it: AutoTokenizer.from_pretrained(…).save_pretrained('{self.path}')"
             )
-        if (self.path / "tokenizer_config.json").is_file():
-            said = self.read_json("tokenizer_config.json", "")
-            if said.get("auto_map") and not (self.path / "tokenizer.json").is_file():
-                raise self.refuse("its tokenizer is code of its own (trust_remote_code), which is never run here.")
+        if self._tokenizer_config.get("auto_map") and not (self.path / "tokenizer.json").is_file():
+            raise self.refuse("its tokenizer is code of its own (trust_remote_code), which is never run here.")
 
     def _check_vocabulary(self) -> None:
         """The tokenizer's ids against the embeddings' rows; both as far as they can be read here."""
@@ -177,15 +187,34 @@ class ModelFolder:
             words = {str(piece[0]): number for number, piece in enumerate(words)}
         return {**words, **{one["content"]: one["id"] for one in said.get("added_tokens") or []}}
 
+    @property
+    def chat_template(self) -> str | None:
+        """The tokenizer's own template; None where it has none, or several by names (told apart when it is loaded)."""
+        if (self.path / TEMPLATE).is_file():
+            return (self.path / TEMPLATE).read_text(encoding="utf-8")
+        own = self._tokenizer_config.get("chat_template")
+        return own if isinstance(own, str) else None
+
+    def _special_tokens(self) -> dict[str, str]:
+        """The tokens that a template may name, as text; some are saved as objects with their text in `content`."""
+        named = {name: said for name, said in self._tokenizer_config.items() if name.endswith("_token")}
+        texts = {name: said.get("content") if isinstance(said, Mapping) else said for name, said in named.items()}
+        return {name: text for name, text in texts.items() if isinstance(text, str)}
+
+    @property
+    def _tokenizer_config(self) -> Mapping[str, Any]:
+        file = "tokenizer_config.json"
+        return self.read_json(file, "") if (self.path / file).is_file() else {}
+
     def _unused(self) -> set[str]:
         """Special tokens that no text and no template of the model can lead to (Gemma 3's for images)."""
         added = self.read_json("tokenizer.json", "").get("added_tokens") or []
         named = "".join(
             (self.path / name).read_text(encoding="utf-8")
-            for name in ("chat_template.jinja", "special_tokens_map.json")
+            for name in (TEMPLATE, "special_tokens_map.json")
             if (self.path / name).is_file()
         )
-        said = self.read_json("tokenizer_config.json", "") if (self.path / "tokenizer_config.json").is_file() else {}
+        said = self._tokenizer_config
         named += json.dumps([value for key, value in said.items() if key != "added_tokens_decoder"], ensure_ascii=False)
         return {one["content"] for one in added if one.get("special") and one["content"] not in named}
 

@@ -63,6 +63,18 @@ FAULTS = {
         {"weights": None, "model.safetensors.index.json": {"weight_map": {"a": "model-00001-of-00002.safetensors"}}},
         "model-00001-of-00002.safetensors",
     ),
+    "a template that raises": (
+        {"chat_template.jinja": "{{ raise_exception('only for tools') }}"},
+        "cannot render a question and its answer (only for tools)",
+    ),
+    "a template that does not parse": (
+        {"tokenizer_config.json": {"chat_template": "{% for message in messages %}"}},
+        "cannot render a question",
+    ),
+    "a template without answers": (
+        {"chat_template.jinja": "{{ messages[0]['content'] }}"},
+        "leaves out what the assistant says",
+    ),
 }
 
 
@@ -102,6 +114,15 @@ def test_a_sound_model_is_planned(planned: Plan, tmp_path: Path) -> None:
     folder = model(tmp_path / "sound")
     assert "sft" in planned("stage=sft", f"model.path={folder}")
     assert planned("stage=sft", f"sft.inputs.base={folder}")["sft"].inputs["base"].path == folder  # type: ignore[union-attr]
+
+
+def test_a_template_of_ones_own_stands_in_for_one_that_raises(planned: Plan, tmp_path: Path) -> None:
+    folder = model(tmp_path / "brought", **{"chat_template.jinja": "{{ raise_exception('never') }}"})
+    own, poor = tmp_path / "own.jinja", tmp_path / "poor.jinja"
+    own.write_text("{{ bos_token }}{% for m in messages %}{{ m['content'][0]['text'] }}{{ eos_token }}{% endfor %}")
+    poor.write_text("{{ raise_exception('again') }}")
+    assert "sft" in planned("stage=sft", f"model.path={folder}", f"model.chat_template={own}")
+    assert "(again)" in refused(planned, "stage=sft", f"model.path={folder}", f"model.chat_template={poor}")
 
 
 def test_a_cut_off_file_is_noticed(planned: Plan, tmp_path: Path) -> None:

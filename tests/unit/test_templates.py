@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import RequestError, Unrenderable
+from pipeline.template_check import template_fault
 from tests.lazily import lazily
 from tests.tokenizing import control_tokens, save_tokenizer, trl_templates
 
@@ -149,6 +150,11 @@ def test_a_row_is_the_prompt_of_generation_and_the_answer(name: str, published: 
     rendered = served.apply_chat_template(history, tokenize=False, add_generation_prompt=True)
     assert served(rendered, add_special_tokens=False)["input_ids"] == prompt
     assert plainly(chat.tokenizer.chat_template, history) == rendered
+
+
+@pytest.mark.parametrize("name", TRL)
+def test_a_published_template_is_let_through_when_the_plan_is_made(name: str) -> None:
+    assert template_fault(TRL[name], {"bos_token": "<bos>", "eos_token": "<eos>"}) is None
 
 
 def plainly(template: str, messages: Any) -> str:
