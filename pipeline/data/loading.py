@@ -12,8 +12,9 @@ from pipeline.data.formats.columns import with_columns
 from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.detection import AUTO, detect, format_named
 from pipeline.data.formats.labels import Single, group_singles
+from pipeline.data.formats.printed import unprinted
 from pipeline.data.formats.table import JUDGEMENTS, Format, Judgement, judgements_in
-from pipeline.data.ledger import Ledger, OnBadRow, check_bad_fraction, refuse_row
+from pipeline.data.ledger import Ledger, OnBadRow, check_bad_fraction, excerpt_of, refuse_row
 from pipeline.data.reading.files import BrokenRow, Paths, RawRow, find_files, read_rows
 from pipeline.data.rows import Preference, Ranking
 from pipeline.errors import RequestError
@@ -34,12 +35,23 @@ def rows_with_format(
 
     Raises RequestError if the file cannot be read, or its format cannot be told.
     """
-    rows = read_rows(file)
+    rows = map(_unprinted, read_rows(file))
     if name != AUTO:
         return rows, format_named(name, formats)
     head = list(islice(rows, _VOTERS))
     named = [_renamed(raw.fields, columns or {}) for raw in head if isinstance(raw, RawRow)]
     return chain(head, rows), detect(named, formats, file)
+
+
+def _unprinted(raw: RawRow | BrokenRow) -> RawRow | BrokenRow:
+    """The row with printed lists read back; a broken row where they cannot be."""
+    if isinstance(raw, BrokenRow):
+        return raw
+    try:
+        fields = unprinted(raw.fields)
+    except BadRow as fault:
+        return BrokenRow(raw.place, excerpt_of(raw.fields), fault)
+    return raw if fields is raw.fields else RawRow(raw.place, fields)
 
 
 def _renamed(row: Row, columns: Mapping[str, str]) -> Row:

@@ -15,6 +15,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.data.formats.printed import unprinted
 from pipeline.data.reading.files import RawRow, encoding_of, read_rows
 
 Rows = list[dict[str, Any]]
@@ -108,4 +109,4 @@ def test_utf8_is_taken_for_utf8(tmp_path_factory: pytest.TempPathFactory, rows: 
 def read(folder: Path, content: bytes) -> list[object]:
     file = folder / "rows.csv"
     file.write_bytes(content)
-    return [row.fields if isinstance(row, RawRow) else row.fault for row in read_rows(file)]
+    return [unprinted(row.fields) if isinstance(row, RawRow) else row.fault for row in read_rows(file)]

@@ -1,7 +1,6 @@
 """Rows of CSV and TSV files: a header line, then one record a row; cells may hold line breaks, in quotes."""
 
 import csv
-import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +10,6 @@ from typing import NamedTuple
 
 from pipeline.data.faults import BadRow, Place
 from pipeline.data.reading.encodings import damage, opened_text, readable
-from pipeline.data.reading.jsontext import parse_json
 from pipeline.data.reading.raw import BrokenRow, RawRow
 from pipeline.errors import RequestError
 
@@ -25,9 +23,6 @@ _KNOWN = frozenset(
         *("annotator", "ranking", "rankings", "rank", "label", "margin", "score", "rating", "feedback"),
         *("response1", "response2", "response_a", "response_b", "output1", "output2", "answer_a", "answer_b"),
     )
-)
-_JSON_COLUMNS = frozenset(
-    ("messages", "conversations", "responses", "rankings", "history", "tools", "prompt", "chosen", "rejected")
 )
 
 
@@ -52,7 +47,6 @@ def find_delimiter(head: Sequence[str]) -> str | None:
 def table_rows(file: Path, encoding: str, delimiter: str) -> Iterator[RawRow | BrokenRow]:
     """All rows of a table, one at a time; an empty cell is empty text.
 
-    A cell that holds JSON is parsed in the columns that are lists in other formats, such as `messages`.
     Raises RequestError if the header has an empty name or one name twice, if no row follows, or if a quote never ends.
     """
     csv.field_size_limit(sys.maxsize)
@@ -125,7 +119,7 @@ def _row(place: Place, record: Record, names: Sequence[str], encoding: str) -> R
     fault = _fault(record, names) or damage(record.text, encoding)
     if fault is not None:
         return BrokenRow(place, readable(record.text), fault)
-    return RawRow(place, {name: _value(name, cell) for name, cell in zip(names, record.cells, strict=True)})
+    return RawRow(place, dict(zip(names, record.cells, strict=True)))
 
 
 def _fault(record: Record, names: Sequence[str]) -> BadRow | None:
@@ -135,15 +129,6 @@ def _fault(record: Record, names: Sequence[str]) -> BadRow | None:
         return None
     many = "more" if len(record.cells) > len(names) else "fewer"
     return BadRow(None, None, f"the row has {many} cells than the header")
-
-
-def _value(name: str, cell: str) -> object:
-    if name not in _JSON_COLUMNS or cell.lstrip()[:1] not in ("[", "{"):
-        return cell
-    try:
-        return parse_json(cell)
-    except json.JSONDecodeError:
-        return cell
 
 
 def _endless(file: Path, line: int) -> RequestError:

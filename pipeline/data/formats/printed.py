@@ -1,0 +1,99 @@
+"""Lists that were written as text, as JSON or as Python and numpy print them, read back: never text to learn."""
+
+import ast
+import io
+import json
+import re
+import tokenize
+from collections.abc import Iterator
+
+from pipeline.data.faults import BadRow
+from pipeline.data.formats.conversations import ROLES, Row
+from pipeline.data.reading.jsontext import parse_json
+
+_LISTS = frozenset(
+    (
+        *("messages", "conversations", "conversation", "contents", "history", "tools", "functions"),
+        *("responses", "rankings", "completions", "generations", "candidates", "options", "accept", "loss_mask"),
+    )
+)
+"""Columns that hold lists: any list or object in their cells is meant as one."""
+
+_SPEAKER, _SPOKEN = ("role", "from"), ("content", "value", "parts", "text", "tool_calls", "function_call")
+_KEYS = "|".join((*_SPEAKER, *_SPOKEN, "messages", "language", "name", "id"))
+_BEGINS = re.compile(rf"\s*(?:array\()?\s*\[?\s*\{{\s*['\"](?:{_KEYS})['\"]\s*:")
+_ROLE = re.compile(rf"['\"](?:{'|'.join(_SPEAKER)})['\"]\s*:\s*['\"](?:{'|'.join(ROLES)})['\"]", re.IGNORECASE)
+
+_NAMES = {"array": "", "nan": "None", "null": "None", "true": "True", "false": "False"}
+_VALUES = (tokenize.STRING, tokenize.NUMBER, tokenize.NAME)
+_LAYOUT = (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+_DTYPE = (",", "dtype", "=")
+
+
+def unprinted(row: Row) -> Row:
+    """The row with lists and objects where cells hold them as text; the same row if none does.
+
+    In columns of lists, such as `messages`, any list or object is read back; in all others only turns of a
+    conversation. Raises BadRow where turns were printed and cannot be read back, since they are cut off, for example.
+    """
+    found = {key: value for key, cell in row.items() if (value := _read_back(key, cell)) is not None}
+    return {**row, **found} if found else row
+
+
+def _read_back(key: str, cell: object) -> list[object] | dict[str, object] | None:
+    """What was printed into the cell, or None."""
+    if not isinstance(cell, str) or cell.lstrip()[:1] not in ("[", "{", "a"):
+        return None
+    holds_lists = key.lower() in _LISTS
+    if not holds_lists and not _BEGINS.match(cell):
+        return None
+    value = _parsed(cell)
+    if isinstance(value, list | dict) and (holds_lists or _are_turns(value)):
+        return value
+    if value is None and _BEGINS.match(cell) and _ROLE.search(cell):
+        raise BadRow(key, None, "turns that were printed as text cannot be read back: are they cut off?")
+    return None
+
+
+def _are_turns(value: object) -> bool:
+    """Whether the value is a turn, a list of turns, or an object with such a list in `messages`."""
+    if isinstance(value, dict) and isinstance(value.get("messages"), list):
+        return _are_turns(value["messages"])
+    turns = value if isinstance(value, list) else [value]
+    return bool(turns) and all(isinstance(turn, dict) and _is_turn(turn) for turn in turns)
+
+
+def _is_turn(turn: dict[str, object]) -> bool:
+    speakers = [turn[key] for key in _SPEAKER if key in turn]
+    known = any(isinstance(speaker, str) and speaker.strip().lower() in ROLES for speaker in speakers)
+    return known and not turn.keys().isdisjoint(_SPOKEN)
+
+
+def _parsed(text: str) -> object:
+    """The value that the text is as JSON, or else as Python or numpy print it; None if it is neither."""
+    try:
+        return parse_json(text)
+    except json.JSONDecodeError:
+        pass
+    try:
+        value: object = ast.literal_eval(" ".join(_as_python(text)))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, tokenize.TokenError):
+        return None
+    return value
+
+
+def _as_python(text: str) -> Iterator[str]:
+    """The tokens of a literal. Numpy puts no commas between items: Python would join texts that stand side by side."""
+    tokens = [one for one in tokenize.generate_tokens(io.StringIO(text.strip()).readline) if one.type not in _LAYOUT]
+    ended, position = False, 0
+    while position < len(tokens):
+        if tuple(one.string for one in tokens[position : position + 3]) == _DTYPE:
+            position += 4
+            continue
+        token = tokens[position]
+        begins = token.type in _VALUES or token.string in ("[", "{", "(")
+        if ended and begins:
+            yield ","
+        yield _NAMES.get(token.string, token.string) if token.type == tokenize.NAME else token.string
+        ended = (token.type in _VALUES and token.string != "array") or token.string in ("]", "}", ")")
+        position += 1
