@@ -1,0 +1,217 @@
+"""What the values of a coded column mean, read over the whole column and never cell by cell. Pure.
+
+A *choice* says which of two answers is better: the first, the second, a tie, or none (the row says nothing). A *mark*
+says how good one answer is, as a number: higher is better, and a thumb is 0 or 1. Words and published codes speak for
+themselves. Numbers do so only where no other reading is in use; everything else is refused, and must be given.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final, Literal
+
+Choice = Literal["first", "second", "tie", "none"]
+
+CHOICES: Final[tuple[Choice, ...]] = ("first", "second", "tie", "none")
+MARKS: Final = {"good": 1.0, "bad": 0.0}
+"""What a person may call a mark, beside numbers and `none`."""
+
+NO_MARK: Final = float("nan")
+"""Stands for a value that says nothing of how good an answer is."""
+
+_SHOWN = 12  # different values in an error
+_LONGEST = 40  # characters of a value in an error
+_KINDS = "model|assistant|response|answer|output|completion|option|candidate|text|reply|side|human|chat|bot"
+_SIDES = {
+    **dict.fromkeys(("a", "1", "one", "first", "1st", "left"), "first"),
+    **dict.fromkeys(("b", "2", "two", "second", "2nd", "right"), "second"),
+}
+_SIDE = rf"(?:the )?(?:(?:{_KINDS})s? ?)?\(?({'|'.join(_SIDES)})\)?(?: (?:{_KINDS}))?"
+_BETTER = re.compile(rf"{_SIDE}(?: (?:is|was|wins|won)?(?: ?(?:much|slightly|significantly|a bit|clearly))? ?better)?")
+_WINS = re.compile(rf"{_SIDE} (?:wins|won|preferred|is preferred|chosen)")
+_OVER = re.compile(rf"{_SIDE} ?(>+|<+|=+) ?{_SIDE}")
+_TIES = (
+    *(
+        "tie",
+        "tied",
+        "ties",
+        "draw",
+        "equal",
+        "equally good",
+        "equally bad",
+        "same",
+        "both",
+        "neither",
+        "no preference",
+    ),
+    *("both good", "both bad", "bothbad", "tie bothbad", "tie both bad", "about the same", "no difference", "a=b"),
+    *("both equal", "both are equal", "both are good", "both are bad", "neither is better", "indifferent", "even"),
+)
+_SAYS_NOTHING = ("skip", "skipped", "n/a", "na", "nan", "unsure", "not sure", "i don't know", "invalid")
+_GOOD = (
+    *("true", "yes", "y", "up", "thumb up", "thumbs up", "thumbsup", "thumb_up", "good", "like", "liked", "positive"),
+    *("accept", "accepted", "desirable", "helpful", "upvote", "upvoted", "approve", "approved", "👍", "+1 vote"),
+    *("chosen", "preferred", "correct", "satisfied", "😀", "🙂", "😊", "❤", "✅", "✔"),
+)
+_BAD = (
+    *("false", "no", "n", "down", "thumb down", "thumbs down", "thumbsdown", "bad", "dislike", "disliked", "negative"),
+    *("reject", "rejected", "undesirable", "not helpful", "unhelpful", "downvote", "downvoted", "disapprove", "👎"),
+    *("not desirable", "not good", "not accepted", "disapproved", "incorrect", "wrong", "dissatisfied", "☹", "🙁"),
+    *("😞", "😠", "❌", "✘"),
+)
+_LOOKS_OF_EMOJI = "\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # drawn in colour; tones of skin
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?")
+
+
+class UnsettledCodes(Exception):
+    """Some values of a column do not say what they mean; `seen` counts all of them, `meanings` may be given."""
+
+    def __init__(self, seen: Mapping[str, int], unsettled: set[str], meanings: tuple[str, ...], reason: str) -> None:
+        super().__init__(reason)
+        self.seen = dict(sorted(seen.items(), key=lambda item: _position(item[0])))
+        self.unsettled = [value for value in self.seen if value in unsettled]
+        self.meanings = meanings
+        self.reason = reason
+
+    def values(self) -> str:
+        """The values and how often each occurs."""
+        listed = [f"{_short(value)!r} ({count:,} times)" for value, count in list(self.seen.items())[:_SHOWN]]
+        more = len(self.seen) - len(listed)
+        return ", ".join([*listed, *([f"and {more:,} more"] if more else [])])
+
+    def line(self, option: str) -> str:
+        """The line that settles them, as a shell takes it; the meanings in it are an example for a person to check."""
+        example = dict(zip(self.unsettled[:_SHOWN], self._example(), strict=False))
+        if all(map(_is_writable, example)):
+            pairs = ", ".join(f"{_as_key(value)}: {meaning}" for value, meaning in example.items())
+            return f"'{option}={{{pairs}}}'"
+        group, _, key = option.rpartition(".")
+        pairs = ", ".join(f'"{value}": {meaning}' for value, meaning in example.items())
+        return f"{group}: {{{key}: {{{pairs}}}}} in an experiment file"
+
+    def _example(self) -> list[str]:
+        """A meaning for each value: those from low to high, or as a scale from one answer to the other."""
+        count = len(self.unsettled)
+        if "good" in self.meanings:
+            return ["bad" if 2 * place + 1 < count else "good" for place in range(count)]
+        if count <= len(CHOICES) - 1:
+            return list(CHOICES[:count])
+        middle = (count - 1) / 2
+        return ["tie" if place == middle else "first" if place < middle else "second" for place in range(count)]
+
+
+def canonical(value: object) -> str:
+    """A coded value as it is compared: 1, 1.0, "1" and " 1 " are one value, True and "true" another; blank is ""."""
+    if value is None or value != value:  # NaN
+        return ""
+    word = " ".join(str(value).split()).casefold().rstrip(_LOOKS_OF_EMOJI)
+    if is_number(word):
+        number = float(word)
+        return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+    return word
+
+
+def is_number(word: str) -> bool:
+    """Whether a canonical value is a number."""
+    return _NUMBER.fullmatch(word) is not None
+
+
+def choice_of_word(word: str) -> Choice | None:
+    """What a canonical value says by itself, if it is a word; numbers say nothing by themselves."""
+    if is_number(word):
+        return None
+    plain = " ".join(word.strip("[]().!\"' ").replace("_", " ").replace("-", " ").split())
+    if plain in _TIES or " ".join(plain.replace("(", " ").replace(")", " ").split()) in _TIES:
+        return "tie"
+    if plain in _SAYS_NOTHING:
+        return "none"
+    if over := _OVER.fullmatch(plain):
+        return _of_relation(_SIDES[over[1]], over[2][0], _SIDES[over[3]])
+    better = _BETTER.fullmatch(plain) or _WINS.fullmatch(plain)
+    return _as_choice(_SIDES[better[1]]) if better else None
+
+
+def mark_of_word(word: str) -> float | None:
+    """1 or 0 for a canonical value that says good or bad by itself, NaN for one that says nothing; numbers do not."""
+    if is_number(word):
+        return None
+    plain = " ".join(word.strip(":.! ").replace("_", " ").replace("-", " ").split())
+    if plain in _SAYS_NOTHING:
+        return NO_MARK
+    return 1.0 if plain in _GOOD else 0.0 if plain in _BAD else None
+
+
+def settle_choices(seen: Mapping[str, int], given: Mapping[str, str]) -> dict[str, Choice]:
+    """What each canonical value says about two answers, from all values of a column and what a person gave.
+
+    1 and 2 are the first and the second where both occur, and nothing else but words for ties. Raises UnsettledCodes.
+    """
+    settled: dict[str, Choice] = {value: choice for value, word in given.items() if (choice := _given_choice(word))}
+    settled |= {
+        value: choice for value in seen if value not in settled and (choice := choice_of_word(value)) is not None
+    }
+    left = {value for value in seen if value not in settled}
+    words = {settled[value] for value in seen if value in settled and value not in given}
+    if left == {"1", "2"} and words <= {"tie", "none"}:
+        return settled | {"1": "first", "2": "second"}
+    if left:
+        raise UnsettledCodes(seen, left, CHOICES, "it is not clear which answer is meant by each value")
+    return settled
+
+
+def settle_marks(seen: Mapping[str, int], given: Mapping[str, str], scores: bool = False) -> dict[str, float]:
+    """How good each canonical value says an answer is, from all values of a column and what a person gave.
+
+    Thumbs are 0 and 1, as words or as the numbers 0 and 1, or -1 and 1, where both occur and no other number does. With
+    `scores`, numbers are what they are: higher is better. Raises UnsettledCodes.
+    """
+    settled = {value: mark for value, word in given.items() if (mark := _given_mark(word)) is not None}
+    settled |= {value: mark for value in seen if value not in settled and (mark := mark_of_word(value)) is not None}
+    left = {value for value in seen if value not in settled}
+    words = {settled[value] for value in seen if value in settled and value not in given} - {NO_MARK}
+    thumbs = next((pair for pair in ({"0", "1"}, {"-1", "1"}) if left == pair), None)
+    if thumbs:
+        return settled | {value: float(value == "1") for value in thumbs}
+    if scores and all(map(is_number, left)) and not words:
+        return settled | {value: float(value) for value in left}
+    if left:
+        raise UnsettledCodes(seen, left, ("good", "bad", "none"), "it is not clear which values say that it is good")
+    return settled
+
+
+def _of_relation(left: str, sign: str, right: str) -> Choice | None:
+    if left == right:
+        return None
+    return "tie" if sign == "=" else _as_choice(left if sign == ">" else right)
+
+
+def _as_choice(side: str) -> Choice:
+    return "first" if side == "first" else "second"
+
+
+def _given_choice(word: str) -> Choice | None:
+    return next((choice for choice in CHOICES if choice == word.strip().lower()), None)
+
+
+def _given_mark(word: str) -> float | None:
+    plain = word.strip().lower()
+    if plain == "none":
+        return NO_MARK
+    return float(plain) if is_number(plain) else MARKS.get(plain)
+
+
+def _is_writable(value: str) -> bool:
+    """Whether Hydra's grammar takes the value as a key."""
+    return re.fullmatch(r"[\w ()\[\]{}:=,/\\+.$%*@?|-]+", value, re.ASCII) is not None
+
+
+def _as_key(value: str) -> str:
+    return re.sub(r"([()\[\]{}:=,\\])", r"\\\1", value)
+
+
+def _position(value: str) -> tuple[bool, float, str]:
+    """Numbers from low to high, then words."""
+    return (False, float(value), "") if is_number(value) else (True, 0.0, value)
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…"
