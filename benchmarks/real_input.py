@@ -83,7 +83,9 @@ def main() -> None:
 
 def sft_cells(made: Artifact) -> list[str]:
     data, metrics = made.inputs["data"].metrics, made.metrics
-    counts = (data["read"], data["kept"], data.get("dropped/length", 0), data["duplicates"], metrics["rows"])
+    ledgers = (made.path / f"ledger.{part}.jsonl" for part in ("sft", "dev"))
+    too_long = sum(len(read_jsonl(ledger)) for ledger in ledgers if ledger.is_file())
+    counts = (data["read"], data["kept"], too_long, data["duplicates"], metrics["rows"])
     losses = [f"{metrics['train_loss']:.3f}", f"{metrics['eval_loss']:.3f}", f"{made.manifest['seconds']:.0f}"]
     return [*(f"{count:.0f}" for count in counts), *losses]
 

@@ -106,8 +106,10 @@ def check_values(config: PipelineConfig) -> Iterator[str]:
     for stage in stage_names():
         node = getattr(config, stage)
         known = [*type(node)().inputs, *getattr(node, "policies", ())]
-        unknown = [role for role in node.inputs if role not in known]
-        yield from (f"{stage}.inputs.{role}: no such input. {nearest(role, known)}" for role in unknown)
+        for role in node.inputs:
+            if role not in known:
+                there = nearest(role, known) if known else f"The stage {stage} has none that can be named."
+                yield f"{stage}.inputs.{role}: no such input. {there}"
     for stage in SOURCES:
         for name in getattr(config, stage).trainer:
             if own_place(stage, name):
@@ -157,6 +159,7 @@ def _wrong_sources(config: PipelineConfig) -> Iterator[str]:
         for key, value in given.items():
             yield from _wrong_paths(key, value)
         yield from _wrong_mixture(data)
+        yield from _without_tokenizer(config)
         yield from _wrong_languages(data.cleaning.languages)
         split = data.split
         shares = split.dev + split.test + split.preference + split.rl
@@ -182,10 +185,24 @@ def _wrong_mixture(data: DataConfig) -> Iterator[str]:
         key = f"data.sources[{place}]"
         if not NAME.fullmatch(name):
             yield f"{key}: its name '{name}' has to have letters, digits, '.', '_' and '-' only: name=…"
-        if name in ("base", "test"):
+        if name in ("tokenizer", "test"):
             yield f"{key}: '{name}' means something else here: give it another name=…"
         if name in names[:place]:
             yield f"{key}: another source is called '{name}', too: give it a name=… of its own."
+
+
+def _without_tokenizer(config: PipelineConfig) -> Iterator[str]:
+    """What is about tokens, where no tokenizer says what they are."""
+    data, plain = config.data, DataConfig()
+    about = {"max_length": data.max_length, "min_length": data.min_length}
+    asked = {key: value for key, value in about.items() if value != getattr(plain, key)}
+    if data.cleaning.special_tokens == "drop":
+        asked["cleaning.special_tokens"] = "drop"
+    for key, value in asked.items() if data.tokenizer is None else ():
+        yield (
+            f"data.{key}={value}: it is about tokens, and data is read without a model. Say whose tokens: "
+            f"data.tokenizer={config.model.path or 'MODEL'} (a folder or a hub id)."
+        )
 
 
 def _wrong_languages(languages: list[str] | None) -> Iterator[str]:

@@ -219,7 +219,8 @@ class DataConfig(SourceConfig):
     test_path: Any = field(default=None, metadata=OUTSIDE)  # what policies are tested on, instead of split.test
     on_bad_row: str = choice("drop", "drop", "error")
     max_bad_fraction: float = number(0.2, least=0, most=1)
-    max_length: int | None = number(None, least=8)  # tokens of a whole conversation; the model's context if absent
+    tokenizer: str | None = field(default=None, metadata=OUTSIDE)  # of which model: a folder or a hub id
+    max_length: int | None = number(None, least=8)  # tokens of a whole conversation; any if absent
     min_length: int = number(0, least=0)  # tokens of a whole conversation
     prompts: str = choice("last", "every", "last", "random")  # which of a conversation's turns become prompts
     near_duplicates: str = choice("drop", "drop", "keep")
@@ -229,7 +230,7 @@ class DataConfig(SourceConfig):
     cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     world: WorldConfig = field(default_factory=WorldConfig)
-    inputs: dict[str, str | None] = roles("base")
+    inputs: dict[str, str | None] = roles()
 
 
 @dataclass

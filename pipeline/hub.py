@@ -14,7 +14,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 SMALL = ["*.json", "*.jinja", "*.txt", "*.model"]  # of a model's files: those that are no weights
 
-_KEYS = {"model": "model.path", "dataset": "data.path"}
+_KEYS = {"model": "", "dataset": "data.path="}  # what stands before the name: models are named by several keys
 
 
 def is_hub_id(path: str) -> bool:
@@ -163,13 +163,13 @@ def _asked_commit(repository: str, revision: str, repo_type: RepoType) -> str:
 
 def _unknown(repository: str, repo_type: RepoType) -> RequestError:
     return RequestError(
-        f"{_KEYS[repo_type]}={repository}: no folder of that name here, and on the hub no such {repo_type} "
+        f"{_KEYS[repo_type]}{repository}: no folder of that name here, and on the hub no such {repo_type} "
         "or a gated one: then log in with `hf auth login`."
     )
 
 
 def _unreachable(repository: str, repo_type: RepoType, error: Exception) -> PipelineError:
     return PipelineError(
-        f"{_KEYS[repo_type]}={repository}: no folder of that name here, and the hub cannot be asked "
+        f"{_KEYS[repo_type]}{repository}: no folder of that name here, and the hub cannot be asked "
         f"({type(error).__name__}). Give a local folder, or run once with a connection: later runs use the cache."
     )

@@ -72,7 +72,7 @@ class Maker:
         with self.store.writing(step.name, step.version) as directory:
             if self.store.is_complete(step.name, step.version):  # another process made it in the meantime
                 return self.store.open(step.name, step.version)
-            tracker = self.tracking.start(_tracked_run(step, self.config, inputs))
+            tracker = self.tracking.start(_tracked_run(step, self.config, inputs), quick=step.stage.quick)
             artifact = None
             began = time.monotonic()
             try:

@@ -25,6 +25,10 @@ TOKENIZERS = (
     *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model"),
     "tekken.json",
 )
+TOKENIZES = (  # all files that say how a model's tokenizer reads a text, and how it renders a conversation
+    *(*TOKENIZERS, "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template.json", "chat_template.jinja"),
+)
 EMBEDDING = re.compile(
     r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in|tok_embeddings|embeddings|embedding)\.weight$"
 )
@@ -95,6 +99,12 @@ class ModelFolder:
         if any(file for pattern in PICKLED for file in self.path.glob(pattern)):
             raise self.refuse(pickled(str(self.path)))
         raise self.refuse("no weights in this folder (model.safetensors). Save or download the model again, whole.")
+
+    @property
+    def tokenizer_files(self) -> list[Path]:
+        """What its tokenizer is made of. Raises `RequestError` where there is none."""
+        self._check_tokenizer()
+        return [self.path / name for name in TOKENIZES if (self.path / name).is_file()]
 
     # -- what a stage asks -----------------------------------------------------------------------------------------
 

@@ -1,4 +1,7 @@
-"""Where annotators are asked: an Argilla on this machine, or one that runs elsewhere; reached when first needed."""
+"""Where annotators are asked: an Argilla on this machine, or one that runs elsewhere; reached when first needed.
+
+Its client is imported then, too: most chains, and all that plans, go without.
+"""
 
 import contextlib
 import threading
@@ -8,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from labeling.argilla import ArgillaBackend
 from labeling.backend import Answer, LabelingError, Round
 from labeling.server import (
     Connection,
@@ -21,10 +23,12 @@ from labeling.server import (
     remote,
     serving,
 )
-from labeling.submitting import submit_rankings
 from pipeline.config import LabelingConfig
 from pipeline.errors import PipelineError, RequestError
 from pipeline.progress import Advance
+
+if TYPE_CHECKING:
+    from labeling.argilla import ArgillaBackend
 
 
 class People:
@@ -91,8 +95,10 @@ class People:
         return self._connection
 
     @property
-    def backend(self) -> ArgillaBackend:
+    def backend(self) -> "ArgillaBackend":
         if self._backend is None:
+            from labeling.argilla import ArgillaBackend
+
             connection = self.connection
             with reported():
                 self._backend = ArgillaBackend(connection, self._say, Path(self.config.home))
@@ -126,6 +132,8 @@ class People:
 
     def submit(self, asked: Round, answers: Iterable[Answer], advance: Advance) -> None:
         """Answers of this project's annotators, each given with that annotator's own key, all of them at once."""
+        from labeling.submitting import submit_rankings
+
         self.invite()
         queue_of = {task["id"]: queue.name for queue in asked.queues for task in queue.tasks}
         given: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(dict)

@@ -19,6 +19,7 @@ from pipeline.errors import PipelineError, RequestError
 from pipeline.hashing import HashCache, content_hash
 from pipeline.hub import hub_commit, is_hub_id
 from pipeline.model_checks import check_models
+from pipeline.model_folder import ModelFolder
 from pipeline.stage import (
     FromDataset,
     FromFiles,
@@ -26,6 +27,7 @@ from pipeline.stage import (
     FromPath,
     FromReference,
     FromStage,
+    FromTokenizer,
     Reference,
     Stage,
     policy,
@@ -187,6 +189,8 @@ class Planner:
                 return self.store.open(*self.store.resolve(text))
             case FromModel():
                 return self._model(reference)
+            case FromTokenizer(path):
+                return self._tokenizer(path)
             case FromFiles(kind, paths):
                 files = find_files(paths)
                 version = content_hash([self.hashes.version_of(file) for file in files])
@@ -225,6 +229,18 @@ class Planner:
             raise RequestError(f"model.path={model.path}: neither a folder here nor a hub id of the form owner/name.")
         version = content_hash([weights, options])
         return Artifact("model", version, Path(source["path"]), {"source": {**source, **options}})
+
+    def _tokenizer(self, path: str) -> Artifact:
+        """A tokenizer, by the content of its own files: another model's of the same content is the same."""
+        folder = Path(path).expanduser()
+        if folder.is_dir():
+            files = ModelFolder(folder, path).tokenizer_files
+            version = content_hash({file.name: self.hashes.version_of(file) for file in files})
+            return Artifact("tokenizer", version, folder, {"source": {"path": str(folder.absolute())}})
+        if not is_hub_id(path):
+            raise RequestError(f"data.tokenizer={path}: neither a folder here nor a hub id of the form owner/name.")
+        commit = hub_commit(path, None)
+        return Artifact("tokenizer", commit, Path(path), {"source": {"path": path, "revision": commit}})
 
     def _why(self, step: Step) -> str:
         name = step.name

@@ -64,7 +64,14 @@ class FromDataset:
     part: str
 
 
-Reference = FromStage | FromReference | FromPath | FromFiles | FromModel | FromDataset
+@dataclass(frozen=True)
+class FromTokenizer:
+    """The tokenizer of a model in a local folder or on the hub: nothing else of the model counts."""
+
+    path: str
+
+
+Reference = FromStage | FromReference | FromPath | FromFiles | FromModel | FromDataset | FromTokenizer
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ class Stage:
     asks: Callable[[PipelineConfig], bool] = lambda config: False
     about: str = ""  # the input that people are asked about
     observe: Callable[[Any, StageContext], Any] | None = None
+    quick: bool = False  # done in seconds, with no curve to look at: tracked where a service is asked, not offline
     meets_people: bool = False  # it runs in the command's own process, where the annotators' server is reached
     title: Callable[[Any], str] | None = None  # from its node: what it is called where one chain needs it twice
 

@@ -115,8 +115,13 @@ class Tracking:
     def __init__(self, config: TrackingConfig, folder: Path, say: Callable[[str], None]) -> None:
         self.config, self.folder, self.mode, self._say = config, folder, mode_of(config), say
 
-    def start(self, run: Mapping[str, Any]) -> Tracker:
-        """A tracker for one version; `run` holds wandb.init's id, name, group, job_type and config."""
+    def start(self, run: Mapping[str, Any], *, quick: bool = False) -> Tracker:
+        """A tracker for one version; `run` holds wandb.init's id, name, group, job_type and config.
+
+        A `quick` stage is not tracked offline: importing wandb takes longer than the stage, and has no curve to keep.
+        """
+        if quick and self.mode == "offline":
+            return NoTracker()
         while self.mode != "off":
             try:
                 return WandbTracker(self.mode, self.config, self.folder, run)

@@ -31,8 +31,8 @@ PIECE = 1000  # rows that are refined at once
 SAMPLE = 2000  # rows of a source in which boilerplate is looked for
 _EXAMPLES = 4  # of what each rule changed
 
-Measure = Callable[[Sequence[Demonstration]], Sequence[int | BadRow]]
-"""Tokens of each conversation, or why the model's chat template does not take it."""
+Measure = Callable[[Sequence[Demonstration]], Sequence[int]]
+"""Tokens of each conversation."""
 
 
 @dataclass(frozen=True)
@@ -174,16 +174,10 @@ def _enter(refined: Refined, source: int, gathered: Gathered, settings: Settings
             shown.append(change)
     tokens = measure(refined.rows) if measure else [0] * len(refined.rows)
     fits = [_fits(*one, name, ledger, settings) for one in zip(refined.rows, refined.places, tokens, strict=True)]
-    counts = [0 if isinstance(one, BadRow) else one for one in tokens]
-    _keep(refined, np.array(fits, dtype=bool), np.array(counts, dtype=np.int32), source, gathered)
+    _keep(refined, np.array(fits, dtype=bool), np.array(tokens, dtype=np.int32), source, gathered)
 
 
-def _fits(
-    row: Demonstration, place: Place, tokens: int | BadRow, source: str, ledger: Ledger, settings: Settings
-) -> bool:
-    if isinstance(tokens, BadRow):
-        ledger.drop(place, tokens, row["messages"], "template", source=source)
-        return False
+def _fits(row: Demonstration, place: Place, tokens: int, source: str, ledger: Ledger, settings: Settings) -> bool:
     if settings.longest is not None and tokens > settings.longest:
         reason = f"longer than {settings.longest} tokens"
     elif tokens < settings.shortest:

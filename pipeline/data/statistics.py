@@ -7,7 +7,7 @@ more than ten thousand.
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,6 @@ DIVERSITY = 2_000  # answers whose runs of words are counted
 TOPICS = 5_000  # prompts that are clustered
 MOST = 8  # openings and topics that are shown
 LENGTHS = ("prompts", "answers", "conversations")
-UNITS = {"prompts": "words", "answers": "words", "conversations": "tokens"}
 
 
 class Reservoir(Generic[T]):
@@ -41,10 +40,11 @@ class Reservoir(Generic[T]):
 
 
 class Statistics:
-    """Grows by conversations."""
+    """Grows by conversations, whose whole length is in `unit`: tokens where a tokenizer is known, else words."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, unit: Literal["words", "tokens"] = "words") -> None:
         self.seed = seed
+        self.units = {"prompts": "words", "answers": "words", "conversations": unit}
         self.rows: Counter[str] = Counter()  # of each source
         self.turns: Counter[int] = Counter()  # answers in a conversation -> rows
         self._bins: dict[str, Counter[int]] = defaultdict(Counter)
@@ -52,11 +52,14 @@ class Statistics:
         self._answers: Reservoir[str] = Reservoir(DIVERSITY, seed)
         self._prompts: Reservoir[str] = Reservoir(TOPICS, seed)
 
-    def add(self, messages: Sequence[Message], source: str, tokens: int) -> None:
-        """Take a conversation in; `tokens` is its whole length."""
+    def add(self, messages: Sequence[Message], source: str, tokens: int = 0) -> None:
+        """Take a conversation in; `tokens` is its whole length where tokens are counted."""
         prompt = "\n".join(turn["content"] for turn in opening(messages) if turn["role"] == "user")
         answers = [turn["content"] for turn in messages if turn["role"] == "assistant"]
-        counts = (len(prompt.split()), sum(len(answer.split()) for answer in answers), tokens)
+        words = [len(turn["content"].split()) for turn in messages]
+        answered = sum(count for count, turn in zip(words, messages, strict=True) if turn["role"] == "assistant")
+        whole = tokens if self.units["conversations"] == "tokens" else sum(words)
+        counts = (len(prompt.split()), answered, whole)
         self.rows[source] += 1
         self.turns[len(answers)] += 1
         for what, count in zip(LENGTHS, counts, strict=True):
@@ -66,7 +69,7 @@ class Statistics:
         self._prompts.add(prompt)
 
     def lengths(self) -> dict[str, dict[str, Any]]:
-        """Of prompts and answers (words) and conversations (tokens): rows per bin, and quantiles.
+        """Of prompts, answers and conversations, each in its unit: rows per bin, and quantiles.
 
         Bin 0 is of length 0, bin k of 2^(k-1) up to 2^k - 1.
         """
@@ -100,7 +103,7 @@ class Statistics:
         """The figures for a manifest."""
         lengths, distinct = self.lengths(), self.distinct()
         return {
-            **{f"{what}/median_{UNITS[what]}": float(found["median"]) for what, found in lengths.items()},
+            **{f"{what}/median_{self.units[what]}": float(found["median"]) for what, found in lengths.items()},
             **{f"distinct_{size}": share for size, share in distinct.items()},
             **{f"kept/{source}": float(rows) for source, rows in self.rows.items() if len(self.rows) > 1},
             "answers_per_row": sum(turns * rows for turns, rows in self.turns.items()) / max(1, self.rows.total()),
@@ -110,7 +113,7 @@ class Statistics:
         counts, bins = [one[place] for _, one in self._lengths.items], self._bins[what]
         median, high = np.quantile(counts, [0.5, 0.95]).tolist() if counts else (0, 0)
         return {
-            "unit": UNITS[what],
+            "unit": self.units[what],
             "counts": [bins[k] for k in range(max(bins, default=0) + 1)],
             "median": median,
             "p95": high,

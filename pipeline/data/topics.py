@@ -11,6 +11,7 @@ from pipeline.data.selection import embedded
 TERMS = 5
 _TELLING = r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]{2,}"  # numbers tell little
 EXAMPLES = 2
+ENOUGH = 25  # texts a topic: of fewer, clusters say little, and what finds them takes seconds to import
 
 
 class Topic(NamedTuple):
@@ -22,17 +23,17 @@ class Topic(NamedTuple):
 
 
 def topics_of(texts: Sequence[str], count: int, seed: int) -> list[Topic]:
-    """At most `count` topics, the largest first; none where there are too few texts to speak of any.
+    """At most `count` topics, the largest first; none where there are too few texts to tell them.
 
     Texts are clustered by their words (k-means on latent semantic analysis). A topic's words are those with the
     highest class-based TF-IDF (arXiv 2203.05794), words of everyday English left out.
     """
+    distinct = list(dict.fromkeys(text for text in texts if text.strip()))
+    if len(distinct) < ENOUGH * count:
+        return []
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
-    distinct = list(dict.fromkeys(text for text in texts if text.strip()))
-    if len(distinct) < 2 * count:
-        return []
     placed = embedded(distinct, seed)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fewer different texts than clusters: no harm

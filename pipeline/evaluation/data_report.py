@@ -87,6 +87,7 @@ def write_data_report(
             ledger=ledger,
             lengths=list(_lengths(statistics)),
             turns=sorted(statistics.turns.items()),
+            unit=statistics.units["conversations"],
             distinct=statistics.distinct(),
             openings=statistics.openings(),
             topics=statistics.topics(),

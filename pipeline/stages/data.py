@@ -3,6 +3,8 @@
 Leaves `sft.jsonl` and `dev.jsonl` (demonstrations), `preference.jsonl` and `rl.jsonl` (prompts), `test.jsonl` (prompts
 with a reference answer), and, of the user's own files, `ledger.jsonl` with every row that was left out, where it stood
 and why, and `report.html`.
+
+No model has a say in it, so one version serves them all: what is too long for a model is left out where it is trained.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,7 @@ from pipeline.config import DataConfig, PipelineConfig
 from pipeline.data.rows import Demonstration, opening, write_jsonl
 from pipeline.data.splits import split_by_prompt
 from pipeline.playground import texts
-from pipeline.stage import Metrics, Reference, Stage, StageContext, starting_model
+from pipeline.stage import Metrics, Reference, Stage, StageContext
 from pipeline.stages import own_files
 
 Splits = dict[str, Sequence[Mapping[str, Any]]]
@@ -21,7 +23,7 @@ Splits = dict[str, Sequence[Mapping[str, Any]]]
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
     if config.data.source == "playground":
         return {}
-    return {"base": starting_model(config), **own_files.references(config.data)}
+    return own_files.references(config.data)
 
 
 def run(config: DataConfig, context: StageContext) -> Metrics:
@@ -60,4 +62,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['kept']:,.0f} of {metrics['read']:,.0f} rows kept, {metrics['test']:,.0f} test prompts"
 
 
-STAGE = Stage("data", DataConfig, inputs, run, summary, version=2)
+STAGE = Stage("data", DataConfig, inputs, run, summary, version=2, quick=True)

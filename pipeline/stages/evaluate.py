@@ -21,6 +21,7 @@ from pipeline.evaluation.winrates import win_rate
 from pipeline.playground.scorer import is_perfect, true_score
 from pipeline.playground.world import parse
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
+from pipeline.stages.lengths import answerable
 from pipeline.stages.limits import with_limit
 from pipeline.stages.ppo import inputs as ppo_inputs
 
@@ -53,11 +54,14 @@ def _judged(config: PipelineConfig) -> bool:
 def run(config: EvaluateConfig, context: StageContext) -> Metrics:
     from pipeline.modeling.rewarding import check_prompts
 
-    rows: list[Row] = read_jsonl(context.inputs["data"].file("test.jsonl"))[: config.prompts]
-    if not rows:
+    file = context.inputs["data"].file("test.jsonl")
+    given: list[Row] = read_jsonl(file)
+    if not given:
         raise RequestError("There are no test prompts: set data.split.test above 0.")
+    policies = [context.inputs[name] for name in config.policies]
+    decoding, limit = with_limit(config.decoding, policies, context.say)
+    rows = answerable(given, policies, limit, file, context, most=config.prompts)
     prompts = [row["prompt"] for row in rows]
-    decoding, limit = with_limit(config.decoding, [context.inputs[name] for name in config.policies], context.say)
     config = replace(config, decoding=decoding)
     metrics: Metrics = {"prompts": len(rows), "max_new_tokens": limit}
     for role in (*config.policies, *SCORERS):
@@ -84,7 +88,7 @@ def run(config: EvaluateConfig, context: StageContext) -> Metrics:
 
 
 def _answered(
-    config: EvaluateConfig, context: StageContext, rows: Sequence[Row], metrics: Metrics
+    config: EvaluateConfig, context: StageContext, rows: Sequence[Mapping[str, Any]], metrics: Metrics
 ) -> dict[str, list[Row]]:
     """Every policy's answers, with their log-probabilities against the baseline's; each policy's own metrics are added.
 

@@ -1,9 +1,10 @@
 """Rows as token ids that fit into a model's context; the others are said and entered in the stage's own ledger."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from pipeline.artifacts import Artifact
 from pipeline.data.faults import BadRow
 from pipeline.data.ledger import leave_out
 from pipeline.errors import RequestError, Unrenderable
@@ -20,8 +21,9 @@ def fitting(
     limit: int,
     file: Path,
     context: StageContext,
+    most: int | None = None,
 ) -> list[IdsT]:
-    """Each row as `render` makes it, where that has at most `limit` tokens.
+    """Each row as `render` makes it, where that has at most `limit` tokens; of many, the first `most` of these.
 
     A row that the chat template refuses is left out as one that is too long is. Raises `RequestError` where none is
     left, with what stood in the way of the first.
@@ -30,6 +32,8 @@ def fitting(
     lengths: list[int | BadRow] = []
     refused: list[Unrenderable] = []
     for row in rows:
+        if len(kept) == most:
+            break
         try:
             rendered = render(row)
         except Unrenderable as error:
@@ -40,7 +44,7 @@ def fitting(
         lengths.append(tokens)
         if tokens <= limit:
             kept.append(rendered)
-    ledger = leave_out(rows, lengths, limit, file)
+    ledger = leave_out(rows[: len(lengths)], lengths, limit, file)
     if ledger.dropped:
         ledger.write(context.output_dir / f"ledger.{file.name}")
         for reason, count in ledger.reasons().items():
@@ -51,3 +55,32 @@ def fitting(
     if not kept:
         raise RequestError(f"{file}: no row fits into {limit} tokens: a model with a longer context is needed.")
     return kept
+
+
+def answerable(
+    rows: Sequence[Mapping[str, Any]],
+    policies: Sequence[Artifact],
+    limit: int,
+    file: Path,
+    context: StageContext,
+    most: int | None = None,
+) -> list[Mapping[str, Any]]:
+    """The rows whose prompts leave every policy room for an answer: `limit` tokens, or half its context if that is
+    less; and for the answer that was given, where a row has one as its `reference`.
+
+    Raises `RequestError` as `fitting` does.
+    """
+    from pipeline.modeling.policy import context_in_config, source_of, tokenizer_of
+    from pipeline.modeling.rendering import ChatFormat
+
+    sources = [source_of(policy) for policy in policies]
+    chats = [ChatFormat(tokenizer_of(source)[0]) for source in sources]
+    room = min(map(context_in_config, sources))
+    least = min(limit, room // 2)
+
+    def needed(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
+        prompt, given = row["prompt"], row.get("reference")
+        tokens = (len(c.prompt(prompt)) + max(least, len(c.answer(prompt, given)) if given else 0) for c in chats)
+        return row, max(tokens)
+
+    return [row for row, _ in fitting(rows, needed, lambda one: one[1], room, file, context, most)]

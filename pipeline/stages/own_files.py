@@ -12,7 +12,6 @@ from pipeline.artifacts import CHECKPOINTS, Artifact, sources
 from pipeline.config import DataConfig, MixedSourceConfig, SourceConfig, source_name
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.distributing import distribute
-from pipeline.data.faults import BadRow
 from pipeline.data.ledger import STEPS, Ledger, OnBadRow
 from pipeline.data.preparing import Gathered, Measure, Settings, Source, compare, gather
 from pipeline.data.reading.encodings import encoding_of
@@ -25,18 +24,22 @@ from pipeline.data.turns import Choice
 from pipeline.data.writing import line_writer
 from pipeline.evaluation.data_report import write_data_report
 from pipeline.hub import dataset_files, is_hub_id
-from pipeline.stage import FromDataset, FromFiles, Metrics, Reference, StageContext, parse_reference
+from pipeline.stage import FromDataset, FromFiles, FromTokenizer, Metrics, Reference, StageContext, parse_reference
 
 DRAFTS = "synthesize"  # the stage whose demonstrations may be a source
 TEST = "test"
+TOKENIZER = "tokenizer"
 SAID = 2  # reasons of one step; the report has all
 
 
 def references(config: DataConfig) -> dict[str, Reference]:
-    """What each source of the request stands for, by its name; and what is tested on, where that is a file."""
+    """What each source of the request stands for, by its name; what is tested on, where that is a file; and the
+    tokenizer by which lengths are counted, where one is named.
+    """
     named = {source.name or "": _reference(source) for source in _mixed(config)}
     tested = {TEST: FromFiles(TEST, config.test_path)} if config.test_path else {}
-    return {**named, **tested}
+    counted = {TOKENIZER: FromTokenizer(config.tokenizer)} if config.tokenizer else {}
+    return {**named, **tested, **counted}
 
 
 def _mixed(config: DataConfig) -> list[MixedSourceConfig]:
@@ -70,11 +73,11 @@ def prepare(config: DataConfig, context: StageContext) -> Metrics:
         given.append(Source(TEST, sources(context.inputs[TEST]), config.format, config.columns, tested=True))
     for source in given:
         _say_encodings(source.files, context.say)
-    measure, limit, specials = _tokens(config, context)
-    settings = _settings(config, context, specials, limit)
+    measure, specials = _tokens(context) if TOKENIZER in context.inputs else (None, [])
+    settings = _settings(config, context, specials)
     folder = context.output_dir / CHECKPOINTS / "scratch"
     shutil.rmtree(folder, ignore_errors=True)
-    statistics = Statistics(config.seed)
+    statistics = Statistics(config.seed, "tokens" if measure else "words")
     with line_writer(context.output_dir / "ledger.jsonl") as write:
         ledger = Ledger(lambda entry: write(entry.as_line()))
         with Scratch(folder) as scratch, context.progress("reading", None) as advance:
@@ -97,7 +100,7 @@ def prepare(config: DataConfig, context: StageContext) -> Metrics:
         gathered=gathered,
         rows=rows,
         contested=contested,
-        modes={**asdict(config.cleaning), "language": "drop" if config.cleaning.languages else "off"},
+        modes=_modes(config, specials),
         statistics=statistics,
     )
     return {**_counts(gathered), "contested": contested, **rows, **statistics.metrics()}
@@ -134,7 +137,13 @@ def _files(given: Artifact) -> Sequence[Path]:
     return sources(given) or [given.file("demonstrations.jsonl")]
 
 
-def _settings(config: DataConfig, context: StageContext, specials: Sequence[str], limit: int) -> Settings:
+def _modes(config: DataConfig, specials: Sequence[str]) -> dict[str, str]:
+    """How each cleaning rule is set, and those that had nothing to look for as off."""
+    modes = {**asdict(config.cleaning), "language": "drop" if config.cleaning.languages else "off"}
+    return modes if specials else {**modes, "special_tokens": "off"}
+
+
+def _settings(config: DataConfig, context: StageContext, specials: Sequence[str]) -> Settings:
     modes = asdict(config.cleaning)
     roles, languages = modes.pop(ROLES), modes.pop("languages") or []
     return Settings(
@@ -142,7 +151,7 @@ def _settings(config: DataConfig, context: StageContext, specials: Sequence[str]
         on_bad_row=cast(OnBadRow, config.on_bad_row),
         max_bad_fraction=config.max_bad_fraction,
         shortest=config.min_length,
-        longest=limit,
+        longest=config.max_length,
         threshold=config.similarity,
         drop_near=config.near_duplicates == "drop",
         conflicts=config.conflicts,
@@ -150,26 +159,28 @@ def _settings(config: DataConfig, context: StageContext, specials: Sequence[str]
     )
 
 
-def _tokens(config: DataConfig, context: StageContext) -> tuple[Measure, int, list[str]]:
-    """How many tokens rows have, the most that fit into the model's context, and the tokens that text must not hold."""
-    from pipeline.modeling import policy
+def _tokens(context: StageContext) -> tuple[Measure, list[str]]:
+    """How many tokens rows have to the tokenizer that is named, and its tokens that no text may hold.
+
+    A conversation that its chat template refuses is counted by its texts: whether it is learned, SFT says.
+    """
     from pipeline.modeling.rendering import ChatFormat
+    from pipeline.modeling.tokenizers import load_tokenizer
 
-    source = policy.source_of(context.inputs["base"])
-    tokenizer, remarks = policy.tokenizer_of(source)
+    source = context.inputs[TOKENIZER].manifest["source"]
+    tokenizer, remarks = load_tokenizer(source["path"], revision=source.get("revision"))
     for remark in remarks:
-        context.say(remark)
-    chat, room = ChatFormat(tokenizer), policy.context_in_config(source)
+        context.say(f"data.tokenizer: {remark}")
+    chat = ChatFormat(tokenizer)
 
-    def measure(rows: Sequence[Demonstration]) -> list[int | BadRow]:
+    def of_texts(row: Demonstration) -> int:
+        return len(tokenizer("\n".join(turn["content"] for turn in row["messages"]))["input_ids"])
+
+    def measure(rows: Sequence[Demonstration]) -> list[int]:
         found = chat.lengths([row["messages"] for row in rows])
-        return [one if isinstance(one, int) else BadRow("messages", None, one.reason) for one in found]
+        return [one if isinstance(one, int) else of_texts(row) for row, one in zip(rows, found, strict=True)]
 
-    return (
-        measure,
-        min(config.max_length or room, room),
-        chat.specials,
-    )
+    return measure, chat.specials
 
 
 def _say_encodings(files: Sequence[Path], say: Callable[[str], None]) -> None:

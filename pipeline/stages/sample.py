@@ -8,6 +8,7 @@ from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.data.selection import choose_prompts
 from pipeline.errors import RequestError
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
+from pipeline.stages.lengths import answerable
 from pipeline.stages.limits import with_limit
 
 
@@ -18,10 +19,12 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 def run(config: SampleConfig, context: StageContext) -> Metrics:
     from pipeline.modeling.answering import Answerer
 
-    prompts = [row["prompt"] for row in read_jsonl(context.inputs["data"].file("preference.jsonl"))]
+    policies = [context.inputs[name] for name in config.policies]
+    decoding, limit = with_limit(config.decoding, policies, context.say)
+    file = context.inputs["data"].file("preference.jsonl")
+    prompts = [row["prompt"] for row in answerable(read_jsonl(file), policies, limit, file, context)]
     if config.prompts and config.prompts < len(prompts):
         prompts = [prompts[index] for index in choose_prompts(prompts, config.prompts, config.seed)]
-    decoding, limit = with_limit(config.decoding, [context.inputs[name] for name in config.policies], context.say)
     rows: list[dict[str, Any]] = [{"id": prompt_id(p), "prompt": p, "answers": []} for p in prompts]
     stopped = 0
     for number, name in enumerate(config.policies):

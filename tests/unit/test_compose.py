@@ -70,6 +70,7 @@ def test_all_faults_are_said_at_once_each_with_the_nearest_name() -> None:
         ("sft.trainer.max_grad_norm=nan", "sft.trainer.max_grad_norm=nan: it has to be a finite number"),
         ("sample.policies=[]", "sample.policies=[]: it needs at least one entry"),
         ("sft.trainer.max_length=9", "sft.trainer.max_length: set by the pipeline; use data.max_length."),
+        ("data.inputs.base=x", "data.inputs.base: no such input. The stage data has none that can be named."),
         ("dpo.trainer.learning_rate=1", "dpo.trainer.learning_rate: set by the pipeline; use dpo.learning_rate."),
         ("sft.trainer.beta=1", "sft.trainer.beta: no such option"),
         ("sft.trainer=3", "sft.trainer=3: Cannot assign int"),

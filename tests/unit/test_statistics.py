@@ -17,7 +17,7 @@ def said(prompt: str, *answers: str) -> list[Message]:
 
 
 def test_lengths_are_counted_in_bins_that_double() -> None:
-    seen = Statistics(0)
+    seen = Statistics(0, "tokens")
     for count in (1, 2, 3, 4, 7, 8):
         seen.add(said("why " * count, "so"), "mine", count)
     found = seen.lengths()
@@ -27,8 +27,14 @@ def test_lengths_are_counted_in_bins_that_double() -> None:
     assert found["conversations"] == {**found["prompts"], "unit": "tokens"}
 
 
-def test_each_source_has_its_own_figures() -> None:
+def test_without_a_tokenizer_conversations_are_as_long_as_their_words() -> None:
     seen = Statistics(0)
+    seen.add([Message(role="system", content="be brief"), *said("why so", "a b c", "d")], "mine")
+    assert seen.metrics()["conversations/median_words"] == 2 + 2 + 3 + 2 + 1
+
+
+def test_each_source_has_its_own_figures() -> None:
+    seen = Statistics(0, "tokens")
     for _ in range(3):
         seen.add(said("one two", "three"), "short", 5)
     seen.add(said("one two three four", "five", "six seven"), "long", 50)
