@@ -7,6 +7,8 @@ names are kept as they were written first.
 
 import hashlib
 import json
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +17,7 @@ from typing import Any, Literal, NamedTuple, cast
 from labeling.records import Message, Ranking, Ranks
 
 UNNAMED = "unnamed"
-"""Begins the name of a vote's annotator where the file names nobody: such a name is no person."""
+"""Begins the name that a vote gets where the file names no annotator: such a name is no person."""
 
 Cause = Literal["duplicate", "superseded", "unusable"]
 
@@ -96,9 +98,14 @@ def pool(votes: Iterable[Vote]) -> Pooled:
     return Pooled(rankings, left_out, [*remarks, *_remarks(rankings, left_out)])
 
 
+def is_unnamed(annotator: str | None) -> bool:
+    """Whether it is no person's name: empty, or one that `pool` made."""
+    return not annotator or not annotator.strip() or re.fullmatch(rf"{UNNAMED} \d+", annotator) is not None
+
+
 def squeezed(text: str) -> str:
-    """The text by which it is matched: whitespace and letter case make no difference."""
-    return " ".join(text.split()).casefold()
+    """What a text is matched by: whitespace, letter case and Unicode's two ways to write é make no difference."""
+    return unicodedata.normalize("NFC", " ".join(text.split()).casefold())
 
 
 def content_id(prompt: str | list[Message], responses: Sequence[str]) -> str:
@@ -138,14 +145,21 @@ def _ranked_part(vote: Vote) -> Vote:
 
 
 def _keys(responses: Sequence[str]) -> list[str]:
-    """What each response is matched by; those that differ in whitespace or case alone stay apart from each other."""
-    keys = [squeezed(text) for text in responses]
-    counts = Counter(keys)
-    exact = [text if counts[key] > 1 else key for key, text in zip(keys, responses, strict=True)]
+    """What each response is matched by.
+
+    Those of one vote that differ in letter case alone, or in whitespace alone, stay apart; equal texts are told apart
+    by their order.
+    """
+    loose, exact = [squeezed(text) for text in responses], [" ".join(text.split()) for text in responses]
+    alike, same = Counter(loose), Counter(exact)
+    keys = [
+        key if alike[key] == 1 else strict if same[strict] == 1 else text
+        for key, strict, text in zip(loose, exact, responses, strict=True)
+    ]
     seen: Counter[str] = Counter()
     numbered = []
-    for key in exact:  # equal texts are told apart by their order
-        numbered.append(f"{key}\n{seen[key]}" if seen[key] else key)
+    for key in keys:
+        numbered.append(json.dumps([key, seen[key]]))
         seen[key] += 1
     return numbered
 
@@ -190,7 +204,7 @@ def _counted(votes: Sequence[Vote]) -> tuple[list[Vote], list[LeftOutVote]]:
     latest: dict[str, Vote] = {}
     out: list[LeftOutVote] = []
     for number, vote in enumerate(votes):
-        person = f"\n{number}" if vote.annotator is None else squeezed(vote.annotator)
+        person = f"\n{number}" if is_unnamed(vote.annotator) else squeezed(str(vote.annotator))
         before = latest.get(person)
         if before is None:
             latest[person] = vote
@@ -212,7 +226,7 @@ def _order(ranks: Sequence[int | None] | None) -> list[int]:
 
 
 def _ranks(vote: Vote, number: int, spellings: dict[str, str]) -> Ranks:
-    if vote.annotator is None:
+    if vote.annotator is None or is_unnamed(vote.annotator):
         name = f"{UNNAMED} {number}"
     else:
         name = spellings.setdefault(squeezed(vote.annotator), vote.annotator)
@@ -221,9 +235,12 @@ def _ranks(vote: Vote, number: int, spellings: dict[str, str]) -> Ranks:
 
 
 def _remarks(rankings: Sequence[Ranking], left_out: Sequence[LeftOutVote]) -> list[str]:
-    unnamed = sum(row["annotator"].startswith(f"{UNNAMED} ") for ranking in rankings for row in ranking["rankings"])
+    unnamed = sum(is_unnamed(row["annotator"]) for ranking in rankings for row in ranking["rankings"])
     superseded = sum(one.cause == "superseded" for one in left_out)
-    remarks = [f"{unnamed:,} votes name nobody: each counts as a vote of its own"] if unnamed else []
-    if superseded:
-        remarks.append(f"{superseded:,} votes were given again by the same person: the later one counts")
-    return remarks
+    duplicates = sum(one.cause == "duplicate" for one in left_out)
+    told = (
+        (unnamed, "Votes without an annotator, each of which counts as a vote of its own"),
+        (superseded, "Votes that the same annotator changed later: the later one counts"),
+        (duplicates, "Votes that the same annotator gave twice: they count once"),
+    )
+    return [f"{text}: {count:,}" for count, text in told if count]

@@ -6,21 +6,29 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from labeling.codes import CHOICES
 from labeling.commands import Parser, command, console, home_option
-from labeling.exchange import FORMATS, WRITABLE, Columns, read, write
+from labeling.exchange import FORMS, WRITABLE, Columns, Outcome, read, write
+from labeling.exchange.files import write_text
+from labeling.exchange.outcome import MAX_BAD_FRACTION, kinds
 from labeling.records import Ranking
+from labeling.votes import is_unnamed
 
 IMPORT = """\
 Rankings from other tools, as JSON lines that the pipeline takes: labeling=file labeling.path=rankings.jsonl.
 
-  import FILE --to rankings.jsonl
+  import FILE… --to rankings.jsonl
   import --dataset NAME --workspace WS --to rankings.jsonl --prompt-field prompt --response-fields a,b,c
 
-FILE holds rankings (JSON lines), a wide table (a row per prompt and annotator: response_1, rank_1, response_2, …), a
-long table (a row per prompt, annotator and response: response, rank), or Label Studio's JSON export (Ranker or
-Pairwise). Its format is found out from the content. With --dataset, a dataset on an Argilla server is read, with its
-exact ranks and ties: on the server of --home, or on the one that ARGILLA_API_URL and ARGILLA_API_KEY name. All faults
-are reported at once, and then nothing is written.
+FILE, or each file in a folder, holds rankings (JSON lines), a wide table (a row per prompt and annotator: response_1,
+rank_1 or score_1, response_2, …), rows with lists of responses and ranks, a long table (a row per prompt, annotator and
+response: response, rank), pairs (response_a, response_b, preference; also MTurk's batches), or an export of Label
+Studio (Ranker, Pairwise, Choices; JSON, JSON-MIN, CSV). The format is found out from the content. With --dataset, a
+dataset on an Argilla server is read, with its exact ranks and ties: on the server of --home, or on the one that
+ARGILLA_API_URL and ARGILLA_API_KEY name.
+
+Votes on the same prompt and responses become one ranking, in whatever order and file they stand. Rows that cannot be
+used are left out, counted, and listed in a ledger beside the output. If there are too many of them, nothing is written.
 """
 EXPORT = """\
 Rankings for other tools: `wide` has a row per prompt and annotator, `long` one per prompt, annotator and response.
@@ -39,14 +47,19 @@ def import_(arguments: Sequence[str]) -> int:
         prompt=options.prompt_field,
         responses=_names(options.response_fields),
         ranks=_names(options.rank_fields),
+        scale=options.scale,
         annotator=options.annotator_field,
         comment=options.comment_field,
+        choice=options.choice_field,
+        codes=options.choices or {},
         buckets=_names(options.buckets),
         tie=options.tie,
     )
-    rankings = _from_server(options, columns) if options.dataset else read(options.source, options.format, columns)
-    write(options.to, rankings, "rankings", options.overwrite)
-    _say(options.to, rankings)
+    outcome = _outcome(options, columns)
+    write(options.to, outcome.rankings, "rankings", options.overwrite)
+    _explain(outcome)
+    _count(options.to, outcome.rankings)
+    _write_ledger(outcome, options.to.with_suffix(".ledger.jsonl"))
     return 0
 
 
@@ -61,17 +74,20 @@ def export(arguments: Sequence[str]) -> int:
     form = options.format or SUFFIXES.get(options.to.suffix.lower())
     if form is None:
         parser.error(f"the name {options.to} does not say the format; give --format {'|'.join(WRITABLE)}")
-    rankings = read(options.rankings, "rankings")
+    rankings = read(options.rankings, "rankings", on_bad_row="error").rankings
     write(options.to, rankings, form, options.overwrite)
-    _say(options.to, rankings)
+    _count(options.to, rankings)
     return 0
 
 
 def _import_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command("import", IMPORT)
-    parser.add_argument("source", nargs="?", type=Path, metavar="FILE")
-    parser.add_argument("--format", choices=FORMATS, help="found out from the content, if absent")
+    parser.add_argument("sources", nargs="*", type=Path, metavar="FILE")
+    parser.add_argument("--format", choices=FORMS, help="found out from the content, if absent")
     _to(parser)
+    parser.add_argument("--on-bad-row", choices=("drop", "error"), default="drop", help="%(default)s, if absent")
+    most = "how many of the rows may be left out (%(default)s)"
+    parser.add_argument("--max-bad-fraction", type=_fraction, default=MAX_BAD_FRACTION, metavar="SHARE", help=most)
     server = parser.add_argument_group("from an Argilla server")
     server.add_argument("--dataset", metavar="NAME")
     server.add_argument("--workspace", metavar="WS")
@@ -82,27 +98,32 @@ def _import_options(arguments: Sequence[str]) -> argparse.Namespace:
     fields.add_argument("--prompt-field", metavar="NAME")
     fields.add_argument("--response-fields", metavar="A,B,…", help="one per response (long table, Label Studio: one)")
     fields.add_argument("--rank-fields", metavar="A,B,…", help="one per response, in the same order (long table: one)")
+    scale = fields.add_mutually_exclusive_group()
+    scale.add_argument("--ranks", dest="scale", action="store_const", const="ranks", help="1 is best")
+    scale.add_argument("--scores", dest="scale", action="store_const", const="scores", help="the highest is best")
     fields.add_argument("--annotator-field", metavar="NAME")
     fields.add_argument("--comment-field", metavar="NAME", help="in Argilla, a question")
+    fields.add_argument("--choice-field", metavar="NAME", help="pairs: which response is better")
+    fields.add_argument("--choices", metavar="VALUE=first,…", type=_codes, help="pairs: what values mean (second, tie)")
     fields.add_argument("--buckets", metavar="A,B,…", help="Label Studio's Ranker: best first; one bucket is a tie")
     fields.add_argument("--tie", metavar="CHOICE", help="Label Studio: the choice that says that both are equal")
     options = parser.parse_args(arguments)
-    if (options.source is None) == (options.dataset is None):
+    if bool(options.sources) == bool(options.dataset):
         parser.error("either FILE or --dataset NAME")
     if (options.dataset is None) != (options.workspace is None):
         parser.error("--dataset and --workspace go together")
     return options
 
 
-def _from_server(options: argparse.Namespace, columns: Columns) -> list[Ranking]:
+def _outcome(options: argparse.Namespace, columns: Columns) -> Outcome:
+    limits = {"on_bad_row": options.on_bad_row, "max_bad_fraction": options.max_bad_fraction}
+    if not options.dataset:
+        return read(options.sources, options.format, columns, **limits)
     from labeling.commands.users import server
     from labeling.exchange.argilla_datasets import import_dataset
 
     connection, _ = server(options.home)
-    found = import_dataset(connection, options.workspace, options.dataset, options.question, columns)
-    if found.discarded or found.drafts:
-        console.print(f"Left out    {found.discarded:,} discarded answers, {found.drafts:,} drafts")
-    return found.rankings
+    return import_dataset(connection, options.workspace, options.dataset, options.question, columns, **limits)
 
 
 def _to(parser: Parser) -> None:
@@ -114,9 +135,46 @@ def _names(listed: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in listed.split(",") if name.strip()) if listed else ()
 
 
-def _say(target: Path, rankings: Sequence[Ranking]) -> None:
+def _codes(listed: str) -> dict[str, str]:
+    """0=first,1=second,2=tie as a mapping."""
+    pairs = [entry.rpartition("=")[::2] for entry in _names(listed)]
+    if not pairs or any(not value or meaning.strip() not in CHOICES for value, meaning in pairs):
+        raise argparse.ArgumentTypeError(f"write VALUE=MEANING,…, of which a meaning is one of {', '.join(CHOICES)}")
+    return {value.strip(): meaning.strip() for value, meaning in pairs}
+
+
+def _fraction(text: str) -> float:
+    try:
+        fraction = float(text)
+    except ValueError:
+        fraction = -1.0
+    if not 0 <= fraction <= 1:
+        raise argparse.ArgumentTypeError(f"write a number from 0 to 1, found {text}")
+    return fraction
+
+
+def _explain(outcome: Outcome) -> None:
+    """How the files were read, what was left out, and what else a person should know."""
+    for sentence in outcome.sentences:
+        console.print(escape(sentence))
+    for title, faults in (("Not usable", outcome.bad), ("Left out", outcome.left_out)):
+        if faults:
+            console.print(escape("\n".join([f"{title}  {len(faults):,}", *kinds(faults)])))
+    for remark in outcome.remarks:
+        console.print(escape(remark))
+
+
+def _write_ledger(outcome: Outcome, path: Path) -> None:
+    lines = list(outcome.ledger())
+    if lines:
+        write_text(path, "".join(lines))
+        console.print(f"Ledger of the rows that were left out  {escape(str(path))}")
+    else:
+        path.unlink(missing_ok=True)  # of an earlier import
+
+
+def _count(target: Path, rankings: Sequence[Ranking]) -> None:
     answers = [given for ranking in rankings for given in ranking["rankings"]]
-    people = len({given["annotator"] for given in answers})
-    console.print(
-        f"{len(answers):,} rankings of {len(rankings):,} prompts by {people:,} annotators  {escape(str(target))}"
-    )
+    people = len({given["annotator"] for given in answers if not is_unnamed(given["annotator"])})
+    by = f" by {people:,} annotators" if people else ""
+    console.print(f"{len(answers):,} rankings of {len(rankings):,} prompts{by}  {escape(str(target))}")

@@ -3,29 +3,22 @@
 Argilla's client would lose them (argilla issue 5677), so nothing of it is used but its connection.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from labeling.argilla_client import Client
 from labeling.argilla_page import CHECKSUM
 from labeling.backend import LabelingError
+from labeling.exchange.cells import prompt_in, rank_in, response_in
 from labeling.exchange.columns import AS_THEY_ARE, Columns
-from labeling.exchange.faults import Faults
-from labeling.exchange.judgements import Judgement, merge, prompt_in, ranks_row
-from labeling.records import Ranking
+from labeling.exchange.outcome import MAX_BAD_FRACTION, OnBadRow, Outcome, pooled_outcome
+from labeling.exchange.reading import Reading, Unusable
 from labeling.server import Connection
+from labeling.votes import Vote
 
 _COMMENT = "comment"
-
-
-@dataclass(frozen=True)
-class Imported:
-    """Rankings, and what was left out: discarded answers, and drafts."""
-
-    rankings: list[Ranking]
-    discarded: int
-    drafts: int
+_UNSUBMITTED = {"discarded": "the annotator discarded the record", "draft": "the answer is a draft"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,9 @@ def import_dataset(
     name: str,
     question: str | None,
     columns: Columns = AS_THEY_ARE,
-) -> Imported:
+    on_bad_row: OnBadRow = "drop",
+    max_bad_fraction: float = MAX_BAD_FRACTION,
+) -> Outcome:
     """All submitted answers to one ranking question. Needs an owner's key. Raises `LabelingError`."""
     client = Client(connection)
     try:
@@ -55,14 +50,13 @@ def import_dataset(
         records = list(client.records(dataset))
     finally:
         client.close()
-    faults = Faults(f"dataset '{name}' at {connection.url}")
-    judgements = [given for record in records for given in _judgements(record, mapping, names, faults)]
-    rankings = merge(judgements, faults)
-    faults.raise_any()
-    statuses = [response["status"] for record in records for response in record["responses"] or ()]
-    if not rankings:
-        raise LabelingError(f"Dataset '{name}' at {connection.url} has no submitted answers.", fault="request")
-    return Imported(rankings, statuses.count("discarded"), statuses.count("draft"))
+    reading = Reading("a dataset on Argilla")
+    reading.note("prompt", mapping.prompt)
+    reading.note("responses", *mapping.responses.values())
+    reading.note("ranks", mapping.question)
+    for record in records:
+        _enter(record, mapping, names, reading)
+    return pooled_outcome(f"Dataset '{name}' at {connection.url}", [reading], on_bad_row, max_bad_fraction)
 
 
 def _dataset(client: Client, workspace: str, name: str) -> dict[str, Any]:
@@ -108,32 +102,46 @@ def _mapping(client: Client, dataset: Mapping[str, Any], question: str | None, c
     return _Mapping(chosen, dict(zip(options, responses, strict=True)), prompt, columns.comment or _COMMENT)
 
 
-def _judgements(
-    record: Mapping[str, Any], mapping: _Mapping, names: Mapping[str, str], faults: Faults
-) -> Iterator[Judgement]:
+def _enter(record: Mapping[str, Any], mapping: _Mapping, names: Mapping[str, str], reading: Reading) -> None:
     name = str(record["external_id"] or record["id"])
-    place = f"record {name}"
-    said = [
-        response
-        for response in record["responses"] or ()
-        if response["status"] == "submitted" and mapping.question in (response["values"] or {})
-    ]
-    if not said:
-        return
-    prompt = prompt_in(record["fields"].get(mapping.prompt), place, mapping.prompt, faults)
-    responses = [record["fields"].get(field) or "" for field in mapping.responses.values()]
-    for field, text in zip(mapping.responses.values(), responses, strict=True):
-        if not isinstance(text, str):
-            faults.add(place, field, "must be a text field")
-            return
-    for response in said if prompt is not None else ():
-        annotator = names.get(response["user_id"]) or f"deleted-{str(response['user_id'])[:8]}"
-        ranks = {option["value"]: option.get("rank") for option in response["values"][mapping.question]["value"]}
-        comment = (response["values"].get(mapping.comment) or {}).get("value")
-        given = ranks_row(
-            annotator, [ranks.get(o) for o in mapping.responses], comment if isinstance(comment, str) else ""
-        )
-        yield Judgement(place, name, prompt or "", responses, given)
+    place, fields = f"record {name}", record["fields"]
+    for response in record["responses"] or ():
+        if response["status"] in _UNSUBMITTED:
+            reading.leave_out(place, "status", _UNSUBMITTED[response["status"]], fields)
+        elif mapping.question in (response["values"] or {}):
+            reading.rows += 1
+            try:
+                reading.votes.append(_vote(place, name, fields, response, mapping, names, reading))
+            except Unusable as fault:
+                reading.enter_bad(place, fault, fields)
+
+
+def _vote(
+    place: str,
+    name: str,
+    fields: Mapping[str, Any],
+    response: Mapping[str, Any],
+    mapping: _Mapping,
+    names: Mapping[str, str],
+    reading: Reading,
+) -> Vote:
+    given = {option["value"]: option.get("rank") for option in response["values"][mapping.question]["value"]}
+    texts, ranks = [], []
+    for option, field in mapping.responses.items():
+        text = response_in(fields.get(field), field, reading)
+        if text is not None:
+            texts.append(text)
+            ranks.append(rank_in(given.get(option), mapping.question))
+    comment = (response["values"].get(mapping.comment) or {}).get("value")
+    return Vote(
+        place,
+        prompt_in(fields.get(mapping.prompt), mapping.prompt),
+        texts,
+        ranks,
+        names.get(response["user_id"]) or f"deleted-{str(response['user_id'])[:8]}",
+        name,
+        said={"comment": comment} if isinstance(comment, str) and comment else {},
+    )
 
 
 def _listed(names: Any) -> str:

@@ -1,24 +1,141 @@
-"""What the fields of a foreign file or dataset are called."""
+"""What the columns of foreign files and datasets are called, and which names mean the same. Pure.
 
-from dataclasses import dataclass
+Names are compared in one spelling (`plain`): `WorkerId`, `worker id` and `worker_id` are one name.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Scale = Literal["ranks", "scores"]
+
+JUDGES = (
+    "annotator",
+    "labeler",
+    "labeller",
+    "rater",
+    "judge",
+    "reviewer",
+    "coder",
+    "evaluator",
+    "worker",
+    "participant",
+    "user",
+)
+"""Who judged, the clearest name first; each also with `_id`, `_name` and the like behind it."""
+
+ASKED = ("prompt", "instruction", "question", "query", "problem", "user_prompt", "prompt_text")
+ABOUT = ("input", "context")
+IDS = ("id", "prompt_id", "task_id", "question_id", "record_id", "example_id", "item_id", "hitid", "hit_id")
+TIMES = (
+    "submitted",
+    "submitted_at",
+    "submit_time",
+    "updated_at",
+    "completed_at",
+    "annotated_at",
+    "timestamp",
+    "created_at",
+    "time",
+    "datetime",
+    "date",
+)
+
+_MORE_JUDGES = ("annotated_by", "labeled_by", "rated_by", "judged_by", "reviewed_by", "submitted_by", "completed_by")
+_ADDRESSES = ("email", "e_mail", "email_address", "username", "user_name")
+_SUFFIX = r"(?:_?(?:id|name|email|no|nr|number|code))?"
+
+_ANSWER = "response|answer|output|completion|candidate|generation|reply|option"
+_RANK = "rank|ranking|position|place"
+_SCORE = "score|rating|stars|star|grade|points|point|elo|likert|quality"
+_SLOT = r"(?:_?(?P<number>\d{1,2})|_(?P<letter>[a-h]))"
+_RESPONSE = re.compile(rf"(?:model_)?(?P<word>{_ANSWER}){_SLOT}(?:_text)?")
+_JUDGED = (
+    re.compile(rf"(?:(?:{_ANSWER})_)?(?P<word>{_RANK}|{_SCORE})(?:_(?:of|for))?(?:_(?:{_ANSWER}|model))?{_SLOT}"),
+    re.compile(rf"(?:(?:{_ANSWER}|model)_?)?(?P<number>\d{{1,2}})_(?P<word>{_RANK}|{_SCORE})"),
+    re.compile(rf"(?:(?:{_ANSWER}|model)_)?(?P<letter>[a-h])_(?P<word>{_RANK}|{_SCORE})"),
+)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Field mapping; where nothing is said, each format's own names hold.
+    """Field mapping; where nothing is given, each format's own names hold.
 
-    responses, ranks: one name per response, in one order. buckets: of Label Studio's Ranker, best first. tie: the
-    choice in Label Studio that says that both responses are equal. comment: in Argilla the name of a question.
+    responses, ranks: one name per response, in one order. scale: whether the ranks are ranks or scores. choice: the
+    column of two answers' verdicts, and codes: what its values mean (first, second, tie). buckets: of Label Studio's
+    Ranker, best first. tie: the choice in Label Studio that means that both responses are equal. comment: in Argilla
+    the name of a question.
     """
 
     id: str | None = None
     prompt: str | None = None
     responses: tuple[str, ...] = ()
     ranks: tuple[str, ...] = ()
+    scale: Scale | None = None
     annotator: str | None = None
     comment: str | None = None
+    choice: str | None = None
+    codes: Mapping[str, str] = field(default_factory=dict)
     buckets: tuple[str, ...] = ()
     tie: str | None = None
 
 
 AS_THEY_ARE = Columns()
+
+
+def plain(name: str) -> str:
+    """The spelling in which names are compared: lower case, words joined by one underscore."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
+    return re.sub(r"[\W_]+", "_", words.lower()).strip("_")
+
+
+def first_of(names: Iterable[str], wanted: Iterable[str]) -> str | None:
+    """The first of the wanted names that is there, as it is written."""
+    spelled = {plain(name): name for name in reversed(list(names))}
+    return next((spelled[name] for name in wanted if name in spelled), None)
+
+
+def judge_columns(names: Iterable[str]) -> list[str]:
+    """The columns that tell who judged, the clearest first."""
+    order = [rf"{judge}{_SUFFIX}" for judge in JUDGES] + list(_MORE_JUDGES) + list(_ADDRESSES)
+    found = []
+    for name in names:
+        spelled = plain(name)
+        place = next((place for place, pattern in enumerate(order) if re.fullmatch(pattern, spelled)), None)
+        if place is not None:
+            found.append((place, spelled.endswith("email"), name))
+    return [name for *_, name in sorted(found, key=lambda one: one[:2])]
+
+
+def scale_of(name: str) -> Scale | None:
+    """Whether a column's name is a word for ranks or for scores; None for any other name."""
+    words = set(re.findall(r"[a-z]+", plain(name)))
+    ranks, scores = words & set(_RANK.split("|")), words & set(_SCORE.split("|"))
+    if bool(ranks) == bool(scores):
+        return None
+    return "ranks" if ranks else "scores"
+
+
+def numbered_responses(names: Iterable[str]) -> dict[str, str]:
+    """Slot -> column of the responses `response_1`, `answerA`, … ; of several such families the largest."""
+    families: dict[str, dict[str, str]] = {}
+    for name in names:
+        if match := _RESPONSE.fullmatch(plain(name)):
+            families.setdefault(match["word"], {})[_slot(match)] = name
+    return max(families.values(), key=len, default={})
+
+
+def numbered_judgements(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Word (`rank`, `score`, `rating`, …) -> slot -> column."""
+    families: dict[str, dict[str, str]] = {}
+    for name in names:
+        match = next((found for pattern in _JUDGED if (found := pattern.fullmatch(plain(name)))), None)
+        if match:
+            families.setdefault(match["word"], {})[_slot(match)] = name
+    return families
+
+
+def _slot(match: re.Match[str]) -> str:
+    found = match.groupdict()
+    return str(int(found["number"])) if found.get("number") else str(found["letter"])

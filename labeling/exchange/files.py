@@ -1,24 +1,25 @@
 """Files of rankings: which format they are in, read as a whole, written whole or not at all."""
 
-import csv
 import json
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from labeling.backend import LabelingError
 from labeling.exchange.columns import AS_THEY_ARE, Columns
-from labeling.exchange.faults import Faults
-from labeling.exchange.jsonlines import rankings_text, read_rankings
-from labeling.exchange.judgements import merge
-from labeling.exchange.label_studio import looks_like, read_label_studio
-from labeling.exchange.tables import read_long, read_wide, write_long, write_wide
+from labeling.exchange.forms import form_of, read_rows
+from labeling.exchange.jsonlines import rankings_text
+from labeling.exchange.outcome import MAX_BAD_FRACTION, OnBadRow, Outcome, Place, pooled_outcome
+from labeling.exchange.reading import BadRows, Reading, Unusable, refuse
+from labeling.exchange.tables import read_table, write_long, write_wide
 from labeling.records import Ranking
 
-FORMATS = ("rankings", "wide", "long", "label-studio")
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
 WRITABLE = {"rankings": rankings_text, "wide": write_wide, "long": write_long}
 
+_VOTERS = 100  # rows by which a file's format is told
 _SIGNATURES = {
     b"PAR1": "It is a parquet file. Write it as .csv or .jsonl, unless Argilla's client wrote it.",
     b"\x1f\x8b": "It is compressed with gzip: unpack it with `gunzip`.",
@@ -33,66 +34,81 @@ _LOSSY = (
 )
 
 
-def read(source: Path, form: str | None = None, columns: Columns = AS_THEY_ARE) -> list[Ranking]:
-    """All rankings of a file. Raises `LabelingError` (request) with every fault in it."""
-    text = _text(source)
-    form = form or format_of(source, text)
-    faults = Faults(str(source))
-    if form == "wide":
-        judgements = list(read_wide(text, columns, faults))
-    elif form == "long":
-        judgements = list(read_long(text, columns, faults))
-    else:
-        rows = _objects(text, faults)
-        if any(_is_argilla(row) for _, row in rows):
-            raise LabelingError(f"{source}: {_LOSSY}", fault="request")
-        reading = read_label_studio(rows, columns, faults) if form == "label-studio" else read_rankings(rows, faults)
-        judgements = list(reading)
-    rankings = merge(judgements, faults)
-    faults.raise_any()
-    if not rankings:
-        raise LabelingError(f"{source} has no rankings (read as {form}).", fault="request")
-    return rankings
+def read(
+    sources: Path | Sequence[Path],
+    form: str | None = None,
+    columns: Columns = AS_THEY_ARE,
+    on_bad_row: OnBadRow = "drop",
+    max_bad_fraction: float = MAX_BAD_FRACTION,
+) -> Outcome:
+    """All rankings of the files, pooled: votes on one prompt are one ranking, whichever file they stand in.
+
+    Raises LabelingError (request) if a file cannot be read, or as `pooled_outcome` does.
+    """
+    files = _files([sources] if isinstance(sources, Path) else sources)
+    readings = [_reading(file, form, columns) for file in files]
+    names = ", ".join(map(str, [sources] if isinstance(sources, Path) else sources))
+    return pooled_outcome(names, readings, on_bad_row, max_bad_fraction)
 
 
-def format_of(source: Path, text: str) -> str:
-    """The format that the content shows. Raises `LabelingError` (request) if it shows none."""
-    if text.lstrip()[:1] in ("{", "["):
-        rows = _objects(text, Faults(str(source)))
-        return "label-studio" if rows and looks_like(rows[0][1]) else "rankings"
-    header = text.partition("\n")[0].lower()
-    for delimiter in ",;\t":
-        names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
-        if {"response", "rank"} <= set(names):
-            return "long"
-        if {"response_1", "rank_1"} <= set(names):
-            return "wide"
-    raise LabelingError(
-        f"{source}: neither JSON nor a table with the columns response and rank, or response_1, rank_1, … "
-        "Name its format and columns: --format wide --prompt-field … --response-fields … --rank-fields …",
-        fault="request",
+def _reading(file: Path, form: str | None, columns: Columns) -> Reading:
+    rows, bad = _parsed(file)
+    try:
+        chosen = form or _form(rows, columns)
+        reading = read_rows([(Place(str(file), place), row) for place, row in rows], chosen, columns)
+    except LabelingError as error:
+        raise LabelingError(f"{file}: {error}", fault="request") from None
+    for place, fault, row in bad:
+        reading.rows += 1
+        reading.enter_bad(Place(str(file), place), fault, row)
+    return reading
+
+
+def _form(rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns) -> str:
+    """The format that the first rows show. Raises LabelingError (request) if they show none."""
+    head = [row for _, row in rows[:_VOTERS]]
+    if any(_is_argilla(row) for row in head):
+        refuse(_LOSSY)
+    found = Counter(form for row in head if (form := form_of(row)))
+    if found:
+        return found.most_common(1)[0][0]
+    if not head:
+        return "rankings"
+    if len(columns.responses) > 1 and len(columns.ranks) > 1:
+        return "wide"
+    names = ", ".join(dict.fromkeys(str(name) for row in head for name in row))
+    refuse(
+        "No rankings are found in it: neither ranks or scores beside responses, nor a verdict on two of them. "
+        f"The columns are {names}. If it holds some, name the format and the columns: "
+        "--format wide --prompt-field … --response-fields … --rank-fields …"
     )
 
 
 def write(target: Path, rankings: Sequence[Ranking], form: str, overwrite: bool = False) -> None:
-    """Write a file of rankings under a temporary name, then rename. Tables begin with a mark, so that Excel sees UTF-8.
+    """Write a file of rankings. Tables begin with a mark, so that Excel sees UTF-8.
 
-    Raises `LabelingError` if the file exists, unless told to overwrite it, or if it cannot be written.
+    Raises LabelingError if the file exists, unless told to overwrite it, or if it cannot be written.
     """
     if target.exists() and not overwrite:
         raise LabelingError(f"{target} exists. Choose another name, or say --overwrite.", fault="request")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        data = WRITABLE[form](rankings).encode("utf-8" if form == "rankings" else "utf-8-sig")
+        write_text(target, WRITABLE[form](rankings), "utf-8" if form == "rankings" else "utf-8-sig")
+    except UnicodeEncodeError as error:
+        half = f"half a surrogate pair ({error.object[error.start]!a}), which a table in UTF-8 cannot hold"
+        raise LabelingError(f"A text has {half}. Export it as rankings.", fault="request") from None
+
+
+def write_text(target: Path, text: str, encoding: str = "utf-8") -> None:
+    """Write a file under a temporary name, then rename. Raises LabelingError if it cannot be written."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    data = text.encode(encoding)
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except UnicodeEncodeError as error:
-        half = f"half a surrogate pair ({error.object[error.start]!a}), which a table in UTF-8 cannot hold"
-        raise LabelingError(f"A text has {half}. Export it as rankings.", fault="request") from None
     except OSError as error:
         raise LabelingError(
             f"{target} could not be written: {error.strerror}. Check the free space and the permissions of "
@@ -104,8 +120,6 @@ def write(target: Path, rankings: Sequence[Ranking], form: str, overwrite: bool 
 
 def _text(source: Path) -> str:
     try:
-        if source.is_dir():
-            raise LabelingError(f"{source} is a folder, a file was expected. {_LOSSY}", fault="request")
         data = source.read_bytes()
     except OSError as error:
         raise LabelingError(f"{source} could not be read: {error.strerror}. Check the path.", fault="request") from None
@@ -124,25 +138,55 @@ def _text(source: Path) -> str:
     return text
 
 
-def _objects(text: str, faults: Faults) -> list[tuple[str, Any]]:
-    """(place, object): the entries of one JSON document, or one object a line."""
+def _parsed(file: Path) -> tuple[Sequence[tuple[str, Mapping[str, Any]]], BadRows]:
+    """(place, row), and the rows that are none."""
+    text = _text(file)
+    if text.lstrip()[:1] not in ("{", "["):
+        try:
+            return read_table(text)
+        except LabelingError as error:
+            raise LabelingError(f"{file}: {error}", fault="request") from None
+    rows: list[tuple[str, Any]] = []
+    bad: BadRows = []
+    for place, entry in _objects(file, text, bad):
+        if isinstance(entry, dict):
+            rows.append((place, entry))
+        else:
+            bad.append((place, Unusable("row", "must be a JSON object", entry), entry))
+    return rows, bad
+
+
+def _objects(file: Path, text: str, bad: BadRows) -> Iterator[tuple[str, Any]]:
+    """(place, value): the entries of one JSON document, or one value a line. Raises LabelingError for broken ones."""
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError) as error:
-        if text.lstrip().startswith("["):
-            faults.add(f"line {getattr(error, 'lineno', 1)}", "file", f"not valid JSON ({error})")
-            return []
+        if text.lstrip().startswith("[") and not text.lstrip().partition("\n")[0].rstrip().endswith("]"):
+            where = f"line {getattr(error, 'lineno', 1)}"
+            raise LabelingError(f"{file}, {where}: not valid JSON ({error}).", fault="request") from None
     else:
         entries = whole if isinstance(whole, list) else [whole]
-        return [(f"entry {number}", entry) for number, entry in enumerate(entries, start=1)]
-    rows = []
+        yield from ((f"entry {number}", entry) for number, entry in enumerate(entries, start=1))
+        return
     for number, line in enumerate(text.split("\n"), start=1):  # a text may hold U+2028, at which splitlines would cut
         if line.strip():
             try:
-                rows.append((f"line {number}", json.loads(line)))
-            except (ValueError, RecursionError) as error:
-                faults.add(f"line {number}", "line", f"not valid JSON ({error})")
-    return rows
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                bad.append((f"line {number}", Unusable("line", "not valid JSON", line), line))
+            else:
+                yield f"line {number}", value
+
+
+def _files(sources: Sequence[Path]) -> list[Path]:
+    """The files themselves, and those in folders that are of a kind that is read. Raises LabelingError for none."""
+    found: list[Path] = []
+    for source in sources:
+        inside = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES) if source.is_dir() else []
+        if source.is_dir() and not inside:
+            refuse(f"{source} is a folder without a file {', '.join(SUFFIXES)}. {_LOSSY}")
+        found += inside or [source]
+    return found
 
 
 def _is_argilla(row: object) -> bool:

@@ -1,61 +1,114 @@
 """The contract's rankings: one JSON object a line, or a JSON array of them. Pure."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from labeling.exchange.faults import Faults
-from labeling.exchange.judgements import Judgement, prompt_in, ranks_row
-from labeling.records import Ranking, Ranks
+from labeling.exchange.cells import annotator_in, is_absent, prompt_in, rank_in, response_in
+from labeling.exchange.columns import TIMES, Columns, first_of, judge_columns
+from labeling.exchange.reading import Reading, Row, Rows, Unusable, names_in
+from labeling.exchange.times import times_in
+from labeling.records import Message, Ranking, Ranks
+from labeling.votes import Vote
 
 
-def read_rankings(rows: Iterable[tuple[str, Any]], faults: Faults) -> Iterator[Judgement]:
-    """(place, object) -> judgements."""
-    for place, row in rows:
-        if not isinstance(row, Mapping):
-            faults.add(place, "row", "must be a JSON object")
+def is_ranking(row: Mapping[str, Any]) -> bool:
+    """Whether a row is in the contract's shape."""
+    return row.keys() >= {"responses", "rankings"}
+
+
+def read_rankings(rows: Rows, columns: Columns, reading: Reading) -> None:
+    """Enter the votes of rankings; an empty text among the responses is a response that was judged, null is none."""
+    time = first_of(names_in(rows), TIMES)
+    times = times_in([row.get(time) for _, row in rows]) if time else None
+    for index, (place, row) in enumerate(rows):
+        try:
+            listing = _listing(place, row, reading)
+            given = row.get("rankings")
+            if not isinstance(given, list):
+                raise Unusable("rankings", "must be a list", given)
+        except Unusable as fault:
+            reading.rows += 1
+            reading.enter_bad(place, fault, row)
             continue
-        before = len(faults)
-        name, prompt = row.get("id"), prompt_in(row.get("prompt"), place, "prompt", faults, row.get("input"))
-        if name is not None and not (isinstance(name, str) and name):
-            faults.add(place, "id", "must be text that is not empty")
-        responses = row.get("responses")
-        if not isinstance(responses, list) or not all(isinstance(text, str) for text in responses):
-            faults.add(place, "responses", "must be a list of texts")
-        given = row.get("rankings")
-        if not isinstance(given, list):
-            faults.add(place, "rankings", "must be a list")
-        if len(faults) > before or prompt is None or not isinstance(responses, list) or not isinstance(given, list):
-            continue
+        when = times[index] if times else ""
         if not given:
-            yield Judgement(place, name, prompt, responses, None)
-        for index, said in enumerate(given):
-            ranks = _ranks_in(said, place, f"rankings[{index}]", faults)
-            if ranks is not None:
-                yield Judgement(place, name, prompt, responses, ranks)
+            reading.votes.append(listing.vote(None, None, "", {}))
+        for number, said in enumerate(given):
+            reading.rows += 1
+            try:
+                reading.votes.append(_vote(listing, said, f"rankings[{number}]", when, reading))
+            except Unusable as fault:
+                reading.enter_bad(place, fault, row)
+    reading.note("prompt", "prompt")
+    reading.note("responses", "responses")
+    reading.note("ranks", "rankings")
+    reading.note("times", time if times else None)
 
 
-def _ranks_in(said: object, place: str, field: str, faults: Faults) -> Ranks | None:
-    if not isinstance(said, Mapping):
-        faults.add(place, field, "must be a JSON object")
-        return None
-    annotator, ranks = said.get("annotator"), said.get("ranks")
-    before = len(faults)
-    if not isinstance(annotator, str) or not annotator:
-        faults.add(place, f"{field}.annotator", "must be text that is not empty")
-    if not isinstance(ranks, list):
-        faults.add(place, f"{field}.ranks", "must be a list of whole numbers")
-    for key, kind, what in (("comment", str, "text"), ("both_bad", bool, "true or false"), ("guidelines", str, "text")):
-        if said.get(key) is not None and not isinstance(said[key], kind):
-            faults.add(place, f"{field}.{key}", f"must be {what}")
-    if len(faults) > before or not isinstance(annotator, str) or not isinstance(ranks, list):
-        return None
-    return ranks_row(
-        annotator, ranks, said.get("comment") or "", bool(said.get("both_bad")), said.get("guidelines") or ""
-    )
+def judgements_of(rankings: Iterable[Ranking]) -> Iterator[tuple[Ranking, Ranks | None]]:
+    """Each ranking with each of its annotators' ranks; once with None where there are none."""
+    for ranking in rankings:
+        if not ranking["rankings"]:
+            yield ranking, None
+        for given in ranking["rankings"]:
+            yield ranking, given
 
 
 def rankings_text(rankings: Iterable[Ranking]) -> str:
     """Rankings as JSON lines. Half a surrogate pair, which UTF-8 cannot hold, stays as its JSON escape."""
     text = "".join(json.dumps(ranking, ensure_ascii=False) + "\n" for ranking in rankings)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class _Listing(NamedTuple):
+    """A prompt and its responses, of which an absent one is None."""
+
+    place: object
+    id: str | None
+    prompt: str | list[Message]
+    texts: Sequence[str | None]
+
+    def vote(
+        self, ranks: Sequence[int | None] | None, annotator: str | None, when: str, said: Mapping[str, Any]
+    ) -> Vote:
+        """What one annotator gave, without the absent responses."""
+        there = [slot for slot, text in enumerate(self.texts) if text is not None]
+        texts = [text for text in self.texts if text is not None]
+        kept = None if ranks is None else [ranks[slot] for slot in there]
+        return Vote(self.place, self.prompt, texts, kept, annotator, self.id, when, said)
+
+
+def _listing(place: object, row: Row, reading: Reading) -> _Listing:
+    name, texts = row.get("id"), row.get("responses")
+    if not is_absent(name) and not isinstance(name, str | int):
+        raise Unusable("id", "must be text", name)
+    prompt = prompt_in(row.get("prompt"), "prompt", row.get("input"))
+    if not isinstance(texts, list) or len(texts) < 2:
+        raise Unusable("responses", "must be a list of two texts or more", texts)
+    fields = [f"responses[{slot}]" for slot in range(len(texts))]
+    responses = [
+        text if isinstance(text, str) else response_in(text, field, reading)
+        for text, field in zip(texts, fields, strict=True)
+    ]
+    return _Listing(place, None if is_absent(name) else str(name), prompt, responses)
+
+
+def _vote(listing: _Listing, said: object, field: str, when: str, reading: Reading) -> Vote:
+    if not isinstance(said, Mapping):
+        raise Unusable(field, "must be a JSON object", said)
+    ranks = said.get("ranks")
+    if not isinstance(ranks, list) or len(ranks) != len(listing.texts):
+        raise Unusable("ranks", "must be a list with a rank for each response", ranks)
+    annotator = annotator_in(said.get(next(iter(judge_columns(said)), "annotator")), reading)
+    return listing.vote([rank_in(rank, "ranks") for rank in ranks], annotator, when, _said_in(said))
+
+
+def _said_in(said: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, kind, what in (("comment", str, "text"), ("both_bad", bool, "true or false"), ("guidelines", str, "text")):
+        if said.get(key) is not None and not isinstance(said[key], kind):
+            raise Unusable(key, f"must be {what}", said[key])
+        if said.get(key):
+            kept[key] = said[key]
+    return kept

@@ -1,161 +1,210 @@
-"""Label Studio's JSON export: tasks with annotations of the tags Ranker or Pairwise. Pure.
+"""Label Studio's JSON export: tasks with annotations of the tags Ranker, Pairwise or Choices. Pure.
 
 Ranker     value.ranker = {name: [ids in order]}, best first, of a list of items with an id each. Without buckets a
            Ranker cannot say ties. With buckets, items in one bucket are tied; which bucket is better, the export does
            not say, so it must be given.
 Pairwise   value.selected = "left" or "right", about the two names in `to_name`; it cannot say ties either. A project
-           that asks for them has a Choices tag beside it: the choice that means "equal" must be given.
+           that asks for them has a Choices tag beside it.
+Choices    value.choices = [choice], about two responses; what each choice means is settled over the whole file.
 
 Annotators are `annotator<id>`: exports may hold e-mail addresses, and rankings hold pseudonyms. Text areas are
-comments. Cancelled annotations are skipped tasks; drafts and predictions are nobody's ranking. Sources: labelstud.io,
-"Label Studio task format", tags Ranker, List and Pairwise.
+comments. Cancelled annotations are skipped tasks; drafts and predictions are no annotator's ranking. JSON-MIN and CSV
+exports have a flat row per annotation. Sources: labelstud.io, "Label Studio task format", tags Ranker, List, Pairwise.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from labeling.exchange.columns import Columns
-from labeling.exchange.faults import Faults
-from labeling.exchange.judgements import Judgement, prompt_in, ranks_row
+from labeling.codes import canonical, choice_of_word
+from labeling.exchange.cells import annotator_in, is_absent, prompt_in, response_in
+from labeling.exchange.choices import RANKS_OF, settled, verdict_word
+from labeling.exchange.columns import ASKED, Columns, first_of, judge_columns, numbered_responses
+from labeling.exchange.ranker import ranked_items
+from labeling.exchange.reading import Reading, Row, Rows, Unusable
+from labeling.exchange.times import times_in
+from labeling.votes import Vote
 
-_UNSORTED = "_"  # the column of what was put into no bucket
+NUMBERED = "annotator"  # stands before an account's number
+UNDECIDED = "the verdict prefers neither and is no tie"
 
 
-def looks_like(row: object) -> bool:
+class _Given(NamedTuple):
+    """One annotation that counts, with its task."""
+
+    place: object
+    task: Row
+    annotation: Mapping[str, Any]
+    results: list[Mapping[str, Any]]
+
+    def value(self, kind: str) -> Any:
+        """The first value of a tag, or None."""
+        return next((result.get("value") for result in self.results if result.get("type") == kind), None)
+
+
+def is_task(row: object) -> bool:
+    """Whether a row is a task of the JSON export."""
     return isinstance(row, Mapping) and isinstance(row.get("data"), Mapping)
 
 
-def read_label_studio(rows: Iterable[tuple[str, Any]], columns: Columns, faults: Faults) -> Iterator[Judgement]:
-    """(place, task) -> judgements. Tasks without annotations give none."""
-    for place, task in rows:
-        if not looks_like(task):
-            faults.add(place, "data", "is missing: give the export named JSON (not JSON-MIN)")
-            continue
-        annotations = task.get("annotations", [])
-        if not isinstance(annotations, list):
-            faults.add(place, "annotations", "must be a list: give the export named JSON (not JSON-MIN)")
-            continue
-        field = columns.prompt or "prompt"
-        prompt = prompt_in(task["data"].get(field), place, f"data.{field}", faults) if annotations else None
-        for index, annotation in enumerate(annotations):
-            where = f"annotations[{index}]"
-            if not isinstance(annotation, Mapping) or not isinstance(annotation.get("result"), list):
-                faults.add(place, where, "must be an object with a list 'result'")
-            elif prompt is not None and not annotation.get("was_cancelled"):
-                name = task["data"].get(columns.id) if columns.id else task.get("id")
-                found = _judged(task["data"], annotation, columns, place, where, faults)
-                annotator = _annotator(annotation.get("completed_by"))
-                if annotator is None:
-                    faults.add(place, f"{where}.completed_by", "says nobody")
-                elif found is not None:
-                    responses, ranks = found
-                    given = ranks_row(annotator, ranks, _comment(annotation["result"]))
-                    yield Judgement(place, None if name is None else str(name), prompt, responses, given)
+def is_flat(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a line of JSON-MIN or of the CSV export."""
+    return row.keys() >= {"annotator", "annotation_id"}
 
 
-def _judged(
-    data: Mapping[str, Any], annotation: Mapping[str, Any], columns: Columns, place: str, where: str, faults: Faults
-) -> tuple[list[str], list[int]] | None:
-    """Responses and ranks of one annotation."""
-    results = [result for result in annotation["result"] if isinstance(result, Mapping)]
-    kinds = {kind: [result for result in results if result.get("type") == kind] for kind in ("ranker", "pairwise")}
-    tied = [result for result in results if columns.tie and columns.tie in _value(result, "choices")]
-    if kinds["ranker"]:
-        return _ranked(data, kinds["ranker"][0].get("value"), columns, place, where, faults)
-    if kinds["pairwise"] or tied:
-        return _paired(data, (kinds["pairwise"] or tied)[0], bool(tied), columns, place, where, faults)
-    hint = "" if columns.tie else " (if a choice says that both are equal, name it: --tie)"
-    faults.add(place, f"{where}.result", f"has neither a ranker nor a pairwise result{hint}")
-    return None
+def is_flat_ranker(row: Mapping[str, Any]) -> bool:
+    """Whether such a line holds the result of a Ranker."""
+    return is_flat(row) and any(_is_order(_opened(value)) for value in row.values())
+
+
+def read_label_studio(rows: Rows, columns: Columns, reading: Reading) -> None:
+    """Enter the votes of tasks; those without annotations have none. Raises LabelingError if choices are not clear."""
+    given = [one for place, task in rows for one in _annotations(place, task, reading)]
+    words = [verdict_word(one.value("choices")) for one in given]
+    alone = [
+        word for one, word in zip(given, words, strict=True) if not one.value("ranker") and not one.value("pairwise")
+    ]
+    meanings: Mapping[str, str] = settled(alone, columns, "choices")
+    times = times_in([one.annotation.get("updated_at") or one.annotation.get("created_at") for one in given])
+    for index, (one, word) in enumerate(zip(given, words, strict=True)):
+        if meanings.get(word) == "none" and not one.value("ranker") and not one.value("pairwise"):
+            reading.leave_out(one.place, "choices", UNDECIDED, one.task)
+            continue
+        reading.rows += 1
+        try:
+            texts, ranks = _ranked(one, word, meanings, columns, reading)
+            reading.votes.append(_vote(one, columns, texts, ranks, times[index] if times else "", reading))
+        except Unusable as fault:
+            reading.enter_bad(one.place, fault, one.task)
+    reading.note("annotators", "completed_by")
+
+
+def flat_rankers(rows: Rows) -> Rows:
+    """Lines of JSON-MIN or of the CSV export with a Ranker's results, as tasks with one annotation each."""
+    return [(place, _as_task(row)) for place, row in rows]
+
+
+def _annotations(place: object, task: Row, reading: Reading) -> list[_Given]:
+    annotations = task.get("annotations", []) if is_task(task) else None
+    if not isinstance(annotations, list):
+        reading.rows += 1
+        field = "annotations" if is_task(task) else "data"
+        reading.enter_bad(place, Unusable(field, "a task needs `data` and a list of `annotations`"), task)
+        return []
+    found = []
+    for index, annotation in enumerate(annotations):
+        if not isinstance(annotation, Mapping) or not isinstance(annotation.get("result"), list):
+            reading.rows += 1
+            fault = Unusable("annotations", "must be objects with a list 'result'", f"annotations[{index}]")
+            reading.enter_bad(place, fault, task)
+        elif annotation.get("was_cancelled"):
+            reading.leave_out(place, "was_cancelled", "the annotator skipped the task", task)
+        else:
+            results = [result for result in annotation["result"] if isinstance(result, Mapping)]
+            found.append(_Given(place, task, annotation, results))
+    return found
+
+
+def _vote(one: _Given, columns: Columns, texts: list[str], ranks: list[int], when: str, reading: Reading) -> Vote:
+    data = one.task["data"]
+    asked = columns.prompt or first_of(data, ASKED) or "prompt"
+    annotator = annotator_in(one.annotation.get("completed_by"), reading, NUMBERED)
+    if annotator is None:
+        raise Unusable("completed_by", "does not tell who annotated")
+    reading.note("prompt", f"data.{asked}")
+    name = data.get(columns.id) if columns.id else one.task.get("id")
+    comment = _comment(one)
+    return Vote(
+        one.place,
+        prompt_in(data.get(asked), f"data.{asked}", data.get("input")),
+        texts,
+        ranks,
+        annotator,
+        None if is_absent(name) else str(name),
+        when,
+        {"comment": comment} if comment else {},
+    )
 
 
 def _ranked(
-    data: Mapping[str, Any], value: object, columns: Columns, place: str, where: str, faults: Faults
-) -> tuple[list[str], list[int]] | None:
-    field = columns.responses[0] if columns.responses else "items"
-    items = data.get(field)
-    if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
-        items = []
-    texts = {str(item["id"]): _text(item) for item in items if "id" in item}
-    ranker = value.get("ranker") if isinstance(value, Mapping) else None
-    if not items or len(texts) < len(items) or any(text is None for text in texts.values()):
-        faults.add(place, f"data.{field}", "must be a list of items, each with its own id, and a body, html or title")
-        return None
-    if not isinstance(ranker, Mapping) or not all(isinstance(ids, list) for ids in ranker.values()):
-        faults.add(place, f"{where}.result", "a ranker's value must be lists of ids")
-        return None
-    order = _order({name: [str(id_) for id_ in ids] for name, ids in ranker.items()}, columns.buckets)
-    if isinstance(order, str):
-        faults.add(place, f"{where}.result", order)
-        return None
-    ranks: dict[str, int] = {}
-    for tie in order:
-        rank = len(ranks) + 1
-        ranks |= dict.fromkeys(tie, rank)
-    if sum(map(len, order)) != len(texts) or ranks.keys() != texts.keys():
-        faults.add(place, f"{where}.result", f"ranks {sorted(ranks)}, but the items are {sorted(texts)}")
-        return None
-    return [str(text) for text in texts.values()], [ranks[name] for name in texts]
+    one: _Given, word: str, meanings: Mapping[str, str], columns: Columns, reading: Reading
+) -> tuple[list[str], list[int]]:
+    """Responses and ranks of one annotation. Raises Unusable."""
+    data = one.task["data"]
+    if (order := one.value("ranker")) is not None:
+        field = columns.responses[0] if columns.responses else "items"
+        reading.note("responses", f"data.{field}")
+        reading.note("ranks", "ranker")
+        return ranked_items(data.get(field), order, field, columns.buckets)
+    verdict = _verdict(one, word, meanings, columns)
+    names = _pair(one, columns)
+    found = [response_in(data.get(name), name, reading) for name in names]
+    texts = [text for text in found if text is not None]
+    if len(texts) != 2 or len(names) != 2:
+        reason = f"there are no two responses {' and '.join(names)}: name them, left one first: --response-fields"
+        raise Unusable("data", reason)
+    reading.note("responses", *(f"data.{name}" for name in names))
+    reading.note("verdicts", *(kind for kind in ("pairwise", "choices") if one.value(kind) is not None))
+    return texts, RANKS_OF[verdict]
 
 
-def _order(ranker: Mapping[str, list[str]], buckets: Sequence[str]) -> list[list[str]] | str:
-    """The items from best to worst, tied ones together; or what is wrong."""
-    filled = {name: ids for name, ids in ranker.items() if ids}
-    if not buckets:
-        if len(ranker) > 1:
-            return (
-                f"has the buckets {', '.join(ranker)}: say which are better, best first: --buckets {','.join(ranker)}"
-            )
-        return [[name] for ids in filled.values() for name in ids]
-    if unknown := sorted(filled.keys() - set(buckets)):
-        named = "items in no bucket" if unknown == [_UNSORTED] else f"the bucket {', '.join(unknown)}"
-        return f"has {named}, which --buckets does not name"
-    return [filled[name] for name in buckets if name in filled]
+def _verdict(one: _Given, word: str, meanings: Mapping[str, str], columns: Columns) -> str:
+    """first, second or tie; a choice beside the pair counts if it is a tie."""
+    selected = one.value("pairwise")
+    if selected is None:
+        verdict = meanings.get(word, "none")
+        if verdict == "none":
+            hint = "" if columns.tie else " (if a choice means that both are equal, name it: --tie)"
+            raise Unusable("result", f"has neither a ranker nor a pairwise result nor a choice{hint}")
+        return verdict
+    is_tie = word and (word == canonical(columns.tie) or choice_of_word(word) == "tie")
+    side = selected.get("selected") if isinstance(selected, Mapping) else None
+    verdict = "tie" if is_tie else {"left": "first", "right": "second"}.get(str(side), "")
+    if not verdict:
+        raise Unusable("result", "a pairwise value must say left or right in 'selected'", side)
+    return verdict
 
 
-def _paired(
-    data: Mapping[str, Any],
-    result: Mapping[str, Any],
-    tied: bool,
-    columns: Columns,
-    place: str,
-    where: str,
-    faults: Faults,
-) -> tuple[list[str], list[int]] | None:
-    names = list(columns.responses) or str(result.get("to_name", "")).split(",")
-    if len(names) != 2 and tied:
-        names = ["answer1", "answer2"]  # a Choices tag is about one of them; these are the template's names
-    responses = [data.get(name) for name in names]
-    if len(names) != 2 or not all(isinstance(text, str) for text in responses):
-        faults.add(
-            place, "data", f"has no two texts {' and '.join(names)}: name them, left one first: --response-fields"
-        )
-        return None
-    ranks = {"left": [1, 2], "right": [2, 1]}.get(_value(result, "selected"))
-    if tied:
-        ranks = [1, 1]
-    if ranks is None:
-        faults.add(place, f"{where}.result", "a pairwise value must say left or right in 'selected'")
-        return None
-    return [str(text) for text in responses], ranks
+def _pair(one: _Given, columns: Columns) -> list[str]:
+    """The names of the two responses: those of the tag, or what the template calls them."""
+    if columns.responses:
+        return list(columns.responses)
+    targets = next((str(result.get("to_name", "")) for result in one.results if result.get("type") == "pairwise"), "")
+    return targets.split(",") if targets.count(",") == 1 else list(numbered_responses(one.task["data"]).values())
 
 
-def _annotator(completed_by: object) -> str | None:
-    number = completed_by.get("id") if isinstance(completed_by, Mapping) else completed_by
-    return f"annotator{number}" if isinstance(number, int | str) and number != "" else None
+def _comment(one: _Given) -> str:
+    values = [result.get("value") for result in one.results if result.get("type") == "textarea"]
+    said = [value.get("text", "") for value in values if isinstance(value, Mapping)]
+    return "\n".join(str(line) for text in said for line in ([text] if isinstance(text, str) else text))
 
 
-def _comment(results: Sequence[Any]) -> str:
-    said = [
-        _value(result, "text") for result in results if isinstance(result, Mapping) and result.get("type") == "textarea"
-    ]
-    return "\n".join(line for text in said for line in ([text] if isinstance(text, str) else text))
+def _as_task(row: Row) -> dict[str, Any]:
+    data = {name: _opened(value) for name, value in row.items()}
+    order = next((value for value in data.values() if _is_order(value)), None)
+    result = [{"type": "ranker", "value": order}] if order is not None else []
+    judge = next(iter(judge_columns(row)), "annotator")
+    annotation = {"completed_by": row.get(judge), "result": result}
+    annotation |= {name: row.get(name) for name in ("created_at", "updated_at")}
+    return {
+        "id": row.get("id"),
+        "data": data,
+        "annotations": [annotation],
+    }
 
 
-def _value(result: Mapping[str, Any], key: str) -> Any:
-    value = result.get("value")
-    return value.get(key, "") if isinstance(value, Mapping) else ""
+def _is_order(value: object) -> bool:
+    if not isinstance(value, Mapping) or not value:
+        return False
+    inner = value.get("ranker", value)
+    return isinstance(inner, Mapping) and all(isinstance(ids, list) for ids in inner.values())
 
 
-def _text(item: Mapping[str, Any]) -> str | None:
-    return next((item[key] for key in ("body", "html", "title") if isinstance(item.get(key), str)), None)
+def _opened(value: object) -> object:
+    """What stands in a cell as JSON text."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

@@ -86,7 +86,10 @@ def test_ranks_and_ties_come_exactly_and_only_submitted_ones(argilla_server, dat
         {"annotator": "bob", "ranks": [2, 3, 1]},
     ]
     assert by_id["r1"]["rankings"] == [{"annotator": "ann", "ranks": [2, 2, 2]}]
-    assert (found.discarded, found.drafts) == (1, 1)
+    assert sorted(fault.reason for fault in found.left_out) == [
+        "the annotator discarded the record",
+        "the answer is a draft",
+    ]
 
 
 def test_a_chat_is_a_prompt_of_messages_and_fields_follow_the_mapping(argilla_server, dataset):
@@ -104,7 +107,8 @@ def test_the_command_writes_what_the_server_says(argilla_server, argilla_home, d
     assert main([*arguments, "--home", str(argilla_home)]) == 0
     assert {row["id"] for row in map(json.loads, target.read_text().splitlines())} == {"r0", "r1"}
     said = capsys.readouterr().out
-    assert "1 discarded answers, 1 drafts" in said
+    assert "1 x the annotator discarded the record" in said
+    assert "1 x the answer is a draft" in said
     assert "3 rankings of 2 prompts by 2 annotators" in said
     monkeypatch.setenv("ARGILLA_API_URL", argilla_server.url)
     monkeypatch.setenv("ARGILLA_API_KEY", argilla_server.api_key)
@@ -122,7 +126,7 @@ def test_the_command_writes_what_the_server_says(argilla_server, argilla_home, d
         (WORKSPACE, "theirs", None, COLUMNS, ["--question: name one", "'order', 'tone'"]),
         (WORKSPACE, "theirs", "why", COLUMNS, ["'why' is no ranking"]),
         (WORKSPACE, "theirs", "order", Columns(), ["--response-fields", "'response-1'", "no field 'prompt'"]),
-        (WORKSPACE, "theirs", "tone", COLUMNS, ["no submitted answers"]),
+        (WORKSPACE, "theirs", "tone", COLUMNS, ["has no rankings", "the answer is a draft"]),
         (WORKSPACE, "theirs", "order", Columns(prompt="instruction", responses=("first", "x", "y")), ["'x'", "'y'"]),
     ],
 )

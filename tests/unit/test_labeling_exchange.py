@@ -1,9 +1,10 @@
-"""Import and export: what goes out comes back, and everything that is wrong with a file is said at once."""
+"""Import and export: what goes out comes back, and what cannot be used costs its row, with the reason."""
 
 import csv
 import io
 import json
 import os
+import re
 
 import pytest
 from hypothesis import given
@@ -11,13 +12,11 @@ from hypothesis import strategies as st
 
 from labeling.__main__ import main
 from labeling.backend import LabelingError
-from labeling.exchange import Columns, Faults, read
-from labeling.exchange.columns import AS_THEY_ARE
-from labeling.exchange.files import format_of
-from labeling.exchange.jsonlines import rankings_text, read_rankings
-from labeling.exchange.judgements import merge
-from labeling.exchange.tables import neutralised, read_long, read_wide, restored, write_long, write_wide
+from labeling.exchange import AS_THEY_ARE, Columns, form_of, read, read_rows
+from labeling.exchange.jsonlines import rankings_text
+from labeling.exchange.tables import neutralised, read_table, restored, write_long, write_wide
 from labeling.records import Ranking, Ranks
+from labeling.votes import is_unnamed, pool, prompt_key, squeezed
 
 texts = st.text(max_size=12) | st.sampled_from(
     [
@@ -35,6 +34,7 @@ texts = st.text(max_size=12) | st.sampled_from(
     ]
 )
 filled = texts.filter(str.strip)
+names = filled.map(lambda name: " ".join(name.split())).filter(lambda name: name and not is_unnamed(name))
 prompts = filled | st.lists(
     st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": texts}),
     min_size=1,
@@ -43,39 +43,50 @@ prompts = filled | st.lists(
 
 
 @st.composite
-def rankings_strategy(draw) -> list[Ranking]:
+def rankings_strategy(draw, responses=texts) -> list[Ranking]:
     rankings = []
-    for name in draw(st.lists(filled, unique=True, min_size=1, max_size=4)):
-        responses = draw(st.lists(texts, min_size=2, max_size=4))
+    asked = draw(st.lists(prompts, unique_by=prompt_key, min_size=1, max_size=4))
+    ids = draw(st.lists(filled, unique=True, min_size=len(asked), max_size=len(asked)))
+    for name, prompt in zip(ids, asked, strict=True):
+        answers = draw(st.lists(responses, min_size=2, max_size=4))
         rows = []
-        for annotator in draw(st.lists(filled, unique=True, max_size=3)):
-            ranks = draw(st.lists(st.integers(1, 4), min_size=len(responses), max_size=len(responses)))
+        for annotator in draw(st.lists(names, unique_by=squeezed, max_size=3)):
+            ranks = draw(st.lists(st.integers(1, 4), min_size=len(answers), max_size=len(answers)))
             row = Ranks(annotator=annotator, ranks=ranks)
-            if comment := draw(texts):
+            if comment := draw(filled | st.just("")):
                 row["comment"] = comment
             if draw(st.booleans()):
                 row["both_bad"] = True
             if guidelines := draw(st.sampled_from(["", "3f2a"])):
                 row["guidelines"] = guidelines
             rows.append(row)
-        rankings.append(Ranking(id=name, prompt=draw(prompts), responses=responses, rankings=rows))
+        rankings.append(Ranking(id=name, prompt=prompt, responses=answers, rankings=rows))
+    spelled: dict[str, str] = {}  # one person is written alike everywhere
+    for row in (row for ranking in rankings for row in ranking["rankings"]):
+        row["annotator"] = spelled.setdefault(squeezed(row["annotator"]), row["annotator"])
     return rankings
 
 
-def again(reading, text: str) -> list[Ranking]:
-    faults = Faults("x")
-    rankings = merge(reading(text, faults), faults)
-    faults.raise_any()
-    return rankings
+def again(rows, form: str) -> list[Ranking]:
+    reading = read_rows(rows, form)
+    assert not reading.bad
+    pooled = pool(reading.votes)
+    assert not pooled.left_out
+    return pooled.rankings
 
 
 @given(rankings_strategy())
-def test_every_format_gives_back_the_same_rankings(rankings):
-    lines = rankings_text(rankings)
-    rows = [(f"line {n}", json.loads(line)) for n, line in enumerate(lines.split("\n")[:-1])]
-    assert again(lambda _, faults: read_rankings(rows, faults), lines) == rankings
-    assert again(lambda text, faults: read_wide(text, Columns(), faults), write_wide(rankings)) == rankings
-    assert again(lambda text, faults: read_long(text, Columns(), faults), write_long(rankings)) == rankings
+def test_json_lines_give_back_the_same_rankings(rankings):
+    lines = rankings_text(rankings).split("\n")[:-1]
+    assert again([(n, json.loads(line)) for n, line in enumerate(lines)], "rankings") == rankings
+
+
+@given(rankings_strategy(responses=filled))
+def test_tables_give_back_the_same_rankings(rankings):
+    for text, form in ((write_wide(rankings), "wide"), (write_long(rankings), "long")):
+        rows, bad = read_table(text)
+        assert not bad
+        assert again(rows, form) == rankings
 
 
 @given(texts)
@@ -141,10 +152,14 @@ def test_a_file_that_is_there_is_overwritten_only_when_told_to(source, tmp_path,
     assert sorted(os.listdir(tmp_path)) == ["rankings.jsonl", "t.csv"]
 
 
-def imported(tmp_path, text: str, columns: Columns = AS_THEY_ARE, name: str = "in.csv", form: str | None = None):
+def outcome(tmp_path, text: str, columns: Columns = AS_THEY_ARE, name="in.csv", form: str | None = None, **limits):
     path = tmp_path / name
     path.write_bytes(text.encode())
-    return read(path, form, columns)
+    return read(path, form, columns, **limits)
+
+
+def imported(*arguments, **more) -> list[Ranking]:
+    return outcome(*arguments, **more).rankings
 
 
 def test_a_long_table_of_a_spreadsheet_with_its_own_names(tmp_path):
@@ -166,76 +181,105 @@ def test_a_wide_table_with_its_own_names(tmp_path):
     ]
 
 
-def test_every_fault_of_a_table_is_said_with_row_field_and_reason(tmp_path):
+def said_of(tmp_path, text: str, **more) -> str:
+    """What the refusal of a text says."""
+    with pytest.raises(LabelingError) as caught:
+        imported(tmp_path, text, **more)
+    assert caught.value.fault == "request"
+    return str(caught.value)
+
+
+def test_each_kind_of_fault_is_one_line_with_its_count_and_three_places(tmp_path):
     text = (
         "id,prompt,annotator,response_1,rank_1,response_2,rank_2\n"
-        "a,Hi?,x,one,1,two,2\n"
-        "a,Hi?,x,one,1,two,2\n"  # twice
         "b,,x,one,1,two,2\n"  # no prompt
-        "c,Hi?,x,one,first,two,0\n"  # no ranks
-        "d,Hi?,,one,1,two,2\n"  # nobody
-        "a,Hi?,y,one,1,three,2\n"  # other responses
-        "e,Hi?,x,one,1,,\n"  # one response
-        "f,Hi?,x,one,1,two,2,extra\n"
+        + "c,Hi?,x,one,first,two,0\n" * 4  # no ranks
+        + "e,Hi?,x,one,1,,\n"  # one response
+        + "f,Hi?,x,one,1,two,2,extra\n"
     )
-    with pytest.raises(LabelingError) as caught:
-        imported(tmp_path, text)
-    assert caught.value.fault == "request"
-    said = str(caught.value)
-    assert "has 8 faults; nothing was written" in said
-    for place, field in [
-        ("row 3", "annotator"), ("row 4", "prompt"), ("row 5", "rank_1"), ("row 5", "rank_2"), ("row 6", "annotator"),
-        ("row 7", "id"), ("row 8", "ranks"), ("row 9", "row"),
-    ]:  # fmt: skip
-        assert f"in.csv, {place}, {field}: " in said
+    said = said_of(tmp_path, text).splitlines()
+    assert said[0].endswith(
+        "7 of 7 rows (100%) cannot be used, more than --max-bad-fraction 0.2 allows; nothing was written."
+    )
+    assert said[1].startswith(
+        "Read as wide: prompt from `prompt`, responses from `response_1`, `response_2`, ranks from"
+    )
+    assert said[2:-1] == [
+        "  4 x a rank is a whole number from 1: row 3, rank_1 ('first'); row 4, rank_1 ('first'); "
+        "row 5, rank_1 ('first'); …",
+        "  1 x the prompt is empty: row 2, prompt",
+        "  1 x has more cells than the header, which has 7: row 8, row ('8')",
+        "  1 x two responses or more are needed to rank, found 1: row 7, ranks",
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("prompt,annotator,response,rank\nHi?,x,one,1\nHi?,x,one,2\n", "a text occurs twice"),
-        ("prompt,annotator,response,rank\nHi?,x,one,1\nHi?,x,two,2\nHi?,y,one,1\n", "no rank for 'two'"),
-        ("prompt,annotator,slot,response,rank\nHi?,x,1,one,1\nHi?,x,zwei,two,1\n", "row 3, slot: "),
-        ("id,prompt,annotator,response,rank\na,Hi?,x,one,1\na,Ho?,x,two,2\n", "another prompt at row 2"),
-        ("annotator,response,rank\nx,one,1\n", "row 1, prompt: there is no such column"),
+        ("prompt,annotator,response,rank\nHi?,x,one,1\nHi?,x,one,2\n", "give a column `slot`"),
+        ("prompt,response,rank\nHi?,one,1\nHi?,two,2\nHi?,one,2\nHi?,two,1\n", "a column must tell who judged"),
+        ("prompt,annotator,response,rank\nHi?,x,one,1\nHi?,x,two,2\nHi?,y,one,1\n", "two responses or more"),
+        ("prompt,annotator,slot,response,rank\nHi?,x,1,one,1\nHi?,x,zwei,two,1\n", r"row 3, slot \('zwei'\)"),
+        ("annotator,response,rank\nx,one,1\n", "no column for the prompt.*--prompt-field"),
         ("prompt,annotator,response,rank,rank\n", "occurs twice"),
         ('prompt,annotator,response,rank\n"Hi?,x,one,1\n', "quotes"),
-        ("a,b\n1,2\n", "neither JSON nor a table"),
+        ("a,b\n1,2\n", "No rankings are found in it.*columns are a, b"),
         ("", "is empty"),
         ("prompt,annotator,response,rank\n", "has no rankings"),
+        (
+            "prompt,annotator,response_1,rank_1,response_2,rank_2\nHi?,x,one,,two,\n",
+            "has no rankings: no row has ranks",
+        ),
     ],
 )
 def test_tables_that_cannot_be_read_are_refused(tmp_path, text, message):
-    with pytest.raises(LabelingError, match=message):
-        imported(tmp_path, text)
+    assert re.search(message, said_of(tmp_path, text), re.DOTALL)
 
 
-def test_every_fault_of_json_lines_is_said(tmp_path):
+def test_every_fault_of_json_lines_is_counted(tmp_path):
     rows = [
         '{"id": "a", "prompt": "Hi?", "responses": ["x", "y"], "rankings": [{"annotator": "n", "ranks": [1, 2.5]}]}',
         '{"id": 3, "prompt": [], "responses": "x", "rankings": {}}',
         "{broken",
         "[1]",
-        '{"id": "b", "prompt": "Hi?", "responses": ["x", "y"], "rankings": [{"annotator": "", "ranks": 1, "comment": 2}]}',  # noqa: E501
+        '{"id": "b", "prompt": "Hi?", "responses": ["x", "y"], "rankings": [{"annotator": "", "ranks": [1, 2], "comment": 2}]}',  # noqa: E501
         '{"id": "c", "prompt": "Hi?", "responses": ["x", "y"], "rankings": [{"annotator": "n", "ranks": [1]}]}',
     ]
-    with pytest.raises(LabelingError) as caught:
-        imported(tmp_path, "\n".join(rows), name="in.jsonl")
-    said = str(caught.value)
-    assert "has 11 faults" in said
-    for line, field in [
-        (1, "ranks"), (2, "id"), (2, "prompt"), (2, "responses"), (2, "rankings"), (3, "line"), (4, "row"),
-        (5, "rankings[0].annotator"), (5, "rankings[0].ranks"), (5, "rankings[0].comment"), (6, "ranks"),
-    ]:  # fmt: skip
-        assert f"line {line}, {field}: " in said
+    said = said_of(tmp_path, "\n".join(rows), name="in.jsonl")
+    assert "6 of 6 rows" in said
+    for line, field in [(1, "ranks"), (2, "prompt"), (3, "line"), (4, "row"), (5, "comment"), (6, "ranks")]:
+        assert f"line {line}, {field}" in said
 
 
-def test_a_faulty_import_writes_nothing_and_ends_with_status_2(tmp_path, capsys):
-    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    source.write_text(rankings_text(RANKINGS) + "{}\n")
-    assert main(["import", str(source), "--to", str(target)]) == 2
-    assert os.listdir(tmp_path) == ["in.jsonl"]
-    assert "line 3, prompt" in capsys.readouterr().err
+def wide(rows: int, *cells: str) -> str:
+    """A wide table: good rows, and one more."""
+    head = "prompt,annotator,response_1,rank_1,response_2,rank_2"
+    good = [f"Question {number}?,x,one,1,two,2" for number in range(rows)]
+    return "\n".join([head, *good, ",".join(cells)]) + "\n"
+
+
+def test_a_row_that_cannot_be_used_is_left_out_with_a_ledger(tmp_path, capsys):
+    source, target = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    source.write_text(wide(4, "Question 9?", "x", "one", "first", "two", "2"))
+    assert main(["import", str(source), "--to", str(target)]) == 0
+    assert len(target.read_text().splitlines()) == 4
+    (line,) = map(json.loads, (tmp_path / "out.ledger.jsonl").read_text().splitlines())
+    assert line["file"] == str(source)
+    assert (line["row"], line["step"], line["field"]) == ("row 6", "format", "rank_1")
+    assert line["reason"] == "a rank is a whole number from 1"
+    assert "Question 9?" in line["excerpt"]
+    said = capsys.readouterr().out
+    assert "1 x a rank is a whole number from 1: row 6, rank_1 ('first')" in said
+    assert "out.ledger.jsonl" in said
+
+
+@pytest.mark.parametrize("limit", [["--on-bad-row", "error"], ["--max-bad-fraction", "0.1"]])
+def test_a_refused_import_writes_nothing_and_ends_with_status_2(tmp_path, capsys, limit):
+    source, target = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    source.write_text(wide(4, "Question 9?", "x", "one", "first", "two", "2"))
+    assert main(["import", str(source), "--to", str(target), *limit]) == 2
+    assert os.listdir(tmp_path) == ["in.csv"]
+    assert "row 6, rank_1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -259,8 +303,9 @@ def test_files_that_are_something_else_are_refused(tmp_path, data, message):
     assert caught.value.fault == "request"
 
 
-def test_a_missing_file_a_folder_and_a_full_disk_are_said(tmp_path, source, capsys):
-    for path in (tmp_path / "none.csv", tmp_path):
+def test_a_missing_file_a_folder_without_files_and_a_full_disk_are_said(tmp_path, source, capsys):
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "none.csv", tmp_path / "folder"):
         with pytest.raises(LabelingError) as caught:
             read(path)
         assert caught.value.fault == "request"
@@ -287,14 +332,14 @@ def test_the_text_that_an_instruction_is_about_is_not_lost(tmp_path):
     asked = [
         {"prompt": "Shorten this.", "input": "A long text."},
         {"prompt": "", "input": "Only this."},
-        {"prompt": [{"role": "user", "content": "Shorten this."}], "input": "A long text."},
+        {"prompt": [{"role": "user", "content": "Shorten that."}], "input": "A long text."},
         {"prompt": "Only that.", "input": ""},
     ]
     lines = [json.dumps({**row, "responses": ["x", "y"], "rankings": rankings}) for row in asked]
     assert [row["prompt"] for row in imported(tmp_path, "\n".join(lines), name="in.jsonl")] == [
         "Shorten this.\n\nA long text.",
         "Only this.",
-        [{"role": "user", "content": "Shorten this.\n\nA long text."}],
+        [{"role": "user", "content": "Shorten that.\n\nA long text."}],
         "Only that.",
     ]
     table = "prompt,input,annotator,response_1,rank_1,response_2,rank_2\nShorten.,A text.,n,x,1,y,2\n"
@@ -312,10 +357,9 @@ def test_half_a_surrogate_pair_is_kept_in_json_lines_and_refused_in_a_table(tmp_
     assert sorted(os.listdir(tmp_path)) == ["in.jsonl", "out.jsonl"]
 
 
-def test_the_format_is_found_out_from_the_content(source, tmp_path):
-    text = source.read_text(encoding="utf-8")
-    assert format_of(source, text) == "rankings"
-    assert format_of(source, json.dumps([json.loads(line) for line in text.splitlines()])) == "rankings"
-    assert format_of(source, write_wide(RANKINGS)) == "wide"
-    assert format_of(source, write_long(RANKINGS).replace(",", ";", 9)) == "long"
-    assert format_of(source, '[{"id": 1, "data": {}, "annotations": []}]') == "label-studio"
+def test_the_format_is_found_out_from_the_content():
+    assert form_of(RANKINGS[0]) == "rankings"
+    assert form_of(read_table(write_wide(RANKINGS))[0][0][1]) == "wide"
+    assert form_of(read_table(write_long(RANKINGS).replace(",", ";", 9))[0][0][1]) == "long"
+    assert form_of({"id": 1, "data": {}, "annotations": []}) == "label-studio"
+    assert form_of({"messages": [{"role": "user", "content": "Hi?"}]}) is None

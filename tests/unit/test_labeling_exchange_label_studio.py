@@ -1,12 +1,12 @@
-"""Label Studio's JSON export, in the shapes that its documentation and its editor's source give."""
+"""Label Studio's exports, in the shapes that its documentation and its editor's source give."""
 
+import csv
 import json
 
 import pytest
 
 from labeling.backend import LabelingError
-from labeling.exchange import Columns, read
-from labeling.exchange.columns import AS_THEY_ARE
+from labeling.exchange import AS_THEY_ARE, Columns, read
 
 ITEMS = [
     {"id": "llm_1", "title": "LLM 1", "body": "one"},
@@ -51,7 +51,7 @@ def imported(tmp_path, data: dict, *annotations: dict, columns: Columns = AS_THE
         "predictions": [{"result": []}],
     }
     path.write_text(json.dumps([task, {"id": 8, "data": {}, "annotations": []}]))
-    return read(path, columns=columns)
+    return read(path, columns=columns).rankings
 
 
 def test_a_ranker_gives_ranks_in_the_order_of_the_items(tmp_path):
@@ -81,7 +81,7 @@ def test_buckets_are_ties_once_their_order_is_known(tmp_path):
 
 def test_what_was_put_into_no_bucket_is_not_guessed(tmp_path):
     said = annotation(ranker({"_": ["llm_1"], "good": ["llm_3", "llm_2"]}))
-    with pytest.raises(LabelingError, match=r"export\.json, entry 1, annotations\[0\]\.result: has items in no bucket"):
+    with pytest.raises(LabelingError, match=r"has items in no bucket.*entry 1, result"):
         imported(tmp_path, {"items": ITEMS}, said, columns=Columns(buckets=("good", "bad")))
     (ranking,) = imported(tmp_path, {"items": ITEMS}, said, columns=Columns(buckets=("good", "_")))
     assert ranking["rankings"][0]["ranks"] == [3, 1, 1]
@@ -99,30 +99,53 @@ def test_a_pair_is_left_or_right_in_the_order_of_the_tag(tmp_path):
 def test_names_of_tags_are_mapped_to_fields(tmp_path):
     columns = Columns(responses=("answer1", "answer2"))
     said = annotation(pairwise("right", "txt-1,txt-2"))
-    with pytest.raises(LabelingError, match=r"no two texts txt-1 and txt-2.*--response-fields"):
+    with pytest.raises(LabelingError, match=r"no two responses txt-1 and txt-2.*--response-fields"):
         imported(tmp_path, PAIR, said)
     (ranking,) = imported(tmp_path, PAIR, said, columns=columns)
     assert ranking["rankings"][0]["ranks"] == [2, 1]
 
 
-def test_a_choice_beside_the_pair_says_a_tie(tmp_path):
-    with pytest.raises(LabelingError, match=r"neither a ranker nor a pairwise result.*--tie"):
-        imported(tmp_path, PAIR, annotation(choice("Equal")))
-    (ranking,) = imported(tmp_path, PAIR, annotation(choice("Equal")), columns=Columns(tie="Equal"))
+@pytest.mark.parametrize("word", ["Equal", "Tie", "Both are good", "=="])
+def test_a_choice_beside_the_pair_is_a_tie_if_its_word_or_the_option_says_so(tmp_path, word):
+    columns = Columns(tie="==") if word == "==" else AS_THEY_ARE
+    (ranking,) = imported(tmp_path, PAIR, annotation(pairwise("left"), choice(word)), columns=columns)
     assert ranking["rankings"][0]["ranks"] == [1, 1]
+
+
+def test_choices_between_two_answers_are_settled_over_the_whole_file(tmp_path):
+    said = [annotation(choice(word), by=by) for by, word in enumerate(["Left is better", "B", "tie", "left"])]
+    (ranking,) = imported(tmp_path, PAIR, *said)
+    assert [row["ranks"] for row in ranking["rankings"]] == [[1, 2], [2, 1], [1, 1], [1, 2]]
+
+
+def test_choices_that_are_no_words_for_a_side_are_refused_with_the_option_that_settles_them(tmp_path):
+    said = [annotation(choice(word), by=by) for by, word in enumerate(["good", "bad"])]
+    with pytest.raises(LabelingError, match=r"'good' \(1 times\).*--choices 'bad=first,good=second'"):
+        imported(tmp_path, PAIR, *said)
+    columns = Columns(codes={"good": "first", "bad": "second"})
+    (ranking,) = imported(tmp_path, PAIR, *said, columns=columns)
+    assert [row["ranks"] for row in ranking["rankings"]] == [[1, 2], [2, 1]]
 
 
 @pytest.mark.parametrize(
     ("data", "given", "message"),
     [
-        ({"items": ITEMS}, annotation(ranker({"rank": ["llm_1"]})), r"ranks \['llm_1'\], but the items are"),
-        ({"items": ITEMS}, annotation(ranker({"rank": ["llm_1", "llm_1", "llm_2", "llm_3"]})), "but the items are"),
-        ({"items": ["a", "b"]}, annotation(ranker({"rank": ["0", "1"]})), r"data\.items: must be a list of items"),
+        ({"items": ITEMS}, annotation(ranker({"rank": ["llm_1"]})), r"does not rank each of the items once: .*llm_1"),
+        (
+            {"items": ITEMS},
+            annotation(ranker({"rank": ["llm_1", "llm_1", "llm_2", "llm_3"]})),
+            "does not rank each of the items once",
+        ),
+        ({"items": ["a", "b"]}, annotation(ranker({"rank": ["0", "1"]})), r"must be a list of items.*data\.items"),
         ({"items": ITEMS}, annotation({"type": "ranker", "value": 3}), "must be lists of ids"),
         (PAIR, annotation(pairwise("both")), "must say left or right"),
-        (PAIR, annotation(pairwise("left"), by=None), "completed_by: says nobody"),
-        (PAIR, {"id": 1}, "must be an object with a list 'result'"),
-        ({"prompt": 3, **PAIR}, annotation(pairwise("left")), r"data\.prompt: the prompt must be text"),
+        (PAIR, annotation(pairwise("left"), by=None), "does not tell who annotated"),
+        (PAIR, {"id": 1}, "must be objects with a list 'result'"),
+        (
+            {"prompt": 3, **PAIR},
+            annotation(pairwise("left")),
+            r"the prompt must be text, or a list of messages: entry 1, data\.prompt",
+        ),
     ],
 )
 def test_annotations_that_cannot_be_read_are_refused(tmp_path, data, given, message):
@@ -130,8 +153,56 @@ def test_annotations_that_cannot_be_read_are_refused(tmp_path, data, given, mess
         imported(tmp_path, data, given)
 
 
-def test_the_flattened_export_is_refused_with_the_name_of_the_right_one(tmp_path):
+def flat(number: int, **more: object) -> dict:
+    """A line of JSON-MIN."""
+    meta = {"id": number, "annotator": 1, "annotation_id": number, "created_at": "2026", "lead_time": 1.0}
+    return {"prompt": f"Why {number}?", **meta, **more}
+
+
+def test_the_flat_export_of_pairs_is_read(tmp_path):
+    rows = [flat(n, answer1="one", answer2="two", pw=side) for n, side in enumerate(["left", "right"])]
     path = tmp_path / "min.json"
-    path.write_text(json.dumps([{"id": 1, "prompt": "Why?", "rank": {"rank": ["a"]}, "annotator": 1}]))
-    with pytest.raises(LabelingError, match="not JSON-MIN"):
-        read(path, "label-studio")
+    path.write_text(json.dumps(rows))
+    first, second = read(path).rankings
+    assert first["rankings"] == [{"annotator": "annotator1", "ranks": [1, 2]}]
+    assert second["rankings"] == [{"annotator": "annotator1", "ranks": [2, 1]}]
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv"])
+def test_the_flat_export_of_a_ranker_is_read(tmp_path, suffix):
+    row = flat(1, items=ITEMS, order={"rank": ["llm_2", "llm_3", "llm_1"]})
+    path = tmp_path / f"min.{suffix}"
+    if suffix == "json":
+        path.write_text(json.dumps([row]))
+    else:
+        cells = {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in row.items()}
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, cells)
+            writer.writeheader()
+            writer.writerow(cells)
+    (ranking,) = read(path).rankings
+    assert ranking["rankings"] == [{"annotator": "annotator1", "ranks": [3, 1, 2]}]
+
+
+def test_tasks_that_were_copied_are_one_record(tmp_path):
+    """The same task under another id, with its answers turned round: three people, and one of them twice."""
+    turned = {"answer1": PAIR["answer2"], "answer2": PAIR["answer1"]}
+    tasks = [
+        {"id": 1, "data": {"prompt": "Why?", **PAIR}, "annotations": [annotation(pairwise("left"), by=1)]},
+        {"id": 2, "data": {"prompt": "Why? ", **PAIR}, "annotations": [annotation(pairwise("left"), by=2)]},
+        {"id": 3, "data": {"prompt": "Why?", **turned}, "annotations": [annotation(pairwise("left"), by=3)]},
+        {"id": 4, "data": {"prompt": "Why?", **PAIR}, "annotations": [annotation(pairwise("left"), by=1)]},
+    ]
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(tasks))
+    outcome = read(path)
+    (ranking,) = outcome.rankings
+    assert [row["ranks"] for row in ranking["rankings"]] == [[1, 2], [1, 2], [2, 1]]
+    assert len(outcome.left_out) == 1
+
+
+def test_of_two_annotations_by_one_person_the_later_one_counts(tmp_path):
+    late = annotation(pairwise("right"), created_at="2026-01-02T00:00:00Z")
+    early = annotation(pairwise("left"), created_at="2026-01-01T00:00:00Z")
+    (ranking,) = imported(tmp_path, PAIR, late, early)
+    assert [row["ranks"] for row in ranking["rankings"]] == [[2, 1]]

@@ -1,0 +1,58 @@
+"""The formats of judgements: how a row shows its format, and the reader of each. Pure.
+
+The readers take rows that are parsed already, from any kind of file.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from labeling.exchange import jsonlines, label_studio, long, mturk, pairs, wide
+from labeling.exchange.columns import AS_THEY_ARE, Columns
+from labeling.exchange.reading import Reading, Rows, refuse
+
+
+class Form(NamedTuple):
+    """A format: whether a row is in it, and what enters such rows' votes into a reading."""
+
+    matches: Callable[[Mapping[str, Any]], bool]
+    read: Callable[[Rows, Columns, Reading], None]
+
+
+def _read_flat_rankers(rows: Rows, columns: Columns, reading: Reading) -> None:
+    label_studio.read_label_studio(label_studio.flat_rankers(rows), columns, reading)
+
+
+FORMS: Mapping[str, Form] = {
+    "rankings": Form(jsonlines.is_ranking, jsonlines.read_rankings),
+    "label-studio": Form(label_studio.is_task, label_studio.read_label_studio),
+    "label-studio-flat": Form(label_studio.is_flat_ranker, _read_flat_rankers),
+    "wide": Form(wide.is_wide, wide.read_wide),
+    "lists": Form(wide.has_lists, wide.read_lists),
+    "pairs": Form(pairs.is_pair, pairs.read_pairs),
+    "long": Form(long.is_long, long.read_long),
+}
+"""By name, in the order in which they are tried."""
+
+
+def form_of(row: Mapping[str, Any]) -> str | None:
+    """The format that a row shows, or None."""
+    named = mturk.plain_row(row) if mturk.is_batch(row) else row
+    return next((name for name, form in FORMS.items() if form.matches(named)), None)
+
+
+def read_rows(rows: Rows, form: str, columns: Columns = AS_THEY_ARE) -> Reading:
+    """The votes in rows of one format, with the rows that cannot be used.
+
+    Cells may be texts, numbers or null. Raises LabelingError (request) if the columns do not settle what is what.
+    """
+    reading = Reading(form)
+    counted = mturk.accepted(rows, reading)
+    batch = any(mturk.is_batch(row) for _, row in counted[:1])
+    named = [(place, mturk.plain_row(row)) for place, row in counted] if batch else counted
+    if not named:
+        return reading
+    FORMS[form].read(named, columns, reading)
+    return reading
+
+
+__all__ = ["FORMS", "form_of", "read_rows", "refuse"]

@@ -1,0 +1,143 @@
+"""The columns that every table of judgements has: the prompt, who judged, when, and with which comment. Pure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from labeling.exchange.cells import annotator_in, flag_in, is_absent, messages_in, prompt_in
+from labeling.exchange.columns import ABOUT, ASKED, IDS, TIMES, Columns, first_of, judge_columns, plain
+from labeling.exchange.reading import Reading, Row, Rows, Unusable, listed, names_in, refuse
+from labeling.exchange.times import times_in
+from labeling.records import Message
+from labeling.votes import Vote
+
+UNREAD_TIMES = "The times in `{}` cannot be read: of several answers by one person the later row counts"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Which columns hold what; None where the table has no such column. `times` has one text per row."""
+
+    prompt: str
+    messages: str | None
+    extra: str | None
+    system: str | None
+    id: str | None
+    annotator: str | None
+    comment: str | None
+    both_bad: str | None
+    guidelines: str | None
+    times: Sequence[str] = field(default_factory=tuple)
+    prefix: str = ""
+
+    def vote(
+        self, reading: Reading, index: int, place: object, row: Row, texts: Sequence[str], ranks: Sequence[int | None]
+    ) -> Vote:
+        """The vote of one row, or the mere listing of a prompt where no annotator and no rank is given.
+
+        Raises Unusable.
+        """
+        annotator = self.annotator_of(row, reading)
+        given = None if annotator is None and not any(ranks) else list(ranks)
+        when = self.times[index] if self.times else ""
+        return Vote(place, self.prompt_of(row), list(texts), given, annotator, self.id_of(row), when, self.said_in(row))
+
+    def prompt_of(self, row: Row) -> str | list[Message]:
+        """The prompt. Raises Unusable."""
+        extra, system = (row.get(name) if name else None for name in (self.extra, self.system))
+        if self.messages and not is_absent(row.get(self.messages)):
+            return prompt_in(messages_in(row[self.messages], self.messages), self.messages, extra, system)
+        value = row.get(self.prompt)
+        if isinstance(value, str) and re.match(r"\s*\[\s*\{\s*\"", value):
+            value = messages_in(value, self.prompt)
+        return prompt_in(value, self.prompt, extra, system)
+
+    def annotator_of(self, row: Row, reading: Reading) -> str | None:
+        """The annotator's name, or None."""
+        return annotator_in(row.get(self.annotator), reading, self.prefix) if self.annotator else None
+
+    def id_of(self, row: Row) -> str | None:
+        """The id as text, or None."""
+        value = row.get(self.id) if self.id else None
+        if is_absent(value):
+            return None
+        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+    def said_in(self, row: Row) -> dict[str, Any]:
+        """What else belongs to a vote. Raises Unusable."""
+        texts = {"comment": self.comment, "guidelines": self.guidelines}
+        said: dict[str, Any] = {
+            key: str(row[name]) for key, name in texts.items() if name and not is_absent(row.get(name))
+        }
+        if self.both_bad and flag_in(row.get(self.both_bad), self.both_bad):
+            said["both_bad"] = True
+        return said
+
+
+def frame_of(rows: Rows, columns: Columns, reading: Reading, prefix: str = "") -> Frame:
+    """The frame of these rows, noted in `reading`. Raises LabelingError if the prompt's column cannot be told."""
+    names = names_in(rows)
+    named = {"--id-field": columns.id, "--prompt-field": columns.prompt, "--annotator-field": columns.annotator}
+    check_names(names, {**named, "--comment-field": columns.comment})
+    messages = first_of(names, ("messages",)) if not columns.prompt else None
+    prompt = columns.prompt or _prompt_column(names) or messages
+    if prompt is None:
+        refuse(f"There is no column for the prompt. Name it: --prompt-field. The columns are {', '.join(names)}.")
+    judges = [columns.annotator] if columns.annotator else judge_columns(name for name in names if name != prompt)
+    extra = first_of((name for name in names if name != prompt), ABOUT)
+    system = first_of(names, ("system", "system_prompt"))
+    id_, comment = columns.id or first_of(names, IDS), columns.comment or first_of(names, ("comment", "comments"))
+    reading.note("prompt", *(name for name in (system, messages or prompt, extra) if name))
+    reading.note("annotators", *judges[:1])
+    reading.note("ids", id_)
+    reading.note("comments", comment)
+    return Frame(
+        prompt=prompt,
+        messages=messages,
+        extra=extra,
+        system=system,
+        id=id_,
+        annotator=judges[0] if judges else None,
+        comment=comment,
+        both_bad=first_of(names, ("both_bad",)),
+        guidelines=first_of(names, ("guidelines",)),
+        times=_times(rows, names, reading),
+        prefix=prefix,
+    )
+
+
+def check_names(names: Sequence[str], given: dict[str, str | None]) -> None:
+    """Raise LabelingError if an option names a column that is not there."""
+    for option, name in given.items():
+        if name is not None and name not in names:
+            refuse(f"{option}: there is no column '{name}'; the columns are {', '.join(names)}.")
+
+
+def note_unread(reading: Reading, names: Sequence[str], frame: Frame) -> None:
+    """Name the columns that nothing was read from."""
+    known = {name for found in reading.columns.values() for name in found}
+    known |= {name for name in (frame.prompt, frame.both_bad, frame.guidelines) if name}
+    reading.unread = tuple(name for name in names if name not in known)
+
+
+def _prompt_column(names: Sequence[str]) -> str | None:
+    found = [name for name in names if plain(name) in ASKED]
+    if len(found) > 1:
+        refuse(f"Several columns may hold the prompt: {listed(found)}. Name the one: --prompt-field.")
+    return found[0] if found else first_of(names, ("input",))
+
+
+def _times(rows: Rows, names: Sequence[str], reading: Reading) -> Sequence[str]:
+    column = first_of(names, TIMES)
+    if column is None:
+        return ()
+    times = times_in([row.get(column) for _, row in rows])
+    if times is None:
+        reading.tallies[UNREAD_TIMES.replace("{}", column)] += 1
+        return ()
+    reading.note("times", column)
+    return times
+
+
+__all__ = ["Frame", "Unusable", "check_names", "frame_of", "note_unread"]

@@ -1,0 +1,127 @@
+"""Tables with a row per prompt, annotator and response: `response`, and `rank` or `score`. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+from labeling.exchange.cells import is_absent
+from labeling.exchange.columns import Columns, first_of, scale_of
+from labeling.exchange.frame import Frame, check_names, frame_of, note_unread
+from labeling.exchange.judged import Judged, enter_votes
+from labeling.exchange.reading import Reading, Row, Rows, Unusable, names_in, refuse
+from labeling.votes import prompt_key, squeezed
+
+RESPONSES = ("response", "answer", "output", "completion", "candidate", "generation", "reply")
+ROW_NUMBERS = "The values of `{}` are all different: they number the rows, and prompts are told apart by their texts"
+
+
+class _Line(NamedTuple):
+    """One row: its key among the responses to one prompt, and where it stands."""
+
+    key: tuple[str, str]
+    number: int
+    place: object
+    row: Row
+
+
+def is_long(row: Mapping[str, Any]) -> bool:
+    """Whether a row has one response and its rank or score."""
+    return first_of(row, RESPONSES) is not None and _rank_column(row) is not None
+
+
+def read_long(rows: Rows, columns: Columns, reading: Reading) -> None:
+    """Enter the votes of a long table. Raises LabelingError if its columns do not settle what is what.
+
+    The rows of one annotator on one prompt are a vote; a response that comes again begins another vote. Without the
+    column `slot` a response is known by its text.
+    """
+    names = names_in(rows)
+    response = (*columns.responses, first_of(names, RESPONSES))[0]
+    rank = (*columns.ranks, _rank_column(names))[0]
+    check_names(names, {"--response-fields": response, "--rank-fields": rank})
+    if response is None or rank is None:
+        refuse(
+            "There is no column for the response, or none for its rank. Name them: --response-fields, --rank-fields. "
+            f"The columns are {', '.join(names)}."
+        )
+    reading.note("responses", response)
+    frame = frame_of(rows, columns, reading)
+    slot = first_of(names, ("slot",))
+    reading.note("slots", slot)
+    judged: list[Judged] = []
+    for lines in _groups(rows, frame, response, slot, reading):
+        passes = _passes(lines, frame)
+        unnamed = frame.annotator is None or is_absent(lines[0].row.get(frame.annotator))
+        uneven = len({frozenset(line.key for line in one) for one in passes}) > 1
+        if uneven or (len(passes) > 1 and (unnamed or len(passes[0]) < 2)):
+            reading.rows += 1
+            reading.enter_bad(lines[0].place, _twice(response, slot, unnamed), lines[0].row)
+        else:
+            judged += [_judged(one, response, rank, slot) for one in passes]
+    enter_votes(judged, (rank,), frame, columns, reading)
+    note_unread(reading, names, frame)
+
+
+def _groups(rows: Rows, frame: Frame, response: str, slot: str | None, reading: Reading) -> Iterable[Sequence[_Line]]:
+    """The rows of one annotator on one prompt, together."""
+    ids = [frame.id_of(row) for _, row in rows]
+    numbered = len(rows) > 1 and None not in ids and len(set(ids)) == len(ids)
+    if numbered:
+        reading.tallies[ROW_NUMBERS.replace("{}", str(frame.id))] += 1
+    groups: dict[tuple[str | None, str, str], list[_Line]] = {}
+    for index, (place, row) in enumerate(rows):
+        try:
+            prompt, text = prompt_key(frame.prompt_of(row)), row.get(response)
+            number = _slot_in(row, slot)
+        except Unusable as fault:
+            reading.rows += 1
+            reading.enter_bad(place, fault, row)
+            continue
+        judge = squeezed(str(row.get(frame.annotator) or "")) if frame.annotator else ""
+        key = (None if numbered else ids[index], prompt, judge)
+        line = _Line((number, squeezed(text) if isinstance(text, str) else str(text)), index, place, row)
+        groups.setdefault(key, []).append(line)
+    return groups.values()
+
+
+def _passes(lines: Sequence[_Line], frame: Frame) -> list[list[_Line]]:
+    """The rows of one group, once through the responses at a time, the earliest first."""
+    ordered = sorted(lines, key=lambda line: frame.times[line.number]) if frame.times else lines
+    by_key: dict[tuple[str, str], list[_Line]] = {}
+    for line in ordered:
+        by_key.setdefault(line.key, []).append(line)
+    return [[line for line in one if line is not None] for one in zip_longest(*by_key.values())]
+
+
+def _judged(lines: Sequence[_Line], response: str, rank: str, slot: str | None) -> Judged:
+    ordered = sorted(lines, key=lambda line: int(line.key[0])) if slot else lines
+    first = lines[0]
+    return Judged(
+        first.number,
+        first.place,
+        first.row,
+        [(response, line.row.get(response)) for line in ordered],
+        [(rank, line.row.get(rank)) for line in ordered],
+    )
+
+
+def _slot_in(row: Row, slot: str | None) -> str:
+    if slot is None:
+        return ""
+    number = str(row.get(slot) or "").strip().removesuffix(".0")
+    if not number.isdecimal():
+        raise Unusable(slot, "must be a whole number from 1", row.get(slot))
+    return number
+
+
+def _twice(response: str, slot: str | None, unnamed: bool) -> Unusable:
+    if unnamed:
+        return Unusable(response, "occurs several times for one prompt: a column must tell who judged")
+    more = "" if slot else ": give a column `slot`, too, if two responses are alike"
+    return Unusable(response, f"some responses occur more often than others for one annotator and prompt{more}")
+
+
+def _rank_column(names: Iterable[str]) -> str | None:
+    """`rank` where there is one, else the one column that is called a score."""
+    found = [name for name in names if scale_of(name)]
+    return first_of(found, ("rank",)) or (found[0] if len(found) == 1 else None)

@@ -1,0 +1,73 @@
+"""Times as files write them -> texts that sort by time. Pure."""
+
+import email.utils
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from labeling.exchange.cells import is_absent
+
+_CLOCK = r"(?:[ ,T]+(\d{1,2}):(\d{2})(?::(\d{2}))?\s*([ap]m)?)?"
+_DAY_AND_MONTH = re.compile(rf"(\d{{1,2}})[/.](\d{{1,2}})[/.](\d{{4}}){_CLOCK}", re.IGNORECASE)
+_MILLISECONDS = 1e11  # as seconds, this is the year 5138
+
+
+def times_in(cells: Sequence[object]) -> list[str] | None:
+    """One text per cell, empty where the cell is; None unless one way of reading settles all of them.
+
+    ISO, seconds or milliseconds since 1970, mail and crowd platforms' dates; 1/2/2026 only where other cells show
+    whether the day or the month comes first.
+    """
+    said = ["" if is_absent(cell) else str(cell).strip() for cell in cells]
+    for read in (_iso, _epoch, _mail, *_slashed(said)):
+        try:
+            return [read(text) if text else "" for text in said]
+        except (ValueError, OverflowError, OSError):
+            continue
+    return None
+
+
+def _sortable(time: datetime) -> str:
+    """UTC; a time without a zone is taken as UTC, too."""
+    moment = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")
+
+
+def _iso(text: str) -> str:
+    if text.isdecimal():  # 20260101 is a date; 1767261600 is none
+        raise ValueError(text)
+    return _sortable(datetime.fromisoformat(text.removesuffix(" UTC")))
+
+
+def _epoch(text: str) -> str:
+    seconds = float(text)
+    if seconds < 1e8:  # before 1973: a duration or a number, and no time
+        raise ValueError(text)
+    return _sortable(datetime.fromtimestamp(seconds / 1000 if seconds > _MILLISECONDS else seconds, UTC))
+
+
+def _mail(text: str) -> str:
+    parts = email.utils.parsedate_tz(text)
+    if parts is None:
+        raise ValueError(text)
+    return _sortable(datetime.fromtimestamp(email.utils.mktime_tz(parts), UTC))
+
+
+def _slashed(texts: Sequence[str]) -> list[Callable[[str], str]]:
+    """The one reader of 1/2/2026 that the values allow, if there is one."""
+    found = [match for match in map(_DAY_AND_MONTH.fullmatch, texts) if match]
+    firsts, seconds = (max((int(match[part]) for match in found), default=0) for part in (1, 2))
+    if (firsts > 12) == (seconds > 12):
+        return []
+    return [lambda text: _dated(text, day_first=firsts > 12)]
+
+
+def _dated(text: str, day_first: bool) -> str:
+    match = _DAY_AND_MONTH.fullmatch(text)
+    if not match:
+        raise ValueError(text)
+    day, month = (int(match[1]), int(match[2])) if day_first else (int(match[2]), int(match[1]))
+    hour, minute, second = (int(match[part] or 0) for part in (4, 5, 6))
+    if match[7]:
+        hour = hour % 12 + (12 if match[7].lower() == "pm" else 0)
+    return _sortable(datetime(int(match[3]), month, day, hour, minute, second))

@@ -1,0 +1,106 @@
+"""Tables with a row per prompt and annotator: `response_1`, `rank_1`, … side by side, or a list of each. Pure."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from labeling.exchange.columns import Columns, first_of, numbered_judgements, numbered_responses
+from labeling.exchange.frame import check_names, frame_of, note_unread
+from labeling.exchange.judged import Judged, enter_votes
+from labeling.exchange.reading import Reading, Rows, Unusable, listed, names_in, refuse
+
+_RESPONSES = ("responses", "answers", "outputs", "completions", "candidates", "generations")
+_JUDGEMENTS = ("ranks", "rank", "scores", "ratings")
+
+
+class _Layout(NamedTuple):
+    """The columns of the responses, and of their ranks or scores, slot by slot."""
+
+    responses: tuple[str, ...]
+    judgements: tuple[str, ...]
+
+
+def is_wide(row: Mapping[str, Any]) -> bool:
+    """Whether a row has numbered responses and numbered ranks or scores."""
+    responses = numbered_responses(row)
+    return len(responses) > 1 and any(slots.keys() & responses.keys() for slots in numbered_judgements(row).values())
+
+
+def has_lists(row: Mapping[str, Any]) -> bool:
+    """Whether a row has a list of responses and, beside it, one of ranks or of scores."""
+    found = first_of(row, _RESPONSES), first_of(row, _JUDGEMENTS)
+    return all(name is not None and isinstance(_opened(row[name]), list) for name in found)
+
+
+def read_wide(rows: Rows, columns: Columns, reading: Reading) -> None:
+    """Enter the votes of a wide table. Raises LabelingError if its columns do not settle what is what."""
+    names = names_in(rows)
+    layout = _layout(names, columns)
+    check_names(names, {"--response-fields": next((one for one in layout.responses if one not in names), None)})
+    check_names(names, {"--rank-fields": next((one for one in layout.judgements if one not in names), None)})
+    reading.note("responses", *layout.responses)
+    frame = frame_of(rows, columns, reading)
+    judged = [
+        Judged(
+            index,
+            place,
+            row,
+            [(name, row.get(name)) for name in layout.responses],
+            [(name, row.get(name)) for name in layout.judgements],
+        )
+        for index, (place, row) in enumerate(rows)
+    ]
+    enter_votes(judged, layout.judgements, frame, columns, reading)
+    note_unread(reading, [name for name in names if name != "responses"], frame)
+
+
+def read_lists(rows: Rows, columns: Columns, reading: Reading) -> None:
+    """Enter the votes of rows that hold a list of responses and one of ranks or scores. Raises LabelingError."""
+    names = names_in(rows)
+    responses = (*columns.responses, first_of(names, _RESPONSES))[0]
+    judgements = (*columns.ranks, first_of(names, _JUDGEMENTS))[0]
+    if responses is None or judgements is None:
+        refuse(f"There are no columns with a list of responses and one of ranks. The columns are {', '.join(names)}.")
+    reading.note("responses", responses)
+    frame = frame_of(rows, columns, reading)
+    judged = []
+    for index, (place, row) in enumerate(rows):
+        texts, cells = _opened(row.get(responses)), _opened(row.get(judgements))
+        if isinstance(texts, list) and isinstance(cells, list) and len(texts) == len(cells):
+            both = [(responses, text) for text in texts], [(judgements, cell) for cell in cells]
+            judged.append(Judged(index, place, row, *both))
+        else:
+            reading.rows += 1
+            fault = Unusable(judgements, f"must be a list as long as that of `{responses}`", row.get(judgements))
+            reading.enter_bad(place, fault, row)
+    enter_votes(judged, (judgements,), frame, columns, reading)
+    note_unread(reading, names, frame)
+
+
+def _layout(names: Iterable[str], columns: Columns) -> _Layout:
+    found = numbered_responses(names)
+    families = {word: slots for word, slots in numbered_judgements(names).items() if slots.keys() & found.keys()}
+    responses = columns.responses or tuple(found.values())
+    judgements = columns.ranks
+    if not judgements:
+        chosen = families.get("rank") or (next(iter(families.values())) if len(families) == 1 else None)
+        if chosen is None and families:
+            kinds = "; ".join(listed(tuple(slots.values())) for slots in families.values())
+            refuse(f"Several columns stand beside each response: {kinds}. Name those to read: --rank-fields.")
+        judgements = tuple((chosen or {})[slot] for slot in found if slot in (chosen or {}))
+    if len(responses) != len(judgements) or len(responses) < 2:
+        refuse(
+            f"There are {len(responses)} columns of responses and {len(judgements)} of ranks or scores. Name one for "
+            f"each response: --response-fields, --rank-fields. The columns are {', '.join(names)}."
+        )
+    return _Layout(responses, judgements)
+
+
+def _opened(cell: object) -> object:
+    """A list that stands in a cell as JSON text, as the list that it is."""
+    if not isinstance(cell, str) or not cell.lstrip().startswith("["):
+        return cell
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return cell
