@@ -28,7 +28,15 @@ def settled(words: Iterable[str], columns: Columns, field: str) -> dict[str, Cho
     try:
         return settle_choices(seen, given)
     except UnsettledCodes as error:
-        example = ",".join(
-            f"{value}={meaning}" for value, meaning in zip(error.unsettled, ("first", "second", "tie"), strict=False)
+        refuse(
+            f"`{field}`: {error.reason}: {error.values()}. Give what they mean, for example: "
+            f"{_line(error, columns.options.codes)}"
         )
-        refuse(f"`{field}`: {error.reason}: {error.values()}. Say what they mean, for example: --choices '{example}'")
+
+
+def _line(error: UnsettledCodes, option: str) -> str:
+    """The option or the key that settles the verdicts, as a shell takes it."""
+    if not option.startswith("--"):
+        return error.line(option)
+    pairs = zip(error.unsettled, ("first", "second", "tie"), strict=False)
+    return f"{option} '{','.join(f'{value}={meaning}' for value, meaning in pairs)}'"

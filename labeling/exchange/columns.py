@@ -59,6 +59,23 @@ _JUDGED = (
 
 
 @dataclass(frozen=True)
+class Options:
+    """What the fields of `Columns` are called where a person gives them: for errors that ask for one."""
+
+    id: str = "--id-field"
+    prompt: str = "--prompt-field"
+    responses: str = "--response-fields"
+    ranks: str = "--rank-fields"
+    scale: str = "--ranks or --scores"
+    annotator: str = "--annotator-field"
+    comment: str = "--comment-field"
+    choice: str = "--choice-field"
+    codes: str = "--choices"
+    buckets: str = "--buckets"
+    tie: str = "--tie"
+
+
+@dataclass(frozen=True)
 class Columns:
     """Field mapping; where nothing is given, each format's own names hold.
 
@@ -79,6 +96,7 @@ class Columns:
     codes: Mapping[str, str] = field(default_factory=dict)
     buckets: tuple[str, ...] = ()
     tie: str | None = None
+    options: Options = Options()
 
 
 AS_THEY_ARE = Columns()

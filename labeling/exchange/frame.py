@@ -1,12 +1,12 @@
 """The columns that every table of judgements has: the prompt, who judged, when, and with which comment. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from labeling.exchange.cells import annotator_in, flag_in, is_absent, messages_in, prompt_in
-from labeling.exchange.columns import ABOUT, ASKED, IDS, TIMES, Columns, first_of, judge_columns, plain
+from labeling.exchange.columns import ABOUT, ASKED, IDS, TIMES, Columns, Options, first_of, judge_columns, plain
 from labeling.exchange.reading import Reading, Row, Rows, Unusable, listed, names_in, refuse
 from labeling.exchange.times import times_in
 from labeling.records import Message
@@ -78,12 +78,13 @@ class Frame:
 def frame_of(rows: Rows, columns: Columns, reading: Reading, prefix: str = "") -> Frame:
     """The frame of these rows, noted in `reading`. Raises LabelingError if the prompt's column cannot be told."""
     names = names_in(rows)
-    named = {"--id-field": columns.id, "--prompt-field": columns.prompt, "--annotator-field": columns.annotator}
-    check_names(names, {**named, "--comment-field": columns.comment})
+    options = columns.options
+    named = {options.id: columns.id, options.prompt: columns.prompt, options.annotator: columns.annotator}
+    check_names(names, {option: (name,) for option, name in {**named, options.comment: columns.comment}.items()})
     messages = first_of(names, ("messages",)) if not columns.prompt else None
-    prompt = columns.prompt or _prompt_column(names) or messages
+    prompt = columns.prompt or _prompt_column(names, options) or messages
     if prompt is None:
-        refuse(f"There is no column for the prompt. Name it: --prompt-field. The columns are {', '.join(names)}.")
+        refuse(f"There is no column for the prompt. Name it: {options.prompt}. The columns are {', '.join(names)}.")
     judges = [columns.annotator] if columns.annotator else judge_columns(name for name in names if name != prompt)
     extra = first_of((name for name in names if name != prompt), ABOUT)
     system = first_of(names, ("system", "system_prompt"))
@@ -107,10 +108,10 @@ def frame_of(rows: Rows, columns: Columns, reading: Reading, prefix: str = "") -
     )
 
 
-def check_names(names: Sequence[str], given: dict[str, str | None]) -> None:
+def check_names(names: Sequence[str], given: Mapping[str, Sequence[str | None]]) -> None:
     """Raise LabelingError if an option names a column that is not there."""
-    for option, name in given.items():
-        if name is not None and name not in names:
+    for option, wanted in given.items():
+        for name in (name for name in wanted if name is not None and name not in names):
             refuse(f"{option}: there is no column '{name}'; the columns are {', '.join(names)}.")
 
 
@@ -121,10 +122,10 @@ def note_unread(reading: Reading, names: Sequence[str], frame: Frame) -> None:
     reading.unread = tuple(name for name in names if name not in known)
 
 
-def _prompt_column(names: Sequence[str]) -> str | None:
+def _prompt_column(names: Sequence[str], options: Options) -> str | None:
     found = [name for name in names if plain(name) in ASKED]
     if len(found) > 1:
-        refuse(f"Several columns may hold the prompt: {listed(found)}. Name the one: --prompt-field.")
+        refuse(f"Several columns may hold the prompt: {listed(found)}. Name the one: {options.prompt}.")
     return found[0] if found else first_of(names, ("input",))
 
 

@@ -37,7 +37,7 @@ def enter_votes(
 
     Raises LabelingError if it cannot be told whether these are ranks or scores.
     """
-    scale = settle_scale(judged, names, columns.scale)
+    scale = settle_scale(judged, names, columns)
     reading.note("ranks" if scale == "ranks" else "scores (higher is better)", *names)
     reading.rows += len(judged)
     votes = []
@@ -57,13 +57,13 @@ def enter_votes(
         reading.tallies[UNRANKED] += unranked
 
 
-def settle_scale(judged: Sequence[Judged], names: Sequence[str], given: Scale | None) -> Scale:
+def settle_scale(judged: Sequence[Judged], names: Sequence[str], columns: Columns) -> Scale:
     """Ranks or scores, by what is given, by the columns' names, or else ranks where all values can be ranks.
 
     Raises LabelingError with the values that were seen if they cannot.
     """
-    if given:
-        return given
+    if columns.scale:
+        return columns.scale
     kinds = {kind for kind in map(scale_of, names) if kind}
     if len(kinds) == 1:
         return kinds.pop()
@@ -73,7 +73,7 @@ def settle_scale(judged: Sequence[Judged], names: Sequence[str], given: Scale | 
         values = ", ".join(f"{value:g}" for value in seen[:12]) + (" …" if len(seen) > 12 else "")
         refuse(
             f"Are {listed(names)} ranks (1 is best) or scores (the highest is best)? The values are {values}. "
-            "Give --ranks or --scores."
+            f"Give {columns.options.scale}."
         )
     return "ranks"
 

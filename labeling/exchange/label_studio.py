@@ -135,13 +135,15 @@ def _ranked(
         field = columns.responses[0] if columns.responses else "items"
         reading.note("responses", f"data.{field}")
         reading.note("ranks", "ranker")
-        return ranked_items(data.get(field), order, field, columns.buckets)
+        return ranked_items(data.get(field), order, field, columns)
     verdict = _verdict(one, word, meanings, columns)
     names = _pair(one, columns)
     found = [response_in(data.get(name), name, reading) for name in names]
     texts = [text for text in found if text is not None]
     if len(texts) != 2 or len(names) != 2:
-        reason = f"there are no two responses {' and '.join(names)}: name them, left one first: --response-fields"
+        reason = (
+            f"there are no two responses {' and '.join(names)}: name them, left one first: {columns.options.responses}"
+        )
         raise Unusable("data", reason)
     reading.note("responses", *(f"data.{name}" for name in names))
     reading.note("verdicts", *(kind for kind in ("pairwise", "choices") if one.value(kind) is not None))
@@ -154,7 +156,7 @@ def _verdict(one: _Given, word: str, meanings: Mapping[str, str], columns: Colum
     if selected is None:
         verdict = meanings.get(word, "none")
         if verdict == "none":
-            hint = "" if columns.tie else " (if a choice means that both are equal, name it: --tie)"
+            hint = "" if columns.tie else f" (if a choice means that both are equal, name it: {columns.options.tie})"
             raise Unusable("result", f"has neither a ranker nor a pairwise result nor a choice{hint}")
         return verdict
     is_tie = word and (word == canonical(columns.tie) or choice_of_word(word) == "tie")

@@ -38,11 +38,11 @@ def read_long(rows: Rows, columns: Columns, reading: Reading) -> None:
     names = names_in(rows)
     response = (*columns.responses, first_of(names, RESPONSES))[0]
     rank = (*columns.ranks, _rank_column(names))[0]
-    check_names(names, {"--response-fields": response, "--rank-fields": rank})
+    check_names(names, {columns.options.responses: (response,), columns.options.ranks: (rank,)})
     if response is None or rank is None:
         refuse(
-            "There is no column for the response, or none for its rank. Name them: --response-fields, --rank-fields. "
-            f"The columns are {', '.join(names)}."
+            "There is no column for the response, or none for its rank. Name them: "
+            f"{columns.options.responses}, {columns.options.ranks}. The columns are {', '.join(names)}."
         )
     reading.note("responses", response)
     frame = frame_of(rows, columns, reading)

@@ -39,11 +39,13 @@ def read_pairs(rows: Rows, columns: Columns, reading: Reading) -> None:
     """Enter the votes of two responses each. Raises LabelingError if columns or verdicts are not clear."""
     names = names_in(rows)
     responses = columns.responses or tuple(numbered_responses(names).values())
-    choice = columns.choice or first_of(names, VERDICTS) or _the_one(_speaking(rows))
+    choice = columns.choice or first_of(names, VERDICTS) or _the_one(_speaking(rows), columns.options.choice)
     if len(responses) != 2:
-        refuse(f"Two responses are needed beside a verdict. Name them: --response-fields. Columns: {', '.join(names)}.")
-    check_names(names, {"--choice-field": choice})
-    check_names(names, {"--response-fields": next((name for name in responses if name not in names), None)})
+        refuse(
+            f"Two responses are needed beside a verdict. Name them: {columns.options.responses}. The columns are "
+            f"{', '.join(names)}."
+        )
+    check_names(names, {columns.options.choice: (choice,), columns.options.responses: responses})
     reading.note("responses", *responses)
     frame = frame_of(rows, columns, reading, NUMBERED if is_flat(rows[0][1]) else "")
     meanings = settled((verdict_word(row.get(choice)) for _, row in rows), columns, choice)
@@ -80,8 +82,8 @@ def _speaking(rows: Rows) -> list[str]:
     return found
 
 
-def _the_one(names: list[str]) -> str:
+def _the_one(names: list[str], option: str) -> str:
     if len(names) != 1:
         found = f"Several columns could hold it: {listed(names)}." if names else ""
-        refuse(f"Which column tells the better response? {found} Name it: --choice-field.")
+        refuse(f"Which column tells the better response? {found} Name it: {option}.")
     return names[0]

@@ -1,14 +1,15 @@
 """The order of items that Label Studio's Ranker gives, as ranks. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from labeling.exchange.columns import Columns
 from labeling.exchange.reading import Unusable
 
 _UNSORTED = "_"  # the column of what was put into no bucket
 
 
-def ranked_items(items: object, value: object, field: str, buckets: Sequence[str]) -> tuple[list[str], list[int]]:
+def ranked_items(items: object, value: object, field: str, columns: Columns) -> tuple[list[str], list[int]]:
     """The items' texts and their ranks, in the items' order. Raises Unusable."""
     found = items if isinstance(items, list) and all(isinstance(item, Mapping) for item in items) else []
     texts = {str(item["id"]): text for item in found if "id" in item and (text := _text(item)) is not None}
@@ -17,7 +18,7 @@ def ranked_items(items: object, value: object, field: str, buckets: Sequence[str
     ranker = value.get("ranker", value) if isinstance(value, Mapping) else None
     if not isinstance(ranker, Mapping) or not all(isinstance(ids, list) for ids in ranker.values()):
         raise Unusable("result", "a ranker's value must be lists of ids", value)
-    order = _order({name: [str(id_) for id_ in ids] for name, ids in ranker.items()}, buckets)
+    order = _order({name: [str(id_) for id_ in ids] for name, ids in ranker.items()}, columns)
     ranks: dict[str, int] = {}
     for tie in order:
         ranks |= dict.fromkeys(tie, len(ranks) + 1)
@@ -26,17 +27,18 @@ def ranked_items(items: object, value: object, field: str, buckets: Sequence[str
     return list(texts.values()), [ranks[name] for name in texts]
 
 
-def _order(ranker: Mapping[str, list[str]], buckets: Sequence[str]) -> list[list[str]]:
+def _order(ranker: Mapping[str, list[str]], columns: Columns) -> list[list[str]]:
     """The items from best to worst, tied ones together."""
+    buckets, option = columns.buckets, columns.options.buckets
     filled = {name: ids for name, ids in ranker.items() if ids}
     if not buckets:
         if len(ranker) > 1:
             names = ",".join(ranker)
-            raise Unusable("result", f"has buckets: say which are better, best first: --buckets {names}")
+            raise Unusable("result", f"has buckets: say which are better, best first: {option} {names}")
         return [[name] for ids in filled.values() for name in ids]
     if unknown := sorted(filled.keys() - set(buckets)):
         named = "items in no bucket" if unknown == [_UNSORTED] else f"the bucket {', '.join(unknown)}"
-        raise Unusable("result", f"has {named}, which --buckets does not name")
+        raise Unusable("result", f"has {named}, which {option} does not name")
     return [filled[name] for name in buckets if name in filled]
 
 

@@ -36,8 +36,7 @@ def read_wide(rows: Rows, columns: Columns, reading: Reading) -> None:
     """Enter the votes of a wide table. Raises LabelingError if its columns do not settle what is what."""
     names = names_in(rows)
     layout = _layout(names, columns)
-    check_names(names, {"--response-fields": next((one for one in layout.responses if one not in names), None)})
-    check_names(names, {"--rank-fields": next((one for one in layout.judgements if one not in names), None)})
+    check_names(names, {columns.options.responses: layout.responses, columns.options.ranks: layout.judgements})
     reading.note("responses", *layout.responses)
     frame = frame_of(rows, columns, reading)
     judged = [
@@ -86,12 +85,12 @@ def _layout(names: Iterable[str], columns: Columns) -> _Layout:
         chosen = families.get("rank") or (next(iter(families.values())) if len(families) == 1 else None)
         if chosen is None and families:
             kinds = "; ".join(listed(tuple(slots.values())) for slots in families.values())
-            refuse(f"Several columns stand beside each response: {kinds}. Name those to read: --rank-fields.")
+            refuse(f"Several columns stand beside each response: {kinds}. Name those to read: {columns.options.ranks}.")
         judgements = tuple((chosen or {})[slot] for slot in found if slot in (chosen or {}))
     if len(responses) != len(judgements) or len(responses) < 2:
         refuse(
             f"There are {len(responses)} columns of responses and {len(judgements)} of ranks or scores. Name one for "
-            f"each response: --response-fields, --rank-fields. The columns are {', '.join(names)}."
+            f"each response: {columns.options.responses}, {columns.options.ranks}. The columns are {', '.join(names)}."
         )
     return _Layout(responses, judgements)
 
