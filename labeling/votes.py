@@ -80,15 +80,16 @@ def pool(votes: Iterable[Vote]) -> Pooled:
     and where there are none, it is named by its content.
     """
     records: dict[str, _Record] = {}
+    spellings: dict[str, str] = {}
     left_out: list[LeftOutVote] = []
     for vote in votes:
+        spellings.setdefault(squeezed(vote.annotator or ""), vote.annotator or "")
         fault = _fault(vote)
         if fault:
             left_out.append(LeftOutVote(vote, "unusable", fault))
         else:
             _enter(_ranked_part(vote), records)
     names, remarks = _names(records)
-    spellings: dict[str, str] = {}
     rankings = []
     for key, record in records.items():
         counted, out = _counted(record.votes)
@@ -229,7 +230,7 @@ def _ranks(vote: Vote, number: int, spellings: dict[str, str]) -> Ranks:
     if vote.annotator is None or is_unnamed(vote.annotator):
         name = f"{UNNAMED} {number}"
     else:
-        name = spellings.setdefault(squeezed(vote.annotator), vote.annotator)
+        name = spellings[squeezed(vote.annotator)]
     row = Ranks(annotator=name, ranks=list(cast(Sequence[int], vote.ranks)))
     return cast(Ranks, {**row, **vote.said})
 

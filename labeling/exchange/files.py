@@ -12,6 +12,7 @@ from labeling.exchange.columns import AS_THEY_ARE, Columns
 from labeling.exchange.forms import form_of, read_rows
 from labeling.exchange.jsonlines import rankings_text
 from labeling.exchange.outcome import MAX_BAD_FRACTION, OnBadRow, Outcome, Place, pooled_outcome
+from labeling.exchange.platforms import has_lost_ranks
 from labeling.exchange.reading import BadRows, Reading, Unusable, refuse
 from labeling.exchange.tables import read_table, write_long, write_wide
 from labeling.records import Ranking
@@ -67,20 +68,21 @@ def _reading(file: Path, form: str | None, columns: Columns) -> Reading:
 def _form(rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns) -> str:
     """The format that the first rows show. Raises LabelingError (request) if they show none."""
     head = [row for _, row in rows[:_VOTERS]]
-    if any(_is_argilla(row) for row in head):
-        refuse(_LOSSY)
     found = Counter(form for row in head if (form := form_of(row)))
     if found:
         return found.most_common(1)[0][0]
+    if any(has_lost_ranks(row) for row in head):
+        refuse(_LOSSY)
     if not head:
         return "rankings"
-    if len(columns.responses) > 1 and len(columns.ranks) > 1:
-        return "wide"
+    if len(columns.responses) > 1 and (columns.choice or len(columns.ranks) > 1):
+        return "pairs" if columns.choice else "wide"
     names = ", ".join(dict.fromkeys(str(name) for row in head for name in row))
     refuse(
         "No rankings are found in it: neither ranks or scores beside responses, nor a verdict on two of them. "
         f"The columns are {names}. If it holds some, name the format and the columns: "
-        "--format wide --prompt-field … --response-fields … --rank-fields …"
+        "--format wide --prompt-field … --response-fields … --rank-fields …, or --format pairs … --choice-field …. "
+        "Other shapes are read by `python -m pipeline stage=preferences labeling=file labeling.path=FILE`."
     )
 
 
@@ -187,8 +189,3 @@ def _files(sources: Sequence[Path]) -> list[Path]:
             refuse(f"{source} is a folder without a file {', '.join(SUFFIXES)}. {_LOSSY}")
         found += inside or [source]
     return found
-
-
-def _is_argilla(row: object) -> bool:
-    """A record as Argilla's client writes it: fields, and responses by question."""
-    return isinstance(row, dict) and isinstance(row.get("fields"), dict) and isinstance(row.get("responses"), dict)

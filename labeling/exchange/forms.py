@@ -6,9 +6,10 @@ The readers take rows that are parsed already, from any kind of file.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from labeling.exchange import jsonlines, label_studio, long, mturk, pairs, wide
+from labeling.exchange import jsonlines, label_studio, long, pairs, wide
 from labeling.exchange.columns import AS_THEY_ARE, Columns
-from labeling.exchange.reading import Reading, Rows, refuse
+from labeling.exchange.platforms import plain_rows, unfolded
+from labeling.exchange.reading import Reading, Rows
 
 
 class Form(NamedTuple):
@@ -36,8 +37,8 @@ FORMS: Mapping[str, Form] = {
 
 def form_of(row: Mapping[str, Any]) -> str | None:
     """The format that a row shows, or None."""
-    named = mturk.plain_row(row) if mturk.is_batch(row) else row
-    return next((name for name, form in FORMS.items() if form.matches(named)), None)
+    plain = unfolded(row)[0]
+    return next((name for name, form in FORMS.items() if form.matches(plain)), None)
 
 
 def read_rows(rows: Rows, form: str, columns: Columns = AS_THEY_ARE) -> Reading:
@@ -46,13 +47,7 @@ def read_rows(rows: Rows, form: str, columns: Columns = AS_THEY_ARE) -> Reading:
     Cells may be texts, numbers or null. Raises LabelingError (request) if the columns do not settle what is what.
     """
     reading = Reading(form)
-    counted = mturk.accepted(rows, reading)
-    batch = any(mturk.is_batch(row) for _, row in counted[:1])
-    named = [(place, mturk.plain_row(row)) for place, row in counted] if batch else counted
-    if not named:
-        return reading
-    FORMS[form].read(named, columns, reading)
+    plain = plain_rows(rows, reading)
+    if plain:
+        FORMS[form].read(plain, columns, reading)
     return reading
-
-
-__all__ = ["FORMS", "form_of", "read_rows", "refuse"]

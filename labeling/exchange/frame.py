@@ -7,7 +7,7 @@ from typing import Any
 
 from labeling.exchange.cells import annotator_in, flag_in, is_absent, messages_in, prompt_in
 from labeling.exchange.columns import ABOUT, ASKED, IDS, TIMES, Columns, Options, first_of, judge_columns, plain
-from labeling.exchange.reading import Reading, Row, Rows, Unusable, listed, names_in, refuse
+from labeling.exchange.reading import Reading, Row, Rows, listed, names_in, refuse
 from labeling.exchange.times import times_in
 from labeling.records import Message
 from labeling.votes import Vote
@@ -139,6 +139,3 @@ def _times(rows: Rows, names: Sequence[str], reading: Reading) -> Sequence[str]:
         return ()
     reading.note("times", column)
     return times
-
-
-__all__ = ["Frame", "Unusable", "check_names", "frame_of", "note_unread"]

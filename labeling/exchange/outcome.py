@@ -29,17 +29,21 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Rankings, how they were read, the rows that were left out, and remarks."""
+    """Rankings, how they were read, what was left out, and remarks.
+
+    `bad` and `left_out` are rows as in `Reading`; `repeated` are votes that the same annotator gave again.
+    """
 
     rankings: list[Ranking]
     sentences: list[str]
     bad: list[Fault]
     left_out: list[Fault]
+    repeated: list[Fault]
     remarks: list[str]
 
     def ledger(self) -> Iterator[str]:
         """One JSON line for each row that was left out."""
-        for step, faults in (("format", self.bad), ("left out", self.left_out)):
+        for step, faults in (("format", self.bad), ("left out", self.left_out), ("repeated", self.repeated)):
             for fault in faults:
                 file, row = fault.place if isinstance(fault.place, Place) else ("", str(fault.place))
                 line = {"file": file, "row": row, "step": step, "field": fault.field, "reason": fault.reason}
@@ -66,9 +70,10 @@ def pooled_outcome(source: str, readings: Sequence[Reading], on_bad_row: OnBadRo
         head = f"{source}: {len(bad):,} of {rows:,} rows ({fraction:.0%}) cannot be used{limit}; nothing was written."
         hint = "Mend these rows. If they are read wrong, name the format and the columns: --format, --prompt-field, …"
         raise LabelingError("\n".join([head, *sentences, *kinds(bad), hint]), fault="request")
-    left_out = [fault for reading in readings for fault in reading.left_out] + _votes_out(pooled, unusable=False)
+    left_out = [fault for reading in readings for fault in reading.left_out]
+    repeated = _votes_out(pooled, unusable=False)
     remarks = list(dict.fromkeys([*(line for reading in readings for line in reading.remarks), *pooled.remarks]))
-    return Outcome(pooled.rankings, sentences, bad, left_out, remarks)
+    return Outcome(pooled.rankings, sentences, bad, left_out, repeated, remarks)
 
 
 def kinds(faults: Sequence[Fault]) -> list[str]:

@@ -1,45 +1,40 @@
 """Tables with two responses and a verdict: `response_a`, `response_b`, `preference`. Pure."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from labeling.codes import canonical, choice_of_word
-from labeling.exchange.cells import response_in
+from labeling.exchange.cells import is_absent, response_in
 from labeling.exchange.choices import RANKS_OF, settled, verdict_word
-from labeling.exchange.columns import Columns, first_of, numbered_responses
+from labeling.exchange.columns import Columns, numbered_responses, plain
 from labeling.exchange.frame import Frame, check_names, frame_of, note_unread
 from labeling.exchange.label_studio import NUMBERED, UNDECIDED, is_flat
 from labeling.exchange.reading import Reading, Row, Rows, Unusable, listed, names_in, refuse
-from labeling.votes import Vote
+from labeling.votes import Vote, squeezed
 
-VERDICTS = (
-    "preference",
-    "preferred",
-    "winner",
-    "choice",
-    "verdict",
-    "better",
-    "comparison",
-    "pairwise",
-    "selected",
-    "judgement",
-    "judgment",
-    "vote",
+NO_VERDICT = "there is no verdict"
+
+_VERDICTS = (
+    *("preference", "preferred", "winner", "choice", "chosen", "verdict", "better", "best", "comparison", "pairwise"),
+    *("selected", "selection", "judgement", "judgment", "vote", "label"),
 )
+_LOOSELY = re.compile(r"(?:^|_)(?:pref|preference|preferred|prefer|winner|better|verdict)(?:_|$)")
 
 
 def is_pair(row: Mapping[str, Any]) -> bool:
     """Whether a row has two numbered responses and a verdict; in Label Studio's flat exports any column may hold it."""
-    if len(numbered_responses(row)) != 2:
-        return False
-    return first_of(row, VERDICTS) is not None or (is_flat(row) and bool(_speaking([(None, row)])))
+    return len(numbered_responses(row)) == 2 and bool(_candidates([(None, row)]))
 
 
 def read_pairs(rows: Rows, columns: Columns, reading: Reading) -> None:
-    """Enter the votes of two responses each. Raises LabelingError if columns or verdicts are not clear."""
+    """Enter the votes of two responses each. Raises LabelingError if columns or verdicts are not clear.
+
+    A verdict may also be the text of a response, or the name in `model_a` or `model_b`.
+    """
     names = names_in(rows)
     responses = columns.responses or tuple(numbered_responses(names).values())
-    choice = columns.choice or first_of(names, VERDICTS) or _the_one(_speaking(rows), columns.options.choice)
+    choice = columns.choice or _the_one(_candidates(rows), columns.options.choice)
     if len(responses) != 2:
         refuse(
             f"Two responses are needed beside a verdict. Name them: {columns.options.responses}. The columns are "
@@ -48,16 +43,19 @@ def read_pairs(rows: Rows, columns: Columns, reading: Reading) -> None:
     check_names(names, {columns.options.choice: (choice,), columns.options.responses: responses})
     reading.note("responses", *responses)
     frame = frame_of(rows, columns, reading, NUMBERED if is_flat(rows[0][1]) else "")
-    meanings = settled((verdict_word(row.get(choice)) for _, row in rows), columns, choice)
+    named = [(*responses,), *_models(names, responses)]
+    words = [_side(row, row.get(choice), named) or verdict_word(row.get(choice)) for _, row in rows]
+    meanings = settled(words, columns, choice)
     reading.note("verdicts", choice)
-    for index, (place, row) in enumerate(rows):
+    reading.note("models", *(name for pair in named[1:] for name in pair))
+    for index, ((place, row), word) in enumerate(zip(rows, words, strict=True)):
+        meaning = meanings.get(word, "none")
+        if meaning == "none":
+            reading.leave_out(place, choice, UNDECIDED if word else NO_VERDICT, row)
+            continue
         reading.rows += 1
-        meaning = meanings.get(verdict_word(row.get(choice)), "none")
         try:
-            if meaning == "none":
-                reading.leave_out(place, choice, UNDECIDED, row)
-            else:
-                reading.votes.append(_vote(index, place, row, responses, RANKS_OF[meaning], frame, reading))
+            reading.votes.append(_vote(index, place, row, responses, RANKS_OF[meaning], frame, reading))
         except Unusable as fault:
             reading.enter_bad(place, fault, row)
     note_unread(reading, names, frame)
@@ -72,14 +70,22 @@ def _vote(
     return frame.vote(reading, index, place, row, [text for text in texts if text is not None], ranks)
 
 
-def _speaking(rows: Rows) -> list[str]:
-    """The columns in which all values are words for a side or a tie."""
-    found, texts = [], numbered_responses(names_in(rows)).values()
-    for name in names_in(rows):
-        words = {word for _, row in rows if (word := verdict_word(row.get(name)))}
-        if words and all(choice_of_word(canonical(word)) for word in words) and name not in texts:
-            found.append(name)
-    return found
+def _candidates(rows: Rows) -> list[str]:
+    """The columns that may hold the verdict: the clearest names, or else all columns that speak of a side alone."""
+    names = names_in(rows)
+    texts = numbered_responses(names).values()
+    exact = [name for name in names if plain(name) in _VERDICTS]
+    loose = [name for name in names if _LOOSELY.search(plain(name))]
+    speaking = [name for name in (exact or loose or names) if name not in texts and _speaks(rows, name)]
+    if exact or loose:
+        return speaking if len(exact or loose) > 1 and speaking else exact or loose
+    return speaking if is_flat(rows[0][1]) else []
+
+
+def _speaks(rows: Rows, name: str) -> bool:
+    """Whether all values in a column are words for a side or a tie."""
+    words = {word for _, row in rows if (word := verdict_word(row.get(name)))}
+    return bool(words) and all(choice_of_word(canonical(word)) for word in words)
 
 
 def _the_one(names: list[str], option: str) -> str:
@@ -87,3 +93,22 @@ def _the_one(names: list[str], option: str) -> str:
         found = f"Several columns could hold it: {listed(names)}." if names else ""
         refuse(f"Which column tells the better response? {found} Name it: {option}.")
     return names[0]
+
+
+def _models(names: Iterable[str], responses: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The columns with the models' names beside the two responses."""
+    slots = [plain(name).rpartition("_")[2] or plain(name)[-1] for name in responses]
+    spelled = {plain(name): name for name in names}
+    pairs = [tuple(spelled.get(form.format(slot), "") for slot in slots) for form in ("model_{}", "model{}")]
+    return [pair for pair in pairs if all(pair)]
+
+
+def _side(row: Row, verdict: object, named: Iterable[tuple[str, ...]]) -> str | None:
+    """`a` or `b` if the verdict is what one of two columns holds, and not the other."""
+    if is_absent(verdict) or not isinstance(verdict, str):
+        return None
+    for pair in named:
+        same = [squeezed(str(row.get(name))) == squeezed(verdict) for name in pair]
+        if same.count(True) == 1:
+            return "ab"[same.index(True)]
+    return None

@@ -19,6 +19,7 @@ ROLES = (
     "ranks",
     "scores (higher is better)",
     "verdicts",
+    "models",
     "annotators",
     "times",
     "ids",

@@ -198,7 +198,7 @@ def test_tasks_that_were_copied_are_one_record(tmp_path):
     outcome = read(path)
     (ranking,) = outcome.rankings
     assert [row["ranks"] for row in ranking["rankings"]] == [[1, 2], [1, 2], [2, 1]]
-    assert len(outcome.left_out) == 1
+    assert len(outcome.repeated) == 1
 
 
 def test_of_two_annotations_by_one_person_the_later_one_counts(tmp_path):

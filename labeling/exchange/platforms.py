@@ -1,0 +1,141 @@
+"""Exports of annotation platforms as plain rows: MTurk's batches, Potato's tables, Argilla's records. Pure.
+
+MTurk    columns `Input.…`, `Answer.…` and `AssignmentStatus`; radio buttons as `Answer.question.option`: true, false.
+Potato   columns `schema:::label`, of which the label that was chosen has a value; or these two levels nested.
+Argilla  `question.responses`, `….users` and `….status` with an entry per annotator, or records with `fields` and
+         `responses`. A ranking question is read where its ranks are there; Argilla's client writes options alone.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from labeling.exchange.cells import is_absent
+from labeling.exchange.columns import first_of, numbered_responses, plain
+from labeling.exchange.reading import Reading, Row, Rows
+
+_MTURK = re.compile(r"(?:Input|Answer)\.", re.IGNORECASE)
+_LABEL = re.compile(r"\.(?:label|answer|value)$", re.IGNORECASE)
+_OPTION = re.compile(r"Answer\.(?P<question>.+)\.(?P<option>[^.]+)$", re.IGNORECASE)
+_POTATO = ":::"
+_VALUES = ("selection", "text_box", "slider", "number", "value", "rating", "free_response", "scale_value")
+_RESPONSES = ".responses"
+_LEFT_OUT = {
+    "rejected": "the assignment was rejected",
+    "discarded": "the annotator discarded the record",
+    "draft": "the answer is a draft",
+}
+
+
+def plain_rows(rows: Rows, reading: Reading) -> Rows:
+    """The rows as plain tables have them; what was rejected, discarded or not submitted is entered as left out."""
+    kept: list[tuple[object, Row]] = []
+    for place, raw in rows:
+        for row in unfolded(raw):
+            field = first_of(row, ("assignment_status", "response_status"))
+            reason = _LEFT_OUT.get(plain(str(row[field]))) if field else None
+            if field and reason:
+                reading.leave_out(place, field, reason, raw)
+            else:
+                kept.append((place, row))
+    return kept
+
+
+def unfolded(row: Row) -> list[Row]:
+    """The plain rows that one row stands for: one, but of Argilla's records one for each annotator."""
+    if any(_MTURK.match(name) for name in row):
+        return [_of_mturk(row)]
+    if isinstance(row.get("label_annotations"), Mapping) or any(_POTATO in name for name in row):
+        return [_of_potato(row)]
+    if isinstance(row.get("fields"), Mapping) and isinstance(row.get("responses"), Mapping):
+        return list(_of_argilla(_flat_record(row)))
+    if any(name.endswith(_RESPONSES) and isinstance(value, list) for name, value in row.items()):
+        return list(_of_argilla(row))
+    return [row]
+
+
+def has_lost_ranks(row: Row) -> bool:
+    """Whether it is a record of Argilla in which an answer is a list of options without ranks."""
+    if unfolded(row) == [row]:
+        return False
+    answers = [value for plain_row in unfolded(row) for value in plain_row.values() if isinstance(value, list)]
+    return any(all(isinstance(option, str) for option in value) for value in answers)
+
+
+def _of_mturk(row: Row) -> Row:
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        option, word = _OPTION.match(name), str(value).strip().lower()
+        if option and word in ("true", "false"):
+            _choose(found, option["question"], option["option"], word == "true")
+        else:
+            found[_LABEL.sub("", _MTURK.sub("", name)) if _MTURK.match(name) else name] = value
+    return found
+
+
+def _of_potato(row: Row) -> Row:
+    nested = row.get("label_annotations")
+    cells = {name: value for name, value in row.items() if name != "label_annotations"}
+    for schema, labels in nested.items() if isinstance(nested, Mapping) else ():
+        for label, value in labels.items() if isinstance(labels, Mapping) else ():
+            cells[f"{schema}{_POTATO}{label}"] = value
+    found: dict[str, Any] = {}
+    for name, value in cells.items():
+        schema, separator, label = name.partition(_POTATO)
+        if not separator or plain(label) in _VALUES:
+            found[schema] = value
+        else:
+            _choose(found, schema, label, not is_absent(value) and str(value).strip().lower() != "false")
+    return found
+
+
+def _choose(found: dict[str, Any], question: str, option: str, chosen: bool) -> None:
+    """Add an option to those that were chosen, if it was."""
+    before = found.setdefault(question, None)
+    if chosen:
+        found[question] = option if before is None else f"{before} and {option}"
+
+
+def _flat_record(record: Row) -> Row:
+    """A nested record in the flat shape."""
+    flat: dict[str, Any] = {"id": record.get("external_id") or record.get("id"), **record["fields"]}
+    for question, answers in record["responses"].items():
+        given = [answer for answer in answers or () if isinstance(answer, Mapping)]
+        flat[f"{question}{_RESPONSES}"] = [answer.get("value") for answer in given]
+        flat[f"{question}{_RESPONSES}.users"] = [answer.get("user_id", answer.get("user")) for answer in given]
+        flat[f"{question}{_RESPONSES}.status"] = [answer.get("status") for answer in given]
+    return flat
+
+
+def _of_argilla(row: Row) -> Iterator[Row]:
+    questions = [name.removesuffix(_RESPONSES) for name in row if name.endswith(_RESPONSES)]
+    shared = {name: value for name, value in row.items() if _RESPONSES not in name}
+    people: dict[object, dict[str, Any]] = {}
+    for question in questions:
+        answers, users, statuses = (_entries(row.get(f"{question}{_RESPONSES}{part}")) for part in _PARTS)
+        for number, answer in enumerate(answers):
+            user = users[number] if number < len(users) else None
+            given = people.setdefault(number if user is None else str(user), {**shared, "annotator": user})
+            given.update(_answered(question, answer))
+            if number < len(statuses) and statuses[number]:
+                given["response_status"] = statuses[number]
+    yield from people.values() or [shared]
+
+
+_PARTS = ("", ".users", ".status")
+
+
+def _entries(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _answered(question: str, answer: object) -> Iterable[tuple[str, Any]]:
+    """The cells that an answer fills: of a ranking `rank_1` and so on, else one with the question's name."""
+    if not isinstance(answer, list) or not answer or not all(_has_rank(option) for option in answer):
+        return [(question, answer)]
+    slots = {option["value"]: next(iter(numbered_responses([option["value"]])), None) for option in answer}
+    return [(f"rank_{slots[option['value']] or option['value']}", option["rank"]) for option in answer]
+
+
+def _has_rank(option: object) -> bool:
+    return isinstance(option, Mapping) and isinstance(option.get("value"), str) and option.get("rank") is not None
