@@ -16,6 +16,8 @@ class Message(TypedDict):
 
     role: str
     content: str
+    train: NotRequired[bool]  # false for an answer that is context and not learned
+    reasoning_content: NotRequired[str]  # the reasoning before an answer
 
 
 class SampledAnswer(TypedDict):

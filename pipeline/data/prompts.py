@@ -9,7 +9,7 @@ from pipeline.data.formats.table import DEMONSTRATIONS, PROMPTS, TEXTS, Format, 
 from pipeline.data.ledger import Ledger, check_bad_fraction
 from pipeline.data.loading import converted, rows_with_format
 from pipeline.data.reading.files import Paths, find_files
-from pipeline.data.rows import Message, opening
+from pipeline.data.rows import Message, opening, spoken_alone
 
 MOST_BAD = 0.2  # share of rows that may be malformed
 
@@ -34,5 +34,5 @@ def load_prompts(paths: Paths) -> tuple[list[list[Message]], Ledger]:
 def _prompts(row: Row, chosen: Format[object]) -> list[list[Message]]:
     for form in DEMONSTRATIONS:
         if form is chosen:
-            return [list(opening(found["messages"])) for found, _ in demonstrations_in(row, form, mend=True)]
+            return [spoken_alone(opening(found["messages"])) for found, _ in demonstrations_in(row, form, mend=True)]
     return [found["prompt"] for found in prompt(row)]

@@ -122,7 +122,7 @@ def fingerprints(rows: Sequence[Demonstration], boilerplate: UInt64s, source: st
     prompts = [opening(row["messages"]) for row in rows]
     whole, asked = signatures(texts_of(rows), boilerplate), signatures(list(map(_said, prompts)), boilerplate)
     return {
-        "content": _numbers([content_hash(row["messages"]) for row in rows]),
+        "content": _numbers([_content(row["messages"]) for row in rows]),
         "prompt": _numbers(list(map(content_hash, prompts))),
         "conversation": _numbers([_hash(source, row["id"]) if row.get("id") else "0" for row in rows]),
         "text_signature": whole,
@@ -133,12 +133,20 @@ def fingerprints(rows: Sequence[Demonstration], boilerplate: UInt64s, source: st
 
 
 def texts_of(rows: Sequence[Demonstration]) -> list[str]:
-    """All that is said in each row, but for the system turn, which is often the same for all."""
+    """All that is said in each row, but for answers not learned and the system turn, often the same for all."""
     return [_said(row["messages"]) for row in rows]
 
 
 def _said(messages: Sequence[Message]) -> str:
-    return "\n".join(turn["content"] for turn in messages if turn["role"] != "system")
+    return "\n".join(
+        turn["content"] for turn in messages if turn["role"] != "system" and turn.get("train") is not False
+    )
+
+
+def _content(messages: Sequence[Message]) -> str:
+    """A hash of what is learned: of the texts, and where there are any, of the marks and of the reasoning."""
+    beside = [Message(role=str(turn.get("train")), content=turn.get("reasoning_content", "")) for turn in messages]
+    return content_hash(messages, *([beside] if any(len(turn) > 2 for turn in messages) else []))
 
 
 def _numbers(hashes: Sequence[str]) -> UInt64s:

@@ -22,9 +22,11 @@ __all__ = [
     "Ranks",
     "as_messages",
     "content_hash",
+    "is_learned",
     "opening",
     "prompt_id",
     "read_jsonl",
+    "spoken_alone",
     "write_jsonl",
 ]
 
@@ -68,8 +70,18 @@ def as_messages(prompt: str | list[Message]) -> list[Message]:
     return [Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt
 
 
+def is_learned(turn: Message) -> bool:
+    """Whether the turn is an answer to learn from."""
+    return turn["role"] == "assistant" and turn.get("train") is not False
+
+
+def spoken_alone(messages: Sequence[Message]) -> list[Message]:
+    """The messages with who speaks and what is said alone: a prompt has no marks and no reasoning."""
+    return [Message(role=turn["role"], content=turn["content"]) for turn in messages]
+
+
 def opening(messages: Sequence[Message]) -> Sequence[Message]:
-    """What comes before the first answer: a conversation's prompt, since every answer of it is learned."""
+    """What comes before the first answer: by it conversations are told to be about one prompt."""
     return messages[: [turn["role"] for turn in messages].index("assistant")]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
-from pipeline.data.rows import Message, opening
+from pipeline.data.rows import Message, is_learned, opening
 from pipeline.data.topics import Topic, topics_of
 from pipeline.data.words import words_in
 
@@ -55,9 +55,9 @@ class Statistics:
     def add(self, messages: Sequence[Message], source: str, tokens: int = 0) -> None:
         """Take a conversation in; `tokens` is its whole length where tokens are counted."""
         prompt = "\n".join(turn["content"] for turn in opening(messages) if turn["role"] == "user")
-        answers = [turn["content"] for turn in messages if turn["role"] == "assistant"]
+        answers = [turn["content"] for turn in messages if is_learned(turn)]
         words = [len(turn["content"].split()) for turn in messages]
-        answered = sum(count for count, turn in zip(words, messages, strict=True) if turn["role"] == "assistant")
+        answered = sum(count for count, turn in zip(words, messages, strict=True) if is_learned(turn))
         whole = tokens if self.units["conversations"] == "tokens" else sum(words)
         counts = (len(prompt.split()), answered, whole)
         self.rows[source] += 1

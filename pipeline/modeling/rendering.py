@@ -132,11 +132,14 @@ class ChatFormat:
     # from messages to text
 
     def _rows(self, messages: Sequence[Mapping[str, Any] | None]) -> list[Row]:
-        """Rows of turns; None in the place of an answer leaves the last prompt open."""
+        """Rows of turns; None in the place of an answer leaves the last prompt open.
+
+        An answer that is not to be learned is part of the prompts behind it. Raises `Unrenderable` if none is.
+        """
         rows: list[Row] = []
         done = ""
         for i, message in enumerate(messages):
-            if message is not None and message["role"] != "assistant":
+            if message is not None and (message["role"] != "assistant" or message.get("train") is False):
                 continue
             prompt, kept, answer = self._turn(messages[:i], message)
             if not rows or not prompt.startswith(done):  # the template renders what was said before in another way
@@ -144,6 +147,8 @@ class ChatFormat:
                 done = ""
             rows[-1].append(Turn(prompt[len(done) :], kept, answer))
             done = prompt + kept + answer
+        if not rows:
+            raise Unrenderable("no answer of the conversation is to be learned")
         return rows
 
     def _turn(self, history: Sequence[Any], message: Mapping[str, Any] | None) -> Turn:
@@ -174,7 +179,7 @@ class ChatFormat:
         """An answer's words and its reasoning, from a field of its own or from the beginning of the text."""
         text = str(message.get("content") or "")
         given = next((str(message[name]) for name in REASONING if message.get(name)), None)
-        inline = INLINE.match(text) if given is None and self._knows_reasoning else None
+        inline = INLINE.match(text) if given is None and self.knows_reasoning else None
         return (inline["answer"].lstrip(), inline["reasoning"].strip()) if inline else (text, given)
 
     def _render(self, messages: Sequence[Mapping[str, Any]], for_answer: bool = False) -> str:
@@ -182,7 +187,7 @@ class ChatFormat:
 
     def _plain(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """A message as templates expect it; no text in it can become a token that controls a model."""
-        others = {name: value for name, value in message.items() if name not in REASONING}
+        others = {name: value for name, value in message.items() if name not in (*REASONING, "train")}
         if message["role"] != "assistant":
             return {**others, "content": neutralised(message["content"], self.specials)}
         words, reasoning = self._parted(message)
@@ -194,7 +199,8 @@ class ChatFormat:
         return renderer(self.tokenizer)
 
     @cached_property
-    def _knows_reasoning(self) -> bool:
+    def knows_reasoning(self) -> bool:
+        """Whether the template has a place for reasoning."""
         return reasons(self.tokenizer.chat_template, self._renderer)
 
     @cached_property

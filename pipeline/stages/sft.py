@@ -61,7 +61,8 @@ def _say_reasoning(chat: "ChatFormat", rows: Sequence[Mapping[str, Any]], file: 
     """What becomes of reasoning in the demonstrations, unless it is trained."""
     count = sum(chat.has_reasoning(row["messages"]) for row in rows)
     if count and chat.thinking != "train":
-        does = "kept and not learned" if chat.thinking == "keep" else "left out (model.thinking=empty)"
+        emptied = "left out " + ("(model.thinking=empty)" if chat.knows_reasoning else "(the template has no place)")
+        does = "kept and not learned" if chat.thinking == "keep" else emptied
         context.say(f"{file.name}: {count:,} of {len(rows):,} conversations have reasoning, which is {does}")
 
 

@@ -193,8 +193,8 @@ Q, R = turn("human", "q"), turn("gpt", "a")
     [
         (alpaca, {"instruction": "i", "output": " "}, "output", A, "empty"),
         (alpaca, {"instruction": None, "output": "o"}, "instruction", U, "found nothing"),
-        (alpaca, {"instruction": "i", "output": 3}, "output", A, "found a number"),
-        (alpaca, {"instruction": "i", "output": True}, "output", A, "found true or false"),
+        (alpaca, {"instruction": "i", "output": float("nan")}, "output", A, "found nothing"),
+        (alpaca, {"instruction": "i", "output": ["x"]}, "output[0]", None, "found text"),
         (alpaca, {"instruction": "i", "output": "\ud800"}, "output", A, "surrogate"),
         (alpaca, {"instruction": "i", "input": ["x"], "output": "o"}, "input", U, "found a list"),
         (

@@ -306,3 +306,18 @@ def test_no_text_becomes_a_control_token(name: str, published: Published) -> Non
 
     hostile = " ".join(sorted(control_tokens(TRL[name]) & set(chat.specials)))
     assert count(f"a {hostile} b") == count("a b")
+
+
+@pytest.mark.parametrize("name", ["chatml", "mistral"])
+def test_an_answer_that_is_not_to_be_learned_is_context(name: str, tmp_path: Path) -> None:
+    chat = chat_with(tmp_path, OTHERS[name][0])
+    marked = [ASKED, {**ANSWERED, "train": False}, ASKED_AGAIN, ANSWERED_AGAIN]
+    (row,) = chat.rows(marked)
+    (whole,) = chat.rows(TURNS)
+    assert row.ids == whole.ids
+    learned = [token for token, learned in zip(row.ids, row.mask, strict=True) if learned]
+    assert learned == chat.answer(TURNS[:3], "Good bye")
+    assert chat.prompt(marked[:3]) == chat.prompt(TURNS[:3])
+    with pytest.raises(Unrenderable, match="no answer"):
+        chat.rows(marked[:2])
+    assert chat.lengths([marked, marked[:2]])[0] == len(row.ids)

@@ -13,7 +13,7 @@ from pipeline.data.cleaning.refusals import is_refusal
 from pipeline.data.cleaning.special_tokens import has_token, neutralised
 from pipeline.data.cleaning.table import Mode, checked
 from pipeline.data.faults import BadRow
-from pipeline.data.rows import Message
+from pipeline.data.rows import Message, is_learned
 
 Mend = Callable[[Sequence[str]], list[str]]
 Find = Callable[[Sequence[Message]], BadRow | None]
@@ -75,17 +75,34 @@ class Cleaner:
         cleaned = list(messages)
         for name, mode, mend, find in self._steps:
             if mend is not None:
-                texts = [message["content"] for message in cleaned]
+                texts = [text for message in cleaned for text in _texts(message)]
                 mended = mend(texts)
                 if mended != texts:
                     changed[name] = next(pair for pair in zip(texts, mended, strict=True) if pair[0] != pair[1])
-                    cleaned = [Message(role=m["role"], content=text) for m, text in zip(cleaned, mended, strict=True)]
+                    cleaned = _with_texts(cleaned, mended)
             elif find is not None and (fault := find(cleaned)) is not None:
                 if mode == "drop":
                     place = (fault.reason, fault.field, fault.role)
                     return Cleaned(cleaned, tuple(changed), tuple(changed.values()), tuple(flagged), *place)
                 flagged.append(name)
         return Cleaned(cleaned, tuple(changed), tuple(changed.values()), tuple(flagged))
+
+
+def _texts(message: Message) -> list[str]:
+    """What is said in a message, and the reasoning before it where it has some."""
+    return [message["content"], *([message["reasoning_content"]] if "reasoning_content" in message else [])]
+
+
+def _with_texts(messages: Sequence[Message], texts: Sequence[str]) -> list[Message]:
+    """The messages with these texts, as many for each as `_texts` gives."""
+    rest, changed = iter(texts), []
+    for message in messages:
+        renewed = message.copy()
+        renewed["content"] = next(rest)
+        if "reasoning_content" in message:
+            renewed["reasoning_content"] = next(rest)
+        changed.append(renewed)
+    return changed
 
 
 def _each(mend: Callable[[str], str], texts: Sequence[str]) -> list[str]:
@@ -100,7 +117,7 @@ def _find(
 ) -> BadRow | None:
     """The first of the messages looked at of which it is so."""
     for index in among(messages):
-        if is_so(messages[index]["content"]):
+        if any(map(is_so, _texts(messages[index]) if among is _all else [messages[index]["content"]])):
             return BadRow(f"messages[{index}].content", messages[index]["role"], reason)
     return None
 
@@ -123,7 +140,7 @@ def _spoken(messages: Sequence[Message]) -> list[int]:
 
 
 def _answers(messages: Sequence[Message]) -> list[int]:
-    return [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+    return [index for index, message in enumerate(messages) if is_learned(message)]
 
 
 def _last_answer(messages: Sequence[Message]) -> list[int]:

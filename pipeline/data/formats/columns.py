@@ -5,8 +5,20 @@ from typing import Any
 
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.contents import tools_in
-from pipeline.data.formats.conversations import Row, in_order, joined, opened, system_in, text_or_turns, turns_in
+from pipeline.data.formats.conversations import (
+    ROLE_KEYS,
+    Row,
+    in_order,
+    joined,
+    opened,
+    system_in,
+    text_or_turns,
+    turns_in,
+)
 from pipeline.data.formats.fields import text_in
+from pipeline.data.formats.media import check_media
+from pipeline.data.formats.transcripts import prompt_turns
+from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
 
 ASKED = ("prompt", "instruction", "question", "query")
@@ -54,11 +66,16 @@ def prompt_column(row: Row) -> str | None:
 def asked_turns(row: Row, key: str) -> list[Message]:
     """The prompt in that column, as text or as messages, with the text that it is about joined to it. Raises BadRow."""
     about = only(row, [name for name in ABOUT if name != key.lower()])
+    note(row, "prompt", key, *([about] if about else []))
     return turns_about(row.get(key), key, row[about] if about else None, about or "input")
 
 
 def turns_about(asked: object, field: str, about: object, about_field: str = "input") -> list[Message]:
-    """A prompt as text or as messages; what it is about is joined to its last turn. Raises BadRow."""
+    """A prompt as text, as a transcript, or as messages; what it is about is joined to its last turn. Raises BadRow."""
+    if isinstance(asked, str) and is_blank(about) and (turns := prompt_turns(asked, field)):
+        return turns
+    if isinstance(asked, dict):
+        asked = within(asked, ("messages", *ASKED, "input", "text", "content"), field)
     if not isinstance(asked, list):
         return [Message(role="user", content=joined(asked, about, field, about_field))]
     *before, last = turns_in(asked, field)
@@ -66,13 +83,29 @@ def turns_about(asked: object, field: str, about: object, about_field: str = "in
     return [*before, Message(role=last["role"], content=said)]
 
 
+def within(value: dict[str, Any], keys: Sequence[str], field: str) -> object:
+    """What an object holds that stands for a prompt or an answer: a message itself, or the value under one of the keys.
+
+    Raises BadRow if it is neither, or if several of the keys say something.
+    """
+    if not value.keys().isdisjoint(ROLE_KEYS):
+        return [value]
+    found = [key for key in keys if not is_blank(value.get(key))]
+    if len(found) != 1:
+        names = " or ".join(found) or "role + content"
+        raise BadRow(field, None, f"text, a message or messages are expected in the object, found {names}")
+    return value[found[0]]
+
+
 def prompt_in(row: Row, turns: Sequence[Message], field: str) -> list[Message]:
     """The turns as a prompt, with the row's system text and tools before them. Raises BadRow."""
+    check_media(row)
     return opened(in_order(turns, field, last="user"), system_in(row), tools_in(row))
 
 
 def answer_in(row: Row, key: str) -> str:
     """The text of an answer, which may be a list with one message of the assistant's. Raises BadRow."""
+    note(row, "answer", key)
     turns = text_or_turns(row.get(key), key, "assistant")
     if [turn["role"] for turn in turns] != ["assistant"]:
         raise BadRow(key, None, "one turn of the assistant is expected")
@@ -82,6 +115,7 @@ def answer_in(row: Row, key: str) -> str:
 def name_in(row: Row, names: Sequence[str], otherwise: str) -> str:
     """The first text among the columns of these names: who judged or wrote, say."""
     found = [key for key in named(row, names) if isinstance(row[key], str) and not is_blank(row[key])]
+    note(row, "annotator", *found[:1])
     return text_in(row[found[0]], found[0]) if found else otherwise
 
 

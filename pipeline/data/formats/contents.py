@@ -1,62 +1,131 @@
-"""What one turn says, as text: parts are joined, calls of tools are written as JSON."""
+"""What one turn says, as text: parts are joined, calls of tools are written as JSON, reasoning stays apart."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.data.faults import BadRow
-from pipeline.data.formats.fields import any_text_in, list_in, object_in, text_in
+from pipeline.data.formats.fields import any_text_in, is_plain, list_in, object_in, spoken_in, text_in
 from pipeline.data.reading.jsontext import parse_json
 
+TOOLS = ("tools", "functions")
 _TEXT_PARTS = ("text", "input_text", "output_text")
+_TEXT_KEYS = ("text", "value", "content")
+_THOUGHTS = ("thinking", "reasoning")
+_CALLS = ("tool_use", "server_tool_use", "tool_call", "function_call")
+_ARGUMENTS = ("arguments", "input", "args", "parameters")
+_RESULTS = ("tool_result", "tool_response", "function_response")
 
 
-def content_in(value: object, field: str, written: str, may_be_blank: bool = False) -> str:
-    """What a turn says: text, or a list of parts, all of them text, with a blank line between. Raises BadRow."""
-    if isinstance(value, list):
-        value = "\n\n".join(_part(part, f"{field}[{index}]", written) for index, part in enumerate(value))
-    return any_text_in(value, field, written) if may_be_blank else text_in(value, field, written)
+@dataclass
+class Said:
+    """What a turn's parts come to: texts, calls as JSON, thoughts before the answer, and what tools returned."""
+
+    texts: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """Texts and calls, with a blank line between the texts and before the calls."""
+        return "\n\n".join(text for text in ("\n\n".join(self.texts), "\n".join(self.calls)) if text.strip())
 
 
-def calls_in(turn: dict[str, Any], field: str, written: str) -> str:
-    """The calls of tools in a turn of the assistant's as JSON objects with name and arguments, one a line.
+def said_in(value: object, field: str, written: str) -> Said:
+    """What a turn's content says: text, a part or a list of parts, none of them a picture. Raises BadRow."""
+    said = Said()
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        said.texts.append(spoken_in(value, field, written) if is_plain(value) else any_text_in(value, field, written))
+        return said
+    for index, part in enumerate(value):
+        _add_part(said, object_in(part, f"{field}[{index}]"), f"{field}[{index}]", written)
+    return said
 
-    They are in `tool_calls`, or in `function_call` as it was called before; no calls are no text. Raises BadRow.
+
+def calls_in(turn: Mapping[str, Any], field: str, written: str) -> list[str]:
+    """The calls of tools in a turn of the assistant's as JSON objects with name and arguments.
+
+    They are in `tool_calls`, or in `function_call` or `function_calls` as these were called before. Raises BadRow.
     """
-    if turn.get("tool_calls"):
-        calls = enumerate(list_in(turn["tool_calls"], f"{field}.tool_calls"))
-        return "\n".join(_call(call, f"{field}.tool_calls[{index}]", written) for index, call in calls)
+    for key in ("tool_calls", "function_calls"):
+        given = _parsed(turn.get(key))
+        if given:
+            calls = enumerate(list_in(given, f"{field}.{key}"))
+            return [_call(call, f"{field}.{key}[{index}]", written) for index, call in calls]
     if turn.get("function_call"):
-        return _call(turn["function_call"], f"{field}.function_call", written)
-    return ""
+        return [_call(turn["function_call"], f"{field}.function_call", written)]
+    return []
 
 
-def tools_in(row: dict[str, Any]) -> str:
-    """The row's `tools` column as text: text as it stands, a list as JSON with one tool a line. Raises BadRow."""
-    tools = row.get("tools")
-    if not tools or (isinstance(tools, str) and tools.strip() in ("", "[]")):
+def tools_in(row: Mapping[str, Any], within: str = "") -> str:
+    """The `tools` (or `functions`) of a row or a turn as text: text as it stands, a list as JSON with one a line.
+
+    Raises BadRow, also if both columns say something. `within` begins the names of fields in faults.
+    """
+    found = {key: text for key in TOOLS if key in row and (text := _tools(row[key], f"{within}{key}"))}
+    if len(set(found.values())) > 1:
+        raise BadRow(f"{within}{' or '.join(found)}", None, "several columns could be the tools: keep one of them")
+    return next(iter(found.values()), "")
+
+
+def call_of(name: object, arguments: object, field: str, written: str) -> str:
+    """A call as JSON with name and arguments. Raises BadRow."""
+    name = text_in(name, f"{field}.name", written)
+    call = {"name": name, "arguments": _parsed(arguments)}
+    return _as_json(call, field, written, with_nulls=isinstance(arguments, str))
+
+
+def as_text(value: object, field: str, written: str) -> str:
+    """What a tool returned: text as it stands, parts as their texts, anything else as JSON. Raises BadRow."""
+    if isinstance(value, str):
+        return text_in(value, field, written)
+    if isinstance(value, list) and value and all(isinstance(part, dict) and "type" in part for part in value):
+        return text_in(said_in(value, field, written).text, field, written)
+    if value is None:
+        raise BadRow(field, written, "text is expected, found nothing")
+    return _as_json(value, field, written)
+
+
+def _tools(value: object, field: str) -> str:
+    if not value or (isinstance(value, str) and value.strip() in ("", "[]")):
         return ""
-    if isinstance(tools, list):
-        return "\n".join(_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools))
-    return any_text_in(tools, "tools", "system")
+    if isinstance(value, list):
+        return "\n".join(_tool(tool, f"{field}[{index}]") for index, tool in enumerate(value))
+    return _tool(value, field)
 
 
 def _tool(value: object, field: str) -> str:
-    return any_text_in(value, field, "system") if isinstance(value, str) else _as_json(value, field, "system")
+    if isinstance(value, dict):
+        return _as_json(value, field, "system")
+    return any_text_in(value, field, "system")
 
 
-def _part(value: object, field: str, written: str) -> str:
-    part = object_in(value, field)
-    if part.get("type", "text") not in _TEXT_PARTS:
+def _add_part(said: Said, part: dict[str, Any], field: str, written: str) -> None:
+    kind = part.get("type") or "text"
+    if kind in _THOUGHTS:
+        said.thoughts.append(any_text_in(part.get(kind, part.get("text")), f"{field}.{kind}", written))
+    elif kind == "redacted_thinking":  # encrypted: there is nothing to learn from
+        return
+    elif kind in _CALLS:
+        said.calls.append(_call(part, field, written))
+    elif kind in _RESULTS:
+        said.results.append(as_text(part.get("content", part.get("output")), f"{field}.content", written))
+    elif kind in _TEXT_PARTS:
+        key = next((key for key in _TEXT_KEYS if part.get(key) is not None), "text")
+        said.texts.append(any_text_in(part.get(key), f"{field}.{key}", written))
+    else:
         raise BadRow(f"{field}.type", written, "only parts that are text can be used")
-    return any_text_in(part.get("text"), f"{field}.text", written)
 
 
 def _call(value: object, field: str, written: str) -> str:
     call = object_in(value, field)
-    function = object_in(call["function"], f"{field}.function") if "function" in call else call
-    arguments = function.get("arguments")
-    name = text_in(function.get("name"), f"{field}.name", written)
-    return _as_json({"name": name, "arguments": _parsed(arguments)}, field, written)
+    function = object_in(call["function"], f"{field}.function") if isinstance(call.get("function"), dict) else call
+    arguments = next((function[key] for key in _ARGUMENTS if function.get(key) is not None), None)
+    return call_of(function.get("name"), arguments, field, written)
 
 
 def _parsed(arguments: object) -> object:
@@ -69,9 +138,16 @@ def _parsed(arguments: object) -> object:
         return arguments
 
 
-def _as_json(value: object, field: str, written: str) -> str:
+def _as_json(value: object, field: str, written: str, with_nulls: bool = False) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value if with_nulls else _without_nulls(value), ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         raise BadRow(field, written, "the value cannot be written as JSON") from None
     return any_text_in(text, field, written)
+
+
+def _without_nulls(value: Any) -> Any:
+    """The value without the keys that are null, which parquet fills in where objects of a list have different keys."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value

@@ -1,13 +1,15 @@
 """Turns as users write them, made into messages: who speaks, what is said, and in which order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.data.faults import BadRow
-from pipeline.data.formats.contents import calls_in, content_in, tools_in
-from pipeline.data.formats.fields import any_text_in, list_in, object_in, text_in
-from pipeline.data.rows import Message, Origin
+from pipeline.data.formats.contents import Said, calls_in, said_in, tools_in
+from pipeline.data.formats.fields import any_text_in, is_plain, list_in, object_in, spoken_in, text_in
+from pipeline.data.formats.flags import is_learned
+from pipeline.data.formats.media import check_media, check_text
+from pipeline.data.rows import Message, Origin, spoken_alone
 
 Row = dict[str, Any]
 Speaker = Literal["user", "assistant"]
@@ -15,11 +17,18 @@ Speaker = Literal["user", "assistant"]
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "prompter"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bard", "bing", "claude", "model", "ai"), "assistant"),
+    **dict.fromkeys(
+        ("assistant", "gpt", "chatgpt", "bard", "bing", "claude", "model", "ai", "bot", "chatbot"), "assistant"
+    ),
     **dict.fromkeys(("function_call", "tool_call"), "assistant"),
     **dict.fromkeys(("tool", "tool_response", "function", "function_response", "observation", "ipython"), "tool"),
 }
 
+ROLE_KEYS, TEXT_KEYS = ("role", "from", "speaker"), ("content", "value", "text", "message")
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""Keys of a turn, or columns beside an answer, that hold the reasoning before the answer."""
+
+_ORDER = ("system", "user", "assistant")
 _MAY_FOLLOW = {
     None: ("user",),
     "user": ("assistant",),
@@ -43,19 +52,21 @@ class Turns:
 
 
 def turns_of_row(row: Row, field: str, messages: list[Message], *origin: str) -> Turns:
-    """The turns with the row's system text and tools, and with those columns of `origin` that hold text. Raises BadRow.
+    """The turns with the row's system text and tools, and with those columns of `origin` that hold text.
 
-    `origin` are keys of `Origin`.
+    `origin` are keys of `Origin`. Raises BadRow, also for a row with pictures or sound.
     """
+    check_media(row)
     kept = {name: text_in(row[name], name) for name in origin if isinstance(row.get(name), str) and row[name].strip()}
     return Turns(field, messages, system_in(row), tools_in(row), Origin(**kept))  # type: ignore[typeddict-item]
 
 
 def system_in(row: Row) -> str:
-    """The row's `system` column, or else its `system_prompt`; no text if there is none. Raises BadRow."""
+    """The row's `system` column, or else its `system_prompt`, as text or parts; "" if there is none. Raises BadRow."""
     for name in ("system", "system_prompt"):
         if row.get(name) is not None:
-            return any_text_in(row[name], name, "system")
+            text = row[name]
+            return any_text_in(said_in(text, name, "system").text if isinstance(text, list) else text, name, "system")
     return ""
 
 
@@ -70,49 +81,50 @@ def opened(messages: Sequence[Message], system: str, tools: str) -> list[Message
 def joined(instruction: object, extra: object, field: str, extra_field: str = "input") -> str:
     """An instruction and the text it is about, of which one may be blank. Raises BadRow if both are."""
     texts = [
-        any_text_in(instruction, field, "user"),
+        spoken_in(instruction, field, "user") if is_plain(instruction) else any_text_in(instruction, field, "user"),
         "" if extra is None else any_text_in(extra, extra_field, "user"),
     ]
     said = [text for text in texts if text.strip()]
     if not said:
         raise BadRow(field, "user", "the text is empty")
-    return "\n\n".join(said)
+    return check_text("\n\n".join(said), field, "user")
 
 
 def turns_in(value: object, field: str, role_key: str = "role", text_key: str = "content") -> list[Message]:
-    """A list of turns as messages in the project's roles, in any order. Raises BadRow with turn and role."""
-    return [
-        turn_in(object_in(turn, f"{field}[{index}]"), f"{field}[{index}]", role_key, text_key)
-        for index, turn in enumerate(list_in(value, field))
-    ]
+    """A list of turns as messages in the project's roles, in any order. Raises BadRow with turn and role.
+
+    Where a turn lacks these keys, others in use are taken (`from`, `value`, …). A turn may also be an exchange, keyed
+    by who speaks: `{"user": …, "assistant": …}`.
+    """
+    messages: list[Message] = []
+    for index, turn in enumerate(list_in(value, field)):
+        place = f"{field}[{index}]"
+        messages += _messages(object_in(turn, place), place, role_key, text_key)
+    return messages
 
 
 def turn_in(turn: dict[str, Any], field: str, role_key: str, text_key: str) -> Message:
-    """One turn as a message, by the keys of its role and its text. Raises BadRow with the role as it is written."""
-    written = text_in(turn.get(role_key), f"{field}.{role_key}")
-    role = ROLES.get(written.strip().lower())
-    if role is None:
-        reason = "unknown role; use system, user (human), assistant (gpt) or tool"
-        raise BadRow(f"{field}.{role_key}", written, reason)
-    calls = calls_in(turn, field, written) if role == "assistant" else ""
-    said = turn.get(text_key)
-    if calls and not said:
-        return Message(role=role, content=calls)
-    content = content_in(said, f"{field}.{text_key}", written, may_be_blank=role == "system" or calls != "")
-    return Message(role=role, content="\n\n".join(text for text in (content, calls) if text.strip()))
+    """One turn as one message, by the keys of its role and its text. Raises BadRow with the role as it is written."""
+    messages = _messages(turn, field, role_key, text_key)
+    if len(messages) > 1:
+        raise BadRow(field, None, "one message is expected, several speak in it")
+    return messages[0]
 
 
 def text_or_turns(value: object, field: str, speaker: Speaker) -> list[Message]:
-    """Text is one turn of the speaker; anything else must be a list of messages. Raises BadRow."""
+    """Text is one turn of the speaker; anything else must be a message or a list of messages. Raises BadRow."""
+    if isinstance(value, dict) and not value.keys().isdisjoint(("messages", *ROLE_KEYS)):
+        value = value.get("messages") or [value]
     if isinstance(value, list):
         return turns_in(value, field)
-    return [Message(role=speaker, content=text_in(value, field, speaker))]
+    return [Message(role=speaker, content=check_text(spoken_in(value, field, speaker), field, speaker))]
 
 
 def in_order(turns: Sequence[Message], field: str, last: Speaker) -> list[Message]:
     """The turns, if they are an optional system turn, then user and assistant in alternation up to `last`.
 
-    Tools may answer an assistant's turn, which goes on after them. A system turn that says nothing is left out.
+    Tools may answer an assistant's turn, which goes on after them. A system turn that says nothing is left out; of a
+    prompt, which ends with the user, only who speaks and what is said is kept.
     Raises BadRow with the turn out of order and its role.
     """
     spoken = turns[1:] if turns and turns[0]["role"] == "system" else turns
@@ -125,7 +137,80 @@ def in_order(turns: Sequence[Message], field: str, last: Speaker) -> list[Messag
         before = turn["role"]
     if before != last:
         raise BadRow(f"{field}[{len(turns) - 1}]", before, f"the last turn must be the {last}'s")
-    return [turn for turn in turns if turn["content"].strip()]
+    kept = [turn for turn in turns if turn["content"].strip()]
+    return spoken_alone(kept) if last == "user" else kept
+
+
+def _messages(turn: dict[str, Any], field: str, role_key: str, text_key: str) -> list[Message]:
+    """A turn's messages: mostly one, several where an exchange or the results of several tools are written as one."""
+    role_key, text_key = _key(turn, role_key, ROLE_KEYS), _key(turn, text_key, TEXT_KEYS)
+    if role_key not in turn and (speakers := _exchanged(turn)):
+        return [
+            message
+            for role in _ORDER
+            for key in speakers.get(role, ())
+            for message in _messages({"role": role, "content": turn[key]}, f"{field}.{key}", "role", "content")
+        ]
+    written = text_in(turn.get(role_key), f"{field}.{role_key}")
+    role = ROLES.get(written.strip().lower())
+    if role is None:
+        reason = "unknown role; use system, user (human), assistant (gpt) or tool"
+        raise BadRow(f"{field}.{role_key}", written, reason)
+    return _spoken(turn, role, written, field, text_key)
+
+
+def _spoken(turn: dict[str, Any], role: str, written: str, field: str, text_key: str) -> list[Message]:
+    """What is said in a turn of a known role."""
+    place, value = f"{field}.{text_key}", turn.get(text_key)
+    calls = calls_in(turn, field, written) if role == "assistant" else []
+    said = Said() if calls and not value else said_in(value, place, written)
+    said.calls += calls
+    if role == "system" and (tools := tools_in(turn, f"{field}.")):
+        said.texts.append(tools)
+    _check_parts(said, role, place, written)
+    text = check_text(said.text, place, role)
+    if not (text.strip() or role == "system" or said.results):
+        raise BadRow(place, written, "the text is empty")
+    results = [Message(role="tool", content=result) for result in said.results]
+    if results and not text.strip():
+        return results
+    message = Message(role=role, content=text)
+    if is_learned(turn, field, written) is False and role == "assistant":
+        message["train"] = False
+    if role == "assistant" and (thoughts := _thoughts(turn, said, field, written)):
+        message["reasoning_content"] = thoughts
+    return [*results, message]
+
+
+def _check_parts(said: Said, role: str, field: str, written: str) -> None:
+    if role != "assistant" and (said.calls or said.thoughts):
+        raise BadRow(field, written, "only the assistant calls tools and reasons")
+    if role not in ("user", "tool") and said.results:
+        raise BadRow(field, written, "what a tool returned must stand in a turn of the user's or the tool's")
+
+
+def _thoughts(turn: Mapping[str, Any], said: Said, field: str, written: str) -> str:
+    """The reasoning before an answer, from parts of the turn or from a key of its own. Raises BadRow if they differ."""
+    given = {key: turn[key].strip() for key in REASONING if isinstance(turn.get(key), str)}
+    found = dict.fromkeys(text for text in ("\n\n".join(said.thoughts).strip(), *given.values()) if text)
+    if len(found) > 1:
+        raise BadRow(f"{field}.{' or '.join(given)}", written, "several texts could be the reasoning: keep one of them")
+    return any_text_in(next(iter(found), ""), field, written)
+
+
+def _key(turn: Mapping[str, Any], wanted: str, others: Sequence[str]) -> str:
+    """The key that is wanted, or else the first of the others that the turn has."""
+    return wanted if wanted in turn else next((key for key in others if key in turn), wanted)
+
+
+def _exchanged(turn: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The keys by role, of an exchange whose keys are the speakers; empty if it is none."""
+    speakers: dict[str, list[str]] = {}
+    for key, value in turn.items():
+        role = ROLES.get(key.lower())
+        if role in _ORDER and value is not None:
+            speakers.setdefault(role, []).append(key)
+    return speakers
 
 
 def _check_role(role: str, before: str | None, field: str) -> None:

@@ -3,66 +3,56 @@
 from collections.abc import Callable
 
 from pipeline.data.faults import BadRow
-from pipeline.data.formats.columns import asked_in, asked_turns, named
-from pipeline.data.formats.conversations import Row, Turns, joined, text_or_turns, turns_in, turns_of_row
+from pipeline.data.formats.columns import asked_turns, turns_about
+from pipeline.data.formats.conversations import (
+    ROLE_KEYS,
+    ROLES,
+    Row,
+    Turns,
+    joined,
+    turns_in,
+    turns_of_row,
+)
 from pipeline.data.formats.fields import list_in, object_in, text_in
+from pipeline.data.formats.flags import marked_turns
+from pipeline.data.formats.pairs import answer_turns, answered
+from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
 
-ANSWERED = ("completion", "response", "answer", "answers", "output", "chosen")
-COMMON_PAIRS = (
-    ("prompt", "completion"),
-    ("prompt", "response"),
-    ("question", "answer"),
-    ("instruction", "response"),
-    ("query", "response"),
-    ("input", "output"),
-)
+CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
 
 
 def alpaca(row: Row) -> list[Turns]:
     """instruction, output; optional input, system, and history as pairs of what user and assistant said."""
-    question = joined(row.get("instruction"), row.get("input"), "instruction")
-    answer = text_in(row.get("output"), "output", "assistant")
-    return [turns_of_row(row, "instruction + output", [*_history(row), *_exchange(question, answer)])]
+    note(row, "prompt", "instruction", "input")
+    note(row, "answer", "output")
+    asked = row.get("instruction")
+    turns = turns_about(asked, "instruction", row.get("input")) if isinstance(asked, str) else []
+    question = turns or [Message(role="user", content=joined(asked, row.get("input"), "instruction"))]
+    return [
+        answered(row, "instruction + output", [*_history(row), *question], answer_turns(row.get("output"), "output"))
+    ]
 
 
 def sharegpt(row: Row) -> list[Turns]:
     """conversations with from and value; a `system` column counts unless the conversation opens with one."""
-    turns = turns_in(row.get("conversations"), "conversations", "from", "value")
+    note(row, "answer", "conversations")
+    turns = turns_in(marked_turns(row, "conversations"), "conversations", "from", "value")
     return [turns_of_row(row, "conversations", turns, "id")]
 
 
 def messages(row: Row) -> list[Turns]:
-    """messages (or conversations) with role and content."""
-    field = "messages" if "messages" in row else "conversations"
-    return [turns_of_row(row, field, turns_in(row.get(field), field), "id", "writer", "corrected_by")]
-
-
-def prompt_completion(row: Row) -> list[Turns]:
-    """A prompt and its answer as text or as messages, in columns of common names; `context` is joined to the prompt.
-
-    An answer that is a list of messages may begin with its prompt.
-    """
-    pairs = _pairs(row)
-    if not pairs:
-        raise BadRow(None, None, f"a column is missing: {' or '.join(map(' + '.join, COMMON_PAIRS))}")
-    if len(pairs) > 1:
-        names = " or ".join(map(" + ".join, pairs))
-        raise BadRow(names, None, "several columns could be the prompt and its answer: keep one of each")
-    asked, answered = pairs[0]
-    prompt, answer = asked_turns(row, asked), _answer(row[answered], answered)
-    if answer[0]["role"] == "assistant":
-        return [turns_of_row(row, f"{asked} + {answered}", [*prompt, *answer])]
-    if not all(turn in answer for turn in prompt):
-        raise BadRow(answered, None, "the answer begins with another prompt")
-    return [turns_of_row(row, answered, answer)]
+    """messages (or conversation, dialogue, …) with role and content, or with the speakers as keys."""
+    field = _conversation(row) or "messages"
+    note(row, "answer", field)
+    return [turns_of_row(row, field, turns_in(marked_turns(row, field), field), "id", "writer", "corrected_by")]
 
 
 def openorca(row: Row) -> list[Turns]:
     """question and response, with a `system_prompt` that may be empty."""
-    question = text_in(row.get("question"), "question", "user")
-    answer = text_in(row.get("response"), "response", "assistant")
-    return [turns_of_row(row, "question + response", _exchange(question, answer))]
+    note(row, "answer", "response")
+    answer = answer_turns(row.get("response"), "response")
+    return [answered(row, "question + response", asked_turns(row, "question"), answer)]
 
 
 def pubmedqa(row: Row) -> list[Turns]:
@@ -78,18 +68,19 @@ def pubmedqa(row: Row) -> list[Turns]:
     return [turns_of_row(row, "question + long_answer", _exchange(f"{question}\n\n{about}", answer))]
 
 
-def has_turns(columns: tuple[str, ...], key: str) -> Callable[[Row], bool]:
-    """Whether one of these columns is a list of turns that have that key."""
+def has_turns(columns: tuple[str, ...], *keys: str) -> Callable[[Row], bool]:
+    """Whether one of these columns is a list of turns that have one of the keys."""
 
     def matches(row: Row) -> bool:
         lists = [row[column] for column in columns if isinstance(row.get(column), list)]
-        return any(isinstance(turn, dict) and key in turn for turns in lists for turn in turns)
+        return any(isinstance(turn, dict) and not turn.keys().isdisjoint(keys) for turns in lists for turn in turns)
 
     return matches
 
 
-def has_alpaca(row: Row) -> bool:
-    return row.keys() >= {"instruction", "output"}
+def has_conversation(row: Row) -> bool:
+    """Whether some column is a list of turns, however these are written."""
+    return _conversation(row) is not None
 
 
 def has_openorca(row: Row) -> bool:
@@ -101,24 +92,15 @@ def has_pubmedqa(row: Row) -> bool:
     return columns >= {"question", "long_answer"} and not columns.isdisjoint(("contexts", "context"))
 
 
-def has_prompt_and_answer(row: Row) -> bool:
-    """Whether one column may be the prompt and one its answer; `chosen` beside `messages` says the same again."""
-    return any(answered.lower() != "chosen" or "messages" not in row for _, answered in _pairs(row))
+def _conversation(row: Row) -> str | None:
+    """The column with the conversation: the first of those names in whatever case, if it is a list of turns."""
+    columns = {key.lower(): key for key in row if key.lower() in CONVERSATIONS and isinstance(row[key], list)}
+    return next((columns[name] for name in CONVERSATIONS if name in columns and _are_turns(row[columns[name]])), None)
 
 
-def _pairs(row: Row) -> list[tuple[str, str]]:
-    """Every prompt and answer that may be meant; instruction and output are Alpaca's where they are together."""
-    if has_alpaca(row):
-        row = {key: value for key, value in row.items() if key not in ("instruction", "output", "input")}
-    return [(asked, answered) for asked in asked_in(row) for answered in named(row, ANSWERED)]
-
-
-def _answer(value: object, field: str) -> list[Message]:
-    """SQuAD's `answers` are an object with the texts: of several that are right, the first. Raises BadRow."""
-    if isinstance(value, dict):
-        first = list_in(value.get("text"), f"{field}.text")[0]
-        return [Message(role="assistant", content=text_in(first, f"{field}.text[0]", "assistant"))]
-    return text_or_turns(value, field, "assistant")
+def _are_turns(value: list[object]) -> bool:
+    speaks = (*ROLE_KEYS, *(name for name, role in ROLES.items() if role in ("user", "assistant")))
+    return any(isinstance(turn, dict) and any(key.lower() in speaks for key in turn) for turn in value)
 
 
 def _history(row: Row) -> list[Message]:

@@ -1,5 +1,7 @@
 """Take text, lists and numbers out of a raw row, or say what is there instead."""
 
+import json
+import math
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -18,6 +20,19 @@ _NAMES = {
     datetime: "a time",
     date: "a date",
 }
+
+
+def spoken_in(value: object, field: str, role: str | None = None) -> str:
+    """What a cell with a prompt or an answer says: its text; a number, true or false as JSON writes them.
+
+    Raises BadRow, also for text that says nothing.
+    """
+    return text_in(json.dumps(value) if is_plain(value) else value, field, role)
+
+
+def is_plain(value: object) -> bool:
+    """Whether the value is a number, true or false; NaN, by which pandas writes that nothing is there, is none."""
+    return isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def text_in(value: object, field: str, role: str | None = None) -> str:
@@ -57,6 +72,6 @@ def object_in(value: object, field: str) -> dict[str, Any]:
 
 def name_of(value: object) -> str:
     """What a value is, in words: of JSON, or of a parquet file's other types."""
-    if value is None:
+    if value is None or value != value:  # NaN
         return "nothing"
     return next((name for kind, name in _NAMES.items() if isinstance(value, kind)), f"a {type(value).__name__}")

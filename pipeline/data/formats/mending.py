@@ -1,6 +1,6 @@
 """Mend conversations whose speakers do not alternate, without changing what anybody says."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from pipeline.data.rows import Message
@@ -10,12 +10,12 @@ def mended(turns: Sequence[Message]) -> list[Message]:
     """The turns in the order that `in_order` asks for, as far as these four mends reach.
 
     System turns are joined into one at the beginning; what comes before the first user turn and after the last
-    assistant turn is cut off; turns of user or assistant that follow their own are joined. Joined turns have a blank
-    line between them. Turns that are in order already come back as they are.
+    assistant turn is cut off; turns of user or assistant that follow their own are joined, unless one of them is not
+    learned. Joined turns have a blank line between them. Turns that are in order already come back as they are.
     """
     system = [turn for turn in turns if turn["role"] == "system"]
     spoken = _whole_exchanges([turn for turn in turns if turn["role"] != "system"])
-    runs = [list(run) for _, run in groupby(spoken, key=lambda turn: turn["role"])]
+    runs = [list(run) for _, run in groupby(spoken, key=lambda turn: (turn["role"], turn.get("train")))]
     joined = [turn for run in runs for turn in (run if run[0]["role"] == "tool" else [_joined(run)])]
     return [*([_joined(system)] if system else []), *joined]
 
@@ -29,5 +29,13 @@ def _whole_exchanges(spoken: list[Message]) -> list[Message]:
 
 
 def _joined(run: Sequence[Message]) -> Message:
-    texts = (turn["content"] for turn in run)
-    return Message(role=run[0]["role"], content="\n\n".join(text for text in texts if text.strip()))
+    joined = Message(role=run[0]["role"], content=_text(turn["content"] for turn in run))
+    if run[0].get("train") is False:
+        joined["train"] = False
+    if thoughts := _text(turn.get("reasoning_content", "") for turn in run):
+        joined["reasoning_content"] = thoughts
+    return joined
+
+
+def _text(texts: Iterable[str]) -> str:
+    return "\n\n".join(text for text in texts if text.strip())

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from pipeline.data.faults import BadRow
-from pipeline.data.formats import comparisons, demonstrations, labels, logs, prompts, sides, transcripts, trees
+from pipeline.data.faults import BadRow, LeftOut
+from pipeline.data.formats import comparisons, demonstrations, labels, logs, pairs, prompts, sides, transcripts, trees
 from pipeline.data.formats.conversations import Row, Turns, in_order, opened
+from pipeline.data.formats.flags import UNLEARNED
 from pipeline.data.formats.labels import Single
 from pipeline.data.formats.mending import mended
-from pipeline.data.rows import Demonstration, Message, Preference, Prompt, Ranking
+from pipeline.data.rows import Demonstration, Message, Preference, Prompt, Ranking, is_learned
 
 Judgement = Ranking | Preference | Single
 T_co = TypeVar("T_co", covariant=True)
@@ -50,6 +51,8 @@ def judgements_in(row: Row, format: Format[Judgement]) -> list[Judgement]:
 
 def _demonstration(turns: Turns, mend: bool) -> tuple[Demonstration, bool]:
     ordered, needed_mending = _ordered(turns, mend)
+    if not any(map(is_learned, ordered)):
+        raise LeftOut(turns.field, "assistant", UNLEARNED)
     return Demonstration(**turns.origin, messages=opened(ordered, turns.system, turns.tools)), needed_mending
 
 
@@ -77,7 +80,7 @@ DEMONSTRATIONS: tuple[Format[Turns], ...] = (
         "alpaca",
         "demonstrations",
         (("instruction", "output"),),
-        _but_not(demonstrations.has_alpaca, logs.is_log),
+        _but_not(pairs.has_alpaca, logs.is_log),
         demonstrations.alpaca,
     ),
     Format(
@@ -91,22 +94,23 @@ DEMONSTRATIONS: tuple[Format[Turns], ...] = (
         "messages",
         "demonstrations",
         (("messages",),),
-        _but_not(demonstrations.has_turns(("messages", "conversations"), "role"), logs.is_log),
+        _but_not(demonstrations.has_conversation, demonstrations.has_turns(("conversations",), "from"), logs.is_log),
         demonstrations.messages,
     ),
     Format(
         "prompt_completion",
         "demonstrations",
-        demonstrations.COMMON_PAIRS,
+        pairs.COMMON_PAIRS,
         _but_not(
-            demonstrations.has_prompt_and_answer,
+            pairs.has_prompt_and_answer,
+            pairs.has_options,
             demonstrations.has_openorca,
             demonstrations.has_pubmedqa,
             transcripts.has_transcript,
             labels.has_label,
             logs.is_log,
         ),
-        demonstrations.prompt_completion,
+        pairs.prompt_completion,
     ),
     Format("hh", "demonstrations", (("text",), ("chosen",)), transcripts.has_transcript, transcripts.hh),
     Format(
@@ -123,6 +127,7 @@ DEMONSTRATIONS: tuple[Format[Turns], ...] = (
         demonstrations.has_pubmedqa,
         demonstrations.pubmedqa,
     ),
+    Format("prodigy", "demonstrations", (("prompt", "options", "accept"),), pairs.has_options, pairs.prodigy),
     Format("oasst", "demonstrations", (("prompt", "replies"),), trees.has_tree, trees.best_path),
     Format(
         "kto",

@@ -1,0 +1,30 @@
+"""Pictures, sound and films, which no model here takes: rows with them are left out, never trained on without them."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.data.faults import BadRow
+
+MEDIA = frozenset(
+    f"{kind}{more}" for kind in ("image", "video", "audio") for more in ("", "s", "_url", "_urls", "_path")
+)
+"""Columns that hold them, or name them."""
+
+_REASON = "pictures, sound and films cannot be used: only rows of text alone"
+_PLACE = re.compile(r"<image>(?!.*</image>)|^\s*<(?:video|audio)>(?!.*</)|(?<!</)<(?:video|audio)>\s*\Z", re.DOTALL)
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+
+
+def check_media(row: Mapping[str, Any]) -> None:
+    """Raise BadRow if a column of the row holds pictures, sound or films."""
+    for key, value in row.items():
+        if key.lower() in MEDIA and value and not isinstance(value, bool | int | float):
+            raise BadRow(key, None, _REASON)
+
+
+def check_text(text: str, field: str, role: str) -> str:
+    """The text. Raises BadRow if the user shows something in it: `<image>` stands for a picture, outside of code."""
+    if role == "user" and "<" in text and _PLACE.search(_CODE.sub("", text)):
+        raise BadRow(field, role, _REASON)
+    return text

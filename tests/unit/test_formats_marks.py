@@ -1,0 +1,118 @@
+"""Turns that are marked as not to be learned are context: in rows, in what is compared, counted, asked and cleaned."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.data.cleaning.cleaner import Cleaner
+from pipeline.data.faults import BadRow, LeftOut
+from pipeline.data.formats.mending import mended
+from pipeline.data.statistics import Statistics
+from pipeline.data.turns import prompts_of
+from tests.unit.preparing import load_demonstrations
+from tests.unit.raw_rows import A, S, U, demonstration, said
+from tests.unit.test_data_loading import lines
+
+TURNS = said((U, "q"), (A, "bad"), (U, "again"), (A, "good"))
+MARKED = [TURNS[0], {**TURNS[1], "train": False}, *TURNS[2:]]
+
+NO = (0, 0.0, "0", "0.0", False, "false", "False", "no")
+YES = (1, 1.0, "1", "1.0", True, "true", "yes", None)
+
+
+def with_flags(key: str, *flags: Any) -> dict[str, Any]:
+    return {"messages": [{**turn, key: flag} for turn, flag in zip(TURNS, flags, strict=True)]}
+
+
+@given(
+    key=st.sampled_from(("weight", "Weight", "train", "loss", "train_on_turn", "supervised", "loss_mask")),
+    no=st.sampled_from(NO),
+    yes=st.sampled_from(YES),
+)
+def test_a_flag_that_is_false_makes_context_of_a_turn(key: str, no: Any, yes: Any) -> None:
+    assert demonstration("messages", with_flags(key, None, no, None, yes))["messages"] == MARKED
+    assert demonstration("messages", with_flags(key, no, no, no, yes))["messages"] == MARKED
+    assert demonstration("messages", with_flags(key, yes, yes, yes, yes))["messages"] == TURNS
+
+
+@given(key=st.sampled_from(("masked", "mask", "no_loss", "ignore")), no=st.sampled_from(NO), yes=st.sampled_from(YES))
+def test_of_other_flags_the_true_ones_do(key: str, no: Any, yes: Any) -> None:
+    expected = TURNS if yes is None else MARKED
+    assert demonstration("messages", with_flags(key, None, yes, None, no))["messages"] == expected
+
+
+@pytest.mark.parametrize("key", ["conversations", "conversation", "messages"])
+@given(flags=st.lists(st.booleans(), min_size=4, max_size=4), form=st.sampled_from((int, float, str, bool)))
+def test_a_loss_mask_marks_turn_by_turn(key: str, flags: list[bool], form: Any) -> None:
+    turns = [{"from": turn["role"], "value": turn["content"]} for turn in TURNS]
+    written = {key: turns, "loss_mask": [*map(form, flags)]}
+    name = "sharegpt" if key == "conversations" else "messages"
+    if not flags[1] and not flags[3]:
+        with pytest.raises(LeftOut, match="no answer of the conversation is marked to be learned"):
+            demonstration(name, written)
+    else:
+        found = demonstration(name, written)["messages"]
+        assert [turn.get("train", True) for turn in found] == [True, flags[1], True, flags[3]]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "reason"),
+    [
+        (with_flags("weight", None, 0.5, None, 1), "messages[1].weight", "use 1 or 0"),
+        (with_flags("train", None, "maybe", None, 1), "messages[1].train", "use 1 or 0"),
+        (with_flags("train_detail", None, [{"begin_offset": 0}], None, None), "messages[1].train_detail", "use 1 or 0"),
+        ({"messages": [TURNS[0], {**TURNS[1], "weight": 0, "train": True}]}, "messages[1].weight + train", "disagree"),
+        ({"messages": TURNS, "loss_mask": [0, 1]}, "loss_mask", "as many values as there are turns"),
+        ({"messages": TURNS, "loss_mask": [0, 0, 0, 0.5]}, "loss_mask[3]", "use 1 or 0"),
+        ({"messages": TURNS, "loss_mask": [0, 0, 0, 1], "weights": [1, 1, 1, 1]}, "loss_mask or weights", "keep one"),
+        ({**with_flags("train", None, True, None, None), "loss_mask": [0, 0, 0, 1]}, "messages[1]", "disagree"),
+    ],
+)
+def test_flags_that_are_not_understood_cost_the_row(change: dict[str, Any], field: str, reason: str) -> None:
+    with pytest.raises(BadRow, match=reason) as caught:
+        demonstration("messages", change)
+    assert caught.value.field == field
+
+
+def test_mending_joins_no_answer_to_one_that_is_not_learned() -> None:
+    unlike = [TURNS[0], {**TURNS[1], "train": False}, TURNS[3]]
+    assert mended(unlike) == unlike
+    alike = [TURNS[0], {**TURNS[1], "train": False}, {**TURNS[3], "train": False, "reasoning_content": "r"}]
+    joined = {"role": A, "content": "bad\n\ngood", "train": False, "reasoning_content": "r"}
+    assert mended(alike) == [TURNS[0], joined]
+
+
+def test_prompts_and_statistics_are_of_what_is_learned() -> None:
+    assert prompts_of(MARKED, "every", 0) == [(TURNS[:3], "good")]
+    counted = Statistics(0)
+    counted.add(MARKED, "files", 7)
+    assert counted.turns == {1: 1}
+
+
+def test_the_same_texts_with_other_marks_are_no_duplicates(tmp_path: Path) -> None:
+    first = [*MARKED[:3], TURNS[3]]
+    last = [*TURNS[:3], {**TURNS[3], "train": False}]
+    rows = [{"messages": turns} for turns in (first, last, first)]
+    found, ledger, _ = load_demonstrations(lines(tmp_path, *rows))
+    assert [row["messages"] for row in found] == [first, last]
+    assert ledger.duplicates == 1
+
+
+def test_cleaning_keeps_marks_and_cleans_reasoning() -> None:
+    row = [
+        *said((S, "s"), (U, "q")),
+        {"role": A, "content": "I can't help with that.", "train": False},
+        *said((U, "again")),
+        {"role": A, "content": "a\u200bb", "reasoning_content": "c\u200bd ann@posteo.de"},
+    ]
+    cleaned = Cleaner({"personal_data": "mask", "refusals": "drop"})(row)  # type: ignore[arg-type]
+    assert cleaned.dropped is None
+    assert cleaned.messages[2] == row[2]
+    assert cleaned.messages[4]["content"] == "ab"
+    assert cleaned.messages[4]["reasoning_content"].startswith("cd ")
+    assert "posteo" not in cleaned.messages[4]["reasoning_content"]
+    dropped = Cleaner({"personal_data": "drop"})(row)  # type: ignore[arg-type]
+    assert dropped.dropped == "personal data is in the text"
