@@ -194,7 +194,7 @@ def _wrong_mixture(data: DataConfig) -> Iterator[str]:
 def _without_tokenizer(config: PipelineConfig) -> Iterator[str]:
     """What is about tokens, where no tokenizer says what they are."""
     data, plain = config.data, DataConfig()
-    about = {"max_length": data.max_length, "min_length": data.min_length}
+    about: dict[str, Any] = {"max_length": data.max_length, "min_length": data.min_length}
     asked = {key: value for key, value in about.items() if value != getattr(plain, key)}
     if data.cleaning.special_tokens == "drop":
         asked["cleaning.special_tokens"] = "drop"

@@ -26,6 +26,7 @@ from pipeline.data.preferences import (
 from pipeline.data.rows import Preference, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.stages.annotators import write_annotators
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -92,6 +93,7 @@ def _from_rankings(
     }
     known = {name: value for name, value in ceilings.items() if math.isfinite(value)}
     people = {**agreement_metrics(rankings), **known, "judge_annotators": float(len(said.annotators))}
+    people |= write_annotators(rankings, context)
     return preferences_from_rankings(rankings), split, people
 
 
