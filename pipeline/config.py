@@ -502,7 +502,7 @@ class PipelineConfig:
     outputs: str = "outputs"
     threads: int | None = number(None, least=1)  # torch threads; absent: one for the tiny base, else the idle cores
     upstream: str = choice("build", "build", "require")
-    gates: str = choice("warn", "warn", "stop", "off")  # what is checked before dpo and ppo; stop: not trained if wrong
+    gates: str = choice("warn", "warn", "stop", "off")  # before dpo, ppo and a judge's word; stop: not done if wrong
     plan: bool = False
     tag: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -80,7 +80,7 @@ class Runtime:
 
     launch: LaunchConfig
     threads: int
-    gates: str = "warn"  # what follows from a gate that warns before dpo and ppo: warn, stop or off
+    gates: str = "warn"  # what follows from a gate that warns: warn, stop or off
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from rich.table import Table
 from pipeline.artifacts import Artifact, Store
 from pipeline.config import PipelineConfig
 from pipeline.console import console
+from pipeline.evaluation.gates import remark_on_judge
 from pipeline.planner import Step
 
 
@@ -79,8 +80,10 @@ def decided_by(metrics: Mapping[str, float]) -> str:
     """Who says which answer wins; nothing where nobody does."""
     if not any(key.endswith("/win_rate") for key in metrics):
         return ""
-    truth = any(key.endswith("/true_score") for key in metrics)
-    return f", wins by the {'true scorer' if truth else 'independent judge'}"
+    if any(key.endswith("/true_score") for key in metrics):
+        return ", wins by the true scorer"
+    remark = remark_on_judge(metrics)
+    return f", wins by the independent judge{f' ({remark})' if remark else ''}"
 
 
 def head_to_head(metrics: Mapping[str, float]) -> Iterator[str]:

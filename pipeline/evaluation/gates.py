@@ -1,4 +1,5 @@
-"""Gates before DPO and PPO: what has to hold before an arm is worth its training, and whose fault it is if it does not.
+"""Gates before DPO and PPO: what has to hold before an arm is worth its training, and whose fault it is if it does not;
+and the one before a judge decides who wins.
 
 They answer "I do not know whether my SFT is bad, my reward model is bad, or hyperparameters" (trl#2015). Each gate is a
 pure function of what manifests say or of what was measured; a share is read with its interval, so a gate warns of
@@ -78,25 +79,64 @@ def stopping(share: float, count: int, limit: int, stage: str = "sft") -> GateVe
     return GateVerdict("stopping", passed, says + ".", stage, advice, figures)
 
 
+SCORER = {"reward": "reward model", "judge": "judge"}  # the stage at fault -> what it is called
+TEACH = {  # what to do where it knows no more than length
+    "reward": (
+        "More pairs or more epochs for the reward model, a stronger model below it, or pairs of like length; "
+        "PPO would otherwise only learn to write longer or shorter."
+    ),
+    "judge": (
+        "More pairs for the judge (preferences.judge_fraction), more epochs or a stronger model below it; until then "
+        "read the answers side by side: its wins may only say which are longer or shorter."
+    ),
+}
+
+
 def beats_length(accuracy: float, longer: float, pairs: int, stage: str = "reward") -> GateVerdict:
-    """Whether a reward model knows more than which answer is longer (or shorter: whichever tells more).
+    """Whether a reward model, or the judge, knows more than which answer is longer (or shorter: whichever tells more),
+    and so more than chance.
 
     The interval is that of the accuracy; the baseline has no parameter but its direction and is taken as it is.
     """
     estimate, length = wilson(accuracy, pairs), max(longer, 1 - longer)
     word = "longer" if longer >= 0.5 else "shorter"
+    interval = f"[{estimate.low:.2f}, {estimate.high:.2f}]"
     says = (
-        f"The reward model ranks {accuracy:.2f} [{estimate.low:.2f}, {estimate.high:.2f}] of {pairs:,} held-out pairs "
-        f"rightly, and “the {word} answer wins” {length:.2f}"
+        f"The {SCORER[stage]} ranks {accuracy:.2f} {interval} of {pairs:,} held-out pairs rightly, and “the {word} "
+        f"answer wins” {length:.2f}"
     )
     passed = estimate.low > length
     ending = "." if passed else ": it is not shown to know more than length."
-    advice = (
-        "More pairs or more epochs for the reward model, a stronger model below it, or pairs of like length; "
-        "PPO would otherwise only learn to write longer or shorter."
-    )
     figures = {"accuracy": accuracy, "low": estimate.low, "length": length, "pairs": pairs}
-    return GateVerdict("beats_length", passed, says + ending, stage, advice, figures)
+    return GateVerdict("beats_length", passed, says + ending, stage, TEACH[stage], figures)
+
+
+JUDGE = {"accuracy": "judge_accuracy", "accuracy_longer": "judge_accuracy_longer", "test": "judge_test"}
+
+
+def figures_of_judge(judge: Metrics) -> dict[str, float]:
+    """What an evaluation keeps of the judge that decides it; nothing of one that was brought along."""
+    return {own: judge[name] for name, own in JUDGE.items()} if JUDGE.keys() <= judge.keys() else {}
+
+
+def judge_verdict(evaluation: Metrics) -> GateVerdict:
+    """The gate of the judge that decides an evaluation. Nothing is held against one of which nothing is known."""
+    if JUDGE["accuracy"] not in evaluation:
+        says = "How often the judge ranks answers as people do is not known: it was brought along."
+        return GateVerdict("beats_length", True, says, "judge", "")
+    accuracy, longer, pairs = (evaluation[own] for own in JUDGE.values())
+    return beats_length(accuracy, longer, int(pairs), "judge")
+
+
+def remark_on_judge(evaluation: Metrics) -> str:
+    """What stands beside each win that the judge decides: nothing where it is shown to know more than length."""
+    verdict = judge_verdict(evaluation)
+    if not verdict.figures:
+        return "how often it is right is not known"
+    if verdict.passed:
+        return ""
+    accuracy, length = verdict.figures["accuracy"], verdict.figures["length"]
+    return f"not shown to know more than length: right on {accuracy:.2f} of pairs, length on {length:.2f}"
 
 
 def padding(difference: float, content: float = 0.0, rounding: float = 0.0, stage: str = "reward") -> GateVerdict:

@@ -5,7 +5,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from pipeline.evaluation.comparison import Comparison, Policy
-from pipeline.evaluation.gates import read_gates
+from pipeline.evaluation.gates import judge_verdict, read_gates, remark_on_judge
 from pipeline.evaluation.lineage import drawing_of, is_external, of_stage
 from pipeline.evaluation.winrates import difference, outcomes, win_rate
 
@@ -50,7 +50,7 @@ def _against(policy: Policy, baseline: Policy, seen: Comparison) -> Verdict:
         text = f"{policy.label} wins {share} against {baseline.label}, {by}."
     else:
         text = f"{policy.label} is worse than {baseline.label}: it wins only {share}, {by}."
-    return Verdict(text, policy.colour, not low <= 0.5 <= high, policy.is_ancestor)
+    return Verdict(text, policy.colour, not low <= 0.5 <= high and _decides_well(seen), policy.is_ancestor)
 
 
 def _between_arms(seen: Comparison, baseline: Policy) -> Iterator[Verdict]:
@@ -71,7 +71,8 @@ def _between_arms(seen: Comparison, baseline: Policy) -> Iterator[Verdict]:
             text = f"No difference shown between {ahead.label} and {behind.label}: {points}."
             yield Verdict(text, ahead.colour)
         else:
-            yield Verdict(f"{ahead.label} is better than {behind.label}: {points}.", ahead.colour, True)
+            text = f"{ahead.label} is better than {behind.label}: {points}."
+            yield Verdict(text, ahead.colour, _decides_well(seen))
 
 
 def _points(share: float) -> str:
@@ -82,12 +83,15 @@ def judge(seen: Comparison) -> str:
     """Who says which answer is better."""
     if seen.knows("true_score"):
         return "the playground's true scorer"
-    return "the independent judge" if seen.knows("judge_reward") else "the evaluation's judge"
+    if not seen.knows("judge_reward"):
+        return "the evaluation's judge"
+    remark = remark_on_judge(seen.metrics)
+    return f"the independent judge ({remark})" if remark else "the independent judge"
 
 
 def caveats(seen: Comparison) -> list[str]:
     """Whatever makes the comparison uncertain or not about people, the gravest first. (What is unequal: `protocol`.)"""
-    return [*_simulated(seen), *_gates(seen), *_not_held_out(seen), *_unknown(seen), *_uncertain(seen)]
+    return [*_simulated(seen), *_judge(seen), *_gates(seen), *_not_held_out(seen), *_unknown(seen), *_uncertain(seen)]
 
 
 def _simulated(seen: Comparison) -> Iterator[str]:
@@ -98,6 +102,19 @@ def _simulated(seen: Comparison) -> Iterator[str]:
         )
     if seen.knows("true_score"):
         yield "The true scorer is a program that knows the playground's right answers. Real data has no such judge."
+
+
+def _judge(seen: Comparison) -> Iterator[str]:
+    verdict = judge_verdict(seen.metrics)
+    if seen.knows("win_rate") and not _decides_well(seen):
+        yield f"{verdict.says} {verdict.advice}"
+    elif seen.knows("win_rate") and not seen.knows("true_score") and not verdict.figures:
+        yield verdict.says
+
+
+def _decides_well(seen: Comparison) -> bool:
+    """Whether nothing is known against whoever decides who wins."""
+    return seen.knows("true_score") or judge_verdict(seen.metrics).passed
 
 
 def _gates(seen: Comparison) -> Iterator[str]:

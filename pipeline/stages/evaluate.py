@@ -21,6 +21,7 @@ from pipeline.evaluation.winrates import win_rate
 from pipeline.playground.scorer import is_perfect, true_score
 from pipeline.playground.world import parse
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
+from pipeline.stages.gates import check_judge
 from pipeline.stages.lengths import answerable
 from pipeline.stages.limits import with_limit
 from pipeline.stages.ppo import inputs as ppo_inputs
@@ -64,6 +65,10 @@ def run(config: EvaluateConfig, context: StageContext) -> Metrics:
     prompts = [row["prompt"] for row in rows]
     config = replace(config, decoding=decoding)
     metrics: Metrics = {"prompts": len(rows), "max_new_tokens": limit}
+    known = all(parse(prompt[-1]["content"]) for prompt in prompts)  # the playground's: there the truth decides
+    judge = None if known else context.inputs.get("judge")
+    if judge:
+        metrics |= check_judge(context, judge)
     for role in (*config.policies, *SCORERS):
         if role in context.inputs:
             check_prompts(context.inputs[role], prompts)
@@ -71,10 +76,10 @@ def run(config: EvaluateConfig, context: StageContext) -> Metrics:
     for role, key in SCORERS.items():
         if role in context.inputs:
             _add_rewards(key, context.inputs[role], config, context, prompts, answered, metrics)
-    if all(parse(prompt[-1]["content"]) for prompt in prompts):  # the playground's, of which the truth is known
+    if known:
         _add_truth(prompts, answered, metrics)
         metrics |= _win_rates("score", config.baseline, answered)
-    elif "judge" in context.inputs:
+    elif judge:
         metrics |= _win_rates("judge_reward", config.baseline, answered)
     for answers in answered.values():
         for answer in answers:

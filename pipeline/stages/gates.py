@@ -1,4 +1,4 @@
-"""The gates at the start of `dpo` and `ppo`: figures from manifests where they are known, measured here where not.
+"""The gates at the start of `dpo`, `ppo` and `evaluate`: figures from manifests where they are known, else measured.
 
 `gates=warn` says what is wrong and goes on, `gates=stop` ends before training, `gates=off` looks at nothing. The
 verdicts lie in the artifact (gates.json), where the report finds them.
@@ -22,7 +22,7 @@ from pipeline.evaluation.gates import GATES, Format, GateVerdict
 from pipeline.evaluation.lineage import drawing_of, lineage, of_stage
 from pipeline.evaluation.winrates import outcomes
 from pipeline.hashing import content_hash
-from pipeline.stage import StageContext
+from pipeline.stage import Metrics, StageContext
 
 if TYPE_CHECKING:
     from pipeline.modeling.answering import Answer
@@ -53,16 +53,36 @@ def check_gates(
     if not verdicts and mode != "off":
         verdicts = list(_Gatekeeper(context, arm, prompts, decoding).verdicts())
         gates.write_gates(context.output_dir, verdicts)
-    warned = [verdict for verdict in verdicts if not verdict.passed]
+    _heed(verdicts, context, f"{arm} is not trained")
+    return verdicts
+
+
+def check_judge(context: StageContext, judge: Artifact) -> Metrics:
+    """What is known of the judge that is to decide who wins, for the manifest; whether it may, as `check_gates` says.
+
+    Raises `RequestError` where it is not shown to know more than length and `gates=stop`.
+    """
+    known = gates.figures_of_judge(judge.metrics)
+    verdict = gates.judge_verdict(known)
+    if context.runtime.gates != "off":
+        gates.write_gates(context.output_dir, [verdict])
+        if not known:
+            context.say(f"{judge.name}: {verdict.says}")
+        _heed([verdict], context, "no answer is judged")
+    return known
+
+
+def _heed(verdicts: Sequence[GateVerdict], context: StageContext, otherwise: str) -> None:
+    """Say what warns, or end with it: `otherwise` is what is then not done."""
+    mode, warned = context.runtime.gates, [verdict for verdict in verdicts if not verdict.passed]
     for verdict in verdicts:
         log.info("gate %s %s: %s", verdict.name, "passed" if verdict.passed else "warns", verdict.says)
     if warned and mode == "stop":
         count = "one gate warns" if len(warned) == 1 else f"{len(warned)} gates warn"
         said = "\n".join(f"  {v.name} (at fault: {v.stage}): {v.says} {v.advice}" for v in warned)
-        raise RequestError(f"{arm} is not trained, since gates=stop and {count}:\n{said}")
+        raise RequestError(f"{otherwise}, since gates=stop and {count}:\n{said}")
     for verdict in warned if mode == "warn" else ():
         context.say(f"gate {verdict.name}, at fault: {verdict.stage}. {verdict.says} {verdict.advice}")
-    return verdicts
 
 
 @dataclass(frozen=True)

@@ -76,10 +76,11 @@ def rows_of(scores: dict[str, list[float]], text: str = "Rub it with mint.") -> 
 
 
 def told(
-    policies: dict[str, Artifact], own: dict[str, dict[str, float]], rows: Any = (), prompts: int = 512
+    policies: dict[str, Artifact], own: dict[str, dict[str, float]], rows: Any = (), prompts: int = 512, **more: float
 ) -> Comparison:
+    """`more` are metrics of the whole evaluation."""
     metrics = {f"{name}/{key}": value for name, values in own.items() for key, value in values.items()}
-    return comparison(evaluation(policies, {"prompts": prompts, **metrics}), rows)
+    return comparison(evaluation(policies, {"prompts": prompts, **more, **metrics}), rows)
 
 
 def usual(own: dict[str, float], **options: Any) -> Comparison:

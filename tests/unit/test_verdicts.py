@@ -129,6 +129,27 @@ def test_a_better_head_to_head_is_not_claimed_where_its_interval_holds_one_half(
     assert verdicts(seen)[-1].text.startswith("No difference shown between PPO and DPO: +8 points")
 
 
+def judged(accuracy: float, longer: float = 0.43) -> dict[str, float]:
+    """An evaluation's metrics of its judge."""
+    return {"judge_accuracy": accuracy, "judge_accuracy_longer": longer, "judge_test": 200.0}
+
+
+def test_wins_of_a_judge_that_knows_no_more_than_length_are_marked_with_its_figures() -> None:
+    own = {"judge_reward": 0.5, **PLAIN}
+    policies = {name: artifact for name, artifact in chain().items() if name in ("sft", "dpo")}
+    doubtful = told(policies, {"sft": own, "dpo": own | RATE}, **judged(0.43))
+    (verdict,) = verdicts(doubtful)
+    assert not verdict.shown
+    figures = "right on 0.43 of pairs, length on 0.57"
+    assert verdict.text.endswith(f"by the independent judge (not shown to know more than length: {figures}).")
+    assert "The judge ranks 0.43 [0.36, 0.50] of 200 held-out pairs rightly" in " ".join(caveats(doubtful))
+    sound = told(policies, {"sft": own, "dpo": own | RATE}, **judged(0.9))
+    assert verdicts(sound)[0].shown
+    assert not any("The judge ranks" in caveat for caveat in caveats(sound))
+    brought = told(policies, {"sft": own, "dpo": own | RATE})
+    assert verdicts(brought)[0].text.endswith("by the independent judge (how often it is right is not known).")
+
+
 def test_where_nobody_knows_the_truth_the_independent_judge_compares_the_arms() -> None:
     scores = {"sft": [0.5] * 100, "dpo": [0.1] * 100, "ppo": [0.9] * 100}
     rows = rows_of(scores)
@@ -136,8 +157,7 @@ def test_where_nobody_knows_the_truth_the_independent_judge_compares_the_arms() 
         for answer in row["answers"].values():
             answer["judge_reward"] = answer.pop("score")
     own = {"judge_reward": 0.5, **PLAIN}
-    said = [
-        verdict.text for verdict in verdicts(told(two_arms(), {"sft": own, "dpo": own | RATE, "ppo": own | RATE}, rows))
-    ]
+    figures = {"sft": own, "dpo": own | RATE, "ppo": own | RATE}
+    said = [verdict.text for verdict in verdicts(told(two_arms(), figures, rows, **judged(0.9)))]
     assert said[0].endswith("by the independent judge.")
     assert said[-1].startswith("PPO is better than DPO: +100 points")
