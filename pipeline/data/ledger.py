@@ -182,13 +182,18 @@ def leave_out(rows: Sequence[RowT], lengths: Sequence[int | BadRow], limit: int,
     return ledger
 
 
-def refuse_row(entry: Dropped) -> RequestError:
-    """The error for a row that cannot be used where no row may be dropped."""
-    return RequestError(f"{entry}\n  {entry.excerpt}\nMend that row, or leave such rows out with on_bad_row=drop.")
+def refuse_row(entry: Dropped, group: str = "data") -> RequestError:
+    """The error for a row that cannot be used where no row may be dropped. `group` has the options of the reading."""
+    return RequestError(
+        f"{entry}\n  {entry.excerpt}\nMend that row, or leave such rows out with {group}.on_bad_row=drop."
+    )
 
 
-def check_bad_fraction(ledger: Ledger, max_bad_fraction: float) -> None:
-    """Raise RequestError if nothing is left, or if more rows are malformed than may be dropped in passing."""
+def check_bad_fraction(ledger: Ledger, max_bad_fraction: float, group: str = "data") -> None:
+    """Raise RequestError if nothing is left, or if more rows are malformed than may be dropped in passing.
+
+    `group` is the part of the configuration that names format and columns; none where nothing can be named.
+    """
     malformed = ledger.at("format")
     fraction = malformed / ledger.read if ledger.read else 0.0
     if ledger.kept and fraction <= max_bad_fraction:
@@ -196,13 +201,14 @@ def check_bad_fraction(ledger: Ledger, max_bad_fraction: float) -> None:
     steps: list[Step] = ["format"] if ledger.kept else list(STEPS)
     found = [(count, ledger.first[step, reason][0]) for step in steps for reason, count in ledger.reasons(step).items()]
     allowed = f"more than max_bad_fraction={max_bad_fraction:g} allows" if ledger.kept else "so none is left"
+    named = f", or say what the columns mean ({group}.columns) or which format it is ({group}.format)" if group else ""
     raise RequestError(
         "\n".join(
             [
                 f"{malformed:,} of {ledger.read:,} rows ({fraction:.0%}) cannot be used, {allowed}:",
                 *(f"  {count:,} x {entry.reason}; the first: {entry}" for count, entry in found[:_SHOWN]),
                 *([f"  … and {len(found) - _SHOWN} other reasons"] if len(found) > _SHOWN else []),
-                "Mend the rows, name the right format by hand (format=...), or raise max_bad_fraction.",
+                f"The rows that can be used may be the wrong ones: look at these first. Mend them{named}.",
             ]
         )
     )

@@ -40,7 +40,7 @@ def rows_with_format(
         return rows, format_named(name, formats)
     head = list(islice(rows, _VOTERS))
     named = [_renamed(raw.fields, columns or {}) for raw in head if isinstance(raw, RawRow)]
-    return chain(head, rows), detect(named, formats, file)
+    return chain(head, rows), detect(named, formats, file, mapped="completion" in (columns or {}))
 
 
 def _unprinted(raw: RawRow | BrokenRow) -> RawRow | BrokenRow:

@@ -27,7 +27,7 @@ def load_prompts(paths: Paths) -> tuple[list[list[Message]], Ledger]:
         rows, chosen = rows_with_format(file, AUTO, _ANY)
         for raw in rows:
             prompts += converted(raw, partial(_prompts, chosen=chosen), ledger)
-    check_bad_fraction(ledger, MOST_BAD)
+    check_bad_fraction(ledger, MOST_BAD, group="")
     return prompts, ledger
 
 

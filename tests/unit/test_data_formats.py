@@ -143,7 +143,9 @@ def test_a_file_of_another_kind_says_so() -> None:
 
 
 def test_a_format_named_by_hand() -> None:
-    with pytest.raises(RequestError, match=r"There is no format 'alpacca'\. Did you mean alpaca\? Use format=auto\|"):
+    with pytest.raises(
+        RequestError, match=r"There is no format 'alpacca'\. Did you mean alpaca\? Use data\.format=auto\|"
+    ):
         format_named("alpacca", DEMONSTRATIONS)
     with pytest.raises(RequestError, match=r"format=rankings is for rankings; here demonstrations are wanted"):
         format_named("rankings", DEMONSTRATIONS)
@@ -193,7 +195,7 @@ Q, R = turn("human", "q"), turn("gpt", "a")
     [
         (alpaca, {"instruction": "i", "output": " "}, "output", A, "empty"),
         (alpaca, {"instruction": None, "output": "o"}, "instruction", U, "found nothing"),
-        (alpaca, {"instruction": "i", "output": float("nan")}, "output", A, "found nothing"),
+        (alpaca, {"instruction": "i", "output": float("nan")}, "output", A, "found NaN"),
         (alpaca, {"instruction": "i", "output": ["x"]}, "output[0]", None, "found text"),
         (alpaca, {"instruction": "i", "output": "\ud800"}, "output", A, "surrogate"),
         (alpaca, {"instruction": "i", "input": ["x"], "output": "o"}, "input", U, "found a list"),

@@ -140,7 +140,7 @@ def _parsed(arguments: object) -> object:
 
 def _as_json(value: object, field: str, written: str, with_nulls: bool = False) -> str:
     try:
-        text = json.dumps(value if with_nulls else _without_nulls(value), ensure_ascii=False)
+        text = json.dumps(value if with_nulls else _without_nulls(value), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         raise BadRow(field, written, "the value cannot be written as JSON") from None
     return any_text_in(text, field, written)

@@ -24,7 +24,7 @@ ROLES = {
     **dict.fromkeys(("tool", "tool_response", "function", "function_response", "observation", "ipython"), "tool"),
 }
 
-ROLE_KEYS, TEXT_KEYS = ("role", "from", "speaker"), ("content", "value", "text", "message")
+ROLE_KEYS, TEXT_KEYS = ("role", "from", "speaker"), ("content", "value", "text", "message", "parts")
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Keys of a turn, or columns beside an answer, that hold the reasoning before the answer."""
 

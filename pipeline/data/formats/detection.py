@@ -3,16 +3,20 @@
 import difflib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from pipeline.data.formats.conversations import Row
+from pipeline.data.faults import BadRow
+from pipeline.data.formats.conversations import Row, Turns
+from pipeline.data.formats.hints import labels_among, likely_columns
 from pipeline.data.formats.table import DEMONSTRATIONS, JUDGEMENTS, MESSAGES, PROMPTS, TEXTS, Format
 from pipeline.errors import RequestError
 
 T_co = TypeVar("T_co", covariant=True)
 
 AUTO = "auto"
+_ANSWERED = {("demonstrations", name) for name in ("prompt_completion", "alpaca", "openorca")}
 
 _NAMEABLE: tuple[Format[object], ...] = (*JUDGEMENTS, *DEMONSTRATIONS, *PROMPTS, *TEXTS)
 
@@ -22,20 +26,23 @@ def format_named(name: str, formats: Sequence[Format[T_co]]) -> Format[T_co]:
     for candidate in formats:
         if candidate.name == name:
             return candidate
+    option = _option(formats) or "format"
     for other in _NAMEABLE:
         if other.name == name:
             raise RequestError(
-                f"format={name} is for {other.kind}; here {_kinds(formats)} are wanted. Use format={_names(formats)}."
+                f"{option}={name} is for {other.kind}; here {_kinds(formats)} are wanted. "
+                f"Use {option}={_names(formats)}."
             )
     nearest = difflib.get_close_matches(name, [candidate.name for candidate in formats], n=1)
     hint = f" Did you mean {nearest[0]}?" if nearest else ""
-    raise RequestError(f"There is no format {name!r}.{hint} Use format={_names(formats)}.")
+    raise RequestError(f"There is no format {name!r}.{hint} Use {option}={_names(formats)}.")
 
 
-def detect(rows: Sequence[Row], formats: Sequence[Format[T_co]], file: Path) -> Format[T_co]:
+def detect(rows: Sequence[Row], formats: Sequence[Format[T_co]], file: Path, mapped: bool = False) -> Format[T_co]:
     """The format that most of a file's first rows are in.
 
-    Raises RequestError if none of them is in any, or if another format has at least half as many votes.
+    Raises RequestError if none of them is in any, if another format has at least half as many votes, or if what would
+    be the answers look like labels, unless the columns were `mapped` by hand.
     """
     votes = Counter(index for row in rows for index, one in enumerate(formats) if one.matches(row))
     if not votes:
@@ -46,9 +53,29 @@ def detect(rows: Sequence[Row], formats: Sequence[Format[T_co]], file: Path) -> 
         found = ", ".join(f"{formats[index].name} ({votes[index]} rows)" for index in (first, *rivals))
         raise RequestError(
             f"{file} may be of several formats, going by its first {len(rows)} rows: {found}. "
-            f"Keys found: {_keys(rows)}. Name the right one by hand: format={formats[first].name}."
+            f"Keys found: {_keys(rows)}.{_by_hand(formats, formats[first].name)}"
         )
+    if not mapped:
+        _check_answers(rows, formats[first], file)
     return formats[first]
+
+
+def _check_answers(rows: Sequence[Row], chosen: Format[T_co], file: Path) -> None:
+    """Raise RequestError if the answers of a file are a few values that may be labels."""
+    if (chosen.kind, chosen.name) not in _ANSWERED:
+        return
+    answers: dict[str, list[str]] = {}
+    for row in rows:
+        with suppress(BadRow):
+            for turns in cast(Format[Turns], chosen).convert(row):
+                answers.setdefault(turns.field.split(" + ")[-1], []).append(turns.messages[-1]["content"])
+    for column, texts in answers.items():
+        if values := labels_among(texts):
+            raise RequestError(
+                f"{file}: `{column}` would be the answer, but its values look like labels: {', '.join(values)}. Name the "
+                f"column with the answers: data.columns.completion=COLUMN; if it is this one, "
+                f"data.columns.completion={column}."
+            )
 
 
 def _unknown(rows: Sequence[Row], formats: Sequence[Format[object]], file: Path) -> RequestError:
@@ -60,17 +87,34 @@ def _unknown(rows: Sequence[Row], formats: Sequence[Format[object]], file: Path)
             return RequestError(f"{start} It holds {other.kind} ({other.name}), not {_kinds(formats)}. {other.advice}")
     nearest = max(formats, key=lambda one: _likeness(one, rows))
     return RequestError(
-        f"{start} Keys found: {_keys(rows)}. Nearest format: {nearest.name}, which needs {nearest.needs}. "
-        f"Rename the keys{_mapping(formats, rows)}, or name the format by hand: format={_names(formats)}."
+        f"{start} Keys found: {_keys(rows)}. Nearest format: {nearest.name}, which needs {nearest.needs}."
+        f"{_mapping(formats, rows)}{_by_hand(formats)}"
     )
 
 
 def _mapping(formats: Sequence[Format[object]], rows: Sequence[Row]) -> str:
-    """How to say which columns are meant, where that can be said."""
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    if len(keys) < 2 or not any(one.kind == "demonstrations" for one in formats):
+    """How to say which columns are meant: by name where their contents show it."""
+    if _option(formats) != "data.format":
+        return " Rename the keys."
+    likely = likely_columns(rows)
+    if likely is None:
+        return " Rename the keys, or map those of prompt and answer: data.columns.prompt=… data.columns.completion=…."
+    asked, answer = likely
+    return f" Rename the keys, or map them: data.columns.prompt={asked} data.columns.completion={answer}."
+
+
+def _by_hand(formats: Sequence[Format[object]], name: str = "") -> str:
+    """How to name the format, where there is a key for it."""
+    option = _option(formats)
+    return f" Name the right one by hand: {option}={name or _names(formats)}." if option else ""
+
+
+def _option(formats: Sequence[Format[object]]) -> str:
+    """The key by which one of these formats is named; none where a file of prompts is read."""
+    kinds = {one.kind for one in formats}
+    if "prompts" in kinds:
         return ""
-    return f", map them (data.columns.prompt={keys[0]} data.columns.completion={keys[1]})"
+    return "data.format" if "demonstrations" in kinds else "labeling.format"
 
 
 def _likeness(candidate: Format[object], rows: Sequence[Row]) -> float:

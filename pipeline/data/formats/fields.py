@@ -72,6 +72,8 @@ def object_in(value: object, field: str) -> dict[str, Any]:
 
 def name_of(value: object) -> str:
     """What a value is, in words: of JSON, or of a parquet file's other types."""
-    if value is None or value != value:  # NaN
+    if value is None:
         return "nothing"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN, as an empty cell is written" if math.isnan(value) else "an infinite number"
     return next((name for kind, name in _NAMES.items() if isinstance(value, kind)), f"a {type(value).__name__}")

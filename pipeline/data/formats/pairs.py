@@ -44,7 +44,7 @@ def prompt_completion(row: Row) -> list[Turns]:
     pairs = _pairs(row)
     if not pairs:
         raise BadRow(None, None, f"a column is missing: {' or '.join(map(' + '.join, COMMON_PAIRS))}")
-    if len(pairs) > 1:
+    if len(pairs) > 1 and not _say_the_same(row, pairs):
         names = " or ".join(map(" + ".join, pairs))
         raise BadRow(names, None, "several columns could be the prompt and its answer: keep one of each")
     asked, answer_key = pairs[0]
@@ -88,6 +88,12 @@ def has_options(row: Row) -> bool:
     options = row.get("options")
     listed = isinstance(options, list) and any(isinstance(one, dict) and "text" in one for one in options)
     return listed and not row.keys().isdisjoint(("accept", "answer"))
+
+
+def _say_the_same(row: Row, pairs: list[tuple[str, str]]) -> bool:
+    """Whether all pairs have one prompt, and answers that differ in nothing: `chosen` often repeats the `response`."""
+    asked, answers = zip(*pairs, strict=True)
+    return len(set(asked)) == 1 and all(row[key] == row[answers[0]] for key in answers)
 
 
 def has_alpaca(row: Row) -> bool:

@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pipeline.data.faults import BadRow, LeftOut
-from pipeline.data.formats import comparisons, demonstrations, labels, logs, pairs, prompts, sides, transcripts, trees
+from pipeline.data.formats import (
+    comparisons,
+    demonstrations,
+    exports,
+    labels,
+    logs,
+    pairs,
+    prompts,
+    sides,
+    transcripts,
+    trees,
+)
 from pipeline.data.formats.conversations import Row, Turns, in_order, opened
 from pipeline.data.formats.flags import UNLEARNED
 from pipeline.data.formats.labels import Single
@@ -128,6 +139,8 @@ DEMONSTRATIONS: tuple[Format[Turns], ...] = (
         demonstrations.pubmedqa,
     ),
     Format("prodigy", "demonstrations", (("prompt", "options", "accept"),), pairs.has_options, pairs.prodigy),
+    Format("gemini", "demonstrations", (("contents",),), exports.has_contents, exports.gemini),
+    Format("chatgpt", "demonstrations", (("mapping",),), exports.has_mapping, exports.chatgpt),
     Format("oasst", "demonstrations", (("prompt", "replies"),), trees.has_tree, trees.best_path),
     Format(
         "kto",

@@ -10,6 +10,8 @@ from pipeline.data.reading.textfiles import refuse_file
 from pipeline.errors import RequestError
 
 _SIGNATURES = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_CHUNK = 1 << 17
+_WINDOW = 1 << 31  # bytes that a frame may look back on: all that `zstd --long` writes
 
 
 @contextmanager
@@ -28,19 +30,60 @@ def unpacked(file: Path) -> Iterator[BinaryIO]:
         refuse_file(file, error)
 
 
+class _Frames(io.RawIOBase):
+    """The content of zstd frames, one after the other. Raises OSError for one that is damaged or cut off."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        from zstandard import ZstdDecompressor  # pyarrow's takes no more than 128 MiB of window
+
+        self._stream, self._frames = stream, ZstdDecompressor(max_window_size=_WINDOW)
+        self._frame = self._frames.decompressobj()
+        self._packed, self._ready, self._begun = b"", b"", False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: memoryview) -> int:  # type: ignore[override]
+        """Fill the target as far as one piece of the stream goes; 0 at the end."""
+        while not self._ready and self._more():
+            self._unpack()
+        count = min(len(target), len(self._ready))
+        target[:count], self._ready = self._ready[:count], self._ready[count:]
+        return count
+
+    def _more(self) -> bool:
+        """Whether there are packed bytes, of which more are taken where none are left."""
+        self._packed = self._packed or self._stream.read(_CHUNK)
+        if not self._packed and self._begun:
+            raise OSError("the last frame is not complete")
+        return bool(self._packed)
+
+    def _unpack(self) -> None:
+        from zstandard import ZstdError
+
+        try:
+            self._ready = self._frame.decompress(self._packed)
+        except ZstdError as error:
+            raise OSError(str(error)) from None
+        self._packed, self._begun = self._frame.unused_data, not self._frame.eof
+        if self._frame.eof:
+            self._frame = self._frames.decompressobj()
+
+
 def _compression(stream: io.BufferedReader) -> str | None:
     head = stream.peek(4)
     return next((kind for signature, kind in _SIGNATURES.items() if head.startswith(signature)), None)
 
 
 def _unpacking(stream: io.BufferedReader, kind: str) -> BinaryIO:
-    import pyarrow as pa  # unlike zstandard's own reader, it notices that a frame is cut off
+    import pyarrow as pa
 
-    return io.BufferedReader(cast(io.RawIOBase, pa.CompressedInputStream(stream, kind)), 1 << 17)
+    unpacking = _Frames(stream) if kind == "zstd" else pa.CompressedInputStream(stream, kind)
+    return io.BufferedReader(cast(io.RawIOBase, unpacking), _CHUNK)
 
 
 def _damaged(file: Path, error: OSError) -> RequestError:
     return RequestError(
         f"{file} is compressed, and damaged or cut off: {error}. Copy or download it again; "
-        "`gzip -t` or `zstd -t` says whether it is whole."
+        "`gzip -t` or `zstd -t --long=31` says whether it is whole."
     )

@@ -14,7 +14,8 @@ from typing import BinaryIO, NamedTuple, TextIO
 
 from pipeline.data.faults import BadRow
 from pipeline.data.reading.compression import unpacked
-from pipeline.data.reading.signatures import HEAD_BYTES, PARQUET, refuse_binary, refuse_foreign
+from pipeline.data.reading.excel import is_excel
+from pipeline.data.reading.signatures import HEAD_BYTES, is_columnar, refuse_binary, refuse_foreign
 from pipeline.errors import RequestError
 
 UTF8 = "utf-8"
@@ -42,14 +43,14 @@ _FEW_LINES = 20
 def encoding_of(file: Path) -> str:
     """The Python name of the encoding that a file's text is in: `utf-8` unless there is evidence of another.
 
-    It takes one pass over the bytes, which ends early once the answer is sure. Parquet counts as UTF-8.
+    It takes one pass over the bytes, which ends early once the answer is sure. Parquet, Arrow and Excel count as UTF-8.
     Raises RequestError if the file is missing, may not be read, holds no text, or is compressed and damaged.
     """
     with unpacked(file) as stream:
         head = stream.read(HEAD_BYTES)
-        refuse_foreign(file, head)
-        if head.startswith(PARQUET):
+        if is_columnar(head) or is_excel(file, head):
             return UTF8
+        refuse_foreign(file, head)
         if wide := _marked(head) or _utf16_unmarked(head):
             return wide
         refuse_binary(file, head)

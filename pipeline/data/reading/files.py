@@ -4,13 +4,15 @@ import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pipeline.data.reading.columnar import columnar_rows
 from pipeline.data.reading.compression import unpacked
 from pipeline.data.reading.encodings import encoding_of, opened_text
+from pipeline.data.reading.excel import excel_rows, is_excel
+from pipeline.data.reading.folders import saved_files
 from pipeline.data.reading.jsonfiles import is_json, json_rows
-from pipeline.data.reading.parquet import parquet_rows
 from pipeline.data.reading.prose import prose_rows
 from pipeline.data.reading.raw import BrokenRow, RawRow
-from pipeline.data.reading.signatures import HEAD_BYTES, PARQUET
+from pipeline.data.reading.signatures import HEAD_BYTES, is_columnar
 from pipeline.data.reading.tables import find_delimiter, table_rows
 from pipeline.data.reading.textfiles import missing_file, refuse_file
 from pipeline.errors import RequestError
@@ -19,7 +21,7 @@ __all__ = ["SUFFIXES", "BrokenRow", "Paths", "RawRow", "encoding_of", "find_file
 
 Paths = str | Path | Sequence[str | Path]
 
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt")
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".xlsx", ".txt")
 _COMPRESSED = (".gz", ".zst")
 _LOOK_AHEAD = 1 << 16
 
@@ -27,7 +29,8 @@ _LOOK_AHEAD = 1 << 16
 def find_files(paths: Paths) -> list[Path]:
     """The files that are meant by a file, a folder, a glob, or a list of these; each once, in a fixed order.
 
-    Of a folder, those directly in it whose suffix is that of a format that can be read, compressed or not.
+    Of a folder, those directly in it whose suffix is that of a format that can be read, compressed or not; of one that
+    `save_to_disk` wrote, those with its rows.
     Raises RequestError for a path that does not exist and for a folder or a glob with nothing to read.
     """
     several = [paths] if isinstance(paths, str | Path) else paths
@@ -38,13 +41,16 @@ def find_files(paths: Paths) -> list[Path]:
 
 
 def read_rows(file: Path) -> Iterator[RawRow | BrokenRow]:
-    """All rows of one file of JSON, JSON lines, CSV, TSV, parquet or plain text, as it is or compressed.
+    """All rows of one file of JSON, JSON lines, CSV, TSV, parquet, Arrow, Excel or plain text, as it is or compressed.
 
     Rows come one at a time, except from a JSON document, which is read whole. Text is decoded as `encoding_of` says.
     Raises RequestError if the file is missing, unreadable, damaged as a whole, empty, or of another kind.
     """
-    if _first_bytes(file).startswith(PARQUET):
-        return parquet_rows(file)
+    head = _first_bytes(file)
+    if is_columnar(head):
+        return columnar_rows(file)
+    if is_excel(file, head):
+        return excel_rows(file)
     encoding = encoding_of(file)
     lines = _first_lines(file, encoding)
     if is_json(lines):
@@ -85,6 +91,8 @@ def _reachable_files(path: Path) -> list[Path]:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
+        if saved := saved_files(path):
+            return saved
         files = sorted(entry for entry in path.iterdir() if _is_data(entry))
         if not files:
             raise RequestError(

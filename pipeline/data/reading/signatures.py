@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.errors import RequestError
 
-PARQUET = b"PAR1"
+PARQUET, ARROW = b"PAR1", b"ARROW1"
 HEAD_BYTES = 4096
 
 _MOST_CONTROLS = 0.05
@@ -16,13 +16,16 @@ _FOREIGN = (
     (rb"\xfd7zXZ\0", "is compressed with xz", "Unpack it with `unxz`."),
     (rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd", "is compressed twice", "Unpack it once, with `gunzip` or `unzstd`."),
     (rb"7z\xbc\xaf\x27\x1c", "is a 7z archive", "Unpack it with `7z x`, then name the files in it."),
-    (rb"PK\x03\x04.{26}(\[Content_Types|_rels|docProps|xl/)", "is an Excel or Word file", "Save it as CSV UTF-8."),
+    (
+        rb"PK\x03\x04.{26}(\[Content_Types|_rels|docProps|xl/|word/)",
+        "is an Excel or Word file",
+        "Save it as CSV UTF-8.",
+    ),
     (rb"PK\x03\x04.{26}[^\0]{0,99}data\.pkl", "is a PyTorch file", "Write its rows as JSON lines."),
     (rb"PK[\x03\x05]", "is a zip archive", "Unpack it with `unzip`, then name the files in it."),
     (rb".{257}ustar", "is a tar archive", "Unpack it with `tar -xf`, then name the files in it."),
     (rb"\xd0\xcf\x11\xe0", "is an old Excel or Word file", "Save it as CSV UTF-8."),
     (rb"\x80[\x02-\x05][\x95\]}(cKXq]", "is a Python pickle, which is never opened", "Write its rows as JSON lines."),
-    (rb"ARROW1\0|\xff\xff\xff\xff.{2}\0\0", "is an Arrow file", "Export it with `Dataset.to_json` or `to_parquet`."),
     (rb"SQLite format 3\0", "is an SQLite database", "Export a table with `sqlite3 -json`."),
     (rb"\x93NUMPY", "is a NumPy array", "Write its rows as JSON lines."),
     (rb"\x89HDF", "is an HDF5 file", "Write its rows as JSON lines or parquet."),
@@ -33,6 +36,11 @@ _FOREIGN = (
     (rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|RIFF.{4}WEBP", "is an image", "Name a file with text."),
     (rb"\x7fELF|MZ\x90", "is a program", "Name a file with text."),
 )
+
+
+def is_columnar(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is parquet or Arrow, as a file or as a stream."""
+    return head.startswith((PARQUET, ARROW)) or re.match(rb"\xff\xff\xff\xff.{2}\0\0", head, re.DOTALL) is not None
 
 
 def refuse_foreign(file: Path, head: bytes) -> None:

@@ -1,0 +1,55 @@
+"""Which columns could be a prompt and its answer, told by their contents; and answers that look like labels."""
+
+import re
+from collections.abc import Sequence
+from statistics import mean, median
+
+from pipeline.data.formats.conversations import Row
+
+_WORDS = 3  # of the median text of a prompt; of an answer's one is enough
+_DIFFERENT = 0.5  # share of texts in a column that must differ: otherwise it holds a constant or a label
+_ASKS = 0.3  # share of texts with a question mark that makes questions of a column
+_FEW, _SHORT, _MANY = 5, 20, 20  # different values, characters of each, rows that show it
+_URL = re.compile(r"\s*(?:https?://|www\.)\S+\s*\Z")
+_LABEL = re.compile(
+    r"(?:(?:response|answer|output|completion|model|option|assistant|candidate|text|side)[ _-]?)?(?:[a-d]|-?\d(?:\.0)?)"
+    r"|\[\[[a-c]\]\]|accept(?:ed)?|reject(?:ed)?|ignored?|chosen|ties?|both|neither|left|right|win|loss|lose|draw"
+    r"|good|bad|(?:thumbs?[ _-]?)?(?:up|down)|(?:un)?desirable|correct|incorrect",
+    re.IGNORECASE,
+)
+
+
+def likely_columns(rows: Sequence[Row]) -> tuple[str, str] | None:
+    """The columns of prompt and answer, if two hold texts, one of them questions and the other longer; else None."""
+    texts = {key: found for key in dict.fromkeys(key for row in rows for key in row) if (found := _texts(rows, key))}
+    if len(texts) != 2:
+        return None
+    questions = [key for key in texts if mean("?" in text for text in texts[key]) >= _ASKS]
+    if len(questions) != 1:
+        return None
+    (asked,) = questions
+    (answer,) = texts.keys() - questions
+    longer = mean(map(len, texts[answer])) >= mean(map(len, texts[asked]))
+    return (asked, answer) if longer else None
+
+
+def labels_among(answers: Sequence[str]) -> list[str]:
+    """The different values of a column of answers, if they look like labels rather than answers; else none.
+
+    They do if all of them are words by which people judge, or if many rows share a few short values.
+    """
+    values = sorted({answer.strip() for answer in answers})
+    if not 0 < len(values) <= _FEW or any(len(value) > _SHORT for value in values):
+        return []
+    judged = len(answers) > 2 and all(map(_LABEL.fullmatch, values))
+    return values if judged or len(answers) >= _MANY else []
+
+
+def _texts(rows: Sequence[Row], key: str) -> list[str]:
+    """The texts of a column, if they have words, differ, and are no addresses."""
+    found = [row[key] for row in rows if isinstance(row.get(key), str) and row[key].strip()]
+    if 2 * len(found) <= len(rows) or len(set(found)) <= _DIFFERENT * len(found):
+        return []
+    if median(len(text.split()) for text in found) < _WORDS or any(map(_URL.match, found)):
+        return []
+    return found

@@ -1,0 +1,56 @@
+"""What a person should know of how a row was read, as phrases that a file's rows share, so that they can be counted."""
+
+from collections import Counter
+from typing import Any
+
+from pipeline.data.formats.contents import TOOLS
+from pipeline.data.formats.conversations import REASONING, ROLE_KEYS, ROLES, TEXT_KEYS
+from pipeline.data.formats.fields import is_plain
+from pipeline.data.formats.flags import LEARNED, MASKED
+from pipeline.data.formats.transcripts import is_waiting
+from pipeline.data.formats.watching import WatchedRow
+
+_UNDERSTOOD = {*ROLE_KEYS, *TEXT_KEYS, *LEARNED, *MASKED, "tool_calls", "function_call", "function_calls"}
+_DETAILS = {  # what a turn may hold that changes nothing about what is said
+    *("id", "message_id", "parent_id", "turn_id", "index", "turn", "name", "tool_call_id", "conversation_id"),
+    *("timestamp", "created_at", "updated_at", "create_time", "date", "time", "lang", "language", "country", "state"),
+    *("model", "source", "status", "usage", "tokens", "token_count", "num_tokens", "meta", "metadata", "type", "stop"),
+    *("cache_control", "hashed_ip", "header", "logprobs", "finish_reason", "stop_reason", "openai_moderation"),
+}
+_WARNINGS = {"toxic", "redacted", "deleted", "hidden", "error", "is_error", "refusal"}  # which tell something if true
+
+
+def remarks_on(row: WatchedRow) -> Counter[str]:
+    """How often each thing is so of a row that was read: a key of its turns that is not understood, a text that was
+    none, a prompt that was a transcript.
+    """
+    found: Counter[str] = Counter()
+    for column in row:
+        value = dict.__getitem__(row, column)  # without being counted as read
+        if isinstance(value, list) and column in row.read:
+            found.update(f"`{column}[].{key}` is not understood and not read" for key in ignored_keys(value))
+        elif is_plain(value) and row.roles.get(column) in ("prompt", "answer"):
+            found[f"`{column}` is a number, or true or false: read as text"] += 1
+        elif isinstance(value, str) and row.roles.get(column) == "prompt" and is_waiting(value):
+            found[f"`{column}` is written as a transcript: read as turns"] += 1
+    return found
+
+
+def ignored_keys(turns: list[Any]) -> Counter[str]:
+    """The keys of turns that are not read although they say something, with how many turns have each."""
+    spoken = (turn for turn in turns if isinstance(turn, dict) and not turn.keys().isdisjoint(ROLE_KEYS))
+    return Counter(key for turn in spoken for key, value in turn.items() if _is_ignored(turn, key.lower(), value))
+
+
+def _is_ignored(turn: dict[str, Any], key: str, value: object) -> bool:
+    if value in (None, "", [], {}) or key in _DETAILS or (key in _WARNINGS and not value):
+        return False
+    written = next((turn[name] for name in ROLE_KEYS if isinstance(turn.get(name), str)), "")
+    role = ROLES.get(written.strip().lower())
+    if key in REASONING:
+        return role != "assistant" or not isinstance(value, str)
+    if key in TOOLS:
+        return role != "system"
+    if key in LEARNED:
+        return role != "assistant" and value not in (0, "0", "false", "False")  # nobody but the assistant is learned
+    return key not in _UNDERSTOOD
