@@ -72,9 +72,9 @@ def _check_answers(rows: Sequence[Row], chosen: Format[T_co], file: Path) -> Non
     for column, texts in answers.items():
         if values := labels_among(texts):
             raise RequestError(
-                f"{file}: `{column}` would be the answer, but its values look like labels: {', '.join(values)}. Name the "
-                f"column with the answers: data.columns.completion=COLUMN; if it is this one, "
-                f"data.columns.completion={column}."
+                f"{file}: `{column}` would be the answer, but its values look like labels: {', '.join(values)}. "
+                "Name the column with the answers: data.columns.completion=COLUMN; "
+                f"if it is this one, data.columns.completion={column}."
             )
 
 

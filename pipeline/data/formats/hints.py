@@ -6,7 +6,7 @@ from statistics import mean, median
 
 from pipeline.data.formats.conversations import Row
 
-_WORDS = 3  # of the median text of a prompt; of an answer's one is enough
+_WORDS = 3  # of the median text of a column: names have fewer
 _DIFFERENT = 0.5  # share of texts in a column that must differ: otherwise it holds a constant or a label
 _ASKS = 0.3  # share of texts with a question mark that makes questions of a column
 _FEW, _SHORT, _MANY = 5, 20, 20  # different values, characters of each, rows that show it
