@@ -1,5 +1,6 @@
 """Mending: what is broken is mended, what only looks broken stays, and mending twice is mending once."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -39,6 +40,8 @@ PIECES = (
         "<",
         ">",
         "a < b",
+        "<script>",
+        "</script>",
     ),
     *(
         "&amp;",
@@ -181,6 +184,13 @@ def test_joiners_flags_and_variation_selectors_stay_where_they_mean_something(te
         ("a < b and c > d<br>List<String>", "a < b and c > d\nList<String>"),
         ("see http://x?a=1&copy=2<br>now", "see http://x?a=1&copy=2\nnow"),
         ("text</div>tail", "text\ntail"),
+        ("<p>Rub it.</p><script>track('<br>');</script>", "Rub it."),
+        ("<p>One</p>\n<SCRIPT type='text/javascript' src=a.js>\nlet a = `<p>`;\n</SCRIPT>\n<p>Two</p>", "One\n\nTwo"),
+        ("<style>p {color: red}</style><script>1</script><p>One &amp; two</p>", "One & two"),
+        ("<script>document.write(1)</script>\nFish &amp; chips", "\nFish & chips"),
+        ("<div class='tag-list css'>One</div><a href='http://x.org/a.php'>two</a>", "One\ntwo"),
+        ("See http://x.org/page.html<br>there", "See http://x.org/page.html\nthere"),
+        ("Put <script>alert(1)</script> last.<br>Then wait.", "Put <script>alert(1)</script> last.\nThen wait."),
         ("a<br><br><br><br>b", "a\n\nb"),
         ("<pre><code class='py'>if a &lt; b:\n    x</code></pre>", "```\nif a < b:\n    x\n```"),
         ("<div>text ```\na<br>b\n``` more</div>tail", "text ```\na<br>b\n``` more\ntail"),
@@ -210,6 +220,9 @@ def test_a_scraped_page_becomes_what_was_read_on_it(text: str, mended: str) -> N
         "<html><body><p>x</p></body></html>",
         "<script>document.write('<br>')</script>",
         "In HTML, <br> breaks a line and &amp; is an ampersand.",
+        "My script writes <br> into the page.<p>Why?</p>",
+        "<p>So:</p>\n```\n<script src='a.js'></script>\n```",
+        "<p id=a></p>\n```js\nset(a)\n```\nand `<style>` beside it",
         "Write &lt;br&gt; for a break<br>",
         'scanf("%d", &num); x = &y; f(&int);',
         "I <3 you, http://x?a=1&copy=2;",
@@ -223,6 +236,13 @@ def test_a_scraped_page_becomes_what_was_read_on_it(text: str, mended: str) -> N
 )
 def test_what_only_looks_like_a_scraped_page_is_left_alone(text: str) -> None:
     assert without_markup(text) == text
+
+
+def test_time_grows_with_the_number_of_scripts_and_not_with_its_square() -> None:
+    began = time.process_time()
+    for text in ("<p>a</p>\n" + "<script>" * 50_000, "<p>a</p>" + "\n<script>x" * 20_000 + "</script>"):
+        assert without_markup(text) == text  # so many tags are no page
+    assert time.process_time() - began < 2
 
 
 def test_a_conversation_about_markup_is_left_alone_in_all_its_turns() -> None:

@@ -11,13 +11,19 @@ from pipeline.data.cleaning.characters import mend_invisible
 _MAX_TAGS = 5000  # the parser's time grows with the square of the depth
 _CODE_MARK, _BREAK_MARK = "\ue000", "\ue001"  # stand for a piece of code, and for where a new line has to begin
 
-# Where markup is meant: fences, `code`, and the lines of Markdown's tables, which cannot be broken but with <br>.
-_CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|(`+)[^`\n]+\1|^[ \t]*\|.*\|[ \t]*$", re.DOTALL | re.MULTILINE)
-_ABOUT_MARKUP = re.compile(
-    r"<(?:!doctype|\?xml|\?php|html|head|body|script|style|svg|template)\b"
-    r"|\b(?:x?html5?|xml|svg|css|jsx|php|javascript|markup|tags?|entity|entities)\b",
-    re.IGNORECASE,
+# What a page holds and no reader sees, on lines of its own or beside tags; amid words it is spoken about.
+_UNSEEN = (
+    r"(?:(?<=[>\n])|\A)[ \t]*<(?P<unseen>script|style|noscript)\b[^<>]*>(?:(?!<(?P=unseen)\b).)*?</(?P=unseen)\s*>"
+    r"[ \t]*(?=[<\n]|\Z)"
 )
+# Where markup is meant: fences, `code`, and the lines of Markdown's tables, which cannot be broken but with <br>.
+_CODE = r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|(?P<ticks>`+)[^`\n]+(?P=ticks)|^[ \t]*\|.*\|[ \t]*$"
+_PARTS = re.compile(f"{_UNSEEN}|{_CODE}", re.DOTALL | re.MULTILINE | re.IGNORECASE)
+# Whole documents, and words about markup; these stand in prose or in code, not inside tags and addresses.
+_DOCUMENT = re.compile(r"<(?:!doctype|\?xml|\?php|html|head|body|svg|template)\b", re.IGNORECASE)
+_EMBEDDED = re.compile(r"<(?:script|style)\b", re.IGNORECASE)
+_WORDS = re.compile(r"\b(?:x?html5?|xml|svg|css|jsx|php|(?:java)?script|markup|tags?|entity|entities)\b", re.IGNORECASE)
+_NO_PROSE = re.compile(r"</?[a-z][^<>]*>|https?://\S+", re.IGNORECASE)
 
 _PARAGRAPHS = ("p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "dl", "table", "blockquote")
 _BLOCKS = ("div", "section", "article", "header", "footer", "tr", "dt", "dd", "figure", "figcaption", "hr")
@@ -43,7 +49,7 @@ def mend_markup(texts: Sequence[str]) -> list[str]:
     ShareGPT leaves, "Copy code" beside a code block and a counter ("2 / 2") at the start of a text are removed.
     """
     read = list(texts)
-    if any(_is_scraped(text) for text in texts) and not any(map(_ABOUT_MARKUP.search, texts)):
+    if any(_is_scraped(text) for text in texts) and not any(map(_is_about_markup, texts)):
         read = [_as_read(text) for text in texts]
     return [_without_labels(text) for text in read]
 
@@ -51,18 +57,37 @@ def mend_markup(texts: Sequence[str]) -> list[str]:
 def _is_scraped(text: str) -> bool:
     if "<" not in text and "&" not in text:
         return False
-    outside = _CODE.sub("", text)
+    outside, _ = _apart(text)
     return bool(_BREAK.search(outside) or _ENTITY.search(outside))
+
+
+def _is_about_markup(text: str) -> bool:
+    outside, code = _apart(text)
+    if _DOCUMENT.search(text) or any(map(_EMBEDDED.search, code)):
+        return True
+    return any(map(_WORDS.search, (_NO_PROSE.sub(" ", outside), *code)))
+
+
+def _apart(text: str) -> tuple[str, list[str]]:
+    """The text with a mark for each piece of code and without what no reader of its page sees; and the code."""
+    code: list[str] = []
+
+    def mark(found: re.Match[str]) -> str:
+        if found["unseen"]:
+            return ""
+        code.append(found[0])
+        return _CODE_MARK
+
+    return _PARTS.sub(mark, text), code
 
 
 def _as_read(text: str) -> str:
     """The text without tags and entities; as it is, if tags would be left, since then it speaks about them."""
     read = text
     while _is_scraped(read):
-        code = [found[0] for found in _CODE.finditer(read)]
         if _CODE_MARK in read or _BREAK_MARK in read or read.count("<") > _MAX_TAGS:
             return text
-        outside = _CODE.sub(_CODE_MARK, read)
+        outside, code = _apart(read)
         if not _BREAK.search(outside):
             outside = _ENTITY.sub(lambda found: _character(found[0]), outside)
         elif read is text:
