@@ -28,6 +28,7 @@ FORMS: Mapping[str, Form] = {
     "label-studio": Form(label_studio.is_task, label_studio.read_label_studio),
     "label-studio-flat": Form(label_studio.is_flat_ranker, _read_flat_rankers),
     "wide": Form(wide.is_wide, wide.read_wide),
+    "order": Form(wide.has_order, wide.read_orders),
     "lists": Form(wide.has_lists, wide.read_lists),
     "pairs": Form(pairs.is_pair, pairs.read_pairs),
     "long": Form(long.is_long, long.read_long),

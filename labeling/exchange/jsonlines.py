@@ -68,6 +68,7 @@ class _Listing(NamedTuple):
     id: str | None
     prompt: str | list[Message]
     texts: Sequence[str | None]
+    annotator: str | None  # of the whole row, for ranks that name none
 
     def vote(
         self, ranks: Sequence[int | None] | None, annotator: str | None, when: str, said: Mapping[str, Any]
@@ -91,7 +92,9 @@ def _listing(place: object, row: Row, reading: Reading) -> _Listing:
         text if isinstance(text, str) else response_in(text, field, reading)
         for text, field in zip(texts, fields, strict=True)
     ]
-    return _Listing(place, None if is_absent(name) else str(name), prompt, responses)
+    judge = next(iter(judge_columns(row)), None)
+    annotator = annotator_in(row[judge], reading) if judge else None
+    return _Listing(place, None if is_absent(name) else str(name), prompt, responses, annotator)
 
 
 def _vote(listing: _Listing, said: object, field: str, when: str, reading: Reading) -> Vote:
@@ -100,7 +103,8 @@ def _vote(listing: _Listing, said: object, field: str, when: str, reading: Readi
     ranks = said.get("ranks")
     if not isinstance(ranks, list) or len(ranks) != len(listing.texts):
         raise Unusable("ranks", "must be a list with a rank for each response", ranks)
-    annotator = annotator_in(said.get(next(iter(judge_columns(said)), "annotator")), reading)
+    name = next(iter(judge_columns(said)), None)
+    annotator = listing.annotator if name is None else annotator_in(said[name], reading)
     return listing.vote([rank_in(rank, "ranks") for rank in ranks], annotator, when, _said_in(said))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from labeling.codes import canonical, choice_of_word
 from labeling.exchange.cells import is_absent, response_in
 from labeling.exchange.choices import RANKS_OF, settled, verdict_word
-from labeling.exchange.columns import Columns, numbered_responses, plain
+from labeling.exchange.columns import Columns, first_of, numbered_responses, plain
 from labeling.exchange.frame import Frame, check_names, frame_of, note_unread
 from labeling.exchange.label_studio import NUMBERED, UNDECIDED, is_flat
 from labeling.exchange.reading import Reading, Row, Rows, Unusable, listed, names_in, refuse
@@ -19,6 +19,9 @@ _VERDICTS = (
     *("preference", "preferred", "winner", "choice", "chosen", "verdict", "better", "best", "comparison", "pairwise"),
     *("selected", "selection", "judgement", "judgment", "vote", "label"),
 )
+_TIES = ("tie", "is_tie", "tied", "status")
+_TIED = ("tie", "tied")
+_FLAGGED = (*_TIED, "true", "1", "yes")  # in a column that is about ties alone
 _LOOSELY = re.compile(r"(?:^|_)(?:pref|preference|preferred|prefer|winner|better|verdict)(?:_|$)")
 
 
@@ -44,9 +47,10 @@ def read_pairs(rows: Rows, columns: Columns, reading: Reading) -> None:
     reading.note("responses", *responses)
     frame = frame_of(rows, columns, reading, NUMBERED if is_flat(rows[0][1]) else "")
     named = [(*responses,), *_models(names, responses)]
-    words = [_side(row, row.get(choice), named) or verdict_word(row.get(choice)) for _, row in rows]
+    tie = first_of(names, _TIES)
+    words = [_word(row, choice, tie, named) for _, row in rows]
     meanings = settled(words, columns, choice)
-    reading.note("verdicts", choice)
+    reading.note("verdicts", choice, tie)
     reading.note("models", *(name for pair in named[1:] for name in pair))
     for index, ((place, row), word) in enumerate(zip(rows, words, strict=True)):
         meaning = meanings.get(word, "none")
@@ -101,6 +105,13 @@ def _models(names: Iterable[str], responses: tuple[str, ...]) -> list[tuple[str,
     spelled = {plain(name): name for name in names}
     pairs = [tuple(spelled.get(form.format(slot), "") for slot in slots) for form in ("model_{}", "model{}")]
     return [pair for pair in pairs if all(pair)]
+
+
+def _word(row: Row, choice: str, tie: str | None, named: Iterable[tuple[str, ...]]) -> str:
+    """The verdict of a row in one word; a column that tells of a tie comes before all others."""
+    if tie and canonical(row.get(tie)) in (_TIED if plain(tie) == "status" else _FLAGGED):
+        return "tie"
+    return _side(row, row.get(choice), named) or verdict_word(row.get(choice))
 
 
 def _side(row: Row, verdict: object, named: Iterable[tuple[str, ...]]) -> str | None:

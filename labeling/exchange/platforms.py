@@ -1,24 +1,22 @@
 """Exports of annotation platforms as plain rows: MTurk's batches, Potato's tables, Argilla's records. Pure.
 
-MTurk    columns `Input.…`, `Answer.…` and `AssignmentStatus`; radio buttons as `Answer.question.option`: true, false.
+MTurk    see `mturk`; `AssignmentStatus` tells what was rejected.
 Potato   columns `schema:::label`, of which the label that was chosen has a value; or these two levels nested.
 Argilla  `question.responses`, `….users` and `….status` with an entry per annotator, or records with `fields` and
          `responses`. A ranking question is read where its ranks are there; Argilla's client writes options alone.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from labeling.exchange.cells import is_absent
 from labeling.exchange.columns import first_of, numbered_responses, plain
+from labeling.exchange.mturk import choose, is_batch, plain_batch_row
 from labeling.exchange.reading import Reading, Row, Rows
 
-_MTURK = re.compile(r"(?:Input|Answer)\.", re.IGNORECASE)
-_LABEL = re.compile(r"\.(?:label|answer|value)$", re.IGNORECASE)
-_OPTION = re.compile(r"Answer\.(?P<question>.+)\.(?P<option>[^.]+)$", re.IGNORECASE)
 _POTATO = ":::"
 _VALUES = ("selection", "text_box", "slider", "number", "value", "rating", "free_response", "scale_value")
+_ORDER = "rank_order"  # from the best to the worst: B,D=A,C
 _RESPONSES = ".responses"
 _LEFT_OUT = {
     "rejected": "the assignment was rejected",
@@ -43,8 +41,8 @@ def plain_rows(rows: Rows, reading: Reading) -> Rows:
 
 def unfolded(row: Row) -> list[Row]:
     """The plain rows that one row stands for: one, but of Argilla's records one for each annotator."""
-    if any(_MTURK.match(name) for name in row):
-        return [_of_mturk(row)]
+    if is_batch(row):
+        return [plain_batch_row(row)]
     if isinstance(row.get("label_annotations"), Mapping) or any(_POTATO in name for name in row):
         return [_of_potato(row)]
     if isinstance(row.get("fields"), Mapping) and isinstance(row.get("responses"), Mapping):
@@ -62,17 +60,6 @@ def has_lost_ranks(row: Row) -> bool:
     return any(all(isinstance(option, str) for option in value) for value in answers)
 
 
-def _of_mturk(row: Row) -> Row:
-    found: dict[str, Any] = {}
-    for name, value in row.items():
-        option, word = _OPTION.match(name), str(value).strip().lower()
-        if option and word in ("true", "false"):
-            _choose(found, option["question"], option["option"], word == "true")
-        else:
-            found[_LABEL.sub("", _MTURK.sub("", name)) if _MTURK.match(name) else name] = value
-    return found
-
-
 def _of_potato(row: Row) -> Row:
     nested = row.get("label_annotations")
     cells = {name: value for name, value in row.items() if name != "label_annotations"}
@@ -82,18 +69,13 @@ def _of_potato(row: Row) -> Row:
     found: dict[str, Any] = {}
     for name, value in cells.items():
         schema, separator, label = name.partition(_POTATO)
-        if not separator or plain(label) in _VALUES:
+        if plain(label) == _ORDER and isinstance(value, str):
+            found[schema] = value.replace(",", " > ")
+        elif not separator or plain(label) in _VALUES:
             found[schema] = value
         else:
-            _choose(found, schema, label, not is_absent(value) and str(value).strip().lower() != "false")
+            choose(found, schema, label, not is_absent(value) and str(value).strip().lower() != "false")
     return found
-
-
-def _choose(found: dict[str, Any], question: str, option: str, chosen: bool) -> None:
-    """Add an option to those that were chosen, if it was."""
-    before = found.setdefault(question, None)
-    if chosen:
-        found[question] = option if before is None else f"{before} and {option}"
 
 
 def _flat_record(record: Row) -> Row:

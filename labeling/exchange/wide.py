@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from labeling.exchange.cells import is_absent
 from labeling.exchange.columns import Columns, first_of, numbered_judgements, numbered_responses
 from labeling.exchange.frame import check_names, frame_of, note_unread
 from labeling.exchange.judged import Judged, enter_votes
+from labeling.exchange.orders import order_column, ranks_in_order
 from labeling.exchange.reading import Reading, Rows, Unusable, listed, names_in, refuse
 
 _RESPONSES = ("responses", "answers", "outputs", "completions", "candidates", "generations")
@@ -51,6 +54,36 @@ def read_wide(rows: Rows, columns: Columns, reading: Reading) -> None:
     ]
     enter_votes(judged, layout.judgements, frame, columns, reading)
     note_unread(reading, [name for name in names if name != "responses"], frame)
+
+
+def has_order(row: Mapping[str, Any]) -> bool:
+    """Whether a row has numbered responses and their order in one cell."""
+    return len(numbered_responses(row)) > 2 and order_column(row, list(row.values())) is not None
+
+
+def read_orders(rows: Rows, columns: Columns, reading: Reading) -> None:
+    """Enter the votes of rows with numbered responses and their order, `B > A = C`. Raises LabelingError."""
+    names = names_in(rows)
+    found = numbered_responses(names)
+    order = next((name for _, row in rows if (name := order_column(row, list(row.values())))), None)
+    if order is None or len(found) < 2:
+        refuse(f"There are no numbered responses with an order such as B > A = C. The columns are {', '.join(names)}.")
+    reading.note("responses", *found.values())
+    reading.note("ranks", order)
+    frame = frame_of(rows, columns, reading)
+    judged = []
+    for index, (place, row) in enumerate(rows):
+        cells: list[tuple[str, object]] = [(order, None) for _ in found]
+        try:
+            if not is_absent(row.get(order)):
+                cells = [(order, rank) for rank in ranks_in_order(row.get(order), list(found), order)]
+        except Unusable as fault:
+            reading.rows += 1
+            reading.enter_bad(place, fault, row)
+            continue
+        judged.append(Judged(index, place, row, [(name, row.get(name)) for name in found.values()], cells))
+    enter_votes(judged, (order,), frame, replace(columns, scale="ranks"), reading)
+    note_unread(reading, names, frame)
 
 
 def read_lists(rows: Rows, columns: Columns, reading: Reading) -> None:

@@ -151,6 +151,37 @@ def contract_rows(rows: Sequence[Vote], path: Path) -> None:
     )
 
 
+def contract_rows_with_a_name(rows: Sequence[Vote], path: Path) -> None:
+    """The annotator stands beside the rankings."""
+    lines(
+        [
+            {"prompt": v.prompt, "responses": v.responses, "rater": v.annotator, "rankings": [{"ranks": v.ranks}]}
+            for v in rows
+        ],
+        path,
+    )
+
+
+def orders(rows: Sequence[Vote], path: Path) -> None:
+    """B > A = C"""
+    cells = [numbered(v, "response_{letter}", "unused_{letter}") for v in rows]
+    texts = [{name: cell for name, cell in row.items() if not name.startswith("unused")} for row in cells]
+    written = [
+        " > ".join(
+            " = ".join("ABCD"[slot] for slot, rank in enumerate(v.ranks or ()) if rank == level)
+            for level in sorted(set(v.ranks or ()))
+        )
+        for v in rows
+    ]
+    table(
+        [
+            {"prompt": v.prompt, "annotator": v.annotator, **row, "ranking": order}
+            for v, row, order in zip(rows, texts, written, strict=True)
+        ],
+        path,
+    )
+
+
 def file_per_annotator(rows: Sequence[Vote], path: Path) -> None:
     """Ids that count from 0 in each file, and each file begins elsewhere."""
     path.mkdir()
@@ -234,5 +265,6 @@ def label_studio_copied(rows: Sequence[Vote], path: Path) -> None:
 
 LONG_SHAPES = (
     wide, wide_letters, wide_json, wide_floats, scores, shuffled, whitespace, resubmitted, contract_rows,
-    file_per_annotator, lists, lists_in_cells, long, long_scores, argilla_flat, label_studio_copied,
+    contract_rows_with_a_name, file_per_annotator, orders, lists, lists_in_cells, long, long_scores, argilla_flat,
+    label_studio_copied,
 )  # fmt: skip

@@ -236,6 +236,47 @@ def test_errors_ask_in_the_words_of_whoever_reads(tmp_path):
         read_rows(rows, "wide", Columns(options=Options(prompt="labeling.columns.prompt")))
 
 
+@pytest.mark.parametrize(
+    ("tie", "ranks"), [("true", [1, 1]), ("1", [1, 1]), ("tie", [1, 1]), ("", [1, 2]), ("0", [1, 2])]
+)
+@pytest.mark.parametrize("name", ["tie", "is_tie", "status"])
+def test_a_column_that_tells_of_a_tie_comes_before_the_verdict(tmp_path, name, tie, ranks):
+    outcome = imported(tmp_path, f"prompt,user,response_a,response_b,preference,{name}", f"Q,ann,x,y,A,{tie}")
+    assert ranks_in(outcome)[0][2] == ranks
+
+
+@pytest.mark.parametrize("verdicts", ["01", "012", "123", "0", "1", "-3 0 3"])
+def test_verdicts_in_numbers_are_refused_with_the_values_and_the_option(tmp_path, verdicts):
+    values = verdicts.split() if " " in verdicts else list(verdicts)
+    rows = [f"Q{n},ann,x,y,{value}" for n, value in enumerate(values)]
+    with pytest.raises(LabelingError, match=rf"`preference`.*'{values[-1]}' \(1 times\).*--choices '"):
+        imported(tmp_path, "prompt,user,response_a,response_b,preference", *rows)
+
+
+def test_given_meanings_of_verdicts_are_obeyed(tmp_path):
+    source, target = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    source.write_text(
+        "prompt,user,response_a,response_b,preference\n" + "".join(f"Q{n},ann,x,y,{n}\n" for n in range(3))
+    )
+    options = ["--choices", "0=second,1=first,2=tie"]
+    assert main(["import", str(source), "--to", str(target), *options]) == 0
+    found = [json.loads(line)["rankings"][0]["ranks"] for line in target.read_text().splitlines()]
+    assert found == [[2, 1], [1, 2], [1, 1]]
+
+
+@pytest.mark.parametrize("wrong", ["0", "0=left", "=first", ""])
+def test_meanings_that_are_none_are_refused(tmp_path, wrong):
+    assert main(["import", "in.csv", "--to", "out.jsonl", "--choices", wrong]) == 2
+
+
+def test_several_columns_with_verdicts_are_refused_with_the_option(tmp_path):
+    header = "prompt,user,response_a,response_b,pref_style,pref_overall"
+    with pytest.raises(LabelingError, match=r"`pref_style`, `pref_overall`.*--choice-field"):
+        imported(tmp_path, header, "Q,ann,x,y,A,B")
+    outcome = imported(tmp_path, header, "Q,ann,x,y,A,B", columns=Columns(choice="pref_overall"))
+    assert ranks_in(outcome)[0][2] == [2, 1]
+
+
 def test_several_files_are_pooled_and_faults_name_theirs(tmp_path, capsys):
     for person in ("ann", "ben"):
         rows = [f"Q{n},{person},x,1,y,{'?' if n == 5 else 2}" for n in range(6)]
