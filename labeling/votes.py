@@ -160,7 +160,7 @@ def _keys(responses: Sequence[str]) -> list[str]:
     seen: Counter[str] = Counter()
     numbered = []
     for key in keys:
-        numbered.append(json.dumps([key, seen[key]]))
+        numbered.append(f"{seen[key]} {key}")
         seen[key] += 1
     return numbered
 

@@ -12,7 +12,7 @@ from labeling.exchange import FORMS, WRITABLE, Columns, Outcome, read, write
 from labeling.exchange.files import write_text
 from labeling.exchange.outcome import MAX_BAD_FRACTION, kinds
 from labeling.records import Ranking
-from labeling.votes import is_unnamed
+from labeling.votes import is_unnamed, prompt_key
 
 IMPORT = """\
 Rankings from other tools, as JSON lines that the pipeline takes: labeling=file labeling.path=rankings.jsonl.
@@ -112,6 +112,9 @@ def _import_options(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("either FILE or --dataset NAME")
     if (options.dataset is None) != (options.workspace is None):
         parser.error("--dataset and --workspace go together")
+    written_to = options.to.resolve().parent
+    if any(source.is_dir() and source.resolve() == written_to for source in options.sources):
+        parser.error("--to lies in the folder that is read, and would be read the next time: choose another folder")
     return options
 
 
@@ -176,5 +179,6 @@ def _write_ledger(outcome: Outcome, path: Path) -> None:
 def _count(target: Path, rankings: Sequence[Ranking]) -> None:
     answers = [given for ranking in rankings for given in ranking["rankings"]]
     people = len({given["annotator"] for given in answers if not is_unnamed(given["annotator"])})
+    prompts = len({prompt_key(ranking["prompt"]) for ranking in rankings})
     by = f" by {people:,} annotators" if people else ""
-    console.print(f"{len(answers):,} rankings of {len(rankings):,} prompts{by}  {escape(str(target))}")
+    console.print(f"{len(answers):,} rankings of {prompts:,} prompts{by}  {escape(str(target))}")

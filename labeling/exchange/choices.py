@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from labeling.codes import Choice, UnsettledCodes, canonical, settle_choices
+from labeling.codes import CHOICES, Choice, UnsettledCodes, canonical, settle_choices
 from labeling.exchange.columns import Columns
 from labeling.exchange.reading import refuse
 
@@ -29,8 +29,7 @@ def settled(words: Iterable[str], columns: Columns, field: str) -> dict[str, Cho
         return settle_choices(seen, given)
     except UnsettledCodes as error:
         refuse(
-            f"`{field}`: {error.reason}: {error.values()}. Give what they mean, for example: "
-            f"{_line(error, columns.options.codes)}"
+            f"`{field}`: {error.reason}: {error.values()}. Give what they mean: {_line(error, columns.options.codes)}"
         )
 
 
@@ -38,5 +37,4 @@ def _line(error: UnsettledCodes, option: str) -> str:
     """The option or the key that settles the verdicts, as a shell takes it."""
     if not option.startswith("--"):
         return error.line(option)
-    pairs = zip(error.unsettled, ("first", "second", "tie"), strict=False)
-    return f"{option} '{','.join(f'{value}={meaning}' for value, meaning in pairs)}'"
+    return f"{option} '{','.join(f'{value}=…' for value in error.unsettled)}', each one of {', '.join(CHOICES)}"

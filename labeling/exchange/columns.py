@@ -6,6 +6,7 @@ Names are compared in one spelling (`plain`): `WorkerId`, `worker id` and `worke
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 Scale = Literal["ranks", "scores"]
@@ -102,6 +103,7 @@ class Columns:
 AS_THEY_ARE = Columns()
 
 
+@lru_cache(maxsize=1024)
 def plain(name: str) -> str:
     """The spelling in which names are compared: lower case, words joined by one underscore."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())

@@ -184,8 +184,14 @@ def _files(sources: Sequence[Path]) -> list[Path]:
     """The files themselves, and those in folders that are of a kind that is read. Raises LabelingError for none."""
     found: list[Path] = []
     for source in sources:
-        inside = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES) if source.is_dir() else []
+        inside = sorted(filter(_is_readable, source.iterdir())) if source.is_dir() else []
         if source.is_dir() and not inside:
             refuse(f"{source} is a folder without a file {', '.join(SUFFIXES)}. {_LOSSY}")
         found += inside or [source]
-    return found
+    return list({file.resolve(): file for file in found}.values())  # a file that is named twice counts once
+
+
+def _is_readable(file: Path) -> bool:
+    """Whether a file in a folder is of a kind that is read: hidden ones and ledgers are not."""
+    hidden = file.name.startswith(".") or file.name.endswith(".ledger.jsonl")
+    return file.suffix.lower() in SUFFIXES and not hidden

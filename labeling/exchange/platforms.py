@@ -7,6 +7,7 @@ Argilla  `question.responses`, `….users` and `….status` with an entry per an
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from labeling.exchange.cells import is_absent
@@ -41,6 +42,8 @@ def plain_rows(rows: Rows, reading: Reading) -> Rows:
 
 def unfolded(row: Row) -> list[Row]:
     """The plain rows that one row stands for: one, but of Argilla's records one for each annotator."""
+    if _are_plain(tuple(row)):
+        return [row]
     if is_batch(row):
         return [plain_batch_row(row)]
     if isinstance(row.get("label_annotations"), Mapping) or any(_POTATO in name for name in row):
@@ -50,6 +53,13 @@ def unfolded(row: Row) -> list[Row]:
     if any(name.endswith(_RESPONSES) and isinstance(value, list) for name, value in row.items()):
         return list(_of_argilla(row))
     return [row]
+
+
+@lru_cache(maxsize=256)
+def _are_plain(names: tuple[str, ...]) -> bool:
+    """Whether no name is a platform's: most tables are done with that."""
+    marks = (_POTATO, _RESPONSES, ".", "label_annotations", "fields")
+    return not any(mark in name for name in names for mark in marks)
 
 
 def has_lost_ranks(row: Row) -> bool:

@@ -120,7 +120,9 @@ def test_choices_between_two_answers_are_settled_over_the_whole_file(tmp_path):
 
 def test_choices_that_are_no_words_for_a_side_are_refused_with_the_option_that_settles_them(tmp_path):
     said = [annotation(choice(word), by=by) for by, word in enumerate(["good", "bad"])]
-    with pytest.raises(LabelingError, match=r"'good' \(1 times\).*--choices 'bad=first,good=second'"):
+    with pytest.raises(
+        LabelingError, match=r"'good' \(1 times\).*--choices 'bad=…,good=…', each one of first, second, tie, none"
+    ):
         imported(tmp_path, PAIR, *said)
     columns = Columns(codes={"good": "first", "bad": "second"})
     (ranking,) = imported(tmp_path, PAIR, *said, columns=columns)

@@ -289,3 +289,11 @@ def test_several_files_are_pooled_and_faults_name_theirs(tmp_path, capsys):
     assert "ann.csv, row 7, rank_2 ('?')" in said
     assert "ben.csv, row 7, rank_2 ('?')" in said
     assert "10 rankings of 5 prompts by 2 annotators" in said
+
+
+def test_what_an_import_writes_is_not_read_by_the_next_one(tmp_path):
+    source, target = tmp_path / "in.csv", tmp_path / "all.jsonl"
+    source.write_text(TWO.format("rank") + "\nQ,,x,1,y,2\n")
+    assert main(["import", str(tmp_path), "--to", str(target)]) == 2
+    (tmp_path / "old.ledger.jsonl").write_text("{}")
+    assert len(read([tmp_path, source]).rankings[0]["rankings"]) == 1
