@@ -125,6 +125,16 @@ def messages_in(value: object, field: str) -> Any:
         raise Unusable(field, "not valid JSON", value) from None
 
 
+def opened(cell: object) -> object:
+    """A list or an object that stands in a cell as JSON text, as what it is; any other cell as it stands."""
+    if not isinstance(cell, str) or cell.lstrip()[:1] not in ("[", "{"):
+        return cell
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
+
+
 def _turns_in(value: object, field: str, about: str) -> str | list[Message]:
     if isinstance(value, str) or (is_absent(value) and about):
         texts = [text for text in (value, about) if isinstance(text, str) and text.strip()]

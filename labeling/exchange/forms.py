@@ -6,7 +6,7 @@ The readers take rows that are parsed already, from any kind of file.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from labeling.exchange import jsonlines, label_studio, long, pairs, wide
+from labeling.exchange import jsonlines, label_studio, label_studio_flat, long, pairs, wide
 from labeling.exchange.columns import AS_THEY_ARE, Columns
 from labeling.exchange.platforms import plain_rows, unfolded
 from labeling.exchange.reading import Reading, Rows
@@ -19,14 +19,10 @@ class Form(NamedTuple):
     read: Callable[[Rows, Columns, Reading], None]
 
 
-def _read_flat_rankers(rows: Rows, columns: Columns, reading: Reading) -> None:
-    label_studio.read_label_studio(label_studio.flat_rankers(rows), columns, reading)
-
-
 FORMS: Mapping[str, Form] = {
     "rankings": Form(jsonlines.is_ranking, jsonlines.read_rankings),
     "label-studio": Form(label_studio.is_task, label_studio.read_label_studio),
-    "label-studio-flat": Form(label_studio.is_flat_ranker, _read_flat_rankers),
+    "label-studio-flat": Form(label_studio_flat.is_flat_ranker, label_studio_flat.read_flat_rankers),
     "wide": Form(wide.is_wide, wide.read_wide),
     "order": Form(wide.has_order, wide.read_orders),
     "lists": Form(wide.has_lists, wide.read_lists),

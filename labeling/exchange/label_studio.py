@@ -12,16 +12,15 @@ comments. Cancelled annotations are skipped tasks; drafts and predictions are no
 exports have a flat row per annotation. Sources: labelstud.io, "Label Studio task format", tags Ranker, List, Pairwise.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from labeling.codes import canonical, choice_of_word
 from labeling.exchange.cells import annotator_in, is_absent, prompt_in, response_in
 from labeling.exchange.choices import RANKS_OF, settled, verdict_word
-from labeling.exchange.columns import ASKED, Columns, first_of, judge_columns, numbered_responses
+from labeling.exchange.columns import ASKED, Columns, first_of, numbered_responses
 from labeling.exchange.ranker import ranked_items
-from labeling.exchange.reading import Reading, Row, Rows, Unusable
+from labeling.exchange.reading import Reading, Row, Rows, Unusable, listed, refuse
 from labeling.exchange.times import times_in
 from labeling.votes import Vote
 
@@ -52,14 +51,9 @@ def is_flat(row: Mapping[str, Any]) -> bool:
     return row.keys() >= {"annotator", "annotation_id"}
 
 
-def is_flat_ranker(row: Mapping[str, Any]) -> bool:
-    """Whether such a line holds the result of a Ranker."""
-    return is_flat(row) and any(_is_order(_opened(value)) for value in row.values())
-
-
 def read_label_studio(rows: Rows, columns: Columns, reading: Reading) -> None:
     """Enter the votes of tasks; those without annotations have none. Raises LabelingError if choices are not clear."""
-    given = [one for place, task in rows for one in _annotations(place, task, reading)]
+    given = _with_one_tag_each([one for place, task in rows for one in _annotations(place, task, reading)], columns)
     words = [verdict_word(one.value("choices")) for one in given]
     alone = [
         word for one, word in zip(given, words, strict=True) if not one.value("ranker") and not one.value("pairwise")
@@ -79,9 +73,42 @@ def read_label_studio(rows: Rows, columns: Columns, reading: Reading) -> None:
     reading.note("annotators", "completed_by")
 
 
-def flat_rankers(rows: Rows) -> Rows:
-    """Lines of JSON-MIN or of the CSV export with a Ranker's results, as tasks with one annotation each."""
-    return [(place, _as_task(row)) for place, row in rows]
+def _with_one_tag_each(given: list[_Given], columns: Columns) -> list[_Given]:
+    """The annotations with the results of one tag of each kind: that of `columns.choice`, or the only one.
+
+    Of several tags with choices the one counts that speaks of sides and ties. Raises LabelingError if several may be
+    meant.
+    """
+    kept: set[tuple[str, str]] = set()
+    for kind in ("ranker", "pairwise", "choices"):
+        results = [result for one in given for result in one.results if result.get("type") == kind]
+        names = list(dict.fromkeys(str(result.get("from_name", "")) for result in results))
+        if columns.choice in names:
+            names = [columns.choice]
+        elif kind == "choices" and len(names) > 1:
+            names = [name for name in names if _speaks(results, name, columns)]
+        if len(names) > 1:
+            refuse(
+                f"Several tags {kind} hold results: {listed(names)}. Name the one to read: {columns.options.choice}."
+            )
+        kept |= {(kind, name) for name in names}
+    return [
+        one._replace(
+            results=[
+                result
+                for result in one.results
+                if result.get("type") == "textarea" or (result.get("type"), str(result.get("from_name", ""))) in kept
+            ]
+        )
+        for one in given
+    ]
+
+
+def _speaks(results: list[Mapping[str, Any]], name: str, columns: Columns) -> bool:
+    """Whether all choices under a name are words for a side or a tie, or have a meaning that was given."""
+    words = {verdict_word(result.get("value")) for result in results if str(result.get("from_name", "")) == name}
+    given = {canonical(word) for word in (*columns.codes, columns.tie)}
+    return all(word in given or choice_of_word(word) for word in words)
 
 
 def _annotations(place: object, task: Row, reading: Reading) -> list[_Given]:
@@ -99,6 +126,8 @@ def _annotations(place: object, task: Row, reading: Reading) -> list[_Given]:
             reading.enter_bad(place, fault, task)
         elif annotation.get("was_cancelled"):
             reading.leave_out(place, "was_cancelled", "the annotator skipped the task", task)
+        elif not annotation["result"]:
+            reading.leave_out(place, "result", "the annotation is empty", task)
         else:
             results = [result for result in annotation["result"] if isinstance(result, Mapping)]
             found.append(_Given(place, task, annotation, results))
@@ -159,7 +188,8 @@ def _verdict(one: _Given, word: str, meanings: Mapping[str, str], columns: Colum
             hint = "" if columns.tie else f" (if a choice means that both are equal, name it: {columns.options.tie})"
             raise Unusable("result", f"has neither a ranker nor a pairwise result nor a choice{hint}")
         return verdict
-    is_tie = word and (word == canonical(columns.tie) or choice_of_word(word) == "tie")
+    given = {canonical(value): meaning for value, meaning in columns.codes.items()}
+    is_tie = word and (word == canonical(columns.tie) or given.get(word, choice_of_word(word)) == "tie")
     side = selected.get("selected") if isinstance(selected, Mapping) else None
     verdict = "tie" if is_tie else {"left": "first", "right": "second"}.get(str(side), "")
     if not verdict:
@@ -179,34 +209,3 @@ def _comment(one: _Given) -> str:
     values = [result.get("value") for result in one.results if result.get("type") == "textarea"]
     said = [value.get("text", "") for value in values if isinstance(value, Mapping)]
     return "\n".join(str(line) for text in said for line in ([text] if isinstance(text, str) else text))
-
-
-def _as_task(row: Row) -> dict[str, Any]:
-    data = {name: _opened(value) for name, value in row.items()}
-    order = next((value for value in data.values() if _is_order(value)), None)
-    result = [{"type": "ranker", "value": order}] if order is not None else []
-    judge = next(iter(judge_columns(row)), "annotator")
-    annotation = {"completed_by": row.get(judge), "result": result}
-    annotation |= {name: row.get(name) for name in ("created_at", "updated_at")}
-    return {
-        "id": row.get("id"),
-        "data": data,
-        "annotations": [annotation],
-    }
-
-
-def _is_order(value: object) -> bool:
-    if not isinstance(value, Mapping) or not value:
-        return False
-    inner = value.get("ranker", value)
-    return isinstance(inner, Mapping) and all(isinstance(ids, list) for ids in inner.values())
-
-
-def _opened(value: object) -> object:
-    """What stands in a cell as JSON text."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value

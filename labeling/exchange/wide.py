@@ -1,11 +1,10 @@
 """Tables with a row per prompt and annotator: `response_1`, `rank_1`, … side by side, or a list of each. Pure."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from labeling.exchange.cells import is_absent
+from labeling.exchange.cells import is_absent, opened
 from labeling.exchange.columns import Columns, first_of, numbered_judgements, numbered_responses
 from labeling.exchange.frame import check_names, frame_of, note_unread
 from labeling.exchange.judged import Judged, enter_votes
@@ -32,7 +31,7 @@ def is_wide(row: Mapping[str, Any]) -> bool:
 def has_lists(row: Mapping[str, Any]) -> bool:
     """Whether a row has a list of responses and, beside it, one of ranks or of scores."""
     found = first_of(row, _RESPONSES), first_of(row, _JUDGEMENTS)
-    return all(name is not None and isinstance(_opened(row[name]), list) for name in found)
+    return all(name is not None and isinstance(opened(row[name]), list) for name in found)
 
 
 def read_wide(rows: Rows, columns: Columns, reading: Reading) -> None:
@@ -97,7 +96,7 @@ def read_lists(rows: Rows, columns: Columns, reading: Reading) -> None:
     frame = frame_of(rows, columns, reading)
     judged = []
     for index, (place, row) in enumerate(rows):
-        texts, cells = _opened(row.get(responses)), _opened(row.get(judgements))
+        texts, cells = opened(row.get(responses)), opened(row.get(judgements))
         if isinstance(texts, list) and isinstance(cells, list) and len(texts) == len(cells):
             both = [(responses, text) for text in texts], [(judgements, cell) for cell in cells]
             judged.append(Judged(index, place, row, *both))
@@ -126,13 +125,3 @@ def _layout(names: Iterable[str], columns: Columns) -> _Layout:
             f"each response: {columns.options.responses}, {columns.options.ranks}. The columns are {', '.join(names)}."
         )
     return _Layout(responses, judgements)
-
-
-def _opened(cell: object) -> object:
-    """A list that stands in a cell as JSON text, as the list that it is."""
-    if not isinstance(cell, str) or not cell.lstrip().startswith("["):
-        return cell
-    try:
-        return json.loads(cell)
-    except ValueError:
-        return cell

@@ -155,6 +155,35 @@ def test_annotations_that_cannot_be_read_are_refused(tmp_path, data, given, mess
         imported(tmp_path, data, given)
 
 
+def named(result: dict, name: str) -> dict:
+    return {**result, "from_name": name}
+
+
+def test_of_several_tags_of_one_kind_one_must_be_named(tmp_path):
+    """Two questions about the same pair: which is more helpful, which is safer."""
+    said = annotation(named(pairwise("left"), "helpful"), named(pairwise("right"), "safe"))
+    with pytest.raises(LabelingError, match=r"Several tags pairwise .*`helpful`, `safe`.*--choice-field"):
+        imported(tmp_path, PAIR, said)
+    for name, ranks in (("helpful", [1, 2]), ("safe", [2, 1])):
+        (ranking,) = imported(tmp_path, PAIR, said, columns=Columns(choice=name))
+        assert ranking["rankings"][0]["ranks"] == ranks
+
+
+def test_choices_about_other_things_are_not_taken_for_the_verdict(tmp_path):
+    for order in (1, -1):
+        said = [named(choice("unsafe"), "safety"), named(choice("Right"), "better")][::order]
+        (ranking,) = imported(tmp_path, PAIR, annotation(*said))
+        assert ranking["rankings"][0]["ranks"] == [2, 1]
+    both = annotation(named(choice("A"), "helpful"), named(choice("B"), "harmless"))
+    with pytest.raises(LabelingError, match="Several tags choices"):
+        imported(tmp_path, PAIR, both)
+
+
+def test_an_annotation_without_results_is_no_fault(tmp_path):
+    (ranking,) = imported(tmp_path, PAIR, annotation(by=9), annotation(pairwise("left")))
+    assert len(ranking["rankings"]) == 1
+
+
 def flat(number: int, **more: object) -> dict:
     """A line of JSON-MIN."""
     meta = {"id": number, "annotator": 1, "annotation_id": number, "created_at": "2026", "lead_time": 1.0}
@@ -184,6 +213,16 @@ def test_the_flat_export_of_a_ranker_is_read(tmp_path, suffix):
             writer.writerow(cells)
     (ranking,) = read(path).rankings
     assert ranking["rankings"] == [{"annotator": "annotator1", "ranks": [3, 1, 2]}]
+
+
+def test_of_several_flat_rankers_one_must_be_named(tmp_path):
+    orders = {"helpful": {"rank": ["llm_2", "llm_3", "llm_1"]}, "safe": {"rank": ["llm_1", "llm_2", "llm_3"]}}
+    path = tmp_path / "min.json"
+    path.write_text(json.dumps([flat(1, items=ITEMS, **orders)]))
+    with pytest.raises(LabelingError, match="`helpful`, `safe`"):
+        read(path)
+    (ranking,) = read(path, columns=Columns(choice="safe")).rankings
+    assert ranking["rankings"][0]["ranks"] == [1, 2, 3]
 
 
 def test_tasks_that_were_copied_are_one_record(tmp_path):
