@@ -92,7 +92,7 @@ def _flat_record(record: Row) -> Row:
     """A nested record in the flat shape."""
     flat: dict[str, Any] = {"id": record.get("external_id") or record.get("id"), **record["fields"]}
     for question, answers in record["responses"].items():
-        given = [answer for answer in answers or () if isinstance(answer, Mapping)]
+        given = [answer for answer in _entries(answers) if isinstance(answer, Mapping)]
         flat[f"{question}{_RESPONSES}"] = [answer.get("value") for answer in given]
         flat[f"{question}{_RESPONSES}.users"] = [answer.get("user_id", answer.get("user")) for answer in given]
         flat[f"{question}{_RESPONSES}.status"] = [answer.get("status") for answer in given]
