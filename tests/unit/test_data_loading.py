@@ -119,7 +119,7 @@ def test_read_is_kept_plus_dropped(
 
 
 def test_the_ledger_as_a_file(tmp_path: Path) -> None:
-    odd = {"instruction": "odd", "output": 5}
+    odd = {"instruction": "odd", "output": None}
     file = lines(tmp_path, alpaca(1), "", odd, "{oops", alpaca(1), alpaca(2))
     _, ledger, _ = load_demonstrations(file, max_bad_fraction=0.5)
     ledger.write(tmp_path / "ledger.jsonl")
@@ -132,7 +132,7 @@ def test_the_ledger_as_a_file(tmp_path: Path) -> None:
         "source": "files",
         "field": "output",
         "role": "assistant",
-        "reason": "text is expected, found a number",
+        "reason": "text is expected, found nothing",
         "excerpt": json.dumps(odd),
     }
     assert (second["line"], second["field"], second["excerpt"]) == (4, "column 2", "{oops")
@@ -166,7 +166,7 @@ def test_the_first_bad_row_ends_the_reading_if_asked(tmp_path: Path) -> None:
     text = str(caught.value)
     assert f"{file}, line 2: field output, role 'assistant': text is expected, found nothing" in text
     assert '{"instruction": "i", "output": null}' in text
-    assert "Mend that row, or leave such rows out with on_bad_row=drop" in text
+    assert "Mend that row, or leave such rows out with data.on_bad_row=drop" in text
 
 
 def test_too_many_bad_rows(tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ KEYS = (
     *("instruction", "prompt", "question", "query", "output", "completion", "response", "answer", "answers"),
     *("contexts", "long_answer", "replies", "rank", "deleted", "review_result", "message_id", "parent_id"),
     *("label", "rating", "edit", "user", "responses", "rankings", "annotator", "ranks", "chosen", "rejected"),
+    *("contents", "parts", "functionCall", "functionResponse", "args", "systemInstruction", "thinking", "input_schema"),
+    *("mapping", "current_node", "message", "author", "content_type", "children", "parent", "thoughts", "recipient"),
+    *("options", "accept", "conversation", "inputs", "targets", "weight", "loss_mask", "images", "reasoning_content"),
     *("response1", "response2", "annotator1", "winner", "margin", "group", "id", "idx", "QUESTION", "Prompt"),
 )
 LIKELY = (U, A, "system", "tool", "human", "gpt", "Human: q\nAssistant: a", "👍", "tie", "[]", "\ud800", True, 0, 1, 2)
@@ -55,6 +58,30 @@ GOOD: tuple[dict[str, Any], ...] = (
             "text": "q",
             "replies": [{"role": A, "text": text, "rank": rank} for rank, text in enumerate("ab")],
         }
+    },
+    {"contents": [{"role": U, "parts": [{"text": "q"}]}, {"role": "model", "parts": [{"text": "a"}]}]},
+    {
+        "current_node": "2",
+        "mapping": {
+            "1": {
+                "parent": None,
+                "message": {"author": {"role": U}, "content": {"content_type": "text", "parts": ["q"]}},
+            },
+            "2": {
+                "parent": "1",
+                "message": {"author": {"role": A}, "content": {"content_type": "text", "parts": ["a"]}},
+            },
+        },
+    },
+    {"text": "q", "options": [{"id": 1, "text": "a"}], "accept": [1], "answer": "accept"},
+    {"conversation": [{"user": "q", "assistant": "a", "weight": 1}], "loss_mask": [1]},
+    {
+        "messages": [
+            *said((U, "q")),
+            {"role": A, "content": [{"type": "tool_use", "name": "f", "input": {"x": 1}}]},
+            {"role": U, "content": [{"type": "tool_result", "content": "r"}]},
+            {"role": A, "content": "a", "thinking": "t"},
+        ]
     },
     {"prompt": said((U, "q")), "completion": said((A, "a")), "label": True},
     {"prompt": "q", "response": "a", "edited_response": "b", "rating": 1, "user": "ann"},

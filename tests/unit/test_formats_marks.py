@@ -77,6 +77,13 @@ def test_flags_that_are_not_understood_cost_the_row(change: dict[str, Any], fiel
     assert caught.value.field == field
 
 
+def test_an_exchange_that_is_not_to_be_learned() -> None:
+    turns = [{"user": "q", "assistant": "bad", "weight": 0}, {"human": "again", "bot": "good"}]
+    assert demonstration("messages", {"conversation": turns})["messages"] == MARKED
+    plain = [{"user": "q", "assistant": "bad"}, {"human": "again", "bot": "good"}]
+    assert demonstration("messages", {"conversation": plain, "loss_mask": [0, 1]})["messages"] == MARKED
+
+
 def test_mending_joins_no_answer_to_one_that_is_not_learned() -> None:
     unlike = [TURNS[0], {**TURNS[1], "train": False}, TURNS[3]]
     assert mended(unlike) == unlike

@@ -92,8 +92,8 @@ def within(value: dict[str, Any], keys: Sequence[str], field: str) -> object:
         return [value]
     found = [key for key in keys if not is_blank(value.get(key))]
     if len(found) != 1:
-        names = " or ".join(found) or "role + content"
-        raise BadRow(field, None, f"text, a message or messages are expected in the object, found {names}")
+        several = f"an object with {' and '.join(found)}: keep one of them" if found else "an object with neither"
+        raise BadRow(field, None, f"text or messages are expected, found {several}")
     return value[found[0]]
 
 

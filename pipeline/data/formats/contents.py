@@ -105,8 +105,10 @@ def _tool(value: object, field: str) -> str:
 
 
 def _add_part(said: Said, part: dict[str, Any], field: str, written: str) -> None:
-    kind = part.get("type") or "text"
+    kind = "text" if part.get("type") is None else part["type"]
     if kind in _THOUGHTS:
+        if said.texts or said.calls:
+            raise BadRow(f"{field}.type", written, "reasoning must stand before what is said and called")
         said.thoughts.append(any_text_in(part.get(kind, part.get("text")), f"{field}.{kind}", written))
     elif kind == "redacted_thinking":  # encrypted: there is nothing to learn from
         return

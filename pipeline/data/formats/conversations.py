@@ -145,11 +145,12 @@ def _messages(turn: dict[str, Any], field: str, role_key: str, text_key: str) ->
     """A turn's messages: mostly one, several where an exchange or the results of several tools are written as one."""
     role_key, text_key = _key(turn, role_key, ROLE_KEYS), _key(turn, text_key, TEXT_KEYS)
     if role_key not in turn and (speakers := _exchanged(turn)):
+        rest = {key: value for key, value in turn.items() if key.lower() not in ROLES}  # flags, say
         return [
             message
             for role in _ORDER
             for key in speakers.get(role, ())
-            for message in _messages({"role": role, "content": turn[key]}, f"{field}.{key}", "role", "content")
+            for message in _messages({**rest, "role": role, "content": turn[key]}, f"{field}.{key}", "role", "content")
         ]
     written = text_in(turn.get(role_key), f"{field}.{role_key}")
     role = ROLES.get(written.strip().lower())

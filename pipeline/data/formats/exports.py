@@ -65,7 +65,7 @@ def _parts_of(value: object, field: str) -> object:
 
 def _gemini_turn(turn: dict[str, Any], field: str) -> list[Message]:
     """The messages of a turn: what functions returned each for itself, and all else as one."""
-    written = text_in(turn.get("role", "user"), f"{field}.role")
+    written = text_in(turn.get("role"), f"{field}.role")
     parts = turn.get("parts")
     content: list[dict[str, Any]] = []
     for index, part in enumerate(list_in([parts] if isinstance(parts, dict) else parts, f"{field}.parts")):
@@ -100,7 +100,7 @@ def _branch(nodes: dict[str, Any], last: object) -> Iterator[tuple[str, dict[str
             raise BadRow("mapping", None, "the tree is damaged: a node is not there, or is its own ancestor")
         node = object_in(nodes[at], f"mapping.{at}")
         path.append((at, node))
-        at = node.get("parent")
+        at = node.get("parent", "")
     return iter(path[::-1])
 
 

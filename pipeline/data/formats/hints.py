@@ -11,8 +11,9 @@ _DIFFERENT = 0.5  # share of texts in a column that must differ: otherwise it ho
 _ASKS = 0.3  # share of texts with a question mark that makes questions of a column
 _FEW, _SHORT, _MANY = 5, 20, 20  # different values, characters of each, rows that show it
 _URL = re.compile(r"\s*(?:https?://|www\.)\S+\s*\Z")
+_SIDES = "(?:response|answer|output|completion|model|option|assistant|candidate|text|side)"
 _LABEL = re.compile(
-    r"(?:(?:response|answer|output|completion|model|option|assistant|candidate|text|side)[ _-]?)?(?:[a-d]|-?\d(?:\.0)?)"
+    rf"(?:{_SIDES}[ _-]?)?[a-d]|(?:{_SIDES}[_-]?)?-?\d(?:\.0)?"
     r"|\[\[[a-c]\]\]|accept(?:ed)?|reject(?:ed)?|ignored?|chosen|ties?|both|neither|left|right|win|loss|lose|draw"
     r"|good|bad|(?:thumbs?[ _-]?)?(?:up|down)|(?:un)?desirable|correct|incorrect",
     re.IGNORECASE,
@@ -41,7 +42,7 @@ def labels_among(answers: Sequence[str]) -> list[str]:
     values = sorted({answer.strip() for answer in answers})
     if not 0 < len(values) <= _FEW or any(len(value) > _SHORT for value in values):
         return []
-    judged = len(answers) > 2 and all(map(_LABEL.fullmatch, values))
+    judged = len(answers) > max(2, len(values)) and all(map(_LABEL.fullmatch, values))
     return values if judged or len(answers) >= _MANY else []
 
 

@@ -63,6 +63,8 @@ def prodigy(row: Row) -> list[Turns]:
     asked = prompt_column(row) or "text"
     note(row, "answer", "options", "accept")
     _check_verdict(row)
+    if "answer" in row and not _is_label(row, "answer"):
+        raise BadRow("answer", None, f"the verdict is not one of {', '.join(_VERDICTS)}")
     accepted = row.get("accept")
     accepted = accepted if isinstance(accepted, list) else [accepted] if accepted is not None else []
     options = [object_in(one, f"options[{index}]") for index, one in enumerate(list_in(row.get("options"), "options"))]

@@ -17,6 +17,10 @@ _DETAILS = {  # what a turn may hold that changes nothing about what is said
     *("model", "source", "status", "usage", "tokens", "token_count", "num_tokens", "meta", "metadata", "type", "stop"),
     *("cache_control", "hashed_ip", "header", "logprobs", "finish_reason", "stop_reason", "openai_moderation"),
 }
+_TREES = ("mapping",)  # whose keys are names
+_HELD = {*("messages", "choices", "prompt", "instruction", "question", "query", "input", *TOOLS)} | {
+    *("output", "answer", "response", "completion"),
+}  # by which an object holds a prompt or an answer
 _WARNINGS = {"toxic", "redacted", "deleted", "hidden", "error", "is_error", "refusal"}  # which tell something if true
 
 
@@ -29,6 +33,11 @@ def remarks_on(row: WatchedRow) -> Counter[str]:
         value = dict.__getitem__(row, column)  # without being counted as read
         if isinstance(value, list) and column in row.read:
             found.update(f"`{column}[].{key}` is not understood and not read" for key in ignored_keys(value))
+        elif isinstance(value, dict) and row.roles.get(column) in ("prompt", "answer") and column not in _TREES:
+            unread = [
+                key for key, inner in value.items() if key not in _HELD and _is_ignored(value, key.lower(), inner)
+            ]
+            found.update(f"`{column}.{key}` is not understood and not read" for key in unread)
         elif is_plain(value) and row.roles.get(column) in ("prompt", "answer"):
             found[f"`{column}` is a number, or true or false: read as text"] += 1
         elif isinstance(value, str) and row.roles.get(column) == "prompt" and is_waiting(value):
