@@ -77,6 +77,16 @@ def test_flags_that_are_not_understood_cost_the_row(change: dict[str, Any], fiel
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize("key", ["weight", "Train", "sample_weight"])
+def test_a_row_may_say_that_it_is_not_to_be_learned(key: str) -> None:
+    row = {"prompt": "q", "completion": "a"}
+    for no in NO:
+        with pytest.raises(LeftOut, match="the row says that it is not to be learned"):
+            demonstration("prompt_completion", {**row, key: no})
+    for yes in (*YES, 0.5, "train"):
+        assert demonstration("prompt_completion", {**row, key: yes})["messages"] == said((U, "q"), (A, "a"))
+
+
 def test_an_exchange_that_is_not_to_be_learned() -> None:
     turns = [{"user": "q", "assistant": "bad", "weight": 0}, {"human": "again", "bot": "good"}]
     assert demonstration("messages", {"conversation": turns})["messages"] == MARKED

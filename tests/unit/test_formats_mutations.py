@@ -15,7 +15,7 @@ from pipeline.data.formats.detection import format_named
 from pipeline.data.formats.remarks import remarks_on
 from pipeline.data.formats.table import DEMONSTRATIONS, demonstrations_in
 from pipeline.data.formats.watching import WatchedRow
-from tests.unit.raw_rows import A, S, U, said
+from tests.unit.raw_rows import A, S, U
 
 Path = tuple[str | int, ...]
 Case = tuple[str, dict[str, Any], set[str]]

@@ -40,6 +40,14 @@ def test_names_and_objects_in_use(row: dict[str, Any]) -> None:
     assert read(row) == [said((U, "q"), (A, "a"))]
 
 
+def test_tools_and_system_of_a_request() -> None:
+    request = {"messages": said((U, "q")), "tools": [{"name": "f"}], "system": "s", "model": "m"}
+    expected = said((S, 's\n\n{"name": "f"}'), (U, "q"), (A, "a"))
+    for key, answer in (("input", "output"), ("inputs", "outputs")):
+        assert read({key: request, answer: {"role": A, "content": "a"}}) == [expected]
+        assert read({key: request, answer: "a", "tools": [{"name": "f"}], "system": "s"}) == [expected]
+
+
 @pytest.mark.parametrize(("value", "text"), [(True, "true"), (7, "7"), (2.5, "2.5"), (False, "false"), (0, "0")])
 def test_numbers_and_truths_are_texts(value: Any, text: str) -> None:
     assert demonstration("prompt_completion", {"prompt": "q", "completion": value})["messages"][1]["content"] == text
@@ -79,6 +87,7 @@ LLAMA_3 = [f"<|start_header_id|>{role}<|end_header_id|>\n\n" for role in ("user"
 TRANSCRIPTS = {
     "hh": rendered("", "\n\nHuman: ", "\n\nAssistant: ", "").rstrip(),
     "tight": "User: q\nAssistant: which?\nUser: this\nAssistant:",
+    "openassistant": "### Human: q### Assistant: which?### Human: this### Assistant:",
     "guanaco": "### Human: q\n### Assistant: which?\n### Human: this\n### Assistant:",
     "alpaca": rendered("", "### Instruction:\n", "### Response:\n", "\n\n"),
     "llama 2": "<s>[INST] q [/INST] which? </s><s>[INST] this [/INST]",

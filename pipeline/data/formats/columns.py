@@ -4,10 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pipeline.data.faults import BadRow
-from pipeline.data.formats.contents import tools_in
 from pipeline.data.formats.conversations import (
     ROLE_KEYS,
     Row,
+    all_tools_in,
+    check_row,
     in_order,
     joined,
     opened,
@@ -16,7 +17,6 @@ from pipeline.data.formats.conversations import (
     turns_in,
 )
 from pipeline.data.formats.fields import text_in
-from pipeline.data.formats.media import check_media
 from pipeline.data.formats.transcripts import prompt_turns
 from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
@@ -99,8 +99,8 @@ def within(value: dict[str, Any], keys: Sequence[str], field: str) -> object:
 
 def prompt_in(row: Row, turns: Sequence[Message], field: str) -> list[Message]:
     """The turns as a prompt, with the row's system text and tools before them. Raises BadRow."""
-    check_media(row)
-    return opened(in_order(turns, field, last="user"), system_in(row), tools_in(row))
+    check_row(row)
+    return opened(in_order(turns, field, last="user"), system_in(row), all_tools_in(row))
 
 
 def answer_in(row: Row, key: str) -> str:

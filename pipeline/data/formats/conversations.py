@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.contents import Said, calls_in, said_in, tools_in
 from pipeline.data.formats.fields import any_text_in, is_plain, list_in, object_in, spoken_in, text_in
-from pipeline.data.formats.flags import is_learned
+from pipeline.data.formats.flags import check_row_flags, is_learned
 from pipeline.data.formats.media import check_media, check_text
 from pipeline.data.rows import Message, Origin, spoken_alone
 
@@ -28,6 +28,7 @@ ROLE_KEYS, TEXT_KEYS = ("role", "from", "speaker"), ("content", "value", "text",
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Keys of a turn, or columns beside an answer, that hold the reasoning before the answer."""
 
+_REQUESTS = ("input", "inputs", "prompt")
 _ORDER = ("system", "user", "assistant")
 _MAY_FOLLOW = {
     None: ("user",),
@@ -56,18 +57,34 @@ def turns_of_row(row: Row, field: str, messages: list[Message], *origin: str) ->
 
     `origin` are keys of `Origin`. Raises BadRow, also for a row with pictures or sound.
     """
-    check_media(row)
+    check_row(row)
     kept = {name: text_in(row[name], name) for name in origin if isinstance(row.get(name), str) and row[name].strip()}
-    return Turns(field, messages, system_in(row), tools_in(row), Origin(**kept))  # type: ignore[typeddict-item]
+    return Turns(field, messages, system_in(row), all_tools_in(row), Origin(**kept))  # type: ignore[typeddict-item]
+
+
+def check_row(row: Row) -> None:
+    """Raise BadRow if the row holds pictures or sound, and LeftOut if it says itself that it is not to be learned."""
+    check_media(row)
+    check_row_flags(row)
 
 
 def system_in(row: Row) -> str:
-    """The row's `system` column, or else its `system_prompt`, as text or parts; "" if there is none. Raises BadRow."""
-    for name in ("system", "system_prompt"):
-        if row.get(name) is not None:
-            text = row[name]
-            return any_text_in(said_in(text, name, "system").text if isinstance(text, list) else text, name, "system")
+    """The row's `system` column, or else its `system_prompt`, as text or parts; "" if there is none. Raises BadRow.
+
+    Where the prompt is an object, such as a request to a service, the column may be in that.
+    """
+    for within in (row, *_requests(row)):
+        for name in ("system", "system_prompt"):
+            if within.get(name) is not None:
+                text = within[name]
+                said = said_in(text, name, "system").text if isinstance(text, list) else text
+                return any_text_in(said, name, "system")
     return ""
+
+
+def all_tools_in(row: Row) -> str:
+    """The row's tools, or else those of the object that its prompt is in; "" if there are none. Raises BadRow."""
+    return next((tools for within in (row, *_requests(row)) if (tools := tools_in(within))), "")
 
 
 def opened(messages: Sequence[Message], system: str, tools: str) -> list[Message]:
@@ -141,6 +158,11 @@ def in_order(turns: Sequence[Message], field: str, last: Speaker) -> list[Messag
     return spoken_alone(kept) if last == "user" else kept
 
 
+def _requests(row: Row) -> list[dict[str, Any]]:
+    found = (dict.get(row, key) for key in _REQUESTS)  # a column that is no object does not count as read
+    return [value for value in found if isinstance(value, dict)]
+
+
 def _messages(turn: dict[str, Any], field: str, role_key: str, text_key: str) -> list[Message]:
     """A turn's messages: mostly one, several where an exchange or the results of several tools are written as one."""
     role_key, text_key = _key(turn, role_key, ROLE_KEYS), _key(turn, text_key, TEXT_KEYS)
@@ -200,8 +222,11 @@ def _thoughts(turn: Mapping[str, Any], said: Said, field: str, written: str) -> 
 
 
 def _key(turn: Mapping[str, Any], wanted: str, others: Sequence[str]) -> str:
-    """The key that is wanted, or else the first of the others that the turn has."""
-    return wanted if wanted in turn else next((key for key in others if key in turn), wanted)
+    """The key that is wanted, or else the first of the others that the turn has, in whatever case."""
+    if wanted in turn:
+        return wanted
+    written = {key.lower(): key for key in turn}
+    return next((written[key] for key in others if key in written), wanted)
 
 
 def _exchanged(turn: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -78,9 +78,14 @@ def has_turns(columns: tuple[str, ...], *keys: str) -> Callable[[Row], bool]:
     return matches
 
 
+def has_sharegpt(row: Row) -> bool:
+    return has_turns(("conversations",), "from")(row)
+
+
 def has_conversation(row: Row) -> bool:
-    """Whether some column is a list of turns, however these are written."""
-    return _conversation(row) is not None
+    """Whether some column is a list of turns, however these are written but for ShareGPT's way."""
+    column = _conversation(row)
+    return column is not None and not (column == "conversations" and has_sharegpt(row))
 
 
 def has_openorca(row: Row) -> bool:

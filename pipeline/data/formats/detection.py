@@ -16,6 +16,7 @@ from pipeline.errors import RequestError
 T_co = TypeVar("T_co", covariant=True)
 
 AUTO = "auto"
+_NEAR = 0.6  # likeness of names from which on a format is named as the nearest
 _ANSWERED = {("demonstrations", name) for name in ("prompt_completion", "alpaca", "openorca")}
 
 _NAMEABLE: tuple[Format[object], ...] = (*JUDGEMENTS, *DEMONSTRATIONS, *PROMPTS, *TEXTS)
@@ -86,10 +87,9 @@ def _unknown(rows: Sequence[Row], formats: Sequence[Format[object]], file: Path)
         if any(other.matches(row) for row in rows):
             return RequestError(f"{start} It holds {other.kind} ({other.name}), not {_kinds(formats)}. {other.advice}")
     nearest = max(formats, key=lambda one: _likeness(one, rows))
-    return RequestError(
-        f"{start} Keys found: {_keys(rows)}. Nearest format: {nearest.name}, which needs {nearest.needs}."
-        f"{_mapping(formats, rows)}{_by_hand(formats)}"
-    )
+    near = _likeness(nearest, rows) >= _NEAR
+    hint = f" Nearest format: {nearest.name}, which needs {nearest.needs}." if near else ""
+    return RequestError(f"{start} Keys found: {_keys(rows)}.{hint}{_mapping(formats, rows)}{_by_hand(formats)}")
 
 
 def _mapping(formats: Sequence[Format[object]], rows: Sequence[Row]) -> str:

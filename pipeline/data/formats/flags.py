@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.data.faults import BadRow
+from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.fields import list_in
 from pipeline.data.formats.watching import note
 
@@ -20,6 +20,9 @@ MASKED = frozenset(("mask", "masked", "is_masked", "mask_loss", "no_loss", "igno
 
 LOSS_MASKS = ("loss_mask", "loss_masks", "train_mask", "turn_mask", "turn_weights", "loss_weights", "weights")
 """Columns that may hold a list of flags, one for each turn: true if the turn is learned."""
+
+ROW_FLAGS = ("weight", "sample_weight", "loss_weight", "train", "trainable", "supervised")
+"""Columns that may hold such a flag for the whole row."""
 
 UNLEARNED = "no answer of the conversation is marked to be learned"
 
@@ -47,6 +50,17 @@ def flag_in(value: object, field: str, written: str | None) -> bool:
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
     raise BadRow(field, written, "a turn is learned or not: use 1 or 0, true or false; other weights are not supported")
+
+
+def check_row_flags(row: dict[str, Any]) -> None:
+    """Raise LeftOut if a flag of the whole row says that it is not to be learned.
+
+    A value that is neither true nor false, such as a weight of 0.5, is not read.
+    """
+    for key in [key for key in row if key.lower() in ROW_FLAGS]:
+        word = str(dict.get(row, key)).strip().lower()
+        if word in (*_TRUE, *_FALSE) and not flag_in(row[key], key, None):
+            raise LeftOut(key, None, "the row says that it is not to be learned")
 
 
 def marked_turns(row: dict[str, Any], field: str) -> object:

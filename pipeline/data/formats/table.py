@@ -98,14 +98,14 @@ DEMONSTRATIONS: tuple[Format[Turns], ...] = (
         "sharegpt",
         "demonstrations",
         (("conversations",),),
-        demonstrations.has_turns(("conversations",), "from"),
+        demonstrations.has_sharegpt,
         demonstrations.sharegpt,
     ),
     Format(
         "messages",
         "demonstrations",
         (("messages",),),
-        _but_not(demonstrations.has_conversation, demonstrations.has_turns(("conversations",), "from"), logs.is_log),
+        _but_not(demonstrations.has_conversation, logs.is_log),
         demonstrations.messages,
     ),
     Format(

@@ -29,7 +29,7 @@ _TEMPLATES = (
     _Marks(re.compile(r"<start_of_turn>(\w+)\n"), re.compile(r"<end_of_turn>|<eos>")),
     _Marks(re.compile(r"<\|(system|user|assistant)\|>"), re.compile(r"</s>|<\|end\|>|<\|endoftext\|>")),
     _Marks(re.compile(r"(?:\A|\n)### (Instruction|Response):"), re.compile(r"</s>|<\|endoftext\|>")),
-    _Marks(re.compile(r"(?:\A|\n)### (Human|User|Assistant|System):"), re.compile(r"</s>|<\|endoftext\|>")),
+    _Marks(re.compile(r"### (Human|User|Assistant|System):"), re.compile(r"</s>|<\|endoftext\|>")),
     _Marks(re.compile(r"(?:\A|(?<=\s)|(?<=</s>))(USER|ASSISTANT):"), re.compile(r"</s>")),
 )
 _END = re.compile(rf"(?:\s*(?:{'|'.join(dict.fromkeys(marks.ends.pattern for marks in _TEMPLATES))}))+\s*\Z")
