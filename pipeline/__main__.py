@@ -1,13 +1,12 @@
 """The command: compose, check, hand to the runner. `python -m pipeline --help` says what it takes."""
 
-import logging
 import os
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
 
-from pipeline.console import console, errors
+from pipeline.console import console, errors, quiet_logging
 from pipeline.errors import PipelineError, WaitingForPeople
 
 INTERRUPTED = 130
@@ -18,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     from pipeline import commands
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    logging.basicConfig(handlers=[logging.NullHandler()])  # what is logged goes into the versions' log files
+    quiet_logging()
     try:
         if arguments and arguments[0] in commands.COMMANDS:
             return commands.COMMANDS[arguments[0]](arguments[1:])

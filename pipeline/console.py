@@ -1,6 +1,7 @@
 """What a person sees: one line per stage, remarks, and errors."""
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,14 @@ WIDTH = None if sys.stdout.isatty() else 120  # of tables that go into a file or
 
 console = Console(highlight=False, soft_wrap=True, width=WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def quiet_logging() -> None:
+    """What is logged goes into the versions' log files. Where a full disk cuts these short, or W&B's, the error of the
+    stage says so once: no handler adds a traceback.
+    """
+    logging.basicConfig(handlers=[logging.NullHandler()])
+    logging.raiseExceptions = False
 
 
 @contextlib.contextmanager

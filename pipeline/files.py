@@ -1,4 +1,4 @@
-"""Small acts on files that have to be right everywhere: whole or not at all, linked rather than copied."""
+"""Small acts on files that have to be right everywhere: whole or not at all, and for whom."""
 
 import contextlib
 import hashlib
@@ -32,14 +32,19 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a large file where the file system allows it, else a copy."""
+def copy(source: Path, target: Path) -> None:
+    """A file of its own: what is done to it later is not done to the source."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    shutil.copyfile(source, target)
+
+
+def open_to_others(folder: Path) -> None:
+    """Let all in a folder be read by whoever the umask lets read new files: safetensors' own are for their owner."""
+    masked = os.umask(0)
+    os.umask(masked)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~masked)
 
 
 def sync(path: Path) -> None:

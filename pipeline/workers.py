@@ -1,7 +1,6 @@
 """Processes that make steps side by side: each makes one at a time, and keeps what it has imported for the next."""
 
 import contextlib
-import logging
 import os
 import queue
 import signal
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple, Self
 
 from pipeline.artifacts import Artifact, Store
 from pipeline.config import PipelineConfig
+from pipeline.console import quiet_logging
 from pipeline.data.parallel import end_with_parent
 from pipeline.errors import PipelineError
 from pipeline.machine import gpus, threads
@@ -172,7 +172,7 @@ def work(config: PipelineConfig, channel: Connection, torch_threads: int, gpu: s
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    logging.basicConfig(handlers=[logging.NullHandler()])
+    quiet_logging()
     config.threads = torch_threads  # as the parent has measured it: here the others' work would count
     sending = threading.Lock()
 

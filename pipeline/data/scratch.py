@@ -1,6 +1,7 @@
 """Rows that lie on disk while they are looked at together: their text as lines, what is known of them as columns."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -25,8 +26,9 @@ class Scratch:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for file in self._files.values():
-            file.close()
+        with ExitStack() as stack:  # every one is closed, whatever another one's disk says
+            for file in self._files.values():
+                stack.callback(file.close)
 
     def add(self, lines: Sequence[str], columns: Mapping[str, NDArray[Any]]) -> None:
         """Append rows; every column has one value (or row of values) for each, and the same type each time."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -16,16 +16,38 @@ def line_writer(path: Path) -> Iterator[Callable[[str], object]]:
     disk is full or the folder cannot be written to.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _writing(path):
+        stream = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+
+    def write(line: str) -> None:
+        try:
+            stream.write(line + "\n")
+        except OSError as error:
+            raise _unwritten(path, error) from error
+
     try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-            yield lambda line: stream.write(line + "\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise PipelineError(
-            f"{path} could not be written: {error.strerror}. Check the free space and the permissions of {path.parent}."
-        ) from error
+        yield write
+        with _writing(path):
+            stream.close()
+            os.replace(temporary, path)
     finally:
+        with suppress(OSError):  # what went wrong before is said
+            stream.close()
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: OSError) -> PipelineError:
+    return PipelineError(
+        f"{path} could not be written: {error.strerror}. Check the free space and the permissions of {path.parent}."
+    )
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

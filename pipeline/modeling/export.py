@@ -9,7 +9,7 @@ from peft import PeftConfig, PeftModel
 
 from pipeline.artifacts import Artifact
 from pipeline.errors import RequestError
-from pipeline.files import link_or_copy
+from pipeline.files import copy, open_to_others
 from pipeline.modeling.policy import TRAINED, load_policy, saved_dtype, source_of, tokenizer_of
 
 WEIGHTS = "adapter_model.safetensors"
@@ -27,16 +27,16 @@ def export(artifact: Artifact, folder: Path, *, merge: bool) -> Exported:
     """Write a policy with its tokenizer, template and generation settings.
 
     In the precision of the model that was brought: one that was trained whole is float32 in its artifact and rounded
-    here, so its logits are equal within that rounding. A full model's files are linked, not copied, where nothing is to
-    be rounded. Adapters trained on a 4-bit base are merged into the base in its own precision, which rounds differently
-    from what was trained. Both is said in a remark.
+    here, so its logits are equal within that rounding. A full model's files are copied where nothing is to be rounded:
+    the store keeps its own, whatever becomes of the export, which others may read. Adapters trained on a 4-bit base are
+    merged into the base in its own precision, which rounds differently from what was trained. Both is said in a remark.
     Raises `RequestError` where an adapter is asked for and there is none.
     """
     trained = source_of(artifact)
     source = replace(trained, dtype=trained.compute or trained.dtype)
     tokenizer, remarks = tokenizer_of(source)
     model = load_policy(source, tokenizer, torch.device("cpu"), quantized=False)
-    parameters, count = model.num_parameters(), len(source.adapters)
+    count = len(source.adapters)
     if not merge:
         if not isinstance(model, PeftModel):
             raise RequestError(f"{artifact.reference} is a full model without adapters: use export.merge=true.")
@@ -47,20 +47,22 @@ def export(artifact: Artifact, folder: Path, *, merge: bool) -> Exported:
             model.peft_config[TRAINED].base_model_name_or_path = source.weights
             model.save_pretrained(folder, selected_adapters=[TRAINED])
     elif isinstance(model, PeftModel):
-        model.merge_and_unload().save_pretrained(folder)
+        model = model.merge_and_unload()
+        model.save_pretrained(folder)
     elif Path(source.weights).is_dir() and source.dtype in ("auto", saved_dtype(Path(source.weights))):
         for file in Path(source.weights).glob("*.safetensors*"):
-            link_or_copy(file, folder / file.name)
+            copy(file, folder / file.name)
         model.config.save_pretrained(folder)
         model.generation_config.save_pretrained(folder)
     else:
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    open_to_others(folder)
     if source.dtype != trained.dtype and source.dtype != "float32":
         remarks = [*remarks, f"written in {source.dtype}, as the model was brought; the artifact itself is in float32"]
     if source.quantized and merge:
         remarks = [*remarks, "the adapters were trained on a 4-bit base and are merged into its full precision here"]
-    return Exported(parameters, count, remarks)
+    return Exported(model.num_parameters(), count, remarks)
 
 
 def _copy_adapter(adapter: Path, folder: Path, base: str) -> None:
@@ -68,7 +70,7 @@ def _copy_adapter(adapter: Path, folder: Path, base: str) -> None:
     config = PeftConfig.from_pretrained(adapter)
     config.base_model_name_or_path = base
     config.save_pretrained(folder)
-    link_or_copy(adapter / WEIGHTS, folder / WEIGHTS)
+    copy(adapter / WEIGHTS, folder / WEIGHTS)
 
 
 def _join_adapters(model: PeftModel, count: int) -> None:

@@ -49,6 +49,24 @@ def test_a_merged_export_is_the_policy(chain: Chain, sft: str, dpo: str) -> None
     assert generation.pad_token_id == tokenizer.pad_token_id != tokenizer.eos_token_id
 
 
+@pytest.mark.parametrize("peft", ["full", "lora"])
+def test_an_export_is_a_folder_of_its_own_that_others_can_read(chain: Chain, peft: str) -> None:
+    made = chain.make("export", f"peft={peft}", f"export.merge={str(peft == 'full').lower()}", "export.policy=sft")
+    files = [path for path in (made.path / "model").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".safetensors" for path in files)
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o644}
+    assert all(path.stat().st_nlink == 1 for path in files)
+    assert (made.path / "model").stat().st_mode & 0o777 == 0o755
+
+
+def test_merged_adapters_are_no_parameters_of_their_own(chain: Chain) -> None:
+    lora = ("peft=lora", "sft.peft.rank=4", "export.policy=sft")
+    merged, base = chain.make("export", *lora), chain.make("base")
+    assert merged.metrics["parameters"] == base.metrics["parameters"]
+    apart = chain.make("export", *lora, "export.merge=false")
+    assert apart.metrics["parameters"] == base.metrics["parameters"] + chain.make("sft", *lora).metrics["trainable"]
+
+
 def test_adapters_on_adapters_are_exported_as_one(chain: Chain) -> None:
     """Two stacked adapters of ranks 4 and 2 become one of rank 6 with the same answers."""
     lora = ("peft=lora", "sft.peft.rank=4", "dpo.peft.rank=2", "dpo.learning_rate=1e-2")

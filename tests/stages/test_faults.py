@@ -1,5 +1,6 @@
 """What users and machines get wrong: one clear message each, the right exit status, and nothing lost."""
 
+import contextlib
 import os
 import resource
 import shutil
@@ -114,6 +115,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_really_is_full(small_disk: Path) -> None:
     run = Chain(small_disk / "outputs").ended("stage=base")
     assert_one_message(run, 1, "disk is full")
+
+
+@pytest.mark.parametrize("left", [0, 4, 40, 200])
+def test_a_disk_that_is_full_is_one_message_wherever_it_fills(small_disk: Path, tmp_path: Path, left: int) -> None:
+    """In the log, in W&B's, in what is held while rows are compared, in what is made of them."""
+    rows = [f'{{"prompt": "What is number {n} good for?", "completion": "For {7 * n} things."}}\n' for n in range(99)]
+    (tmp_path / "rows.jsonl").write_text("".join(rows * 3))
+    with contextlib.suppress(OSError):
+        (small_disk / "fill").write_bytes(bytes(2**20 - left * 1024))
+    own = ("data=files", f"data.path={tmp_path / 'rows.jsonl'}", "tracking=offline")
+    run = Chain(small_disk / "outputs").ended("stage=data", *own)
+    assert_one_message(run, 1)
+    assert "the disk is full" in run.stderr or "No space left on device" in run.stderr
 
 
 def test_a_read_only_folder(small_disk: Path) -> None:
