@@ -19,8 +19,9 @@ from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.cleaning.table import defaults
 from pipeline.data.distributing import distribute
 from pipeline.data.formats.table import TEXTS
+from pipeline.data.judgements import Manner, load_judgements
 from pipeline.data.ledger import Ledger
-from pipeline.data.loading import load_rankings_or_pairs, rows_with_format
+from pipeline.data.loading import rows_with_format
 from pipeline.data.preparing import Settings, Source, compare, gather
 from pipeline.data.refining import Refiner
 from pipeline.data.scratch import Scratch
@@ -42,8 +43,8 @@ def demonstrations(file: Path) -> Read:
 
 
 def judgements(file: Path) -> Read:
-    kind, rows, ledger = load_rankings_or_pairs(file, max_bad_fraction=1.0)
-    return kind, ledger, f"{len(rows)} {kind}"
+    loaded = load_judgements(file, Manner(max_bad_fraction=1.0))
+    return loaded.kind, loaded.ledger, f"{len(loaded.rankings) + len(loaded.pairs)} {loaded.kind}"
 
 
 def passages(file: Path) -> Read:

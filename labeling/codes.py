@@ -95,8 +95,9 @@ class UnsettledCodes(Exception):
             return ["bad" if 2 * place + 1 < count else "good" for place in range(count)]
         if count <= len(CHOICES) - 1:
             return list(CHOICES[:count])
-        middle = (count - 1) / 2
-        return ["tie" if place == middle else "first" if place < middle else "second" for place in range(count)]
+        scale = [float(value) if is_number(value) else place for place, value in enumerate(self.unsettled)]
+        middle = (min(scale) + max(scale)) / 2
+        return ["tie" if place == middle else "first" if place < middle else "second" for place in scale]
 
 
 def canonical(value: object) -> str:

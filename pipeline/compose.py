@@ -30,7 +30,9 @@ from pipeline.trainer_options import SOURCES, option_names, own_place
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 COMMANDS = ("status", "artifacts", "chat", "new")  # words that stand first, without a `=`
-OPEN_MAPPING = re.compile(r"(?P<mapping>\w+\.(trainer|inputs|columns))(\.\w+)+")  # new keys need no Hydra's `+` here
+OPEN_MAPPING = re.compile(
+    r"(?P<mapping>\w+\.(trainer|inputs|columns|codes))(\.\w+)+"
+)  # new keys need no Hydra's `+` here
 REFUSED = (HydraException, OmegaConfBaseException, ValueError)  # what Hydra raises for a wrong override
 
 
@@ -177,7 +179,7 @@ def _wrong_paths(key: str, value: Any) -> Iterator[str]:
 def _wrong_mixture(data: DataConfig) -> Iterator[str]:
     """Sources are told apart by their names, in the rows, the report and the manifest; each is read in its own way."""
     plain = SourceConfig()
-    for key in ("format", "columns", "revision", "subset", "part") if data.sources else ():
+    for key in ("format", "columns", "codes", "revision", "subset", "part") if data.sources else ():
         if getattr(data, key) != getattr(plain, key):
             yield f"data.{key}={getattr(data, key)}: it belongs to data.path; say it of the source it is for."
     names = [source_name(source) for source in data.sources or []]

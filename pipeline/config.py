@@ -17,6 +17,12 @@ from typing import Any
 
 from omegaconf import II, MISSING
 
+JUDGEMENT_FORMATS = (
+    *("rankings", "oasst", "pandalm", "answers", "wide", "long", "lists", "label-studio", "label-studio-flat", "pairs"),
+    *("kto", "log", "scores", "preferences", "hh", "openwebui", "arena", "arena_turns", "openai", "swift", "prodigy"),
+)
+"""What `labeling.format` can be; `pipeline.data.formats.table` has them."""
+
 OUTSIDE = {"outside": True}  # not hashed: where an input lies (what lies there is), or how long to wait for people
 
 
@@ -175,6 +181,7 @@ class SourceConfig:
         "log",
     )
     columns: dict[str, str] = field(default_factory=dict)  # our column's name -> the file's: {prompt: Frage}
+    codes: dict[Any, str] = field(default_factory=dict)  # a mark in the file -> what it means: {1: bad, 5: good}
     revision: str | None = field(default=None, metadata=OUTSIDE)  # of a dataset on the hub; recorded as a commit
     subset: str | None = None  # of a dataset on the hub that has several
     part: str = "train"  # the split of a dataset on the hub
@@ -270,6 +277,11 @@ class LabelingConfig:
 
     backend: str = choice("embedded", "embedded", "remote", "simulated", "file")
     path: str | None = MISSING  # for labeling=file: rankings or ready-made pairs
+    format: str = choice("auto", "auto", *JUDGEMENT_FORMATS)
+    columns: dict[str, str] = field(default_factory=dict)  # our column's name -> the file's: {prompt: Frage}
+    codes: dict[Any, str] = field(default_factory=dict)  # a value of the file -> what it means: {0: first, 1: second}
+    on_bad_row: str = choice("drop", "drop", "error")
+    max_bad_fraction: float = number(0.2, least=0, most=1)
     home: str = "${outputs}/.argilla"  # of the embedded server
     port: int | None = number(None, least=1, most=65535)  # of the embedded server; any free one from 6900 if absent
     annotators: list[str] | None = None  # people, by pseudonyms; where absent, simulated ones (playground only)
@@ -345,8 +357,12 @@ class PreferencesConfig:
     test_fraction: float = number(0.1, above=0, most=0.9)
     judge_fraction: float = number(0.15, least=0, most=0.8)  # of the prompts: for the independent judge alone
     exclude: list[str] | None = None  # annotators whose rankings are left out
-    on_bad_row: str = choice("drop", "drop", "error")
-    max_bad_fraction: float = number(0.2, least=0, most=1)
+    pool: str = choice("majority", "majority", "net")  # the chosen answer has more than half of all votes, or just more
+    format: str = II("labeling.format")
+    columns: dict[str, str] = II("labeling.columns")
+    codes: dict[Any, str] = II("labeling.codes")
+    on_bad_row: str = choice(II("labeling.on_bad_row"), "drop", "error")
+    max_bad_fraction: float = number(II("labeling.max_bad_fraction"), least=0, most=1)
     inputs: dict[str, str | None] = roles("rankings")
 
 
@@ -546,6 +562,8 @@ def content(node: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(one) for one in value]
+    if isinstance(value, dict):  # the keys of `codes` may be numbers
+        return {str(key): _plain(one) for key, one in value.items()}
     return content(value) if dataclasses.is_dataclass(value) else value
 
 

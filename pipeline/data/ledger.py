@@ -24,6 +24,7 @@ Step = Literal[
     "duplicate",
     "near-duplicate",
     "overlap",
+    "superseded",
     "conflict",
     "weight",
     "unpaired",
@@ -38,6 +39,7 @@ STEPS: dict[Step, str] = {
     "duplicate": "said before, word by word",
     "near-duplicate": "said before, nearly word by word",
     "overlap": "too close to a row that is tested on",
+    "superseded": "answered again by the same person",
     "conflict": "answered in another way before",
     "weight": "not drawn",
     "unpaired": "nothing to compare them with",
@@ -200,7 +202,8 @@ def check_bad_fraction(ledger: Ledger, max_bad_fraction: float, group: str = "da
         return
     steps: list[Step] = ["format"] if ledger.kept else list(STEPS)
     found = [(count, ledger.first[step, reason][0]) for step in steps for reason, count in ledger.reasons(step).items()]
-    allowed = f"more than max_bad_fraction={max_bad_fraction:g} allows" if ledger.kept else "so none is left"
+    option = f"{group}.max_bad_fraction" if group else "max_bad_fraction"
+    allowed = f"more than {option}={max_bad_fraction:g} allows" if ledger.kept else "so none is left"
     named = f", or say what the columns mean ({group}.columns) or which format it is ({group}.format)" if group else ""
     raise RequestError(
         "\n".join(

@@ -3,16 +3,23 @@
 Pure functions: rankings or ready-made pairs in, rows and counts out.
 """
 
+import json
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from labeling.records import Ranking, check_ranking, compare
+from labeling.votes import UNNAMED, prompt_key, squeezed
+from pipeline.data.formats.labels import EVERYBODY
 from pipeline.data.rows import Message, Preference, as_messages, prompt_id
 
 ENOUGH = 6  # annotators from which on some of them can be the judge's alone
+
+Pool = Literal["majority", "net"]
+"""Whether one answer needs more than half of all votes, or only more than the other one."""
 
 
 class Preferences(NamedTuple):
@@ -22,62 +29,110 @@ class Preferences(NamedTuple):
     counts: dict[str, int]
 
 
-def preferences_from_rankings(rankings: Iterable[Ranking]) -> Preferences:
-    """A preference for each pair of a ranking's responses on which annotators have a majority.
+def preferences_from_rankings(rankings: Iterable[Ranking], pool: Pool = "majority") -> Preferences:
+    """A preference for each pair of responses to a prompt on which annotators have a majority.
 
-    Each annotator votes for one response of the pair, for the other, or for a tie. The response with more votes is
-    chosen, by the margin (votes for - votes against) / votes, in (0, 1]; ties count as votes, so they lower the margin
-    and never turn a pair round. Equally many votes for both, and none at all, are a tie and give no row: DPO and the
-    reward model would learn a difference that nobody saw.
+    Each annotator votes for one response of the pair, for the other, or for a tie. The chosen response has more than
+    half of all votes, ties among them; its margin is (votes for - votes against) / votes, in (0, 1]. Anything else is a
+    tie and gives no row: DPO and the reward model would learn a difference that most people did not see. With
+    `pool="net"` more votes for than against are enough.
 
-    Identical responses never form a pair, and the votes on all slots with the same two texts are pooled: a pair and
-    its mirror never come from one ranking. The rows do not depend on the order of the slots. ``group`` is the
-    ranking's id: pairs of one ranking share responses, so they are no independent observations.
+    The votes on the same two texts are pooled, whichever slots and rankings of the prompt they stand in: a pair and its
+    mirror never come from one prompt, and identical responses form none. Where a person ranked two responses in several
+    rankings, the last of them counts. The rows do not depend on the order of the slots. ``group`` is the id of the
+    first ranking: pairs of one ranking share responses, so they are no independent observations.
 
     Raises ValueError, naming the ranking, if the ranks cannot be read (``labeling.records.check_ranking``).
     """
-    rows: list[Preference] = []
-    counts = {"pairs": 0, "ties": 0, "rankings": 0}
-    annotators: set[str] = set()
+    polls: dict[tuple[str, str, str], _Poll] = {}
+    people: set[str] = set()
+    count = 0
     for ranking in rankings:
         check_ranking(ranking)
-        counts["rankings"] += 1
-        annotators.update(row["annotator"] for row in ranking["rankings"])
-        for (first, second), votes in sorted(_votes(ranking).items()):
-            lead = sum(votes)
-            if lead == 0:
-                counts["ties"] += 1
-                continue
-            chosen, rejected = (first, second) if lead > 0 else (second, first)
-            margin = abs(lead) / len(votes)
-            rows.append(_row(as_messages(ranking["prompt"]), _answer(chosen), _answer(rejected), margin, ranking["id"]))
-    return Preferences(rows, {**counts, "pairs": len(rows), "annotators": len(annotators)})
+        count += 1
+        people.update(squeezed(name) for name in people_in([ranking]))
+        _enter(ranking, polls)
+    outcomes = [poll.outcome(pool) for poll in polls.values()]
+    rows = [row for row in outcomes if row is not None]
+    counts = {"pairs": len(rows), "ties": len(outcomes) - len(rows), "rankings": count, "annotators": len(people)}
+    return Preferences(rows, counts)
 
 
-def _votes(ranking: Ranking) -> dict[tuple[str, str], list[int]]:
-    """(text, other text), in alphabetical order -> the votes: 1 for the first, -1 for the second, 0 for a tie."""
-    responses = ranking["responses"]
-    votes: dict[tuple[str, str], list[int]] = defaultdict(list)
+def people_in(rankings: Iterable[Ranking]) -> set[str]:
+    """The annotators who are named: unnamed votes, and what many people's marks come to, are no person's."""
+    names = {row["annotator"] for ranking in rankings for row in ranking["rankings"]}
+    return {name for name in names if not _is_unnamed(name) and name != EVERYBODY}
+
+
+def _is_unnamed(name: str) -> bool:
+    return name.startswith(f"{UNNAMED} ")
+
+
+@dataclass
+class _Poll:
+    """Two different texts that answer one prompt, and each annotator's votes: 1 for the first, -1 against, 0 a tie."""
+
+    prompt: str | list[Message]
+    texts: tuple[str, str]
+    group: str
+    votes: dict[str, list[int]] = field(default_factory=dict)
+
+    def outcome(self, pool: Pool) -> Preference | None:
+        """The row, or None for a tie."""
+        votes = [vote for own in self.votes.values() for vote in own]
+        lead = sum(votes)
+        if not _decides(votes, pool):
+            return None
+        chosen, rejected = self.texts if lead > 0 else self.texts[::-1]
+        prompt, margin = as_messages(self.prompt), abs(lead) / len(votes)
+        return _row(prompt, _answer(chosen), _answer(rejected), margin, self.group)
+
+
+def _decides(votes: Sequence[float], pool: Pool) -> bool:
+    """Whether signed votes prefer one side: by more than half of all of them, or with `net` by more than the other."""
+    lead = sum(votes)
+    return lead != 0 and (pool == "net" or 2 * sum(vote * lead > 0 for vote in votes) > len(votes))
+
+
+def _enter(ranking: Ranking, polls: dict[tuple[str, str, str], _Poll]) -> None:
+    """The votes on all pairs of different responses in the ranking, the pairs in alphabetical order."""
+    responses, asked = ranking["responses"], prompt_key(ranking["prompt"])
+    keys = _text_keys(responses)
+    slots: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for one, other in combinations(range(len(responses)), 2):
-        if responses[one] == responses[other]:
-            continue
-        first, second = sorted((one, other), key=lambda slot: responses[slot])
-        cast = [compare(row["ranks"], first, second) for row in ranking["rankings"]]
-        votes[responses[first], responses[second]] += cast
-    return votes
+        if responses[one] != responses[other]:
+            first, second = (one, other) if keys[one] < keys[other] else (other, one)
+            slots[keys[first], keys[second]].append((first, second))
+    for (one_key, other_key), several in sorted(slots.items()):
+        first, second = several[0]
+        new = _Poll(ranking["prompt"], (responses[first], responses[second]), ranking["id"])
+        poll = polls.setdefault((asked, one_key, other_key), new)
+        for row in ranking["rankings"]:
+            name = row["annotator"]
+            person = f"{name}\n{ranking['id']}" if _is_unnamed(name) else squeezed(name)
+            poll.votes[person] = [compare(row["ranks"], *pair) for pair in several]
 
 
-def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]]) -> Preferences:
+def _text_keys(responses: Sequence[str]) -> list[str]:
+    """What each response is known by in other rankings: its text, of which whitespace and case make no difference.
+
+    Except where they do within this ranking.
+    """
+    spellings = Counter(squeezed(text) for text in set(responses))
+    return [key if spellings[key := squeezed(text)] == 1 else text for text in responses]
+
+
+def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]], pool: Pool = "majority") -> Preferences:
     """Ready-made pairs as preference rows; prompt and responses may be text or messages.
 
-    What the pair says is kept: ``margin`` is 1.0 and ``group`` the prompt's id where they are absent. Pairs of
-    identical responses and pairs of margin 0 are ties and give no row. Who judged the pairs is not known, so annotators
-    and rankings are not counted.
+    ``margin`` is 1.0 and ``group`` the prompt's id where they are absent. Pairs of the same two answers to a prompt are
+    pooled: the margin is the mean of theirs, with a minus for those that chose the other one, and there must be a
+    majority for one of them, as in ``preferences_from_rankings``. Pairs of identical responses and of margin 0 are ties
+    and give no row. Who judged the pairs is not known, so annotators and rankings are not counted.
 
     Raises ValueError for a margin outside [0, 1].
     """
-    rows: list[Preference] = []
-    ties = 0
+    pooled: dict[tuple[str, ...], tuple[Preference, str, list[float]]] = {}
     for pair in pairs:
         margin = float(pair.get("margin", 1.0))
         if not 0 <= margin <= 1:
@@ -85,11 +140,23 @@ def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]]) -> Preferences:
         prompt = as_messages(pair["prompt"])
         group = pair.get("group") or prompt_id(prompt)
         row = _row(prompt, _answer(pair["chosen"]), _answer(pair["rejected"]), margin, group)
-        if margin == 0 or row["chosen"] == row["rejected"]:
-            ties += 1
-        else:
-            rows.append(row)
-    return Preferences(rows, {"pairs": len(rows), "ties": ties})
+        answers = [prompt_key(row["chosen"]), prompt_key(row["rejected"])]
+        if answers[0] == answers[1]:  # they differ in whitespace or case alone, or not at all
+            answers = [json.dumps(row["chosen"]), json.dumps(row["rejected"])]
+        _, chosen, margins = pooled.setdefault((prompt_key(prompt), *sorted(answers)), (row, answers[0], []))
+        margins.append(margin if answers[0] == chosen else -margin)
+    outcomes = [_outcome(row, margins, pool) for row, _, margins in pooled.values()]
+    rows = [row for row in outcomes if row is not None]
+    return Preferences(rows, {"pairs": len(rows), "ties": len(outcomes) - len(rows)})
+
+
+def _outcome(row: Preference, margins: Sequence[float], pool: Pool) -> Preference | None:
+    """A pooled pair; None for a tie. `margins` are negative where the answer that `row` rejects was chosen."""
+    if row["chosen"] == row["rejected"] or not _decides(margins, pool):
+        return None
+    mean = sum(margins) / len(margins)
+    chosen, rejected = (row["chosen"], row["rejected"]) if mean > 0 else (row["rejected"], row["chosen"])
+    return _row(row["prompt"], chosen, rejected, abs(mean), row["group"])
 
 
 def _row(
@@ -164,15 +231,17 @@ def apart(rankings: Sequence[Ranking], judge_share: float, seed: int) -> Apart:
     """Where at least ``ENOUGH`` people ranked, a share of them (two at least) for the judge alone.
 
     A judge that learned from the very people whose tastes a policy was trained on shares their quirks. Nobody's ranks
-    are in both halves; a ranking in which a half has no say is left out of it. With fewer people, or ``judge_share`` 0,
-    both halves are all that was said, and other prompts alone make the judge independent.
+    are in both halves; votes that name nobody are in the first one only. A ranking in which a half has no say is left
+    out of it. With fewer people, or ``judge_share`` 0, both halves are all that was said, and other prompts alone make
+    the judge independent.
     """
-    names = sorted({row["annotator"] for ranking in rankings for row in ranking["rankings"]})
+    names = sorted(people_in(rankings))
     if len(names) < ENOUGH or not judge_share:
         return Apart(list(rankings), list(rankings), [])
     count = min(max(2, round(judge_share * len(names))), len(names) // 2)
     chosen = sorted(random.Random(f"annotators {seed}").sample(names, count))
-    return Apart(said_by(rankings, set(names) - set(chosen)), said_by(rankings, set(chosen)), chosen)
+    others = {row["annotator"] for ranking in rankings for row in ranking["rankings"]} - set(chosen)
+    return Apart(said_by(rankings, others), said_by(rankings, set(chosen)), chosen)
 
 
 def said_by(rankings: Iterable[Ranking], names: Set[str]) -> list[Ranking]:

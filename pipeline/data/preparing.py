@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.faults import BadRow, Place
+from pipeline.data.formats.coded import Meanings, no_codes
 from pipeline.data.formats.detection import AUTO
 from pipeline.data.formats.table import DEMONSTRATIONS
 from pipeline.data.judging import Judged, judge
 from pipeline.data.ledger import Ledger, OnBadRow, check_bad_fraction, refuse_row
 from pipeline.data.loading import rows_with_format
+from pipeline.data.marks import marks_of
 from pipeline.data.neighbours import boilerplate_of
 from pipeline.data.parallel import mapped
 from pipeline.data.refining import Change, Piece, Refined, Refiner, texts_of
@@ -43,6 +45,7 @@ class Source:
     files: Sequence[Path]
     format: str = AUTO
     columns: Mapping[str, str] = field(default_factory=dict)
+    codes: Mapping[str, str] = field(default_factory=dict)  # what marks mean
     weight: float = 1.0  # how often each row is drawn
     tested: bool = False  # what policies are tested on: never trained on, nor anything like it
 
@@ -138,12 +141,15 @@ def kept_rows(scratch: Scratch) -> Iterator[Kept]:
 
 
 def _pieces(source: Source, gathered: Gathered) -> Iterator[Piece]:
-    """The rows of a source, file after file."""
-    for file in source.files:
+    """The rows of a source, file after file; marks are settled over all its files before the first row that has one."""
+    meanings: Meanings | None = None
+    for position, file in enumerate(source.files):
         raw, chosen = rows_with_format(file, source.format, DEMONSTRATIONS, source.columns)
+        if chosen.codes_of is not no_codes and meanings is None:
+            meanings = marks_of(source.files[position:], source.format, source.columns, source.codes)
         gathered.formats.setdefault(source.name, []).append(chosen.name)
         while rows := list(islice(raw, PIECE)):
-            yield Piece(rows, chosen.name, source.name, source.columns)
+            yield Piece(rows, chosen.name, source.name, source.columns, meanings or {})
 
 
 def _with_boilerplate(pieces: Iterator[Piece], settings: Settings) -> Iterator[Piece]:

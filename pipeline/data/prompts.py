@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from pipeline.data.formats.coded import marked_good
 from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.detection import AUTO
 from pipeline.data.formats.prompts import prompt
@@ -34,5 +35,6 @@ def load_prompts(paths: Paths) -> tuple[list[list[Message]], Ledger]:
 def _prompts(row: Row, chosen: Format[object]) -> list[list[Message]]:
     for form in DEMONSTRATIONS:
         if form is chosen:
-            return [spoken_alone(opening(found["messages"])) for found, _ in demonstrations_in(row, form, mend=True)]
+            good = marked_good(row, form.codes_of)
+            return [spoken_alone(opening(found["messages"])) for found, _ in demonstrations_in(good, form, mend=True)]
     return [found["prompt"] for found in prompt(row)]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.faults import BadRow, LeftOut, Place
+from pipeline.data.formats.coded import Meanings, with_meanings
 from pipeline.data.formats.columns import with_columns
 from pipeline.data.formats.detection import format_named
 from pipeline.data.formats.table import DEMONSTRATIONS, demonstrations_in
@@ -36,6 +37,7 @@ class Piece:
     format: str
     source: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
+    meanings: Meanings = field(default_factory=dict)  # of the format's codes
     boilerplate: UInt64s = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
 
 
@@ -85,15 +87,16 @@ class Refiner:
             try:
                 if isinstance(raw, BrokenRow):
                     raise raw.fault
-                found = demonstrations_in(with_columns(raw.fields, piece.columns), chosen, self.mend_roles)
+                row = with_meanings(with_columns(raw.fields, piece.columns), chosen.codes_of, piece.meanings)
+                found = demonstrations_in(row, chosen, self.mend_roles)
             except BadRow as fault:
                 excerpt = excerpt_of(raw.text if isinstance(raw, BrokenRow) else raw.fields)
                 step: Step = "cleaning" if isinstance(fault, LeftOut) else "format"
                 done.out.append(Out(raw.place, step, fault, excerpt))
                 continue
-            for row, mended in found:
+            for conversation, mended in found:
                 done.changed[ROLES] += mended
-                self._clean(row, raw.place, done)
+                self._clean(conversation, raw.place, done)
         if self.fingerprints:
             done.columns = fingerprints(done.rows, piece.boilerplate, piece.source)
         return done

@@ -70,7 +70,9 @@ def prepare(config: DataConfig, context: StageContext) -> Metrics:
     """Read, clean and judge all sources; leaves the split files, `ledger.jsonl` and `report.html`."""
     given = [_source(one, config, context.inputs) for one in _mixed(config)]
     if config.test_path:
-        given.append(Source(TEST, sources(context.inputs[TEST]), config.format, config.columns, tested=True))
+        given.append(
+            Source(TEST, sources(context.inputs[TEST]), config.format, config.columns, config.codes, tested=True)
+        )
     for source in given:
         _say_encodings(source.files, context.say)
     measure, specials = _tokens(context) if TOKENIZER in context.inputs else (None, [])
@@ -126,7 +128,7 @@ def _source(one: MixedSourceConfig, config: DataConfig, inputs: Mapping[str, Art
     others = {other.name for other in _mixed(config)} - {name}
     rounds = [role for role in inputs if re.fullmatch(rf"{re.escape(name)}(_\d+)?", role) and role not in others]
     files = [file for role in rounds for file in _files(inputs[role])]
-    return Source(name, files, one.format, one.columns, one.weight)
+    return Source(name, files, one.format, one.columns, one.codes, one.weight)
 
 
 def _files(given: Artifact) -> Sequence[Path]:

@@ -10,11 +10,13 @@ from typing import cast
 
 from labeling.agreement import accuracy_of_people, agreement_metrics
 from labeling.records import Ranking
+from labeling.votes import prompt_key
 from pipeline.artifacts import Artifact, sources
 from pipeline.config import PipelineConfig, PreferencesConfig, nearest
+from pipeline.data.judgements import Manner, load_judgements
 from pipeline.data.ledger import OnBadRow
-from pipeline.data.loading import load_rankings_or_pairs
 from pipeline.data.preferences import (
+    Pool,
     Preferences,
     Split,
     apart,
@@ -37,17 +39,16 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 def run(config: PreferencesConfig, context: StageContext) -> Metrics:
     files = _files(context.inputs)
-    kind, found, ledger = load_rankings_or_pairs(
-        files, "auto", cast(OnBadRow, config.on_bad_row), config.max_bad_fraction
-    )
-    if kind == "rankings":
-        preferences, split, people = _from_rankings(
-            _without(cast(list[Ranking], found), config.exclude), config, context
-        )
+    loaded = load_judgements(files, _manner(config))
+    ledger = loaded.ledger
+    for remark in loaded.remarks:
+        context.say(remark)
+    if loaded.kind == "rankings":
+        preferences, split, people = _from_rankings(_without(loaded.rankings, config.exclude), config, context)
     elif config.exclude:
         raise RequestError(f"preferences.exclude={config.exclude}: {files[0]} has pairs, and not who judged them.")
     else:
-        preferences, people = preferences_from_pairs(found), {}
+        preferences, people = preferences_from_pairs(loaded.pairs, cast(Pool, config.pool)), {}
         split = split_by_prompt(preferences.rows, config.test_fraction, config.seed, judge_share=config.judge_fraction)
     if not preferences.rows:
         raise RequestError(f"{files[0]}: no pair comes from it: every comparison is a tie or of two equal answers.")
@@ -73,28 +74,35 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
     }
 
 
+def _manner(config: PreferencesConfig) -> Manner:
+    return Manner(
+        config.format, config.columns, config.codes, cast(OnBadRow, config.on_bad_row), config.max_bad_fraction
+    )
+
+
 def _from_rankings(
     rankings: Sequence[Ranking], config: PreferencesConfig, context: StageContext
 ) -> tuple[Preferences, Split, dict[str, float]]:
     """Everything that people said as pairs, the parts of it to learn from, and how far people agree."""
+    pool = cast(Pool, config.pool)
     said = apart(rankings, config.judge_fraction, config.seed)
     if said.annotators:
         context.say(f"the judge learns from {', '.join(said.annotators)} alone, and nothing else does")
     split = split_by_prompt(
-        preferences_from_rankings(said.rankings).rows,
+        preferences_from_rankings(said.rankings, pool).rows,
         config.test_fraction,
         config.seed,
         judge_share=config.judge_fraction,
-        judge_rows=preferences_from_rankings(said.judges).rows,
+        judge_rows=preferences_from_rankings(said.judges, pool).rows,
     )
     ceilings = {
-        "accuracy_people": accuracy_of_people(_of_groups(said.rankings, split.test)),
-        "judge_accuracy_people": accuracy_of_people(_of_groups(said.judges, split.judge_test)),
+        "accuracy_people": accuracy_of_people(_of_prompts(said.rankings, split.test)),
+        "judge_accuracy_people": accuracy_of_people(_of_prompts(said.judges, split.judge_test)),
     }
     known = {name: value for name, value in ceilings.items() if math.isfinite(value)}
     people = {**agreement_metrics(rankings), **known, "judge_annotators": float(len(said.annotators))}
     people |= write_annotators(rankings, context)
-    return preferences_from_rankings(rankings), split, people
+    return preferences_from_rankings(rankings, pool), split, people
 
 
 def _without(rankings: list[Ranking], excluded: Sequence[str] | None) -> list[Ranking]:
@@ -106,9 +114,10 @@ def _without(rankings: list[Ranking], excluded: Sequence[str] | None) -> list[Ra
     return said_by(rankings, names - set(excluded or ()))
 
 
-def _of_groups(rankings: Sequence[Ranking], rows: Sequence[Preference]) -> list[Ranking]:
-    groups = {row["group"] for row in rows}
-    return [ranking for ranking in rankings if ranking["id"] in groups]
+def _of_prompts(rankings: Sequence[Ranking], rows: Sequence[Preference]) -> list[Ranking]:
+    """The rankings of these rows' prompts, each of which may have several."""
+    prompts = {prompt_key(row["prompt"]) for row in rows}
+    return [ranking for ranking in rankings if prompt_key(ranking["prompt"]) in prompts]
 
 
 def _files(given: Mapping[str, Artifact]) -> list[Path]:

@@ -13,7 +13,7 @@ from labeling.quality import choose_calibration, make_checks
 from labeling.records import Ranking, make_tasks
 from pipeline.artifacts import Artifact, sources
 from pipeline.config import PipelineConfig, PublishConfig
-from pipeline.data.loading import load_rankings_or_pairs
+from pipeline.data.judgements import Manner, load_judgements
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.files import write_atomically
@@ -56,10 +56,10 @@ def run(config: PublishConfig, context: StageContext) -> Metrics:
 
 
 def _gold(given: Artifact) -> list[Ranking]:
-    kind, rows, _ = load_rankings_or_pairs(sources(given), "auto", "error")
-    if kind != "rankings":
+    loaded = load_judgements(sources(given), Manner(on_bad_row="error"))
+    if loaded.kind != "rankings":
         raise RequestError(f"labeling.gold={given.path}: these are pairs; gold has to be rankings.")
-    return rows  # type: ignore[return-value]
+    return loaded.rankings
 
 
 def summary(metrics: Mapping[str, float]) -> str:

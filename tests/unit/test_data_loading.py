@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.data.judgements import Manner, load_judgements
 from pipeline.data.ledger import Ledger
-from pipeline.data.loading import load_rankings_or_pairs
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError
 from tests.unit.preparing import load_demonstrations
@@ -53,21 +53,27 @@ def test_real_demonstrations(name: str, format: str, expected: tuple[int, ...]) 
 @pytest.mark.parametrize(
     ("name", "kind", "expected"),
     [
-        ("rankings/pandalm_neutral.jsonl", "rankings", (357, 357, 0, 0)),
-        ("rankings/pandalm_source_format.json", "rankings", (357, 357, 0, 0)),
-        ("sft/oasst_trees.jsonl", "rankings", (79, 79, 0, 0)),
+        ("rankings/pandalm_neutral.jsonl", "rankings", (357, 306, 51, 50)),
+        ("rankings/pandalm_source_format.json", "rankings", (357, 306, 51, 50)),
         ("rankings/squality_neutral.jsonl", "rankings", (40, 40, 0, 0)),
         ("preferences/hh_harmless_pairs.jsonl", "preferences", (592, 589, 3, 0)),
     ],
 )
 def test_real_judgements(name: str, kind: str, expected: tuple[int, ...]) -> None:
-    found, rows, ledger = load_rankings_or_pairs(REAL / name)
-    assert (found, numbers(ledger), len(rows)) == (kind, expected, expected[1])
+    loaded = load_judgements(REAL / name)
+    assert (loaded.kind, numbers(loaded.ledger)) == (kind, expected)
+    assert len(loaded.rankings) + len(loaded.pairs) == expected[1]
+
+
+@real
+def test_real_trees_hold_several_rankings_each() -> None:
+    loaded = load_judgements(REAL / "sft" / "oasst_trees.jsonl")
+    assert (numbers(loaded.ledger), len(loaded.rankings)) == ((40, 40, 0, 0), 79)
 
 
 @real
 def test_why_real_pairs_were_dropped() -> None:
-    _, _, ledger = load_rankings_or_pairs(REAL / "preferences" / "hh_harmless_pairs.jsonl")
+    ledger = load_judgements(REAL / "preferences" / "hh_harmless_pairs.jsonl").ledger
     assert [(entry.place.line, entry.field, entry.role) for entry in ledger.entries] == [
         (183, "chosen[2]", "assistant"),
         (221, "chosen[1].content", "Assistant"),
@@ -80,7 +86,7 @@ def test_real_conversations_are_read_as_they_stand() -> None:
     rows, _, _ = load_demonstrations(REAL / "sft" / "sharegpt_dummy.json")
     assert [turn["role"] for turn in rows[0]["messages"]] == ["user", "assistant"] * 2
     assert rows[0]["messages"][0]["content"] == "Who are you?"
-    _, rankings, _ = load_rankings_or_pairs(REAL / "rankings" / "pandalm_neutral.jsonl")
+    rankings = load_judgements(REAL / "rankings" / "pandalm_neutral.jsonl").rankings
     assert "unnecessary words.\n\nIf you have any questions" in rankings[0]["prompt"]
 
 
@@ -177,7 +183,7 @@ def test_too_many_bad_rows(tmp_path: Path) -> None:
     with pytest.raises(RequestError) as caught:
         load_demonstrations(file)
     text = str(caught.value)
-    assert "5 of 10 rows (50%) cannot be used, more than max_bad_fraction=0.2 allows" in text
+    assert "5 of 10 rows (50%) cannot be used, more than data.max_bad_fraction=0.2 allows" in text
     assert text.index("3 x the text is empty") < text.index("1 x text is expected, found nothing")
     assert all(f"the first: {file}, line {line}: " in text for line in (6, 7, 10))
     assert f"{file}, line 8" not in text
@@ -208,28 +214,6 @@ def test_rows_of_a_document_are_named_by_index_and_line(tmp_path: Path) -> None:
 def ranked(index: int, annotator: str = "a", **change: Any) -> dict[str, Any]:
     rankings = [{"annotator": annotator, "ranks": [1, 2]}]
     return {"id": f"r{index}", "prompt": "q", "responses": ["a", "b"], "rankings": rankings, **change}
-
-
-def test_judgements_of_other_people_are_no_duplicates(tmp_path: Path) -> None:
-    file = lines(tmp_path, ranked(1, "a"), ranked(1, "b"), ranked(2, "a"), ranked(1, "a"))
-    kind, rows, ledger = load_rankings_or_pairs(file)
-    assert (kind, len(rows), numbers(ledger)) == ("rankings", 3, (4, 3, 1, 1))
-
-
-def test_faults_of_rankings_have_file_line_and_field(tmp_path: Path) -> None:
-    file = lines(tmp_path, ranked(1), ranked(2, rankings=[{"annotator": "x", "ranks": [0, 1]}]))
-    with pytest.raises(
-        RequestError, match=r"rows\.jsonl, line 2: field rankings\[0\]\.ranks\[0\], role 'x': a rank must"
-    ):
-        load_rankings_or_pairs(file, on_bad_row="error")
-
-
-def test_rankings_and_pairs_do_not_mix(tmp_path: Path) -> None:
-    one = lines(tmp_path, ranked(1), name="a.jsonl")
-    two = lines(tmp_path, {"prompt": "q", "chosen": "a", "rejected": "b"}, name="b.jsonl")
-    assert load_rankings_or_pairs(two)[0] == "preferences"
-    with pytest.raises(RequestError, match=r"both rankings and preference pairs\. Name files of one kind"):
-        load_rankings_or_pairs([one, two])
 
 
 FIELDS = sorted(
@@ -278,7 +262,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "log": {"prompt": "q", "response": "a", "feedback": "up"},
 }
 JUDGED: dict[str, dict[str, Any]] = {
-    "pandalm": {"instruction": "q", "response1": "a", "response2": "b", "annotator1": 1},
+    "pandalm": {"idx": 1, "instruction": "q", "response1": "a", "response2": "b", "annotator1": 1},
     "rankings": ranked(0),
     "preferences": {"prompt": "q", "chosen": "a", "rejected": "b"},
     "hh": {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"},
@@ -308,8 +292,12 @@ def test_numbers_add_up_in_every_format_of_judgements(
 ) -> None:
     rows = [JUDGED[format], *({**JUDGED[format], **change} for change in damage), *damage]
     file = lines(tmp_path_factory.mktemp("fuzz"), *rows)
-    _, kept, ledger = load_rankings_or_pairs(file, format=format, max_bad_fraction=1.0)
-    assert ledger.read == len(rows) == len(kept) + ledger.dropped
+    loaded = load_judgements(file, Manner(format, max_bad_fraction=1.0))
+    ledger = loaded.ledger
+    assert ledger.read == ledger.kept + ledger.dropped >= len(rows)
+    assert ledger.dropped == len(ledger.entries)
+    assert 0 < len(loaded.rankings) + len(loaded.pairs) <= ledger.kept
+    assert {entry.place.line for entry in ledger.entries} <= set(range(1, len(rows) + 1))
 
 
 @settings(deadline=None)
@@ -319,16 +307,3 @@ def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, c
     file.write_bytes(content)
     with pytest.raises(RequestError, match=r"any\.json"):
         load_demonstrations(file, max_bad_fraction=1.0)
-
-
-def test_marked_answers_count_each_for_itself(tmp_path: Path) -> None:
-    def marked(prompt: str, answer: str, label: object) -> dict[str, Any]:
-        return {"prompt": prompt, "completion": answer, "label": label}
-
-    pair = [marked("q", "good", True), marked("q", "bad", False), marked("q", "bad", False)]
-    file = lines(tmp_path, *pair, marked("alone", "good", True), marked("q", "odd", "perhaps"), marked("q", "", True))
-    kind, rows, ledger = load_rankings_or_pairs(file, max_bad_fraction=0.5)
-    assert (kind, len(rows), rows[0]["responses"]) == ("rankings", 1, ["good", "bad"])  # type: ignore[typeddict-item]
-    assert numbers(ledger) == (6, 2, 4, 1)
-    assert ledger.reasons("unpaired") == {"no answer with the other label to the same prompt": 1}
-    assert [entry.place.line for entry in ledger.entries] == [3, 5, 6, 4]

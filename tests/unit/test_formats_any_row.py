@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.faults import BadRow
+from pipeline.data.formats.coded import Codes, with_meanings
 from pipeline.data.formats.detection import detect
 from pipeline.data.formats.table import (
     DEMONSTRATIONS,
@@ -84,13 +85,42 @@ GOOD: tuple[dict[str, Any], ...] = (
         ]
     },
     {"prompt": said((U, "q")), "completion": said((A, "a")), "label": True},
-    {"prompt": "q", "response": "a", "edited_response": "b", "rating": 1, "user": "ann"},
+    {"prompt": "q", "response": "a", "edited_response": "b", "rating": "up", "user": "ann"},
     {"prompt": "q", "responses": ["a", "b"], "rankings": [{"annotator": "x", "ranks": [1, 2]}]},
     {"idx": 1, "instruction": "i", "response1": "a", "response2": "b", "annotator1": 1, "annotator2": 0},
     {"prompt": "q", "response_a": "a", "response_b": "b", "winner": "tie"},
     {"prompt": "q", "chosen": said((U, "q"), (A, "a")), "rejected": said((U, "q"), (A, "b")), "margin": 0.5},
     {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"},
     {"text": "prose"},
+    {"input": {"messages": said((U, "q"))}, "preferred_output": said((A, "a")), "non_preferred_output": said((A, "b"))},
+    {"messages": said((U, "q"), (A, "a")), "rejected_response": "b"},
+    {"messages": said((U, "q"), (A, "a")), "label": False},
+    {"prompt": "q", "answers": [{"answer": "a", "rank": 1.0}, {"answer": "b", "rank": 2.0}]},
+    {"instruction": "q", "completions": [{"response": "a", "overall_score": 7}, {"response": "b", "overall_score": 3}]},
+    {"instruction": "q", "generations": ["a", "b"], "ratings": [5.0, 3.0]},
+    {"prompt": "q", "response": "a", "helpfulness": 3},
+    {"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1, "score_A": 9, "score_B": 2},
+    {"prompt": "q", "response_0": "a", "response_1": "b", "better_response_id": 0, "safer_response_id": 1},
+    {"conversation_a": said((U, "q"), (A, "a")), "conversation_b": said((U, "q"), (A, "b")), "winner": "tie"},
+    {"prompt": '["q"]', "response_a": '["a"]', "response_b": '["b"]', "winner_model_a": 1, "winner_model_b": 0},
+    {"prompt": "q", "options": [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}], "accept": [1], "answer": "accept"},
+    {"prompt": "q", "annotator": "ann", "response_1": "a", "rank_1": 1, "response_2": "b", "rank_2": "2"},
+    {
+        "data": {"rating": 1},
+        "meta": {"message_id": "m2"},
+        "snapshot": {
+            "chat": {
+                "chat": {
+                    "history": {
+                        "messages": {
+                            "m1": {"parentId": None, "role": U, "content": "q"},
+                            "m2": {"parentId": "m1", "role": A, "content": "a"},
+                        }
+                    }
+                }
+            }
+        },
+    },
 )
 
 near_misses = st.recursive(
@@ -122,16 +152,22 @@ def spoiled_rows(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def check(row: dict[str, Any], one: Format[Any], mend: bool) -> bool:
-    """Whether the row could be used; it must give what JSON and UTF-8 can hold, or else BadRow, and stay as it was."""
+    """Whether the row could be used; it must give what JSON and UTF-8 can hold, or else BadRow, and stay as it was.
+
+    Codes that one row does not settle refuse its file.
+    """
     before = json.dumps(row)
     try:
-        found = demonstrations_in(row, one, mend) if one in DEMONSTRATIONS else one.convert(row)
-    except BadRow:
+        codes = Codes()
+        codes.add([row], one.codes_of)
+        settled = with_meanings(row, one.codes_of, codes.settle("the row"))
+        found = demonstrations_in(settled, one, mend) if one in DEMONSTRATIONS else one.convert(settled)
+    except (BadRow, RequestError):
         return False
     finally:
         assert json.dumps(row) == before
     assert found
-    json.dumps(found, ensure_ascii=False).encode()
+    json.dumps(found, ensure_ascii=False, default=vars).encode()
     return True
 
 

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from labeling.votes import Vote
 from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.detection import detect
-from pipeline.data.formats.logs import judged_log, log
+from pipeline.data.formats.judged import Marked
 from pipeline.data.formats.table import DEMONSTRATIONS, JUDGEMENTS
-from tests.unit.raw_rows import A, S, U, demonstration, said
+from pipeline.errors import RequestError
+from tests.unit.raw_rows import A, S, U, demonstration, judged, mark_of, said
 
 LOGGED: dict[str, Any] = {"prompt": "q", "response": "a"}
 
@@ -36,7 +38,7 @@ def test_logs_are_told_from_other_formats(row: dict[str, Any]) -> None:
     ("row", "name"),
     [
         (LOGGED, "prompt_completion"),
-        ({**LOGGED, "rating": 5}, "prompt_completion"),
+        ({**LOGGED, "rating": "see below"}, "prompt_completion"),
         ({**LOGGED, "feedback": "Too long."}, "prompt_completion"),
         ({"prompt": "q", "completion": "a", "label": False}, "kto"),
     ],
@@ -52,48 +54,41 @@ def test_an_edit_comes_before_the_answer() -> None:
         "corrected_by": "ann",
         "messages": said((S, "s"), (U, "q"), (A, "b")),
     }
-    assert judged_log(row) == [
-        {
-            "id": "7",
-            "prompt": said((S, "s"), (U, "q")),
-            "responses": ["b", "a"],
-            "rankings": [{"annotator": "ann", "ranks": [1, 2]}],
-        }
-    ]
+    assert judged("log", row) == [Vote(None, said((S, "s"), (U, "q")), ["b", "a"], [1, 2], "ann", "7")]
 
 
 def test_a_thumb_up_stands_for_the_answer() -> None:
     row = {**LOGGED, "thumb": "up", "feedback": "very good, thanks", "user": "ann"}
     assert demonstration("log", row) == {"messages": said((U, "q"), (A, "a"))}
-    assert judged_log(row) == [{"prompt": said((U, "q")), "response": "a", "good": True, "annotator": "ann"}]
+    assert judged("log", row) == [Marked(said((U, "q")), "a", 1.0, "ann")]
 
 
 @pytest.mark.parametrize(
-    ("judged", "reason"),
+    ("mark", "reason"),
     [
         ({"thumb": "down"}, "the answer was marked as bad"),
         ({"thumb": None, "edit": ""}, "neither corrected nor marked"),
         ({}, "neither corrected nor marked"),
     ],
 )
-def test_what_nobody_vouched_for_is_left_out(judged: dict[str, Any], reason: str) -> None:
+def test_what_nobody_vouched_for_is_left_out(mark: dict[str, Any], reason: str) -> None:
     with pytest.raises(LeftOut, match=reason):
-        log({**LOGGED, **judged})
+        demonstration("log", {**LOGGED, **mark})
 
 
 def test_an_edit_that_changes_nothing_is_no_judgement() -> None:
     row = {**LOGGED, "edit": " a "}
     with pytest.raises(LeftOut, match="neither corrected nor marked"):
-        judged_log(row)
-    assert judged_log({**row, "thumb": "down"})[0]["good"] is False  # type: ignore[typeddict-item]
+        judged("log", row)
+    assert mark_of("log", {**row, "thumb": "down"}).score == 0
     assert demonstration("log", row)["messages"][-1]["content"] == " a "
 
 
 @pytest.mark.parametrize(
     ("row", "field", "reason"),
     [
-        ({**LOGGED, "thumb": "up", "rating": 0}, "thumb + rating", "the thumbs disagree"),
-        ({**LOGGED, "thumb": "sideways"}, "thumb", "must be up or down"),
+        ({**LOGGED, "thumb": "up", "rating": "bad"}, "thumb + rating", "the marks disagree"),
+        ({**LOGGED, "thumb": []}, "thumb", "a mark is expected"),
         ({**LOGGED, "output": "b", "thumb": "up"}, "response or output", "keep one"),
         ({**LOGGED, "edit": "b", "correction": "c"}, "edit or correction", "keep one"),
         ({"prompt": "q", "thumb": "up"}, None, "a column is missing"),
@@ -101,8 +96,15 @@ def test_an_edit_that_changes_nothing_is_no_judgement() -> None:
     ],
 )
 def test_faults_of_logs(row: dict[str, Any], field: str | None, reason: str) -> None:
-    for convert in (log, judged_log):
+    for convert in (demonstration, judged):
         with pytest.raises(BadRow) as caught:
-            convert(row)
+            convert("log", row)
         assert caught.value.field == field
         assert reason in caught.value.reason
+
+
+def test_stars_are_scores_of_judgements_and_asked_for_in_demonstrations() -> None:
+    rows = [{**LOGGED, "rating": stars} for stars in (1, 5, 3)]
+    assert [mark.score for mark in judged("log", *rows)] == [1, 5, 3]  # type: ignore[union-attr]
+    with pytest.raises(RequestError, match=r"column rating has the values '5' .* 'data\.codes=\{5: good\}'"):
+        demonstration("log", rows[1])

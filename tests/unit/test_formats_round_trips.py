@@ -6,10 +6,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labeling.votes import Vote
 from pipeline.data.formats.detection import detect
-from pipeline.data.formats.table import DEMONSTRATIONS, JUDGEMENTS, demonstrations_in, judgements_in
+from pipeline.data.formats.judged import Marked
+from pipeline.data.formats.table import DEMONSTRATIONS, JUDGEMENTS, demonstrations_in
 from pipeline.data.rows import Message, content_hash
-from tests.unit.raw_rows import A, U, conversations, demonstration, said, texts
+from tests.unit.raw_rows import A, U, conversations, demonstration, judged, said, texts
 
 
 @settings(deadline=None)
@@ -89,14 +91,14 @@ def test_judged_answers_come_back(messages: list[Message], other: str, label: bo
     sides = {"system": system, "prompt": asked, "response_a": answer, "response_b": other, "winner": "model_b"}
     edited = {"system": system, "prompt": asked, "response": other, "edited_response": answer, "user": "ann"}
     for name, row, ranks in (("pandalm", sides, [2, 1]), ("log", edited, [1, 2])):
-        one = detect([row], JUDGEMENTS, Path("f"))
-        (ranking,) = judgements_in(row, one)
-        assert one.name == name
-        assert "responses" in ranking
-        plain = ranking["prompt"] if isinstance(ranking["prompt"], list) else said((U, ranking["prompt"]))
+        assert detect([row], JUDGEMENTS, Path("f")).name == name
+        (vote,) = judged(name, row)
+        assert isinstance(vote, Vote)
+        plain = vote.prompt if isinstance(vote.prompt, list) else said((U, vote.prompt))
         assert content_hash(plain) == content_hash(messages[:-1])
-        assert ranking["responses"] == [answer, other]
-        assert ranking["rankings"][0]["ranks"] == ranks
+        assert (vote.responses, list(vote.ranks or ())) == ([answer, other], ranks)
     marked = {"system": system, "prompt": asked, "completion": answer, "label": label}
-    (single,) = judgements_in(marked, detect([marked], JUDGEMENTS, Path("f")))
-    assert single == {"prompt": messages[:-1], "response": answer, "good": label, "annotator": "label"}
+    whole = {"messages": messages, "label": label}
+    for row in (marked, whole):
+        assert detect([row], JUDGEMENTS, Path("f")).name == "kto"
+        assert judged("kto", row) == [Marked(messages[:-1], answer, float(label))]

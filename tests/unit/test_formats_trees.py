@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labeling.votes import Vote
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.conversations import in_order
 from pipeline.data.formats.detection import detect
@@ -50,14 +51,9 @@ def test_every_set_of_ranked_answers_is_a_ranking() -> None:
     deep = node("more?", node("x", rank=1), node("y", rank=0), role="prompter")
     row = tree(node("a", deep, rank=2), node("b", rank=0), node("c"))
     top, below = tree_rankings(row)
-    assert top == {
-        "id": "id of q",
-        "prompt": said((U, "q")),
-        "responses": ["a", "b"],
-        "rankings": [{"annotator": "oasst", "ranks": [3, 1]}],
-    }
-    assert below["prompt"] == said((U, "q"), (A, "a"), (U, "more?"))
-    assert (below["responses"], below["rankings"][0]["ranks"]) == (["x", "y"], [2, 1])
+    assert top == Vote(None, said((U, "q")), ["a", "b"], [3, 1], "oasst", "id of q")
+    assert below.prompt == said((U, "q"), (A, "a"), (U, "more?"))
+    assert (below.responses, below.ranks) == (["x", "y"], [2, 1])
 
 
 @pytest.mark.parametrize(
@@ -111,7 +107,7 @@ def test_paths_are_in_order_and_no_ranking_is_lost(root: dict[str, Any]) -> None
     if ranked_sets(root):
         rankings = tree_rankings(row)
         assert len(rankings) == ranked_sets(root)
-        assert all(min(one["rankings"][0]["ranks"]) >= 1 and len(one["responses"]) >= 2 for one in rankings)
+        assert all(one.ranks and None not in one.ranks and len(one.responses) >= 2 for one in rankings)
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason=f"the real file is not there: {REAL}")

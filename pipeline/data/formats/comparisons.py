@@ -1,51 +1,108 @@
-"""One function per format that judgements come in: a raw row in, a ranking or a pair out, or BadRow."""
+"""Rankings and pairs: one function per format that judgements come in, a raw row in, votes or a pair out, or BadRow."""
 
-import hashlib
-import json
+import re
+from collections.abc import Mapping
+from typing import Any
 
-from pipeline.data.faults import BadRow
+from labeling.votes import Vote
+from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.columns import asked_turns, prompt_column, prompt_in, turns_about
-from pipeline.data.formats.conversations import Row, in_order, joined, text_or_turns
-from pipeline.data.formats.fields import any_text_in, list_in, name_of, object_in, text_in
+from pipeline.data.formats.contents import tools_in
+from pipeline.data.formats.conversations import Row, in_order, joined, opened, text_or_turns, turns_in
+from pipeline.data.formats.fields import list_in, name_of, object_in, text_in
+from pipeline.data.formats.judged import (
+    Pair,
+    annotator_in,
+    id_in,
+    is_absent,
+    number_in,
+    response_in,
+    vote_of,
+    when_in,
+)
 from pipeline.data.formats.transcripts import has_two_transcripts, transcript
-from pipeline.data.rows import Message, Preference, Ranking, Ranks, content_hash, prompt_id
+from pipeline.data.formats.watching import note
+from pipeline.data.rows import Message, content_hash
 
 _SIDES = ("chosen", "rejected")
+_NAMES = (
+    _SIDES,
+    ("chosen_messages", "rejected_messages"),
+    ("chosen_response", "rejected_response"),
+    ("chosen_answer", "rejected_answer"),
+    ("chosen_text", "rejected_text"),
+    ("preferred", "dispreferred"),
+    ("preferred_response", "dispreferred_response"),
+)
+_SCORES = re.compile(r"(chosen|rejected)[ _-](?:avg[ _-])?(?:score|rating)|(?:score|rating)[ _-](chosen|rejected)")
 
 
-def ranking(row: Row) -> list[Ranking]:
+def ranking(row: Row) -> list[Vote]:
     """The contract's rankings; `input` is joined to the prompt.
 
-    A row without an id is named by its content. An empty response is kept: people did judge it.
+    An empty response is kept: people did judge it. A response that is null is absent, and so is its rank.
     """
     prompt = _ranked_prompt(row)
-    answers = enumerate(list_in(row.get("responses"), "responses"))
-    responses = [any_text_in(text, f"responses[{index}]") for index, text in answers]
-    if len(responses) < 2:
+    given = list_in(row.get("responses"), "responses")
+    texts = ["" if is_absent(text) else response_in(text, f"responses[{index}]") for index, text in enumerate(given)]
+    absent = {index for index, text in enumerate(given) if is_absent(text)}
+    if len(given) - len(absent) < 2:
         raise BadRow("responses", None, "at least two responses are needed to rank")
-    judged = enumerate(list_in(row.get("rankings"), "rankings"))
-    rankings = [_ranks(said, f"rankings[{index}]", len(responses)) for index, said in judged]
-    _check_annotators(rankings)
-    name = row.get("id")
-    identity = content_id(prompt, responses) if name is None else text_in(name, "id")
-    return [Ranking(id=identity, prompt=prompt, responses=responses, rankings=rankings)]
+    note(row, "prompt", "prompt", "input")
+    note(row, "answer", "responses")
+    note(row, "judgement", "rankings")
+    judged = row.get("rankings")
+    if judged == []:
+        raise LeftOut("rankings", None, "no annotator has ranked it yet")
+    rankings = [_ranks(one, f"rankings[{index}]", len(given)) for index, one in enumerate(list_in(judged, "rankings"))]
+    _check_annotators([name for name, _ in rankings])
+    return [
+        vote_of(row, prompt, texts, [None if slot in absent else rank for slot, rank in enumerate(ranks)], name)
+        for name, ranks in rankings
+    ]
 
 
-def preference(row: Row) -> list[Preference]:
+def preference(row: Row) -> list[Pair]:
     """chosen and rejected as text or messages after a prompt, or as whole conversations that begin alike."""
+    sides = pair_columns(row) or _SIDES
     asked = prompt_column(row)
     prompt = [] if asked is None or row[asked] is None else prompt_in(row, asked_turns(row, asked), asked)
-    chosen, rejected = (_whole(prompt, row.get(field), field) for field in _SIDES)
-    pair = _pair(chosen, rejected, row)
-    if not all(turn in pair["prompt"] for turn in prompt):
+    note(row, "prompt", *((asked,) if asked else ()))
+    chosen, rejected = (_whole(prompt, row.get(field), field) for field in sides)
+    pair = _pair(chosen, rejected, row, sides)
+    if not all(turn in pair.prompt for turn in prompt):
         raise BadRow("prompt", None, "chosen and rejected begin with another prompt")
     return [pair]
 
 
-def hh_pair(row: Row) -> list[Preference]:
+def hh_pair(row: Row) -> list[Pair]:
     """chosen and rejected as two transcripts that begin alike."""
     chosen, rejected = (in_order(transcript(row.get(field), field), field, "assistant") for field in _SIDES)
-    return [_pair(chosen, rejected, row)]
+    return [_pair(chosen, rejected, row, _SIDES)]
+
+
+def openai_pair(row: Row) -> list[Pair]:
+    """OpenAI's: input.messages and tools, preferred_output and non_preferred_output as messages."""
+    asked = object_in(row.get("input"), "input")
+    turns = in_order(turns_in(asked.get("messages"), "input.messages"), "input.messages", "user")
+    prompt = opened(turns, "", tools_in(asked))
+    note(row, "prompt", "input")
+    sides = ("preferred_output", "non_preferred_output")
+    chosen, rejected = (_whole(prompt, row.get(field), field) for field in sides)
+    return [_pair(chosen, rejected, row, sides)]
+
+
+def swift_pair(row: Row) -> list[Pair]:
+    """ms-swift's: messages with the chosen answer, and the other one in rejected_response or rejected_messages."""
+    turns = turns_in(row.get("messages"), "messages")
+    chosen = opened(in_order(turns, "messages", "assistant"), "", tools_in(row))
+    note(row, "prompt", "messages")
+    if row.get("rejected_messages"):
+        whole = in_order(turns_in(row["rejected_messages"], "rejected_messages"), "rejected_messages", "assistant")
+        return [_pair(chosen, opened(whole, "", tools_in(row)), row, ("messages", "rejected_messages"))]
+    text = response_in(row.get("rejected_response"), "rejected_response")
+    other = [Message(role="assistant", content=text)]
+    return [_pair(chosen, [*chosen[:-1], *other], row, ("messages", "rejected_response"))]
 
 
 def has_ranking(row: Row) -> bool:
@@ -53,12 +110,51 @@ def has_ranking(row: Row) -> bool:
 
 
 def has_pair(row: Row) -> bool:
-    return row.keys() >= {"chosen", "rejected"} and not has_two_transcripts(row)
+    """Whether a row has a better answer and a worse one; ms-swift's has only the worse one beside `messages`."""
+    return pair_columns(row) is not None and not has_two_transcripts(row) and not has_swift_pair(row)
 
 
-def content_id(prompt: str | list[Message], responses: list[str]) -> str:
-    """A name for a ranking that has none: the same for the same prompt and responses."""
-    return hashlib.sha256(json.dumps([prompt, responses]).encode()).hexdigest()[:16]
+def has_openai_pair(row: Row) -> bool:
+    return row.keys() >= {"input", "preferred_output", "non_preferred_output"} and isinstance(row["input"], dict)
+
+
+def has_swift_pair(row: Row) -> bool:
+    other = any(row.get(key) for key in ("rejected_response", "rejected_messages"))
+    return isinstance(row.get("messages"), list) and other and not any(one[0] in row for one in _NAMES)
+
+
+def pair_columns(row: Row) -> tuple[str, str] | None:
+    """The columns of the better answer and of the worse one."""
+    return next((names for names in _NAMES if row.keys() >= set(names)), None)
+
+
+def pair_of_turns(
+    row: Row, chosen: list[Message], rejected: list[Message], margin: float | None, sides: tuple[str, str]
+) -> Pair:
+    """Two whole conversations that begin alike as a pair. Raises BadRow."""
+    shared = 0
+    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
+        shared += 1
+    if content_hash(chosen) == content_hash(rejected):
+        raise BadRow(sides[1], None, f"{sides[0]} and {sides[1]} say the same")
+    prompt = chosen[:shared]
+    if not prompt or prompt[-1]["role"] != "user":
+        raise BadRow(sides[1], None, f"{sides[0]} and {sides[1]} must differ in an answer to one prompt")
+    return Pair(
+        prompt=prompt,
+        chosen=chosen[shared:],
+        rejected=rejected[shared:],
+        margin=margin,
+        group=text_in(row["group"], "group") if row.get("group") is not None else None,
+        annotator=annotator_in(row, sides),
+        id=id_in(row),
+        when=when_in(row),
+    )
+
+
+def _pair(chosen: list[Message], rejected: list[Message], row: Row, sides: tuple[str, str]) -> Pair:
+    note(row, "answer", *sides)
+    return pair_of_turns(row, chosen, rejected, _margin(row), sides)
 
 
 def _ranked_prompt(row: Row) -> str | list[Message]:
@@ -68,31 +164,37 @@ def _ranked_prompt(row: Row) -> str | list[Message]:
     return in_order(turns_about(asked, "prompt", extra), "prompt", last="user")
 
 
-def _ranks(said: object, field: str, responses: int) -> Ranks:
-    given = object_in(said, field)
+def _ranks(value: object, field: str, responses: int) -> tuple[str, list[int | None]]:
+    given = object_in(value, field)
     annotator = text_in(given.get("annotator"), f"{field}.annotator")
     ranks = list_in(given.get("ranks"), f"{field}.ranks")
     if len(ranks) != responses:
         raise BadRow(f"{field}.ranks", annotator, "there must be as many ranks as responses")
-    for index, rank in enumerate(ranks):
-        if type(rank) is not int or rank < 1:
-            found = rank if type(rank) in (int, float) else name_of(rank)
-            reason = f"a rank must be a whole number from 1, found {found}"
-            raise BadRow(f"{field}.ranks[{index}]", annotator, reason)
-    return Ranks(annotator=annotator, ranks=ranks)
+    return annotator, [rank_in(rank, f"{field}.ranks[{index}]", annotator) for index, rank in enumerate(ranks)]
 
 
-def _check_annotators(rankings: list[Ranks]) -> None:
+def rank_in(value: object, field: str, role: str | None = None) -> int | None:
+    """A rank, or None where there is none; data frames write 2.0. Raises BadRow."""
+    if is_absent(value):
+        return None
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    if type(whole) is not int or whole < 1:
+        found = value if type(value) in (int, float) else name_of(value)
+        raise BadRow(field, role, f"a rank must be a whole number from 1, found {found}")
+    return whole
+
+
+def _check_annotators(names: list[str]) -> None:
     seen: set[str] = set()
-    for index, said in enumerate(rankings):
-        if said["annotator"] in seen:
-            raise BadRow(f"rankings[{index}].annotator", said["annotator"], "an annotator may rank a row only once")
-        seen.add(said["annotator"])
+    for index, name in enumerate(names):
+        if name in seen:
+            raise BadRow(f"rankings[{index}].annotator", name, "an annotator may rank a row only once")
+        seen.add(name)
 
 
 def _whole(prompt: list[Message], value: object, field: str) -> list[Message]:
     """The answer as a whole conversation: it may hold its prompt already, as lists of messages often do."""
-    answer = text_or_turns(value, field, "assistant")
+    answer = _answered(value, field)
     if answer[0]["role"] != "assistant":
         return in_order(answer, field, "assistant")
     if not prompt:
@@ -100,28 +202,40 @@ def _whole(prompt: list[Message], value: object, field: str) -> list[Message]:
     return in_order([*prompt, *answer], f"prompt + {field}", "assistant")
 
 
-def _pair(chosen: list[Message], rejected: list[Message], row: Row) -> Preference:
-    shared = 0
-    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
-        shared += 1
-    prompt = chosen[:shared]
-    if content_hash(chosen) == content_hash(rejected):
-        raise BadRow("rejected", None, "chosen and rejected say the same")
-    if not prompt or prompt[-1]["role"] != "user":
-        raise BadRow("rejected", None, "chosen and rejected must differ in an answer to one prompt")
-    return Preference(
-        prompt=prompt,
-        chosen=chosen[shared:],
-        rejected=rejected[shared:],
-        margin=_margin(row.get("margin")),
-        group=text_in(row["group"], "group") if row.get("group") is not None else prompt_id(prompt),
-    )
+def _answered(value: object, field: str) -> list[Message]:
+    """An answer as turns: text, messages, one message, or a number as text."""
+    if isinstance(value, dict):
+        value = [value]
+    if isinstance(value, bool | int | float) and not is_absent(value):
+        return [Message(role="assistant", content=response_in(value, field))]
+    return text_or_turns(value, field, "assistant")
 
 
-def _margin(value: object) -> float:
-    """How clearly the chosen answer won; one vote, if the row does not say."""
+def _margin(row: Row) -> float | None:
+    """How clearly the chosen answer won, or None; 0 for a tie by status or by scores. Raises BadRow."""
+    if isinstance(row.get("status"), str) and row["status"].strip().lower() == "tie":
+        note(row, "judgement", "status")
+        return 0.0
+    scores = _scores(row)
+    if scores and scores["chosen"] < scores["rejected"]:
+        raise BadRow("score_rejected", None, "the rejected answer has the higher score")
+    if scores and scores["chosen"] == scores["rejected"]:
+        return 0.0
+    value = row.get("margin")
     if value is None:
-        return 1.0
+        return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise BadRow("margin", None, "the margin must be a number from 0 to 1")
     return float(value)
+
+
+def _scores(row: Row) -> Mapping[str, Any]:
+    """The scores of both answers, where the row has them as numbers."""
+    found = {}
+    for key in row:
+        if match := _SCORES.fullmatch(key.lower()):
+            note(row, "judgement", key)
+            number = number_in(row[key], key)
+            if number is not None:
+                found[match[1] or match[2]] = number
+    return found if len(found) == 2 else {}

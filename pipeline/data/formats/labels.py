@@ -1,119 +1,179 @@
-"""Single answers that people marked as good or bad (KTO), and rankings of those that one prompt has."""
+"""Single answers that people marked: as good or bad (KTO), or with a score; and votes of those that one prompt has."""
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
+from labeling.codes import canonical, is_number, mark_of_word
+from labeling.exchange.columns import plain
+from labeling.records import ranks_from_scores
+from labeling.votes import Cause, Vote, prompt_key, squeezed
 from pipeline.data.faults import BadRow, LeftOut
-from pipeline.data.formats.columns import answer_in, asked_turns, is_blank, name_in, prompt_in
-from pipeline.data.formats.conversations import Row, Turns, turns_of_row
-from pipeline.data.rows import Message, Ranking, Ranks, content_hash, prompt_id
+from pipeline.data.formats.coded import Coded, mark_in
+from pipeline.data.formats.columns import answer_in, asked_turns, is_blank, prompt_in
+from pipeline.data.formats.conversations import Row, Turns, in_order, turns_in, turns_of_row
+from pipeline.data.formats.judged import Marked, annotator_in, response_in, when_in
+from pipeline.data.formats.watching import note
+from pipeline.data.rows import Message
 
-JUDGES = ("annotator", "editor", "user")
 EVERYBODY = "label"
 """The annotator of answers that several people, or nobody by name, marked."""
 
 MARKED_BAD = "the answer was marked as bad"
+_UNMARKED = "the answer is marked neither as good nor as bad"
 
-_UP = ("true", "up", "thumb_up", "thumbs_up", "good", "like", "positive", "yes", "👍", "1", "+1")
-_DOWN = ("false", "down", "thumb_down", "thumbs_down", "bad", "dislike", "negative", "no", "👎", "0", "-1")
-_THUMBS = {**dict.fromkeys(_UP, True), **dict.fromkeys(_DOWN, False)}
-_LOOKS_OF_EMOJI = "\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # drawn in colour; tones of skin
+LABELS = ("label", "kto_tag", "desirable", "is_desirable")
+"""Columns in which KTO's answers are marked."""
 
-
-class Single(TypedDict):
-    """An answer that somebody marked as good or bad, beside no other."""
-
-    prompt: list[Message]
-    response: str
-    good: bool
-    annotator: str
+PlaceT = TypeVar("PlaceT")
 
 
 def kto(row: Row) -> list[Turns]:
-    """prompt, completion and label; only what is marked as good is a demonstration. Raises LeftOut for the rest."""
-    marked = _single(row)
-    if not marked["good"]:
-        raise LeftOut("label", "assistant", MARKED_BAD)
-    answer = Message(role="assistant", content=marked["response"])
+    """A prompt, its completion and a label, or whole messages with a label: only good answers are demonstrations.
+
+    Raises LeftOut for the rest.
+    """
+    column = label_column(row) or "label"
+    _check_marked_good(row, column)
+    if isinstance(row.get("messages"), list):
+        return [turns_of_row(row, "messages", turns_in(row["messages"], "messages"), "id")]
+    answer = Message(role="assistant", content=answer_in(row, "completion"))
     return [turns_of_row(row, "prompt + completion", [*asked_turns(row, "prompt"), answer])]
 
 
-def kto_single(row: Row) -> list[Single]:
-    """prompt, completion and label as a marked answer."""
-    return [_single(row)]
+def kto_mark(row: Row) -> list[Marked]:
+    """prompt, completion and label, or whole messages with a label, as a marked answer."""
+    column = label_column(row) or "label"
+    good = mark_in(row, column)
+    if good is None:
+        raise BadRow(column, None, _UNMARKED)
+    note(row, "judgement", column)
+    judge, when = annotator_in(row, (column,)), when_in(row)
+    if isinstance(row.get("messages"), list):
+        note(row, "prompt", "messages")
+        *asked, last = in_order(turns_in(row["messages"], "messages"), "messages", "assistant")
+        prompt = prompt_in(row, asked, "messages")
+        return [Marked(prompt, last["content"], good, judge, when)]
+    note(row, "prompt", "prompt")
+    note(row, "answer", "completion")
+    prompt = prompt_in(row, asked_turns(row, "prompt"), "prompt")
+    return [Marked(prompt, response_in(row.get("completion"), "completion"), good, judge, when)]
+
+
+def codes_of(row: Row) -> list[Coded]:
+    """The label."""
+    column = label_column(row)
+    return [Coded((column,), row[column], "thumb", column)] if column else []
 
 
 def has_label(row: Row) -> bool:
-    return row.keys() >= {"prompt", "completion", "label"} and is_thumb(row["label"])
+    """Whether a completion, or a whole conversation, has a label that can be a thumb."""
+    column = label_column(row)
+    if column is None or not is_thumb(row[column]):
+        return False
+    if isinstance(row.get("messages"), list):  # the label of a whole conversation may be its topic
+        return not is_blank(row[column])
+    return row.keys() >= {"prompt", "completion"}
+
+
+def label_column(row: Row) -> str | None:
+    """The column in which the answer is marked, or None."""
+    found = [key for key in row if plain(key) in LABELS]
+    return next((key for name in LABELS for key in found if plain(key) == name), None)
 
 
 def is_thumb(value: object) -> bool:
-    """Whether the value says good or bad, or nothing at all."""
-    return is_blank(value) or _thumb(value) is not None
+    """Whether the value can say good or bad, or nothing at all; 0, 1 and -1 can."""
+    if not isinstance(value, str | int | float) and value is not None:
+        return False
+    word = canonical(value)
+    return not word or word in ("0", "1", "-1") or mark_of_word(word) is not None
 
 
-def thumb_in(value: object, field: str) -> bool | None:
-    """True for a thumb up, False for one down, None where there is none. Raises BadRow for anything else."""
-    if is_blank(value):
-        return None
-    thumb = _thumb(value)
-    if thumb is None:
-        raise BadRow(field, None, "a thumb must be up or down, true or false, 1 or 0")
-    return thumb
+def is_mark(value: object) -> bool:
+    """Whether the value can be a thumb or a score, or nothing at all."""
+    return is_thumb(value) or (isinstance(value, str | int | float) and is_number(canonical(value)))
 
 
-def group_singles(singles: Sequence[Single]) -> tuple[list[Ranking], list[int]]:
-    """Rankings of the answers to one prompt, and the positions of those answers that none has.
+class Grouped(NamedTuple, Generic[PlaceT]):
+    """The votes that marked answers come to, each with the places of its marks, and those that do not count."""
 
-    A prompt that has both a good answer and another, bad one becomes a ranking of all its answers, in which the good
-    ones share rank 1 and the bad ones rank 2. Its annotator is the one who marked them all, or else "label".
+    votes: list[tuple[Vote, list[PlaceT]]]
+    left_out: list[tuple[PlaceT, Marked, Cause | None]]  # without a cause: nothing to compare the answer with
+
+
+class _Mark(NamedTuple, Generic[PlaceT]):
+    place: PlaceT
+    marked: Marked
+
+
+def group_marks(marks: Sequence[tuple[PlaceT, Marked]]) -> Grouped[PlaceT]:
+    """Votes on the answers to each prompt: by each named person who marked two of them, and of everybody else one.
+
+    In that one, an answer's score is the mean of its marks: 5 up and 1 down beat 1 up and 5 down, and equal means are a
+    tie. Of different marks by one person on one answer the latest counts.
     """
-    groups: dict[str, list[int]] = {}
-    for position, single in enumerate(singles):
-        groups.setdefault(content_hash(single["prompt"]), []).append(position)
-    rankings: list[Ranking] = []
-    unpaired: list[int] = []
-    for positions in groups.values():
-        group = [singles[position] for position in positions]
-        if _differ(group):
-            rankings.append(_ranking(group))
-        else:
-            unpaired += positions
-    return rankings, sorted(unpaired)
+    prompts: dict[str, list[_Mark[PlaceT]]] = defaultdict(list)
+    for place, marked in marks:
+        prompts[prompt_key(marked.prompt)].append(_Mark(place, marked))
+    grouped: Grouped[PlaceT] = Grouped([], [])
+    for several in prompts.values():
+        _group(_latest(several, grouped), grouped)
+    return grouped
 
 
-def _single(row: Row) -> Single:
-    good = thumb_in(row.get("label"), "label")
+def _latest(marks: Sequence[_Mark[PlaceT]], grouped: Grouped[PlaceT]) -> list[_Mark[PlaceT]]:
+    """One mark by each person on each answer, and all that name nobody."""
+    counted: dict[tuple[str, str], _Mark[PlaceT]] = {}
+    for number, mark in enumerate(marks):
+        name = mark.marked.annotator
+        key = (squeezed(name) if name is not None else f"\n{number}", squeezed(mark.marked.response))
+        before = counted.get(key)
+        counted[key] = mark
+        if before is None:
+            continue
+        earlier = before
+        if mark.marked.when and mark.marked.when < before.marked.when:
+            earlier, counted[key] = mark, before
+        same = before.marked.score == mark.marked.score
+        grouped.left_out.append((earlier.place, earlier.marked, "duplicate" if same else "superseded"))
+    return list(counted.values())
+
+
+def _group(marks: Sequence[_Mark[PlaceT]], grouped: Grouped[PlaceT]) -> None:
+    """The votes on one prompt."""
+    people: dict[str, list[_Mark[PlaceT]]] = defaultdict(list)
+    for mark in marks:
+        if mark.marked.annotator is not None:
+            people[squeezed(mark.marked.annotator)].append(mark)
+    voters = [own for own in people.values() if len(own) > 1]
+    grouped.votes.extend((_vote(own, own[0].marked.annotator), [one.place for one in own]) for own in voters)
+    others = [
+        mark for mark in marks if mark.marked.annotator is None or len(people[squeezed(mark.marked.annotator)]) < 2
+    ]
+    if len({squeezed(mark.marked.response) for mark in others}) > 1:
+        grouped.votes.append((_vote(others, EVERYBODY), [one.place for one in others]))
+    else:
+        grouped.left_out.extend((mark.place, mark.marked, None) for mark in others)
+
+
+def _vote(marks: Sequence[_Mark[PlaceT]], annotator: str | None) -> Vote:
+    """All answers that were marked, the one with the highest mean mark first; equal means are a tie."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    texts: dict[str, str] = {}
+    for mark in marks:
+        key = squeezed(mark.marked.response)
+        texts.setdefault(key, mark.marked.response)
+        scores[key].append(mark.marked.score)
+    means = [sum(own) / len(own) for own in scores.values()]
+    ranks = ranks_from_scores(means, tie_width=1e-9)
+    return Vote(None, marks[0].marked.prompt, list(texts.values()), ranks, annotator)
+
+
+def _check_marked_good(row: Mapping[str, object], column: str) -> None:
+    """Raise LeftOut unless the column says that the answer is good; BadRow where it says nothing."""
+    good = mark_in(row, column)
     if good is None:
-        raise BadRow("label", None, "the answer is marked neither as good nor as bad")
-    return Single(
-        prompt=prompt_in(row, asked_turns(row, "prompt"), "prompt"),
-        response=answer_in(row, "completion"),
-        good=good,
-        annotator=name_in(row, JUDGES, EVERYBODY),
-    )
-
-
-def _thumb(value: object) -> bool | None:
-    if not isinstance(value, str | int | float):
-        return None
-    word = str(value).strip().rstrip(_LOOKS_OF_EMOJI).removesuffix(".0")
-    return _THUMBS.get(word.lower().replace(" ", "_"))
-
-
-def _differ(group: Sequence[Single]) -> bool:
-    """Whether some answer is good and another one bad; the same answer marked by two people is no pair."""
-    good = {single["response"] for single in group if single["good"]}
-    bad = {single["response"] for single in group if not single["good"]}
-    return bool(good and bad) and len(good | bad) > 1
-
-
-def _ranking(group: Sequence[Single]) -> Ranking:
-    judges = {single["annotator"] for single in group}
-    ranks = [1 if single["good"] else 2 for single in group]
-    return Ranking(
-        id=prompt_id(group[0]["prompt"]),
-        prompt=group[0]["prompt"],
-        responses=[single["response"] for single in group],
-        rankings=[Ranks(annotator=judges.pop() if len(judges) == 1 else EVERYBODY, ranks=ranks)],
-    )
+        raise BadRow(column, None, _UNMARKED)
+    if not good:
+        raise LeftOut(column, "assistant", MARKED_BAD)

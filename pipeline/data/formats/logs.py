@@ -1,24 +1,27 @@
-"""Logs of a model in use: what was asked and answered, and what somebody made of it: another answer, or a thumb."""
+"""Logs of a model in use: what was asked and answered, and what somebody made of it: another answer, a thumb, stars."""
 
 from dataclasses import replace
 
+from labeling.exchange.columns import plain, scale_of
+from labeling.votes import Vote
 from pipeline.data.faults import BadRow, LeftOut
+from pipeline.data.formats.coded import Coded, Kind, mark_in
 from pipeline.data.formats.columns import (
     answer_in,
     asked_in,
     asked_turns,
     is_blank,
-    name_in,
     named,
     only,
     prompt_column,
     prompt_in,
 )
-from pipeline.data.formats.comparisons import content_id
 from pipeline.data.formats.conversations import Row, Turns, turns_in, turns_of_row
 from pipeline.data.formats.fields import text_in
-from pipeline.data.formats.labels import JUDGES, MARKED_BAD, Single, has_label, is_thumb, thumb_in
-from pipeline.data.rows import Message, Origin, Ranking, Ranks
+from pipeline.data.formats.judged import Marked, annotator_in, vote_of, when_in
+from pipeline.data.formats.labels import MARKED_BAD, has_label, is_mark, is_thumb
+from pipeline.data.formats.watching import note
+from pipeline.data.rows import Message, Origin
 
 MODELS_ANSWER = ("response", "output", "completion", "model_output", "answer")
 EDITS = (
@@ -30,10 +33,32 @@ EDITS = (
     "human_edit",
     "final_response",
 )
-THUMBS = ("feedback", "thumb", "thumbs", "rating", "label")
+THUMBS = (
+    *(
+        "feedback",
+        "thumb",
+        "thumbs",
+        "rating",
+        "label",
+        "kto_tag",
+        "desirable",
+        "is_desirable",
+        "accepted",
+        "is_accepted",
+    ),
+    *(
+        "helpful",
+        "is_helpful",
+        "liked",
+        "user_feedback",
+        "user_rating",
+        "human_rating",
+        "thumb_rating",
+        "thumbs_rating",
+    ),
+    *("stars", "star_rating", "star", "reaction", "vote"),
+)
 COLUMNS = (("prompt", "response", "edited_response"), ("prompt", "response", "feedback"))
-LOG = "log"
-"""The annotator where the log does not say who it was."""
 
 _UNJUDGED = "the answer was neither corrected nor marked as good or bad"
 
@@ -41,31 +66,40 @@ _UNJUDGED = "the answer was neither corrected nor marked as good or bad"
 def log(row: Row) -> list[Turns]:
     """The person's edit as the answer, or else the model's where its thumb is up. Raises LeftOut for the rest."""
     field, asked, answer = _exchange(row)
-    edit, thumb = _edit(row), _thumb(row)
-    if edit is None and thumb is not True:
-        raise LeftOut(field, "assistant", _UNJUDGED if thumb is None else MARKED_BAD)
+    edit, mark = _edit(row), _mark(row)
+    if edit is None and not mark:
+        raise LeftOut(field, "assistant", _UNJUDGED if mark is None else MARKED_BAD)
     said = Message(role="assistant", content=answer if edit is None else edit)
     turns = turns_of_row(row, field, [*asked, said], "id")
-    editor = name_in(row, JUDGES, "")
+    editor = annotator_in(row, _read_columns(row))
     return [replace(turns, origin=Origin(**turns.origin, corrected_by=editor)) if edit and editor else turns]
 
 
-def judged_log(row: Row) -> list[Ranking | Single]:
-    """The edit ranked above the answer that it replaced, or else the answer with its thumb. Raises LeftOut."""
+def judged_log(row: Row) -> list[Vote | Marked]:
+    """The edit ranked above the answer that it replaced, or else the answer with its mark. Raises LeftOut."""
     field, asked, answer = _exchange(row)
-    prompt, judge = prompt_in(row, asked, field), name_in(row, JUDGES, LOG)
-    edit, thumb = _edit(row), _thumb(row)
+    prompt, judge = prompt_in(row, asked, field), annotator_in(row, _read_columns(row))
+    edit, mark = _edit(row), _mark(row)
     if edit is not None and edit.split() != answer.split():
-        responses, ranks = [edit, answer], Ranks(annotator=judge, ranks=[1, 2])
-        identity = name_in(row, ("id",), content_id(prompt, responses))
-        return [Ranking(id=identity, prompt=prompt, responses=responses, rankings=[ranks])]
-    if thumb is None:
+        return [vote_of(row, prompt, [edit, answer], [1, 2], judge)]
+    if mark is None:
         raise LeftOut(field, "assistant", _UNJUDGED)
-    return [Single(prompt=prompt, response=answer, good=thumb, annotator=judge)]
+    return [Marked(prompt, answer, mark, judge, when_in(row))]
+
+
+def thumbs_of(row: Row) -> list[Coded]:
+    """The marks of the row, each of which has to say good or bad."""
+    return [Coded((key,), row[key], "thumb", key) for key in _mark_columns(row)]
+
+
+def scores_of(row: Row) -> list[Coded]:
+    """The marks of the row; a rating or stars may be numbers, of which higher ones are better."""
+    kinds: dict[str, Kind] = {key: "score" if scale_of(key) == "scores" else "thumb" for key in _mark_columns(row)}
+    return [Coded((key,), row[key], kind, key) for key, kind in kinds.items()]
 
 
 def is_log(row: Row) -> bool:
-    """Whether the row has an answer to a prompt and a column for somebody's edit of it or for a thumb."""
+    """Whether the row has an answer to a prompt and a column for somebody's edit of it or for a mark."""
     edits, answers = named(row, EDITS), named(row, MODELS_ANSWER)
     if has_label(row) and not edits:
         return False
@@ -73,8 +107,24 @@ def is_log(row: Row) -> bool:
     if not (conversation or (asked_in(row) and answers)):
         return False
     # the label of a whole conversation may be anything, its topic for one
-    thumbs = [key for key in named(row, THUMBS) if is_thumb(row[key]) and (answers or key.lower() != "label")]
-    return bool(edits or thumbs)
+    marks = [key for key in named(row, THUMBS) if _may_be_mark(row, key) and (answers or key.lower() != "label")]
+    return bool(edits or marks)
+
+
+def _may_be_mark(row: Row, key: str) -> bool:
+    """A `label` or a `vote` may be a class: only what is a thumb is one."""
+    return is_thumb(row[key]) if plain(key) in ("label", "vote") else is_mark(row[key])
+
+
+def _mark_columns(row: Row) -> list[str]:
+    """The columns that hold marks, of which there may be several; `feedback` beside a thumb may be a comment."""
+    keys = named(row, THUMBS)
+    return [key for key in keys if is_mark(row[key])] or keys[:1]
+
+
+def _read_columns(row: Row) -> list[str]:
+    """Columns that are no annotator's name."""
+    return [*named(row, EDITS), *named(row, MODELS_ANSWER), *named(row, THUMBS), *asked_in(row)]
 
 
 def _exchange(row: Row) -> tuple[str, list[Message], str]:
@@ -83,7 +133,9 @@ def _exchange(row: Row) -> tuple[str, list[Message], str]:
     `messages` may end with the answer, where no other column has it.
     """
     answered = only(row, MODELS_ANSWER)
+    note(row, "answer", *([answered] if answered else []))
     if isinstance(row.get("messages"), list):
+        note(row, "prompt", "messages")
         turns = turns_in(row["messages"], "messages")
         if answered:
             return f"messages + {answered}", turns, answer_in(row, answered)
@@ -93,6 +145,7 @@ def _exchange(row: Row) -> tuple[str, list[Message], str]:
     asked = prompt_column(row)
     if not asked or not answered:
         raise BadRow(None, None, "a column is missing: prompt + response")
+    note(row, "prompt", asked)
     return f"{asked} + {answered}", asked_turns(row, asked), answer_in(row, answered)
 
 
@@ -101,11 +154,11 @@ def _edit(row: Row) -> str | None:
     return None if edited is None or is_blank(row[edited]) else text_in(row[edited], edited, "assistant")
 
 
-def _thumb(row: Row) -> bool | None:
-    """What the thumbs say, of which there may be several in a row. Raises BadRow if they disagree."""
-    keys = named(row, THUMBS)
-    keys = [key for key in keys if is_thumb(row[key])] or keys[:1]  # `feedback` beside a thumb may be a comment
-    said = {thumb_in(row[key], key) for key in keys} - {None}
+def _mark(row: Row) -> float | None:
+    """What the marks say, of which there may be several in a row. Raises BadRow if they disagree."""
+    keys = _mark_columns(row)
+    note(row, "judgement", *keys)
+    said = {mark for key in keys if (mark := mark_in(row, key)) is not None}
     if len(said) > 1:
-        raise BadRow(" + ".join(keys), None, "the thumbs disagree")
+        raise BadRow(" + ".join(keys), None, "the marks disagree")
     return said.pop() if said else None

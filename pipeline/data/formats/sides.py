@@ -1,77 +1,215 @@
-"""Two answers side by side, and which of them each person found better (PandaLM's published judgements)."""
+"""Two answers side by side, and which of them each person found better, in columns of codes.
+
+The published ones among them say by their columns what their codes mean: PandaLM, HelpSteer 2 and 3, SHP, PKU-SafeRLHF.
+"""
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from labeling.exchange.columns import first_of, plain
+from labeling.votes import Vote
 from pipeline.data.faults import BadRow
-from pipeline.data.formats.columns import asked_turns, is_blank, name_in, named, only, prompt_column, prompt_in
-from pipeline.data.formats.comparisons import content_id
+from pipeline.data.formats.coded import Coded, choice_in
+from pipeline.data.formats.columns import asked_turns, only, prompt_column, prompt_in
 from pipeline.data.formats.conversations import Row
-from pipeline.data.formats.fields import any_text_in
-from pipeline.data.formats.labels import JUDGES
-from pipeline.data.rows import Ranking, Ranks
+from pipeline.data.formats.judged import annotator_in, id_in, is_absent, response_in, vote_of
+from pipeline.data.formats.watching import note
+from pipeline.data.rows import Message
 
 COLUMNS = (("prompt", "response1", "response2", "annotator1"), ("prompt", "response_a", "response_b", "winner"))
-WINNERS = ("winner", "preference", "preferred")
 
-_KINDS = ("response", "answer", "output", "completion")
-_NUMBERS = ("1", "2"), ("a", "b")
-_ANNOTATOR = re.compile(r"annotator_?\d+", re.IGNORECASE)
-_BETTER = re.compile(rf"(?:(?:model|assistant|{'|'.join(_KINDS)})[_ ]?)?([12ab])(?:\.0)?", re.IGNORECASE)
-_TIES = ("tie", "both", "equal", "draw", "neither", "both_bad", "bothbad", "tie (bothbad)")
+_KINDS = ("response", "answer", "output", "completion", "generation", "candidate", "option", "text", "model_output")
+_SLOTS = ("1", "2"), ("a", "b"), ("0", "1")
+_PAIRS = tuple((f"{kind}_{one}", f"{kind}_{two}") for kind in _KINDS for one, two in _SLOTS)
+_PUBLISHED = (("human_ref_a", "human_ref_b"), ("left", "right"), ("left_response", "right_response"))
+_MODELS = ("model_1", "model_2"), ("model_a", "model_b"), ("model_0", "model_1"), ("generator_1", "generator_2")
+_ASKED = ("history", "context")  # SHP, HelpSteer 3: where no other column is the prompt
+
+_ANNOTATOR = re.compile(r"(?:annotator|rater|judge|labeler|worker|human|vote)_?\d+|annotator_?[a-h]")
+_VERDICTS = (
+    *("winner", "preference", "preferred", "overall_preference", "preference_strength", "better_response_id"),
+    *("better", "better_response", "best", "verdict", "judgement", "judgment", "choice", "selected", "selection"),
+    *("chosen", "label", "labels", "vote", "answer_preference", "annotation", "result", "winning_response"),
+)
+_ONE_HOT = ("winner_model_a", "winner_model_b", "winner_tie")
+_RANKS = {"first": (1, 2), "second": (2, 1), "tie": (1, 1)}
+
+_STRENGTHS = {str(number): "first" if number < 0 else "second" if number else "tie" for number in range(-3, 4)}
+_SCALES = ("overall_preference", "preference_strength")  # HelpSteer 3 and 2: below 0 for the first answer
+_INDEXES = ("better_response_id", "winner", "better", "better_response", "preferred")
+_PANDALM = {"0": "tie", "1": "first", "2": "second"}
+_SHP = {"1": "first", "0": "second"}
 
 
-def side_by_side(row: Row) -> list[Ranking]:
-    """A prompt and two answers, judged in columns `annotator1`, `annotator2`, … or in one column `winner`.
+class Sides(NamedTuple):
+    """The columns of the first and of the second answer."""
 
-    0 or tie, 1 or A for the first, 2 or B for the second; who said nothing has no say. The id is the row's, or made of
-    PandaLM's `idx`, or of the content. Raises BadRow.
+    first: str
+    second: str
+
+
+def side_by_side(row: Row) -> list[Vote]:
+    """A prompt and two answers, judged in columns `annotator1`, `annotator2`, … or in one column such as `winner`.
+
+    Who gave no verdict has no say. The id is the row's, or made of PandaLM's `idx`. Raises BadRow.
     """
-    asked, sides = prompt_column(row), _sides(row)
-    if asked is None or sides is None:
+    sides = sides_of(row)
+    if sides is None:
         raise BadRow(None, None, "a column is missing: prompt + response1 + response2")
-    turns = prompt_in(row, asked_turns(row, asked), asked)
-    prompt = turns[0]["content"] if len(turns) == 1 else turns
-    responses = [any_text_in(row[side], side, "assistant") for side in sides]
-    rankings = [Ranks(annotator=judge, ranks=ranks) for judge, ranks in _judgements(row)]
-    if not rankings:
-        raise BadRow(None, None, "nobody said which of the two answers is better")
-    made = f"pandalm-{row['idx']}" if type(row.get("idx")) is int else content_id(prompt, responses)
-    return [Ranking(id=name_in(row, ("id",), made), prompt=prompt, responses=responses, rankings=rankings)]
+    asked = _prompt(row, sides)
+    prompt = asked[0]["content"] if len(asked) == 1 else asked
+    note(row, "answer", *sides)
+    absent = [side for side in sides if is_absent(row[side])]
+    if absent:
+        raise BadRow(absent[0], "assistant", "the answer is missing")
+    responses = [response_in(row[side], side) for side in sides]
+    made = f"pandalm-{row['idx']}" if type(row.get("idx")) is int else None
+    judged = [(judge, choice) for judge, choice in _verdicts(row, sides) if choice is not None]
+    if not judged:
+        raise BadRow(None, None, "no verdict says which of the two answers is better")
+    return [
+        vote_of(row, prompt, responses, list(_RANKS[choice]), judge, id_in(row) or made) for judge, choice in judged
+    ]
+
+
+def codes_of(row: Row) -> list[Coded]:
+    """The verdicts of the row. Raises BadRow for a verdict that names one model where both are the same."""
+    sides = sides_of(row)
+    if sides is None or has_hot_verdict(row):
+        return []
+    judges = _judges(row)
+    if judges:
+        known = _PANDALM if "idx" in row and sides_are(row, "response1", "response2") else {}
+        about = f"{judges[0].rstrip('0123456789')}1, 2, …" if judges[0][-1].isdigit() else judges[0]
+        return [Coded((key,), row[key], "choice", about, tuple(known.items())) for key in judges]
+    column = verdict_column(row)
+    return [coded_verdict(row, column, sides)] if column else []
+
+
+def coded_verdict(row: Row, column: str, sides: Sides) -> Coded:
+    """The verdict in a column. Raises BadRow where it names one model and both are the same."""
+    known = tuple(_known(row, column, sides).items())
+    return Coded((column,), _named(row, column, sides), "choice", column, known)
 
 
 def has_two_sides(row: Row) -> bool:
-    return _sides(row) is not None and bool(_judges(row) or named(row, WINNERS))
+    """Whether there are two answers to a prompt and a column that can say which is better."""
+    return sides_of(row) is not None and bool(_judges(row) or has_hot_verdict(row) or verdict_column(row))
 
 
-def _sides(row: Row) -> tuple[str, str] | None:
-    """The columns of the first and of the second answer."""
-    plain = {key.lower().replace("_", ""): key for key in row}
-    pairs = [(f"{kind}{first}", f"{kind}{second}") for kind in _KINDS for first, second in _NUMBERS]
-    found = [(plain[first], plain[second]) for first, second in pairs if first in plain and second in plain]
-    return found[0] if found else None
+def sides_of(row: Row) -> Sides | None:
+    """The columns of the first and of the second answer, or None."""
+    spelled = {plain(key).replace("_", ""): key for key in reversed(list(row))}
+    for one, two in (*_PAIRS, *_PUBLISHED):
+        first, second = spelled.get(one.replace("_", "")), spelled.get(two.replace("_", ""))
+        if first is not None and second is not None:
+            return Sides(first, second)
+    return None
+
+
+def sides_are(row: Row, first: str, second: str) -> bool:
+    """Whether the row has exactly these columns."""
+    return first in row and second in row
+
+
+def verdict_column(row: Row) -> str | None:
+    """The column of one verdict, or None."""
+    others = {*(sides_of(row) or ()), *(("chosen",) if "rejected" in row else ())}
+    return first_of((key for key in row if key not in others and _is_code(row[key])), _VERDICTS)
+
+
+def _prompt(row: Row, sides: Sides) -> list[Message]:
+    asked = prompt_column({key: value for key, value in row.items() if key not in sides})
+    asked = asked or only(row, _ASKED)
+    if asked is None:
+        raise BadRow(None, None, "a column is missing: prompt + response1 + response2")
+    note(row, "prompt", asked)
+    return prompt_in(row, asked_turns(row, asked), asked)
 
 
 def _judges(row: Row) -> list[str]:
-    return [key for key in row if _ANNOTATOR.fullmatch(key)]
+    return [key for key in row if _ANNOTATOR.fullmatch(plain(key)) and _is_code(row[key])]
 
 
-def _judgements(row: Row) -> list[tuple[str, list[int]]]:
-    """Who judged, and the ranks of both answers. Raises BadRow."""
+def has_hot_verdict(row: Row) -> bool:
+    """Whether the winner stands in columns of 0 and 1, one for each outcome."""
+    return row.keys() >= set(_ONE_HOT[:2])
+
+
+def _verdicts(row: Row, sides: Sides) -> list[tuple[str | None, str | None]]:
+    """Who judged, and what. Raises BadRow."""
+    if has_hot_verdict(row):
+        return [(annotator_in(row, sides), hot_verdict(row))]
     judges = _judges(row)
     if judges:
-        return [(key, _ranks(row[key], key, zero_is_tie=True)) for key in judges if not is_blank(row[key])]
-    winner = only(row, WINNERS)
-    if winner is None or is_blank(row[winner]):
+        note(row, "judgement", *judges)
+        return [(key, choice_in(row, key)) for key in judges]
+    column = verdict_column(row)
+    if column is None:
         return []
-    return [(name_in(row, JUDGES, winner.lower()), _ranks(row[winner], winner, zero_is_tie=False))]
+    note(row, "judgement", column)
+    _check_scores(row, sides, choice := choice_in(row, column))
+    beside = (*sides, column)
+    return [(annotator_in(row, beside), choice)]
 
 
-def _ranks(value: object, field: str, zero_is_tie: bool) -> list[int]:
-    """PandaLM's annotators write 0 for a tie; in other files it may as well be the first answer's index."""
-    word = str(value).strip().lower() if type(value) in (str, int, float) else ""
-    better = _BETTER.fullmatch(word)
-    if better:
-        return [1, 2] if better[1] in "1a" else [2, 1]
-    if word in _TIES or (zero_is_tie and word in ("0", "0.0")):
-        return [1, 1]
-    raise BadRow(field, None, "use 1 or A for the first answer, 2 or B for the second, tie for neither")
+def hot_verdict(row: Row) -> str:
+    """The one of the columns `winner_model_a`, `winner_model_b`, `winner_tie` that holds 1. Raises BadRow."""
+    note(row, "judgement", *_ONE_HOT)
+    hot = [name for name in _ONE_HOT if str(row.get(name)).strip().lower() in ("1", "1.0", "true")]
+    if len(hot) != 1:
+        raise BadRow(" + ".join(_ONE_HOT), None, "exactly one of these columns must hold 1")
+    return ("first", "second", "tie")[_ONE_HOT.index(hot[0])]
+
+
+def _named(row: Row, column: str, sides: Sides) -> object:
+    """The verdict; where it is the name of a column, of a model or an answer's whole text, `a` or `b` for it."""
+    value = row[column]
+    if not isinstance(value, str) or not value.strip():
+        return value
+    models = _models(row)
+    for names in (sides, tuple(str(row[key]) for key in models)):
+        found = [place for place, name in enumerate(names) if name.strip().casefold() == value.strip().casefold()]
+        if len(found) > 1:
+            raise BadRow(column, None, "both answers are by the model that it names")
+        if found:
+            return "ab"[found[0]]
+    texts = [row.get(side) for side in sides]
+    if value in texts and texts[0] != texts[1]:
+        return "ab"[texts.index(value)]
+    return value
+
+
+def _models(row: Row) -> Sequence[str]:
+    """The columns with the names of the two models, if there are any."""
+    for one, two in _MODELS:
+        first, second = first_of(row, (one,)), first_of(row, (two,))
+        if first and second:
+            return first, second
+    return ()
+
+
+def _known(row: Row, column: str, sides: Sides) -> dict[str, str]:
+    """What the codes of a published file mean."""
+    name = plain(column)
+    if name == "labels" and sides_are(row, "human_ref_A", "human_ref_B"):
+        return _SHP
+    if name in _INDEXES:
+        return {"0": "first", "1": "second"} if plain(sides.first)[-1] == "0" else {}  # the answers have these numbers
+    return _STRENGTHS if name in _SCALES else {}
+
+
+def _check_scores(row: Row, sides: Sides, choice: str | None) -> None:
+    """Raise BadRow where SHP's label and its scores disagree."""
+    if not sides_are(row, "human_ref_A", "human_ref_B") or not {"score_A", "score_B"} <= row.keys():
+        return
+    first, second = row["score_A"], row["score_B"]
+    numbers = isinstance(first, int | float) and isinstance(second, int | float)
+    if numbers and choice is not None and first != second and (choice == "first") != (first > second):
+        raise BadRow("labels", None, "the label and the scores disagree")
+
+
+def _is_code(value: object) -> bool:
+    """Whether a cell may hold a code: a word or a number, or nothing."""
+    return value is None or isinstance(value, str | int | float)

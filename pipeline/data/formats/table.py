@@ -1,29 +1,35 @@
 """The formats that are understood, one entry each: what is needed, how to tell it, and what becomes of a row."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats import (
+    arena,
     comparisons,
     demonstrations,
+    exchanged,
     exports,
     labels,
+    lists,
     logs,
+    openwebui,
     pairs,
     prompts,
+    scored,
     sides,
     transcripts,
     trees,
 )
+from pipeline.data.formats.coded import CodesOf, no_codes
 from pipeline.data.formats.conversations import Row, Turns, in_order, opened
 from pipeline.data.formats.flags import UNLEARNED
-from pipeline.data.formats.labels import Single
+from pipeline.data.formats.judged import Judgement
 from pipeline.data.formats.mending import mended
-from pipeline.data.rows import Demonstration, Message, Preference, Prompt, Ranking, is_learned
+from pipeline.data.rows import Demonstration, Message, Prompt, is_learned
 
-Judgement = Ranking | Preference | Single
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -31,15 +37,17 @@ T_co = TypeVar("T_co", covariant=True)
 class Format(Generic[T_co]):
     """A format: its name, what its rows become, the sets of columns of which it needs one, how to tell it.
 
-    `advice` is for those who gave such a file where another kind is wanted.
+    `advice` is for those who gave such a file where another kind is wanted. `codes_of` names a row's coded cells: rows
+    reach `convert` with the meanings of their codes (`coded.with_meanings`).
     """
 
     name: str
     kind: str
     columns: tuple[tuple[str, ...], ...]
     matches: Callable[[Row], bool]
-    convert: Callable[[Row], list[T_co]]
+    convert: Callable[[Row], Sequence[T_co]]
     advice: str = "Name another file."
+    codes_of: CodesOf = no_codes
 
     @property
     def needs(self) -> str:
@@ -55,8 +63,8 @@ def demonstrations_in(row: Row, format: Format[Turns], mend: bool) -> list[tuple
     return [_demonstration(turns, mend) for turns in format.convert(row)]
 
 
-def judgements_in(row: Row, format: Format[Judgement]) -> list[Judgement]:
-    """The rankings, pairs or single marked answers of a row; `labels.group_singles` ranks the latter. Raises BadRow."""
+def judgements_in(row: Row, format: Format[Judgement]) -> Sequence[Judgement]:
+    """The votes, pairs or single marked answers of a row whose codes are settled. Raises BadRow."""
     return format.convert(row)
 
 
@@ -84,7 +92,20 @@ def _but_not(matches: Callable[[Row], bool], *others: Callable[[Row], bool]) -> 
     return lambda row: matches(row) and not any(other(row) for other in others)
 
 
-_has_label_alone = _but_not(labels.has_label, logs.is_log)
+def _any_of(*several: Callable[[Row], bool]) -> Callable[[Row], bool]:
+    return lambda row: any(matches(row) for matches in several)
+
+
+_EXCHANGED = {
+    "wide": (("prompt", "response_1", "rank_1", "response_2", "rank_2"),),
+    "long": (("prompt", "response", "rank"),),
+    "lists": (("prompt", "responses", "ranks"), ("prompt", "responses", "scores")),
+    "label-studio": (("data", "annotations"),),
+    "label-studio-flat": (("prompt", "items", "annotation_id"),),
+    "pairs": (("Input.prompt", "Input.response_a", "Input.response_b", "Answer.preference"),),
+}
+_OPENAI = (("input", "preferred_output", "non_preferred_output"),)
+_SWIFT = (("messages", "rejected_response"), ("messages", "rejected_messages"))
 
 DEMONSTRATIONS: tuple[Format[Turns], ...] = (
     Format(
@@ -105,7 +126,12 @@ DEMONSTRATIONS: tuple[Format[Turns], ...] = (
         "messages",
         "demonstrations",
         (("messages",),),
-        _but_not(demonstrations.has_conversation, logs.is_log),
+        _but_not(
+            demonstrations.has_conversation,
+            demonstrations.has_turns(("conversations",), "from"),
+            labels.has_label,
+            logs.is_log,
+        ),
         demonstrations.messages,
     ),
     Format(
@@ -145,14 +171,45 @@ DEMONSTRATIONS: tuple[Format[Turns], ...] = (
     Format(
         "kto",
         "demonstrations",
-        (("prompt", "completion", "label"),),
+        (("prompt", "completion", "label"), ("messages", "label")),
         _but_not(labels.has_label, logs.is_log),
         labels.kto,
+        codes_of=labels.codes_of,
     ),
-    Format("log", "demonstrations", logs.COLUMNS, logs.is_log, logs.log),
+    Format("log", "demonstrations", logs.COLUMNS, logs.is_log, logs.log, codes_of=logs.thumbs_of),
 )
 
-RANKINGS: tuple[Format[Ranking], ...] = (
+_PUBLISHED: tuple[Format[Judgement], ...] = (
+    Format(
+        "openwebui", "rankings", openwebui.COLUMNS, openwebui.is_feedback, openwebui.feedback, "", openwebui.codes_of
+    ),
+    Format("arena", "preferences", arena.COLUMNS[:1], arena.has_battle, arena.battle, "", arena.codes_of),
+    Format("arena_turns", "preferences", arena.COLUMNS[1:], arena.has_turn_lists, arena.turn_lists),
+    Format("openai", "preferences", _OPENAI, comparisons.has_openai_pair, comparisons.openai_pair),
+    Format("swift", "preferences", _SWIFT, comparisons.has_swift_pair, comparisons.swift_pair),
+    Format("prodigy", "rankings", (("prompt", "options", "accept"),), lists.has_options, lists.accepted_option),
+)
+"""Judgements that are known by columns which no other format has."""
+
+_is_published = _any_of(*(one.matches for one in _PUBLISHED))
+
+
+def _exchanged(form: str) -> Format[Judgement]:
+    return Format(
+        form,
+        "rankings",
+        _EXCHANGED[form],
+        lambda row: exchanged.exchanged_form(row) == form and not _is_published(row),
+        partial(exchanged.votes_of_one, form=form),
+    )
+
+
+EXCHANGED: tuple[Format[Judgement], ...] = tuple(map(_exchanged, exchanged.FORMS))
+"""Formats that are read with all of their rows at once: `exchanged.read_exchanged`."""
+
+_is_elsewhere = _any_of(_is_published, lambda row: exchanged.exchanged_form(row) is not None)
+
+RANKINGS: tuple[Format[Judgement], ...] = (
     Format(
         "rankings",
         "rankings",
@@ -161,32 +218,61 @@ RANKINGS: tuple[Format[Ranking], ...] = (
         comparisons.ranking,
     ),
     Format("oasst", "rankings", (("prompt", "replies"),), trees.has_tree, trees.tree_rankings),
-    Format("pandalm", "rankings", sides.COLUMNS, sides.has_two_sides, sides.side_by_side),
+    Format(
+        "pandalm",
+        "rankings",
+        sides.COLUMNS,
+        _but_not(sides.has_two_sides, _is_elsewhere),
+        sides.side_by_side,
+        codes_of=sides.codes_of,
+    ),
+    Format(
+        "answers",
+        "rankings",
+        lists.COLUMNS,
+        _but_not(lists.has_answers_in_list, comparisons.has_ranking, comparisons.has_pair, _is_elsewhere),
+        lists.answers_in_list,
+    ),
 )
 
-MARKED: tuple[Format[Ranking | Single], ...] = (
-    Format[Single](
+MARKED: tuple[Format[Judgement], ...] = (
+    Format(
         "kto",
         "rankings",
-        (("prompt", "completion", "label"),),
-        _but_not(labels.has_label, logs.is_log),
-        labels.kto_single,
+        (("prompt", "completion", "label"), ("messages", "label")),
+        _but_not(labels.has_label, logs.is_log, _is_elsewhere),
+        labels.kto_mark,
+        codes_of=labels.codes_of,
     ),
-    Format("log", "rankings", logs.COLUMNS, logs.is_log, logs.judged_log),
+    Format(
+        "log",
+        "rankings",
+        logs.COLUMNS,
+        _but_not(logs.is_log, _is_elsewhere),
+        logs.judged_log,
+        codes_of=logs.scores_of,
+    ),
+    Format(
+        "scores",
+        "rankings",
+        scored.COLUMNS,
+        _but_not(scored.has_score, labels.has_label, logs.is_log, comparisons.has_pair, _is_elsewhere),
+        scored.scored_answer,
+    ),
 )
 
-PREFERENCES: tuple[Format[Preference], ...] = (
+PREFERENCES: tuple[Format[Judgement], ...] = (
     Format(
         "preferences",
         "preferences",
         (("prompt", "chosen", "rejected"),),
-        comparisons.has_pair,
+        _but_not(comparisons.has_pair, _is_elsewhere),
         comparisons.preference,
     ),
     Format("hh", "preferences", (("chosen", "rejected"),), transcripts.has_two_transcripts, comparisons.hh_pair),
 )
 
-JUDGEMENTS: tuple[Format[Judgement], ...] = (*RANKINGS, *MARKED, *PREFERENCES)
+JUDGEMENTS: tuple[Format[Judgement], ...] = (*RANKINGS, *EXCHANGED, *MARKED, *PREFERENCES, *_PUBLISHED)
 
 PROMPTS: tuple[Format[Prompt], ...] = (
     Format("prompts", "prompts", (("prompt",), ("question",)), prompts.has_prompt_alone, prompts.prompt),

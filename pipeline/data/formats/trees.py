@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from labeling.votes import Vote
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.conversations import Row, Turns, in_order, turn_in, turns_of_row
 from pipeline.data.formats.fields import list_in, object_in, text_in
-from pipeline.data.rows import Message, Ranking, Ranks, prompt_id
+from pipeline.data.rows import Message
 
 Node = dict[str, Any]
 
@@ -35,10 +36,10 @@ def best_path(row: Row) -> list[Turns]:
     return [turns_of_row(named, "prompt", turns, "id")]
 
 
-def tree_rankings(row: Row) -> list[Ranking]:
-    """One ranking for each message to which at least two ranked answers were given. Raises BadRow if there is none."""
+def tree_rankings(row: Row) -> list[Vote]:
+    """One vote for each message to which at least two ranked answers were given. Raises BadRow if there is none."""
     node, field = _root(row)
-    rankings: list[Ranking] = []
+    rankings: list[Vote] = []
     waiting = [(node, field, [_said(node, field)])]
     while waiting:
         node, field, path = waiting.pop()
@@ -93,16 +94,18 @@ def _rank(node: Node, field: str) -> float:
     return rank
 
 
-def _ranking(node: Node, field: str, path: list[Message], replies: list[tuple[Node, str]]) -> Iterator[Ranking]:
+def _ranking(node: Node, field: str, path: list[Message], replies: list[tuple[Node, str]]) -> Iterator[Vote]:
     ranks = [_rank(*reply) for reply in replies]
     answers = [(_said(*reply), int(rank)) for reply, rank in zip(replies, ranks, strict=True) if rank < math.inf]
     answers = [(turn, rank) for turn, rank in answers if turn["role"] == "assistant"]
     if len(answers) < 2:
         return
     name = node.get("message_id")
-    yield Ranking(
-        id=prompt_id(path) if name is None else text_in(name, f"{field}.message_id"),
+    yield Vote(
+        place=None,
         prompt=in_order(path, field, last="user"),
         responses=[turn["content"] for turn, _ in answers],
-        rankings=[Ranks(annotator=ANNOTATOR, ranks=[rank + 1 for _, rank in answers])],
+        ranks=[rank + 1 for _, rank in answers],
+        annotator=ANNOTATOR,
+        id=None if name is None else text_in(name, f"{field}.message_id"),
     )

@@ -1,0 +1,65 @@
+"""Formats that `labeling import` reads: tables of ranks and scores, Label Studio's exports, Mechanical Turk's batches.
+
+Each is read as a whole, since only all of its rows show how they are meant.
+"""
+
+from collections.abc import Sequence
+
+from labeling.backend import LabelingError
+from labeling.exchange.columns import Columns, Options, scale_of
+from labeling.exchange.forms import form_of, read_rows
+from labeling.exchange.label_studio import is_flat
+from labeling.exchange.mturk import is_batch
+from labeling.exchange.reading import Reading
+from labeling.votes import Vote
+from pipeline.data.faults import BadRow
+from pipeline.data.formats.conversations import Row
+from pipeline.errors import RequestError
+
+FORMS = ("wide", "long", "lists", "label-studio", "label-studio-flat", "pairs")
+
+_IMPORT = "python -m labeling import FILE --to r.jsonl"
+_OPTIONS = Options(
+    id="labeling.columns.id",
+    prompt="labeling.columns.prompt",
+    responses="labeling.columns.response_1, labeling.columns.response_2, …",
+    ranks="labeling.columns.rank_1, labeling.columns.rank_2, … for ranks, labeling.columns.score_1, … for scores",
+    scale="labeling.columns.rank_1, … for ranks or labeling.columns.score_1, … for scores",
+    annotator="labeling.columns.annotator",
+    comment="labeling.columns.comment",
+    choice="labeling.columns.preference",
+    codes="labeling.codes",
+    buckets=f"{_IMPORT} --buckets",
+    tie="labeling.codes",
+)
+
+
+def exchanged_form(row: Row) -> str | None:
+    """The form of these that the row is in, or None: what is read elsewhere is not theirs."""
+    form = form_of(row)
+    if form == "pairs" and not (is_batch(row) or is_flat(row)):
+        return None
+    if form == "long" and not any(scale_of(key) == "ranks" for key in row):  # one score a row: marks
+        return None
+    return form if form in FORMS else None
+
+
+def read_exchanged(rows: Sequence[tuple[object, Row]], form: str, codes: dict[str, str], where: object) -> Reading:
+    """The votes in all rows of one form. Raises RequestError if they do not settle what is what."""
+    try:
+        return read_rows(rows, form, Columns(codes=codes, options=_OPTIONS))
+    except LabelingError as error:
+        raise RequestError(f"{where}: {error}") from None
+
+
+def votes_of_one(row: Row, form: str) -> list[Vote]:
+    """The votes of a file of one row. Raises BadRow."""
+    try:
+        reading = read_exchanged([(None, row)], form, {}, "the row")
+    except RequestError as error:
+        raise BadRow(None, None, str(error)) from None
+    for fault in (*reading.bad, *reading.left_out):
+        raise BadRow(fault.field, None, fault.reason)
+    if not reading.votes:
+        raise BadRow(None, None, "the row holds no vote")
+    return reading.votes

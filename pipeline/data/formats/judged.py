@@ -1,0 +1,130 @@
+"""What judgement formats make of a row: votes, single answers that were marked, ready-made pairs; and shared cells."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from labeling.exchange.columns import IDS, TIMES, first_of, judge_columns
+from labeling.votes import Vote
+from pipeline.data.faults import BadRow
+from pipeline.data.formats.columns import is_blank
+from pipeline.data.formats.conversations import Row, turns_in
+from pipeline.data.formats.fields import any_text_in, name_of
+from pipeline.data.formats.watching import note
+from pipeline.data.rows import Message
+
+
+@dataclass(frozen=True)
+class Marked:
+    """An answer that was marked by itself, beside no other: the higher its score, the better it is."""
+
+    prompt: list[Message]
+    response: str
+    score: float
+    annotator: str | None = None
+    when: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers of one or more turns to one prompt, the better one first; of margin 0 where they are equally good."""
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    margin: float | None = None  # None where the row has none: one vote
+    group: str | None = None
+    annotator: str | None = None
+    id: str | None = None
+    when: str = ""
+
+
+Judgement = Vote | Marked | Pair
+
+
+class WrittenNumber(str):
+    """A text that stood in its file as a JSON number, or as true or false: to be counted where it is read."""
+
+
+def response_in(value: object, field: str) -> str:
+    """An answer's text, which may be empty: text, a number or true as text, or one message of the assistant's.
+
+    Raises BadRow.
+    """
+    if isinstance(value, dict) and "role" in value:
+        value = [value]
+    if isinstance(value, list):
+        turns = turns_in(value, field)
+        if [turn["role"] for turn in turns] != ["assistant"]:
+            raise BadRow(field, None, "one turn of the assistant is expected")
+        return turns[0]["content"]
+    if isinstance(value, bool | int | float) and value == value:
+        return WrittenNumber(json.dumps(value))
+    return any_text_in(value, field, "assistant")
+
+
+def is_absent(value: object) -> bool:
+    """Whether there is no answer at all: null or NaN, which a data frame writes for it. Empty text is an answer."""
+    return value is None or value != value
+
+
+def annotator_in(row: Row, beside: Collection[str] = ()) -> str | None:
+    """Who judged, by the first column that names people and says something; `beside` are columns of another use."""
+    columns = [key for key in judge_columns(row) if key not in beside and _is_name(row[key])]
+    if not columns:
+        return None
+    note(row, "annotator", columns[0])
+    return _as_text(row[columns[0]])
+
+
+def id_in(row: Row, *more: str) -> str | None:
+    """The row's own name, or None."""
+    column = first_of((key for key in row if _is_name(row[key])), (*IDS, *more))
+    return None if column is None else _as_text(row[column])
+
+
+def when_in(row: Row) -> str:
+    """The time of the judgement as it is written, or nothing."""
+    column = first_of((key for key in row if _is_name(row[key])), TIMES)
+    return "" if column is None else _as_text(row[column])
+
+
+def vote_of(
+    row: Row,
+    prompt: str | list[Message],
+    responses: Sequence[str],
+    ranks: Sequence[int | None] | None,
+    annotator: str | None = None,
+    id: str | None = None,
+) -> Vote:
+    """A vote whose place is not known yet."""
+    return Vote(None, prompt, responses, ranks, annotator, id or id_in(row), when_in(row))
+
+
+def number_in(value: object, field: str) -> float | None:
+    """A number, also as text, or None where there is none. Raises BadRow."""
+    if is_blank(value) or value != value:
+        return None
+    try:
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    except (ValueError, OverflowError):
+        number = None
+    if number is None or number != number or abs(number) == float("inf"):
+        raise BadRow(field, None, f"a number is expected, found {name_of(value)}")
+    return number
+
+
+def _is_name(value: object) -> bool:
+    return (
+        isinstance(value, str | int | float)
+        and not isinstance(value, bool)
+        and value == value
+        and bool(str(value).strip())
+    )
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return any_text_in(str(value).strip(), "name")

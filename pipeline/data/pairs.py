@@ -1,0 +1,63 @@
+"""Ready-made pairs: which of them are votes, which the same person gave again, and pairs as preference rows. Pure."""
+
+import json
+from collections.abc import Sequence
+from typing import TypeVar
+
+from labeling.votes import Cause, Vote, prompt_key, squeezed
+from pipeline.data.formats.judged import Pair
+from pipeline.data.rows import Message, Preference, prompt_id
+
+PlaceT = TypeVar("PlaceT")
+
+
+def is_vote(pair: Pair) -> bool:
+    """Whether the pair says no more than which of two single answers is better, or that neither is."""
+    single = all([turn["role"] for turn in answer] == ["assistant"] for answer in (pair.chosen, pair.rejected))
+    return single and pair.margin in (None, 0)
+
+
+def as_vote(pair: Pair) -> Vote:
+    """The pair as a vote whose place is not known yet."""
+    responses = [pair.chosen[0]["content"], pair.rejected[0]["content"]]
+    ranks = [1, 1] if pair.margin == 0 else [1, 2]
+    return Vote(None, pair.prompt, responses, ranks, pair.annotator, pair.id or pair.group, pair.when)
+
+
+def as_preference(pair: Pair) -> Preference:
+    """The pair as a row: one vote is a margin of 1; pairs of one prompt are a group."""
+    return Preference(
+        prompt=pair.prompt,
+        chosen=pair.chosen,
+        rejected=pair.rejected,
+        margin=1.0 if pair.margin is None else pair.margin,
+        group=pair.group or prompt_id(pair.prompt),
+    )
+
+
+def latest_pairs(pairs: Sequence[tuple[PlaceT, Pair]]) -> tuple[list[Pair], list[tuple[PlaceT, Cause]]]:
+    """The latest pair of each named person on two answers, and all that name nobody; and the places of the others."""
+    kept: dict[str, tuple[PlaceT, Pair]] = {}
+    out: list[tuple[PlaceT, Cause]] = []
+    for number, (place, pair) in enumerate(pairs):
+        key = json.dumps([number if pair.annotator is None else squeezed(pair.annotator), *pair_key(pair)])
+        before = kept.get(key)
+        kept[key] = (place, pair)
+        if before is None:
+            continue
+        earlier = before
+        if pair.when and pair.when < before[1].when:
+            earlier, kept[key] = kept[key], before
+        same = (pair.chosen, pair.margin) == (before[1].chosen, before[1].margin)
+        out.append((earlier[0], "duplicate" if same else "superseded"))
+    return [pair for _, pair in kept.values()], out
+
+
+def pair_key(pair: Pair) -> tuple[str, str, str]:
+    """What pairs of the same two answers to one prompt share, whichever of them was chosen."""
+    first, second = sorted((_answer_key(pair.chosen), _answer_key(pair.rejected)))
+    return prompt_key(pair.prompt), first, second
+
+
+def _answer_key(turns: Sequence[Message]) -> str:
+    return prompt_key(list(turns))
