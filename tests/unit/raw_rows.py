@@ -46,7 +46,7 @@ MEANINGS = {"1": "good", "0": "bad", "-1": "bad"}
 
 def judged(name: str, *rows: dict[str, Any], codes: dict[str, str] | None = None) -> list[Judgement]:
     """What all rows of a file in the format of that name hold, with its codes settled. Raises BadRow."""
-    form = format_named(name, JUDGEMENTS, "labeling")
+    form = format_named(name, JUDGEMENTS)
     settling = Codes(codes or {})
     settling.add(rows, form.codes_of)
     meanings = settling.settle("the rows")
