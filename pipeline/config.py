@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from omegaconf import II, MISSING
+from omegaconf import II, MISSING, OmegaConf
 
 JUDGEMENT_FORMATS = (
     *("rankings", "oasst", "pandalm", "answers", "wide", "long", "lists", "label-studio", "label-studio-flat", "pairs"),
@@ -23,7 +23,16 @@ JUDGEMENT_FORMATS = (
 )
 """What `labeling.format` can be; `pipeline.data.formats.table` has them."""
 
+LISTED = 40  # names that one message lists
 OUTSIDE = {"outside": True}  # not hashed: where an input lies (what lies there is), or how long to wait for people
+
+
+def half(whole: int) -> int:
+    """Half of it, or all of an odd number: what `ppo.batch_size` is unless it is set."""
+    return whole // 2 if whole % 2 == 0 else whole
+
+
+OmegaConf.register_new_resolver("half", half, replace=True)
 
 
 def number(default: Any, *, least: float | None = None, above: float | None = None, most: float | None = None) -> Any:
@@ -31,9 +40,9 @@ def number(default: Any, *, least: float | None = None, above: float | None = No
     return field(default=default, metadata={"least": least, "above": above, "most": most})
 
 
-def choice(default: str, *options: str) -> Any:
-    """A field that takes one of a few words. (OmegaConf refuses `Literal`.)"""
-    return field(default=default, metadata={"options": options})
+def choice(default: str, *options: str, outside: bool = False) -> Any:
+    """A field that takes one of a few words. (OmegaConf refuses `Literal`.) One that is `outside` is not hashed."""
+    return field(default=default, metadata={"options": options, **(OUTSIDE if outside else {})})
 
 
 def option(*options: str) -> Any:
@@ -72,11 +81,11 @@ class ModelConfig:
 class PeftConfig:
     """How a model is fine-tuned: all weights, or adapters on a frozen (for qlora: 4-bit NF4) base."""
 
-    method: str = choice("full", "full", "lora", "qlora")
-    rank: int = number(16, least=1)
-    alpha: float = number(32.0, above=0)
-    dropout: float = number(0.0, least=0, most=0.99)
-    target_modules: str = "all-linear"  # or names, comma-separated: q_proj,v_proj
+    method: str = choice("full", "full", "lora", "qlora")  # all weights, adapters, or adapters on 4 bits
+    rank: int = number(16, least=1)  # of an adapter's matrices
+    alpha: float = number(32.0, above=0)  # scales an adapter: alpha / rank
+    dropout: float = number(0.0, least=0, most=0.99)  # share of an adapter's inputs left out in training
+    target_modules: str = "all-linear"  # all-linear, or names, comma-separated: q_proj,v_proj
 
 
 @dataclass
@@ -84,15 +93,15 @@ class TrainingConfig:
     """What every training stage has in common. Batch sizes are global: over all processes and accumulation steps."""
 
     seed: int = II("seed")
-    epochs: float = number(1.0, above=0)
-    batch_size: int = number(32, least=1)
+    epochs: float = number(1.0, above=0)  # passes over the training rows
+    batch_size: int = number(32, least=1)  # rows per optimizer step
     learning_rate: float = number(MISSING, above=0, most=1)  # the highest; each stage has its own default
-    schedule: str = choice("cosine", "cosine", "linear", "constant", "constant_with_warmup")
+    schedule: str = choice("cosine", "cosine", "linear", "constant", "constant_with_warmup")  # of the learning rate
     warmup: float = number(0.05, least=0, most=1)  # share of all steps
-    weight_decay: float = number(0.0, least=0)
+    weight_decay: float = number(0.0, least=0)  # of AdamW
     evaluations: int = number(4, least=1)  # evaluations, and checkpoints, in the whole run
     keep_best: bool = True  # the checkpoint with the lowest evaluation loss, rather than the last
-    early_stopping: bool = False
+    early_stopping: bool = False  # end when the evaluation loss no longer falls
     patience: int = number(2, least=1)  # evaluations without improvement before early stopping
     trainer: dict[str, Any] = field(default_factory=dict)  # any other option of the stage's TRL trainer
 
@@ -101,9 +110,9 @@ class TrainingConfig:
 class MethodRates:
     """A learning rate for each `peft.method`."""
 
-    full: float = number(MISSING, above=0, most=1)
-    lora: float = number(MISSING, above=0, most=1)
-    qlora: float = number(MISSING, above=0, most=1)
+    full: float = number(MISSING, above=0, most=1)  # where all weights are trained
+    lora: float = number(MISSING, above=0, most=1)  # where adapters are
+    qlora: float = number(MISSING, above=0, most=1)  # where adapters on a base in 4 bits are
 
 
 @dataclass
@@ -122,21 +131,21 @@ class BaseConfig:
 
     seed: int = II("seed")
     world_seed: int = II("data.seed")
-    documents: int = number(14000, least=100)
-    vocabulary: int = number(1024, least=300)
-    hidden_size: int = number(192, least=8)
-    intermediate_size: int = number(512, least=8)
-    layers: int = number(2, least=1)
-    heads: int = number(6, least=1)
-    kv_heads: int = number(6, least=1)
-    context: int = number(256, least=64)
-    block_length: int = number(128, least=16)
-    steps: int = number(400, least=1)
-    batch_size: int = number(16, least=1)
-    learning_rate: float = number(6e-3, above=0, most=1)
-    warmup: float = number(0.125, least=0, most=1)
-    weight_decay: float = number(0.1, least=0)
-    checkpoints: int = number(4, least=1)
+    documents: int = number(14000, least=100)  # texts that it is trained on
+    vocabulary: int = number(1024, least=300)  # tokens of its tokenizer
+    hidden_size: int = number(192, least=8)  # width of a layer
+    intermediate_size: int = number(512, least=8)  # width inside a feed-forward layer
+    layers: int = number(2, least=1)  # transformer layers
+    heads: int = number(6, least=1)  # attention heads
+    kv_heads: int = number(6, least=1)  # heads of keys and values
+    context: int = number(256, least=64)  # tokens that it can read
+    block_length: int = number(128, least=16)  # tokens of a training row
+    steps: int = number(400, least=1)  # optimizer steps
+    batch_size: int = number(16, least=1)  # blocks per step
+    learning_rate: float = number(6e-3, above=0, most=1)  # the highest
+    warmup: float = number(0.125, least=0, most=1)  # share of all steps
+    weight_decay: float = number(0.1, least=0)  # of AdamW
+    checkpoints: int = number(4, least=1)  # in the whole run
     inputs: dict[str, str | None] = roles()
 
 
@@ -144,21 +153,21 @@ class BaseConfig:
 class WorldConfig:
     """How much the playground writes."""
 
-    demonstrations: int = number(1900, least=10)
-    dev: int = number(100, least=1)
-    preference_prompts: int = number(1000, least=1)
-    rl_prompts: int = number(1000, least=1)
-    test_prompts: int = number(512, least=1)
+    demonstrations: int = number(1900, least=10)  # to train SFT on
+    dev: int = number(100, least=1)  # demonstrations to evaluate SFT on
+    preference_prompts: int = number(1000, least=1)  # prompts whose answers are ranked
+    rl_prompts: int = number(1000, least=1)  # prompts for PPO
+    test_prompts: int = number(512, least=1)  # prompts that policies are tested on
 
 
 @dataclass
 class SplitConfig:
     """Shares of the prompts in the user's own files; what is left is for SFT. A share of 0 reuses SFT's prompts."""
 
-    dev: float = number(0.05, least=0, most=0.9)
-    test: float = number(0.1, least=0, most=0.9)
-    preference: float = number(0.0, least=0, most=0.9)
-    rl: float = number(0.0, least=0, most=0.9)
+    dev: float = number(0.05, least=0, most=0.9)  # evaluation of SFT
+    test: float = number(0.1, least=0, most=0.9)  # what policies are tested on
+    preference: float = number(0.0, least=0, most=0.9)  # prompts whose answers are ranked
+    rl: float = number(0.0, least=0, most=0.9)  # prompts for PPO
 
 
 @dataclass
@@ -179,7 +188,7 @@ class SourceConfig:
         "hh",
         "kto",
         "log",
-    )
+    )  # auto: found out from the content
     columns: dict[str, str] = field(default_factory=dict)  # our column's name -> the file's: {prompt: Frage}
     codes: dict[Any, str] = field(default_factory=dict)  # a mark in the file -> what it means: {1: bad, 5: good}
     revision: str | None = field(default=None, metadata=OUTSIDE)  # of a dataset on the hub; recorded as a commit
@@ -205,15 +214,15 @@ def source_name(source: MixedSourceConfig) -> str:
 class CleaningConfig:
     """The rules for texts, each on or off; `pipeline/data/cleaning` says what they do. `roles` is about who speaks."""
 
-    roles: str = choice("drop", "drop", "mend")
-    encoding: str = choice("mend", "off", "mend")
-    invisible: str = choice("mend", "off", "mend")
-    markup: str = choice("mend", "off", "mend")
-    special_tokens: str = choice("mend", "off", "mend", "drop")
-    empty: str = choice("drop", "off", "drop")
-    refusals: str = choice("flag", "off", "flag", "drop")
-    personal_data: str = choice("flag", "off", "flag", "mask", "drop")
-    repetition: str = choice("flag", "off", "flag", "drop")
+    roles: str = choice("drop", "drop", "mend")  # turns in an order that no chat has
+    encoding: str = choice("mend", "off", "mend")  # text that was decoded wrongly
+    invisible: str = choice("mend", "off", "mend")  # control characters, zero-width spaces
+    markup: str = choice("mend", "off", "mend")  # HTML tags and entities
+    special_tokens: str = choice("mend", "off", "mend", "drop")  # a model's own tokens, written in a text
+    empty: str = choice("drop", "off", "drop")  # a turn without text
+    refusals: str = choice("flag", "off", "flag", "drop")  # answers that refuse
+    personal_data: str = choice("flag", "off", "flag", "mask", "drop")  # addresses, numbers of phones and cards
+    repetition: str = choice("flag", "off", "flag", "drop")  # a phrase again and again
     languages: list[str] | None = None  # rows in any other are left out: [en,de]
 
 
@@ -221,17 +230,17 @@ class CleaningConfig:
 class DataConfig(SourceConfig):
     """Demonstrations and prompts: from the playground, or from the user's own files."""
 
-    source: str = choice("playground", "playground", "files")
+    source: str = choice("playground", "playground", "files")  # follows data=files or data=playground
     sources: list[MixedSourceConfig] | None = None  # several, instead of `path`
     test_path: Any = field(default=None, metadata=OUTSIDE)  # what policies are tested on, instead of split.test
-    on_bad_row: str = choice("drop", "drop", "error")
-    max_bad_fraction: float = number(0.2, least=0, most=1)
+    on_bad_row: str = choice("drop", "drop", "error")  # drop: left out, and listed in ledger.jsonl
+    max_bad_fraction: float = number(0.2, least=0, most=1)  # of bad rows, above which the stage ends
     tokenizer: str | None = field(default=None, metadata=OUTSIDE)  # of which model: a folder or a hub id
     max_length: int | None = number(None, least=8)  # tokens of a whole conversation; any if absent
     min_length: int = number(0, least=0)  # tokens of a whole conversation
     prompts: str = choice("last", "every", "last", "random")  # which of a conversation's turns become prompts
-    near_duplicates: str = choice("drop", "drop", "keep")
-    similarity: float = number(0.8, above=0.5, most=1)  # from which on two texts are near-duplicates (Jaccard)
+    near_duplicates: str = choice("drop", "drop", "keep")  # prompts that are nearly the same
+    similarity: float = number(0.8, above=0.5, most=1)  # Jaccard similarity from which on texts are near-duplicates
     conflicts: str = choice("keep", "keep", "first", "drop")  # other answers to one prompt
     seed: int = 0  # of the world and of all splits: fixed, so that runs with other seeds stay comparable
     cleaning: CleaningConfig = field(default_factory=CleaningConfig)
@@ -254,7 +263,7 @@ class DecodingConfig:
     """How answers are drawn."""
 
     temperature: float = number(1.0, least=0, most=10)  # 0 is greedy
-    top_p: float = number(1.0, above=0, most=1)
+    top_p: float = number(1.0, above=0, most=1)  # share of the probability that tokens are drawn from
     max_new_tokens: int | None = number(None, least=1)  # absent: as long as the demonstrations' answers (stages/limits)
     batch_size: int = number(128, least=1)  # part of the result: each batch has a generator seeded of its own
 
@@ -264,9 +273,9 @@ class SampleConfig:
     """Answers for people to rank: `answers` per prompt, drawn in turn from the policies."""
 
     seed: int = II("seed")
-    policies: list[str] = many("sft")
+    policies: list[str] = many("sft")  # that write answers: stages, versions or paths
     prompts: int | None = number(None, least=1)  # of the preference prompts, by cluster and turns; all if absent
-    answers: int = number(4, least=2, most=10)
+    answers: int = number(4, least=2, most=10)  # to each prompt
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     inputs: dict[str, str | None] = roles("data")
 
@@ -275,19 +284,19 @@ class SampleConfig:
 class LabelingConfig:
     """Who ranks, and where. `publish` and `collect` follow some of it by interpolation; the rest changes no version."""
 
-    backend: str = choice("embedded", "embedded", "remote", "simulated", "file")
+    backend: str = choice("embedded", "embedded", "remote", "simulated", "file")  # follows labeling=NAME
     path: str | None = MISSING  # for labeling=file: rankings or ready-made pairs
-    format: str = choice("auto", "auto", *JUDGEMENT_FORMATS)
+    format: str = choice("auto", "auto", *JUDGEMENT_FORMATS)  # auto: found out from the content
     columns: dict[str, str] = field(default_factory=dict)  # our column's name -> the file's: {prompt: Frage}
     codes: dict[Any, str] = field(default_factory=dict)  # a value of the file -> what it means: {0: first, 1: second}
-    on_bad_row: str = choice("drop", "drop", "error")
-    max_bad_fraction: float = number(0.2, least=0, most=1)
+    on_bad_row: str = choice("drop", "drop", "error")  # drop: left out, and listed in ledger.jsonl
+    max_bad_fraction: float = number(0.2, least=0, most=1)  # of bad rows, above which the stage ends
     home: str = "${outputs}/.argilla"  # of the embedded server
     port: int | None = number(None, least=1, most=65535)  # of the embedded server; any free one from 6900 if absent
     annotators: list[str] | None = None  # people, by pseudonyms; where absent, simulated ones (playground only)
     overlap: int = number(2, least=1)  # people who rank each prompt
     reuse: bool = True  # go on with what people have ranked when the models change; simulated ones rank anew
-    question: str = choice("ranking", "ranking", "pairwise", "rating")
+    question: str = choice("ranking", "ranking", "pairwise", "rating")  # an order of all answers, one of two, or stars
     guidelines: str | None = None  # a Markdown file; where absent, the one that ships
     calibration: int = number(0, least=0)  # prompts that everybody ranks
     repeats: float = number(0.0, least=0, most=1)  # share of these that comes again, in other slots
@@ -317,7 +326,7 @@ class CollectConfig:
     overlap: int = II("labeling.overlap")
     noise: float = II("labeling.noise")
     tie_width: float = II("labeling.tie_width")
-    accept: str = field(default="complete", metadata={"options": ("complete", "partial"), **OUTSIDE})
+    accept: str = choice("complete", "complete", "partial", outside=True)  # partial: what is complete by now is enough
     wait: bool = field(default=False, metadata=OUTSIDE)  # until people have answered, with live progress
     inputs: dict[str, str | None] = roles("publish")
 
@@ -344,7 +353,7 @@ class SynthesizeConfig:
     """Drafts as demonstrations, once people have accepted or corrected them. What they said is hashed beside this."""
 
     review: bool = True  # false: drafts go on as they are, and their rows say that nobody has looked at them
-    accept: str = field(default="complete", metadata={"options": ("complete", "partial"), **OUTSIDE})
+    accept: str = choice("complete", "complete", "partial", outside=True)  # partial: what is complete by now is enough
     wait: bool = field(default=False, metadata=OUTSIDE)  # until people have answered, with live progress
     inputs: dict[str, str | None] = roles("draft")
 
@@ -354,15 +363,15 @@ class PreferencesConfig:
     """Rankings turned into pairs: annotators pooled by majority, ties left out, split by prompt."""
 
     seed: int = II("data.seed")
-    test_fraction: float = number(0.1, above=0, most=0.9)
+    test_fraction: float = number(0.1, above=0, most=0.9)  # of the prompts, to evaluate DPO and reward models on
     judge_fraction: float = number(0.15, least=0, most=0.8)  # of the prompts: for the independent judge alone
     exclude: list[str] | None = None  # annotators whose rankings are left out
     pool: str = choice("majority", "majority", "net")  # the chosen answer has more than half of all votes, or just more
-    format: str = II("labeling.format")
-    columns: dict[str, str] = II("labeling.columns")
-    codes: dict[Any, str] = II("labeling.codes")
-    on_bad_row: str = choice(II("labeling.on_bad_row"), "drop", "error")
-    max_bad_fraction: float = number(II("labeling.max_bad_fraction"), least=0, most=1)
+    format: str = II("labeling.format")  # as in labeling
+    columns: dict[str, str] = II("labeling.columns")  # as in labeling
+    codes: dict[Any, str] = II("labeling.codes")  # as in labeling
+    on_bad_row: str = choice(II("labeling.on_bad_row"), "drop", "error")  # as in labeling
+    max_bad_fraction: float = number(II("labeling.max_bad_fraction"), least=0, most=1)  # as in labeling
     inputs: dict[str, str | None] = roles("rankings")
 
 
@@ -371,7 +380,7 @@ class DpoConfig(TrainingConfig):
     """Direct preference optimization, from the SFT policy and against it as the reference."""
 
     learning_rate: float = rate_of("dpo")
-    beta: float = number(0.1, above=0)
+    beta: float = number(0.1, above=0)  # how much leaving the reference costs
     sft_weight: float = number(0.0, least=0)  # of the SFT loss on the chosen answers (RPO, arXiv 2404.19733)
     max_length: int | None = number(None, least=8)  # tokens of prompt and answer; the model's context if absent
     peft: PeftConfig = field(default_factory=PeftConfig)
@@ -407,8 +416,8 @@ class RewardSource:
 class KlConfig:
     """What it costs to leave the reference."""
 
-    coefficient: float = number(0.05, least=0)
-    estimator: str = choice("k1", "k1", "k3")
+    coefficient: float = number(0.05, least=0)  # of the penalty
+    estimator: str = choice("k1", "k1", "k3")  # k1: log ratio; k3: never negative
     target: float | None = number(None, above=0)  # nats per answer: the coefficient follows it; fixed if absent
     horizon: float = number(10000, above=0)  # answers within which it does
 
@@ -428,25 +437,27 @@ class PpoConfig:
     """Proximal policy optimization, from the SFT policy and against it as the reference. Batch sizes are global."""
 
     seed: int = II("seed")
-    rewards: list[RewardSource] = field(default_factory=lambda: [RewardSource("reward")])
-    iterations: int = number(200, least=1)
+    rewards: list[RewardSource] = field(
+        default_factory=lambda: [RewardSource("reward")]
+    )  # what answers are rewarded for
+    iterations: int = number(200, least=1)  # rounds of sampling and learning
     rollouts: int = number(64, least=1)  # answers per iteration
     epochs: int = number(2, least=1)  # passes over an iteration's answers
-    batch_size: int = number(32, least=1)  # answers per optimizer step
-    learning_rate: float = rate_of("ppo")
+    batch_size: int = number(II("half:${ppo.rollouts}"), least=1)  # answers per optimizer step; half of the rollouts
+    learning_rate: float = rate_of("ppo")  # of the policy
     value_learning_rate: float | None = number(None, above=0, most=1)  # learning_rate if absent
-    schedule: str = choice("linear", "linear", "constant")
-    clip: float = number(0.2, above=0)
-    value_clip: float = number(0.2, above=0)
-    value_coefficient: float = number(0.1, above=0)
-    gamma: float = number(1.0, above=0, most=1)
-    lam: float = number(0.95, least=0, most=1)
-    whiten_rewards: bool = False
+    schedule: str = choice("linear", "linear", "constant")  # of the learning rates
+    clip: float = number(0.2, above=0)  # of the policy ratio
+    value_clip: float = number(0.2, above=0)  # of the value estimates
+    value_coefficient: float = number(0.1, above=0)  # of the value loss
+    gamma: float = number(1.0, above=0, most=1)  # discount per token
+    lam: float = number(0.95, least=0, most=1)  # of generalized advantage estimation
+    whiten_rewards: bool = False  # scale them to variance 1
     missing_stop_penalty: float = number(1.0, least=0)  # off the score of an answer that was cut off
     max_grad_norm: float = number(1.0, above=0)  # of policy and value model each
-    temperature: float = number(1.0, above=0, most=10)
+    temperature: float = number(1.0, above=0, most=10)  # answers are drawn at
     max_new_tokens: int | None = number(None, least=1)  # absent: as long as the demonstrations' answers (stages/limits)
-    sampling_batch_size: int = number(128, least=1)
+    sampling_batch_size: int = number(128, least=1)  # answers drawn at once
     samples: int = number(4, least=0)  # answers shown in samples.jsonl each time
     sample_every: int = number(10, least=1)  # iterations
     checkpoint_every: int = number(25, least=1)  # iterations
@@ -462,9 +473,9 @@ class EvaluateConfig:
     """Policies side by side on prompts that none of them was trained on."""
 
     seed: int = II("seed")
-    policies: list[str] = many("base", "sft", "dpo", "ppo")
-    baseline: str = "sft"
-    prompts: int = number(512, least=1)
+    policies: list[str] = many("base", "sft", "dpo", "ppo")  # that are compared: stages, versions or paths
+    baseline: str = "sft"  # that win rates are against
+    prompts: int = number(512, least=1)  # of the test prompts, at most
     judge: bool | None = None  # an independent judge, trained on prompts of its own; absent: where PPO is evaluated
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     inputs: dict[str, str | None] = roles("data", "reward", "judge")
@@ -474,7 +485,7 @@ class EvaluateConfig:
 class CompareConfig:
     """The report: which arm served these preferences better, and how sure that is."""
 
-    examples: int = number(8, least=0)
+    examples: int = number(8, least=0)  # prompts whose answers the report shows
     inputs: dict[str, str | None] = roles("evaluation")
 
 
@@ -482,7 +493,7 @@ class CompareConfig:
 class ExportConfig:
     """A folder that transformers loads as it is."""
 
-    policy: str = "dpo"
+    policy: str = "dpo"  # a stage, a version or a path
     merge: bool = True  # false: the adapter alone, with its base named
     inputs: dict[str, str | None] = roles("policy")
 
@@ -491,9 +502,9 @@ class ExportConfig:
 class LaunchConfig:
     """How the machine is used. Outside every version: the same run on another machine is the same run."""
 
-    device: str = choice("auto", "auto", "cpu", "cuda", "mps")
+    device: str = choice("auto", "auto", "cpu", "cuda", "mps")  # auto: a GPU if there is one
     micro_batch_size: int | None = number(None, least=1)  # rows per device and forward pass; all if absent
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = False  # compute activations again rather than keep them
     mixed_precision: str = choice("auto", "auto", "no", "bf16")  # auto: bf16 to train a bfloat16 model whole on a GPU
     parallel: int | None = number(None, least=1)  # stages at once; absent: one per GPU, or per idle core if it is small
     processes: int | None = number(None, least=1)  # that read and clean data; as many as there are cores if absent
@@ -503,24 +514,24 @@ class LaunchConfig:
 class TrackingConfig:
     """Weights & Biases. `auto` is online with a key in the environment or the netrc file, else offline."""
 
-    mode: str = choice("auto", "auto", "online", "offline", "off")
-    project: str = "alignment-pipeline"
-    entity: str | None = None
+    mode: str = choice("auto", "auto", "online", "offline", "off")  # auto: online with a key, else offline
+    project: str = "alignment-pipeline"  # its name at W&B
+    entity: str | None = None  # team or user at W&B
 
 
 @dataclass
 class PipelineConfig:
     """The whole, as composed from `conf/` and the command line."""
 
-    stage: str = "all"
-    project: str = "playground"
-    seed: int = 0
-    outputs: str = "outputs"
+    stage: str = "all"  # which one is asked for; what it needs is made first
+    project: str = "playground"  # a name space of its own under outputs
+    seed: int = 0  # every stage's own follows it
+    outputs: str = "outputs"  # folder of all projects
     threads: int | None = number(None, least=1)  # torch threads; absent: one for the tiny base, else the idle cores
-    upstream: str = choice("build", "build", "require")
+    upstream: str = choice("build", "build", "require")  # require: refuse where something has to be made first
     gates: str = choice("warn", "warn", "stop", "off")  # before dpo, ppo and a judge's word; stop: not done if wrong
-    plan: bool = False
-    tag: str | None = None
+    plan: bool = False  # print what would run, and why; run nothing
+    tag: str | None = None  # a name for the version that is made: sft@TAG
     model: ModelConfig = field(default_factory=ModelConfig)
     peft: PeftConfig = field(default_factory=PeftConfig)
     learning_rates: LearningRates = field(default_factory=LearningRates)
@@ -569,8 +580,12 @@ def _plain(value: Any) -> Any:
 
 def nearest(word: str, words: Any) -> str:
     """The end of a message about an unknown word: the nearest right one, or all of them."""
-    close = get_close_matches(word, [str(w) for w in words], n=1, cutoff=0.5)
-    return f"Did you mean '{close[0]}'?" if close else f"It can be: {', '.join(sorted(map(str, words)))}."
+    known = sorted(map(str, words))
+    by_lower = {one.lower(): one for one in known}
+    close = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean '{by_lower[close[0]]}'?"
+    return f"It can be: {', '.join(known)}." if len(known) <= LISTED else f"None of the {len(known)} names is near it."
 
 
 def faults(node: Any, prefix: str = "") -> Iterator[str]:
