@@ -36,9 +36,10 @@ WATCHED = ("loss", "reward", "kl")  # metrics that a line shows
 
 
 class Remark(NamedTuple):
-    """A sentence for whoever runs this."""
+    """A sentence for whoever runs this, with the step that it comes from where several run at once."""
 
     text: str
+    step: str = ""
 
 
 class Begun(NamedTuple):
@@ -149,11 +150,20 @@ class Board:
         self._tasks: dict[Key, TaskID] = {}
         self._works: dict[Key, _Work] = {}
         self._ticking: threading.Thread | None = None
+        self._remarks: set[str] = set()
+
+    def begin(self) -> None:
+        """A new run: what was remarked in the one before may be remarked again."""
+        self._remarks.clear()
 
     def tell(self, event: Event) -> None:
-        """Show an event."""
+        """Show an event; a remark once in a run, whichever stages make it."""
         if isinstance(event, Remark):
-            console.print(f"   [dim]{escape(event.text)}[/]")
+            with self._lock:
+                if event.text not in self._remarks:
+                    self._remarks.add(event.text)
+                    step = f"{event.step}: " if event.step else ""
+                    console.print(f"   [dim]{escape(step + event.text)}[/]")
             return
         with self._lock:
             (self._draw if sys.stdout.isatty() else self._note)(event)

@@ -140,7 +140,7 @@ class _Worker:
 
     def _named(self, event: Event) -> Event:
         """A remark with the step's name before it: who is meant is not to be seen from what is printed around it."""
-        return Remark(f"{self.step.title}: {event.text}") if isinstance(event, Remark) and self.step else event
+        return Remark(event.text, self.step.title) if isinstance(event, Remark) and self.step else event
 
     def end(self, *, at_once: bool) -> None:
         """Ask it to end: after its work, or at once, in which case what it makes is resumed the next time."""

@@ -83,6 +83,21 @@ def test_metrics_belong_to_the_work_that_was_begun_last() -> None:
     assert [event.words for event in told if isinstance(event, Noted)] == ["loss 1.23"]
 
 
+def test_a_remark_is_made_once_in_a_run_whichever_stages_make_it(capsys: pytest.CaptureFixture[str]) -> None:
+    board = Board()
+    for remark in (
+        Remark("no pad token", "sft"),
+        Remark("no pad token", "dpo"),
+        Remark("no pad token"),
+        Remark("other"),
+    ):
+        board.tell(remark)
+    assert capsys.readouterr().out.split("\n") == ["   sft: no pad token", "   other", ""]
+    board.begin()
+    board.tell(Remark("no pad token"))
+    assert "no pad token" in capsys.readouterr().out
+
+
 def test_remarks_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     Board().tell(Remark("rows [with brackets] are left out"))
     assert "rows [with brackets] are left out" in capsys.readouterr().out
