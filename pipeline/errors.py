@@ -4,6 +4,14 @@ Whoever raises one says what is wrong, where it looked, and how to mend it: the 
 alone, without a traceback.
 """
 
+from collections.abc import Sequence
+
+
+def listed(faults: Sequence[str]) -> str:
+    """All faults of a request as one message."""
+    head = "This request is wrong:" if len(faults) == 1 else f"This request is wrong in {len(faults)} places:"
+    return "\n".join([head, *(f"  {fault}" for fault in faults)])
+
 
 class PipelineError(Exception):
     """The machine or a service failed while running: disk, port, server, memory."""

@@ -40,7 +40,7 @@ class HashCache:
             hashes = {"." if p == path else p.relative_to(path).as_posix(): self._hash(p) for p in files}
         except OSError as error:
             raise RequestError(f"{error.filename or path}: cannot be read ({error.strerror}).") from None
-        self._save()
+        self.keep()
         return content_hash(hashes)
 
     def _hash(self, file: Path) -> str:
@@ -53,8 +53,9 @@ class HashCache:
             self._changed = True
         return str(self._known[key][-1])
 
-    def _save(self) -> None:
-        if self._changed:
+    def keep(self, *, make_folder: bool = False) -> None:
+        """Write down what was found out, where its folder's parent is there already: looking leaves nothing behind."""
+        if self._changed and (make_folder or self.path.parent.parent.is_dir()):
             with contextlib.suppress(OSError):  # a cache that cannot be kept costs time only
                 write_atomically(self.path, json.dumps(self._known))
             self._changed = False

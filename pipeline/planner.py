@@ -6,7 +6,7 @@ is known once they have said it. Until then that step, and all that needs it, is
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from pipeline.artifacts import MANIFEST, Artifact, Store, artifact_at
 from pipeline.collected import collected, reused_text
 from pipeline.config import PipelineConfig, content, nearest
 from pipeline.data.reading.files import find_files
-from pipeline.errors import PipelineError, RequestError
+from pipeline.errors import PipelineError, RequestError, listed
 from pipeline.hashing import HashCache, content_hash
-from pipeline.hub import hub_commit, is_hub_id
+from pipeline.hub import hub_commit
 from pipeline.model_checks import check_models
 from pipeline.model_folder import ModelFolder
+from pipeline.own_paths import missing_files, model_fault, with_keys
 from pipeline.stage import (
     FromDataset,
     FromFiles,
@@ -76,6 +77,14 @@ class Step:
         return "latest" if self.title == self.name else self.title
 
 
+class Unplannable(RequestError):
+    """A request that cannot be planned, with every reason that was found."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = list(dict.fromkeys(faults))
+        super().__init__(self.faults[0] if len(self.faults) == 1 else listed(self.faults))
+
+
 class Planner:
     """Resolves references to versions; every step is resolved once.
 
@@ -88,6 +97,8 @@ class Planner:
         self.settled = settled or {}
         self.hashes = HashCache(store.root.parent / ".cache" / "hashes.json")
         self.steps: dict[str, Step] = {}  # by what they are called, in the order in which they have to run
+        self._refused: dict[str, Unplannable] = {}  # what was found out about a step is said once
+        self._unfound: dict[str, PipelineError] = {}
         self._sound: set[tuple[str, bool]] = set()  # models of the user's own that were looked at
         self._open: list[str] = []  # being resolved: a stage that meets itself here is its own ancestor
 
@@ -98,7 +109,12 @@ class Planner:
             raise RequestError(f"The stage '{wanted}' is part of the design but not built yet. {_built()}")
         if wanted not in STAGES:
             raise RequestError(f"stage={wanted}: no such stage. {nearest(wanted, ['all', *STAGES])}")
-        target = self.step(wanted)
+        try:
+            target = self.step(wanted)
+        except Unplannable as error:
+            self.hashes.keep()
+            raise Unplannable([*error.faults, *missing_files(self.config)]) from None
+        self.hashes.keep(make_folder=True)
         if self.config.upstream == "require":
             self._require(target)
         return list(self.steps.values())
@@ -122,7 +138,10 @@ class Planner:
                 )
 
     def step(self, name: str, changes: Mapping[str, Any] | None = None) -> Step:
-        """A stage as this request asks for it, with all that it needs; `changes` are to the stage's own node."""
+        """A stage as this request asks for it, with all that it needs; `changes` are to the stage's own node.
+
+        Raises `Unplannable` with all that is wrong with it and with what it needs.
+        """
         stage, config = STAGES[name], replace(getattr(self.config, name), **(changes or {}))
         title = title_of(stage, config)
         if title in self.steps:
@@ -131,14 +150,17 @@ class Planner:
         if title in self._open:
             circle = " needs ".join([*self._open[self._open.index(title) :], title])
             raise RequestError(f"A circle: {circle}. Name a finished version instead, such as {name}@latest.")
-        pinned = {role: policy(self.config, text) for role, text in config.inputs.items() if text}
+        if title in self._refused:
+            raise self._refused[title]
         self._open.append(title)
         try:
-            wanted = {**stage.inputs(replace(self.config, **{name: config})), **pinned}
-            inputs = {part: given for role, reference in wanted.items() for part, given in self._given(role, reference)}
+            inputs = self._inputs(stage, config)
+            check_models(name, config, inputs, self._sound)
+        except RequestError as error:
+            self._refused[title] = Unplannable(_faults(error))
+            raise self._refused[title] from None
         finally:
             self._open.pop()
-        check_models(name, config, inputs, self._sound)
         if stage.asks(self.config):
             step = self._asking(stage, config, inputs)
         elif any(given.version == PENDING for given in inputs.values()):
@@ -150,6 +172,23 @@ class Planner:
             step = step if complete else replace(step, why=self._why(step))
         self.steps[title] = step
         return step
+
+    def _inputs(self, stage: Stage, config: Any) -> dict[str, "Step | Artifact"]:
+        """What stands for each role of a stage. Raises `Unplannable` with every role that nothing can stand for."""
+        pinned = {role: policy(self.config, text) for role, text in config.inputs.items() if text}
+        wanted = {**stage.inputs(replace(self.config, **{stage.name: config})), **pinned}
+        inputs: dict[str, Step | Artifact] = {}
+        errors: list[PipelineError] = []
+        for role, reference in wanted.items():
+            try:
+                inputs.update(self._given(role, reference))
+            except PipelineError as error:
+                errors.append(error)
+        if any(isinstance(error, RequestError) for error in errors):
+            raise Unplannable(fault for error in errors for fault in _faults(error))
+        if errors:
+            raise errors[0]
+        return inputs
 
     def _asking(self, stage: Stage, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> Step:
         """A step whose version people decide: what they said before, as far as that serves this request."""
@@ -181,10 +220,24 @@ class Planner:
                 yield f"{role}_{number}", self.store.open(given.name, other.version)
 
     def resolve(self, reference: Reference) -> "Step | Artifact":
-        """What a reference stands for: a step of this request, or something that is there already."""
+        """What a reference stands for: a step of this request, or something that is there already.
+
+        Raises `RequestError` where nothing does; the message begins with the keys that name it.
+        """
+        if isinstance(reference, FromStage):
+            return self.step(reference.stage, reference.changes)
+        key = repr(reference)
+        if key not in self._unfound:
+            try:
+                return self._found(reference)
+            except Unplannable as error:
+                self._unfound[key] = error
+            except PipelineError as error:  # of the hub, too, which is not asked twice
+                self._unfound[key] = type(error)(with_keys(self.config, _written(reference), str(error)))
+        raise self._unfound[key]
+
+    def _found(self, reference: Reference) -> Artifact:
         match reference:
-            case FromStage(stage, changes):
-                return self.step(stage, changes)
             case FromReference(text):
                 return self.store.open(*self.store.resolve(text))
             case FromModel():
@@ -202,6 +255,7 @@ class Planner:
                 return Artifact("dataset", content_hash(dataset), Path(path), {"source": dataset})
             case FromPath(path):
                 return self._path(path)
+        raise AssertionError(f"{reference} is made, not found")
 
     def _path(self, text: str) -> Artifact:
         path = Path(text).expanduser()
@@ -218,15 +272,16 @@ class Planner:
 
     def _model(self, model: FromModel) -> Artifact:
         path = Path(model.path).expanduser()
-        template = _text_of(model.chat_template)
+        template, fault = _text_of(model.chat_template)
         options = {"dtype": model.dtype, "chat_template": template, "thinking": model.thinking}
+        faults = [one for one in (model_fault(model.path), fault) if one]
+        if faults:
+            raise Unplannable(faults)
         if path.is_dir():
             weights, source = self.hashes.version_of(path), {"path": str(path.absolute())}
-        elif is_hub_id(model.path):
+        else:
             weights = hub_commit(model.path, model.revision)
             source = {"path": model.path, "revision": weights}
-        else:
-            raise RequestError(f"model.path={model.path}: neither a folder here nor a hub id of the form owner/name.")
         version = content_hash([weights, options])
         return Artifact("model", version, Path(source["path"]), {"source": {**source, **options}})
 
@@ -237,8 +292,8 @@ class Planner:
             files = ModelFolder(folder, path).tokenizer_files
             version = content_hash({file.name: self.hashes.version_of(file) for file in files})
             return Artifact("tokenizer", version, folder, {"source": {"path": str(folder.absolute())}})
-        if not is_hub_id(path):
-            raise RequestError(f"data.tokenizer={path}: neither a folder here nor a hub id of the form owner/name.")
+        if fault := model_fault(path, "data.tokenizer"):
+            raise RequestError(fault)
         commit = hub_commit(path, None)
         return Artifact("tokenizer", commit, Path(path), {"source": {"path": path, "revision": commit}})
 
@@ -262,6 +317,18 @@ class Planner:
             if old != new:
                 changes.append(f"{role} {short(old)} -> {short(new)}")
         return "differs from " + f"{short(last)}: " + (", ".join(changes) or "another version of the stage")
+
+
+def _written(reference: Reference) -> Any:
+    """How the request names it."""
+    match reference:
+        case FromFiles(_, paths):
+            return paths
+        case FromReference(text):
+            return text
+        case FromModel(path) | FromDataset(path) | FromTokenizer(path) | FromPath(path):
+            return path
+    return None
 
 
 def title_of(stage: Stage, config: Any) -> str:
@@ -292,13 +359,17 @@ def _differences(new: Mapping[str, Any], old: Mapping[str, Any], prefix: str = "
             yield f"{prefix}{key} {a} -> {b}"
 
 
-def _text_of(file: str | None) -> str | None:
-    if file is None:
-        return None
+def _text_of(file: str | None) -> tuple[str | None, str]:
+    """(a template, what is wrong with its file)"""
     try:
-        return Path(file).expanduser().read_text(encoding="utf-8")
-    except OSError as error:
-        raise RequestError(f"model.chat_template={file}: cannot be read ({error.strerror}).") from None
+        return Path(file).expanduser().read_text(encoding="utf-8") if file else None, ""
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        return None, f"model.chat_template={file}: cannot be read ({reason})."
+
+
+def _faults(error: PipelineError) -> list[str]:
+    return error.faults if isinstance(error, Unplannable) else [str(error)]
 
 
 def _built() -> str:
