@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--dpo-epochs", type=float, default=None, help="the same for DPO")
     given = parser.parse_args()
     arms = given.arms.split(",")
-    model = f"model.path={given.data / 'base_model_stories260K'}"
+    model = ("model=small", f"model.path={given.data / 'base_model_stories260K'}")
     fewer = {"sft.epochs": given.sft_epochs, "dpo.epochs": given.dpo_epochs}
     shorter = [f"{option}={epochs}" for option, epochs in fewer.items() if epochs]
     sft_columns = ("file", "read", "kept", "too long", "duplicates", "SFT rows", "train loss", "eval loss", "s")
@@ -59,7 +59,7 @@ def main() -> None:
         formats_table.add_row(name, *sft_cells(make("sft", given.outputs, *wide, *shorter)))
     sft_table = Table(*sft_columns, title="SFT from a model that other people trained")
     for name in DEMONSTRATIONS if {"dpo", "ppo"} & set(arms) else ():
-        made = make("sft", given.outputs, model, "data=files", f"data.path={given.data / name}", *shorter)
+        made = make("sft", given.outputs, *model, "data=files", f"data.path={given.data / name}", *shorter)
         sft_table.add_row(name, *sft_cells(made))
     dpo_columns = ("file", "read", "pairs", "ties", "alpha", "fit in training", "accuracy", "margin", "s")
     dpo_table = Table(*dpo_columns, title=f"DPO from the SFT policy on {DEMONSTRATIONS[0]}")
@@ -70,9 +70,9 @@ def main() -> None:
     for name in JUDGEMENTS if {"dpo", "ppo"} & set(arms) else ():
         judged = ("labeling=file", f"labeling.path={given.data / name}", f"data.path={given.data / DEMONSTRATIONS[0]}")
         if "dpo" in arms:
-            dpo_table.add_row(name, *dpo_cells(make("dpo", given.outputs, model, "data=files", *judged, *shorter)))
+            dpo_table.add_row(name, *dpo_cells(make("dpo", given.outputs, *model, "data=files", *judged, *shorter)))
         if "ppo" in arms and name in WITH_PPO:
-            ppo = make("ppo", given.outputs, model, "data=files", *judged, *shorter, *SHORT)
+            ppo = make("ppo", given.outputs, *model, "data=files", *judged, *shorter, *SHORT)
             reward_table.add_row(name, *reward_cells(ppo.inputs["reward"]))
             ppo_table.add_row(name, *ppo_cells(ppo))
     console = Console(width=130)

@@ -1,13 +1,14 @@
 """The command: compose, check, hand to the runner. `python -m pipeline --help` says what it takes."""
 
+import functools
 import os
-import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.console import console, errors, quiet_logging
 from pipeline.errors import PipelineError, WaitingForPeople
+from pipeline.remembered import Request, request_of
 
 INTERRUPTED = 130
 
@@ -18,13 +19,63 @@ def main(arguments: Sequence[str]) -> int:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     quiet_logging()
+    if arguments and arguments[0] in commands.COMMANDS:
+        return _status_of(lambda: commands.COMMANDS[arguments[0]](arguments[1:]))
+    return _status_of(lambda: run(arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """`python -m pipeline key=value …`, and the flags beside them. Raises `RequestError` for what is no request."""
+    from pipeline import compose
+    from pipeline.names import split_flags
+
+    flags, overrides = split_flags(arguments)
+    if not flags:
+        return make(overrides)
+    if {"-h", "--help"} & set(flags):
+        from pipeline.commands.help import show_help
+
+        return show_help(overrides)
+    if set(flags) <= {"-m", "--multirun"}:
+        return sweep(overrides)
+    return _run_by_hydra([*flags, *compose.normalize(compose.with_followed(overrides))])
+
+
+def sweep(overrides: Sequence[str]) -> int:
+    """One request after the other; it goes on after one that failed, and its status is the worst of theirs."""
+    from pipeline import compose
+
+    compose.check(overrides)
+    worst = 0
+    for job in compose.jobs(overrides):
+        status = _status_of(functools.partial(make, job))
+        if status == INTERRUPTED:
+            return status
+        worst = max(worst, status)
+    return worst
+
+
+def make(overrides: Sequence[str]) -> int:
+    """Make what one request asks for, and say what comes next."""
+    from pipeline import compose
+    from pipeline.runner import run as run_chain
+    from pipeline.summary import closing
+
+    loaded, request = compose.read(overrides), request_of(overrides)
+    for one in loaded.followed:
+        console.print(f"[dim]{_plain(one.text)}[/]")
     try:
-        if arguments and arguments[0] in commands.COMMANDS:
-            return commands.COMMANDS[arguments[0]](arguments[1:])
-        return run(arguments)
+        closing(loaded.config, run_chain(loaded.config, request), request)
     except WaitingForPeople as waiting:
-        console.print(_plain(waiting_for(waiting, arguments)))
+        console.print(_plain(waiting_for(waiting, request)))
         return waiting.status
+    return 0
+
+
+def _status_of(command: Callable[[], int]) -> int:
+    """A command's exit status; what ends it is said in one message."""
+    try:
+        return command()
     except PipelineError as error:
         errors.print(f"[red]Error:[/] {_plain(str(error))}")
         return error.status
@@ -33,59 +84,30 @@ def main(arguments: Sequence[str]) -> int:
         return INTERRUPTED
 
 
-def run(arguments: Sequence[str]) -> int:
-    """`python -m pipeline key=value …`, Hydra's own flags included."""
-    from pipeline import compose
-
-    flags = [argument for argument in arguments if argument.startswith("-")]
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
-    if not flags:
-        from pipeline.runner import run as run_chain
-        from pipeline.summary import closing
-
-        config = compose.load(overrides)
-        closing(config, run_chain(config))
-        return 0
-    if set(flags) <= {"-m", "--multirun"}:
-        compose.check(overrides)
-    return _run_by_hydra([*flags, *compose.normalize(overrides)])
-
-
-def waiting_for(waiting: WaitingForPeople, arguments: Sequence[str]) -> str:
+def waiting_for(waiting: WaitingForPeople, request: Request) -> str:
     """How far people are, and the commands that go on from there."""
-    again = shlex.join(["python", "-m", "pipeline", *arguments])
-    lines = [str(waiting), f"Continue    {again}", f"Or wait     {again} {waiting.stage}.wait=true"]
+    lines = [
+        str(waiting),
+        f"Continue    {request.command()}",
+        f"Or wait     {request.command(f'{waiting.stage}.wait=true')}",
+    ]
     if waiting.partial:
-        lines.append(f"Use what is there now: {again} {waiting.stage}.accept=partial   ({waiting.partial})")
+        partial = request.command(f"{waiting.stage}.accept=partial")
+        lines.append(f"Use what is there now: {partial}   ({waiting.partial})")
     return "\n".join(lines)
 
 
 def _run_by_hydra(arguments: Sequence[str]) -> int:
-    """Help, configuration dumps and sweeps. A sweep goes on after a job that failed; its status is the worst one."""
+    """Dumps of the configuration, and Hydra's own help."""
     import hydra
-    from omegaconf import DictConfig
 
     from pipeline import compose
-    from pipeline.runner import run as run_chain
-    from pipeline.summary import closing
+    from pipeline.names import CONF
 
     compose.register_schema()
-    statuses = [0]
-
-    def job(composed: DictConfig) -> None:
-        try:
-            config = compose.to_config(composed)
-            closing(config, run_chain(config))
-        except WaitingForPeople as waiting:
-            console.print(_plain(str(waiting)))
-            statuses.append(waiting.status)
-        except PipelineError as error:
-            errors.print(f"[red]Error:[/] {_plain(str(error))}")
-            statuses.append(error.status)
-
     sys.argv = [f"{sys.executable} -m pipeline", *arguments]
-    hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(job)()
-    return max(statuses)
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(lambda composed: None)()
+    return 0
 
 
 def _plain(text: str) -> str:

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.errors import PipelineError, RequestError
 from pipeline.files import file_hash, is_temporary, stat_of, sync, write_atomically
+from pipeline.remembered import recall
 
 MANIFEST = "manifest.json"
 CHECKPOINTS = "checkpoints"  # a stage's own, inside its unfinished version; deleted at commit
@@ -117,7 +118,7 @@ class Store:
         if not versions:
             raise RequestError(
                 f"No finished '{stage}' artifact in project {self.project} (looked in {self.root / stage}). "
-                f"Run `python -m pipeline stage={stage}{self._suffix()}` first."
+                f"Run `{self._command(stage)}` first.{self._elsewhere(stage)}"
             )
         known = ", ".join([*sorted(self.pointers(stage)), *versions])
         raise RequestError(f"{reference}: no such version or tag in project {self.project}. There are: {known}.")
@@ -126,7 +127,7 @@ class Store:
         there = ", ".join(self.versions(stage)) or "none"
         return (
             f"{stage}@{pointer} names version {version}, which is gone from {self.root / stage}. There are: {there}. "
-            f"Run `python -m pipeline stage={stage}{self._suffix()}` to make what the request asks for."
+            f"Run `{self._command(stage)}` to make what the request asks for."
         )
 
     def open(self, stage: str, version: str) -> Artifact:
@@ -172,8 +173,20 @@ class Store:
             elif self.is_complete(made_from["stage"], made_from["version"]):
                 yield role, self.open(made_from["stage"], made_from["version"])
 
-    def _suffix(self) -> str:
-        return "" if self.project == "playground" else f" project={self.project}"
+    def _command(self, stage: str) -> str:
+        """What makes it: the project's last request for this stage, else with all that a request has to name."""
+        with contextlib.suppress(RequestError):
+            last = recall(self.root)
+            if last:
+                return last.command(f"stage={stage}")
+        where = "" if self.project == "playground" else f" project={self.project} …"
+        return f"python -m pipeline stage={stage}{where}"
+
+    def _elsewhere(self, stage: str) -> str:
+        """Another project that has one, where there is."""
+        beside = [folder.name for folder in sorted(_folders(self.root.parent)) if folder != self.root]
+        having = [name for name in beside if Store(self.root.parent, name).versions(stage)]
+        return f" Project {having[0]} has one: project={having[0]}." if having else ""
 
     # -- integrity -------------------------------------------------------------------------------------------------
 
@@ -289,6 +302,22 @@ class Store:
         write_atomically(path / MANIFEST, json.dumps(whole, indent=2, allow_nan=False))
         self.point(stage, pointer, version)
         return self.open(stage, version)
+
+    def discard(self, stage: str, version: str, traces: Collection[str]) -> None:
+        """Remove a version that was refused before it left anything but `traces`; the caller holds its lock.
+
+        The lock's file goes, too: another process that makes this version is refused as well.
+        """
+        path = self.directory(stage, version)
+        left = [p for p in path.rglob("*") if p.is_file() and p.name not in traces and p.stat().st_size]
+        if left or self.is_complete(stage, version):
+            return
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path)
+            for file in (f".{version}.holder", f".{version}.lock"):
+                (self.root / stage / file).unlink(missing_ok=True)
+            for folder in (path.parent, self.root):
+                folder.rmdir()  # only where nothing else is in it
 
     def point(self, stage: str, name: str, version: str) -> None:
         """Let `latest` or a tag name a version."""

@@ -4,36 +4,39 @@ Hydra stops at the first wrong override, and takes some that no stage ever reads
 itself, so that one answer names every fault, each with the nearest right name. Nothing in this module imports torch.
 """
 
+import itertools
 import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from difflib import get_close_matches
 from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.artifacts import NAME
 from pipeline.config import DataConfig, PipelineConfig, SourceConfig, faults, nearest, source_name, stage_names
+from pipeline.credentials import credentials
 from pipeline.endpoints import address_fault, is_endpoint
-from pipeline.errors import RequestError
+from pipeline.errors import RequestError, listed
+from pipeline.following import Followed, contradictions, followed
+from pipeline.names import CONF, all_names, nearest_key, option_hint, word_hint
 from pipeline.trainer_options import SOURCES, option_names, own_place
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
-COMMANDS = ("status", "artifacts", "chat", "new")  # words that stand first, without a `=`
 OPEN_MAPPING = re.compile(
     r"(?P<mapping>\w+\.(trainer|inputs|columns|codes))(\.\w+)+"
 )  # new keys need no Hydra's `+` here
-REFUSED = (HydraException, OmegaConfBaseException, ValueError)  # what Hydra raises for a wrong override
+REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)  # what Hydra raises for a wrong override
 
 
 def register_schema() -> None:
@@ -56,20 +59,45 @@ def normalize(overrides: Iterable[str]) -> list[str]:
     return [*followers, *opened]
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A checked configuration, and the choices in it that follow from others."""
+
+    config: PipelineConfig
+    followed: Sequence[Followed]
+
+
 def load(overrides: Sequence[str]) -> PipelineConfig:
     """The configuration that these overrides ask for.
 
     Raises `RequestError` with every fault found, one per line.
     """
+    return read(overrides).config
+
+
+def read(overrides: Sequence[str]) -> Loaded:
+    """As `load`, with what was added to the request because it follows from it."""
     register_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         parsed, wrong = _parse(overrides)
         swept = [o for o in parsed if o.is_sweep_override()]
-        wrong += [f"{_text(o)}: several values need -m; a list is written {_key(o)}=[a,b]." for o in swept]
-        config, found = _examined([_text(o) for o in parsed if o not in swept])
-    if wrong or found or config is None:
-        raise RequestError(_listed([*wrong, *found]))
-    return config
+        wrong += [_needs_m(o) for o in swept]
+        loaded, found = _examined([_text(o) for o in parsed if o not in swept])
+    if wrong or found or loaded is None:
+        raise RequestError(listed([*wrong, *found]))
+    return loaded
+
+
+def with_followed(overrides: Sequence[str]) -> list[str]:
+    """The overrides with the choices that follow from them. Raises `RequestError` as `load` does."""
+    return [*overrides, *(one.override for one in read(overrides).followed)]
+
+
+def jobs(overrides: Sequence[str]) -> list[list[str]]:
+    """The requests of a sweep, one for each combination of its values, in the order in which Hydra runs them."""
+    parsed, _ = _parse(overrides)
+    values = [_values(o) if o.is_sweep_override() else [_text(o)] for o in parsed]
+    return [list(job) for job in itertools.product(*values)]
 
 
 def check(overrides: Sequence[str]) -> None:
@@ -81,26 +109,16 @@ def check(overrides: Sequence[str]) -> None:
         for request in _requests(parsed):
             found += _examined(request)[1]
     if found:
-        raise RequestError(_listed(list(dict.fromkeys(found))))
-
-
-def to_config(composed: DictConfig) -> PipelineConfig:
-    """The composed configuration as plain dataclasses: once, at the door.
-
-    Raises `RequestError` with every fault found. A job of a sweep comes this way only: `check` looked at each value,
-    not at every combination.
-    """
-    config, found = _converted(composed)
-    if found or config is None:
-        raise RequestError(_listed(found))
-    return config
+        raise RequestError(listed(list(dict.fromkeys(found))))
 
 
 def check_values(config: PipelineConfig) -> Iterator[str]:
     """Every value that its key cannot have, and every unknown name in a `trainer:` or `inputs:` mapping."""
     yield from _wrong_names(config)
+    yield from credentials(config)
     yield from faults(config)
     yield from _unusable(config)
+    yield from _of_no_use(config)
     yield from _wrong_sources(config)
     yield from _wrong_labeling(config)
     yield from _wrong_writer(config)
@@ -145,7 +163,22 @@ def _indivisible_batches(config: PipelineConfig) -> Iterator[str]:
         if micro and node.batch_size > micro and node.batch_size % micro:
             yield f"launch.micro_batch_size={micro}: does not divide {name}.batch_size={node.batch_size}."
     if config.ppo.rollouts % config.ppo.batch_size:
-        yield f"ppo.rollouts={config.ppo.rollouts}: not a multiple of ppo.batch_size={config.ppo.batch_size}."
+        rollouts, batch = config.ppo.rollouts, config.ppo.batch_size
+        fits = f"ppo.rollouts={-(-rollouts // batch) * batch}"
+        yield f"ppo.rollouts={rollouts}: not a multiple of ppo.batch_size={batch}. Give {fits}, for example."
+
+
+def _of_no_use(config: PipelineConfig) -> Iterator[str]:
+    """What is said about files or a model of the user's own where none is given."""
+    data, model, plain = config.data, config.model, DataConfig()
+    if data.source == "playground":
+        for key in ("test_path", "format", "columns", "revision", "subset", "part"):
+            if getattr(data, key) != getattr(plain, key):
+                yield f"data.{key}={getattr(data, key)}: it is about files of your own: give data.path=FILE, too."
+    if not model.path:
+        for key in ("revision", "chat_template", "thinking"):
+            if getattr(model, key) is not None:
+                yield f"model.{key}={getattr(model, key)}: it is about a model of your own: give model.path=…, too."
 
 
 def _wrong_sources(config: PipelineConfig) -> Iterator[str]:
@@ -223,7 +256,8 @@ def _wrong_labeling(config: PipelineConfig) -> Iterator[str]:
     if labeling.backend == "file" and not labeling.path:
         yield "labeling.path has to be given: labeling.path=…"
     if names and labeling.backend not in ("embedded", "remote"):
-        yield f"labeling.annotators={names}: people answer in Argilla: labeling=embedded or labeling=remote."
+        instead = " instead of a file" if labeling.path else ""
+        yield f"labeling.annotators={names}: people answer in Argilla{instead}: labeling=embedded or labeling=remote."
     for name in dict.fromkeys(names):
         if not NAME.fullmatch(name):
             yield f"labeling.annotators: '{name}' has to have letters, digits, '.', '_' and '-' only."
@@ -268,38 +302,9 @@ def _items(node: Any) -> Iterator[tuple[str, Any]]:
     return ((item.name, getattr(node, item.name)) for item in fields(node))
 
 
-@dataclass(frozen=True)
-class _Names:
-    """All that can stand before a `=`."""
-
-    keys: tuple[str, ...]
-    groups: Mapping[str, tuple[str, ...]]  # group -> its options
-
-
-@cache
-def _names() -> _Names:
-    groups = {p.name: tuple(sorted(f.stem for f in p.glob("*.yaml"))) for p in CONF.iterdir() if p.is_dir()}
-    return _Names(tuple(_keys(PipelineConfig)), {"experiment": (), **groups})
-
-
-def _keys(node: type, prefix: str = "") -> Iterator[str]:
-    for item in fields(node):
-        yield prefix + item.name
-        if is_dataclass(item.type):
-            yield from _keys(cast(type, item.type), f"{prefix}{item.name}.")
-
-
 @cache
 def _nodes_with_peft() -> tuple[str, ...]:
-    return tuple(stage for stage in stage_names() if f"{stage}.peft" in _names().keys)
-
-
-def _meant(text: str) -> str | None:
-    """What a word without `=` may stand for: a stage, or a command that has to come first."""
-    if text in stage_names():
-        return f"Did you mean 'stage={text}'?"
-    meant = [] if "=" in text else get_close_matches(text, COMMANDS, n=1)
-    return f"Did you mean the command '{meant[0]}'?" if meant else None
+    return tuple(stage for stage in stage_names() if f"{stage}.peft" in all_names().keys)
 
 
 def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
@@ -309,7 +314,7 @@ def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
         try:
             override = parser.parse_override(text)
         except HydraException:
-            wrong.append(f"{text}: not of the form key=value. {_meant(text) or _quoting(text)}")
+            wrong.append(f"{text}: not of the form key=value. {word_hint(text)}")
             continue
         if override.is_delete():
             wrong.append(f"{text}: nothing can be taken out of the configuration. Give the key another value.")
@@ -318,9 +323,11 @@ def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
     return parsed, wrong
 
 
-def _quoting(text: str) -> str:
-    key, _, value = text.partition("=")
-    return f"Quote a value with special characters: \"{key}='{value}'\"." if value else "Write key=value."
+def _needs_m(override: Override) -> str:
+    key = _key(override)
+    if key == "stage":
+        return f"{_text(override)}: a request has one stage, and what it needs is made first. Name the last: stage=all."
+    return f"{_text(override)}: several values need -m; a list is written {key}=[a,b]."
 
 
 def _requests(parsed: Sequence[Override]) -> Iterator[list[str]]:
@@ -338,11 +345,11 @@ def _values(override: Override) -> list[str]:
     """`dpo.beta=0.1,0.3` as `dpo.beta=0.1` and `dpo.beta=0.3`; `peft=glob(*)` as all its options."""
     key, value = _text(override).partition("=")[0], override.value()
     if isinstance(value, Glob):
-        return [f"{key}={name}" for name in value.filter(list(_names().groups.get(_key(override), ())))]
+        return [f"{key}={name}" for name in value.filter(list(all_names().groups.get(_key(override), ())))]
     return [f"{key}={one}" for one in override.sweep_string_iterator()]
 
 
-def _examined(overrides: list[str]) -> tuple[PipelineConfig | None, list[str]]:
+def _examined(overrides: list[str]) -> tuple[Loaded | None, list[str]]:
     """A configuration from overrides of the right form, and every fault in it; without the overrides at fault."""
     parsed, found = _parse(overrides)
     known = []
@@ -350,19 +357,40 @@ def _examined(overrides: list[str]) -> tuple[PipelineConfig | None, list[str]]:
         fault = _unknown(override)
         found += [fault] if fault else []
         known += [] if fault else [override]
+    right = [_text(override) for override in known]
     try:
-        composed = compose("config", normalize(map(_text, known)))
+        composed = _composed(right)
     except REFUSED as error:
         right, wrong = _tried_alone(known)
         if not wrong:
             return None, [*found, _first_line(error)]
         found += wrong
-        composed = compose("config", normalize(right))
+        composed = _composed(right)
+    try:
+        added = followed(composed, _chosen(right))
+        composed = _composed([*right, *(one.override for one in added)]) if added else composed
+        found += contradictions(composed)
+    except REFUSED as error:
+        return None, [*found, _first_line(error)]
     config, faulty = _converted(composed)
-    return config, [*found, *faulty]
+    return Loaded(config, added) if config else None, [*found, *faulty]
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
+    """With Hydra's own node, which says which option each group has."""
+    composed: DictConfig = compose("config", normalize(overrides), return_hydra_config=True)
+    return composed
+
+
+def _chosen(overrides: Sequence[str]) -> set[str]:
+    """The groups whose options were chosen explicitly, on the command line or by an experiment."""
+    loader = GlobalHydra.instance().config_loader()
+    return set(loader.compute_defaults_list("config", normalize(overrides), RunMode.RUN).overrides.override_choices)
 
 
 def _converted(composed: DictConfig) -> tuple[PipelineConfig | None, list[str]]:
+    with open_dict(composed):
+        del composed["hydra"]
     try:
         missing = sorted(OmegaConf.missing_keys(composed))
         if missing:
@@ -375,33 +403,31 @@ def _converted(composed: DictConfig) -> tuple[PipelineConfig | None, list[str]]:
 
 def _unknown(override: Override) -> str | None:
     """What is wrong with the name before the `=`, or with the option of a group behind it."""
-    key, value, names = _key(override), override.value(), _names()
+    key, value, known = _key(override), override.value(), all_names()
     group, at, node = key.partition("@")
     if key.startswith("hydra"):
         return None
     last = key.rpartition(".")[2]
-    if key in names.keys and key != last and isinstance(value, str) and value in names.groups.get(last, ()):
+    if key in known.keys and key != last and isinstance(value, str) and value in known.groups.get(last, ()):
         return f"{key}={value}: an option is chosen with {last}@{key}={value}."
-    if group in names.groups and not isinstance(value, dict):
-        if at and node not in names.keys:
-            return f"{key}: no such key. {_nearest_key(node)}"
+    if group in known.groups and not isinstance(value, dict):
+        if at and node not in known.keys:
+            return f"{key}: no such key. {nearest_key(node)}"
         named = ["null" if one is None else str(one) for one in (value if isinstance(value, list) else [value])]
-        wrong = [option for option in named if option not in names.groups[group]]
-        return f"{key}={wrong[0]}: no such option. {_options(group, wrong[0])}" if wrong else None
+        wrong = [option for option in named if option not in known.groups[group]]
+        return f"{key}={wrong[0]}: no such option. {option_hint(group, wrong[0])}" if wrong else None
+    if key in known.keys and isinstance(value, str) and any(name.startswith(f"{key}.") for name in known.keys):
+        meant = f"Did you mean 'stage={key}'?" if key in stage_names() else f"Its keys are {key}.…"
+        return f"{key}={value}: this is a group of keys and takes no value. {meant}"
     opened = OPEN_MAPPING.fullmatch(key)
-    if key in names.keys or (opened and opened["mapping"] in names.keys):
+    if key in known.keys or (opened and opened["mapping"] in known.keys):
         return None
-    return f"{key}: no such key. {_nearest_key(opened['mapping'] if opened else key)}"
-
-
-def _options(group: str, option: str) -> str:
-    options = _names().groups[group]
-    return nearest(option, options) if options else f"There is none in {CONF / group} yet."
+    return f"{key}: no such key. {nearest_key(opened['mapping'] if opened else key)}"
 
 
 def _tried_alone(known: list[Override]) -> tuple[list[str], list[str]]:
     """Each override by itself, on top of the right group choices: (the right ones, a message for each wrong one)."""
-    choices = [o for o in known if _key(o).partition("@")[0] in _names().groups and not isinstance(o.value(), dict)]
+    choices = [o for o in known if _key(o).partition("@")[0] in all_names().groups and not isinstance(o.value(), dict)]
     right: list[str] = []
     wrong: list[str] = []
     for override in [*choices, *(o for o in known if o not in choices)]:
@@ -414,17 +440,6 @@ def _tried_alone(known: list[Override]) -> tuple[list[str], list[str]]:
     return right, wrong
 
 
-def _nearest_key(key: str) -> str:
-    """The nearest key: among those of the same node if there is such a node, else with the same last name."""
-    keys = [*_names().keys, *_names().groups]
-    node, _, last = key.rpartition(".")
-    siblings = [k for k in keys if k.rpartition(".")[0] == node] if node in keys else []
-    if siblings:
-        return nearest(key, siblings)
-    close = get_close_matches(key, keys, n=1, cutoff=0.6) or [k for k in keys if k.rpartition(".")[2] == last][:1]
-    return f"Did you mean '{close[0]}'?" if close else "`python -m pipeline --help` lists all keys."
-
-
 def _key(override: Override) -> str:
     return cast(str, override.get_key_element().lstrip("+~"))
 
@@ -434,10 +449,7 @@ def _text(override: Override) -> str:
 
 
 def _first_line(error: BaseException) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
     line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return re.sub(r"^Error merging override .*?: ", "", line).rstrip(".")
-
-
-def _listed(found: Sequence[str]) -> str:
-    head = "This request is wrong:" if len(found) == 1 else f"This request is wrong in {len(found)} places:"
-    return "\n".join([head, *(f"  {fault}" for fault in found)])

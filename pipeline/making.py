@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.artifacts import Artifact, Store
 from pipeline.config import PipelineConfig, content
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, RequestError
 from pipeline.machine import threads
 from pipeline.people import People
 from pipeline.planner import ASKED, Step, observed_fingerprint, short
@@ -82,6 +82,9 @@ class Maker:
                 manifest = _manifest(step, self.config, inputs, metrics, time.monotonic() - began, self.store)
                 with _reported_faults(step, directory):
                     artifact = self.store.commit(step.name, step.version, manifest, pointer=step.pointer)
+            except RequestError:
+                self.store.discard(step.name, step.version, {LOG})
+                raise
             finally:
                 tracker.finish(artifact)
         return artifact

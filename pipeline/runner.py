@@ -13,38 +13,46 @@ from pipeline.console import console, errors, seconds_text
 from pipeline.errors import PipelineError, WaitingForPeople
 from pipeline.machine import parallel, threads
 from pipeline.making import Maker
+from pipeline.own_paths import missing_files
 from pipeline.people import People
 from pipeline.planner import PENDING, UP_TO_DATE, Planner, Step, short
-from pipeline.progress import REPORTER
+from pipeline.progress import BOARD, REPORTER
+from pipeline.remembered import Request, remembering
 from pipeline.tracking import mode_of
 from pipeline.workers import Crew
 
 WIDE = 114  # columns from which on a stage's line also says what it was made from
 
 
-def run(config: PipelineConfig) -> list[Step]:
+def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     """Make what the configuration asks for. Returns the steps of the chain; their artifacts are then in the store.
 
-    Raises `WaitingForPeople` where it cannot go on before they have answered. A stage that fails takes only those with
-    it that need it; its error is raised once the others are made.
+    The request is remembered as the project's last one. Raises `WaitingForPeople` where it cannot go on before they
+    have answered. A stage that fails takes only those with it that need it; its error is raised once the others are
+    made.
     """
     store = Store(Path(config.outputs), config.project)
     planner = Planner(config, store)
     steps = planner.plan()
-    console.print(heading(config, len(planner.to_run())))
+    BOARD.begin()
+    to_run = {step.title for step in planner.to_run()}
+    console.print(heading(config, len(to_run)))
+    for fault in missing_files(config):
+        REPORTER.say(f"{fault} Nothing that is asked for now needs it.")
     if config.plan:
         _print_plan(planner)
         return steps
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    printed: set[str] = set()
     with (
+        remembering(store.root, request, lambda: bool(printed & to_run)),
         People(config.labeling, config.project, REPORTER.say) as people,
         Crew(config, _at_once(config, planner)) as crew,
     ):
         if any(step.stage.meets_people for step in planner.to_run()[1:]):
             people.prepare()
         maker = Maker(config, store, people, REPORTER)
-        printed: set[str] = set()
         settled: dict[str, str] = {}
         while (answers := Run(planner, maker, crew, settled, printed).to_the_end()) is not None:
             settled[answers.stage] = answers.version

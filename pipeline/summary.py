@@ -1,37 +1,36 @@
 """What stands at the end of a run: the table of win rates, the report, and what to do next."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.artifacts import Artifact, Store
 from pipeline.config import PipelineConfig
 from pipeline.console import console
 from pipeline.evaluation.gates import remark_on_judge
+from pipeline.next_steps import after, as_lines
 from pipeline.planner import Step
+from pipeline.remembered import Request
 
 
-def closing(config: PipelineConfig, steps: list[Step]) -> None:
-    """Print the results of a chain that has run to its end."""
-    if config.plan:
-        return
+def closing(config: PipelineConfig, steps: list[Step], request: Request) -> None:
+    """Print the results of a chain that has run to its end, and what can come next."""
     store, last = Store(Path(config.outputs), config.project), steps[-1]
+    if config.plan:
+        if not all(step.complete for step in steps):
+            console.print(f"Run     {escape(request.command())}")
+        return
     artifact = store.open(last.name, last.version)
     if last.name in ("evaluate", "compare"):
         console.print(policies_table(artifact, config))
         for sentence in head_to_head(artifact.metrics):
             console.print(f" {sentence}")
-    if last.name == "compare":
-        console.print(f"Report  {artifact.path / 'report.html'}")
-        places = [("project", config.project, "playground"), ("outputs", config.outputs, "outputs")]
-        where = "".join(f" {key}={value}" for key, value, default in places if value != default)
-        talkers = " ".join(name for name in config.evaluate.policies if name != "base")
-        console.print(f"Next    python -m pipeline chat {talkers}{where}")
-        console.print(f"        python -m pipeline stage=evaluate dpo.beta=0.3{where}   (makes only what changes)")
-    else:
-        console.print(f"Made    {artifact.path}")
+    for line in as_lines(after(replace(last, complete=True), config, store, request)):
+        console.print(escape(line))
 
 
 class Column(NamedTuple):

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from pipeline.artifacts import MANIFEST, Store
-from pipeline.commands.request import Parser, find, opened, parser, project, split
+from pipeline.commands.request import Parser, find, opened, parser, project, projects, split
 from pipeline.commands.wording import age_text, headline, payload_size, size_text
 from pipeline.config import nearest, stage_names
 from pipeline.console import console, seconds_text
@@ -18,6 +18,7 @@ from pipeline.errors import PipelineError, RequestError
 from pipeline.planner import short
 from pipeline.progress import progress
 from pipeline.pruning import pruning
+from pipeline.remembered import key_of
 from pipeline.stages import STAGES
 
 
@@ -28,7 +29,9 @@ def artifacts(arguments: Sequence[str]) -> int:
         raise RequestError(f"artifacts {words[0]}: no such verb. {nearest(words[0], VERBS)}")
     asked = vars(_parser().parse_args(words))
     verb, _ = VERBS[asked.pop("verb")]
-    _, store = project(overrides)
+    config, store = project(overrides)
+    if verb is ls and not any(key_of(text) == "project" for text in overrides):
+        return ls_all(Path(config.outputs), store, **asked)
     return verb(store, **asked)
 
 
@@ -46,6 +49,18 @@ def _parser() -> Parser:
 
 
 # -- looking -------------------------------------------------------------------------------------------------------
+
+
+def ls_all(outputs: Path, store: Store, stage: str | None) -> int:
+    """`ls` of every project, where none is named; `store` is the default one's."""
+    names = projects(outputs)
+    having = [name for name in names if stage is None or Store(outputs, name).versions(stage)]
+    if not having or names == [store.project]:
+        return ls(store, stage)
+    for name in having:
+        console.print(f"[bold]{name}[/]")
+        ls(Store(outputs, name), stage)
+    return 0
 
 
 def ls(store: Store, stage: str | None) -> int:

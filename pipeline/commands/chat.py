@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from pipeline.artifacts import Artifact, Store
-from pipeline.commands.request import parser, project, split
+from pipeline.commands.request import as_remembered, parser, split
 from pipeline.config import DecodingConfig, PipelineConfig, stage_names
 from pipeline.console import console
 from pipeline.errors import RequestError
@@ -41,7 +41,10 @@ def chat(arguments: Sequence[str]) -> int:
     takes = parser("chat", about)
     takes.add_argument("references", nargs="+", metavar="REF", help="base, sft, sft@TAG, or a folder")
     references = list(dict.fromkeys(takes.parse_args(words).references))
-    config, store = project(overrides)
+    asked = as_remembered(overrides)
+    if asked.said:
+        console.print(f"[yellow]{escape(asked.said)}[/]")
+    config, store, overrides = asked.config, asked.store, list(asked.request.overrides)
     policies = {text: _policy(config, store, text) for text in references}
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -3,13 +3,15 @@
 import argparse
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 from pipeline import compose
-from pipeline.artifacts import MANIFEST, Artifact, Store
+from pipeline.artifacts import MANIFEST, NAME, Artifact, Store
 from pipeline.config import PipelineConfig, nearest, stage_names
 from pipeline.errors import RequestError
+from pipeline.remembered import Request, key_of, merged, recall
 
 OVERRIDE = re.compile(r"\+{0,2}[A-Za-z_][\w.@/]*=")
 
@@ -37,6 +39,56 @@ def project(overrides: Sequence[str]) -> tuple[PipelineConfig, Store]:
     """The configuration that the overrides ask for, and the store of its project."""
     config = compose.load(overrides)
     return config, Store(Path(config.outputs), config.project)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The last request of a project, with what was given here in its place; `said` is worth a word."""
+
+    config: PipelineConfig
+    store: Store
+    request: Request
+    last: Request | None
+    said: str = ""
+
+
+def as_remembered(overrides: Sequence[str], *, any_stage: bool = False) -> Asked:
+    """The request that a project remembers, with these overrides in the place of its own.
+
+    `any_stage` leaves out which stage was asked for last. Raises `RequestError` for overrides that are wrong.
+    """
+    store = _store(overrides)
+    here = Request(tuple(overrides))
+    try:
+        last = recall(store.root)
+    except RequestError as error:
+        return Asked(compose.load(overrides), store, here, None, str(error))
+    if last is None:
+        return Asked(compose.load(overrides), store, here, None)
+    before = [text for text in last.overrides if not (any_stage and key_of(text) == "stage")]
+    whole = merged(before, overrides)
+    try:
+        return Asked(compose.load(whole), store, replace(last, overrides=tuple(whole)), last)
+    except RequestError as error:
+        config = compose.load(overrides)  # says so if what is given here is wrong by itself
+        return Asked(config, store, here, None, f"The last request is not one any more: {last.command()}\n{error}")
+
+
+def _store(overrides: Sequence[str]) -> Store:
+    """The project that overrides name, which may be wrong without the others of its last request."""
+    place = [text for text in overrides if key_of(text) in ("project", "outputs")]
+    try:
+        return project(overrides)[1]
+    except RequestError:
+        if place == list(overrides):
+            raise
+        return project(place)[1]
+
+
+def projects(outputs: Path) -> list[str]:
+    """The folders that hold artifacts of any stage."""
+    names = sorted(p.name for p in outputs.iterdir() if p.is_dir()) if outputs.is_dir() else []
+    return [name for name in names if NAME.fullmatch(name) and set(Store(outputs, name).stages()) & set(stage_names())]
 
 
 def find(store: Store, reference: str) -> tuple[Store, str, str]:

@@ -1,6 +1,5 @@
 """`status`: what this request asks for, what of it is done, and what comes next."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,14 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.artifacts import NAME, Store
-from pipeline.commands.request import parser, project, split
+from pipeline.artifacts import Store
+from pipeline.commands.request import Asked, as_remembered, parser, projects, split
 from pipeline.commands.wording import age_text, headline
-from pipeline.config import PipelineConfig
 from pipeline.console import console
 from pipeline.errors import PipelineError
-from pipeline.planner import LAST, PENDING, Planner, Step, short
+from pipeline.next_steps import Line, after, as_lines, makes, successor
+from pipeline.planner import LAST, PENDING, Planner, Step, Unplannable, short
+from pipeline.remembered import key_of
 from pipeline.stages import STAGES
 
 COLOURS = {"done": "green", "unfinished": "yellow", "being made": "yellow", "waiting": "yellow", "missing": "default"}
@@ -35,71 +35,64 @@ def status(arguments: Sequence[str]) -> int:
     """Stages in the order of the chain, with the versions that this request asks for."""
     words, overrides = split(arguments)
     parser("status [key=value ...]", "Stages, their versions, and what comes next.").parse_args(words)
-    config, store = project(overrides)
-    planner, faults = _planned(config, store)
+    asked = as_remembered(overrides, any_stage=True)
+    config, store = asked.config, asked.store
+    planner, faults = _planned(asked)
     console.print(f"[bold]{escape(config.project)}[/] · {escape(str(store.root))}")
+    if asked.last:
+        console.print(f"[dim]last request, {age_text(asked.last.time)}: {escape(asked.last.command())}[/]")
+    if asked.said:
+        console.print(f"[yellow]{escape(asked.said)}[/]")
     if store.stages():
-        asked = planner.steps.values()
-        named = {name: [step for step in asked if step.name == name] for name in STAGES}
+        steps = planner.steps.values()
+        named = {name: [step for step in steps if step.name == name] for name in STAGES}
         rows = [_row(store, name, step) for name, steps in named.items() for step in steps or (None,)]
         console.print(_table([row for row in rows if row]), soft_wrap=False)
     else:
         console.print("Nothing has been made in this project yet.")
     for fault in faults:
         console.print(f"[yellow]Not possible:[/] {escape(fault)}")
-    for word, text in _next(config, store, planner, overrides):
-        console.print(f"{word:<8}{escape(text)}")
-    others = _other_projects(Path(config.outputs), config.project)
+    if faults and asked.last and asked.last.folder != str(Path.cwd()):
+        console.print(f"Relative paths of the last request are meant from {escape(asked.last.folder)}")
+    for line in as_lines(_next(asked, planner)):
+        console.print(escape(line))
+    others = [name for name in projects(Path(config.outputs)) if name != config.project]
     if others:
         console.print(f"Others  {escape(', '.join(others))}   (python -m pipeline status project=NAME)")
     return 0
 
 
-def _planned(config: PipelineConfig, store: Store) -> tuple[Planner, list[str]]:
+def _planned(asked: Asked) -> tuple[Planner, list[str]]:
     """The request as far as it can be planned, and why not further."""
-    planner, faults = Planner(config, store), []
-    if config.stage not in ("all", *STAGES):
+    planner, faults = Planner(asked.config, asked.store), []
+    stage = asked.config.stage
+    if stage not in ("all", *STAGES):
         planner.plan()  # says that there is no such stage
-    for name in (LAST, "export") if config.stage == "all" else (config.stage,):
+    last = [text.partition("=")[2] for text in (asked.last.overrides if asked.last else ()) if key_of(text) == "stage"]
+    for name in dict.fromkeys((LAST, "export", *last) if stage == "all" else (stage,)):
         try:
-            planner.step(name)
+            if name in STAGES:
+                planner.step(name)
+        except Unplannable as error:
+            faults += error.faults
         except PipelineError as error:
             faults.append(str(error))
     return planner, list(dict.fromkeys(faults))
 
 
-def _next(
-    config: PipelineConfig, store: Store, planner: Planner, overrides: Sequence[str]
-) -> Iterator[tuple[str, str]]:
+def _next(asked: Asked, planner: Planner) -> Iterator[Line]:
     """The command that goes on from here; where all is done, the results."""
-    wanted = LAST if config.stage == "all" else config.stage
+    wanted = LAST if asked.config.stage == "all" else asked.config.stage
     target = next((step for step in reversed(planner.steps.values()) if step.name == wanted), None)
     if target is None:
+        possible = successor(planner) if asked.config.stage == "all" else None
+        if possible:
+            yield "Next", f"{asked.request.command(f'stage={possible.name}')}   {makes(planner, possible)}"
         return
-    missing = [step.title for step in planner.to_run(target.title)]
-    if missing:
-        yield "Next", f"{shlex.join(['python', '-m', 'pipeline', *overrides])}   (makes {', '.join(missing)})"
-        return
-    if target.name == LAST:
-        yield "Report", str(store.directory(target.name, target.version) / "report.html")
-        yield "Next", shlex.join(["python", "-m", "pipeline", "chat", *_latest_policies(config), *_where(overrides)])
+    if planner.to_run(target.title):
+        yield "Next", f"{asked.request.command()}   {makes(planner, target)}"
     else:
-        yield "Made", str(store.directory(target.name, target.version))
-
-
-def _latest_policies(config: PipelineConfig) -> list[str]:
-    return [name for name in config.evaluate.policies if name != "base"] or ["base"]
-
-
-def _where(overrides: Sequence[str]) -> list[str]:
-    return [text for text in overrides if text.startswith(("project=", "outputs="))]
-
-
-def _other_projects(outputs: Path, own: str) -> list[str]:
-    """Folders beside this project's that hold artifacts of any stage."""
-    beside = sorted(p.name for p in outputs.iterdir() if p.is_dir()) if outputs.is_dir() else []
-    names = [name for name in beside if NAME.fullmatch(name) and name != own]
-    return [name for name in names if set(Store(outputs, name).stages()) & set(STAGES)]
+        yield from after(target, asked.config, asked.store, asked.request)
 
 
 def _row(store: Store, name: str, step: Step | None) -> Row | None:

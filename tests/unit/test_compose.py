@@ -124,7 +124,8 @@ def test_every_value_of_a_sweep_is_checked() -> None:
         ["seed=range(0,3)"],
         ["peft=glob(*)"],
         ["dpo.beta=choice(0.1,0.2)", "stage=dpo"],
-        ["data=files,playground", "data.path=a.jsonl,b.jsonl"],  # neither is right without the other
+        ["data=files", "data.path=a.jsonl,b.jsonl"],
+        ["data.path=a.jsonl,b.jsonl", "model.path='',a/b"],  # each request has the choices that follow from it
     ],
 )
 def test_a_right_sweep_is_let_through(sweep: list[str]) -> None:

@@ -11,6 +11,7 @@ from pipeline import compose
 FILES = sorted(path.relative_to(compose.CONF) for path in compose.CONF.rglob("*.yaml"))
 NEEDED = {
     "model=hub": ("model.path=owner/name",),
+    "model=small": ("model.path=owner/name",),
     "data=files": ("data.path=a.jsonl",),
     "labeling=file": ("labeling.path=b.jsonl",),
 }

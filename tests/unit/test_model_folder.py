@@ -304,5 +304,5 @@ def test_a_plan_needs_no_torch(tmp_path: Path) -> None:
         "except Exception as error: print(type(error).__name__, 'torch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["RequestError", "False"]
+    assert run.stdout.split() == ["Unplannable", "False"]
     assert issubclass(RequestError, PipelineError)

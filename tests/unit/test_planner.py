@@ -168,8 +168,52 @@ def test_a_model_folder_counts_by_content(planned: Plan, tmp_path: Path) -> None
     one = version(tmp_path / "one")
     assert version(tmp_path / "two") == one
     assert version(tmp_path / "three") != one
-    assert version(tmp_path / "one", "model.dtype=bfloat16") != one
+    assert version(tmp_path / "one", "model.dtype=float32") != one
     assert version(tmp_path / "one", f"model.chat_template={template}") != one
+
+
+# -- what is wrong with a request
+
+
+def test_all_that_is_not_there_is_named_at_once_with_its_key(planned: Plan, tmp_path: Path) -> None:
+    demonstrations(tmp_path / "rows.jsonl")
+    wrong = {
+        "data.path": tmp_path / "row.jsonl",
+        "data.test_path": tmp_path / "test.jsonl",
+        "model.path": tmp_path / "model",
+        "model.chat_template": tmp_path / "chat.jinja",
+        "labeling.path": tmp_path / "votes.jsonl",
+        "dpo.inputs.policy": tmp_path / "sft",
+        "ppo.inputs.value": "reward@friday",
+    }
+    with pytest.raises(RequestError) as raised:
+        planned(*(f"{key}={path}" for key, path in wrong.items()))
+    head, *faults = str(raised.value).splitlines()
+    assert head == f"This request is wrong in {len(wrong)} places:"
+    for key, path in wrong.items():
+        assert [fault for fault in faults if fault.strip().startswith(key) and str(path) in fault], key
+    assert f"Did you mean {tmp_path / 'rows.jsonl'}?" in str(raised.value)
+
+
+def test_what_no_stage_needs_yet_is_named_beside_what_is_wrong(planned: Plan, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"(?s)data\.path.*labeling\.gold"):
+        planned("stage=data", f"data.path={tmp_path / 'a'}", f"labeling.gold={tmp_path / 'b'}")
+
+
+def test_one_path_that_is_named_twice_is_one_fault(planned: Plan, tmp_path: Path) -> None:
+    with pytest.raises(RequestError) as raised:
+        planned("stage=dpo", f"data.path={tmp_path / 'a'}", f"labeling.path={tmp_path / 'a'}")
+    assert str(raised.value).startswith("data.path, labeling.path: No such file")
+
+
+def test_a_refused_plan_leaves_nothing_behind(
+    planned: Plan, tmp_path: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "LARGE", 0)
+    file = demonstrations(tmp_path / "a.jsonl")
+    with pytest.raises(RequestError):
+        planned(f"data.path={file}", "labeling.path=nowhere.jsonl")
+    assert not outputs.exists()
 
 
 # -- which inputs
