@@ -36,7 +36,7 @@ from pipeline.trainer_options import SOURCES, option_names, own_place
 OPEN_MAPPING = re.compile(
     r"(?P<mapping>\w+\.(trainer|inputs|columns|codes))(\.\w+)+"
 )  # new keys need no Hydra's `+` here
-REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)  # what Hydra raises for a wrong override
+REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)  # raised for a wrong override
 
 
 def register_schema() -> None:
