@@ -101,7 +101,7 @@ def pool(votes: Iterable[Vote]) -> Pooled:
 
 def is_unnamed(annotator: str | None) -> bool:
     """Whether it is no person's name: empty, or one that `pool` made."""
-    return not annotator or not annotator.strip() or re.fullmatch(rf"{UNNAMED} \d+", annotator) is not None
+    return not annotator or not annotator.strip() or re.fullmatch(rf"{UNNAMED} \d+", squeezed(annotator)) is not None
 
 
 def squeezed(text: str) -> str:

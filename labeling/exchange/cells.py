@@ -87,6 +87,8 @@ def annotator_in(value: object, reading: Reading, prefix: str = "") -> str | Non
         value = next((value[key] for key in keys if not is_absent(value.get(key))), None)
     if is_absent(value):
         return None
+    if not isinstance(value, str | int | float):
+        raise Unusable("annotator", "must be a name or a number", value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     name = " ".join(str(value).split())

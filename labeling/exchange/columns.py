@@ -28,6 +28,7 @@ JUDGES = (
 
 ASKED = ("prompt", "instruction", "question", "query", "problem", "user_prompt", "prompt_text")
 ABOUT = ("input", "context")
+SYSTEMS = ("system", "system_prompt")
 IDS = ("id", "prompt_id", "task_id", "question_id", "record_id", "example_id", "item_id", "hitid", "hit_id")
 TIMES = (
     "submitted",

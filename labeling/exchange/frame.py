@@ -6,7 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from labeling.exchange.cells import annotator_in, flag_in, is_absent, messages_in, prompt_in
-from labeling.exchange.columns import ABOUT, ASKED, IDS, TIMES, Columns, Options, first_of, judge_columns, plain
+from labeling.exchange.columns import (
+    ABOUT,
+    ASKED,
+    IDS,
+    SYSTEMS,
+    TIMES,
+    Columns,
+    Options,
+    first_of,
+    judge_columns,
+    plain,
+)
 from labeling.exchange.reading import Reading, Row, Rows, listed, names_in, refuse
 from labeling.exchange.times import times_in
 from labeling.records import Message
@@ -87,7 +98,7 @@ def frame_of(rows: Rows, columns: Columns, reading: Reading, prefix: str = "") -
         refuse(f"There is no column for the prompt. Name it: {options.prompt}. The columns are {', '.join(names)}.")
     judges = [columns.annotator] if columns.annotator else judge_columns(name for name in names if name != prompt)
     extra = first_of((name for name in names if name != prompt), ABOUT)
-    system = first_of(names, ("system", "system_prompt"))
+    system = first_of(names, SYSTEMS)
     id_, comment = columns.id or first_of(names, IDS), columns.comment or first_of(names, ("comment", "comments"))
     reading.note("prompt", *(name for name in (system, messages or prompt, extra) if name))
     reading.note("annotators", *judges[:1])

@@ -11,6 +11,8 @@ from labeling.exchange.times import times_in
 from labeling.records import Message, Ranking, Ranks
 from labeling.votes import Vote
 
+_PROMPT = ("system", "prompt", "input")
+
 
 def is_ranking(row: Mapping[str, Any]) -> bool:
     """Whether a row is in the contract's shape."""
@@ -19,7 +21,8 @@ def is_ranking(row: Mapping[str, Any]) -> bool:
 
 def read_rankings(rows: Rows, columns: Columns, reading: Reading) -> None:
     """Enter the votes of rankings; an empty text among the responses is a response that was judged, null is none."""
-    time = first_of(names_in(rows), TIMES)
+    names = names_in(rows)
+    time = first_of(names, TIMES)
     times = times_in([row.get(time) for _, row in rows]) if time else None
     for index, (place, row) in enumerate(rows):
         try:
@@ -40,10 +43,7 @@ def read_rankings(rows: Rows, columns: Columns, reading: Reading) -> None:
                 reading.votes.append(_vote(listing, said, f"rankings[{number}]", when, reading))
             except Unusable as fault:
                 reading.enter_bad(place, fault, row)
-    reading.note("prompt", "prompt")
-    reading.note("responses", "responses")
-    reading.note("ranks", "rankings")
-    reading.note("times", time if times else None)
+    _note_columns(names, time if times else None, reading)
 
 
 def judgements_of(rankings: Iterable[Ranking]) -> Iterator[tuple[Ranking, Ranks | None]]:
@@ -59,6 +59,18 @@ def rankings_text(rankings: Iterable[Ranking]) -> str:
     """Rankings as JSON lines. Half a surrogate pair, which UTF-8 cannot hold, stays as its JSON escape."""
     text = "".join(json.dumps(ranking, ensure_ascii=False) + "\n" for ranking in rankings)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _note_columns(names: Sequence[str], time: str | None, reading: Reading) -> None:
+    read = [name for name in _PROMPT if name in names]
+    reading.note("prompt", *read)
+    reading.note("responses", "responses")
+    reading.note("ranks", "rankings")
+    named = any(vote.annotator for vote in reading.votes)
+    reading.note("annotators", next(iter(judge_columns(names)), "rankings.annotator") if named else None)
+    reading.note("times", time)
+    known = {"id", *(name for found in reading.columns.values() for name in found)}
+    reading.unread = tuple(name for name in names if name not in known)
 
 
 class _Listing(NamedTuple):
@@ -84,7 +96,7 @@ def _listing(place: object, row: Row, reading: Reading) -> _Listing:
     name, texts = row.get("id"), row.get("responses")
     if not is_absent(name) and not isinstance(name, str | int):
         raise Unusable("id", "must be text", name)
-    prompt = prompt_in(row.get("prompt"), "prompt", row.get("input"))
+    prompt = prompt_in(row.get("prompt"), "prompt", row.get("input"), row.get("system"))
     if not isinstance(texts, list) or len(texts) < 2:
         raise Unusable("responses", "must be a list of two texts or more", texts)
     fields = [f"responses[{slot}]" for slot in range(len(texts))]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from labeling.codes import canonical, choice_of_word
 from labeling.exchange.cells import annotator_in, is_absent, prompt_in, response_in
 from labeling.exchange.choices import RANKS_OF, settled, verdict_word
-from labeling.exchange.columns import ASKED, Columns, first_of, numbered_responses
+from labeling.exchange.columns import ABOUT, ASKED, SYSTEMS, Columns, first_of, numbered_responses
 from labeling.exchange.ranker import ranked_items
 from labeling.exchange.reading import Reading, Row, Rows, Unusable, listed, refuse
 from labeling.exchange.times import times_in
@@ -71,6 +71,9 @@ def read_label_studio(rows: Rows, columns: Columns, reading: Reading) -> None:
         except Unusable as fault:
             reading.enter_bad(one.place, fault, one.task)
     reading.note("annotators", "completed_by")
+    fields = dict.fromkeys(f"data.{name}" for one in given for name in one.task["data"])
+    read = {name for names in reading.columns.values() for name in names}
+    reading.unread = tuple(name for name in fields if name not in read)
 
 
 def _with_one_tag_each(given: list[_Given], columns: Columns) -> list[_Given]:
@@ -140,12 +143,14 @@ def _vote(one: _Given, columns: Columns, texts: list[str], ranks: list[int], whe
     annotator = annotator_in(one.annotation.get("completed_by"), reading, NUMBERED)
     if annotator is None:
         raise Unusable("completed_by", "does not tell who annotated")
-    reading.note("prompt", f"data.{asked}")
+    about, system = first_of(data, ABOUT), first_of(data, SYSTEMS)
+    extra = None if about in (None, asked) else data[about]
+    reading.note("prompt", *(f"data.{name}" for name in (system, asked, about) if name in data))
     name = data.get(columns.id) if columns.id else one.task.get("id")
     comment = _comment(one)
     return Vote(
         one.place,
-        prompt_in(data.get(asked), f"data.{asked}", data.get("input")),
+        prompt_in(data.get(asked), f"data.{asked}", extra, data[system] if system else None),
         texts,
         ranks,
         annotator,

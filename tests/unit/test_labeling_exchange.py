@@ -346,6 +346,14 @@ def test_the_text_that_an_instruction_is_about_is_not_lost(tmp_path):
     assert imported(tmp_path, table)[0]["prompt"] == "Shorten.\n\nA text."
 
 
+def test_keys_of_rankings_that_are_not_read_are_named_and_a_system_prompt_is_read(tmp_path):
+    row = {"system": "Be brief.", "prompt": "Q", "responses": ["x", "y"], "statute": "12", "weight": 0}
+    ranked = {**row, "rankings": [{"annotator": "n", "ranks": [1, 2]}]}
+    found = outcome(tmp_path, json.dumps(ranked), name="in.jsonl")
+    assert [turn["role"] for turn in found.rankings[0]["prompt"]] == ["system", "user"]
+    assert found.sentences[0].endswith("annotators from `rankings.annotator`; not read: `statute`, `weight`")
+
+
 def test_half_a_surrogate_pair_is_kept_in_json_lines_and_refused_in_a_table(tmp_path, capsys):
     source = tmp_path / "in.jsonl"
     odd: Ranking = {**RANKINGS[0], "responses": ["\ud83d", "b", "c"]}

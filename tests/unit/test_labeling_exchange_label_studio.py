@@ -179,6 +179,18 @@ def test_choices_about_other_things_are_not_taken_for_the_verdict(tmp_path):
         imported(tmp_path, PAIR, both)
 
 
+def test_what_a_task_is_about_is_joined_and_what_is_not_read_is_named(tmp_path):
+    path = tmp_path / "export.json"
+    data = {"prompt": "Why?", "context": "A text.", "model1": "m", **PAIR}
+    path.write_text(json.dumps([{"id": 7, "data": data, "annotations": [annotation(pairwise("left"))]}]))
+    outcome = read(path)
+    assert outcome.rankings[0]["prompt"] == "Why?\n\nA text."
+    assert outcome.sentences == [
+        "Read as label-studio: prompt from `data.prompt`, `data.context`, responses from `data.answer1`, "
+        "`data.answer2`, verdicts from `pairwise`, annotators from `completed_by`; not read: `data.model1`"
+    ]
+
+
 def test_an_annotation_without_results_is_no_fault(tmp_path):
     (ranking,) = imported(tmp_path, PAIR, annotation(by=9), annotation(pairwise("left")))
     assert len(ranking["rankings"]) == 1

@@ -134,7 +134,7 @@ def test_the_same_vote_twice_is_a_duplicate_only_by_the_same_person():
     assert [row["annotator"] for row in pooled.rankings[0]["rankings"]] == ["ann", "ben"]
 
 
-@pytest.mark.parametrize("name", [None, "", "  ", f"{UNNAMED} 1"])
+@pytest.mark.parametrize("name", [None, "", "  ", f"{UNNAMED} 1", "Unnamed 7 "])
 def test_votes_without_a_name_are_votes_of_their_own(name):
     pooled = pool([vote(name, 1, 2, 3), vote(name, 1, 2, 3), vote(name, 3, 2, 1)])
     rows = pooled.rankings[0]["rankings"]
