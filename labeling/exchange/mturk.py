@@ -1,10 +1,13 @@
 """Results of a batch on Amazon Mechanical Turk, with `Input.…` and `Answer.…` under short names. Pure."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from labeling.exchange.cells import opened
 from labeling.exchange.reading import Row
 
+_TASK_ANSWERS = "Answer.taskAnswers"
 _PREFIX = re.compile(r"(?:Input|Answer)\.", re.IGNORECASE)
 _LABEL = re.compile(r"\.(?:label|answer|value)$", re.IGNORECASE)
 _OPTION = re.compile(r"Answer\.(?P<question>.+)\.(?P<option>[^.]+)$", re.IGNORECASE)
@@ -18,13 +21,24 @@ def is_batch(row: Row) -> bool:
 def plain_batch_row(row: Row) -> Row:
     """A result under short names; of radio buttons (`Answer.q.a`: true, `Answer.q.b`: false) the option that is on."""
     found: dict[str, Any] = {}
-    for name, value in row.items():
+    for name, value in _with_task_answers(row).items():
         option, word = _OPTION.match(name), str(value).strip().lower()
         if option and word in ("true", "false"):
             choose(found, option["question"], option["option"], word == "true")
         else:
             found[_LABEL.sub("", _PREFIX.sub("", name)) if _PREFIX.match(name) else name] = value
     return found
+
+
+def _with_task_answers(row: Row) -> dict[str, Any]:
+    """The row with the answers that crowd forms write into one cell: [{"question": {"option": true}}]."""
+    cells = dict(row)
+    forms = opened(cells.pop(_TASK_ANSWERS)) if _TASK_ANSWERS in cells else None
+    for form in forms if isinstance(forms, list) else ():
+        for question, answer in form.items() if isinstance(form, Mapping) else ():
+            options = answer if isinstance(answer, Mapping) else {"value": answer}
+            cells |= {f"Answer.{question}.{option}": value for option, value in options.items()}
+    return cells
 
 
 def choose(found: dict[str, Any], question: str, option: str, chosen: bool) -> None:

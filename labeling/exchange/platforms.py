@@ -2,8 +2,9 @@
 
 MTurk    see `mturk`; `AssignmentStatus` tells what was rejected.
 Potato   columns `schema:::label`, of which the label that was chosen has a value; or these two levels nested.
-Argilla  `question.responses`, `….users` and `….status` with an entry per annotator, or records with `fields` and
-         `responses`. A ranking question is read where its ranks are there; Argilla's client writes options alone.
+Argilla  `question.responses`, `….users` and `….status` with an entry per annotator, records with `fields` and
+         `responses`, or (version 1) a column for each question with its answers. A ranking question is read where its
+         ranks are there; the client of version 2 writes the options alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -52,13 +53,17 @@ def unfolded(row: Row) -> list[Row]:
         return list(_of_argilla(_flat_record(row)))
     if any(name.endswith(_RESPONSES) and isinstance(value, list) for name, value in row.items()):
         return list(_of_argilla(row))
+    questions = {name: value for name, value in row.items() if _are_answers(value)}
+    if questions:
+        fields = {name: value for name, value in row.items() if name not in questions}
+        return list(_of_argilla(_flat_record({**row, "fields": fields, "responses": questions})))
     return [row]
 
 
 @lru_cache(maxsize=256)
 def _are_plain(names: tuple[str, ...]) -> bool:
     """Whether no name is a platform's: most tables are done with that."""
-    marks = (_POTATO, _RESPONSES, ".", "label_annotations", "fields")
+    marks = (_POTATO, _RESPONSES, ".", "label_annotations", "fields", "-suggestion")
     return not any(mark in name for name in names for mark in marks)
 
 
@@ -121,8 +126,26 @@ def _entries(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _are_answers(value: object) -> bool:
+    """Whether a cell holds answers to a question: a list of objects that tell who answered what."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(answer, Mapping) and answer.keys() >= {"user_id", "value", "status"} for answer in value)
+    )
+
+
+def _options(answer: object) -> object:
+    """The ranked options as a list, also where the export has a list of ranks and one of options."""
+    if not isinstance(answer, Mapping) or not answer.keys() >= {"rank", "value"}:
+        return answer
+    ranks, options = _entries(answer["rank"]), _entries(answer["value"])
+    return [{"value": option, "rank": rank} for option, rank in zip(options, ranks, strict=False)]
+
+
 def _answered(question: str, answer: object) -> Iterable[tuple[str, Any]]:
     """The cells that an answer fills: of a ranking `rank_1` and so on, else one with the question's name."""
+    answer = _options(answer)
     if not isinstance(answer, list) or not answer or not all(_has_rank(option) for option in answer):
         return [(question, answer)]
     slots = {option["value"]: next(iter(numbered_responses([option["value"]])), None) for option in answer}

@@ -67,6 +67,20 @@ def mturk_buttons(rows: Sequence[Vote], path: Path) -> None:
     )  # fmt: skip
 
 
+def mturk_task_answers(rows: Sequence[Vote], path: Path) -> None:
+    """Crowd forms write all answers into one cell, as JSON."""
+    chosen = [verdict(v, "a", "b", "tie") for v in rows]
+    answers = [[{"better": {one: one == word for one in ("a", "b", "tie")}, "note": "fine"}] for word in chosen]
+    table(
+        [
+            {"WorkerId": v.annotator, "Input.prompt": v.prompt, **sides(v, "Input.response_a", "Input.response_b"),
+             "Answer.taskAnswers": json.dumps(answer)}
+            for v, answer in zip(rows, answers, strict=True)
+        ],
+        path,
+    )  # fmt: skip
+
+
 def potato(rows: Sequence[Vote], path: Path) -> None:
     table(
         [
@@ -111,6 +125,6 @@ def argilla_records(rows: Sequence[Vote], path: Path) -> None:
 
 
 PAIR_SHAPES = (
-    wide, scores, shuffled, long, pairs, pairs_of_models, mturk, mturk_buttons, potato, label_studio_choices,
-    label_studio_flat, argilla_records,
+    wide, scores, shuffled, long, pairs, pairs_of_models, mturk, mturk_buttons, mturk_task_answers, potato,
+    label_studio_choices, label_studio_flat, argilla_records,
 )  # fmt: skip

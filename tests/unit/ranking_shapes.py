@@ -248,6 +248,28 @@ def argilla_flat(rows: Sequence[Vote], path: Path) -> None:
     lines(flat, path)
 
 
+def argilla_first_version(rows: Sequence[Vote], path: Path) -> None:
+    """A column for each question, in which ranks and options are two lists."""
+    lines(
+        [
+            {
+                "prompt": v.prompt,
+                **{f"response-{slot}": text for slot, text in enumerate(v.responses, start=1)},
+                "order": [
+                    {
+                        "user_id": v.annotator,
+                        "value": {"rank": v.ranks, "value": [f"response-{n + 1}" for n in range(len(v.responses))]},
+                        "status": "submitted",
+                    }
+                ],
+                "order-suggestion": None,
+            }
+            for v in rows
+        ],
+        path,
+    )
+
+
 def label_studio_copied(rows: Sequence[Vote], path: Path) -> None:
     """A task for each annotation: the same data under another id."""
     tasks = []
@@ -266,5 +288,5 @@ def label_studio_copied(rows: Sequence[Vote], path: Path) -> None:
 LONG_SHAPES = (
     wide, wide_letters, wide_json, wide_floats, scores, shuffled, whitespace, resubmitted, contract_rows,
     contract_rows_with_a_name, file_per_annotator, orders, lists, lists_in_cells, long, long_scores, argilla_flat,
-    label_studio_copied,
+    argilla_first_version, label_studio_copied,
 )  # fmt: skip
