@@ -1,6 +1,6 @@
 """Votes on one prompt are one record, however they arrive: in one file or many, named or not, in any order. Pure.
 
-A *vote* is what one person said about answers to one prompt. Votes belong together if they are about one prompt and
+A *vote* is one person's judgement of the answers to one prompt. Votes belong together if they are about one prompt and
 the same set of responses; whitespace and letter case do not matter, nor does the order of the responses. Texts and
 names are kept as they were written first.
 """
@@ -24,10 +24,10 @@ Cause = Literal["duplicate", "superseded", "unusable"]
 
 @dataclass(frozen=True)
 class Vote:
-    """What one person said about the answers to one prompt.
+    """One person's judgement of the answers to one prompt.
 
-    `ranks` has one rank per response: from 1, lower is better, equal ranks are ties, None where the person said
-    nothing of that response. It is None as a whole where a prompt is listed that nobody has ranked. `place` says where
+    `ranks` has one rank per response: from 1, lower is better, equal ranks are ties, None where the person
+    did not rank that response. It is None as a whole where a prompt is listed without rankings. `place` says where
     the vote was read. `when` is a time as text that sorts by time, empty where the file has none. `said` holds what
     else belongs to the vote: the optional keys of `Ranks`.
     """
@@ -177,7 +177,7 @@ def _enter(vote: Vote, records: dict[str, _Record]) -> None:
 
 
 def _names(records: Mapping[str, _Record]) -> tuple[dict[str, str], list[str]]:
-    """A name for each record, all different, and what is to be said of the ids."""
+    """A name for each record, all different, and remarks on the ids."""
     prompts: dict[str, set[str]] = defaultdict(set)
     for record in records.values():
         for name in record.ids:

@@ -1,4 +1,4 @@
-"""Rankings from a dataset that somebody else has set up on an Argilla server: exact ranks, read from its tables.
+"""Rankings from a dataset of other people on an Argilla server: exact ranks, read from its tables.
 
 Argilla's client would lose them (argilla issue 5677), so nothing of it is used but its connection.
 """

@@ -1,4 +1,4 @@
-"""What an import comes to: rankings, what was left out and why, and what is said of it."""
+"""The outcome of an import: rankings, the rows that were left out and why, and remarks for a person."""
 
 import json
 from collections.abc import Iterator, Sequence

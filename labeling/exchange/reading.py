@@ -10,7 +10,7 @@ from labeling.votes import Vote
 
 Row = Mapping[str, Any]
 Rows = Sequence[tuple[object, Row]]
-"""(place, row): the place is whatever names the row to a person."""
+"""(place, row): the place names the row to a person."""
 
 ROLES = (
     "prompt",

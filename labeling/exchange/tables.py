@@ -5,9 +5,8 @@
 
 `prompt` can be read by people. Where the prompt is a list of messages, it is the last turn's text, and `messages` holds
 them all as JSON; then `messages` is what counts. `responses` is their number, `slot` a response's place, from 1. A
-prompt that nobody has ranked has no annotator and no ranks. `prompt`, responses and ranks are needed, the
-rest may be absent: then rows about the same prompt and responses belong together. `input` is joined to the prompt.
-Reading them is `wide` and `long`.
+prompt without rankings has no annotator and no ranks. `prompt`, responses and ranks are needed, the rest may be absent.
+`wide` and `long` read them.
 
 Spreadsheets run what begins with = + - @ (or a tab, or a line break) as a formula. So such a text is written with an
 apostrophe before it, which spreadsheets understand, and read without; texts that begin with apostrophes and then one of
