@@ -14,7 +14,7 @@ from labeling.exchange.reading import Reading, Unusable
 from labeling.records import Message
 
 _NO_NUMBER = ("", "na", "n/a", "nan", "null", "none", "-", "–")
-_NO_NAME = ("na", "n/a", "nan", "null", "none", "anonymous", "unknown")
+NO_NAME = ("na", "n/a", "nan", "null", "none", "anonymous", "unknown")
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 NUMBERS = "Responses that are a number, true or false, and are read as text: {}"
@@ -92,7 +92,7 @@ def annotator_in(value: object, reading: Reading, prefix: str = "") -> str | Non
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     name = " ".join(str(value).split())
-    if name.lower() in _NO_NAME:
+    if name.lower() in NO_NAME:
         return None
     if _ADDRESS.search(name):
         reading.tallies[PSEUDONYMS] += 1

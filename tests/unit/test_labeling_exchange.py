@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from labeling.__main__ import main
 from labeling.backend import LabelingError
 from labeling.exchange import AS_THEY_ARE, Columns, form_of, read, read_rows
+from labeling.exchange.cells import NO_NAME
 from labeling.exchange.jsonlines import rankings_text
 from labeling.exchange.tables import neutralised, read_table, restored, write_long, write_wide
 from labeling.records import Ranking, Ranks
@@ -34,7 +35,9 @@ texts = st.text(max_size=12) | st.sampled_from(
     ]
 )
 filled = texts.filter(str.strip)
-names = filled.map(lambda name: " ".join(name.split())).filter(lambda name: name and not is_unnamed(name))
+names = filled.map(lambda name: " ".join(name.split())).filter(
+    lambda name: not is_unnamed(name) and name.lower() not in NO_NAME
+)
 prompts = filled | st.lists(
     st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": texts}),
     min_size=1,
