@@ -26,7 +26,12 @@ from tests.stages.conftest import Chain
 
 with lazily():
     import torch
-    from transformers import LlamaConfig, LlamaForSequenceClassification
+    from transformers import (
+        LlamaConfig,
+        LlamaForSequenceClassification,
+        MixtralConfig,
+        MixtralForSequenceClassification,
+    )
 
     from pipeline.modeling.rewarding import padding_effects, raw_scores
     from pipeline.modeling.scoring import Answered
@@ -231,6 +236,18 @@ def test_rounding_is_no_padding_fault(deep: Any) -> None:
         verdict = seen_of(model)
         assert verdict.passed, verdict.says
         assert verdict.figures["content"] == 0
+
+
+def test_experts_that_rounding_chooses_are_not_blamed_on_the_token_that_pads() -> None:
+    """In bfloat16 a token near two experts goes to either; which token pads changes nothing."""
+    torch.manual_seed(0)
+    size = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 12, "num_attention_heads": 4}
+    given = {"num_labels": 1, "vocab_size": 64, "pad_token_id": 0, "initializer_range": 0.1, "num_key_value_heads": 4}
+    model = MixtralForSequenceClassification(MixtralConfig(num_local_experts=8, **size, **given)).bfloat16().eval()
+    verdict = seen_of(model)
+    assert verdict.passed, verdict.says
+    assert verdict.figures["rounding"] > 0.05
+    assert verdict.figures["content"] == 0
 
 
 def test_padding_that_is_attended_to_is_told_of_in_any_precision(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
