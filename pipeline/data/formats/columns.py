@@ -36,7 +36,7 @@ def with_columns(row: Row, columns: Mapping[str, str]) -> Row:
 
 def named(row: Row, names: Collection[str]) -> list[str]:
     """The row's keys that are one of the lower-case names, in whatever case; of several, those that say something."""
-    found = [key for key in row if key.lower() in names]
+    found = [key for key, name in zip(row, map(str.lower, row), strict=True) if name in names]
     return found if len(found) < 2 else [key for key in found if not is_blank(row[key])] or found[:1]
 
 

@@ -46,6 +46,14 @@ def said_in(value: object, field: str, written: str) -> Said:
     return said
 
 
+def check_parts(said: Said, role: str, field: str, written: str) -> None:
+    """Raise BadRow for calls, thoughts or results in a turn of those who have none."""
+    if role != "assistant" and (said.calls or said.thoughts):
+        raise BadRow(field, written, "only the assistant calls tools and reasons")
+    if role not in ("user", "tool") and said.results:
+        raise BadRow(field, written, "what a tool returned must stand in a turn of the user's or the tool's")
+
+
 def calls_in(turn: Mapping[str, Any], field: str, written: str) -> list[str]:
     """The calls of tools in a turn of the assistant's as JSON objects with name and arguments.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.data.faults import BadRow
-from pipeline.data.formats.contents import Said, calls_in, said_in, tools_in
+from pipeline.data.formats.contents import Said, calls_in, check_parts, said_in, tools_in
 from pipeline.data.formats.fields import any_text_in, is_plain, list_in, object_in, spoken_in, text_in
 from pipeline.data.formats.flags import check_row_flags, is_learned
 from pipeline.data.formats.media import check_media, check_text
@@ -28,6 +28,7 @@ ROLE_KEYS, TEXT_KEYS = ("role", "from", "speaker"), ("content", "value", "text",
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Keys of a turn, or columns beside an answer, that hold the reasoning before the answer."""
 
+_SYSTEM = ("system", "system_prompt")
 _REQUESTS = ("input", "inputs", "prompt")
 _ORDER = ("system", "user", "assistant")
 _MAY_FOLLOW = {
@@ -74,8 +75,8 @@ def system_in(row: Row) -> str:
     Where the prompt is an object, such as a request to a service, the column may be in that.
     """
     for within in (row, *_requests(row)):
-        for name in ("system", "system_prompt"):
-            if within.get(name) is not None:
+        for name in _SYSTEM:
+            if name in within and within[name] is not None:
                 text = within[name]
                 said = said_in(text, name, "system").text if isinstance(text, list) else text
                 return any_text_in(said, name, "system")
@@ -159,8 +160,8 @@ def in_order(turns: Sequence[Message], field: str, last: Speaker) -> list[Messag
 
 
 def _requests(row: Row) -> list[dict[str, Any]]:
-    found = (dict.get(row, key) for key in _REQUESTS)  # a column that is no object does not count as read
-    return [value for value in found if isinstance(value, dict)]
+    """The objects that a prompt may be in; a column that holds none does not count as read."""
+    return [row[key] for key in _REQUESTS if key in row and isinstance(dict.get(row, key), dict)]
 
 
 def _messages(turn: dict[str, Any], field: str, role_key: str, text_key: str) -> list[Message]:
@@ -185,12 +186,14 @@ def _messages(turn: dict[str, Any], field: str, role_key: str, text_key: str) ->
 def _spoken(turn: dict[str, Any], role: str, written: str, field: str, text_key: str) -> list[Message]:
     """What is said in a turn of a known role."""
     place, value = f"{field}.{text_key}", turn.get(text_key)
+    if len(turn) == 2 and isinstance(value, str) and role != "system":  # as most turns are: who speaks, and text
+        return [Message(role=role, content=check_text(text_in(value, place, written), place, role))]
     calls = calls_in(turn, field, written) if role == "assistant" else []
     said = Said() if calls and not value else said_in(value, place, written)
     said.calls += calls
     if role == "system" and (tools := tools_in(turn, f"{field}.")):
         said.texts.append(tools)
-    _check_parts(said, role, place, written)
+    check_parts(said, role, place, written)
     text = check_text(said.text, place, role)
     if not (text.strip() or role == "system" or said.results):
         raise BadRow(place, written, "the text is empty")
@@ -203,13 +206,6 @@ def _spoken(turn: dict[str, Any], role: str, written: str, field: str, text_key:
     if role == "assistant" and (thoughts := _thoughts(turn, said, field, written)):
         message["reasoning_content"] = thoughts
     return [*results, message]
-
-
-def _check_parts(said: Said, role: str, field: str, written: str) -> None:
-    if role != "assistant" and (said.calls or said.thoughts):
-        raise BadRow(field, written, "only the assistant calls tools and reasons")
-    if role not in ("user", "tool") and said.results:
-        raise BadRow(field, written, "what a tool returned must stand in a turn of the user's or the tool's")
 
 
 def _thoughts(turn: Mapping[str, Any], said: Said, field: str, written: str) -> str:

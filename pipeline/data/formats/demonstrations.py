@@ -19,6 +19,7 @@ from pipeline.data.formats.pairs import answer_turns, answered
 from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
 
+_SPEAKS = {*ROLE_KEYS, *(name for name, role in ROLES.items() if role in ("user", "assistant"))}
 CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
 
 
@@ -104,8 +105,7 @@ def _conversation(row: Row) -> str | None:
 
 
 def _are_turns(value: list[object]) -> bool:
-    speaks = (*ROLE_KEYS, *(name for name, role in ROLES.items() if role in ("user", "assistant")))
-    return any(isinstance(turn, dict) and any(key.lower() in speaks for key in turn) for turn in value)
+    return any(isinstance(turn, dict) and any(key.lower() in _SPEAKS for key in turn) for turn in value)
 
 
 def _history(row: Row) -> list[Message]:

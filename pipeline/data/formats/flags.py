@@ -21,7 +21,7 @@ MASKED = frozenset(("mask", "masked", "is_masked", "mask_loss", "no_loss", "igno
 LOSS_MASKS = ("loss_mask", "loss_masks", "train_mask", "turn_mask", "turn_weights", "loss_weights", "weights")
 """Columns that may hold a list of flags, one for each turn: true if the turn is learned."""
 
-ROW_FLAGS = ("weight", "sample_weight", "loss_weight", "train", "trainable", "supervised")
+ROW_FLAGS = frozenset(("weight", "sample_weight", "loss_weight", "train", "trainable", "supervised"))
 """Columns that may hold such a flag for the whole row."""
 
 UNLEARNED = "no answer of the conversation is marked to be learned"
@@ -57,6 +57,8 @@ def check_row_flags(row: dict[str, Any]) -> None:
 
     A value that is neither true nor false, such as a weight of 0.5, is not read.
     """
+    if ROW_FLAGS.isdisjoint(map(str.lower, row)):
+        return
     for key in [key for key in row if key.lower() in ROW_FLAGS]:
         word = str(dict.get(row, key)).strip().lower()
         if word in (*_TRUE, *_FALSE) and not flag_in(row[key], key, None):

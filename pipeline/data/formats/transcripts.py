@@ -159,6 +159,8 @@ def _instructions(text: str) -> Iterator[tuple[str, str]]:
 
 def _speakers(text: str) -> re.Pattern[str] | None:
     """What cuts the text into turns, if it is built of turns of two speakers."""
+    if "Assistant:" not in text:
+        return None
     built = (pattern for pattern in _AFTER_BLANK_LINE if len(set(pattern.findall(text))) == 2)
     start = text.lstrip()
     tight = (one for one in _AFTER_NEWLINE if one.match(start) and len(set(one.findall(text))) == 2)
