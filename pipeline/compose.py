@@ -36,6 +36,7 @@ from pipeline.trainer_options import SOURCES, option_names, own_place
 OPEN_MAPPING = re.compile(
     r"(?P<mapping>\w+\.(trainer|inputs|columns|codes))(\.\w+)+"
 )  # new keys need no Hydra's `+` here
+OPENED = re.compile(rf"{OPEN_MAPPING.pattern}=|\w+\.(trainer|inputs|columns|codes)=\{{")  # one key of it, or several
 REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)  # raised for a wrong override
 
 
@@ -48,14 +49,15 @@ def register_schema() -> None:
 def normalize(overrides: Iterable[str]) -> list[str]:
     """What Hydra is given for what a person writes.
 
-    `dpo.trainer.loss_type=ipo` is Hydra's `++dpo.trainer.loss_type=ipo`. Every stage has a `peft` node of its own, so
-    `peft.rank=4` makes all of them follow it; a stage's own `dpo.peft.rank=8` comes later and wins.
+    `dpo.trainer.loss_type=ipo` is Hydra's `++dpo.trainer.loss_type=ipo`, and `data.columns={…}` likewise. Every
+    stage has a `peft` node of its own, so `peft.rank=4` makes all of them follow it; a stage's own `dpo.peft.rank=8`
+    comes later and wins.
     """
     given = list(overrides)
     keys = dict.fromkeys(text.partition("=")[0].lstrip("+") for text in given)
     shared = [key for key in keys if re.fullmatch(r"peft\.\w+", key)]
     followers = [f"{node}.{key}=${{{key}}}" for key in shared for node in _nodes_with_peft()]
-    opened = ("++" + text.lstrip("+") if OPEN_MAPPING.match(text.lstrip("+")) else text for text in given)
+    opened = ("++" + text.lstrip("+") if OPENED.match(text.lstrip("+")) else text for text in given)
     return [*followers, *opened]
 
 

@@ -11,7 +11,8 @@ import pytest
 from omegaconf import MISSING
 
 from pipeline import compose
-from pipeline.config import PipelineConfig, content
+from pipeline.config import JUDGEMENT_FORMATS, PipelineConfig, content
+from pipeline.data.formats.table import JUDGEMENTS
 from pipeline.errors import RequestError
 
 
@@ -260,3 +261,25 @@ def test_every_key_of_the_schema_is_in_the_configuration() -> None:
 def test_a_stage_alone_is_told_how_it_is_asked_for() -> None:
     with pytest.raises(RequestError, match="Did you mean 'stage=sft'"):
         compose.load(["sft"])
+
+
+def test_mappings_are_given_key_by_key_or_in_braces() -> None:
+    given = compose.load(
+        ["labeling.codes={0: first, -1: second, a b: tie}", "labeling.columns.prompt=Frage", "data.codes={1: bad}"]
+    )
+    assert given.labeling.codes == given.preferences.codes == {0: "first", -1: "second", "a b": "tie"}
+    assert given.preferences.columns == {"prompt": "Frage"}
+    assert given.data.codes == {1: "bad"}
+    assert content(given.preferences)["codes"] == {"0": "first", "-1": "second", "a b": "tie"}
+
+
+def test_preferences_are_read_as_labeling_says() -> None:
+    given = compose.load(
+        ["labeling.on_bad_row=error", "labeling.max_bad_fraction=0.4", "labeling.format=wide"]
+    ).preferences
+    assert (given.on_bad_row, given.max_bad_fraction, given.format) == ("error", 0.4, "wide")
+    assert compose.load(["preferences.on_bad_row=error"]).preferences.on_bad_row == "error"
+
+
+def test_every_format_of_judgements_can_be_named() -> None:
+    assert set(JUDGEMENT_FORMATS) == {one.name for one in JUDGEMENTS}

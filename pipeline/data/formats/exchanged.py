@@ -6,7 +6,7 @@ Each is read as a whole, since only all of its rows show how they are meant.
 from collections.abc import Sequence
 
 from labeling.backend import LabelingError
-from labeling.exchange.columns import Columns, Options, scale_of
+from labeling.exchange.columns import Columns, Options, first_of, scale_of
 from labeling.exchange.forms import form_of, read_rows
 from labeling.exchange.label_studio import is_flat
 from labeling.exchange.mturk import is_batch
@@ -40,6 +40,8 @@ def exchanged_form(row: Row) -> str | None:
     if form == "pairs" and not (is_batch(row) or is_flat(row)):
         return None
     if form == "long" and not any(scale_of(key) == "ranks" for key in row):  # one score a row: marks
+        return None
+    if form == "lists" and first_of(row, ("ranks", "rank")) is None:  # a list of scores
         return None
     return form if form in FORMS else None
 

@@ -4,6 +4,7 @@ Ranks: lower is better, from whatever number they start. Scores: higher is bette
 without one is not compared.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.fields import list_in, object_in
 from pipeline.data.formats.judged import annotator_in, is_absent, number_in, response_in, vote_of
 from pipeline.data.formats.watching import note
+from pipeline.data.reading.jsontext import parse_json
 from pipeline.data.rows import Message
 
 COLUMNS = (("prompt", "answers"), ("instruction", "completions"), ("instruction", "generations", "ratings"))
@@ -31,7 +33,7 @@ def answers_in_list(row: Row) -> list[Vote]:
     column = _list_column(row)
     if column is None:
         raise BadRow(None, None, "a column is missing: prompt + answers")
-    answers = list_in(row.get(column), column)
+    answers = list_in(_opened(row.get(column)), column)
     texts = [_text(answer, f"{column}[{index}]") for index, answer in enumerate(answers)]
     scores = _inner(row, column, answers) if isinstance(answers[0], dict) else _beside(row, len(answers))
     known = [slot for slot, (text, score) in enumerate(zip(texts, scores, strict=True)) if None not in (text, score)]
@@ -68,7 +70,7 @@ def has_answers_in_list(row: Row) -> bool:
     column = _list_column(row)
     if column is None or not (prompt_columns(row) or "text" in row) or has_options(row):
         return False
-    answers = row[column]
+    answers = _opened(row[column])
     if isinstance(answers[0], dict):
         return _judge_of(answers) is not None and any(key in answers[0] for key in _TEXTS)
     beside = only_list(row, len(answers))
@@ -89,13 +91,25 @@ def only_list(row: Row, size: int) -> str | None:
     found = [
         key
         for key in named(row, (*_RANKS, *_SCORES))
-        if isinstance(row[key], list) and len(row[key]) == size and all(map(_is_number, row[key]))
+        if isinstance(values := _opened(row[key]), list) and len(values) == size and all(map(_is_number, values))
     ]
     return found[0] if found else None
 
 
 def _list_column(row: Row) -> str | None:
-    return next((key for key in named(row, _LISTS) if isinstance(row[key], list) and len(row[key]) > 1), None)
+    return next(
+        (key for key in named(row, _LISTS) if isinstance(found := _opened(row[key]), list) and len(found) > 1), None
+    )
+
+
+def _opened(cell: object) -> Any:
+    """A list that a CSV holds as JSON text, as the list that it is."""
+    if not isinstance(cell, str) or not cell.lstrip().startswith("["):
+        return cell
+    try:
+        return parse_json(cell)
+    except json.JSONDecodeError:
+        return cell
 
 
 def _prompt(row: Row) -> list[Message]:
@@ -141,7 +155,10 @@ def _beside(row: Row, size: int) -> list[float | None]:
     if column is None:
         raise BadRow(None, None, "there must be as many ranks or scores as answers")
     note(row, "judgement", column)
-    return [_score(value, f"{column}[{index}]", column.lower() in _RANKS) for index, value in enumerate(row[column])]
+    return [
+        _score(value, f"{column}[{index}]", column.lower() in _RANKS)
+        for index, value in enumerate(_opened(row[column]))
+    ]
 
 
 def _score(value: object, field: str, rank: bool) -> float | None:
