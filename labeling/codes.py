@@ -27,6 +27,7 @@ _SIDES = {
 }
 _SIDE = rf"(?:the )?(?:(?:{_KINDS})s? ?)?\(?({'|'.join(_SIDES)})\)?(?: (?:{_KINDS}))?"
 _BETTER = re.compile(rf"{_SIDE}(?: (?:is|was|wins|won)?(?: ?(?:much|slightly|significantly|a bit|clearly))? ?better)?")
+_THAN = re.compile(rf"(.+ better) than {_SIDE}")
 _WINS = re.compile(rf"{_SIDE} (?:wins|won|preferred|is preferred|chosen)")
 _OVER = re.compile(rf"{_SIDE} ?(>+|<+|=+) ?{_SIDE}")
 _TIES = (
@@ -127,6 +128,10 @@ def choice_of_word(word: str) -> Choice | None:
         return "none"
     if over := _OVER.fullmatch(plain):
         return _of_relation(_SIDES[over[1]], over[2][0], _SIDES[over[3]])
+    than = _THAN.fullmatch(plain)
+    if than and (than[2] in _SIDES):
+        better = _BETTER.fullmatch(than[1])
+        return None if better is None or _SIDES[better[1]] == _SIDES[than[2]] else _as_choice(_SIDES[better[1]])
     better = _BETTER.fullmatch(plain) or _WINS.fullmatch(plain)
     return _as_choice(_SIDES[better[1]]) if better else None
 

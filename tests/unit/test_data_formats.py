@@ -422,12 +422,6 @@ def test_a_ranking_without_an_id_is_named_by_its_content() -> None:
             "found true or false",
         ),
         (
-            {"rankings": [{"annotator": 7, "ranks": [1, 2, 3]}]},
-            "rankings[0].annotator",
-            None,
-            "found a number",
-        ),
-        (
             {"rankings": [{"annotator": "x", "ranks": [1, 2, 3]}] * 2},
             "rankings[1].annotator",
             "x",

@@ -1,6 +1,7 @@
 """Answers that somebody marked: read as demonstrations or as judgements, and grouped by prompt."""
 
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 
 from labeling.votes import pool
 from pipeline.data.faults import BadRow, LeftOut
+from pipeline.data.formats.detection import detect
 from pipeline.data.formats.judged import Marked
 from pipeline.data.formats.labels import group_marks
+from pipeline.data.formats.table import DEMONSTRATIONS
 from pipeline.data.preferences import preferences_from_rankings
 from pipeline.errors import RequestError
 from tests.unit.raw_rows import A, U, demonstration, judged, mark_of, said
@@ -48,6 +51,9 @@ def test_whole_conversations_are_marked_as_answers_are(name: str) -> None:
     with pytest.raises(LeftOut):
         demonstration("kto", {**row, name: False})
     assert mark_of("kto", {**row, name: False}).score == 0
+    turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    assert judged("kto", {"conversations": turns, name: True}) == [mark("q", "a", True)]
+    assert detect([{"conversations": turns, name: False}], DEMONSTRATIONS, Path("f")).name == "kto"
 
 
 @pytest.mark.parametrize("labels", [[2], [1], [0], [1, 2, 3], ["maybe"], [0, 1, 2]])

@@ -108,3 +108,11 @@ def test_stars_are_scores_of_judgements_and_asked_for_in_demonstrations() -> Non
     assert [mark.score for mark in judged("log", *rows)] == [1, 5, 3]  # type: ignore[union-attr]
     with pytest.raises(RequestError, match=r"column rating has the values '5' .* 'data\.codes=\{5: good\}'"):
         demonstration("log", rows[1])
+
+
+def test_a_comment_beside_an_edit_is_no_mark() -> None:
+    row = {**LOGGED, "edited_response": "b", "feedback": "Too long."}
+    assert demonstration("log", row)["messages"] == said((U, "q"), (A, "b"))
+    (vote,) = judged("log", row)
+    assert isinstance(vote, Vote)
+    assert (vote.responses, vote.ranks) == (["b", "a"], [1, 2])

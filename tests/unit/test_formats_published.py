@@ -210,6 +210,28 @@ def ranked_list(verdict: str) -> Rows:
     return [{"prompt": "q", "responses": [FIRST, SECOND], "ranks": ranks, "annotator": "ann"}]
 
 
+def llama_factory(verdict: str) -> Rows:
+    better, worse = ({"from": "gpt", "value": text} for text in ordered(verdict))
+    return [{"conversations": [{"from": "human", "value": "q"}], "chosen": better, "rejected": worse}]
+
+
+def upper(verdict: str) -> Rows:
+    better, worse = ordered(verdict)
+    return [{"Prompt": "q", "Chosen": better, "Rejected": worse}]
+
+
+def margins(verdict: str) -> Rows:
+    better, worse = ordered(verdict)
+    return [{"prompt": "q", "chosen": better, "rejected": worse, "margin": "0" if verdict == "tie" else "0.5"}]
+
+
+def mt_bench(verdict: str) -> Rows:
+    (row,) = arena(verdict)
+    for side in "ab":
+        row[f"conversation_{side}"] += said((U, "more"), (A, f"of {side}"))
+    return [row]
+
+
 STRICT: dict[str, tuple[str, Judged]] = {
     "openai": ("openai", openai),
     "ms-swift, one answer": ("swift", swift),
@@ -217,6 +239,8 @@ STRICT: dict[str, tuple[str, Judged]] = {
     "chosen as one message": ("preferences", one_message),
     "chosen_messages": ("preferences", named("chosen_messages", "rejected_messages", messages=True)),
     "chosen_response": ("preferences", named("chosen_response", "rejected_response")),
+    "LLaMA-Factory": ("preferences", llama_factory),
+    "other case": ("preferences", upper),
     "PKU-SafeRLHF": ("pandalm", safe_rlhf),
     "AlpacaEval": ("pandalm", alpaca_eval),
 }
@@ -230,6 +254,8 @@ TIED: dict[str, tuple[str, Judged]] = {
     "ranks in a list": ("lists", ranked_list),
     "Chatbot Arena, 33k": ("arena", arena),
     "Chatbot Arena, 55k": ("arena_turns", arena_turns),
+    "MT-bench": ("arena", mt_bench),
+    "margins as text": ("preferences", margins),
     "UltraFeedback-binarized": ("preferences", binarized("score_chosen", "score_rejected")),
     "UltraFeedback-binarized, ratings": ("preferences", binarized("chosen-rating", "rejected-rating")),
     "Orca pairs with a status": ("preferences", with_status),

@@ -155,6 +155,16 @@ def test_partial_rankings_are_used(tmp_path: Path) -> None:
     assert kept.rankings[0]["responses"][0] == ""  # people did judge an empty answer
 
 
+@pytest.mark.parametrize("name", [None, "", "row"])
+def test_rankings_without_names_are_votes_of_their_own(tmp_path: Path, name: str | None) -> None:
+    """Beside the rankings there may be a column that names the person."""
+    column = {"judge": "ann"} if name == "row" else {}
+    rows = [{**one(1), **column, "rankings": [{"annotator": None, "ranks": [1, 2, 3]}]}] * 2
+    loaded = load_judgements(lines(tmp_path, *rows))
+    people = [row["annotator"] for row in loaded.rankings[0]["rankings"]]
+    assert people == (["ann"] if column else ["unnamed 1", "unnamed 2"])
+
+
 def test_rows_that_cannot_be_used_cost_themselves(tmp_path: Path) -> None:
     bad = {**one(9), "rankings": [{"annotator": "x", "ranks": [0, 1, 2]}]}
     file = lines(tmp_path, *POOLED, bad, {**one(8), "rankings": []})

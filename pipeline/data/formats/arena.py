@@ -22,7 +22,9 @@ _ANSWERS = ("response_a", "response_b")
 
 def battle(row: Row) -> list[Pair]:
     """conversation_a, conversation_b and winner: the 33k form. A tie is a pair of margin 0. Raises BadRow."""
-    conversations = [in_order(turns_in(row.get(field), field), field, "assistant") for field in _SIDES]
+    conversations = [
+        _judged_part(row, in_order(turns_in(row.get(field), field), field, "assistant")) for field in _SIDES
+    ]
     note(row, "answer", *_SIDES)
     column = sides.verdict_column(row)
     if column is None:
@@ -68,6 +70,13 @@ def _decided(row: Row, conversations: list[list[Message]], choice: str | None, f
         raise BadRow(None, None, "no verdict says which of the two answers is better")
     first, second = conversations if choice != "second" else conversations[::-1]
     return pair_of_turns(row, first, second, 0.0 if choice == "tie" else None, fields)
+
+
+def _judged_part(row: Row, turns: list[Message]) -> list[Message]:
+    """The turns up to the answer that was judged: `turn` counts answers (MT-bench's judges saw one at a time)."""
+    answers = [place for place, turn in enumerate(turns, start=1) if turn["role"] == "assistant"]
+    count = row.get("turn")
+    return turns[: answers[count - 1]] if type(count) is int and 0 < count < len(answers) else turns
 
 
 def _texts(value: object, field: str) -> list[str]:

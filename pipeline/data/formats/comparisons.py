@@ -4,15 +4,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from labeling.exchange.columns import first_of
 from labeling.votes import Vote
 from pipeline.data.faults import BadRow, LeftOut
-from pipeline.data.formats.columns import asked_turns, prompt_column, prompt_in, turns_about
+from pipeline.data.formats.columns import asked_turns, is_blank, prompt_column, prompt_in, turns_about
 from pipeline.data.formats.contents import tools_in
 from pipeline.data.formats.conversations import Row, in_order, joined, opened, text_or_turns, turns_in
-from pipeline.data.formats.fields import list_in, name_of, object_in, text_in
+from pipeline.data.formats.fields import list_in, name_of, object_in
 from pipeline.data.formats.judged import (
     Pair,
     annotator_in,
+    group_in,
     id_in,
     is_absent,
     number_in,
@@ -25,6 +27,7 @@ from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message, content_hash
 
 _SIDES = ("chosen", "rejected")
+_CONVERSATIONS = ("messages", "conversations")
 _NAMES = (
     _SIDES,
     ("chosen_messages", "rejected_messages"),
@@ -33,6 +36,10 @@ _NAMES = (
     ("chosen_text", "rejected_text"),
     ("preferred", "dispreferred"),
     ("preferred_response", "dispreferred_response"),
+    ("accepted", "rejected"),
+    ("better", "worse"),
+    ("better_response", "worse_response"),
+    ("y_w", "y_l"),
 )
 _SCORES = re.compile(r"(chosen|rejected)[ _-](?:avg[ _-])?(?:score|rating)|(?:score|rating)[ _-](chosen|rejected)")
 
@@ -54,7 +61,9 @@ def ranking(row: Row) -> list[Vote]:
     judged = row.get("rankings")
     if judged == []:
         raise LeftOut("rankings", None, "no annotator has ranked it yet")
-    rankings = [_ranks(one, f"rankings[{index}]", len(given)) for index, one in enumerate(list_in(judged, "rankings"))]
+    person = annotator_in(row)
+    entries = enumerate(list_in(judged, "rankings"))
+    rankings = [_ranks(one, f"rankings[{index}]", len(given), person) for index, one in entries]
     _check_annotators([name for name, _ in rankings])
     return [
         vote_of(row, prompt, texts, [None if slot in absent else rank for slot, rank in enumerate(ranks)], name)
@@ -65,9 +74,7 @@ def ranking(row: Row) -> list[Vote]:
 def preference(row: Row) -> list[Pair]:
     """chosen and rejected as text or messages after a prompt, or as whole conversations that begin alike."""
     sides = pair_columns(row) or _SIDES
-    asked = prompt_column(row)
-    prompt = [] if asked is None or row[asked] is None else prompt_in(row, asked_turns(row, asked), asked)
-    note(row, "prompt", *((asked,) if asked else ()))
+    prompt = _asked(row)
     chosen, rejected = (_whole(prompt, row.get(field), field) for field in sides)
     pair = _pair(chosen, rejected, row, sides)
     if not all(turn in pair.prompt for turn in prompt):
@@ -120,12 +127,18 @@ def has_openai_pair(row: Row) -> bool:
 
 def has_swift_pair(row: Row) -> bool:
     other = any(row.get(key) for key in ("rejected_response", "rejected_messages"))
-    return isinstance(row.get("messages"), list) and other and not any(one[0] in row for one in _NAMES)
+    return isinstance(row.get("messages"), list) and other and pair_columns(row) is None
 
 
 def pair_columns(row: Row) -> tuple[str, str] | None:
     """The columns of the better answer and of the worse one."""
-    return next((names for names in _NAMES if row.keys() >= set(names)), None)
+    for better, worse in _NAMES:
+        one, other = first_of(row, (better,)), first_of(row, (worse,))
+        if one is None or other is None:
+            continue
+        if better == "chosen" or all(isinstance(row[key], str | list | dict) for key in (one, other)):  # no flags
+            return one, other
+    return None
 
 
 def pair_of_turns(
@@ -145,11 +158,26 @@ def pair_of_turns(
         chosen=chosen[shared:],
         rejected=rejected[shared:],
         margin=margin,
-        group=text_in(row["group"], "group") if row.get("group") is not None else None,
+        group=group_in(row),
         annotator=annotator_in(row, sides),
         id=id_in(row),
         when=when_in(row),
     )
+
+
+def _asked(row: Row) -> list[Message]:
+    """The prompt in a column of its own, or a conversation that waits for an answer; nothing where there is none."""
+    asked = prompt_column(row)
+    if asked is not None:
+        note(row, "prompt", asked)
+        return [] if row[asked] is None else prompt_in(row, asked_turns(row, asked), asked)
+    for column in _CONVERSATIONS:
+        if isinstance(row.get(column), list) and row[column]:
+            turns = turns_in(row[column], column)
+            if turns[-1]["role"] == "user":
+                note(row, "prompt", column)
+                return prompt_in(row, turns, column)
+    return []
 
 
 def _pair(chosen: list[Message], rejected: list[Message], row: Row, sides: tuple[str, str]) -> Pair:
@@ -164,9 +192,10 @@ def _ranked_prompt(row: Row) -> str | list[Message]:
     return in_order(turns_about(asked, "prompt", extra), "prompt", last="user")
 
 
-def _ranks(value: object, field: str, responses: int) -> tuple[str, list[int | None]]:
+def _ranks(value: object, field: str, responses: int, person: str | None) -> tuple[str | None, list[int | None]]:
+    """Who ranked, which may stand beside the rankings or nowhere, and the ranks. Raises BadRow."""
     given = object_in(value, field)
-    annotator = text_in(given.get("annotator"), f"{field}.annotator")
+    annotator = annotator_in(given) or person
     ranks = list_in(given.get("ranks"), f"{field}.ranks")
     if len(ranks) != responses:
         raise BadRow(f"{field}.ranks", annotator, "there must be as many ranks as responses")
@@ -184,9 +213,11 @@ def rank_in(value: object, field: str, role: str | None = None) -> int | None:
     return whole
 
 
-def _check_annotators(names: list[str]) -> None:
+def _check_annotators(names: list[str | None]) -> None:
     seen: set[str] = set()
     for index, name in enumerate(names):
+        if name is None:
+            continue
         if name in seen:
             raise BadRow(f"rankings[{index}].annotator", name, "an annotator may rank a row only once")
         seen.add(name)
@@ -221,12 +252,16 @@ def _margin(row: Row) -> float | None:
         raise BadRow("score_rejected", None, "the rejected answer has the higher score")
     if scores and scores["chosen"] == scores["rejected"]:
         return 0.0
-    value = row.get("margin")
-    if value is None:
+    if is_blank(row.get("margin")):
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+    try:
+        margin = number_in(row["margin"], "margin")
+    except BadRow:
+        margin = -1.0
+    if margin is not None and not 0 <= margin <= 1:
         raise BadRow("margin", None, "the margin must be a number from 0 to 1")
-    return float(value)
+    note(row, "judgement", "margin")
+    return margin
 
 
 def _scores(row: Row) -> Mapping[str, Any]:

@@ -84,6 +84,11 @@ def id_in(row: Row, *more: str) -> str | None:
     return None if column is None else _as_text(row[column])
 
 
+def group_in(row: Row) -> str | None:
+    """The group that the row says it belongs to, or None."""
+    return _as_text(row["group"]) if _is_name(row.get("group")) else None
+
+
 def when_in(row: Row) -> str:
     """The time of the judgement as it is written, or nothing."""
     column = first_of((key for key in row if _is_name(row[key])), TIMES)

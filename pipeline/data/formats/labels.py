@@ -8,10 +8,11 @@ from labeling.codes import canonical, is_number, mark_of_word
 from labeling.exchange.columns import plain
 from labeling.records import ranks_from_scores
 from labeling.votes import Cause, Vote, prompt_key, squeezed
-from pipeline.data.faults import BadRow, LeftOut
+from pipeline.data.faults import LeftOut
 from pipeline.data.formats.coded import Coded, mark_in
 from pipeline.data.formats.columns import answer_in, asked_turns, is_blank, prompt_in
 from pipeline.data.formats.conversations import Row, Turns, in_order, turns_in, turns_of_row
+from pipeline.data.formats.flags import marked_turns
 from pipeline.data.formats.judged import Marked, annotator_in, response_in, when_in
 from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
@@ -21,6 +22,8 @@ EVERYBODY = "label"
 
 MARKED_BAD = "the answer was marked as bad"
 _UNMARKED = "the answer is marked neither as good nor as bad"
+
+CONVERSATIONS = ("messages", "conversations", "conversation")
 
 LABELS = ("label", "kto_tag", "desirable", "is_desirable")
 """Columns in which KTO's answers are marked."""
@@ -35,8 +38,9 @@ def kto(row: Row) -> list[Turns]:
     """
     column = label_column(row) or "label"
     _check_marked_good(row, column)
-    if isinstance(row.get("messages"), list):
-        return [turns_of_row(row, "messages", turns_in(row["messages"], "messages"), "id")]
+    whole = _conversation(row)
+    if whole:
+        return [turns_of_row(row, whole, turns_in(marked_turns(row, whole), whole), "id")]
     answer = Message(role="assistant", content=answer_in(row, "completion"))
     return [turns_of_row(row, "prompt + completion", [*asked_turns(row, "prompt"), answer])]
 
@@ -46,13 +50,14 @@ def kto_mark(row: Row) -> list[Marked]:
     column = label_column(row) or "label"
     good = mark_in(row, column)
     if good is None:
-        raise BadRow(column, None, _UNMARKED)
+        raise LeftOut(column, None, _UNMARKED)
     note(row, "judgement", column)
     judge, when = annotator_in(row, (column,)), when_in(row)
-    if isinstance(row.get("messages"), list):
-        note(row, "prompt", "messages")
-        *asked, last = in_order(turns_in(row["messages"], "messages"), "messages", "assistant")
-        prompt = prompt_in(row, asked, "messages")
+    whole = _conversation(row)
+    if whole:
+        note(row, "prompt", whole)
+        *asked, last = in_order(turns_in(row[whole], whole), whole, "assistant")
+        prompt = prompt_in(row, asked, whole)
         return [Marked(prompt, last["content"], good, judge, when)]
     note(row, "prompt", "prompt")
     note(row, "answer", "completion")
@@ -71,9 +76,13 @@ def has_label(row: Row) -> bool:
     column = label_column(row)
     if column is None or not is_thumb(row[column]):
         return False
-    if isinstance(row.get("messages"), list):  # the label of a whole conversation may be its topic
+    if _conversation(row):  # the label of a whole conversation may be its topic
         return not is_blank(row[column])
     return row.keys() >= {"prompt", "completion"}
+
+
+def _conversation(row: Row) -> str | None:
+    return next((key for key in CONVERSATIONS if isinstance(row.get(key), list)), None)
 
 
 def label_column(row: Row) -> str | None:
@@ -171,9 +180,7 @@ def _vote(marks: Sequence[_Mark[PlaceT]], annotator: str | None) -> Vote:
 
 
 def _check_marked_good(row: Mapping[str, object], column: str) -> None:
-    """Raise LeftOut unless the column says that the answer is good; BadRow where it says nothing."""
+    """Raise LeftOut unless the column says that the answer is good."""
     good = mark_in(row, column)
-    if good is None:
-        raise BadRow(column, None, _UNMARKED)
     if not good:
-        raise LeftOut(column, "assistant", MARKED_BAD)
+        raise LeftOut(column, "assistant", _UNMARKED if good is None else MARKED_BAD)

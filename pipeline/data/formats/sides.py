@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from labeling.exchange.columns import first_of, plain
 from labeling.votes import Vote
-from pipeline.data.faults import BadRow
+from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.coded import Coded, choice_in
-from pipeline.data.formats.columns import asked_turns, only, prompt_column, prompt_in
+from pipeline.data.formats.columns import asked_turns, is_blank, prompt_column, prompt_in
 from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.judged import annotator_in, id_in, is_absent, response_in, vote_of
 from pipeline.data.formats.watching import note
@@ -24,13 +24,15 @@ _SLOTS = ("1", "2"), ("a", "b"), ("0", "1")
 _PAIRS = tuple((f"{kind}_{one}", f"{kind}_{two}") for kind in _KINDS for one, two in _SLOTS)
 _PUBLISHED = (("human_ref_a", "human_ref_b"), ("left", "right"), ("left_response", "right_response"))
 _MODELS = ("model_1", "model_2"), ("model_a", "model_b"), ("model_0", "model_1"), ("generator_1", "generator_2")
-_ASKED = ("history", "context")  # SHP, HelpSteer 3: where no other column is the prompt
+_ASKED = ("history", "context", "messages", "conversations")  # SHP, HelpSteer 3, …: where no other is the prompt
 
 _ANNOTATOR = re.compile(r"(?:annotator|rater|judge|labeler|worker|human|vote)_?\d+|annotator_?[a-h]")
 _VERDICTS = (
     *("winner", "preference", "preferred", "overall_preference", "preference_strength", "better_response_id"),
     *("better", "better_response", "best", "verdict", "judgement", "judgment", "choice", "selected", "selection"),
     *("chosen", "label", "labels", "vote", "answer_preference", "annotation", "result", "winning_response"),
+    *("chosen_response", "preferred_response", "preferred_answer", "human_preference", "human_label", "gold_label"),
+    *("pref", "gold", "comparison", "likert", "rating", "score"),
 )
 _ONE_HOT = ("winner_model_a", "winner_model_b", "winner_tie")
 _RANKS = {"first": (1, 2), "second": (2, 1), "tie": (1, 1)}
@@ -67,7 +69,7 @@ def side_by_side(row: Row) -> list[Vote]:
     made = f"pandalm-{row['idx']}" if type(row.get("idx")) is int else None
     judged = [(judge, choice) for judge, choice in _verdicts(row, sides) if choice is not None]
     if not judged:
-        raise BadRow(None, None, "no verdict says which of the two answers is better")
+        raise LeftOut(None, None, "no verdict says which of the two answers is better")
     return [
         vote_of(row, prompt, responses, list(_RANKS[choice]), judge, id_in(row) or made) for judge, choice in judged
     ]
@@ -121,7 +123,7 @@ def verdict_column(row: Row) -> str | None:
 
 def _prompt(row: Row, sides: Sides) -> list[Message]:
     asked = prompt_column({key: value for key, value in row.items() if key not in sides})
-    asked = asked or only(row, _ASKED)
+    asked = asked or next((key for key in _ASKED if not is_blank(row.get(key))), None)
     if asked is None:
         raise BadRow(None, None, "a column is missing: prompt + response1 + response2")
     note(row, "prompt", asked)

@@ -119,7 +119,7 @@ DEMONSTRATIONS: tuple[Format[Turns], ...] = (
         "sharegpt",
         "demonstrations",
         (("conversations",),),
-        demonstrations.has_sharegpt,
+        _but_not(demonstrations.has_sharegpt, labels.has_label),
         demonstrations.sharegpt,
     ),
     Format(
