@@ -117,7 +117,7 @@ def _may_be_mark(row: Row, key: str) -> bool:
 
 
 def _mark_columns(row: Row) -> list[str]:
-    """The columns that hold marks, of which there may be several; `feedback` beside a mark or an edit may be a comment."""
+    """The columns that hold marks, maybe several; `feedback` beside a mark or an edit may be a comment."""
     keys = named(row, THUMBS)
     return [key for key in keys if is_mark(row[key])] or ([] if named(row, EDITS) else keys[:1])
 
