@@ -14,6 +14,7 @@ from labeling.exchange.reading import Fault
 from labeling.exchange.times import times_in
 from labeling.votes import Cause, Vote, pool
 from pipeline.data.faults import BadRow, LeftOut, Place
+from pipeline.data.formats.account import Account as Reading
 from pipeline.data.formats.coded import Codes, Meanings, check_meanings, with_meanings
 from pipeline.data.formats.columns import with_columns
 from pipeline.data.formats.conversations import Row
@@ -22,6 +23,7 @@ from pipeline.data.formats.exchanged import read_exchanged
 from pipeline.data.formats.judged import Judgement, Marked, Pair, WrittenNumber
 from pipeline.data.formats.labels import group_marks
 from pipeline.data.formats.table import EXCHANGED, JUDGEMENTS, Format, judgements_in
+from pipeline.data.formats.watching import WatchedRow
 from pipeline.data.ledger import Ledger, OnBadRow, Step, check_bad_fraction, refuse_row
 from pipeline.data.loading import rows_with_format
 from pipeline.data.pairs import as_preference, as_vote, is_vote, latest_pairs
@@ -80,7 +82,11 @@ def load_judgements(paths: Paths, manner: Manner = Manner()) -> Loaded:
     files = [_file(path, manner) for path in find_files(paths)]
     meanings = _meanings(files, manner, account)
     rowwise = [file for file in files if file.format not in EXCHANGED]
-    found = [one for file in rowwise for one in _judgements(file, manner, meanings, account)]
+    readings: dict[str, Reading] = {}
+    found = [one for file in rowwise for one in _judgements(file, manner, meanings, account, readings)]
+    for name, reading in readings.items():
+        paths_of = [file for file in rowwise if file.format.name == name]
+        account.remarks += [f"{_named(paths_of)}: {text}" for text in reading.sentences(meanings)]
     for form in EXCHANGED:
         found += _exchanged([file for file in files if file.format is form], form.name, manner, account)
     account.remarks += _numbers_remark(found)
@@ -156,17 +162,24 @@ def _renamed(file: _File, manner: Manner) -> Iterable[Row]:
                 continue
 
 
-def _judgements(file: _File, manner: Manner, meanings: Meanings, account: _Account) -> list[tuple[Place, Judgement]]:
-    """What the rows of a file hold, with their places; the others go into the ledger."""
+def _judgements(
+    file: _File, manner: Manner, meanings: Meanings, account: _Account, readings: dict[str, Reading]
+) -> list[tuple[Place, Judgement]]:
+    """What the rows of a file hold, with their places; the others go into the ledger.
+
+    `readings` takes how the rows of each format were read.
+    """
     found: list[tuple[Place, Judgement]] = []
+    reading = readings.setdefault(file.format.name, Reading(file.format.name))
     for raw in file.rows:
         account.saw(raw)
         try:
             if isinstance(raw, BrokenRow):
                 raise raw.fault
             row = with_columns(raw.fields, manner.columns)
-            row = with_meanings(row, file.format.codes_of, meanings)
-            found += [(raw.place, one) for one in judgements_in(row, file.format)]
+            watched = WatchedRow(with_meanings(row, file.format.codes_of, meanings))
+            found += [(raw.place, one) for one in judgements_in(watched, file.format)]
+            reading.add(watched)
         except BadRow as fault:
             account.drop(raw.place, fault, "cleaning" if isinstance(fault, LeftOut) else "format")
     times = times_in([one.when for _, one in found])

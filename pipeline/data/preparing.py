@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.faults import BadRow, Place
+from pipeline.data.formats.account import Account
 from pipeline.data.formats.coded import Meanings, no_codes
 from pipeline.data.formats.detection import AUTO
 from pipeline.data.formats.table import DEMONSTRATIONS
@@ -73,10 +74,18 @@ class Gathered:
     ledger: Ledger
     sources: Sequence[Source]
     files: list[Path] = field(default_factory=list)
-    formats: dict[str, list[str]] = field(default_factory=dict)  # source -> the formats of its files
+    accounts: dict[str, dict[str, Account]] = field(default_factory=dict)  # source -> format -> how its rows were read
+    meanings: dict[str, Meanings] = field(default_factory=dict)  # source -> what its marks mean
     changed: Counter[str] = field(default_factory=Counter)  # cleaning rule -> rows
     flagged: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Change]] = field(default_factory=dict)  # rule -> what it changed
+
+    def readings(self) -> dict[str, list[str]]:
+        """How the rows of each source were read, in sentences."""
+        return {
+            name: [text for one in accounts.values() for text in one.sentences(self.meanings[name])]
+            for name, accounts in self.accounts.items()
+        }
 
     def place(self, row: int, item: int | str | None = None) -> Place:
         """Where a row stood."""
@@ -147,7 +156,8 @@ def _pieces(source: Source, gathered: Gathered) -> Iterator[Piece]:
         raw, chosen = rows_with_format(file, source.format, DEMONSTRATIONS, source.columns)
         if chosen.codes_of is not no_codes and meanings is None:
             meanings = marks_of(source.files[position:], source.format, source.columns, source.codes)
-        gathered.formats.setdefault(source.name, []).append(chosen.name)
+        gathered.meanings[source.name] = meanings or {}
+        gathered.accounts.setdefault(source.name, {}).setdefault(chosen.name, Account(chosen.name))
         while rows := list(islice(raw, PIECE)):
             yield Piece(rows, chosen.name, source.name, source.columns, meanings or {})
 
@@ -172,6 +182,8 @@ def _enter(refined: Refined, source: int, gathered: Gathered, settings: Settings
         entry = ledger.drop(place, fault, excerpt, step, source=name)
         if step == "format" and settings.on_bad_row == "error":
             raise refuse_row(entry)
+    if refined.account is not None:
+        gathered.accounts[name][refined.account.format].merge(refined.account)
     gathered.changed += refined.changed
     gathered.flagged += refined.flagged
     for change in refined.examples:

@@ -193,10 +193,12 @@ def _say_encodings(files: Sequence[Path], say: Callable[[str], None]) -> None:
 
 
 def _say_what_went(gathered: Gathered, say: Callable[[str], None]) -> None:
-    """The formats that were found, and how much went where."""
+    """How the files were read, and how much went where."""
     ledger = gathered.ledger
-    for name, formats in gathered.formats.items():
-        say(f"{name}: format {', '.join(dict.fromkeys(formats))}, {ledger.reads[name]:,} rows read")
+    for name, sentences in gathered.readings().items():
+        say(f"{name}: {ledger.reads[name]:,} rows")
+        for sentence in sentences:
+            say(f"{name}: {sentence}")
     for step, words in STEPS.items():
         reasons = ledger.reasons(step)
         if reasons:

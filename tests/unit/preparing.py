@@ -33,7 +33,11 @@ def prepared(
         gathered = gather(sources, settings, scratch, ledger, measure)
     judged = compare(gathered, settings)
     rows = distribute(gathered, judged, folder, shares=shares or {}, prompts=prompts, seed=seed)
-    return {part: read_jsonl(folder / f"{part}.jsonl") for part in rows}, ledger, gathered.formats
+    return (
+        {part: read_jsonl(folder / f"{part}.jsonl") for part in rows},
+        ledger,
+        {name: list(found) for name, found in gathered.accounts.items()},
+    )
 
 
 def load_demonstrations(
