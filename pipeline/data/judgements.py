@@ -27,7 +27,7 @@ from pipeline.data.formats.watching import WatchedRow
 from pipeline.data.ledger import Ledger, OnBadRow, Step, check_bad_fraction, refuse_row
 from pipeline.data.loading import rows_with_format
 from pipeline.data.pairs import as_preference, as_vote, is_vote, latest_pairs
-from pipeline.data.reading.files import BrokenRow, Paths, RawRow, find_files
+from pipeline.data.reading.files import BrokenRow, Paths, RawRow, find_files, listed_files
 from pipeline.data.rows import Preference, Ranking
 from pipeline.errors import RequestError
 
@@ -85,8 +85,8 @@ def load_judgements(paths: Paths, manner: Manner = Manner()) -> Loaded:
     readings: dict[str, Reading] = {}
     found = [one for file in rowwise for one in _judgements(file, manner, meanings, account, readings)]
     for name, reading in readings.items():
-        paths_of = [file for file in rowwise if file.format.name == name]
-        account.remarks += [f"{_named(paths_of)}: {text}" for text in reading.sentences(meanings)]
+        names = listed_files([file.path for file in rowwise if file.format.name == name])
+        account.remarks += [f"{names}: {text}" for text in reading.sentences(meanings)]
     for form in EXCHANGED:
         found += _exchanged([file for file in files if file.format is form], form.name, manner, account)
     account.remarks += _numbers_remark(found)
@@ -203,7 +203,8 @@ def _exchanged(files: Sequence[_File], form: str, manner: Manner, account: _Acco
     if not rows:
         return []
     reading = read_exchanged(rows, form, {str(k): v for k, v in manner.codes.items()}, _named(files))
-    account.remarks += [f"{_named(files)}: {str(reading)[:1].lower()}{str(reading)[1:]}", *reading.remarks]
+    names = listed_files([file.path for file in files])
+    account.remarks += [f"{names}: {str(reading)[:1].lower()}{str(reading)[1:]}", *reading.remarks]
     used = [cast(Place, vote.place) for vote in reading.votes]
     bad = [_part(fault, "format") for fault in reading.bad]
     left_out = [_part(fault, "cleaning") for fault in reading.left_out]

@@ -105,6 +105,7 @@ class Refiner:
                 continue
             for conversation, mended in found:
                 done.changed[ROLES] += mended
+                account.remarks += _told(conversation["messages"])
                 self._clean(conversation, raw.place, done)
         if self.fingerprints:
             done.columns = fingerprints(done.rows, piece.boilerplate, piece.source)
@@ -159,6 +160,17 @@ def _content(messages: Sequence[Message]) -> str:
     """A hash of what is learned: of the texts, and where there are any, of the marks and of the reasoning."""
     beside = [Message(role=str(turn.get("train")), content=turn.get("reasoning_content", "")) for turn in messages]
     return content_hash(messages, *([beside] if any(len(turn) > 2 for turn in messages) else []))
+
+
+def _told(messages: Sequence[Message]) -> Counter[str]:
+    """What a person should know of the answers."""
+    told: Counter[str] = Counter()
+    for turn in messages:
+        if turn.get("train") is False:
+            told["an answer is marked as not to be learned: it is context"] += 1
+        if turn.get("reasoning_content"):
+            told["an answer comes with its reasoning (model.thinking says what becomes of it)"] += 1
+    return told
 
 
 def _numbers(hashes: Sequence[str]) -> UInt64s:

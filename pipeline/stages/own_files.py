@@ -15,7 +15,7 @@ from pipeline.data.distributing import distribute
 from pipeline.data.ledger import STEPS, Ledger, OnBadRow
 from pipeline.data.preparing import Gathered, Measure, Settings, Source, compare, gather
 from pipeline.data.reading.encodings import encoding_of
-from pipeline.data.reading.files import SUFFIXES
+from pipeline.data.reading.files import SUFFIXES, listed_files
 from pipeline.data.refining import ROLES, Refiner
 from pipeline.data.rows import Demonstration
 from pipeline.data.scratch import Scratch
@@ -195,9 +195,11 @@ def _say_encodings(files: Sequence[Path], say: Callable[[str], None]) -> None:
 def _say_what_went(gathered: Gathered, say: Callable[[str], None]) -> None:
     """How the files were read, and how much went where."""
     ledger = gathered.ledger
-    for name, sentences in gathered.readings().items():
-        say(f"{name}: {ledger.reads[name]:,} rows")
-        for sentence in sentences:
+    for source in gathered.sources:
+        first, *others = gathered.readings()[source.name]
+        name = listed_files(source.files) if len(gathered.sources) == 1 else source.name
+        say(f"{name}: {ledger.reads[source.name]:,} rows, {first}")
+        for sentence in others:
             say(f"{name}: {sentence}")
     for step, words in STEPS.items():
         reasons = ledger.reasons(step)

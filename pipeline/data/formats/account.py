@@ -14,6 +14,7 @@ from pipeline.data.formats.remarks import remarks_on
 from pipeline.data.formats.watching import Role, WatchedRow
 
 _WORDS: dict[Role, str] = {
+    "turns": "turns from",
     "prompt": "prompt from",
     "answer": "answer from",
     "judgement": "judged by",
@@ -56,7 +57,7 @@ class Account:
 
     def sentences(self, meanings: Meanings | None = None) -> list[str]:
         """How the rows were read, what was not used of them, and what else is to be known; `meanings` are of codes."""
-        parts = [f"{words} {self._columns(role)}" for role, words in _WORDS.items() if role in self.roles.values()]
+        parts = [f"{words} {self._columns(role)}" for role, words in _WORDS.items() if self._columns(role)]
         coded = "; ".join(map(_meant, (meanings or {}).values())) if "judgement" in self.roles.values() else ""
         read = ": ".join([f"read as {self.format}", *([", ".join(parts)] if parts else [])])
         unused = [f"not used: {_listed(self.unused)}"] if self.unused else []
@@ -67,7 +68,7 @@ class Account:
         ]
 
     def _columns(self, role: Role) -> str:
-        return " + ".join(f"`{name}`" for name, its in self.roles.items() if its == role)
+        return " + ".join(f"`{name}`" for name, its in self.roles.items() if its == role and name in self.columns)
 
 
 def _filled(row: WatchedRow) -> list[str]:

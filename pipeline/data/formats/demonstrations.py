@@ -37,7 +37,7 @@ def alpaca(row: Row) -> list[Turns]:
 
 def sharegpt(row: Row) -> list[Turns]:
     """conversations with from and value; a `system` column counts unless the conversation opens with one."""
-    note(row, "answer", "conversations")
+    note(row, "turns", "conversations")
     turns = turns_in(marked_turns(row, "conversations"), "conversations", "from", "value")
     return [turns_of_row(row, "conversations", turns, "id")]
 
@@ -45,7 +45,7 @@ def sharegpt(row: Row) -> list[Turns]:
 def messages(row: Row) -> list[Turns]:
     """messages (or conversation, dialogue, …) with role and content, or with the speakers as keys."""
     field = _conversation(row) or "messages"
-    note(row, "answer", field)
+    note(row, "turns", field)
     return [turns_of_row(row, field, turns_in(marked_turns(row, field), field), "id", "writer", "corrected_by")]
 
 

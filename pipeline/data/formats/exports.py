@@ -17,7 +17,7 @@ _UNSAID = ("model_editable_context", "user_editable_context", "reasoning_recap",
 
 def gemini(row: Row) -> list[Turns]:
     """contents with role and parts, in which functions may be called; an instruction to the system beside them."""
-    note(row, "answer", "contents")
+    note(row, "turns", "contents")
     messages: list[Message] = []
     for key in _INSTRUCTIONS:
         if row.get(key):
@@ -29,7 +29,7 @@ def gemini(row: Row) -> list[Turns]:
 
 def chatgpt(row: Row) -> list[Turns]:
     """A conversation of ChatGPT's export: the branch of its tree that the page shows, up to its last answer."""
-    note(row, "answer", "mapping")
+    note(row, "turns", "mapping")
     nodes = object_in(row.get("mapping"), "mapping")
     turns: list[Message] = []
     for identity, node in _branch(nodes, row.get("current_node")):

@@ -44,7 +44,7 @@ _SYSTEM = re.compile(r"<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 def hh(row: Row) -> list[Turns]:
     """A transcript in the `text` column, or else the `chosen` one of a pair."""
     field = _column(row)
-    note(row, "answer", field)
+    note(row, "turns", field)
     return [turns_of_row(row, field, transcript(row.get(field), field))]
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-Role = Literal["prompt", "answer", "judgement", "annotator", "other"]
+Role = Literal["turns", "prompt", "answer", "judgement", "annotator", "other"]
 
 
 class WatchedRow(dict[str, Any]):

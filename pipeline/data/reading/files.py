@@ -17,7 +17,7 @@ from pipeline.data.reading.tables import find_delimiter, table_rows
 from pipeline.data.reading.textfiles import missing_file, refuse_file
 from pipeline.errors import RequestError
 
-__all__ = ["SUFFIXES", "BrokenRow", "Paths", "RawRow", "encoding_of", "find_files", "read_rows"]
+__all__ = ["SUFFIXES", "BrokenRow", "Paths", "RawRow", "encoding_of", "find_files", "listed_files", "read_rows"]
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -38,6 +38,11 @@ def find_files(paths: Paths) -> list[Path]:
     if not found:
         raise RequestError("No data file was named. Give the path of a file, for example a .jsonl or .csv file.")
     return list(dict.fromkeys(found))
+
+
+def listed_files(files: Sequence[Path]) -> str:
+    """The first file's name, and how many more there are."""
+    return files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1:,} more files"
 
 
 def read_rows(file: Path) -> Iterator[RawRow | BrokenRow]:
