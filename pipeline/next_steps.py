@@ -21,16 +21,13 @@ def after(step: Step, config: PipelineConfig, store: Store, request: Request) ->
     """What can follow this finished step of a request."""
     if step.name == LAST:
         yield "Report", str(store.directory(step.name, step.version) / "report.html")
-        yield "Next", chat_command(config, request)
+        yield "Next", chat_command(config.evaluate.policies, request)
         yield "", f"{request.command('stage=evaluate', 'dpo.beta=0.3')}   (makes only what changes)"
         return
     yield "Made", str(store.directory(step.name, step.version))
     words = iter(("Next", "", ""))
     if step.name in POLICIES:
-        yield (
-            next(words),
-            chat_command(replace(config, evaluate=replace(config.evaluate, policies=[step.name])), request),
-        )
+        yield next(words), chat_command([step.name], request)
     if step.name == "synthesize":
         yield next(words), f"{request.command('stage=sft', 'data.path=synthesize')}   (trains on them)"
         return
@@ -38,7 +35,12 @@ def after(step: Step, config: PipelineConfig, store: Store, request: Request) ->
     following = successor(planner, step.title)
     if following:
         yield next(words), f"{request.command(f'stage={following.name}')}   {makes(planner, following)}"
+    if step.name == "data" and config.data.source == "files" and not config.model.path:
+        own = request.command("stage=sft", "model.path=DIR_OR_HUB_ID")
+        yield next(words), f"{own}   (from a model of your own, not the embedded tiny one)"
     fault = fault_of(planner)
+    if not following and not fault:
+        yield next(words), f"{request.command('stage=all')}   (all is made: the report)"
     if fault and step.name in ("data", *POLICIES):
         yield "Later", fault
 
@@ -71,10 +73,10 @@ def fault_of(planner: Planner) -> str:
     return ""
 
 
-def chat_command(config: PipelineConfig, request: Request) -> str:
+def chat_command(policies: Sequence[str], request: Request) -> str:
     """`chat` goes by the remembered request: it only has to be told which project."""
-    policies = [name for name in config.evaluate.policies if name != "base"] or ["base"]
-    return shlex.join(["python", "-m", "pipeline", "chat", *policies, *request.place()])
+    names = [name for name in policies if name != "base"] or ["base"]
+    return shlex.join(["python", "-m", "pipeline", "chat", *names, *request.place()])
 
 
 def as_lines(lines: Iterator[Line] | Sequence[Line]) -> Iterator[str]:

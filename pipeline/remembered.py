@@ -76,6 +76,14 @@ def _is_about(rule: Rule, later: Sequence[str]) -> bool:
     )
 
 
+def left_out(last: Request, request: Request) -> list[str]:
+    """The model and the data that the last request named and this one does not: the playground's take their place."""
+    given = {key_of(text) for text in request.overrides}
+    rules = [rule for rule in RULES if rule.group in ("model", "data") and not given & {*rule.keys, rule.group}]
+    named = [text for text in last.overrides for rule in rules if key_of(text) in rule.keys]
+    return [] if "experiment" in given else named
+
+
 def recall(root: Path) -> Request | None:
     """The last request of the project in this folder; None where none is remembered.
 

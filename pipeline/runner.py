@@ -1,6 +1,8 @@
 """Runs a plan: skips what is up to date, makes the rest as its inputs are there, several stages at once if it can."""
 
+import contextlib
 import os
+import shlex
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from textwrap import shorten
@@ -10,14 +12,14 @@ from rich.markup import escape
 from pipeline.artifacts import Artifact, Store
 from pipeline.config import PipelineConfig
 from pipeline.console import console, errors, seconds_text
-from pipeline.errors import PipelineError, WaitingForPeople
+from pipeline.errors import PipelineError, RequestError, WaitingForPeople
 from pipeline.machine import parallel, threads
 from pipeline.making import Maker
 from pipeline.own_paths import missing_files
 from pipeline.people import People
 from pipeline.planner import PENDING, UP_TO_DATE, Planner, Step, short
 from pipeline.progress import BOARD, REPORTER
-from pipeline.remembered import Request, remembering
+from pipeline.remembered import Request, left_out, recall, remembering
 from pipeline.tracking import mode_of
 from pipeline.workers import Crew
 
@@ -37,6 +39,7 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     BOARD.begin()
     to_run = {step.title for step in planner.to_run()}
     console.print(heading(config, len(to_run)))
+    _say_what_is_left_out(store, request)
     for fault in missing_files(config):
         REPORTER.say(f"{fault} Nothing that is asked for now needs it.")
     if config.plan:
@@ -61,6 +64,16 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     if config.tag:
         store.point(steps[-1].name, config.tag, steps[-1].version)
     return steps
+
+
+def _say_what_is_left_out(store: Store, request: Request | None) -> None:
+    """A request that names less than the last one is another chain under the same name."""
+    with contextlib.suppress(RequestError):  # a damaged file: `status` says so
+        last = recall(store.root)
+        named = left_out(last, request) if last and request else []
+        if named:
+            listed = " ".join(shlex.quote(text) for text in named)
+            REPORTER.say(f"unlike the last request of this project, this one does not have {listed}")
 
 
 def _at_once(config: PipelineConfig, planner: Planner) -> int:

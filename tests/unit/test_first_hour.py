@@ -62,6 +62,7 @@ def test_a_file_alone_is_read_and_the_next_command_is_whole(here: Path, said: Ru
     assert out.splitlines()[0] == "data.path is given, so data=files"
     assert "40 rows read" in out
     assert command_after("Next", out) == ["stage=sft", *own[1:]]
+    assert "model.path=DIR_OR_HUB_ID" in out  # else the playground's tiny base learns from these rows
     assert "Later   Who is to rank?" in out
 
 
@@ -104,6 +105,14 @@ def test_a_sweep_remembers_its_last_request(here: Path, said: Run) -> None:
     assert out.count("Made    ") == 2
     assert "data.seed=2" in recall(here / "outputs" / "s").overrides  # type: ignore[union-attr]
     assert sorted(os.listdir(here / "outputs")) == ["s"]  # and Hydra leaves nothing beside it
+
+
+def test_a_request_that_leaves_out_what_the_last_one_named_is_told_so(here: Path, said: Run) -> None:
+    said("stage=data", "project=support", "data.path=my rows.jsonl", "tracking=off")
+    out = said("stage=data", "project=support", "plan=true")[1]
+    assert "unlike the last request of this project, this one does not have 'data.path=my rows.jsonl'" in out
+    assert "unlike" not in said("stage=data", "project=support", "data.path=my rows.jsonl", "plan=true")[1]
+    assert "unlike" not in said("stage=data", "project=support", "data=playground", "plan=true")[1]
 
 
 # -- refusals
