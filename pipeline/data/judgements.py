@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, cast
 
+from labeling.codes import canonical, choice_of_word
 from labeling.exchange.reading import Fault
 from labeling.exchange.times import times_in
 from labeling.votes import Cause, Vote, pool
@@ -40,6 +41,7 @@ _REASONS: Mapping[Cause, str] = {
     "duplicate": "the same person gave the same answer before",
     "superseded": "the same person answered again later",
 }
+_ENOUGH = 10  # pairs in which equal words are no coincidence
 _NUMBERS = "{:,} responses are numbers or true/false, not texts: they are read as texts"
 _UNREAD_TIMES = "{}: its times cannot be read: of several answers by one person the later row counts"
 
@@ -90,6 +92,8 @@ def load_judgements(paths: Paths, manner: Manner = Manner()) -> Loaded:
     for form in EXCHANGED:
         found += _exchanged([file for file in files if file.format is form], form.name, manner, account)
     account.remarks += _numbers_remark(found)
+    if manner.format == AUTO:
+        _check_answers([one for _, one in found if isinstance(one, Pair)], _named(files))
     votes, marks, pairs = _of(Vote, found), _of(Marked, found), _of(Pair, found)
     if _are_votes(pairs, bool(votes or marks), paths):
         votes, pairs = [*votes, *((place, as_vote(pair)) for place, pair in pairs)], []
@@ -228,10 +232,25 @@ def _numbers_remark(found: Iterable[tuple[Place, Judgement]]) -> list[str]:
     """How many answers stood there as numbers; those of a row with several votes count once."""
     texts: dict[tuple[Place, int], object] = {}
     for place, one in found:
-        answers = one.responses if isinstance(one, Vote) else [one.response] if isinstance(one, Marked) else ()
+        if isinstance(one, Pair):
+            answers: Sequence[object] = [turn["content"] for turn in (*one.chosen, *one.rejected)]
+        else:
+            answers = one.responses if isinstance(one, Vote) else [one.response]
         texts |= {(place, slot): text for slot, text in enumerate(answers)}
     count = sum(isinstance(text, WrittenNumber) for text in texts.values())
     return [_NUMBERS.format(count)] if count else []
+
+
+def _check_answers(pairs: Sequence[Pair], where: str) -> None:
+    """Raise RequestError where all answers in pairs are words such as A and B: labels, and no answers to learn."""
+    texts = {turn["content"] for pair in pairs for turn in (*pair.chosen, *pair.rejected)}
+    labels = {text for text in texts if choice_of_word(canonical(text)) or canonical(text) in ("0", "1", "2")}
+    if len(pairs) >= _ENOUGH and labels == texts:
+        raise RequestError(
+            f"{where}: all chosen and rejected answers are {', '.join(map(repr, sorted(texts)))}: labels, it seems, of "
+            "answers in other columns. Map these: labeling.columns.response_a=…, labeling.columns.response_b=…, "
+            "labeling.columns.winner=…. If they are the answers: labeling.format=preferences."
+        )
 
 
 def _are_votes(pairs: Sequence[tuple[Place, Pair]], beside_votes: bool, paths: Paths) -> bool:

@@ -38,7 +38,7 @@ def test_logs_are_told_from_other_formats(row: dict[str, Any]) -> None:
     ("row", "name"),
     [
         (LOGGED, "prompt_completion"),
-        ({**LOGGED, "rating": "see below"}, "prompt_completion"),
+        ({**LOGGED, "status": "published"}, "prompt_completion"),
         ({**LOGGED, "feedback": "Too long."}, "prompt_completion"),
         ({"prompt": "q", "completion": "a", "label": False}, "kto"),
     ],
@@ -116,3 +116,34 @@ def test_a_comment_beside_an_edit_is_no_mark() -> None:
     (vote,) = judged("log", row)
     assert isinstance(vote, Vote)
     assert (vote.responses, vote.ranks) == (["b", "a"], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("column", "good", "bad"),
+    [
+        ("status", "accepted", "rejected"),
+        ("review", "Approved", "disapproved"),
+        ("thumbs_up", True, False),
+        ("thumbs_down", False, True),
+        ("is_bad", False, True),
+        ("rating", "👍", "👎"),
+        ("any name", "thumbs_up", "thumbs-down"),
+    ],
+)
+def test_a_judgement_in_a_column_of_any_name_keeps_bad_answers_out(column: str, good: Any, bad: Any) -> None:
+    for row in (LOGGED, {"messages": said((U, "q"), (A, "a"))}, {"instruction": "q", "output": "a"}):
+        judging = {**row, column: bad}
+        assert (
+            detect([judging], DEMONSTRATIONS, Path("f")).name == detect([judging], JUDGEMENTS, Path("f")).name == "log"
+        )
+        assert demonstration("log", {**row, column: good})["messages"] == said((U, "q"), (A, "a"))
+        with pytest.raises(LeftOut, match="the answer was marked as bad"):
+            demonstration("log", judging)
+        assert [mark_of("log", {**row, column: value}).score for value in (good, bad)] == [1, 0]
+
+
+def test_ratings_in_other_words_are_asked_for() -> None:
+    with pytest.raises(RequestError, match=r"column rating has the values '5 stars'"):
+        demonstration("log", {**LOGGED, "rating": "5 stars"})
+    marks = judged("log", *({**LOGGED, "rating": f"{n} stars"} for n in (1, 5)), codes={"1 stars": "1", "5 stars": "5"})
+    assert [mark.score for mark in marks] == [1, 5]  # type: ignore[union-attr]

@@ -270,3 +270,24 @@ def test_marked_answers_count_each_for_itself(tmp_path: Path) -> None:
     assert loaded.rankings[0]["responses"] == ["good", "bad", "worse"]
     assert numbers(loaded.ledger) == (6, 4, 2, 0)
     assert [entry.place.line for entry in loaded.ledger.entries] == [5, 4]
+
+
+def test_labels_are_no_answers(tmp_path: Path) -> None:
+    """`chosen: response_a` is read as the answer that it names; A and B without their answers are refused."""
+    sides_ = {"response_a": "good", "response_b": "bad"}
+    for chosen, rejected in (("response_a", "response_b"), ("A", "B"), ("model_a", "model_b"), ("good", "bad")):
+        rows = [{"prompt": "p", **sides_, "chosen": chosen, "rejected": rejected}]
+        assert judged(load_judgements(lines(tmp_path, *rows))) == {("p", "good", "bad", 1.0)}
+        turned = [{**rows[0], "chosen": rejected, "rejected": chosen}]
+        assert judged(load_judgements(lines(tmp_path, *turned))) == {("p", "bad", "good", 1.0)}
+    labels = lines(tmp_path, *({"prompt": f"p{n}", "chosen": "A", "rejected": "B"} for n in range(10)))
+    with pytest.raises(RequestError, match=r"answers are 'A', 'B': labels, it seems.*labeling\.format=preferences"):
+        load_judgements(labels)
+    assert len(judged(load_judgements(labels, Manner("preferences")))) == 10
+
+
+def test_equal_texts_are_ties(tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "chosen": "same", "rejected": other} for other in ("same", " same\n")]
+    loaded = load_judgements(lines(tmp_path, *rows, {"prompt": "q", "chosen": "a", "rejected": "b"}))
+    assert numbers(loaded.ledger) == (3, 3, 0, 0)
+    assert preferences_from_pairs(loaded.pairs).counts["pairs"] == 1

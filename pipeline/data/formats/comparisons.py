@@ -22,6 +22,7 @@ from pipeline.data.formats.judged import (
     vote_of,
     when_in,
 )
+from pipeline.data.formats.sides import is_labelled
 from pipeline.data.formats.transcripts import has_two_transcripts, transcript
 from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message, content_hash
@@ -75,7 +76,7 @@ def preference(row: Row) -> list[Pair]:
     """chosen and rejected as text or messages after a prompt, or as whole conversations that begin alike."""
     sides = pair_columns(row) or _SIDES
     prompt = _asked(row)
-    chosen, rejected = (_whole(prompt, row.get(field), field) for field in sides)
+    chosen, rejected = (_whole(prompt, _cell(row, field), field) for field in sides)
     pair = _pair(chosen, rejected, row, sides)
     if not all(turn in pair.prompt for turn in prompt):
         raise BadRow("prompt", None, "chosen and rejected begin with another prompt")
@@ -118,7 +119,9 @@ def has_ranking(row: Row) -> bool:
 
 def has_pair(row: Row) -> bool:
     """Whether a row has a better answer and a worse one; ms-swift's has only the worse one beside `messages`."""
-    return pair_columns(row) is not None and not has_two_transcripts(row) and not has_swift_pair(row)
+    if pair_columns(row) is None or has_two_transcripts(row) or has_swift_pair(row):
+        return False
+    return not is_labelled(row)
 
 
 def has_openai_pair(row: Row) -> bool:
@@ -145,18 +148,29 @@ def pair_of_turns(
     row: Row, chosen: list[Message], rejected: list[Message], margin: float | None, sides: tuple[str, str]
 ) -> Pair:
     """Two whole conversations that begin alike as a pair. Raises BadRow."""
+    if content_hash(chosen) == content_hash(rejected):  # a tie of equal texts
+        return _pair_in(row, chosen[:-1], chosen[-1:], rejected[-1:], 0.0, sides)
     shared = 0
     while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
         shared += 1
-    if content_hash(chosen) == content_hash(rejected):
-        raise BadRow(sides[1], None, f"{sides[0]} and {sides[1]} say the same")
     prompt = chosen[:shared]
     if not prompt or prompt[-1]["role"] != "user":
         raise BadRow(sides[1], None, f"{sides[0]} and {sides[1]} must differ in an answer to one prompt")
+    return _pair_in(row, prompt, chosen[shared:], rejected[shared:], margin, sides)
+
+
+def _pair_in(
+    row: Row,
+    prompt: list[Message],
+    chosen: list[Message],
+    rejected: list[Message],
+    margin: float | None,
+    sides: tuple[str, str],
+) -> Pair:
     return Pair(
         prompt=prompt,
-        chosen=chosen[shared:],
-        rejected=rejected[shared:],
+        chosen=chosen,
+        rejected=rejected,
         margin=margin,
         group=group_in(row),
         annotator=annotator_in(row, sides),
@@ -240,6 +254,12 @@ def _answered(value: object, field: str) -> list[Message]:
     if isinstance(value, bool | int | float) and not is_absent(value):
         return [Message(role="assistant", content=response_in(value, field))]
     return text_or_turns(value, field, "assistant")
+
+
+def _cell(row: Row, field: str) -> object:
+    """What the column holds; where that is the name of another column, what stands there: `chosen: answer_a`."""
+    value = row.get(field)
+    return row[value] if isinstance(value, str) and value in row and value != field else value
 
 
 def _margin(row: Row) -> float | None:

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from labeling.codes import canonical
 from labeling.exchange.columns import plain, scale_of
 from labeling.votes import Vote
 from pipeline.data.faults import BadRow, LeftOut
-from pipeline.data.formats.coded import Coded, Kind, mark_in
+from pipeline.data.formats.coded import Coded, Kind, Mark, mark_in
 from pipeline.data.formats.columns import (
     answer_in,
     asked_in,
@@ -33,12 +34,15 @@ EDITS = (
     "human_edit",
     "final_response",
 )
+RATINGS = ("rating", "stars", "star_rating", "star", "user_rating", "human_rating", "thumb_rating", "thumbs_rating")
+"""Columns that judge the answer, whatever stands in them."""
+
 THUMBS = (
     *(
         "feedback",
         "thumb",
         "thumbs",
-        "rating",
+        *RATINGS,
         "label",
         "kto_tag",
         "desirable",
@@ -46,20 +50,25 @@ THUMBS = (
         "accepted",
         "is_accepted",
     ),
-    *(
-        "helpful",
-        "is_helpful",
-        "liked",
-        "user_feedback",
-        "user_rating",
-        "human_rating",
-        "thumb_rating",
-        "thumbs_rating",
-    ),
-    *("stars", "star_rating", "star", "reaction", "vote"),
+    *("helpful", "is_helpful", "liked", "user_feedback", "approved", "is_approved", "is_good", "thumbs_up", "thumb_up"),
+    *("upvoted", "reaction", "vote"),
 )
+DOWNS = ("thumbs_down", "thumb_down", "downvoted", "disliked", "is_bad", "is_rejected")
+"""Columns in which true says that the answer is bad."""
+
+_DOWN = (("true", "bad"), ("1", "bad"), ("false", "good"), ("0", "good"))
+_JUDGING = frozenset(
+    (
+        *("accepted", "rejected", "accept", "reject", "approved", "disapproved", "good", "bad", "helpful", "unhelpful"),
+        *("not helpful", "desirable", "undesirable", "thumbs up", "thumbs down", "thumb up", "thumb down", "liked"),
+        *("disliked", "like", "dislike", "upvote", "downvote", "upvoted", "downvoted", "👍", "👎"),
+    )
+)
+"""Words that judge an answer in a column of any name."""
+
 COLUMNS = (("prompt", "response", "edited_response"), ("prompt", "response", "feedback"))
 
+_LONGEST = 40  # characters of a word that judges
 _UNJUDGED = "the answer was neither corrected nor marked as good or bad"
 
 
@@ -89,13 +98,17 @@ def judged_log(row: Row) -> list[Vote | Marked]:
 
 def thumbs_of(row: Row) -> list[Coded]:
     """The marks of the row, each of which has to say good or bad."""
-    return [Coded((key,), row[key], "thumb", key) for key in _mark_columns(row)]
+    return [_coded(row, key, "thumb") for key in _mark_columns(row)]
 
 
 def scores_of(row: Row) -> list[Coded]:
     """The marks of the row; a rating or stars may be numbers, of which higher ones are better."""
     kinds: dict[str, Kind] = {key: "score" if scale_of(key) == "scores" else "thumb" for key in _mark_columns(row)}
-    return [Coded((key,), row[key], kind, key) for key, kind in kinds.items()]
+    return [_coded(row, key, kind) for key, kind in kinds.items()]
+
+
+def _coded(row: Row, key: str, kind: Kind) -> Coded:
+    return Coded((key,), row[key], kind, key, _DOWN if plain(key) in DOWNS else ())
 
 
 def is_log(row: Row) -> bool:
@@ -107,24 +120,45 @@ def is_log(row: Row) -> bool:
     if not (conversation or (asked_in(row) and answers)):
         return False
     # the label of a whole conversation may be anything, its topic for one
-    marks = [key for key in named(row, THUMBS) if _may_be_mark(row, key) and (answers or key.lower() != "label")]
-    return bool(edits or marks)
+    marks = [key for key in _named_marks(row) if _may_be_mark(row, key) and (answers or key.lower() != "label")]
+    return bool(edits or marks or _judging_columns(row))
 
 
 def _may_be_mark(row: Row, key: str) -> bool:
-    """A `label` or a `vote` may be a class: only what is a thumb is one."""
-    return is_thumb(row[key]) if plain(key) in ("label", "vote") else is_mark(row[key])
+    """A `label` or a `vote` may be a class: only what is a thumb is one. A rating is one in whatever words."""
+    value, name = row[key], plain(key)
+    if name in RATINGS:
+        return is_mark(value) or (isinstance(value, str) and len(value) <= _LONGEST)
+    return is_thumb(value) if name in ("label", "vote", *DOWNS) else is_mark(value)
+
+
+def _named_marks(row: Row) -> list[str]:
+    """The columns that are called marks, those that say something first."""
+    return named(row, (*THUMBS, *DOWNS))
+
+
+def _judging_columns(row: Row) -> list[str]:
+    """The columns of other names in which a word judges the answer: `status: rejected`."""
+    known = {*_read_columns(row), *named(row, ("input", "context", "system", "system_prompt", "chosen", "rejected"))}
+    return [key for key, value in row.items() if key not in known and _judges(value)]
+
+
+def _judges(value: object) -> bool:
+    if not isinstance(value, str):
+        return isinstance(value, Mark)  # a settled one
+    return len(value) <= _LONGEST and " ".join(canonical(value).replace("_", " ").replace("-", " ").split()) in _JUDGING
 
 
 def _mark_columns(row: Row) -> list[str]:
-    """The columns that hold marks, maybe several; `feedback` beside a mark or an edit may be a comment."""
-    keys = named(row, THUMBS)
-    return [key for key in keys if is_mark(row[key])] or ([] if named(row, EDITS) else keys[:1])
+    """The columns that hold marks, of which there may be several; `feedback` may be a comment."""
+    keys = _named_marks(row)
+    found = [key for key in keys if _may_be_mark(row, key)]
+    return found or _judging_columns(row) or ([] if named(row, EDITS) else keys[:1])
 
 
 def _read_columns(row: Row) -> list[str]:
     """Columns that are no annotator's name."""
-    return [*named(row, EDITS), *named(row, MODELS_ANSWER), *named(row, THUMBS), *asked_in(row)]
+    return [*named(row, EDITS), *named(row, MODELS_ANSWER), *_named_marks(row), *asked_in(row)]
 
 
 def _exchange(row: Row) -> tuple[str, list[Message], str]:

@@ -40,6 +40,8 @@ _RANKS = {"first": (1, 2), "second": (2, 1), "tie": (1, 1)}
 _STRENGTHS = {str(number): "first" if number < 0 else "second" if number else "tie" for number in range(-3, 4)}
 _SCALES = ("overall_preference", "preference_strength")  # HelpSteer 3 and 2: below 0 for the first answer
 _INDEXES = ("better_response_id", "winner", "better", "better_response", "preferred")
+_LABEL = 40  # characters at most
+
 _PANDALM = {"0": "tie", "1": "first", "2": "second"}
 _SHP = {"1": "first", "0": "second"}
 
@@ -117,8 +119,17 @@ def sides_are(row: Row, first: str, second: str) -> bool:
 
 def verdict_column(row: Row) -> str | None:
     """The column of one verdict, or None."""
-    others = {*(sides_of(row) or ()), *(("chosen",) if "rejected" in row else ())}
+    others = {*(sides_of(row) or ()), *(("chosen",) if "rejected" in row and not is_labelled(row) else ())}
     return first_of((key for key in row if key not in others and _is_code(row[key])), _VERDICTS)
+
+
+def is_labelled(row: Row) -> bool:
+    """Whether `chosen` and `rejected` only tell which of two answers beside them is meant, as A and B, say."""
+    sides = sides_of(row)
+    labels = [row.get(key) for key in ("chosen", "rejected")]
+    if sides is None or not all(isinstance(label, str | int) and len(str(label)) <= _LABEL for label in labels):
+        return False
+    return not {row[side] for side in sides if isinstance(row[side], str)} & set(labels)
 
 
 def _prompt(row: Row, sides: Sides) -> list[Message]:
