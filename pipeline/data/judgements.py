@@ -27,7 +27,7 @@ from pipeline.data.formats.table import EXCHANGED, JUDGEMENTS, Format, judgement
 from pipeline.data.formats.watching import WatchedRow
 from pipeline.data.ledger import Ledger, OnBadRow, Step, check_bad_fraction, refuse_row
 from pipeline.data.loading import rows_with_format
-from pipeline.data.pairs import as_preference, as_vote, is_vote, latest_pairs
+from pipeline.data.pairs import as_preference, as_vote, is_vote, latest_pairs, pair_key
 from pipeline.data.reading.files import BrokenRow, Paths, RawRow, find_files, listed_files
 from pipeline.data.rows import Preference, Ranking
 from pipeline.errors import RequestError
@@ -269,6 +269,9 @@ def _pairs(pairs: Sequence[tuple[Place, Pair]], account: _Account) -> list[Prefe
     """Pairs as rows; of several by one person on the same answers the latest."""
     kept, out = latest_pairs(pairs)
     account.drop_parts([place for place, _ in pairs], [_uncounted(place, cause) for place, cause in out])
+    repeated = len(kept) - len({pair_key(pair) for pair in kept})
+    if repeated:
+        account.remarks.append(f"Pairs of two answers that other rows compare, too, and that are pooled: {repeated:,}")
     return [as_preference(pair) for pair in kept]
 
 
