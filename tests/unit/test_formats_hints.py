@@ -148,5 +148,26 @@ def test_rows_remember_what_was_read(name: str, row: dict[str, Any], roles: dict
     assert watched.read == row.keys()
 
 
+@pytest.mark.parametrize(
+    ("name", "row", "unread"),
+    [
+        ("prompt_completion", {"problem": "q", "solution": "a", "answer": "7"}, {"answer"}),
+        ("prompt_completion", {"prompt": "q", "completion": "a", "weight": 0.5}, {"weight"}),
+        ("prompt_completion", {"prompt": "q", "response": "a", "answer": "accept"}, set()),
+        (
+            "messages",
+            {"messages": said((U, "q"), (A, "a")), "conversations": said((U, "r"), (A, "b"))},
+            {"conversations"},
+        ),
+        ("messages", {"messages": said((U, "q"), (A, "a")), "input": "x", "label": 1}, {"input", "label"}),
+        ("alpaca", {"instruction": "i", "output": "o", "input": "", "answer": "x"}, {"answer"}),
+    ],
+)
+def test_columns_that_are_not_used_do_not_count_as_read(name: str, row: dict[str, Any], unread: set[str]) -> None:
+    watched = WatchedRow(row)
+    format_named(name, DEMONSTRATIONS).convert(watched)
+    assert row.keys() - watched.read == unread
+
+
 def test_a_system_turn_may_be_missing() -> None:
     assert remarks_on(WatchedRow({"messages": said((S, "s"))})) == Counter()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.printed import unprinted
 from tests.unit.preparing import load_demonstrations
-from tests.unit.raw_rows import A, U, conversations, json_values, said
+from tests.unit.raw_rows import A, U, conversations, demonstration, json_values, said
 
 TURNS = said((U, "it's \"q\"\n[x] 'y'"), (A, "a {b}, 'c' 'd'"))
 
@@ -66,6 +66,13 @@ def test_other_text_stays(text: str) -> None:
 def test_any_cell_gives_a_row_or_bad_row(value: Any) -> None:
     row = {"prompt": value, "messages": value}
     assert unprinted(row)["prompt"] == value or isinstance(value, str)
+
+
+def test_answers_with_their_places_as_pandas_prints_them() -> None:
+    cell = str({"text": np.array(["a", "b"], dtype=object), "answer_start": np.array([3, 9])})
+    read = unprinted({"question": "q", "answers": cell})
+    assert read["answers"] == {"text": ["a", "b"], "answer_start": [3, 9]}
+    assert demonstration("prompt_completion", read)["messages"] == said((U, "q"), (A, "a"))
 
 
 @pytest.mark.parametrize("column", ["chosen", "messages"])

@@ -18,7 +18,7 @@ from pipeline.data.formats.conversations import (
 )
 from pipeline.data.formats.fields import text_in
 from pipeline.data.formats.transcripts import prompt_turns
-from pipeline.data.formats.watching import note
+from pipeline.data.formats.watching import note, peek
 from pipeline.data.rows import Message
 
 ASKED = ("prompt", "instruction", "question", "query")
@@ -37,7 +37,7 @@ def with_columns(row: Row, columns: Mapping[str, str]) -> Row:
 def named(row: Row, names: Collection[str]) -> list[str]:
     """The row's keys that are one of the lower-case names, in whatever case; of several, those that say something."""
     found = [key for key, name in zip(row, map(str.lower, row), strict=True) if name in names]
-    return found if len(found) < 2 else [key for key in found if not is_blank(row[key])] or found[:1]
+    return found if len(found) < 2 else [key for key in found if not is_blank(peek(row, key))] or found[:1]
 
 
 def only(row: Row, names: Sequence[str]) -> str | None:

@@ -9,6 +9,7 @@ from pipeline.data.formats.contents import Said, calls_in, check_parts, said_in,
 from pipeline.data.formats.fields import any_text_in, is_plain, list_in, object_in, spoken_in, text_in
 from pipeline.data.formats.flags import check_row_flags, is_learned
 from pipeline.data.formats.media import check_media, check_text
+from pipeline.data.formats.watching import peek
 from pipeline.data.rows import Message, Origin, spoken_alone
 
 Row = dict[str, Any]
@@ -161,7 +162,7 @@ def in_order(turns: Sequence[Message], field: str, last: Speaker) -> list[Messag
 
 def _requests(row: Row) -> list[dict[str, Any]]:
     """The objects that a prompt may be in; a column that holds none does not count as read."""
-    return [row[key] for key in _REQUESTS if key in row and isinstance(dict.get(row, key), dict)]
+    return [row[key] for key in _REQUESTS if isinstance(peek(row, key), dict)]
 
 
 def _messages(turn: dict[str, Any], field: str, role_key: str, text_key: str) -> list[Message]:

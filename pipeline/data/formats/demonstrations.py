@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from pipeline.data.faults import BadRow
-from pipeline.data.formats.columns import asked_turns, turns_about
+from pipeline.data.formats.columns import asked_turns, is_blank, turns_about
 from pipeline.data.formats.conversations import (
     ROLE_KEYS,
     ROLES,
@@ -16,7 +16,7 @@ from pipeline.data.formats.conversations import (
 from pipeline.data.formats.fields import list_in, object_in, text_in
 from pipeline.data.formats.flags import marked_turns
 from pipeline.data.formats.pairs import answer_turns, answered
-from pipeline.data.formats.watching import note
+from pipeline.data.formats.watching import note, peek
 from pipeline.data.rows import Message
 
 _SPEAKS = {*ROLE_KEYS, *(name for name, role in ROLES.items() if role in ("user", "assistant"))}
@@ -25,7 +25,7 @@ CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialo
 
 def alpaca(row: Row) -> list[Turns]:
     """instruction, output; optional input, system, and history as pairs of what user and assistant said."""
-    note(row, "prompt", "instruction", "input")
+    note(row, "prompt", *(key for key in ("instruction", "input") if not is_blank(peek(row, key))))
     note(row, "answer", "output")
     asked = row.get("instruction")
     turns = turns_about(asked, "instruction", row.get("input")) if isinstance(asked, str) else []
@@ -100,8 +100,10 @@ def has_pubmedqa(row: Row) -> bool:
 
 def _conversation(row: Row) -> str | None:
     """The column with the conversation: the first of those names in whatever case, if it is a list of turns."""
-    columns = {key.lower(): key for key in row if key.lower() in CONVERSATIONS and isinstance(row[key], list)}
-    return next((columns[name] for name in CONVERSATIONS if name in columns and _are_turns(row[columns[name]])), None)
+    columns = {key.lower(): key for key in row if key.lower() in CONVERSATIONS and isinstance(peek(row, key), list)}
+    return next(
+        (columns[name] for name in CONVERSATIONS if name in columns and _are_turns(peek(row, columns[name]))), None
+    )
 
 
 def _are_turns(value: list[object]) -> bool:

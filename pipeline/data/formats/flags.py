@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.fields import list_in
-from pipeline.data.formats.watching import note
+from pipeline.data.formats.watching import note, peek
 
 LEARNED = frozenset(
     (
@@ -60,7 +60,7 @@ def check_row_flags(row: dict[str, Any]) -> None:
     if ROW_FLAGS.isdisjoint(map(str.lower, row)):
         return
     for key in [key for key in row if key.lower() in ROW_FLAGS]:
-        word = str(dict.get(row, key)).strip().lower()
+        word = str(peek(row, key)).strip().lower()
         if word in (*_TRUE, *_FALSE) and not flag_in(row[key], key, None):
             raise LeftOut(key, None, "the row says that it is not to be learned")
 
@@ -71,7 +71,7 @@ def marked_turns(row: dict[str, Any], field: str) -> object:
     Raises BadRow if there are not as many flags as turns.
     """
     turns = row.get(field)
-    masks = [key for key in row if key.lower() in LOSS_MASKS and isinstance(row[key], list) and row[key]]
+    masks = [key for key in row if key.lower() in LOSS_MASKS and isinstance(peek(row, key), list) and peek(row, key)]
     if not masks or not isinstance(turns, list):
         return turns
     note(row, "other", *masks)

@@ -7,7 +7,7 @@ from pipeline.data.formats.columns import asked_in, asked_turns, named, prompt_c
 from pipeline.data.formats.conversations import REASONING, Row, Turns, text_or_turns, turns_of_row
 from pipeline.data.formats.fields import any_text_in, list_in, object_in, text_in
 from pipeline.data.formats.transcripts import is_waiting, without_end
-from pipeline.data.formats.watching import note
+from pipeline.data.formats.watching import note, peek
 from pipeline.data.rows import Message
 
 ANSWERED = ("completion", "response", "answer", "answers", "output", "chosen")
@@ -117,7 +117,7 @@ def _answered_by(row: Row, asked: list[str], answers: list[str], taken: tuple[st
 
 def _is_label(row: Row, key: str) -> bool:
     """Whether a cell names another column (`chosen: response_a`) or is Prodigy's verdict: neither is an answer."""
-    value = row[key]
+    value = peek(row, key)
     if key.lower() not in ("answer", "chosen") or not isinstance(value, str) or len(value) > 40:
         return False
     word = value.strip().lower()
@@ -126,9 +126,12 @@ def _is_label(row: Row, key: str) -> bool:
 
 def _check_verdict(row: Row) -> None:
     """Prodigy's annotators say in `answer` what becomes of the row. Raises LeftOut unless it is accepted."""
-    word = row["answer"].strip().lower() if isinstance(row.get("answer"), str) else ""
-    if word in _VERDICTS[1:]:
-        raise LeftOut("answer", None, f"the annotator's verdict is {word}")
+    verdict = peek(row, "answer")
+    if isinstance(verdict, str) and verdict.strip().lower() in _VERDICTS:
+        note(row, "judgement", "answer")
+        word = row["answer"].strip().lower()
+        if word != _VERDICTS[0]:
+            raise LeftOut("answer", None, f"the annotator's verdict is {word}")
 
 
 def answered(row: Row, field: str, prompt: list[Message], answer: list[Message]) -> Turns:
@@ -136,7 +139,7 @@ def answered(row: Row, field: str, prompt: list[Message], answer: list[Message])
     asked = row.get(field.split(" + ")[0])
     if isinstance(asked, str) and is_waiting(asked):  # the answer goes on where the transcript ends
         answer = [_with(turn, content=text_in(without_end(turn["content"]), field, "assistant")) for turn in answer]
-    thoughts = [key for key in named(row, REASONING) if isinstance(row[key], str) and row[key].strip()]
+    thoughts = [key for key in named(row, REASONING) if isinstance(peek(row, key), str) and peek(row, key).strip()]
     if thoughts and "reasoning_content" not in answer[-1]:
         note(row, "answer", *thoughts)
         if len(thoughts) > 1:

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.conversations import ROLES, Row
+from pipeline.data.formats.flags import LOSS_MASKS
 from pipeline.data.reading.jsontext import parse_json
 
 _LISTS = frozenset(
     (
         *("messages", "conversations", "conversation", "contents", "history", "tools", "functions"),
-        *("responses", "rankings", "completions", "generations", "candidates", "options", "accept", "loss_mask"),
+        *("responses", "rankings", "completions", "generations", "candidates", "options", "accept"),
+        *("answers", "contexts", "ranks", "scores", "ratings", "mapping", "replies", *LOSS_MASKS),
     )
 )
 """Columns that hold lists: any list or object in their cells is meant as one."""

@@ -8,7 +8,7 @@ from pipeline.data.formats.conversations import REASONING, ROLE_KEYS, ROLES, TEX
 from pipeline.data.formats.fields import is_plain
 from pipeline.data.formats.flags import LEARNED, MASKED
 from pipeline.data.formats.transcripts import is_waiting
-from pipeline.data.formats.watching import WatchedRow
+from pipeline.data.formats.watching import WatchedRow, peek
 
 _UNDERSTOOD = {*ROLE_KEYS, *TEXT_KEYS, *LEARNED, *MASKED, "tool_calls", "function_call", "function_calls"}
 _DETAILS = {  # what a turn may hold that changes nothing about what is said
@@ -30,7 +30,7 @@ def remarks_on(row: WatchedRow) -> Counter[str]:
     """
     found: Counter[str] = Counter()
     for column in row:
-        value = dict.__getitem__(row, column)  # without being counted as read
+        value = peek(row, column)
         if isinstance(value, list) and column in row.read:
             found.update(f"`{column}[].{key}` is not understood and not read" for key in ignored_keys(value))
         elif isinstance(value, dict) and row.roles.get(column) in ("prompt", "answer") and column not in _TREES:

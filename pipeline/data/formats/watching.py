@@ -24,6 +24,11 @@ class WatchedRow(dict[str, Any]):
         return super().get(key, default)
 
 
+def peek(row: dict[str, Any], key: str) -> Any:
+    """The value under the key, or None, without its counting as read: to see whether a column is meant at all."""
+    return dict.get(row, key)
+
+
 def note(row: dict[str, Any], role: Role, *columns: str) -> None:
     """Say what columns of the row are read as; remembered by a watched row only."""
     if isinstance(row, WatchedRow):
