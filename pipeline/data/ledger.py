@@ -202,13 +202,14 @@ def check_bad_fraction(ledger: Ledger, max_bad_fraction: float, group: str = "da
         return
     steps: list[Step] = ["format"] if ledger.kept else list(STEPS)
     found = [(count, ledger.first[step, reason][0]) for step in steps for reason, count in ledger.reasons(step).items()]
+    lost = malformed if ledger.kept else ledger.dropped
     option = f"{group}.max_bad_fraction" if group else "max_bad_fraction"
     allowed = f"more than {option}={max_bad_fraction:g} allows" if ledger.kept else "so none is left"
     named = f", or say what the columns mean ({group}.columns) or which format it is ({group}.format)" if group else ""
     raise RequestError(
         "\n".join(
             [
-                f"{malformed:,} of {ledger.read:,} rows ({fraction:.0%}) cannot be used, {allowed}:",
+                f"{lost:,} of {ledger.read:,} rows ({lost / max(1, ledger.read):.0%}) cannot be used, {allowed}:",
                 *(f"  {count:,} x {entry.reason}; the first: {entry}" for count, entry in found[:_SHOWN]),
                 *([f"  … and {len(found) - _SHOWN} other reasons"] if len(found) > _SHOWN else []),
                 f"The rows that can be used may be the wrong ones: look at these first. Mend them{named}.",
