@@ -30,7 +30,7 @@ from pipeline.credentials import credentials
 from pipeline.endpoints import address_fault, is_endpoint
 from pipeline.errors import RequestError, listed
 from pipeline.following import Followed, contradictions, followed
-from pipeline.names import CONF, all_names, nearest_key, option_hint, word_hint
+from pipeline.names import CONF, all_names, nearest_key, option_hint, stage_hint, word_hint
 from pipeline.trainer_options import SOURCES, option_names, own_place
 
 OPEN_MAPPING = re.compile(
@@ -146,7 +146,7 @@ def _wrong_names(config: PipelineConfig) -> Iterator[str]:
         from pipeline.stages import PLANNED  # knows all stages: only asked where it is needed
 
         if config.stage not in PLANNED:
-            yield f"stage={config.stage}: no such stage. {nearest(config.stage, ['all', *stage_names()])}"
+            yield f"stage={config.stage}: no such stage. {stage_hint(config.stage)}"
     rule = "letters, digits, '.', '_' and '-' only, and begins with a letter or a digit."
     if not NAME.fullmatch(config.project):
         yield f"project={config.project}: a project's name has {rule}"

@@ -33,6 +33,13 @@ HABITS = {  # what other tools call it: our key, or the end of it, or a whole ov
 }  # fmt: skip
 
 
+STAGE_HABITS = {  # what other tools call a stage
+    "train": "sft", "finetune": "sft", "fine_tune": "sft", "rm": "reward", "reward_model": "reward", "rlhf": "ppo",
+    "rl": "ppo", "eval": "evaluate", "test": "evaluate", "report": "compare", "label": "publish", "annotate": "publish",
+    "rank": "publish", "prepare": "data", "generate": "sample", "run": "all",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Names:
     """All that can stand before a `=`."""
@@ -101,13 +108,20 @@ def _is_path(text: str) -> bool:
     return "/" in text or bool(re.search(r"\.\w+$", text)) or Path(text).exists()
 
 
+def stage_hint(text: str) -> str:
+    """What a stage that does not exist may stand for."""
+    meant = STAGE_HABITS.get(text.lower().replace("-", "_"))
+    return f"Did you mean '{meant}'?" if meant else nearest(text, ["all", *stage_names()])
+
+
 def word_hint(text: str) -> str:
     """What a word without `=`, or with an odd value, may stand for."""
     key, sign, value = text.partition("=")
     if sign and value:
         return f"Quote a value with special characters: \"{key}='{value}'\"."
-    if text in stage_names():
-        return f"Did you mean 'stage={text}'?"
+    stage = text if text in stage_names() else STAGE_HABITS.get(text.lower().replace("-", "_"))
+    if stage:
+        return f"Did you mean 'stage={stage}'?"
     if text in ("help", "?"):
         return "Did you mean '--help'?"
     if text == "stage" or text in all_names().groups or text in all_names().keys:

@@ -11,6 +11,7 @@ from pipeline import compose
 from pipeline.artifacts import MANIFEST, NAME, Artifact, Store
 from pipeline.config import PipelineConfig, nearest, stage_names
 from pipeline.errors import RequestError
+from pipeline.names import split_flags, word_hint
 from pipeline.remembered import Request, key_of, merged, recall
 
 OVERRIDE = re.compile(r"\+{0,2}[A-Za-z_][\w.@/]*=")
@@ -20,7 +21,19 @@ class Parser(argparse.ArgumentParser):
     """argparse, with its faults said like all others: in one message, with exit status 2."""
 
     def error(self, message: str) -> NoReturn:
-        raise RequestError(f"{message}. {self.format_usage().strip()}")
+        words = message.removeprefix("unrecognized arguments: ").split() if "unrecognized" in message else []
+        raise RequestError(f"{message}. {_hint(words) or self.format_usage().strip()}")
+
+
+def _hint(words: Sequence[str]) -> str:
+    """How words are written that a command does not take: `--project support`, `sft`."""
+    if words and words[0] in stage_names():
+        return word_hint(words[0])
+    try:
+        split_flags(words)
+    except RequestError as error:
+        return str(error)
+    return ""
 
 
 def parser(command: str, about: str) -> Parser:

@@ -367,6 +367,8 @@ def test_chat_goes_on_after_a_conversation_that_became_too_long(talk: Callable[.
         (["artifacts", "prune", "--all"], "unrecognized arguments: --all"),
         (["artifacts", "ls", "sft.epoch=3"], "Did you mean 'sft.epochs'?"),
         (["status", "now"], "unrecognized arguments: now"),
+        (["status", "sft"], "Did you mean 'stage=sft'?"),
+        (["status", "--project", "support"], "Did you mean 'project=support'?"),
         (["status", "stage=sfft"], "Did you mean 'sft'?"),
         (["status", "stage=abtest"], "not built yet"),
         (["chat"], "required: REF"),

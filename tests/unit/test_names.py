@@ -5,9 +5,9 @@ import shlex
 import pytest
 
 from pipeline import compose
-from pipeline.config import nearest
+from pipeline.config import nearest, stage_names
 from pipeline.errors import RequestError
-from pipeline.names import HABITS, all_names, split_flags
+from pipeline.names import HABITS, STAGE_HABITS, all_names, split_flags
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,9 @@ from pipeline.names import HABITS, all_names, split_flags
         ("model=Qwen/Qwen2.5-0.5B", "'model.path=Qwen/Qwen2.5-0.5B'"),
         ("data.file=rows.jsonl", "'data.path'"),
         ("stage=SFT", "'sft'"),
+        ("stage=train", "'sft'"),
+        ("stage=rlhf", "'ppo'"),
+        ("eval", "'stage=evaluate'"),
         ("stage=sft,dpo", "what it needs is made first"),
         ("lr=1e-4", "'sft.learning_rate', 'dpo.learning_rate'"),
         ("sft.lr=1e-4", "'sft.learning_rate'"),
@@ -74,6 +77,11 @@ def test_every_habit_leads_to_a_key_that_exists() -> None:
     names = all_names()
     last = {key.rpartition(".")[2] for key in names.keys}
     assert [key for key in HABITS.values() if not {key.partition("=")[0]} & {*names.keys, *names.groups, *last}] == []
+
+
+def test_every_habit_about_stages_leads_to_one() -> None:
+    assert set(STAGE_HABITS.values()) <= {"all", *stage_names()}
+    assert not set(STAGE_HABITS) & set(stage_names())
 
 
 def test_a_hint_about_a_hundred_names_does_not_list_them() -> None:

@@ -41,8 +41,9 @@ def missing_file(path: Path) -> RequestError:
     """The error for a path that does not exist, with the nearest name beside it."""
     folder = path.parent
     names = os.listdir(folder) if folder.is_dir() and os.access(folder, os.R_OK) else []
-    nearest = difflib.get_close_matches(path.name, names, n=1)
-    hint = f" Did you mean {folder / nearest[0]}?" if nearest else " Check the path."
+    stems = {Path(name).stem: name for name in names}  # endings are alike anyway
+    nearest = difflib.get_close_matches(path.stem, stems, n=1)
+    hint = f" Did you mean {folder / stems[nearest[0]]}?" if nearest else " Check the path."
     return RequestError(f"No such file or folder: {path} (looked from {Path.cwd()}).{hint}")
 
 
