@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -115,7 +116,6 @@ def test_zstd_with_any_window_and_frames_that_are_cut_off(tmp_path: Path) -> Non
 
 
 def excel(folder: Path, *sheets: list[list[Any]]) -> Path:
-    openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
     for number, rows in enumerate(sheets):
         sheet = book.active if number == 0 else book.create_sheet(f"S{number}")

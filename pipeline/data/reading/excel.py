@@ -32,8 +32,7 @@ def excel_rows(file: Path) -> Iterator[RawRow | BrokenRow]:
     """All rows of the one sheet that holds any; the line of a row is its number in the sheet.
 
     An empty cell is empty text, a date is text, a formula is its value.
-    Raises RequestError if openpyxl is not installed, the file is damaged, several sheets hold rows, no row follows the
-    header, or the header has an empty name or one name twice.
+    Raises RequestError if the file is damaged, several sheets hold rows, no row follows the header, or the header has an empty name or one name twice.
     """
     try:
         shown, written = _sheet(file, data_only=True), _sheet(file, data_only=False)
@@ -51,12 +50,8 @@ def excel_rows(file: Path) -> Iterator[RawRow | BrokenRow]:
 
 def _sheet(file: Path, data_only: bool) -> Any:
     """The only sheet with anything in it. With `data_only`, formulas are the values that Excel saw last."""
-    try:
-        from openpyxl import load_workbook
-    except ImportError:
-        raise RequestError(
-            f"{file} is an Excel file, which takes openpyxl to read: `pip install openpyxl`, or save it as CSV UTF-8."
-        ) from None
+    from openpyxl import load_workbook
+
     try:
         book = load_workbook(file, read_only=True, data_only=data_only)
         filled = [sheet for sheet in book.worksheets if any(map(_says_something, sheet.iter_rows(values_only=True)))]
