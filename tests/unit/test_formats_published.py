@@ -288,7 +288,7 @@ def outcome(file: Path, **manner: Any) -> tuple[set[tuple[str, str]], int]:
 @pytest.mark.parametrize(("name", "shape"), ALL.values(), ids=ALL)
 def test_a_published_shape_is_known_by_its_content(name: str, shape: Judged) -> None:
     rows = shape("first")
-    assert detect(rows, JUDGEMENTS, Path("f"), "labeling").name == name
+    assert detect(rows, JUDGEMENTS, Path("f")).name == name
 
 
 @pytest.mark.parametrize("shape", [shape for _, shape in ALL.values()], ids=ALL)

@@ -94,6 +94,8 @@ def _unknown(rows: Sequence[Row], formats: Sequence[Format[object]], file: Path)
 
 def _mapping(formats: Sequence[Format[object]], rows: Sequence[Row]) -> str:
     """How to say which columns are meant: by name where their contents show it."""
+    if _option(formats) == "labeling.format":
+        return " Rename the keys, or map them: labeling.columns.prompt=… labeling.columns.response_a=… and so on."
     if _option(formats) != "data.format":
         return " Rename the keys."
     likely = likely_columns(rows)
