@@ -131,4 +131,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-STAGE = Stage("preferences", PreferencesConfig, inputs, run, summary, version=2)
+STAGE = Stage("preferences", PreferencesConfig, inputs, run, summary, version=3)

@@ -60,4 +60,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['answers']:,.0f} answers to {metrics['prompts']:,.0f} prompts, {metrics['distinct']:.0%} distinct"
 
 
-STAGE = Stage("sample", SampleConfig, inputs, run, summary, version=2)
+STAGE = Stage("sample", SampleConfig, inputs, run, summary, version=3)
