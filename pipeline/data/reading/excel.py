@@ -32,8 +32,8 @@ def excel_rows(file: Path) -> Iterator[RawRow | BrokenRow]:
     """All rows of the one sheet that holds any; the line of a row is its number in the sheet.
 
     An empty cell is empty text, a date is text, a formula is its value.
-    Raises RequestError if the file is damaged, several sheets hold rows, no row follows the header, or the header has an
-    empty name or one name twice.
+    Raises RequestError if the file is damaged, several sheets hold rows, no row follows the header, or the header has
+    an empty name or one name twice.
     """
     try:
         shown, written = _sheet(file, data_only=True), _sheet(file, data_only=False)
