@@ -28,4 +28,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['parameters'] / 1e6:.2f} M parameters" + (merged if metrics["adapters"] else "")
 
 
-STAGE = Stage("export", ExportConfig, inputs, run, summary, version=2)
+STAGE = Stage("export", ExportConfig, inputs, run, summary, version=3)
