@@ -43,6 +43,7 @@ _REASONS: Mapping[Cause, str] = {
 }
 _ENOUGH = 10  # pairs in which equal words are no coincidence
 _NUMBERS = "{:,} responses are numbers or true/false, not texts: they are read as texts"
+_REASONING = "{:,} pairs come with reasoning: of judged answers the words alone are compared and learned"
 _UNREAD_TIMES = "{}: its times cannot be read: of several answers by one person the later row counts"
 
 
@@ -91,7 +92,7 @@ def load_judgements(paths: Paths, manner: Manner = Manner()) -> Loaded:
         account.remarks += [f"{names}: {text}" for text in reading.sentences(meanings)]
     for form in EXCHANGED:
         found += _exchanged([file for file in files if file.format is form], form.name, manner, account)
-    account.remarks += _numbers_remark(found)
+    account.remarks += [*_numbers_remark(found), *_reasoning_remark(found)]
     if manner.format == AUTO:
         _check_answers([one for _, one in found if isinstance(one, Pair)], _named(files))
     votes, marks, pairs = _of(Vote, found), _of(Marked, found), _of(Pair, found)
@@ -251,6 +252,12 @@ def _check_answers(pairs: Sequence[Pair], where: str) -> None:
             "answers in other columns. Map these: labeling.columns.response_a=…, labeling.columns.response_b=…, "
             "labeling.columns.winner=…. If they are the answers: labeling.format=preferences."
         )
+
+
+def _reasoning_remark(found: Iterable[tuple[Place, Judgement]]) -> list[str]:
+    pairs = (one for _, one in found if isinstance(one, Pair))
+    count = sum(any(turn.get("reasoning_content") for turn in (*pair.chosen, *pair.rejected)) for pair in pairs)
+    return [_REASONING.format(count)] if count else []
 
 
 def _are_votes(pairs: Sequence[tuple[Place, Pair]], beside_votes: bool, paths: Paths) -> bool:
