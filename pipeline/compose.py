@@ -25,7 +25,16 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.artifacts import NAME
-from pipeline.config import DataConfig, PipelineConfig, SourceConfig, faults, nearest, source_name, stage_names
+from pipeline.config import (
+    DataConfig,
+    LabelingConfig,
+    PipelineConfig,
+    SourceConfig,
+    faults,
+    nearest,
+    source_name,
+    stage_names,
+)
 from pipeline.credentials import credentials
 from pipeline.endpoints import address_fault, is_endpoint
 from pipeline.errors import RequestError, listed
@@ -37,6 +46,7 @@ OPEN_MAPPING = re.compile(
     r"(?P<mapping>\w+\.(trainer|inputs|columns|codes))(\.\w+)+"
 )  # new keys need no Hydra's `+` here
 OPENED = re.compile(rf"{OPEN_MAPPING.pattern}=|\w+\.(trainer|inputs|columns|codes)=\{{")  # one key of it, or several
+QUOTED_KEY = re.compile(r"([{,]\s*)(['\"])([\w. -]+)\2\s*:")
 REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)  # raised for a wrong override
 
 
@@ -177,6 +187,11 @@ def _of_no_use(config: PipelineConfig) -> Iterator[str]:
         for key in ("test_path", "format", "columns", "revision", "subset", "part"):
             if getattr(data, key) != getattr(plain, key):
                 yield f"data.{key}={getattr(data, key)}: it is about files of your own: give data.path=FILE, too."
+    labeling, unset = config.labeling, LabelingConfig()
+    if labeling.backend != "file" and not labeling.gold and not config.preferences.inputs.get("rankings"):
+        for key in ("format", "columns", "codes"):
+            if getattr(labeling, key) != getattr(unset, key):
+                yield f"labeling.{key}={getattr(labeling, key)}: it is about a file: give labeling.path=FILE, too."
     if not model.path:
         for key in ("revision", "chat_template", "thinking"):
             if getattr(model, key) is not None:
@@ -314,7 +329,7 @@ def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
     parser, parsed, wrong = OverridesParser.create(), [], []
     for text in overrides:
         try:
-            override = parser.parse_override(text)
+            override = _parsed(parser, text)
         except HydraException:
             wrong.append(f"{text}: not of the form key=value. {word_hint(text)}")
             continue
@@ -323,6 +338,17 @@ def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
         else:
             parsed.append(override)
     return parsed, wrong
+
+
+def _parsed(parser: OverridesParser, text: str) -> Override:
+    """An override; quoted keys of a mapping, as JSON and Python write them, are read without their quotes."""
+    try:
+        return parser.parse_override(text)
+    except HydraException:
+        plain = QUOTED_KEY.sub(r"\1\3: ", text)
+        if plain == text:
+            raise
+        return parser.parse_override(plain)
 
 
 def _needs_m(override: Override) -> str:

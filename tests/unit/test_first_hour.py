@@ -60,7 +60,7 @@ def test_a_file_alone_is_read_and_the_next_command_is_whole(here: Path, said: Ru
     status, out, _ = said(*own)
     assert status == 0
     assert out.splitlines()[0] == "data.path is given, so data=files"
-    assert "40 rows read" in out
+    assert "40 rows" in out
     assert command_after("Next", out) == ["stage=sft", *own[1:]]
     assert "model.path=DIR_OR_HUB_ID" in out  # else the playground's tiny base learns from these rows
     assert "Later   Who is to rank?" in out

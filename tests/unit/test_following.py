@@ -57,6 +57,7 @@ def test_an_empty_path_changes_nothing(nothing: str) -> None:
     ("override", "needs"),
     [("data.test_path=t.jsonl", "data.path=FILE"), ("data.format=kto", "data.path=FILE"),
      ("data.columns.prompt=Frage", "data.path=FILE"), ("model.thinking=keep", "model.path="),
+     ("labeling.format=pairs", "labeling.path=FILE"), ("labeling.columns.prompt=Frage", "labeling.path=FILE"),
      ("model.revision=v1", "model.path="), ("model.chat_template=c.jinja", "model.path=")],
 )  # fmt: skip
 def test_what_is_about_the_users_own_needs_something_of_theirs(override: str, needs: str) -> None:
@@ -67,6 +68,12 @@ def test_what_is_about_the_users_own_needs_something_of_theirs(override: str, ne
 def test_annotators_beside_a_file_of_rankings_are_refused() -> None:
     with pytest.raises(RequestError, match="instead of a file"):
         compose.load(["labeling.path=b.jsonl", "labeling.annotators=[anna,ben]"])
+
+
+@pytest.mark.parametrize("codes", ["{0: first, 2: tie}", '{"0": first, "2": tie}', "{'0': 'first', '2': 'tie'}"])
+def test_keys_of_a_mapping_may_be_quoted(codes: str) -> None:
+    given = compose.load(["labeling.path=b.jsonl", f"labeling.codes={codes}"]).labeling.codes
+    assert {str(code): meant for code, meant in given.items()} == {"0": "first", "2": "tie"}
 
 
 # -- experiments
