@@ -39,7 +39,7 @@ def demonstrations(file: Path) -> Read:
         distribute(gathered, compare(gathered, settings), Path(folder), shares={}, prompts="last", seed=0)
     noted = [f"{rows} changed: {rule}" for rule, rows in gathered.changed.items()]
     noted += [f"{rows} flagged: {rule}" for rule, rows in gathered.flagged.items()]
-    return ", ".join(gathered.accounts["files"]), ledger, "; ".join(noted)
+    return ", ".join(gathered.readings["files"]), ledger, "; ".join(noted)
 
 
 def judgements(file: Path) -> Read:

@@ -104,7 +104,7 @@ class Columns:
 AS_THEY_ARE = Columns()
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)  # the same few names, for every row
 def plain(name: str) -> str:
     """The spelling in which names are compared: lower case, words joined by one underscore."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())

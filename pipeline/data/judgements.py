@@ -4,7 +4,6 @@ All files of a request are held whole: their codes are settled first, over all r
 are pooled. Nothing goes without an entry in the ledger.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,8 +13,8 @@ from labeling.codes import canonical, choice_of_word
 from labeling.exchange.reading import Fault
 from labeling.exchange.times import times_in
 from labeling.votes import Cause, Vote, pool
+from pipeline.data.account import Account
 from pipeline.data.faults import BadRow, LeftOut, Place
-from pipeline.data.formats.account import Account as Reading
 from pipeline.data.formats.coded import Codes, Meanings, check_meanings, with_meanings
 from pipeline.data.formats.columns import with_columns
 from pipeline.data.formats.conversations import Row
@@ -23,9 +22,10 @@ from pipeline.data.formats.detection import AUTO
 from pipeline.data.formats.exchanged import read_exchanged
 from pipeline.data.formats.judged import Judgement, Marked, Pair, WrittenNumber
 from pipeline.data.formats.labels import group_marks
+from pipeline.data.formats.readings import Reading
 from pipeline.data.formats.table import EXCHANGED, JUDGEMENTS, Format, judgements_in
 from pipeline.data.formats.watching import WatchedRow
-from pipeline.data.ledger import Ledger, OnBadRow, Step, check_bad_fraction, refuse_row
+from pipeline.data.ledger import Ledger, OnBadRow, Step, check_bad_fraction
 from pipeline.data.loading import rows_with_format
 from pipeline.data.pairs import as_preference, as_vote, is_vote, latest_pairs, pair_key
 from pipeline.data.reading.files import BrokenRow, Paths, RawRow, find_files, listed_files
@@ -81,7 +81,7 @@ def load_judgements(paths: Paths, manner: Manner = Manner()) -> Loaded:
     or some files hold rankings and others pairs that cannot be votes.
     """
     check_meanings(manner.codes, "labeling.codes")
-    account = _Account(manner.on_bad_row)
+    account = Account(manner.on_bad_row)
     files = [_file(path, manner) for path in find_files(paths)]
     meanings = _meanings(files, manner, account)
     rowwise = [file for file in files if file.format not in EXCHANGED]
@@ -105,48 +105,12 @@ def load_judgements(paths: Paths, manner: Manner = Manner()) -> Loaded:
     return Loaded(kind, rankings, rows, account.ledger, account.remarks)
 
 
-class _Account:
-    """The ledger, and the raw rows that its entries show."""
-
-    def __init__(self, on_bad_row: OnBadRow) -> None:
-        self.ledger, self.remarks = Ledger(), list[str]()
-        self._contents: dict[Place, object] = {}
-        self._on_bad_row = on_bad_row
-
-    def saw(self, raw: RawRow | BrokenRow) -> None:
-        self._contents[raw.place] = raw.text if isinstance(raw, BrokenRow) else raw.fields
-        self.ledger.saw()
-
-    def drop(self, place: Place, fault: BadRow, step: Step) -> None:
-        """Enter a row. Raises RequestError for a malformed one where none may be dropped."""
-        entry = self.ledger.drop(place, fault, self._contents[place], step)
-        if step == "format" and self._on_bad_row == "error":
-            raise refuse_row(entry, "labeling")
-
-    def drop_parts(self, parts: Sequence[Place], out: Sequence[tuple[Place, BadRow, Step]]) -> None:
-        """Enter what does not count of rows with several parts, votes say; `parts` has the place of each part.
-
-        A row goes with its last part. Where others of its parts count, the row stays, and the part is counted as read
-        beside it, so that read = kept + dropped.
-        """
-        left = Counter(parts)
-        left.subtract(place for place, _, _ in out)
-        gone = set[Place]()
-        for place, fault, step in out:
-            if left[place]:
-                self.ledger.saw()
-            elif place in gone:
-                continue
-            gone.add(place)
-            self.drop(place, fault, step)
-
-
 def _file(path: Path, manner: Manner) -> _File:
     rows, chosen = rows_with_format(path, manner.format, JUDGEMENTS, manner.columns)
     return _File(path, list(rows), chosen)
 
 
-def _meanings(files: Sequence[_File], manner: Manner, account: _Account) -> Meanings:
+def _meanings(files: Sequence[_File], manner: Manner, account: Account) -> Meanings:
     """What the codes of all files mean: each column is read as a whole, in however many files it stands."""
     codes = Codes(manner.codes)
     for file in files:
@@ -168,7 +132,7 @@ def _renamed(file: _File, manner: Manner) -> Iterable[Row]:
 
 
 def _judgements(
-    file: _File, manner: Manner, meanings: Meanings, account: _Account, readings: dict[str, Reading]
+    file: _File, manner: Manner, meanings: Meanings, account: Account, readings: dict[str, Reading]
 ) -> list[tuple[Place, Judgement]]:
     """What the rows of a file hold, with their places; the others go into the ledger.
 
@@ -194,7 +158,7 @@ def _judgements(
     return [(place, replace(one, when=when)) for (place, one), when in zip(found, sortable, strict=True)]
 
 
-def _exchanged(files: Sequence[_File], form: str, manner: Manner, account: _Account) -> list[tuple[Place, Judgement]]:
+def _exchanged(files: Sequence[_File], form: str, manner: Manner, account: Account) -> list[tuple[Place, Judgement]]:
     """The votes of files that are read as a whole, together; rows that cannot be used go into the ledger."""
     rows: list[tuple[object, Row]] = []
     for raw in (raw for file in files for raw in file.rows):
@@ -272,7 +236,7 @@ def _are_votes(pairs: Sequence[tuple[Place, Pair]], beside_votes: bool, paths: P
     return bool(pairs) and possible and (named or beside_votes)
 
 
-def _pairs(pairs: Sequence[tuple[Place, Pair]], account: _Account) -> list[Preference]:
+def _pairs(pairs: Sequence[tuple[Place, Pair]], account: Account) -> list[Preference]:
     """Pairs as rows; of several by one person on the same answers the latest."""
     kept, out = latest_pairs(pairs)
     account.drop_parts([place for place, _ in pairs], [_uncounted(place, cause) for place, cause in out])
@@ -283,7 +247,7 @@ def _pairs(pairs: Sequence[tuple[Place, Pair]], account: _Account) -> list[Prefe
 
 
 def _pooled(
-    votes: Sequence[tuple[Place, Vote]], marks: Sequence[tuple[Place, Marked]], account: _Account
+    votes: Sequence[tuple[Place, Vote]], marks: Sequence[tuple[Place, Marked]], account: Account
 ) -> list[Ranking]:
     """One ranking for each prompt and set of answers; votes and marks that do not count are entered."""
     grouped = group_marks(marks)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.faults import BadRow, Place
-from pipeline.data.formats.account import Account
 from pipeline.data.formats.coded import Meanings, no_codes
 from pipeline.data.formats.detection import AUTO
+from pipeline.data.formats.readings import Reading
 from pipeline.data.formats.table import DEMONSTRATIONS
 from pipeline.data.judging import Judged, judge
 from pipeline.data.ledger import Ledger, OnBadRow, check_bad_fraction, refuse_row
@@ -74,17 +74,17 @@ class Gathered:
     ledger: Ledger
     sources: Sequence[Source]
     files: list[Path] = field(default_factory=list)
-    accounts: dict[str, dict[str, Account]] = field(default_factory=dict)  # source -> format -> how its rows were read
+    readings: dict[str, dict[str, Reading]] = field(default_factory=dict)  # source -> format -> how its rows were read
     meanings: dict[str, Meanings] = field(default_factory=dict)  # source -> what its marks mean
     changed: Counter[str] = field(default_factory=Counter)  # cleaning rule -> rows
     flagged: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Change]] = field(default_factory=dict)  # rule -> what it changed
 
-    def readings(self) -> dict[str, list[str]]:
+    def sentences(self) -> dict[str, list[str]]:
         """How the rows of each source were read, in sentences."""
         return {
-            name: [text for one in accounts.values() for text in one.sentences(self.meanings[name])]
-            for name, accounts in self.accounts.items()
+            name: [text for one in readings.values() for text in one.sentences(self.meanings[name])]
+            for name, readings in self.readings.items()
         }
 
     def place(self, row: int, item: int | str | None = None) -> Place:
@@ -157,7 +157,7 @@ def _pieces(source: Source, gathered: Gathered) -> Iterator[Piece]:
         if chosen.codes_of is not no_codes and meanings is None:
             meanings = marks_of(source.files[position:], source.format, source.columns, source.codes)
         gathered.meanings[source.name] = meanings or {}
-        gathered.accounts.setdefault(source.name, {}).setdefault(chosen.name, Account(chosen.name))
+        gathered.readings.setdefault(source.name, {}).setdefault(chosen.name, Reading(chosen.name))
         while rows := list(islice(raw, PIECE)):
             yield Piece(rows, chosen.name, source.name, source.columns, meanings or {})
 
@@ -182,8 +182,8 @@ def _enter(refined: Refined, source: int, gathered: Gathered, settings: Settings
         entry = ledger.drop(place, fault, excerpt, step, source=name)
         if step == "format" and settings.on_bad_row == "error":
             raise refuse_row(entry)
-    if refined.account is not None:
-        gathered.accounts[name][refined.account.format].merge(refined.account)
+    if refined.reading is not None:
+        gathered.readings[name][refined.reading.format].merge(refined.reading)
     gathered.changed += refined.changed
     gathered.flagged += refined.flagged
     for change in refined.examples:

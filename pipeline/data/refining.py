@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.faults import BadRow, LeftOut, Place
-from pipeline.data.formats.account import Account
 from pipeline.data.formats.coded import Meanings, with_meanings
 from pipeline.data.formats.columns import with_columns
 from pipeline.data.formats.detection import format_named
+from pipeline.data.formats.readings import Reading
 from pipeline.data.formats.table import DEMONSTRATIONS, demonstrations_in
 from pipeline.data.formats.watching import WatchedRow
 from pipeline.data.ledger import Step, excerpt_of
@@ -71,7 +71,7 @@ class Refined:
     changed: Counter[str] = field(default_factory=Counter)  # rule -> rows
     flagged: Counter[str] = field(default_factory=Counter)
     examples: list[Change] = field(default_factory=list)
-    account: Account | None = None  # how the rows were read
+    reading: Reading | None = None  # how the rows were read
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
@@ -86,7 +86,7 @@ class Refiner:
     def __call__(self, piece: Piece) -> Refined:
         done = Refined()
         chosen = format_named(piece.format, DEMONSTRATIONS)
-        done.account = account = Account(chosen.name)
+        done.reading = reading = Reading(chosen.name)
         for raw in piece.raw:
             try:
                 if isinstance(raw, BrokenRow):
@@ -95,17 +95,17 @@ class Refiner:
                     with_meanings(with_columns(raw.fields, piece.columns), chosen.codes_of, piece.meanings)
                 )
                 found = demonstrations_in(row, chosen, self.mend_roles)
-                account.add(row)
+                reading.add(row)
             except BadRow as fault:
                 if isinstance(fault, LeftOut):
-                    account.add(row)
+                    reading.add(row)
                 excerpt = excerpt_of(raw.text if isinstance(raw, BrokenRow) else raw.fields)
                 step: Step = "cleaning" if isinstance(fault, LeftOut) else "format"
                 done.out.append(Out(raw.place, step, fault, excerpt))
                 continue
             for conversation, mended in found:
                 done.changed[ROLES] += mended
-                account.remarks += _told(conversation["messages"])
+                reading.remarks += _told(conversation["messages"])
                 self._clean(conversation, raw.place, done)
         if self.fingerprints:
             done.columns = fingerprints(done.rows, piece.boilerplate, piece.source)

@@ -76,8 +76,8 @@ def write_data_report(
         .render(
             project=project,
             sources=gathered.sources,
-            formats={name: list(accounts) for name, accounts in gathered.accounts.items()},
-            readings=gathered.readings(),
+            formats={name: list(found) for name, found in gathered.readings.items()},
+            sentences=gathered.sentences(),
             by_source=statistics.by_source(),
             columns=[*names, ALL] if len(names) > 1 else [ALL],
             levels=list(funnel(ledger, names)),

@@ -36,7 +36,7 @@ def prepared(
     return (
         {part: read_jsonl(folder / f"{part}.jsonl") for part in rows},
         ledger,
-        {name: list(found) for name, found in gathered.accounts.items()},
+        {name: list(found) for name, found in gathered.readings.items()},
     )
 
 

@@ -91,7 +91,6 @@ def test_a_fault_is_said_with_the_models_name(
 @pytest.mark.parametrize(
     "request_",
     [
-        "stage=data data=files data.path={data} data.inputs.base={folder}",
         "stage=sft sft.inputs.base={folder}",
         "stage=dpo model.path={folder} labeling=simulated",
         "stage=reward reward.inputs.policy={folder}",

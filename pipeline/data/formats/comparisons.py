@@ -1,16 +1,15 @@
-"""Rankings and pairs: one function per format that judgements come in, a raw row in, votes or a pair out, or BadRow."""
+"""Ready-made pairs: one function per format that they come in, a raw row in, a pair out, or BadRow."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from labeling.exchange.columns import first_of
-from labeling.votes import Vote
-from pipeline.data.faults import BadRow, LeftOut
-from pipeline.data.formats.columns import asked_turns, is_blank, prompt_column, prompt_in, turns_about
+from pipeline.data.faults import BadRow
+from pipeline.data.formats.columns import asked_turns, is_blank, prompt_column, prompt_in
 from pipeline.data.formats.contents import tools_in
-from pipeline.data.formats.conversations import Row, in_order, joined, opened, text_or_turns, turns_in
-from pipeline.data.formats.fields import list_in, name_of, object_in
+from pipeline.data.formats.conversations import Row, in_order, opened, text_or_turns, turns_in
+from pipeline.data.formats.fields import object_in
 from pipeline.data.formats.judged import (
     Pair,
     annotator_in,
@@ -19,7 +18,6 @@ from pipeline.data.formats.judged import (
     is_absent,
     number_in,
     response_in,
-    vote_of,
     when_in,
 )
 from pipeline.data.formats.sides import is_labelled
@@ -43,33 +41,6 @@ _NAMES = (
     ("y_w", "y_l"),
 )
 _SCORES = re.compile(r"(chosen|rejected)[ _-](?:avg[ _-])?(?:score|rating)|(?:score|rating)[ _-](chosen|rejected)")
-
-
-def ranking(row: Row) -> list[Vote]:
-    """The contract's rankings; `input` is joined to the prompt.
-
-    An empty response is kept: people did judge it. A response that is null is absent, and so is its rank.
-    """
-    prompt = _ranked_prompt(row)
-    given = list_in(row.get("responses"), "responses")
-    texts = ["" if is_absent(text) else response_in(text, f"responses[{index}]") for index, text in enumerate(given)]
-    absent = {index for index, text in enumerate(given) if is_absent(text)}
-    if len(given) - len(absent) < 2:
-        raise BadRow("responses", None, "at least two responses are needed to rank")
-    note(row, "prompt", "prompt", "input")
-    note(row, "answer", "responses")
-    note(row, "judgement", "rankings")
-    judged = row.get("rankings")
-    if judged == []:
-        raise LeftOut("rankings", None, "no annotator has ranked it yet")
-    person = annotator_in(row)
-    entries = enumerate(list_in(judged, "rankings"))
-    rankings = [_ranks(one, f"rankings[{index}]", len(given), person) for index, one in entries]
-    _check_annotators([name for name, _ in rankings])
-    return [
-        vote_of(row, prompt, texts, [None if slot in absent else rank for slot, rank in enumerate(ranks)], name)
-        for name, ranks in rankings
-    ]
 
 
 def preference(row: Row) -> list[Pair]:
@@ -111,10 +82,6 @@ def swift_pair(row: Row) -> list[Pair]:
     text = response_in(row.get("rejected_response"), "rejected_response")
     other = [Message(role="assistant", content=text)]
     return [_pair(chosen, [*chosen[:-1], *other], row, ("messages", "rejected_response"))]
-
-
-def has_ranking(row: Row) -> bool:
-    return row.keys() >= {"responses", "rankings"}
 
 
 def has_pair(row: Row) -> bool:
@@ -197,44 +164,6 @@ def _asked(row: Row) -> list[Message]:
 def _pair(chosen: list[Message], rejected: list[Message], row: Row, sides: tuple[str, str]) -> Pair:
     note(row, "answer", *sides)
     return pair_of_turns(row, chosen, rejected, _margin(row), sides)
-
-
-def _ranked_prompt(row: Row) -> str | list[Message]:
-    asked, extra = row.get("prompt"), row.get("input")
-    if not isinstance(asked, list):
-        return joined(asked, extra, "prompt")
-    return in_order(turns_about(asked, "prompt", extra), "prompt", last="user")
-
-
-def _ranks(value: object, field: str, responses: int, person: str | None) -> tuple[str | None, list[int | None]]:
-    """Who ranked, which may stand beside the rankings or nowhere, and the ranks. Raises BadRow."""
-    given = object_in(value, field)
-    annotator = annotator_in(given) or person
-    ranks = list_in(given.get("ranks"), f"{field}.ranks")
-    if len(ranks) != responses:
-        raise BadRow(f"{field}.ranks", annotator, "there must be as many ranks as responses")
-    return annotator, [rank_in(rank, f"{field}.ranks[{index}]", annotator) for index, rank in enumerate(ranks)]
-
-
-def rank_in(value: object, field: str, role: str | None = None) -> int | None:
-    """A rank, or None where there is none; data frames write 2.0. Raises BadRow."""
-    if is_absent(value):
-        return None
-    whole = int(value) if isinstance(value, float) and value.is_integer() else value
-    if type(whole) is not int or whole < 1:
-        found = value if type(value) in (int, float) else name_of(value)
-        raise BadRow(field, role, f"a rank must be a whole number from 1, found {found}")
-    return whole
-
-
-def _check_annotators(names: list[str | None]) -> None:
-    seen: set[str] = set()
-    for index, name in enumerate(names):
-        if name is None:
-            continue
-        if name in seen:
-            raise BadRow(f"rankings[{index}].annotator", name, "an annotator may rank a row only once")
-        seen.add(name)
 
 
 def _whole(prompt: list[Message], value: object, field: str) -> list[Message]:

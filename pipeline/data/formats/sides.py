@@ -5,6 +5,7 @@ The published ones among them say by their columns what their codes mean: PandaL
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from labeling.exchange.columns import first_of, plain
@@ -72,9 +73,8 @@ def side_by_side(row: Row) -> list[Vote]:
     judged = [(judge, choice) for judge, choice in _verdicts(row, sides) if choice is not None]
     if not judged:
         raise LeftOut(None, None, "no verdict says which of the two answers is better")
-    return [
-        vote_of(row, prompt, responses, list(_RANKS[choice]), judge, id_in(row) or made) for judge, choice in judged
-    ]
+    vote = vote_of(row, prompt, responses, None, id=id_in(row) or made)
+    return [replace(vote, ranks=list(_RANKS[choice]), annotator=judge) for judge, choice in judged]
 
 
 def codes_of(row: Row) -> list[Coded]:

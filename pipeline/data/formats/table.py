@@ -18,6 +18,7 @@ from pipeline.data.formats import (
     openwebui,
     pairs,
     prompts,
+    rankings,
     scored,
     sides,
     transcripts,
@@ -214,8 +215,8 @@ RANKINGS: tuple[Format[Judgement], ...] = (
         "rankings",
         "rankings",
         (("prompt", "responses", "rankings"),),
-        comparisons.has_ranking,
-        comparisons.ranking,
+        rankings.has_ranking,
+        rankings.ranking,
     ),
     Format("oasst", "rankings", (("prompt", "replies"),), trees.has_tree, trees.tree_rankings),
     Format(
@@ -230,7 +231,7 @@ RANKINGS: tuple[Format[Judgement], ...] = (
         "answers",
         "rankings",
         lists.COLUMNS,
-        _but_not(lists.has_answers_in_list, comparisons.has_ranking, comparisons.has_pair, _is_elsewhere),
+        _but_not(lists.has_answers_in_list, rankings.has_ranking, comparisons.has_pair, _is_elsewhere),
         lists.answers_in_list,
     ),
 )

@@ -24,7 +24,7 @@ _SHOWN = 6  # columns that are not used, or meanings of one column
 
 
 @dataclass
-class Account:
+class Reading:
     """The format of rows, and what became of their columns.
 
     `columns` counts the rows in which each column holds something, `remarks` those of which something is to be told.
@@ -43,7 +43,7 @@ class Account:
         self.columns.update(_filled(row))
         self.remarks += remarks_on(row)
 
-    def merge(self, other: "Account") -> None:
+    def merge(self, other: "Reading") -> None:
         """Take in other rows of the same format."""
         self.read |= other.read
         self.roles |= other.roles
