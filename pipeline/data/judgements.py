@@ -251,6 +251,11 @@ def _pooled(
 ) -> list[Ranking]:
     """One ranking for each prompt and set of answers; votes and marks that do not count are entered."""
     grouped = group_marks(marks)
+    unnamed = sum(mark.annotator is None for _, mark in marks)
+    if unnamed:
+        account.remarks.append(
+            f"Marks without an annotator, each of which counts, and whose mean ranks answers: {unnamed:,}"
+        )
     for place, _, cause in grouped.left_out:
         account.drop(*(_uncounted(place, cause) if cause else (place, BadRow(None, None, UNPAIRED), "unpaired")))
     own = [replace(vote, place=place) for place, vote in votes]

@@ -269,6 +269,7 @@ def test_marked_answers_count_each_for_itself(tmp_path: Path) -> None:
     loaded = load_judgements(lines(tmp_path, *rows), Manner(max_bad_fraction=0.5))
     assert (loaded.kind, len(loaded.rankings)) == ("rankings", 1)
     assert loaded.rankings[0]["responses"] == ["good", "bad", "worse"]
+    assert any(remark.endswith("whose mean ranks answers: 5") for remark in loaded.remarks)
     assert numbers(loaded.ledger) == (6, 4, 2, 0)
     assert [entry.place.line for entry in loaded.ledger.entries] == [5, 4]
 
