@@ -182,7 +182,7 @@ def test_pairs_without_names_are_pooled_and_stay_pairs(tmp_path: Path) -> None:
     turned = {"prompt": "P ", "chosen": "b", "rejected": "a"}
     loaded = load_judgements(lines(tmp_path, pair, pair, turned, {**turned, "prompt": "q"}, {**pair, "prompt": "q"}))
     assert (loaded.kind, numbers(loaded.ledger)) == ("preferences", (5, 5, 0, 0))
-    assert loaded.remarks == ["Pairs of two answers that other rows compare, too, and that are pooled: 3"]
+    assert "Pairs of two answers that other rows compare, too, and that are pooled: 3" in loaded.remarks
     assert judged(loaded) == {("p", "a", "b", 0.33)}
 
 
