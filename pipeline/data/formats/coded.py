@@ -19,8 +19,8 @@ from pipeline.errors import RequestError
 
 Kind = Literal["choice", "thumb", "score"]
 
-ODD = 0.05
-"""The share of a column's values that may be words which nothing explains."""
+ODD = 0.2
+"""The share of a column's values that may be odd: their rows are malformed, and too many of these refuse a file."""
 
 
 class Choice(str):
@@ -93,16 +93,24 @@ class Codes:
 
     def _settled(self, kind: Kind, about: str, where: object, otherwise: str) -> Mapping[str, str | float]:
         given = {**self.known[kind, about], **self._given()}
-        seen = _without_odd_words(self.seen[kind, about], kind, given)
+        seen = self.seen[kind, about]
         try:
-            if kind == "choice":
-                return codes.settle_choices(seen, given)
-            return codes.settle_marks(seen, given, scores=kind == "score")
+            return _settled(seen, kind, given)
         except UnsettledCodes as error:
+            fault = error
+        try:
+            return _settled(_without_odd_values(seen, kind, given), kind, given)
+        except UnsettledCodes:
             raise RequestError(
-                f"{where}: column {about} has the values {error.values()}, and {error.reason}. "
-                f"Say what each means ({', '.join(error.meanings)}), for example: {error.line(self.option)}.{otherwise}"
+                f"{where}: column {about} has the values {fault.values()}, and {fault.reason}. "
+                f"Say what each means ({', '.join(fault.meanings)}), for example: {fault.line(self.option)}.{otherwise}"
             ) from None
+
+
+def _settled(seen: Mapping[str, int], kind: Kind, given: Mapping[str, str]) -> Mapping[str, str | float]:
+    if kind == "choice":
+        return codes.settle_choices(seen, given)
+    return codes.settle_marks(seen, given, scores=kind == "score")
 
 
 def check_meanings(given: Mapping[str, str], option: str) -> None:
@@ -150,10 +158,15 @@ def mark_in(row: Mapping[str, Any], column: str) -> float | None:
     return None if value != value else float(value)
 
 
-def _without_odd_words(seen: Counter[str], kind: Kind, given: Mapping[str, str]) -> Counter[str]:
-    """The values without words that nothing explains, where these are few: they cost their rows, not the file."""
+def _without_odd_values(seen: Counter[str], kind: Kind, given: Mapping[str, str]) -> Counter[str]:
+    """The values without those that nothing explains, where these are few: they cost their rows, not the file.
+
+    In a column of words a number is odd, too; among numbers none is, since each can change what the others mean.
+    """
     explain = codes.choice_of_word if kind == "choice" else codes.mark_of_word
-    odd = {value for value in seen if not codes.is_number(value) and value not in given and explain(value) is None}
+    clear = {value for value in seen if value in given or explain(value) is not None}
+    of_words = sum(seen[value] for value in clear) >= (1 - ODD) * seen.total()
+    odd = {value for value in seen if value not in clear and (of_words or not codes.is_number(value))}
     few = sum(seen[value] for value in odd) <= ODD * seen.total()
     return Counter({value: count for value, count in seen.items() if not (few and value in odd)})
 
