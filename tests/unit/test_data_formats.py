@@ -8,9 +8,10 @@ import pytest
 
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.detection import detect, format_named
-from pipeline.data.formats.table import DEMONSTRATIONS, PREFERENCES, RANKINGS, demonstrations_in, judgements_in
+from pipeline.data.formats.table import DEMONSTRATIONS, PREFERENCES, RANKINGS, demonstrations_in
 from pipeline.data.rows import Demonstration, Message, prompt_id
 from pipeline.errors import RequestError
+from tests.unit.raw_rows import pair_of, ranking_of
 
 U, A, S = "user", "assistant", "system"
 HH = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: why?\n\nAssistant:"
@@ -19,11 +20,6 @@ HH = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: why?\n\nAssistant:"
 def demonstration(name: str, row: dict[str, Any]) -> Demonstration:
     ((found, mended),) = demonstrations_in(row, format_named(name, DEMONSTRATIONS), mend=False)
     assert not mended
-    return found
-
-
-def judgement(name: str, row: dict[str, Any]) -> Any:
-    (found,) = judgements_in(row, format_named(name, (*RANKINGS, *PREFERENCES)))
     return found
 
 
@@ -48,15 +44,15 @@ def hh(row: dict[str, Any]) -> Demonstration:
 
 
 def ranking(row: dict[str, Any]) -> Any:
-    return judgement("rankings", row)
+    return ranking_of("rankings", row)
 
 
 def preference(row: dict[str, Any]) -> Any:
-    return judgement("preferences", row)
+    return pair_of("preferences", row)
 
 
 def hh_pair(row: dict[str, Any]) -> Any:
-    return judgement("hh", row)
+    return pair_of("hh", row)
 
 
 def said(*turns: tuple[str, str]) -> list[Message]:
@@ -74,7 +70,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
         "messages",
         {"prompt": "q", "messages": said((U, "q"), (A, "a")), "chosen": said((U, "q"), (A, "a")), "rejected": "b"},
     ),
-    "messages with a label of their own": ("messages", {"messages": said((U, "q"), (A, "a")), "label": 1}),
+    "messages with a label of their own": ("messages", {"messages": said((U, "q"), (A, "a")), "label": "maths"}),
     "messages under conversations": ("messages", {"conversations": said((U, "q"), (A, "a"))}),
     "prompt and completion": ("prompt_completion", {"prompt": "q", "completion": "a"}),
     "question and answer": ("prompt_completion", {"question": "q", "answer": "a"}),
@@ -147,7 +143,7 @@ def test_a_format_named_by_hand() -> None:
         RequestError, match=r"There is no format 'alpacca'\. Did you mean alpaca\? Use data\.format=auto\|"
     ):
         format_named("alpacca", DEMONSTRATIONS)
-    with pytest.raises(RequestError, match=r"format=rankings is for rankings; here demonstrations are wanted"):
+    with pytest.raises(RequestError, match=r"data.format=rankings is for rankings; here demonstrations are wanted"):
         format_named("rankings", DEMONSTRATIONS)
 
 
@@ -399,8 +395,9 @@ def test_a_ranking_without_an_id_is_named_by_its_content() -> None:
     [
         ({"responses": ["a"]}, "responses", None, "at least two responses"),
         ({"responses": "ab"}, "responses", None, "found text"),
-        ({"responses": ["a", None, "c"]}, "responses[1]", None, "found nothing"),
-        ({"rankings": []}, "rankings", None, "empty"),
+        ({"responses": ["a", None, None]}, "responses", None, "at least two responses"),
+        ({"responses": ["a", {}, "c"]}, "responses[1]", A, "found an object"),
+        ({"rankings": []}, "rankings", None, "no annotator has ranked it"),
         (
             {"rankings": [{"annotator": "x", "ranks": [1, 2]}]},
             "rankings[0].ranks",
@@ -430,7 +427,6 @@ def test_a_ranking_without_an_id_is_named_by_its_content() -> None:
         ({"prompt": None}, "prompt", U, "found nothing"),
         ({"prompt": "", "input": ""}, "prompt", U, "empty"),
         ({"prompt": said((U, "q"), (A, "a"))}, "prompt[1]", A, "the last turn must be the user's"),
-        ({"id": 3}, "id", None, "found a number"),
     ],
 )
 def test_faults_of_rankings(change: dict[str, Any], field: str, role: str | None, reason: str) -> None:
