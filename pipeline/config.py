@@ -18,8 +18,21 @@ from typing import Any
 from omegaconf import II, MISSING, OmegaConf
 
 JUDGEMENT_FORMATS = (
-    *("rankings", "oasst", "pandalm", "answers", "wide", "long", "lists", "label-studio", "label-studio-flat", "pairs"),
-    *("kto", "log", "scores", "preferences", "hh", "openwebui", "arena", "arena_turns", "openai", "swift", "prodigy"),
+    *(
+        "rankings",
+        "oasst",
+        "pandalm",
+        "answers",
+        "wide",
+        "long",
+        "lists",
+        "order",
+        "label-studio",
+        "label-studio-flat",
+        "pairs",
+    ),
+    *("kto", "log", "scores", "preferences", "hh", "openwebui", "arena", "arena_turns", "openai", "swift"),
+    "prodigy",
 )
 """What `labeling.format` can be; `pipeline.data.formats.table` has them."""
 

@@ -297,3 +297,13 @@ def test_equal_texts_are_ties(tmp_path: Path) -> None:
     loaded = load_judgements(lines(tmp_path, *rows, {"prompt": "q", "chosen": "a", "rejected": "b"}))
     assert numbers(loaded.ledger) == (3, 3, 0, 0)
     assert preferences_from_pairs(loaded.pairs).counts["pairs"] == 1
+
+
+def test_orders_and_exports_of_platforms_are_read_as_they_are(tmp_path: Path) -> None:
+    asked = {"id": "1", "prompt": "q", "response_a": "a", "response_b": "b", "response_c": "c", "annotator": "ann"}
+    (ordered,) = load_judgements(lines(tmp_path, {**asked, "ranking": "B > A = C"})).rankings
+    assert ordered["rankings"] == [{"annotator": "ann", "ranks": [2, 1, 2]}]
+    fields = {"prompt": "q", "response_a": "a", "response_b": "b"}
+    answers = [{"user_id": "u1", "value": "response_a"}, {"user_id": "u2", "value": "response_b"}]
+    (exported,) = load_judgements(lines(tmp_path, {"fields": fields, "responses": {"better": answers}})).rankings
+    assert [row["ranks"] for row in exported["rankings"]] == [[1, 2], [2, 1]]

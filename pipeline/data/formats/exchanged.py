@@ -1,4 +1,4 @@
-"""Formats that `labeling import` reads: tables of ranks and scores, Label Studio's exports, Mechanical Turk's batches.
+"""Formats that `labeling import` reads: tables of ranks and scores, orders, and exports of annotation platforms.
 
 Each is read as a whole, since only all of its rows show how they are meant.
 """
@@ -9,14 +9,14 @@ from labeling.backend import LabelingError
 from labeling.exchange.columns import Columns, Options, first_of, scale_of
 from labeling.exchange.forms import form_of, read_rows
 from labeling.exchange.label_studio import is_flat
-from labeling.exchange.mturk import is_batch
+from labeling.exchange.platforms import unfolded
 from labeling.exchange.reading import Reading
 from labeling.votes import Vote
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.conversations import Row
 from pipeline.errors import RequestError
 
-FORMS = ("wide", "long", "lists", "label-studio", "label-studio-flat", "pairs")
+FORMS = ("wide", "long", "lists", "order", "label-studio", "label-studio-flat", "pairs")
 
 _IMPORT = "python -m labeling import FILE --to r.jsonl"
 _OPTIONS = Options(
@@ -37,7 +37,7 @@ _OPTIONS = Options(
 def exchanged_form(row: Row) -> str | None:
     """The form of these that the row is in, or None: what is read elsewhere is not theirs."""
     form = form_of(row)
-    if form == "pairs" and not (is_batch(row) or is_flat(row)):
+    if form == "pairs" and not (unfolded(row) != [row] or is_flat(row)):  # a platform's export
         return None
     if form == "long" and not any(scale_of(key) == "ranks" for key in row):  # one score a row: marks
         return None

@@ -101,6 +101,7 @@ _EXCHANGED = {
     "wide": (("prompt", "response_1", "rank_1", "response_2", "rank_2"),),
     "long": (("prompt", "response", "rank"),),
     "lists": (("prompt", "responses", "ranks"), ("prompt", "responses", "scores")),
+    "order": (("prompt", "response_a", "response_b", "response_c", "ranking"),),
     "label-studio": (("data", "annotations"),),
     "label-studio-flat": (("prompt", "items", "annotation_id"),),
     "pairs": (("Input.prompt", "Input.response_a", "Input.response_b", "Answer.preference"),),
