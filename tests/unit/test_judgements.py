@@ -305,5 +305,7 @@ def test_orders_and_exports_of_platforms_are_read_as_they_are(tmp_path: Path) ->
     assert ordered["rankings"] == [{"annotator": "ann", "ranks": [2, 1, 2]}]
     fields = {"prompt": "q", "response_a": "a", "response_b": "b"}
     answers = [{"user_id": "u1", "value": "response_a"}, {"user_id": "u2", "value": "response_b"}]
-    (exported,) = load_judgements(lines(tmp_path, {"fields": fields, "responses": {"better": answers}})).rankings
+    record = {"fields": fields, "responses": {"better": answers}}
+    other = {"fields": {**fields, "prompt": "p"}, "responses": {"better": answers}}
+    exported, _ = load_judgements(lines(tmp_path, record, other)).rankings
     assert [row["ranks"] for row in exported["rankings"]] == [[1, 2], [2, 1]]
