@@ -265,7 +265,10 @@ def test_a_stage_alone_is_told_how_it_is_asked_for() -> None:
 
 def test_mappings_are_given_key_by_key_or_in_braces() -> None:
     given = compose.load(
-        ["labeling.codes={0: first, -1: second, a b: tie}", "labeling.columns.prompt=Frage", "data.codes={1: bad}"]
+        [
+            *("labeling.path=votes.csv", "labeling.codes={0: first, -1: second, a b: tie}"),
+            *("labeling.columns.prompt=Frage", "data.path=rows.csv", "data.codes={1: bad}"),
+        ]
     )
     assert given.labeling.codes == given.preferences.codes == {0: "first", -1: "second", "a b": "tie"}
     assert given.preferences.columns == {"prompt": "Frage"}
@@ -275,7 +278,7 @@ def test_mappings_are_given_key_by_key_or_in_braces() -> None:
 
 def test_preferences_are_read_as_labeling_says() -> None:
     given = compose.load(
-        ["labeling.on_bad_row=error", "labeling.max_bad_fraction=0.4", "labeling.format=wide"]
+        ["labeling.path=v.csv", "labeling.on_bad_row=error", "labeling.max_bad_fraction=0.4", "labeling.format=wide"]
     ).preferences
     assert (given.on_bad_row, given.max_bad_fraction, given.format) == ("error", 0.4, "wide")
     assert compose.load(["preferences.on_bad_row=error"]).preferences.on_bad_row == "error"

@@ -2,7 +2,10 @@
 
 import json
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -251,16 +254,26 @@ def test_half_a_surrogate_pair_survives_the_file(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     file = written(tmp_path, LINES)
-
-    def rows() -> object:
-        yield A
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(PipelineError, match=r"rows\.jsonl could not be written: No space left.*free space") as caught:
-        write_jsonl(file, rows())  # type: ignore[arg-type]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # no file may grow beyond this, as on a full disk
+    try:
+        with pytest.raises(PipelineError, match=r"rows\.jsonl could not be written: .*free space") as caught:
+            write_jsonl(file, [A] * 20_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.status == 1
     assert file.read_text() == LINES
     assert os.listdir(tmp_path) == ["rows.jsonl"]
+
+
+def test_a_fault_of_the_rows_is_not_blamed_on_their_file(tmp_path: Path) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        yield A
+        raise OSError(28, "No space left on device")  # of another file, that the rows come from
+
+    with pytest.raises(OSError, match="No space left"):
+        write_jsonl(tmp_path / "rows.jsonl", rows())
+    assert not os.listdir(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:

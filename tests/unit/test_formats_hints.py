@@ -133,7 +133,7 @@ def test_texts_that_were_none_and_transcripts_are_counted() -> None:
             {"Prompt": "q", "context": "c", "response": "a"},
             {"Prompt": "prompt", "context": "prompt"},
         ),
-        ("messages", {"conversation": said((U, "q"), (A, "a"))}, {"conversation": "answer"}),
+        ("messages", {"conversation": said((U, "q"), (A, "a"))}, {"conversation": "turns"}),
         (
             "openorca",
             {"question": "q", "response": "a", "system_prompt": "s"},
