@@ -17,6 +17,12 @@ from typing import Any
 
 from omegaconf import II, MISSING, OmegaConf
 
+DEMONSTRATION_FORMATS = (
+    *("alpaca", "sharegpt", "messages", "prompt_completion", "openorca", "pubmedqa", "oasst", "hh", "kto", "log"),
+    *("prodigy", "gemini", "chatgpt"),
+)
+"""What `data.format` can be; `pipeline.data.formats.table` has them."""
+
 JUDGEMENT_FORMATS = (
     *(
         "rankings",
@@ -188,20 +194,7 @@ class SourceConfig:
     """Where demonstrations are read from, and how."""
 
     path: Any = field(default=MISSING, metadata=OUTSIDE)  # a file, folder or glob, or a list; a dataset on the hub
-    format: str = choice(
-        "auto",
-        "auto",
-        "alpaca",
-        "sharegpt",
-        "messages",
-        "prompt_completion",
-        "openorca",
-        "pubmedqa",
-        "oasst",
-        "hh",
-        "kto",
-        "log",
-    )  # auto: found out from the content
+    format: str = choice("auto", "auto", *DEMONSTRATION_FORMATS)  # auto: found out from the content
     columns: dict[str, str] = field(default_factory=dict)  # our column's name -> the file's: {prompt: Frage}
     codes: dict[Any, str] = field(default_factory=dict)  # a mark in the file -> what it means: {1: bad, 5: good}
     revision: str | None = field(default=None, metadata=OUTSIDE)  # of a dataset on the hub; recorded as a commit

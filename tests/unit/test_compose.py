@@ -11,9 +11,10 @@ import pytest
 from omegaconf import MISSING
 
 from pipeline import compose
-from pipeline.config import JUDGEMENT_FORMATS, PipelineConfig, content
-from pipeline.data.formats.table import JUDGEMENTS
+from pipeline.config import DEMONSTRATION_FORMATS, JUDGEMENT_FORMATS, PipelineConfig, content
+from pipeline.data.formats.table import DEMONSTRATIONS, JUDGEMENTS
 from pipeline.errors import RequestError
+from pipeline.names import CONF
 
 
 def faults(*overrides: str) -> list[str]:
@@ -284,5 +285,8 @@ def test_preferences_are_read_as_labeling_says() -> None:
     assert compose.load(["preferences.on_bad_row=error"]).preferences.on_bad_row == "error"
 
 
-def test_every_format_of_judgements_can_be_named() -> None:
+def test_every_format_can_be_named_and_is_documented() -> None:
     assert set(JUDGEMENT_FORMATS) == {one.name for one in JUDGEMENTS}
+    assert set(DEMONSTRATION_FORMATS) == {one.name for one in DEMONSTRATIONS}
+    documented = (CONF.parent / "docs" / "formats.md").read_text()
+    assert all(f"`{name}`" in documented for name in (*DEMONSTRATION_FORMATS, *JUDGEMENT_FORMATS))

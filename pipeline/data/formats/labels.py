@@ -37,9 +37,11 @@ def kto(row: Row) -> list[Turns]:
     Raises LeftOut for the rest.
     """
     column = label_column(row) or "label"
+    note(row, "judgement", column)
     _check_marked_good(row, column)
     whole = _conversation(row)
     if whole:
+        note(row, "turns", whole)
         return [turns_of_row(row, whole, turns_in(marked_turns(row, whole), whole), "id")]
     answer = Message(role="assistant", content=answer_in(row, "completion"))
     return [turns_of_row(row, "prompt + completion", [*asked_turns(row, "prompt"), answer])]
