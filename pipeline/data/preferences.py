@@ -45,13 +45,14 @@ def preferences_from_rankings(rankings: Iterable[Ranking], pool: Pool = "majorit
     Raises ValueError, naming the ranking, if the ranks cannot be read (``labeling.records.check_ranking``).
     """
     polls: dict[tuple[str, str, str], _Poll] = {}
+    spelled: dict[str, str | list[Message]] = {}
     people: set[str] = set()
     count = 0
     for ranking in rankings:
         check_ranking(ranking)
         count += 1
         people.update(squeezed(name) for name in people_in([ranking]))
-        _enter(ranking, polls)
+        _enter(ranking, polls, spelled)
     outcomes = [poll.outcome(pool) for poll in polls.values()]
     rows = [row for row in outcomes if row is not None]
     counts = {"pairs": len(rows), "ties": len(outcomes) - len(rows), "rankings": count, "annotators": len(people)}
@@ -94,8 +95,11 @@ def _decides(votes: Sequence[float], pool: Pool) -> bool:
     return lead != 0 and (pool == "net" or 2 * sum(vote * lead > 0 for vote in votes) > len(votes))
 
 
-def _enter(ranking: Ranking, polls: dict[tuple[str, str, str], _Poll]) -> None:
-    """The votes on all pairs of different responses in the ranking, the pairs in alphabetical order."""
+def _enter(ranking: Ranking, polls: dict[tuple[str, str, str], _Poll], spelled: dict[str, str | list[Message]]) -> None:
+    """The votes on all pairs of different responses in the ranking, the pairs in alphabetical order.
+
+    `spelled` has each prompt as it was written first, so that its rows are never on two sides of a split.
+    """
     responses, asked = ranking["responses"], prompt_key(ranking["prompt"])
     keys = _text_keys(responses)
     slots: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
@@ -105,7 +109,7 @@ def _enter(ranking: Ranking, polls: dict[tuple[str, str, str], _Poll]) -> None:
             slots[keys[first], keys[second]].append((first, second))
     for (one_key, other_key), several in sorted(slots.items()):
         first, second = several[0]
-        new = _Poll(ranking["prompt"], (responses[first], responses[second]), ranking["id"])
+        new = _Poll(spelled.setdefault(asked, ranking["prompt"]), (responses[first], responses[second]), ranking["id"])
         poll = polls.setdefault((asked, one_key, other_key), new)
         for row in ranking["rankings"]:
             name = row["annotator"]
@@ -133,11 +137,13 @@ def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]], pool: Pool = "maj
     Raises ValueError for a margin outside [0, 1].
     """
     pooled: dict[tuple[str, ...], tuple[Preference, str, list[float]]] = {}
+    spelled: dict[str, list[Message]] = {}  # each prompt as it was written first
     for pair in pairs:
         margin = float(pair.get("margin", 1.0))
         if not 0 <= margin <= 1:
             raise ValueError(f"margin must be between 0 and 1, but is {margin} for prompt {pair['prompt']!r}")
-        prompt = as_messages(pair["prompt"])
+        own = as_messages(pair["prompt"])
+        prompt = spelled.setdefault(prompt_key(own), own)
         group = pair.get("group") or prompt_id(prompt)
         row = _row(prompt, _answer(pair["chosen"]), _answer(pair["rejected"]), margin, group)
         answers = [prompt_key(row["chosen"]), prompt_key(row["rejected"])]

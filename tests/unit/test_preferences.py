@@ -154,6 +154,19 @@ def test_votes_on_a_pair_are_pooled_over_the_rankings_of_a_prompt():
     assert found["A", "D"] == (1.0, "r2")
 
 
+def test_a_prompt_in_two_spellings_is_one_prompt_in_all_its_rows():
+    """Else its rows could be on two sides of a split."""
+    asked = [
+        ranking(["a", "b"], [1, 2], prompt="Which  one?"),
+        ranking(["c", "d"], [1, 2], name="r1", prompt="which one?"),
+    ]
+    assert {json.dumps(row["prompt"]) for row in preferences_from_rankings(asked).rows} == {
+        json.dumps([{"role": "user", "content": "Which  one?"}])
+    }
+    pairs = [{"prompt": "Q", "chosen": "a", "rejected": "b"}, {"prompt": "q ", "chosen": "c", "rejected": "d"}]
+    assert {row["prompt"][0]["content"] for row in preferences_from_pairs(pairs).rows} == {"Q"}
+
+
 def test_a_person_who_ranked_a_pair_in_two_rankings_has_one_vote():
     first, second = ranking(["a", "b"], [1, 2], name="r0"), ranking(["a", "b", "c"], [2, 1, 3], name="r1")
     assert next(texts(row) for row in preferences_from_rankings([first, second]).rows) == ("b", "a")
