@@ -14,7 +14,9 @@ from pipeline.data.formats.table import DEMONSTRATIONS, JUDGEMENTS, PROMPTS
 from pipeline.data.formats.watching import WatchedRow
 from pipeline.data.ledger import Ledger, check_bad_fraction, refuse_row
 from pipeline.errors import RequestError
+from tests.unit.preparing import load_demonstrations
 from tests.unit.raw_rows import A, S, U, said
+from tests.unit.test_data_loading import lines
 
 N = range(12)
 ASKS = [f"How do I mend kettle number {n}?" for n in N]
@@ -171,3 +173,20 @@ def test_columns_that_are_not_used_do_not_count_as_read(name: str, row: dict[str
 
 def test_a_system_turn_may_be_missing() -> None:
     assert remarks_on(WatchedRow({"messages": said((S, "s"))})) == Counter()
+
+
+@pytest.mark.parametrize(
+    "mark", [{"feedback": "thumbs_down"}, {"thumbs_down": True}, {"label": False}, {"status": "rejected"}]
+)
+@pytest.mark.parametrize("shape", ["prompt_completion", "messages"])
+def test_a_few_marks_among_many_rows_are_not_passed_over(tmp_path: Path, shape: str, mark: dict[str, Any]) -> None:
+    def row(number: int) -> dict[str, Any]:
+        question, answer = f"Question {number}?", f"Answer {number}."
+        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        return {"messages": turns} if shape == "messages" else {"prompt": question, "completion": answer}
+
+    rows = [{**row(number), **(mark if number == 7 else {})} for number in range(20)]
+    file = lines(tmp_path, *rows)
+    with pytest.raises(RequestError, match=f"1 of its first 20 rows mark .* with data.format={shape} all of them"):
+        load_demonstrations(file)
+    assert len(load_demonstrations(file, shape)[0]) == 20

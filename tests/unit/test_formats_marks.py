@@ -12,6 +12,7 @@ from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.mending import mended
 from pipeline.data.statistics import Statistics
 from pipeline.data.turns import prompts_of
+from pipeline.errors import RequestError
 from tests.unit.preparing import load_demonstrations
 from tests.unit.raw_rows import A, S, U, demonstration, said
 from tests.unit.test_data_loading import lines
@@ -133,3 +134,97 @@ def test_cleaning_keeps_marks_and_cleans_reasoning() -> None:
     assert "posteo" not in cleaned.messages[4]["reasoning_content"]
     dropped = Cleaner({"personal_data": "drop"})(row)  # type: ignore[arg-type]
     assert dropped.dropped == "personal data is in the text"
+
+
+LEARNED_NAMES = (
+    "train",
+    "is_trainable",
+    "compute_loss",
+    "has_loss",
+    "lossWeight",
+    "loss-mask",
+    "Train on turn",
+    "learn",
+)
+MASKED_NAMES = (
+    "masked",
+    "is_masked",
+    "mask_loss",
+    "no_loss",
+    "exclude_from_loss",
+    "ignoreInLoss",
+    "skip_training",
+    "skip",
+)
+
+
+@pytest.mark.parametrize(("keys", "flag"), [(LEARNED_NAMES, False), (MASKED_NAMES, True)])
+def test_a_flag_is_known_by_the_words_of_its_name(keys: tuple[str, ...], flag: bool) -> None:
+    for key in keys:
+        assert demonstration("messages", with_flags(key, None, flag, None, None))["messages"] == MARKED, key
+        assert demonstration("messages", with_flags(key, None, not flag, None, None))["messages"] == TURNS, key
+
+
+@pytest.mark.parametrize(
+    "key", ["train_on_input", "label_mask", "target", "include", "weight_of_model", "name", "turn"]
+)
+def test_other_names_are_no_flags(key: str) -> None:
+    assert demonstration("messages", with_flags(key, None, 0, None, 1))["messages"] == TURNS
+
+
+@pytest.mark.parametrize("key", ["loss", "train", "weight", "trainable", "lossMask", "turn_mask", "loss_masks"])
+@pytest.mark.parametrize("written", [[0, 0, 0, 1], "[0, 0, 0, 1]", "[False False False  True]"])
+def test_a_list_of_flags_is_known_by_its_name(tmp_path: Path, key: str, written: Any) -> None:
+    (found,), _, _ = load_demonstrations(lines(tmp_path, {"messages": TURNS, key: written}))
+    assert found["messages"] == MARKED
+
+
+REASONED = [TURNS[0], {**TURNS[1], "train": False}, TURNS[2], {**TURNS[3], "reasoning_content": "why"}]
+
+
+@pytest.mark.parametrize("mark", [{}, {"label": True}, {"feedback": "thumbs up"}, {"status": "approved"}])
+@pytest.mark.parametrize("flags", [{"loss_mask": [0, 0, 0, 1]}, {}])
+def test_what_turns_say_of_themselves_holds_beside_every_mark(tmp_path: Path, mark: Any, flags: Any) -> None:
+    turns = [TURNS[0], TURNS[1] if flags else {**TURNS[1], "weight": 0}, *REASONED[2:]]
+    (found,), _, _ = load_demonstrations(lines(tmp_path, {"messages": turns, **mark, **flags}))
+    assert found["messages"] == REASONED
+    last = [TURNS[0], {**TURNS[3], "weight": 0}]
+    with pytest.raises(RequestError, match="no answer of the conversation is marked to be learned"):
+        load_demonstrations(lines(tmp_path, {"messages": last, **mark}))
+
+
+@pytest.mark.parametrize("mark", [{}, {"label": True}, {"accepted": True}])
+@pytest.mark.parametrize("reasoned", [{"completion": "a", "reasoning": "why"}, {"completion": [REASONED[3]]}])
+def test_reasoning_comes_with_answers_that_are_marked_as_good(tmp_path: Path, mark: Any, reasoned: Any) -> None:
+    (found,), _, _ = load_demonstrations(lines(tmp_path, {"prompt": "q", **reasoned, **mark}))
+    assert found["messages"][1]["reasoning_content"] == "why"
+
+
+SHAPES: list[dict[str, Any]] = [
+    {"prompt": "q", "completion": "good"},
+    {"instruction": "q", "output": "good"},
+    {"messages": [TURNS[0], TURNS[3]]},
+    {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "good"}]},
+    {"contents": [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": [{"text": "good"}]}]},
+    {"text": "\n\nHuman: q\n\nAssistant: good"},
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("key", "against", "otherwise"),
+    [
+        *(("deleted", True, False), ("is_deleted", 1, 0), ("Rejected", "true", "false"), ("discard", "1", "0")),
+        *(("excluded", "yes", "no"), ("valid", False, True), ("is_correct", 0, 1), ("keep", "false", "true")),
+        *(("include_in_training", "0", "1"), ("isGood", False, True)),
+    ],
+)
+def test_rows_that_somebody_ruled_out_are_left_out_of_every_shape(
+    tmp_path: Path, shape: dict[str, Any], key: str, against: Any, otherwise: Any
+) -> None:
+    fine = {**shape, key: otherwise}
+    found, ledger, _ = load_demonstrations(lines(tmp_path, fine, {**shape, key: against}, {**fine, "id": "b"}))
+    assert [row["messages"] for row in found] == [[TURNS[0], TURNS[3]]]
+    assert sum(ledger.reasons("cleaning").values()) == 1
+    unruled, _, _ = load_demonstrations(lines(tmp_path, {**shape, key: "a text"}))
+    assert len(unruled) == 1

@@ -105,11 +105,16 @@ def prompt_in(row: Row, turns: Sequence[Message], field: str) -> list[Message]:
 
 def answer_in(row: Row, key: str) -> str:
     """The text of an answer, which may be a list with one message of the assistant's. Raises BadRow."""
+    return answer_turn(row, key)["content"]
+
+
+def answer_turn(row: Row, key: str) -> Message:
+    """The answer as a turn, with its reasoning where it is a message that has some. Raises BadRow."""
     note(row, "answer", key)
     turns = text_or_turns(row.get(key), key, "assistant")
     if [turn["role"] for turn in turns] != ["assistant"]:
         raise BadRow(key, None, "one turn of the assistant is expected")
-    return turns[0]["content"]
+    return turns[0]
 
 
 def name_in(row: Row, names: Sequence[str], otherwise: str) -> str:

@@ -9,6 +9,7 @@ from pipeline.data.formats.contents import Said, calls_in, check_parts, said_in,
 from pipeline.data.formats.fields import any_text_in, is_plain, list_in, object_in, spoken_in, text_in
 from pipeline.data.formats.flags import check_row_flags, is_learned
 from pipeline.data.formats.media import check_media, check_text
+from pipeline.data.formats.verdicts import check_verdicts
 from pipeline.data.formats.watching import peek
 from pipeline.data.rows import Message, Origin, spoken_alone
 
@@ -60,6 +61,7 @@ def turns_of_row(row: Row, field: str, messages: list[Message], *origin: str) ->
     `origin` are keys of `Origin`. Raises BadRow, also for a row with pictures or sound.
     """
     check_row(row)
+    check_verdicts(row)
     kept = {name: text_in(row[name], name) for name in origin if isinstance(row.get(name), str) and row[name].strip()}
     return Turns(field, messages, system_in(row), all_tools_in(row), Origin(**kept))  # type: ignore[typeddict-item]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from pipeline.data.faults import BadRow
+from pipeline.data.formats.coded import no_codes
 from pipeline.data.formats.conversations import Row, Turns
 from pipeline.data.formats.hints import labels_among, likely_columns
 from pipeline.data.formats.table import DEMONSTRATIONS, JUDGEMENTS, MESSAGES, PROMPTS, TEXTS, Format
@@ -42,8 +43,8 @@ def format_named(name: str, formats: Sequence[Format[T_co]]) -> Format[T_co]:
 def detect(rows: Sequence[Row], formats: Sequence[Format[T_co]], file: Path, mapped: bool = False) -> Format[T_co]:
     """The format that most of a file's first rows are in.
 
-    Raises RequestError if none of them is in any, if another format has at least half as many votes, or if what would
-    be the answers look like labels, unless the columns were `mapped` by hand.
+    Raises RequestError if none of them is in any, if another format has at least half as many votes or marks single
+    answers, or if what would be the answers look like labels, unless the columns were `mapped` by hand.
     """
     votes = Counter(index for row in rows for index, one in enumerate(formats) if one.matches(row))
     if not votes:
@@ -56,9 +57,20 @@ def detect(rows: Sequence[Row], formats: Sequence[Format[T_co]], file: Path, map
             f"{file} may be of several formats, going by its first {len(rows)} rows: {found}. "
             f"Keys found: {_keys(rows)}.{_by_hand(formats, formats[first].name)}"
         )
+    if marked := [index for index, _ in others if _marks_answers(formats[index])]:
+        raise RequestError(
+            f"{file}: {votes[marked[0]]} of its first {len(rows)} rows mark their answers as good or bad, the others do "
+            f"not. Keys found: {_keys(rows)}. With data.format={formats[marked[0]].name} only answers that are marked as "
+            f"good are learned, with data.format={formats[first].name} all of them, the bad ones, too."
+        )
     if not mapped:
         _check_answers(rows, formats[first], file)
     return formats[first]
+
+
+def _marks_answers(one: Format[object]) -> bool:
+    """Whether the format reads marks of single answers: where few rows have one, these may be bad answers still."""
+    return one.kind == "demonstrations" and one.codes_of is not no_codes
 
 
 def _check_answers(rows: Sequence[Row], chosen: Format[T_co], file: Path) -> None:

@@ -1,32 +1,56 @@
 """Which turns are learned: flags on turns, and lists with one value for each turn (loss masks)."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+from labeling.exchange.columns import plain
 from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.fields import list_in
 from pipeline.data.formats.watching import note, peek
 
-LEARNED = frozenset(
+_LEARNED = frozenset(
     (
-        *("weight", "loss", "loss_weight", "loss_scale", "loss_mask", "supervised", "supervise", "learn"),
-        *("train", "training", "trainable", "trained", "train_on_turn", "train_detail", "training_detail"),
+        *("train", "training", "trained", "trainable", "supervise", "supervised", "learn", "learned", "learnable"),
+        *("loss", "weight", "weights"),
     )
 )
-"""Flags by which a turn is learned if they are true."""
-
-MASKED = frozenset(("mask", "masked", "is_masked", "mask_loss", "no_loss", "ignore", "ignored", "ignore_loss"))
-"""Flags by which a turn is not learned if they are true."""
-
-LOSS_MASKS = ("loss_mask", "loss_masks", "train_mask", "turn_mask", "turn_weights", "loss_weights", "weights")
-"""Columns that may hold a list of flags, one for each turn: true if the turn is learned."""
+_NOT = frozenset(("no", "not", "non", "skip", "skipped", "ignore", "ignored", "exclude", "excluded", "mask", "masked"))
+_BESIDE = frozenset(
+    (
+        *("is", "do", "does", "has", "have", "be", "to", "on", "in", "for", "from", "with", "the", "this", "turn"),
+        *("use", "used", "should", "compute", "computed", "calculate", "require", "requires", "include", "included"),
+        *("scale", "detail"),
+    )
+)
+_MASK = ("mask", "masks")
 
 ROW_FLAGS = frozenset(("weight", "sample_weight", "loss_weight", "train", "trainable", "supervised"))
 """Columns that may hold such a flag for the whole row."""
 
 UNLEARNED = "no answer of the conversation is marked to be learned"
 
-_TRUE, _FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+TRUE, FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+
+
+@cache
+def learns(name: str) -> bool | None:
+    """What a flag of that name says if it is true: the turn is learned, it is not learned, or None: it is no flag.
+
+    Known by its words: `weight`, `compute_loss`, `lossMask` are learned; `masked`, `no_loss`, `exclude_from_loss` not.
+    """
+    words = [word for word in plain(name).split("_") if word not in _BESIDE]
+    if len(words) > 1 and words[-1] in _MASK:  # a mask of the loss has 1 where there is loss
+        words.pop()
+    others = [word for word in words if word not in _NOT]
+    if not words or not _LEARNED.issuperset(others):
+        return None
+    return len(others) == len(words)
+
+
+def is_loss_mask(name: str) -> bool:
+    """Whether a column of that name may hold a list of flags, one for each turn, true where the turn is learned."""
+    return plain(name) == "turn_mask" or learns(name) is True
 
 
 def is_learned(turn: Mapping[str, Any], field: str, written: str | None = None) -> bool | None:
@@ -36,9 +60,8 @@ def is_learned(turn: Mapping[str, Any], field: str, written: str | None = None) 
     """
     said: dict[str, bool] = {}
     for key, value in turn.items():
-        name = key.lower()
-        if value is not None and (name in LEARNED or name in MASKED):
-            said[key] = flag_in(value, f"{field}.{key}", written) == (name in LEARNED)
+        if value is not None and (learned := learns(key)) is not None:
+            said[key] = flag_in(value, f"{field}.{key}", written) == learned
     if len(set(said.values())) > 1:
         raise BadRow(f"{field}.{' + '.join(said)}", written, "the flags disagree on whether the turn is learned")
     return next(iter(said.values()), None)
@@ -47,8 +70,8 @@ def is_learned(turn: Mapping[str, Any], field: str, written: str | None = None) 
 def flag_in(value: object, field: str, written: str | None) -> bool:
     """The flag as true or false. Raises BadRow for anything else."""
     word = str(value).strip().lower() if isinstance(value, str | int | float) else ""
-    if word in _TRUE or word in _FALSE:
-        return word in _TRUE
+    if word in TRUE or word in FALSE:
+        return word in TRUE
     raise BadRow(field, written, "a turn is learned or not: use 1 or 0, true or false; other weights are not supported")
 
 
@@ -61,7 +84,7 @@ def check_row_flags(row: dict[str, Any]) -> None:
         return
     for key in [key for key in row if key.lower() in ROW_FLAGS]:
         word = str(peek(row, key)).strip().lower()
-        if word in (*_TRUE, *_FALSE) and not flag_in(row[key], key, None):
+        if word in (*TRUE, *FALSE) and not flag_in(row[key], key, None):
             raise LeftOut(key, None, "the row says that it is not to be learned")
 
 
@@ -71,7 +94,7 @@ def marked_turns(row: dict[str, Any], field: str) -> object:
     Raises BadRow if there are not as many flags as turns.
     """
     turns = row.get(field)
-    masks = [key for key in row if key.lower() in LOSS_MASKS and isinstance(peek(row, key), list) and peek(row, key)]
+    masks = [key for key in row if is_loss_mask(key) and isinstance(peek(row, key), list) and peek(row, key)]
     if not masks or not isinstance(turns, list):
         return turns
     note(row, "other", *masks)
@@ -92,5 +115,5 @@ def _marked(turn: object, flag: bool, field: str) -> object:
         return turn
     if is_learned(turn, field) not in (None, flag):
         raise BadRow(field, None, "the turn's own flag and the loss mask disagree")
-    own = {key: value for key, value in turn.items() if key.lower() not in LEARNED | MASKED}
+    own = {key: value for key, value in turn.items() if learns(key) is None}
     return {**own, "train": flag}

@@ -8,7 +8,7 @@ from labeling.votes import Vote
 from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.coded import Coded, Kind, Mark, mark_in
 from pipeline.data.formats.columns import (
-    answer_in,
+    answer_turn,
     asked_in,
     asked_turns,
     is_blank,
@@ -19,8 +19,10 @@ from pipeline.data.formats.columns import (
 )
 from pipeline.data.formats.conversations import Row, Turns, turns_in, turns_of_row
 from pipeline.data.formats.fields import text_in
+from pipeline.data.formats.flags import marked_turns
 from pipeline.data.formats.judged import Marked, annotator_in, vote_of, when_in
 from pipeline.data.formats.labels import MARKED_BAD, has_label, is_mark, is_thumb
+from pipeline.data.formats.pairs import answered
 from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message, Origin
 
@@ -62,6 +64,7 @@ _JUDGING = frozenset(
         *("accepted", "rejected", "accept", "reject", "approved", "disapproved", "good", "bad", "helpful", "unhelpful"),
         *("not helpful", "desirable", "undesirable", "thumbs up", "thumbs down", "thumb up", "thumb down", "liked"),
         *("disliked", "like", "dislike", "upvote", "downvote", "upvoted", "downvoted", "👍", "👎"),
+        *("correct", "incorrect"),
     )
 )
 """Words that judge an answer in a column of any name."""
@@ -78,15 +81,17 @@ def log(row: Row) -> list[Turns]:
     edit, mark = _edit(row), _mark(row)
     if edit is None and not mark:
         raise LeftOut(field, "assistant", _UNJUDGED if mark is None else MARKED_BAD)
-    said = Message(role="assistant", content=answer if edit is None else edit)
-    turns = turns_of_row(row, field, [*asked, said], "id")
+    if edit is None:
+        return [answered(row, field, asked, [answer], "id")]
+    turns = turns_of_row(row, field, [*asked, Message(role="assistant", content=edit)], "id")
     editor = annotator_in(row, _read_columns(row))
-    return [replace(turns, origin=Origin(**turns.origin, corrected_by=editor)) if edit and editor else turns]
+    return [replace(turns, origin=Origin(**turns.origin, corrected_by=editor)) if editor else turns]
 
 
 def judged_log(row: Row) -> list[Vote | Marked]:
     """The edit ranked above the answer that it replaced, or else the answer with its mark. Raises LeftOut."""
-    field, asked, answer = _exchange(row)
+    field, asked, turn = _exchange(row)
+    answer = turn["content"]
     prompt, judge = prompt_in(row, asked, field), annotator_in(row, _read_columns(row))
     edit, mark = _edit(row), _mark(row)
     if edit is not None and edit.split() != answer.split():
@@ -161,26 +166,25 @@ def _read_columns(row: Row) -> list[str]:
     return [*named(row, EDITS), *named(row, MODELS_ANSWER), *_named_marks(row), *asked_in(row)]
 
 
-def _exchange(row: Row) -> tuple[str, list[Message], str]:
-    """The field, what was asked and what the model answered. Raises BadRow.
+def _exchange(row: Row) -> tuple[str, list[Message], Message]:
+    """The field, what was asked and what the model answered, each turn with its flags. Raises BadRow.
 
     `messages` may end with the answer, where no other column has it.
     """
-    answered = only(row, MODELS_ANSWER)
-    note(row, "answer", *([answered] if answered else []))
+    column = only(row, MODELS_ANSWER)
     if isinstance(row.get("messages"), list):
         note(row, "prompt", "messages")
-        turns = turns_in(row["messages"], "messages")
-        if answered:
-            return f"messages + {answered}", turns, answer_in(row, answered)
+        turns = turns_in(marked_turns(row, "messages"), "messages")
+        if column:
+            return f"messages + {column}", turns, answer_turn(row, column)
         if turns[-1]["role"] != "assistant":
             raise BadRow("messages", None, "there is no answer, neither in a column nor in the last message")
-        return "messages", turns[:-1], turns[-1]["content"]
+        return "messages", turns[:-1], turns[-1]
     asked = prompt_column(row)
-    if not asked or not answered:
+    if not asked or not column:
         raise BadRow(None, None, "a column is missing: prompt + response")
     note(row, "prompt", asked)
-    return f"{asked} + {answered}", asked_turns(row, asked), answer_in(row, answered)
+    return f"{asked} + {column}", asked_turns(row, asked), answer_turn(row, column)
 
 
 def _edit(row: Row) -> str | None:

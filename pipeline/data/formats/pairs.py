@@ -134,8 +134,11 @@ def _check_verdict(row: Row) -> None:
             raise LeftOut("answer", None, f"the annotator's verdict is {word}")
 
 
-def answered(row: Row, field: str, prompt: list[Message], answer: list[Message]) -> Turns:
-    """The prompt and its answer, with the reasoning that a column beside them may hold. Raises BadRow."""
+def answered(row: Row, field: str, prompt: list[Message], answer: list[Message], *origin: str) -> Turns:
+    """The prompt and its answer, with the reasoning that a column beside them may hold. Raises BadRow.
+
+    `origin` as in `turns_of_row`.
+    """
     asked = row.get(field.split(" + ")[0])
     if isinstance(asked, str) and is_waiting(asked):  # the answer goes on where the transcript ends
         answer = [_with(turn, content=text_in(without_end(turn["content"]), field, "assistant")) for turn in answer]
@@ -146,7 +149,7 @@ def answered(row: Row, field: str, prompt: list[Message], answer: list[Message])
             raise BadRow(" or ".join(thoughts), None, "several columns could be the reasoning: keep one of them")
         said = any_text_in(row[thoughts[0]], thoughts[0], "assistant").strip()
         answer = [*answer[:-1], _with(answer[-1], reasoning_content=said)]
-    return turns_of_row(row, field, [*prompt, *answer])
+    return turns_of_row(row, field, [*prompt, *answer], *origin)
 
 
 def answer_turns(value: object, field: str) -> list[Message]:

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.conversations import ROLES, Row
-from pipeline.data.formats.flags import LOSS_MASKS
+from pipeline.data.formats.flags import is_loss_mask
 from pipeline.data.reading.jsontext import parse_json
 
 _LISTS = frozenset(
     (
         *("messages", "conversations", "conversation", "contents", "history", "tools", "functions"),
         *("responses", "rankings", "completions", "generations", "candidates", "options", "accept"),
-        *("answers", "contexts", "ranks", "scores", "ratings", "mapping", "replies", *LOSS_MASKS),
+        *("answers", "contexts", "ranks", "scores", "ratings", "mapping", "replies"),
     )
 )
 """Columns that hold lists: any list or object in their cells is meant as one."""
@@ -46,7 +46,7 @@ def _read_back(key: str, cell: object) -> list[object] | dict[str, object] | Non
     """What was printed into the cell, or None."""
     if not isinstance(cell, str) or cell.lstrip()[:1] not in ("[", "{", "a"):
         return None
-    holds_lists = key.lower() in _LISTS
+    holds_lists = key.lower() in _LISTS or is_loss_mask(key)
     if not holds_lists and not _BEGINS.match(cell):
         return None
     value = _parsed(cell)

@@ -6,11 +6,11 @@ from typing import Any
 from pipeline.data.formats.contents import TOOLS
 from pipeline.data.formats.conversations import REASONING, ROLE_KEYS, ROLES, TEXT_KEYS
 from pipeline.data.formats.fields import is_plain
-from pipeline.data.formats.flags import LEARNED, MASKED
+from pipeline.data.formats.flags import learns
 from pipeline.data.formats.transcripts import is_waiting
 from pipeline.data.formats.watching import WatchedRow, peek
 
-_UNDERSTOOD = {*ROLE_KEYS, *TEXT_KEYS, *LEARNED, *MASKED, "tool_calls", "function_call", "function_calls"}
+_UNDERSTOOD = {*ROLE_KEYS, *TEXT_KEYS, "tool_calls", "function_call", "function_calls"}
 _DETAILS = {  # what a turn may hold that changes nothing about what is said
     *("id", "message_id", "parent_id", "turn_id", "index", "turn", "name", "tool_call_id", "conversation_id"),
     *("timestamp", "created_at", "updated_at", "create_time", "date", "time", "lang", "language", "country", "state"),
@@ -34,9 +34,7 @@ def remarks_on(row: WatchedRow) -> Counter[str]:
         if isinstance(value, list) and column in row.read:
             found.update(f"`{column}[].{key}` is not understood and not read" for key in ignored_keys(value))
         elif isinstance(value, dict) and row.roles.get(column) in ("prompt", "answer") and column not in _TREES:
-            unread = [
-                key for key, inner in value.items() if key not in _HELD and _is_ignored(value, key.lower(), inner)
-            ]
+            unread = [key for key, inner in value.items() if key not in _HELD and _is_ignored(value, key, inner)]
             found.update(f"`{column}.{key}` is not understood and not read" for key in unread)
         elif is_plain(value) and row.roles.get(column) in ("prompt", "answer"):
             found[f"`{column}` is a number, or true or false: read as text"] += 1
@@ -48,10 +46,11 @@ def remarks_on(row: WatchedRow) -> Counter[str]:
 def ignored_keys(turns: list[Any]) -> Counter[str]:
     """The keys of turns that are not read although they say something, with how many turns have each."""
     spoken = (turn for turn in turns if isinstance(turn, dict) and not turn.keys().isdisjoint(ROLE_KEYS))
-    return Counter(key for turn in spoken for key, value in turn.items() if _is_ignored(turn, key.lower(), value))
+    return Counter(key for turn in spoken for key, value in turn.items() if _is_ignored(turn, key, value))
 
 
-def _is_ignored(turn: dict[str, Any], key: str, value: object) -> bool:
+def _is_ignored(turn: dict[str, Any], name: str, value: object) -> bool:
+    key = name.lower()
     if value in (None, "", [], {}) or key in _DETAILS or (key in _WARNINGS and not value):
         return False
     written = next((turn[name] for name in ROLE_KEYS if isinstance(turn.get(name), str)), "")
@@ -60,6 +59,6 @@ def _is_ignored(turn: dict[str, Any], key: str, value: object) -> bool:
         return role != "assistant" or not isinstance(value, str)
     if key in TOOLS:
         return role != "system"
-    if key in LEARNED:
-        return role != "assistant" and value not in (0, "0", "false", "False")  # nobody but the assistant is learned
+    if (learned := learns(name)) is not None:  # of the assistant's turns alone
+        return learned and role != "assistant" and value not in (0, "0", "false", "False")
     return key not in _UNDERSTOOD

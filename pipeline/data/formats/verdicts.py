@@ -1,0 +1,43 @@
+"""Columns by which somebody says of a whole row that it is not to be used: `deleted`, `rejected`, `valid: false`.
+
+Marks that a format of its own reads (`label`, `accepted`, a thumb) are not among them: see `labels` and `logs`.
+"""
+
+from functools import cache
+from typing import Any
+
+from labeling.exchange.columns import plain
+from pipeline.data.faults import LeftOut
+from pipeline.data.formats.flags import FALSE, TRUE, flag_in
+from pipeline.data.formats.watching import note, peek
+
+_AGAINST = frozenset(
+    (
+        *("deleted", "rejected", "discarded", "discard", "excluded", "exclude", "skipped", "skip", "ignored", "ignore"),
+        *("dropped", "drop", "removed", "remove", "invalid", "spam", "bad", "incorrect", "wrong"),
+    )
+)
+_FOR = frozenset(
+    ("keep", "kept", "include", "included", "valid", "usable", "use", "used", "good", "correct", "acceptable")
+)
+_BESIDE = frozenset(("is", "was", "be", "to", "should", "for", "in", "from", "train", "training"))
+
+
+def check_verdicts(row: dict[str, Any]) -> None:
+    """Raise LeftOut if a column of the row says that it is not to be used; text that is neither yes nor no does not."""
+    for key in [key for key in row if _is_for(key) is not None]:
+        value = peek(row, key)
+        word = str(value).strip().lower() if type(value) in (bool, int, float, str) else ""
+        if word in TRUE or word in FALSE:
+            note(row, "judgement", key)
+            if flag_in(row[key], key, None) != _is_for(key):
+                raise LeftOut(key, None, "the row says that it is not to be used")
+
+
+@cache
+def _is_for(name: str) -> bool | None:
+    """Whether true in a column of that name is for the row; None where it says nothing of that kind."""
+    words = [word for word in plain(name).split("_") if word not in _BESIDE]
+    if len(words) != 1 or not words[0]:
+        return None
+    return True if words[0] in _FOR else False if words[0] in _AGAINST else None
