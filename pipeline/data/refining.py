@@ -18,6 +18,7 @@ from pipeline.data.faults import BadRow, LeftOut, Place
 from pipeline.data.formats.coded import Meanings, with_meanings
 from pipeline.data.formats.columns import with_columns
 from pipeline.data.formats.detection import format_named
+from pipeline.data.formats.oddities import odd_texts
 from pipeline.data.formats.readings import Reading
 from pipeline.data.formats.table import DEMONSTRATIONS, demonstrations_in
 from pipeline.data.formats.watching import WatchedRow
@@ -105,7 +106,7 @@ class Refiner:
                 continue
             for conversation, mended in found:
                 done.changed[ROLES] += mended
-                reading.remarks += _told(conversation["messages"])
+                reading.remarks += _told(conversation["messages"]) + odd_texts(conversation["messages"])
                 self._clean(conversation, raw.place, done)
         if self.fingerprints:
             done.columns = fingerprints(done.rows, piece.boilerplate, piece.source)

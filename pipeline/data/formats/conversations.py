@@ -191,6 +191,7 @@ def _spoken(turn: dict[str, Any], role: str, written: str, field: str, text_key:
     place, value = f"{field}.{text_key}", turn.get(text_key)
     if len(turn) == 2 and isinstance(value, str) and role != "system":  # as most turns are: who speaks, and text
         return [Message(role=role, content=check_text(text_in(value, place, written), place, role))]
+    check_media(turn)
     calls = calls_in(turn, field, written) if role == "assistant" else []
     said = Said() if calls and not value else said_in(value, place, written)
     said.calls += calls

@@ -58,10 +58,11 @@ def detect(rows: Sequence[Row], formats: Sequence[Format[T_co]], file: Path, map
             f"Keys found: {_keys(rows)}.{_by_hand(formats, formats[first].name)}"
         )
     if marked := [index for index, _ in others if _marks_answers(formats[index])]:
+        few, name = votes[marked[0]], formats[marked[0]].name
         raise RequestError(
-            f"{file}: {votes[marked[0]]} of its first {len(rows)} rows mark their answers as good or bad, the others do "
-            f"not. Keys found: {_keys(rows)}. With data.format={formats[marked[0]].name} only answers that are marked as "
-            f"good are learned, with data.format={formats[first].name} all of them, the bad ones, too."
+            f"{file}: {few} of its first {len(rows)} rows mark their answers as good or bad, the others do not. "
+            f"Keys found: {_keys(rows)}. With data.format={name} only answers that are marked as good are learned, "
+            f"with data.format={formats[first].name} all of them, the bad ones, too."
         )
     if not mapped:
         _check_answers(rows, formats[first], file)

@@ -7,12 +7,19 @@ from typing import Any
 from pipeline.data.faults import BadRow
 
 MEDIA = frozenset(
-    f"{kind}{more}" for kind in ("image", "video", "audio") for more in ("", "s", "_url", "_urls", "_path")
+    f"{kind}{more}"
+    for kind in ("image", "img", "picture", "photo", "video", "audio")
+    for more in ("", "s", "_url", "_urls", "_path", "_paths", "_file", "_files", "_base64", "_b64", "_bytes")
 )
 """Columns that hold them, or name them."""
 
 _REASON = "pictures, sound and films cannot be used: only rows of text alone"
-_PLACE = re.compile(r"<image>(?!.*</image>)|^\s*<(?:video|audio)>(?!.*</)|(?<!</)<(?:video|audio)>\s*\Z", re.DOTALL)
+_PLACE = re.compile(
+    r"<image>(?!.*</image>)|^\s*<(?:video|audio)>(?!.*</)|(?<!</)<(?:video|audio)>\s*\Z"
+    r"|<(?:image|img)[_-]?\d+>|<\|(?:image|video|audio|vision)(?:_\w+)?\|>|<img>[^<>\n]{1,500}</img>"
+    r"|\bdata:(?:image|video|audio)/[\w.+-]{1,40};base64,",
+    re.DOTALL,
+)
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 
 
@@ -27,6 +34,6 @@ def check_media(row: Mapping[str, Any]) -> None:
 
 def check_text(text: str, field: str, role: str) -> str:
     """The text. Raises BadRow if the user shows something in it: `<image>` stands for a picture, outside of code."""
-    if role == "user" and "<" in text and _PLACE.search(_CODE.sub("", text)):
+    if role == "user" and ("<" in text or ";base64," in text) and _PLACE.search(_CODE.sub("", text)):
         raise BadRow(field, role, _REASON)
     return text

@@ -38,9 +38,14 @@ def remarks_on(row: WatchedRow) -> Counter[str]:
             found.update(f"`{column}.{key}` is not understood and not read" for key in unread)
         elif is_plain(value) and row.roles.get(column) in ("prompt", "answer"):
             found[f"`{column}` is a number, or true or false: read as text"] += 1
-        elif isinstance(value, str) and row.roles.get(column) == "prompt" and is_waiting(value):
+        elif isinstance(value, str) and _is_whole_prompt(row, column) and is_waiting(value):
             found[f"`{column}` is written as a transcript: read as turns"] += 1
     return found
+
+
+def _is_whole_prompt(row: WatchedRow, column: str) -> bool:
+    """Whether the prompt is in that column alone: one that is joined to others is text."""
+    return [name for name, role in row.roles.items() if role == "prompt"] == [column]
 
 
 def ignored_keys(turns: list[Any]) -> Counter[str]:

@@ -1,0 +1,57 @@
+"""What is odd about the texts of a conversation that was read as it stands, as phrases that can be counted."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from pipeline.data.formats.transcripts import is_transcript
+from pipeline.data.rows import Message, is_learned
+
+_EMPTY = frozenset(
+    (
+        *("nan", "null", "none", "nil", "undefined", "n/a", "na", "<na>", "nat", "-", "--", "?"),
+        *("#n/a", "#name?", "#ref!", "#value!", "#div/0!", "[deleted]", "[removed]"),
+    )
+)
+"""What an empty or a broken cell is often written as."""
+
+_LONGEST = max(map(len, _EMPTY))
+_LEAST = 20  # characters of a question that is not repeated by chance
+_NAMES = "Human|User|Assistant|AI|Bot|Chatbot|ChatGPT|GPT"
+_BEGINS = re.compile(rf"\s*(?:#+ *|<\|?)?(?:{_NAMES})(?:\|?>)? *:", re.IGNORECASE)
+_ENDS = re.compile(rf"\n *(?:#+ *|<\|?)?(?:{_NAMES})(?:\|?>)? *:\s*\Z", re.IGNORECASE)
+_MARK = re.compile(r"<[|｜][^\s<>]{1,40}[|｜]>|\[/?INST\]|<(?:start|end)_of_turn>|<eo[hm]>")
+
+_SPEAKER = "begins or ends with the name of a speaker (User:, Assistant:): read as it stands"
+_MARKED = "holds marks of a chat template (<|…|>, [INST]): read as it stands"
+
+
+def odd_texts(messages: Sequence[Message]) -> Counter[str]:
+    """How often each thing is so of the turns of a conversation."""
+    found: Counter[str] = Counter()
+    asked = ""
+    for turn in messages:
+        text = turn["content"]
+        if turn["role"] == "user":
+            found.update(f"a question {what}" for what in _oddities(text))
+            asked = text.strip()
+        elif is_learned(turn):
+            found.update(f"an answer {what}" for what in (*_oddities(text), *_odd_answer(text, asked)))
+    return found
+
+
+def _oddities(text: str) -> list[str]:
+    named = ":" in text and (_BEGINS.match(text) or _ENDS.search(text[-40:]))
+    marked = ("<" in text or "[" in text) and _MARK.search(text)
+    return [*([_SPEAKER] if named else []), *([_MARKED] if marked else [])]
+
+
+def _odd_answer(text: str, asked: str) -> list[str]:
+    found = []
+    if len(text) <= 2 * _LONGEST and text.strip().lower() in _EMPTY:
+        found.append(f"is {text.strip()!r}, as an empty cell may be written: learned as it stands")
+    if len(asked) >= _LEAST and text.lstrip().startswith(asked):
+        found.append("begins with its question, word for word: both are learned")
+    if is_transcript(text):
+        found.append("is a transcript of several speakers: learned as one answer")
+    return found
