@@ -11,8 +11,10 @@ from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.detection import AUTO, detect, format_named
 from pipeline.data.formats.printed import unprinted
 from pipeline.data.formats.table import Format
+from pipeline.data.formats.turned import as_rows_are
 from pipeline.data.ledger import Ledger, OnBadRow, excerpt_of, refuse_row
 from pipeline.data.reading.files import BrokenRow, RawRow, read_rows
+from pipeline.errors import RequestError
 
 T = TypeVar("T")
 _VOTERS = 100  # rows by which a file's format is told
@@ -35,15 +37,20 @@ def rows_with_format(
         return rows, format_named(name, formats)
     head = list(islice(rows, _VOTERS))
     named = [_renamed(raw.fields, columns or {}) for raw in head if isinstance(raw, RawRow)]
+    if not named and (broken := [raw for raw in head if isinstance(raw, BrokenRow)]):
+        raise RequestError(
+            f"{file}: none of its first {len(head)} rows can be read; the first: {broken[0].place}: {broken[0].fault}. "
+            "Write one row as {…}, a JSON object, or mend what is wrong with them."
+        )
     return chain(head, rows), detect(named, formats, file, mapped="completion" in (columns or {}))
 
 
 def _unprinted(raw: RawRow | BrokenRow) -> RawRow | BrokenRow:
-    """The row with printed lists read back; a broken row where they cannot be."""
+    """The row with printed lists read back and turns in their lists; a broken row where they cannot be."""
     if isinstance(raw, BrokenRow):
         return raw
     try:
-        fields = unprinted(raw.fields)
+        fields = as_rows_are(unprinted(raw.fields))
     except BadRow as fault:
         return BrokenRow(raw.place, excerpt_of(raw.fields), fault)
     return raw if fields is raw.fields else RawRow(raw.place, fields)

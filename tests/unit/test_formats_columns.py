@@ -79,3 +79,30 @@ def test_renaming_columns_moves_values_and_loses_none(row: dict[str, Any], renam
     assert row == before
     assert mapped == {ours: row[theirs] for ours, theirs in columns.items()}
     assert with_columns(mapped, {theirs: ours for ours, theirs in columns.items()}) == row
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "format"),
+    [
+        ({"prompt": "q", "response": "x", "answer": "a"}, {"completion": "answer"}, "prompt_completion"),
+        ({"input": "q", "output": "x", "expected": "a"}, {"completion": "expected"}, "prompt_completion"),
+        (
+            {"instruction": "i", "output": "x", "Q": "q", "A": "a"},
+            {"prompt": "Q", "completion": "A"},
+            "prompt_completion",
+        ),
+        (
+            {"messages": said((U, "x"), (A, "y")), "Q": "q", "A": "a"},
+            {"prompt": "Q", "completion": "A"},
+            "prompt_completion",
+        ),
+        ({"question": "x", "answer": "y", "log": {"t": said((U, "q"), (A, "a"))}}, {"messages": "log.t"}, "messages"),
+    ],
+)
+def test_columns_that_are_mapped_win_over_others_that_could_be_meant(
+    row: dict[str, Any], columns: dict[str, str], format: str
+) -> None:
+    mapped = with_columns(row, columns)
+    assert detect([mapped], DEMONSTRATIONS, Path("f"), mapped=True).name == format
+    assert demonstration(format, mapped)["messages"] == said((U, "q"), (A, "a"))
+    assert any(key.endswith("(set aside)") for key in mapped)

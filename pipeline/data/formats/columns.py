@@ -1,6 +1,7 @@
 """The columns that a prompt and its answer are in, under the names that are in use."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from pipeline.data.faults import BadRow
@@ -23,15 +24,20 @@ from pipeline.data.rows import Message
 
 ASKED = ("prompt", "instruction", "question", "query")
 ABOUT = ("input", "context")
+ANSWERED = ("completion", "response", "answer", "answers", "output", "chosen")
+CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat", "chat_messages")
 
 
 def with_columns(row: Row, columns: Mapping[str, str]) -> Row:
     """The row with its columns under our names: `columns` maps ours to theirs, of which dots lead into objects.
 
-    A column that was there under our name gives way. Raises BadRow if there is no column of their name.
+    A column that was there under our name gives way. Others that could be the prompt, its answer or the conversation,
+    where that was mapped, get a name that nothing is read from. Raises BadRow if there is no column of their name.
     """
     named = {ours: _value_at(row, theirs) for ours, theirs in columns.items()}
-    return {**{key: value for key, value in row.items() if key not in columns.values()}, **named}
+    rest = {key: value for key, value in row.items() if key not in columns.values() and key not in columns}
+    rivals = _rivals(frozenset(columns))
+    return {**{f"{key} (set aside)" if key.lower() in rivals else key: rest[key] for key in rest}, **named}
 
 
 def named(row: Row, names: Collection[str]) -> list[str]:
@@ -122,6 +128,17 @@ def name_in(row: Row, names: Sequence[str], otherwise: str) -> str:
     found = [key for key in named(row, names) if isinstance(row[key], str) and not is_blank(row[key])]
     note(row, "annotator", *found[:1])
     return text_in(row[found[0]], found[0]) if found else otherwise
+
+
+@cache
+def _rivals(mapped: frozenset[str]) -> frozenset[str]:
+    """Names of columns that could be meant instead of those that were mapped."""
+    rivals = [*(ASKED if "prompt" in mapped else ()), *(ANSWERED if "completion" in mapped else ())]
+    if mapped >= {"prompt", "completion"}:
+        rivals += [*CONVERSATIONS, "text"]
+    if not mapped.isdisjoint(CONVERSATIONS):
+        rivals += [*ASKED, *ANSWERED, *CONVERSATIONS, "text"]
+    return frozenset(rivals)
 
 
 def _value_at(row: Row, path: str) -> Any:

@@ -26,8 +26,11 @@ ROLES = {
     **dict.fromkeys(("tool", "tool_response", "function", "function_response", "observation", "ipython"), "tool"),
 }
 
-ROLE_KEYS, TEXT_KEYS = ("role", "from", "speaker"), ("content", "value", "text", "message", "parts")
-REASONING = ("reasoning_content", "reasoning", "thinking")
+ROLE_KEYS, TEXT_KEYS = ("role", "from", "speaker", "sender", "author"), ("content", "value", "text", "message", "parts")
+REASONING = (
+    *("reasoning_content", "reasoning", "thinking", "reasoning_text", "thinking_content", "chain_of_thought"),
+    *("thought", "thoughts", "cot", "complex_cot"),
+)
 """Keys of a turn, or columns beside an answer, that hold the reasoning before the answer."""
 
 _SYSTEM = ("system", "system_prompt")
@@ -178,6 +181,8 @@ def _messages(turn: dict[str, Any], field: str, role_key: str, text_key: str) ->
             for key in speakers.get(role, ())
             for message in _messages({**rest, "role": role, "content": turn[key]}, f"{field}.{key}", "role", "content")
         ]
+    if role_key not in turn:
+        raise BadRow(f"{field}.{role_key}", None, "the turn does not say who speaks")
     written = text_in(turn.get(role_key), f"{field}.{role_key}")
     role = ROLES.get(written.strip().lower())
     if role is None:

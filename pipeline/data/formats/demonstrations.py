@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from pipeline.data.faults import BadRow
-from pipeline.data.formats.columns import asked_turns, is_blank, turns_about
+from pipeline.data.formats.columns import CONVERSATIONS, asked_turns, is_blank, turns_about
 from pipeline.data.formats.conversations import (
     ROLE_KEYS,
     ROLES,
@@ -20,7 +20,6 @@ from pipeline.data.formats.watching import note, peek
 from pipeline.data.rows import Message
 
 _SPEAKS = {*ROLE_KEYS, *(name for name, role in ROLES.items() if role in ("user", "assistant"))}
-CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
 
 
 def alpaca(row: Row) -> list[Turns]:

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.coded import no_codes
 from pipeline.data.formats.conversations import Row, Turns
-from pipeline.data.formats.hints import labels_among, likely_columns
+from pipeline.data.formats.hints import labels_among, likely_columns, odd_conversation, path_of_turns
 from pipeline.data.formats.table import DEMONSTRATIONS, JUDGEMENTS, MESSAGES, PROMPTS, TEXTS, Format
 from pipeline.errors import RequestError
 
@@ -96,9 +96,15 @@ def _unknown(rows: Sequence[Row], formats: Sequence[Format[object]], file: Path)
     start = f"The format of {file} was not recognised."
     if not rows:
         return RequestError(f"{start} None of its first rows is a JSON object. Write one row as {{...}}.")
+    if _option(formats) == "data.format" and (path := path_of_turns(rows)):
+        return RequestError(
+            f"{start} Keys found: {_keys(rows)}. Turns are in `{path}`: map them with data.columns.messages={path}."
+        )
     for other in (*MESSAGES, *_NAMEABLE):
         if any(other.matches(row) for row in rows):
             return RequestError(f"{start} It holds {other.kind} ({other.name}), not {_kinds(formats)}. {other.advice}")
+    if _option(formats) == "data.format" and (odd := odd_conversation(rows)):
+        return RequestError(f"{start}{odd} Keys found: {_keys(rows)}.")
     nearest = max(formats, key=lambda one: _likeness(one, rows))
     near = _likeness(nearest, rows) >= _NEAR
     hint = f" Nearest format: {nearest.name}, which needs {nearest.needs}." if near else ""

@@ -4,7 +4,9 @@ import re
 from collections.abc import Sequence
 from statistics import mean, median
 
-from pipeline.data.formats.conversations import Row
+from pipeline.data.formats.columns import CONVERSATIONS
+from pipeline.data.formats.conversations import ROLE_KEYS, ROLES, Row
+from pipeline.data.formats.fields import name_of
 
 _WORDS = 3  # of the median text of a column: names have fewer
 _DIFFERENT = 0.5  # share of texts in a column that must differ: otherwise it holds a constant or a label
@@ -44,6 +46,40 @@ def labels_among(answers: Sequence[str]) -> list[str]:
         return []
     judged = len(answers) > max(2, len(values)) and all(map(_LABEL.fullmatch, values))
     return values if judged or len(answers) >= _MANY else []
+
+
+def path_of_turns(rows: Sequence[Row]) -> str | None:
+    """The path of the conversations that lie in an object of the rows, such as `body.messages`; None without them."""
+    for row in rows[:1]:
+        for outer, value in row.items():
+            for inner, turns in value.items() if isinstance(value, dict) else ():
+                if isinstance(turns, list) and turns and all(map(_is_turn, turns)):
+                    answered = ROLES.get(_speaker(turns[-1])) == "assistant"
+                    return f"{outer}.{inner}" if answered else None
+    return None
+
+
+def odd_conversation(rows: Sequence[Row]) -> str:
+    """What is wrong with a column that has the name of conversations and holds none; nothing without such a column."""
+    for row in rows[:1]:
+        for key, value in row.items():
+            if key.lower() in CONVERSATIONS and value:
+                first = value[0] if isinstance(value, list) else value
+                found = f"a list of which the first is {name_of(first)}" if isinstance(value, list) else name_of(value)
+                keys = f" with {', '.join(map(str, list(first)[:6]))}" if isinstance(first, dict) else ""
+                return (
+                    f" `{key}` holds {found}{keys}; a conversation is a list of turns, each with who speaks and what "
+                    'is said: [{"role": "user", "content": …}, {"role": "assistant", "content": …}].'
+                )
+    return ""
+
+
+def _is_turn(turn: object) -> bool:
+    return isinstance(turn, dict) and _speaker(turn) in ROLES
+
+
+def _speaker(turn: Row) -> str:
+    return next((str(turn[key]).strip().lower() for key in ROLE_KEYS if key in turn), "")
 
 
 def _texts(rows: Sequence[Row], key: str) -> list[str]:

@@ -3,14 +3,13 @@
 from typing import cast
 
 from pipeline.data.faults import BadRow, LeftOut
-from pipeline.data.formats.columns import asked_in, asked_turns, named, prompt_column, within
+from pipeline.data.formats.columns import ANSWERED, asked_in, asked_turns, named, prompt_column, within
 from pipeline.data.formats.conversations import REASONING, Row, Turns, text_or_turns, turns_of_row
 from pipeline.data.formats.fields import any_text_in, list_in, object_in, text_in
 from pipeline.data.formats.transcripts import is_waiting, without_end
 from pipeline.data.formats.watching import note, peek
 from pipeline.data.rows import Message
 
-ANSWERED = ("completion", "response", "answer", "answers", "output", "chosen")
 COMMON_PAIRS = (
     ("prompt", "completion"),
     ("prompt", "response"),

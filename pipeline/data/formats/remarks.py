@@ -10,6 +10,7 @@ from pipeline.data.formats.flags import learns
 from pipeline.data.formats.transcripts import is_waiting
 from pipeline.data.formats.watching import WatchedRow, peek
 
+_SPEAKS = {*ROLE_KEYS, "user", "human", "assistant", "gpt", "bot"}
 _UNDERSTOOD = {*ROLE_KEYS, *TEXT_KEYS, "tool_calls", "function_call", "function_calls"}
 _DETAILS = {  # what a turn may hold that changes nothing about what is said
     *("id", "message_id", "parent_id", "turn_id", "index", "turn", "name", "tool_call_id", "conversation_id"),
@@ -50,7 +51,7 @@ def _is_whole_prompt(row: WatchedRow, column: str) -> bool:
 
 def ignored_keys(turns: list[Any]) -> Counter[str]:
     """The keys of turns that are not read although they say something, with how many turns have each."""
-    spoken = (turn for turn in turns if isinstance(turn, dict) and not turn.keys().isdisjoint(ROLE_KEYS))
+    spoken = (turn for turn in turns if isinstance(turn, dict) and not turn.keys().isdisjoint(_SPEAKS))
     return Counter(key for turn in spoken for key, value in turn.items() if _is_ignored(turn, key, value))
 
 
@@ -59,7 +60,10 @@ def _is_ignored(turn: dict[str, Any], name: str, value: object) -> bool:
     if value in (None, "", [], {}) or key in _DETAILS or (key in _WARNINGS and not value):
         return False
     written = next((turn[name] for name in ROLE_KEYS if isinstance(turn.get(name), str)), "")
-    role = ROLES.get(written.strip().lower())
+    exchange = turn.keys().isdisjoint(ROLE_KEYS)  # keyed by who speaks, the assistant with them
+    role = "assistant" if exchange else ROLES.get(written.strip().lower())
+    if exchange and key in ROLES:
+        return False
     if key in REASONING:
         return role != "assistant" or not isinstance(value, str)
     if key in TOOLS:

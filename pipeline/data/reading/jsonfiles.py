@@ -12,9 +12,13 @@ from pipeline.data.faults import BadRow, Place
 from pipeline.data.reading.encodings import damage, opened_text, readable
 from pipeline.data.reading.jsontext import Item, parse_json, scan_document, scan_objects
 from pipeline.data.reading.raw import BrokenRow, RawRow
+from pipeline.data.reading.tables import COLUMNS
 from pipeline.errors import RequestError
 
 _SPACE = " \t\r\n\ufeff"  # where files were joined, a byte order mark may start any line
+
+_WRAPPERS = ("data", "rows", "examples", "items", "records", "samples", "dataset", "train")
+"""Keys of a document under which a list of rows may stand."""
 
 
 def is_json(head: Sequence[str]) -> bool:
@@ -101,10 +105,31 @@ def _items(text: str) -> list[Item]:
         items = scan_document(text)
     except json.JSONDecodeError as error:
         return _objects_or_raise(text, error)
+    if rows := _wrapped(items, text):
+        return rows
     keyed = items and isinstance(items[0].key, str)
     if keyed and not all(isinstance(item.value, dict) for item in items):
         return [item._replace(key=None) for item in scan_objects(text)]  # an object of values is itself the row
     return items
+
+
+def _wrapped(items: list[Item], text: str) -> list[Item] | None:
+    """The rows of a document that is an object with one list of them, beside what it says of them; None for others."""
+    lists = [item for item in items if item.key in _WRAPPERS and _are_objects(item.value)]
+    others = [item for item in items if item not in lists]
+    if len(lists) != 1 or any(_are_objects(one.value) or str(one.key).lower() in COLUMNS for one in others):
+        return None
+    (found,) = lists
+    start = text.index("[", text.index(":", found.start))
+    above = text.count("\n", 0, start)
+    return [
+        item._replace(line=item.line + above, start=item.start + start, end=item.end + start)
+        for item in scan_document(text[start : found.end])
+    ]
+
+
+def _are_objects(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
 def _objects_or_raise(text: str, error: json.JSONDecodeError) -> list[Item]:

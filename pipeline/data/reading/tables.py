@@ -15,7 +15,7 @@ from pipeline.errors import RequestError
 
 _DELIMITERS = "\t;,"
 _NAME = re.compile(r"[^\W\d][\w .:/#-]{0,38}[\w)]?")
-_KNOWN = frozenset(
+COLUMNS = frozenset(
     (
         *("id", "prompt", "prompts", "instruction", "input", "question", "query", "context", "system", "history"),
         *("completion", "response", "responses", "output", "answer", "chosen", "rejected", "winner", "preference"),
@@ -66,7 +66,7 @@ def _is_table(head: Sequence[str], delimiter: str) -> bool:
     if not records or len(records[0]) < 2:
         return False
     names, *rows = records
-    if sum(name.strip().lower() in _KNOWN for name in names) >= 2:
+    if sum(name.strip().lower() in COLUMNS for name in names) >= 2:
         return True
     rows = rows[:-1] or rows  # the last one may go on beyond these lines
     alike = sum(len(cells) == len(names) for cells in rows)
