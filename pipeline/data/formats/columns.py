@@ -17,7 +17,7 @@ from pipeline.data.formats.conversations import (
     text_or_turns,
     turns_in,
 )
-from pipeline.data.formats.fields import text_in
+from pipeline.data.formats.fields import list_in, text_in
 from pipeline.data.formats.transcripts import prompt_turns
 from pipeline.data.formats.watching import note, peek
 from pipeline.data.rows import Message
@@ -25,6 +25,7 @@ from pipeline.data.rows import Message
 ASKED = ("prompt", "instruction", "question", "query")
 ABOUT = ("input", "context")
 ANSWERED = ("completion", "response", "answer", "answers", "output", "chosen")
+HISTORIES = ("history", "chat_history", "chathistory", "conversation_history", "previous_messages")
 CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat", "chat_messages")
 
 
@@ -74,6 +75,29 @@ def asked_turns(row: Row, key: str) -> list[Message]:
     about = only(row, [name for name in ABOUT if name != key.lower()])
     note(row, "prompt", key, *([about] if about else []))
     return turns_about(row.get(key), key, row[about] if about else None, about or "input")
+
+
+def history_in(row: Row) -> list[Message]:
+    """What was said before the prompt: pairs of a question and its answer, or turns; none without such a column.
+
+    Raises BadRow.
+    """
+    key = only(row, HISTORIES)
+    if key is None or not isinstance(peek(row, key), list) or not row[key]:
+        return []
+    note(row, "prompt", key)
+    past = list_in(row[key], key)
+    if all(isinstance(one, dict) for one in past):
+        return turns_in(past, key)
+    return [turn for index, pair in enumerate(past) for turn in _past(pair, f"{key}[{index}]")]
+
+
+def _past(pair: object, field: str) -> list[Message]:
+    texts = list_in(pair, field)
+    if len(texts) != 2:
+        raise BadRow(field, None, "a question and its answer are expected")
+    question, answer = text_in(texts[0], f"{field}[0]", "user"), text_in(texts[1], f"{field}[1]", "assistant")
+    return [Message(role="user", content=question), Message(role="assistant", content=answer)]
 
 
 def turns_about(asked: object, field: str, about: object, about_field: str = "input") -> list[Message]:

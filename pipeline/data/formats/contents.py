@@ -14,7 +14,14 @@ _TEXT_PARTS = ("text", "input_text", "output_text")
 _TEXT_KEYS = ("text", "value", "content")
 _THOUGHTS = ("thinking", "reasoning")
 _CALLS = ("tool_use", "server_tool_use", "tool_call", "function_call")
-_ARGUMENTS = ("arguments", "input", "args", "parameters")
+ARGUMENTS = ("arguments", "input", "args", "parameters")
+_KEYED = {
+    "toolUse": "tool_use",
+    "toolResult": "tool_result",
+    "reasoningContent": "reasoning",
+    "cachePoint": "cache_point",
+} | dict.fromkeys(("image", "document", "video", "audio", "guardContent"), "media")
+_SAYS_NOTHING = ("redacted_thinking", "cache_point")  # what is encrypted, and where a service may keep what came before
 _RESULTS = ("tool_result", "tool_response", "function_response")
 
 
@@ -91,7 +98,7 @@ def as_text(value: object, field: str, written: str) -> str:
     """What a tool returned: text as it stands, parts as their texts, anything else as JSON. Raises BadRow."""
     if isinstance(value, str):
         return text_in(value, field, written)
-    if isinstance(value, list) and value and all(isinstance(part, dict) and "type" in part for part in value):
+    if isinstance(value, list) and value and all(isinstance(part, dict) and _is_part(part) for part in value):
         return text_in(said_in(value, field, written).text, field, written)
     if value is None:
         raise BadRow(field, written, "text is expected, found nothing")
@@ -113,12 +120,13 @@ def _tool(value: object, field: str) -> str:
 
 
 def _add_part(said: Said, part: dict[str, Any], field: str, written: str) -> None:
+    part = _typed(part)
     kind = "text" if part.get("type") is None else part["type"]
     if kind in _THOUGHTS:
         if said.texts or said.calls:
             raise BadRow(f"{field}.type", written, "reasoning must stand before what is said and called")
         said.thoughts.append(any_text_in(part.get(kind, part.get("text")), f"{field}.{kind}", written))
-    elif kind == "redacted_thinking":  # encrypted: there is nothing to learn from
+    elif kind in _SAYS_NOTHING:
         return
     elif kind in _CALLS:
         said.calls.append(_call(part, field, written))
@@ -131,10 +139,24 @@ def _add_part(said: Said, part: dict[str, Any], field: str, written: str) -> Non
         raise BadRow(f"{field}.type", written, "only parts that are text can be used")
 
 
+def _is_part(value: dict[str, Any]) -> bool:
+    return "type" in value or value.keys() == {"text"}
+
+
+def _typed(part: dict[str, Any]) -> dict[str, Any]:
+    """A part of Bedrock's, which has its kind as its only key, with the kind as others write it."""
+    (kind, value), *others = [(key, value) for key, value in part.items() if value is not None] or [("", None)]
+    if others or kind not in _KEYED:
+        return part
+    if kind == "reasoningContent":
+        value = object_in(object_in(value, kind).get("reasoningText"), kind)
+    return {**object_in(value, kind), "type": _KEYED[kind]}
+
+
 def _call(value: object, field: str, written: str) -> str:
     call = object_in(value, field)
     function = object_in(call["function"], f"{field}.function") if isinstance(call.get("function"), dict) else call
-    arguments = next((function[key] for key in _ARGUMENTS if function.get(key) is not None), None)
+    arguments = next((function[key] for key in ARGUMENTS if function.get(key) is not None), None)
     return call_of(function.get("name"), arguments, field, written)
 
 

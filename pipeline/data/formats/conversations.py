@@ -9,6 +9,7 @@ from pipeline.data.formats.contents import Said, calls_in, check_parts, said_in,
 from pipeline.data.formats.fields import any_text_in, is_plain, list_in, object_in, spoken_in, text_in
 from pipeline.data.formats.flags import check_row_flags, is_learned
 from pipeline.data.formats.media import check_media, check_text
+from pipeline.data.formats.thoughts import in_channel, joined_answers, only_thinks, thoughts_in
 from pipeline.data.formats.verdicts import check_verdicts
 from pipeline.data.formats.watching import peek
 from pipeline.data.rows import Message, Origin, spoken_alone
@@ -27,11 +28,6 @@ ROLES = {
 }
 
 ROLE_KEYS, TEXT_KEYS = ("role", "from", "speaker", "sender", "author"), ("content", "value", "text", "message", "parts")
-REASONING = (
-    *("reasoning_content", "reasoning", "thinking", "reasoning_text", "thinking_content", "chain_of_thought"),
-    *("thought", "thoughts", "cot", "complex_cot"),
-)
-"""Keys of a turn, or columns beside an answer, that hold the reasoning before the answer."""
 
 _SYSTEM = ("system", "system_prompt")
 _REQUESTS = ("input", "inputs", "prompt")
@@ -124,6 +120,8 @@ def turns_in(value: object, field: str, role_key: str = "role", text_key: str = 
     for index, turn in enumerate(list_in(value, field)):
         place = f"{field}[{index}]"
         messages += _messages(object_in(turn, place), place, role_key, text_key)
+        if len(messages) > 1 and only_thinks(messages[-2]) and messages[-1]["role"] == "assistant":
+            messages[-2:] = [joined_answers(messages[-2], messages[-1])]
     return messages
 
 
@@ -200,11 +198,13 @@ def _spoken(turn: dict[str, Any], role: str, written: str, field: str, text_key:
     calls = calls_in(turn, field, written) if role == "assistant" else []
     said = Said() if calls and not value else said_in(value, place, written)
     said.calls += calls
+    if role == "assistant" and turn.get("channel") is not None:
+        said = in_channel(said, str(turn["channel"]), f"{field}.channel", written)
     if role == "system" and (tools := tools_in(turn, f"{field}.")):
         said.texts.append(tools)
     check_parts(said, role, place, written)
     text = check_text(said.text, place, role)
-    if not (text.strip() or role == "system" or said.results):
+    if not (text.strip() or role == "system" or said.results or (said.thoughts and turn.get("channel"))):
         raise BadRow(place, written, "the text is empty")
     results = [Message(role="tool", content=result) for result in said.results]
     if results and not text.strip():
@@ -212,18 +212,9 @@ def _spoken(turn: dict[str, Any], role: str, written: str, field: str, text_key:
     message = Message(role=role, content=text)
     if is_learned(turn, field, written) is False and role == "assistant":
         message["train"] = False
-    if role == "assistant" and (thoughts := _thoughts(turn, said, field, written)):
+    if role == "assistant" and (thoughts := thoughts_in(turn, said, field, written)):
         message["reasoning_content"] = thoughts
     return [*results, message]
-
-
-def _thoughts(turn: Mapping[str, Any], said: Said, field: str, written: str) -> str:
-    """The reasoning before an answer, from parts of the turn or from a key of its own. Raises BadRow if they differ."""
-    given = {key: turn[key].strip() for key in REASONING if isinstance(turn.get(key), str)}
-    found = dict.fromkeys(text for text in ("\n\n".join(said.thoughts).strip(), *given.values()) if text)
-    if len(found) > 1:
-        raise BadRow(f"{field}.{' or '.join(given)}", written, "several texts could be the reasoning: keep one of them")
-    return any_text_in(next(iter(found), ""), field, written)
 
 
 def _key(turn: Mapping[str, Any], wanted: str, others: Sequence[str]) -> str:

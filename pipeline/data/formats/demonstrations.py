@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from pipeline.data.faults import BadRow
-from pipeline.data.formats.columns import CONVERSATIONS, asked_turns, is_blank, turns_about
+from pipeline.data.formats.columns import CONVERSATIONS, asked_turns, history_in, is_blank, turns_about
 from pipeline.data.formats.conversations import (
     ROLE_KEYS,
     ROLES,
@@ -30,7 +29,7 @@ def alpaca(row: Row) -> list[Turns]:
     turns = turns_about(asked, "instruction", row.get("input")) if isinstance(asked, str) else []
     question = turns or [Message(role="user", content=joined(asked, row.get("input"), "instruction"))]
     return [
-        answered(row, "instruction + output", [*_history(row), *question], answer_turns(row.get("output"), "output"))
+        answered(row, "instruction + output", [*history_in(row), *question], answer_turns(row.get("output"), "output"))
     ]
 
 
@@ -52,7 +51,7 @@ def openorca(row: Row) -> list[Turns]:
     """question and response, with a `system_prompt` that may be empty."""
     note(row, "answer", "response")
     answer = answer_turns(row.get("response"), "response")
-    return [answered(row, "question + response", asked_turns(row, "question"), answer)]
+    return [answered(row, "question + response", [*history_in(row), *asked_turns(row, "question")], answer)]
 
 
 def pubmedqa(row: Row) -> list[Turns]:
@@ -107,19 +106,6 @@ def _conversation(row: Row) -> str | None:
 
 def _are_turns(value: list[object]) -> bool:
     return any(isinstance(turn, dict) and any(key.lower() in _SPEAKS for key in turn) for turn in value)
-
-
-def _history(row: Row) -> list[Message]:
-    pairs = list_in(row["history"], "history") if row.get("history") else []
-    return [turn for index, pair in enumerate(pairs) for turn in _past(pair, f"history[{index}]")]
-
-
-def _past(pair: object, field: str) -> list[Message]:
-    texts = list_in(pair, field)
-    if len(texts) != 2:
-        raise BadRow(field, None, "a question and its answer are expected")
-    question, answer = text_in(texts[0], f"{field}[0]", "user"), text_in(texts[1], f"{field}[1]", "assistant")
-    return _exchange(question, answer)
 
 
 def _exchange(question: str, answer: str) -> list[Message]:

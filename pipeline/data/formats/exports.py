@@ -7,6 +7,7 @@ from pipeline.data.faults import BadRow
 from pipeline.data.formats.contents import as_text, call_of
 from pipeline.data.formats.conversations import Row, Turns, turns_in, turns_of_row
 from pipeline.data.formats.fields import list_in, object_in, text_in
+from pipeline.data.formats.thoughts import joined_answers
 from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
 
@@ -35,7 +36,7 @@ def chatgpt(row: Row) -> list[Turns]:
     for identity, node in _branch(nodes, row.get("current_node")):
         for message in _chatgpt_turn(node, f"mapping.{identity}"):
             if turns and turns[-1]["role"] == message["role"] == "assistant":
-                turns[-1] = _joined(turns[-1], message)
+                turns[-1] = joined_answers(turns[-1], message)
             else:
                 turns.append(message)
     answers = [index for index, turn in enumerate(turns) if turn["role"] == "assistant" and turn["content"].strip()]
@@ -144,13 +145,3 @@ def _chatgpt_message(said: dict[str, Any], content: dict[str, Any], role: object
     if written == "assistant" and isinstance(recipient, str) and recipient != "all":
         text = call_of(recipient, text, field, written)
     return turns_in([{"role": written, "content": text}], field) if text.strip() else []
-
-
-def _joined(first: Message, second: Message) -> Message:
-    """Two messages of the assistant's that follow each other, as one: thoughts, and what they lead to."""
-    texts = [text for text in (first["content"], second["content"]) if text.strip()]
-    thoughts = [text for turn in (first, second) if (text := turn.get("reasoning_content", "").strip())]
-    joined = Message(role="assistant", content="\n\n".join(texts))
-    if thoughts:
-        joined["reasoning_content"] = "\n\n".join(thoughts)
-    return joined

@@ -10,7 +10,7 @@ from labeling.records import ranks_from_scores
 from labeling.votes import Cause, Vote, prompt_key, squeezed
 from pipeline.data.faults import LeftOut
 from pipeline.data.formats.coded import Coded, mark_in
-from pipeline.data.formats.columns import answer_turn, asked_turns, is_blank, prompt_in
+from pipeline.data.formats.columns import answer_turn, asked_turns, history_in, is_blank, prompt_in
 from pipeline.data.formats.conversations import Row, Turns, in_order, turns_in, turns_of_row
 from pipeline.data.formats.flags import marked_turns
 from pipeline.data.formats.judged import Marked, annotator_in, response_in, when_in
@@ -43,7 +43,8 @@ def kto(row: Row) -> list[Turns]:
     if whole:
         note(row, "turns", whole)
         return [turns_of_row(row, whole, turns_in(marked_turns(row, whole), whole), "id")]
-    return [answered(row, "prompt + completion", asked_turns(row, "prompt"), [answer_turn(row, "completion")])]
+    asked = [*history_in(row), *asked_turns(row, "prompt")]
+    return [answered(row, "prompt + completion", asked, [answer_turn(row, "completion")])]
 
 
 def kto_mark(row: Row) -> list[Marked]:

@@ -11,6 +11,7 @@ from pipeline.data.formats.columns import (
     answer_turn,
     asked_in,
     asked_turns,
+    history_in,
     is_blank,
     named,
     only,
@@ -82,8 +83,8 @@ def log(row: Row) -> list[Turns]:
     if edit is None and not mark:
         raise LeftOut(field, "assistant", _UNJUDGED if mark is None else MARKED_BAD)
     if edit is None:
-        return [answered(row, field, asked, [answer], "id")]
-    turns = turns_of_row(row, field, [*asked, Message(role="assistant", content=edit)], "id")
+        return [answered(row, field, [*history_in(row), *asked], [answer], "id")]
+    turns = turns_of_row(row, field, [*history_in(row), *asked, Message(role="assistant", content=edit)], "id")
     editor = annotator_in(row, _read_columns(row))
     return [replace(turns, origin=Origin(**turns.origin, corrected_by=editor)) if editor else turns]
 

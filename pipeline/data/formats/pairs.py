@@ -3,9 +3,11 @@
 from typing import cast
 
 from pipeline.data.faults import BadRow, LeftOut
-from pipeline.data.formats.columns import ANSWERED, asked_in, asked_turns, named, prompt_column, within
-from pipeline.data.formats.conversations import REASONING, Row, Turns, text_or_turns, turns_of_row
+from pipeline.data.formats.columns import ANSWERED, asked_in, asked_turns, history_in, named, prompt_column, within
+from pipeline.data.formats.contents import ARGUMENTS, calls_in
+from pipeline.data.formats.conversations import Row, Turns, text_or_turns, turns_of_row
 from pipeline.data.formats.fields import any_text_in, list_in, object_in, text_in
+from pipeline.data.formats.thoughts import REASONING
 from pipeline.data.formats.transcripts import is_waiting, without_end
 from pipeline.data.formats.watching import note, peek
 from pipeline.data.rows import Message
@@ -49,7 +51,7 @@ def prompt_completion(row: Row) -> list[Turns]:
     asked, answer_key = pairs[0]
     _check_verdict(row)
     note(row, "answer", answer_key)
-    prompt, answer = asked_turns(row, asked), answer_turns(row[answer_key], answer_key)
+    prompt, answer = [*history_in(row), *asked_turns(row, asked)], answer_turns(row[answer_key], answer_key)
     if answer[0]["role"] == "assistant":
         return [answered(row, f"{asked} + {answer_key}", prompt, answer)]
     if not all(turn in answer for turn in prompt):
@@ -154,10 +156,15 @@ def answered(row: Row, field: str, prompt: list[Message], answer: list[Message],
 def answer_turns(value: object, field: str) -> list[Message]:
     """An answer as text, as a message or messages, or in an object that holds these. Raises BadRow.
 
+    An answer may be a list of calls of tools (xLAM's).
     SQuAD's `answers` are an object with the texts: of several that are right, the first.
     """
+    if isinstance(value, list) and value and all(map(_is_call, value)):
+        return [Message(role="assistant", content="\n".join(calls_in({"tool_calls": value}, field, "assistant")))]
     if isinstance(value, dict):
         if isinstance(value.get("text"), list):
+            if len(set(map(str, value["text"]))) > 1 and not {"score", "scores"}.isdisjoint(value):
+                raise BadRow(field, "assistant", "several answers with scores: keep the one that is to be learned")
             first = list_in(value.get("text"), f"{field}.text")[0]
             return [Message(role="assistant", content=text_in(first, f"{field}.text[0]", "assistant"))]
         value = within(value, _OUTPUTS, field)
@@ -166,6 +173,11 @@ def answer_turns(value: object, field: str) -> list[Message]:
         if isinstance(value, dict):
             value = [value]
     return text_or_turns(value, field, "assistant")
+
+
+def _is_call(value: object) -> bool:
+    """Whether the value calls a tool and is no turn."""
+    return isinstance(value, dict) and "name" in value and not value.keys().isdisjoint(ARGUMENTS)
 
 
 def _with(turn: Message, **others: str) -> Message:

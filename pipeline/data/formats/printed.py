@@ -8,13 +8,14 @@ import tokenize
 from collections.abc import Iterator
 
 from pipeline.data.faults import BadRow
+from pipeline.data.formats.columns import HISTORIES
 from pipeline.data.formats.conversations import ROLES, Row
 from pipeline.data.formats.flags import is_loss_mask
 from pipeline.data.reading.jsontext import parse_json
 
 _LISTS = frozenset(
     (
-        *("messages", "conversations", "conversation", "contents", "history", "tools", "functions"),
+        *("messages", "conversations", "conversation", "contents", *HISTORIES, "tools", "functions"),
         *("responses", "rankings", "completions", "generations", "candidates", "options", "accept"),
         *("answers", "contexts", "ranks", "scores", "ratings", "mapping", "replies"),
     )

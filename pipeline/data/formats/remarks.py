@@ -4,14 +4,15 @@ from collections import Counter
 from typing import Any
 
 from pipeline.data.formats.contents import TOOLS
-from pipeline.data.formats.conversations import REASONING, ROLE_KEYS, ROLES, TEXT_KEYS
+from pipeline.data.formats.conversations import ROLE_KEYS, ROLES, TEXT_KEYS
 from pipeline.data.formats.fields import is_plain
 from pipeline.data.formats.flags import learns
+from pipeline.data.formats.thoughts import REASONING
 from pipeline.data.formats.transcripts import is_waiting
 from pipeline.data.formats.watching import WatchedRow, peek
 
 _SPEAKS = {*ROLE_KEYS, "user", "human", "assistant", "gpt", "bot"}
-_UNDERSTOOD = {*ROLE_KEYS, *TEXT_KEYS, "tool_calls", "function_call", "function_calls"}
+_UNDERSTOOD = {*ROLE_KEYS, *TEXT_KEYS, "tool_calls", "function_call", "function_calls", "channel"}
 _DETAILS = {  # what a turn may hold that changes nothing about what is said
     *("id", "message_id", "parent_id", "turn_id", "index", "turn", "name", "tool_call_id", "conversation_id"),
     *("timestamp", "created_at", "updated_at", "create_time", "date", "time", "lang", "language", "country", "state"),

@@ -25,18 +25,28 @@ class _Marks(NamedTuple):
 
 _TEMPLATES = (
     _Marks(re.compile(r"<\|im_start\|>[ \t]*(\w+)[ \t]*\n"), re.compile(r"<\|im_end\|>|<\|endoftext\|>")),
+    _Marks(re.compile(r"<\|header_start\|>(\w+)<\|header_end\|>"), re.compile(r"<\|eot\|>|<\|end_of_text\|>")),
+    _Marks(re.compile(r"<\|(prompter|system|assistant)\|>"), re.compile(r"</s>|<\|endoftext\|>")),
+    _Marks(re.compile(r"<｜(User|Assistant)｜>"), re.compile(r"<｜end▁of▁sentence｜>")),
+    _Marks(
+        re.compile(r"<\|START_OF_TURN_TOKEN\|><\|(\w+)_TOKEN\|>"), re.compile(r"<\|END_OF_TURN_TOKEN\|>|<EOS_TOKEN>")
+    ),
     _Marks(re.compile(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>"), re.compile(r"<\|eot_id\|>|<\|end_of_text\|>")),
     _Marks(re.compile(r"<start_of_turn>(\w+)\n"), re.compile(r"<end_of_turn>|<eos>")),
     _Marks(re.compile(r"<\|(system|user|assistant)\|>"), re.compile(r"</s>|<\|end\|>|<\|endoftext\|>")),
-    _Marks(re.compile(r"(?:\A|\n)### (Instruction|Response):"), re.compile(r"</s>|<\|endoftext\|>")),
+    _Marks(re.compile(r"(?:\A|\n)### (Instruction|Response)(?::|(?=\n))"), re.compile(r"</s>|<\|endoftext\|>")),
+    _Marks(re.compile(r"(?:\A|\n)### (Question|Answer):"), re.compile(r"</s>|<\|endoftext\|>")),
     _Marks(re.compile(r"### (Human|User|Assistant|System):"), re.compile(r"</s>|<\|endoftext\|>")),
     _Marks(re.compile(r"(?:\A|(?<=\s)|(?<=</s>))(USER|ASSISTANT):"), re.compile(r"</s>")),
 )
 _END = re.compile(rf"(?:\s*(?:{'|'.join(dict.fromkeys(marks.ends.pattern for marks in _TEMPLATES))}))+\s*\Z")
-_BEGINNING = re.compile(r"\A\s*(?:<\|begin_of_text\|>|<bos>|<s>)")
+_BEGINNING = re.compile(r"\A\s*(?:<\|begin_of_text\|>|<bos>|<s>|<BOS_TOKEN>|<｜begin▁of▁sentence｜>)")
 _PREAMBLE = re.compile(r"(?:Below is an|A chat between|The following is a|You are|This is a)\b")
 _INPUT = re.compile(r"\s*\n### Input:\s*")
-_SPEAKERS = {"instruction": "user", "human": "user", "response": "assistant", "model": "assistant"}
+_SPEAKERS = {
+    **dict.fromkeys(("instruction", "question", "human", "prompter"), "user"),
+    **dict.fromkeys(("response", "answer", "model", "gpt", "chatbot"), "assistant"),
+}
 _INSTRUCTED = re.compile(r"(?:<s>)?\s*\[INST\](.*?)\[/INST\](.*?)(?=(?:</s>\s*)?(?:<s>)?\s*\[INST\]|\Z)", re.DOTALL)
 _SYSTEM = re.compile(r"<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 
