@@ -118,3 +118,64 @@ def test_columns_and_keys_of_turns_with_pictures(key: str) -> None:
         with pytest.raises(BadRow, match="pictures"):
             demonstration("messages", row)
     demonstration("messages", {"messages": [{**turns[0], key: None}, {**turns[1], key: []}], key: None})
+
+
+@pytest.mark.parametrize("text", ["nan", "NULL", "None", "<noinput>"])
+def test_empty_cells_that_were_joined_are_told(tmp_path: Path, text: str) -> None:
+    row = {"instruction": ASKED, "input": text, "system": text, "output": "Paris."}
+    (found,), _, _ = load_demonstrations(lines(tmp_path, row))
+    assert sorted(odd_texts(found["messages"])) == [
+        f"a question ends with {text!r}, as an empty cell may be written: read as it stands",
+        f"the system text is {text!r}, as an empty cell may be written: read as it stands",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("turn", "told"),
+    [
+        ({"status": "rejected"}, True),
+        ({"status": "completed"}, False),
+        ({"finish_reason": "length"}, True),
+        ({"finish_reason": "stop"}, False),
+        ({"metadata": {"weight": 0}}, True),
+        ({"metadata": {"deleted": True}}, True),
+        ({"metadata": {"source": "x"}}, False),
+        ({"feedback": "bad"}, True),
+    ],
+)
+def test_what_a_turn_says_of_itself_is_told(turn: dict[str, Any], told: bool) -> None:
+    row = WatchedRow({"messages": [{"role": U, "content": ASKED}, {"role": A, "content": "a", **turn}]})
+    assert row["messages"]
+    assert bool(remarks_on(row)) == told
+
+
+def test_a_system_text_that_gives_way_is_told() -> None:
+    form = {one.name: one for one in DEMONSTRATIONS}["messages"]
+    turns = said(("system", "B"), (U, ASKED), (A, "a"))
+    for text, told in (("A", True), ("B", False), ("", False)):
+        row = WatchedRow({"system": text, "messages": turns})
+        form.convert(row)
+        assert any("`system` is not used" in one for one in remarks_on(row)) == told
+
+
+@pytest.mark.parametrize("key", ["system", "System", "system_prompt", "systemPrompt", "system_message"])
+def test_names_of_the_system_text(key: str) -> None:
+    found = demonstration("prompt_completion", {key: "s", "prompt": ASKED, "completion": "a"})
+    assert found["messages"][0] == {"role": "system", "content": "s"}
+
+
+@pytest.mark.parametrize("tools", ["null", "None", "{}", "[]", "", None, []])
+def test_tools_that_are_none(tools: Any) -> None:
+    found = demonstration("prompt_completion", {"tools": tools, "prompt": ASKED, "completion": "a"})
+    assert found["messages"] == said((U, ASKED), (A, "a"))
+
+
+@pytest.mark.parametrize("masks", [{"loss_mask": [0, 0, 0, 1]}, {}])
+def test_flags_of_turns_with_parts(masks: dict[str, Any]) -> None:
+    turns = [
+        {"role": role, "parts": [{"text": text}]} for role, text in ((U, "q"), ("model", "b"), (U, "r"), ("model", "a"))
+    ]
+    turns[1] |= {} if masks else {"weight": 0}
+    expected = said((U, "q"), (A, "b"), (U, "r"), (A, "a"))
+    expected[1]["train"] = False
+    assert demonstration("gemini", {"contents": turns, **masks})["messages"] == expected

@@ -10,6 +10,7 @@ from pipeline.data.formats.fields import any_text_in, is_plain, list_in, object_
 from pipeline.data.reading.jsontext import parse_json
 
 TOOLS = ("tools", "functions")
+_NO_TOOLS = ("", "[]", "{}", "null", "None", "nan", "NaN")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _TEXT_KEYS = ("text", "value", "content")
 _THOUGHTS = ("thinking", "reasoning")
@@ -106,7 +107,7 @@ def as_text(value: object, field: str, written: str) -> str:
 
 
 def _tools(value: object, field: str) -> str:
-    if not value or (isinstance(value, str) and value.strip() in ("", "[]")):
+    if not value or (isinstance(value, str) and value.strip() in _NO_TOOLS):
         return ""
     if isinstance(value, list):
         return "\n".join(_tool(tool, f"{field}[{index}]") for index, tool in enumerate(value))

@@ -29,7 +29,7 @@ ROLES = {
 
 ROLE_KEYS, TEXT_KEYS = ("role", "from", "speaker", "sender", "author"), ("content", "value", "text", "message", "parts")
 
-_SYSTEM = ("system", "system_prompt")
+SYSTEM = ("system", "system_prompt", "systemprompt", "system_message", "systemmessage")
 _REQUESTS = ("input", "inputs", "prompt")
 _ORDER = ("system", "user", "assistant")
 _MAY_FOLLOW = {
@@ -72,14 +72,16 @@ def check_row(row: Row) -> None:
 
 
 def system_in(row: Row) -> str:
-    """The row's `system` column, or else its `system_prompt`, as text or parts; "" if there is none. Raises BadRow.
+    """The row's `system` column, or else its `system_prompt` or `system_message`, as text or parts; "" without one.
+
+    Raises BadRow.
 
     Where the prompt is an object, such as a request to a service, the column may be in that.
     """
     for within in (row, *_requests(row)):
-        for name in _SYSTEM:
-            if name in within and within[name] is not None:
-                text = within[name]
+        keys = {key.lower(): key for key in within if key.lower() in SYSTEM}
+        for name in [keys[name] for name in SYSTEM if name in keys]:
+            if (text := within[name]) is not None:
                 said = said_in(text, name, "system").text if isinstance(text, list) else text
                 return any_text_in(said, name, "system")
     return ""

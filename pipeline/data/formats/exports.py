@@ -7,6 +7,7 @@ from pipeline.data.faults import BadRow
 from pipeline.data.formats.contents import as_text, call_of
 from pipeline.data.formats.conversations import Row, Turns, turns_in, turns_of_row
 from pipeline.data.formats.fields import list_in, object_in, text_in
+from pipeline.data.formats.flags import marked_turns
 from pipeline.data.formats.thoughts import joined_answers
 from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
@@ -23,7 +24,7 @@ def gemini(row: Row) -> list[Turns]:
     for key in _INSTRUCTIONS:
         if row.get(key):
             messages += _gemini_turn({"role": "system", "parts": _parts_of(row[key], key)}, key)
-    for index, turn in enumerate(list_in(row.get("contents"), "contents")):
+    for index, turn in enumerate(list_in(marked_turns(row, "contents"), "contents")):
         messages += _gemini_turn(object_in(turn, f"contents[{index}]"), f"contents[{index}]")
     return [turns_of_row(row, "contents", messages)]
 
@@ -75,7 +76,8 @@ def _gemini_turn(turn: dict[str, Any], field: str) -> list[Message]:
             _gemini_part({"text": part} if isinstance(part, str) else object_in(part, place), place, written)
         )
     role = "user" if written == "function" else written
-    return turns_in([{"role": role, "content": content}], field)
+    rest = {key: value for key, value in turn.items() if key not in ("role", "parts")}  # flags, say
+    return turns_in([{**rest, "role": role, "content": content}], field)
 
 
 def _gemini_part(part: dict[str, Any], field: str, written: str) -> dict[str, Any]:

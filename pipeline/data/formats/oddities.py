@@ -9,7 +9,7 @@ from pipeline.data.rows import Message, is_learned
 
 _EMPTY = frozenset(
     (
-        *("nan", "null", "none", "nil", "undefined", "n/a", "na", "<na>", "nat", "-", "--", "?"),
+        *("nan", "null", "none", "nil", "undefined", "n/a", "na", "<na>", "nat", "<noinput>", "-", "--", "?"),
         *("#n/a", "#name?", "#ref!", "#value!", "#div/0!", "[deleted]", "[removed]"),
     )
 )
@@ -32,8 +32,10 @@ def odd_texts(messages: Sequence[Message]) -> Counter[str]:
     asked = ""
     for turn in messages:
         text = turn["content"]
+        if turn["role"] == "system" and _is_empty(text):
+            found[f"the system text is {text.strip()!r}, as an empty cell may be written: read as it stands"] += 1
         if turn["role"] == "user":
-            found.update(f"a question {what}" for what in _oddities(text))
+            found.update(f"a question {what}" for what in (*_oddities(text), *_odd_end(text)))
             asked = text.strip()
         elif is_learned(turn):
             found.update(f"an answer {what}" for what in (*_oddities(text), *_odd_answer(text, asked)))
@@ -46,9 +48,19 @@ def _oddities(text: str) -> list[str]:
     return [*([_SPEAKER] if named else []), *([_MARKED] if marked else [])]
 
 
+def _is_empty(text: str) -> bool:
+    return len(text) <= 2 * _LONGEST and text.strip().lower() in _EMPTY
+
+
+def _odd_end(text: str) -> list[str]:
+    """What is told of a question to which a cell was joined that may be empty."""
+    _, joint, last = text.rpartition("\n\n")
+    return [f"ends with {last!r}, as an empty cell may be written: read as it stands"] * bool(joint and _is_empty(last))
+
+
 def _odd_answer(text: str, asked: str) -> list[str]:
     found = []
-    if len(text) <= 2 * _LONGEST and text.strip().lower() in _EMPTY:
+    if _is_empty(text):
         found.append(f"is {text.strip()!r}, as an empty cell may be written: learned as it stands")
     if len(asked) >= _LEAST and text.lstrip().startswith(asked):
         found.append("begins with its question, word for word: both are learned")

@@ -3,12 +3,14 @@
 from collections import Counter
 from typing import Any
 
+from pipeline.data.formats.columns import is_blank
 from pipeline.data.formats.contents import TOOLS
-from pipeline.data.formats.conversations import ROLE_KEYS, ROLES, TEXT_KEYS
+from pipeline.data.formats.conversations import ROLE_KEYS, ROLES, SYSTEM, TEXT_KEYS
 from pipeline.data.formats.fields import is_plain
 from pipeline.data.formats.flags import learns
 from pipeline.data.formats.thoughts import REASONING
 from pipeline.data.formats.transcripts import is_waiting
+from pipeline.data.formats.verdicts import is_verdict
 from pipeline.data.formats.watching import WatchedRow, peek
 
 _SPEAKS = {*ROLE_KEYS, "user", "human", "assistant", "gpt", "bot"}
@@ -16,13 +18,18 @@ _UNDERSTOOD = {*ROLE_KEYS, *TEXT_KEYS, "tool_calls", "function_call", "function_
 _DETAILS = {  # what a turn may hold that changes nothing about what is said
     *("id", "message_id", "parent_id", "turn_id", "index", "turn", "name", "tool_call_id", "conversation_id"),
     *("timestamp", "created_at", "updated_at", "create_time", "date", "time", "lang", "language", "country", "state"),
-    *("model", "source", "status", "usage", "tokens", "token_count", "num_tokens", "meta", "metadata", "type", "stop"),
-    *("cache_control", "hashed_ip", "header", "logprobs", "finish_reason", "stop_reason", "openai_moderation"),
+    *("model", "source", "usage", "tokens", "token_count", "num_tokens", "type", "stop"),
+    *("cache_control", "hashed_ip", "header", "logprobs", "openai_moderation"),
 }
 _TREES = ("mapping",)  # whose keys are names
 _HELD = {*("messages", "choices", "prompt", "instruction", "question", "query", "input", *TOOLS)} | {
     *("output", "answer", "response", "completion"),
 }  # by which an object holds a prompt or an answer
+_ENDED = ("status", "finish_reason", "stop_reason")
+_WELL_ENDED = {
+    *("stop", "end_turn", "stop_sequence", "eos", "tool_calls", "tool_use", "function_call"),
+    *("finished_successfully", "finished", "complete", "completed", "done", "success", "ok", "sent"),
+}
 _WARNINGS = {"toxic", "redacted", "deleted", "hidden", "error", "is_error", "refusal"}  # which tell something if true
 
 
@@ -42,7 +49,16 @@ def remarks_on(row: WatchedRow) -> Counter[str]:
             found[f"`{column}` is a number, or true or false: read as text"] += 1
         elif isinstance(value, str) and _is_whole_prompt(row, column) and is_waiting(value):
             found[f"`{column}` is written as a transcript: read as turns"] += 1
+        elif column.lower() in SYSTEM and not is_blank(value) and _opens_with_another(row, value):
+            found[f"`{column}` is not used: the conversation opens with a system turn of its own"] += 1
     return found
+
+
+def _opens_with_another(row: WatchedRow, system: object) -> bool:
+    """Whether a conversation of the row opens with a system turn that is another one."""
+    firsts = [value[0] for key in row.read if isinstance(value := peek(row, key), list) and value]
+    turns = [turn for turn in firsts if isinstance(turn, dict) and ROLES.get(_speaker(turn)) == "system"]
+    return any(system not in turn.values() for turn in turns)
 
 
 def _is_whole_prompt(row: WatchedRow, column: str) -> bool:
@@ -56,15 +72,22 @@ def ignored_keys(turns: list[Any]) -> Counter[str]:
     return Counter(key for turn in spoken for key, value in turn.items() if _is_ignored(turn, key, value))
 
 
+def _speaker(turn: dict[str, Any]) -> str:
+    return next((turn[name] for name in ROLE_KEYS if isinstance(turn.get(name), str)), "").strip().lower()
+
+
 def _is_ignored(turn: dict[str, Any], name: str, value: object) -> bool:
     key = name.lower()
     if value in (None, "", [], {}) or key in _DETAILS or (key in _WARNINGS and not value):
         return False
-    written = next((turn[name] for name in ROLE_KEYS if isinstance(turn.get(name), str)), "")
     exchange = turn.keys().isdisjoint(ROLE_KEYS)  # keyed by who speaks, the assistant with them
-    role = "assistant" if exchange else ROLES.get(written.strip().lower())
+    role = "assistant" if exchange else ROLES.get(_speaker(turn))
     if exchange and key in ROLES:
         return False
+    if key in _ENDED:
+        return str(value).lower() not in _WELL_ENDED
+    if key in ("meta", "metadata"):
+        return isinstance(value, dict) and any(learns(inner) is not None or is_verdict(inner) for inner in value)
     if key in REASONING:
         return role != "assistant" or not isinstance(value, str)
     if key in TOOLS:

@@ -34,6 +34,11 @@ def check_verdicts(row: dict[str, Any]) -> None:
                 raise LeftOut(key, None, "the row says that it is not to be used")
 
 
+def is_verdict(name: str) -> bool:
+    """Whether a column or a key of that name may hold such a verdict."""
+    return _is_for(name) is not None
+
+
 @cache
 def _is_for(name: str) -> bool | None:
     """Whether true in a column of that name is for the row; None where it says nothing of that kind."""
