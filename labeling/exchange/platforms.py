@@ -12,19 +12,15 @@ from functools import lru_cache
 from typing import Any
 
 from labeling.exchange.cells import is_absent
-from labeling.exchange.columns import first_of, numbered_responses, plain
+from labeling.exchange.columns import numbered_responses, plain
 from labeling.exchange.mturk import choose, is_batch, plain_batch_row
 from labeling.exchange.reading import Reading, Row, Rows
+from labeling.exchange.uncounted import telling_columns, uncounted
 
 _POTATO = ":::"
 _VALUES = ("selection", "text_box", "slider", "number", "value", "rating", "free_response", "scale_value")
 _ORDER = "rank_order"  # from the best to the worst: B,D=A,C
 _RESPONSES = ".responses"
-_LEFT_OUT = {
-    "rejected": "the assignment was rejected",
-    "discarded": "the annotator discarded the record",
-    "draft": "the answer is a draft",
-}
 
 
 def plain_rows(rows: Rows, reading: Reading) -> Rows:
@@ -32,12 +28,11 @@ def plain_rows(rows: Rows, reading: Reading) -> Rows:
     kept: list[tuple[object, Row]] = []
     for place, raw in rows:
         for row in unfolded(raw):
-            field = first_of(row, ("assignment_status", "response_status"))
-            reason = _LEFT_OUT.get(plain(str(row[field]))) if field else None
-            if field and reason:
-                reading.leave_out(place, field, reason, raw)
+            if left_out := uncounted(row):
+                reading.leave_out(place, *left_out, raw)
             else:
                 kept.append((place, row))
+    reading.note("states", *dict.fromkeys(name for _, row in kept for name in telling_columns(row)))
     return kept
 
 

@@ -24,6 +24,7 @@ ROLES = (
     "times",
     "ids",
     "comments",
+    "states",
 )
 """What columns are read as, in the order of the sentence."""
 

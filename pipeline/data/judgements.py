@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, TypeVar, cast
 from labeling.codes import canonical, choice_of_word
 from labeling.exchange.reading import Fault
 from labeling.exchange.times import times_in
+from labeling.exchange.uncounted import REJECTED, uncounted
 from labeling.votes import Cause, Vote, pool
 from pipeline.data.account import Account
 from pipeline.data.faults import BadRow, LeftOut, Place
@@ -23,7 +24,7 @@ from pipeline.data.formats.exchanged import read_exchanged
 from pipeline.data.formats.judged import Judgement, Marked, Pair, WrittenNumber
 from pipeline.data.formats.labels import group_marks
 from pipeline.data.formats.readings import Reading
-from pipeline.data.formats.table import EXCHANGED, JUDGEMENTS, Format, judgements_in
+from pipeline.data.formats.table import EXCHANGED, JUDGEMENTS, MARKED, Format, judgements_in
 from pipeline.data.formats.watching import WatchedRow
 from pipeline.data.ledger import Ledger, OnBadRow, Step, check_bad_fraction
 from pipeline.data.loading import rows_with_format
@@ -147,6 +148,7 @@ def _judgements(
                 raise raw.fault
             row = with_columns(raw.fields, manner.columns)
             watched = WatchedRow(with_meanings(row, file.format.codes_of, meanings))
+            _check_counts(watched, file.format)
             found += [(raw.place, one) for one in judgements_in(watched, file.format)]
             reading.add(watched)
         except BadRow as fault:
@@ -156,6 +158,12 @@ def _judgements(
         account.remarks.append(_UNREAD_TIMES.format(file.path))
     sortable = times or [""] * len(found)
     return [(place, replace(one, when=when)) for (place, one), when in zip(found, sortable, strict=True)]
+
+
+def _check_counts(row: WatchedRow, form: Format[Judgement]) -> None:
+    """Raise LeftOut where the row says that it does not count; of a single answer `rejected` is a mark."""
+    if left_out := uncounted(row, but=(REJECTED,) if form in MARKED else ()):
+        raise LeftOut(left_out.field, None, left_out.reason)
 
 
 def _exchanged(files: Sequence[_File], form: str, manner: Manner, account: Account) -> list[tuple[Place, Judgement]]:
