@@ -82,6 +82,17 @@ def flag_in(value: object, field: str) -> bool:
 
 def annotator_in(value: object, reading: Reading, prefix: str = "") -> str | None:
     """An annotator's name, or None; an e-mail address becomes a pseudonym. `prefix` stands before plain numbers."""
+    name = person_in(value)
+    if name is None:
+        return None
+    if _ADDRESS.search(name):
+        reading.tallies[PSEUDONYMS] += 1
+        return f"annotator-{hashlib.sha256(name.casefold().encode()).hexdigest()[:8]}"
+    return f"{prefix}{name}" if name.isdecimal() else name
+
+
+def person_in(value: object) -> str | None:
+    """A person's name or number as text, also within an object; None for words such as `anonymous`."""
     if isinstance(value, Mapping):
         keys = ("id", "username", "name", "email")
         value = next((value[key] for key in keys if not is_absent(value.get(key))), None)
@@ -92,12 +103,7 @@ def annotator_in(value: object, reading: Reading, prefix: str = "") -> str | Non
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     name = " ".join(str(value).split())
-    if name.lower() in NO_NAME:
-        return None
-    if _ADDRESS.search(name):
-        reading.tallies[PSEUDONYMS] += 1
-        return f"annotator-{hashlib.sha256(name.casefold().encode()).hexdigest()[:8]}"
-    return f"{prefix}{name}" if name.isdecimal() else name
+    return None if name.lower() in NO_NAME else name
 
 
 def prompt_in(value: object, field: str, extra: object = None, system: object = None) -> str | list[Message]:

@@ -20,8 +20,21 @@ JUDGES = (
     "reviewer",
     "coder",
     "evaluator",
+    "assessor",
+    "grader",
+    "scorer",
+    "ranker",
+    "voter",
+    "turker",
+    "crowdworker",
+    "crowd_worker",
+    "respondent",
+    "contributor",
+    "expert",
     "worker",
     "participant",
+    "person",
+    "who",
     "user",
 )
 """Who judged, the clearest name first; each also with `_id`, `_name` and the like behind it."""
@@ -31,26 +44,62 @@ ABOUT = ("input", "context")
 SYSTEMS = ("system", "system_prompt")
 IDS = ("id", "prompt_id", "task_id", "question_id", "record_id", "example_id", "item_id", "hitid", "hit_id")
 TIMES = (
-    "submitted",
-    "submitted_at",
-    "submit_time",
-    "updated_at",
-    "completed_at",
-    "annotated_at",
-    "timestamp",
-    "created_at",
-    "time",
-    "datetime",
-    "date",
+    *("submitted", "submitted_at", "submit_time", "submission_time", "submitted_on", "updated_at"),
+    *("last_updated", "last_updated_at", "last_modified", "modified_at", "completed_at"),
+    *("completion_time", "finished_at", "end_time", "end_date", "recorded_date", "annotated_at", "labeled_at"),
+    *("rated_at", "ranked_at", "judged_at", "voted_at", "answered_at", "reviewed_at", "annotation_time", "timestamp"),
+    *("time_stamp", "tstamp", "ts", "created_at", "created_on", "inserted_at", "saved_at", "logged_at"),
+    *("time", "datetime", "date_time", "date", "updated", "modified", "completed", "created"),
 )
+"""When it was judged, the clearest name first."""
 
-_MORE_JUDGES = ("annotated_by", "labeled_by", "rated_by", "judged_by", "reviewed_by", "submitted_by", "completed_by")
+_MORE_JUDGES = (
+    *("annotated_by", "labeled_by", "rated_by", "ranked_by", "judged_by", "reviewed_by", "submitted_by"),
+    *("completed_by", "graded_by", "scored_by", "assessed_by", "evaluated_by", "voted_by", "answered_by"),
+)
 _ADDRESSES = ("email", "e_mail", "email_address", "username", "user_name")
 _SUFFIX = r"(?:_?(?:id|name|email|no|nr|number|code))?"
 
 _ANSWER = "response|answer|output|completion|candidate|generation|reply|option"
-_RANK = "rank|ranking|position|place"
-_SCORE = "score|rating|stars|star|grade|points|point|elo|likert|quality"
+_RANK = "rank|ranking"
+_SCORE = "score|rating|stars|star|grade|points|point|elo|likert|quality|reward|rewards|upvotes"
+_OF_ANSWERS = frozenset(
+    (
+        *_RANK.split("|"),
+        *_SCORE.split("|"),
+        *(
+            "ratings",
+            "scores",
+            "ranks",
+            "overall",
+            "final",
+            "total",
+            "mean",
+            "average",
+            "avg",
+            "median",
+            "human",
+            "user",
+        ),
+        *("annotator", "rater", "judge", "labeler", "worker", "reviewer", "expert", "crowd", "people", "response"),
+        *(
+            "answer",
+            "output",
+            "completion",
+            "candidate",
+            "generation",
+            "reply",
+            "option",
+            "model",
+            "text",
+            "helpfulness",
+        ),
+        *("helpful", "preference", "preferred", "value", "thumb", "thumbs", "feedback", "pm", "gpt", "fine", "grained"),
+        *("of", "the", "for", "by", "a", "b", "c", "d", "e", "f", "g", "h", "raw", "scaled", "normalized", "weighted"),
+    )
+)
+"""Words that may stand beside one for ranks or scores, if it is the answer as a whole that has them."""
+
 _SLOT = r"(?:_?(?P<number>\d{1,2})|_(?P<letter>[a-h]))"
 _RESPONSE = re.compile(rf"(?:model_)?(?P<word>{_ANSWER}){_SLOT}(?:_text)?")
 _JUDGED = (
@@ -130,8 +179,13 @@ def judge_columns(names: Iterable[str]) -> list[str]:
 
 
 def scale_of(name: str) -> Scale | None:
-    """Whether a column's name is a word for ranks or for scores; None for any other name."""
+    """Whether a column's name is a word for ranks or for scores of an answer as a whole; None for any other name.
+
+    `toxicity_score`, `confidence_score` and `search_rank` are neither: more may be worse, or about something else.
+    """
     words = set(re.findall(r"[a-z]+", plain(name)))
+    if not words <= _OF_ANSWERS:
+        return None
     ranks, scores = words & set(_RANK.split("|")), words & set(_SCORE.split("|"))
     if bool(ranks) == bool(scores):
         return None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from labeling.exchange.cells import is_absent, number_in, rank_in, response_in
 from labeling.exchange.columns import Columns, Scale, scale_of
 from labeling.exchange.frame import Frame
-from labeling.exchange.reading import Reading, Row, Unusable, listed, refuse
+from labeling.exchange.reading import Reading, Row, Rows, Unusable, listed, refuse
 from labeling.records import ranks_from_scores
 from labeling.votes import Vote
 
@@ -21,13 +21,17 @@ Cell = tuple[str, object]
 
 
 class Judged(NamedTuple):
-    """What one person wrote beside the responses to one prompt, unread; `number` is that of the row."""
+    """What one person wrote beside the responses to one prompt, unread; `number` is that of the row.
+
+    `more` are further rows of the same vote.
+    """
 
     number: int
     place: object
     row: Row
     responses: Sequence[Cell]
     judgements: Sequence[Cell]
+    more: Rows = ()
 
 
 def enter_votes(
@@ -46,6 +50,7 @@ def enter_votes(
             vote = _vote(one, scale, frame, reading)
         except Unusable as fault:
             reading.enter_bad(one.place, fault, one.row)
+            enter_all_bad(one.more, fault, reading)
             continue
         if vote.ranks is not None and not any(vote.ranks):
             reading.leave_out(one.place, names[0], NO_RANKS, one.row)
@@ -55,6 +60,13 @@ def enter_votes(
     unranked = sum(vote.ranks.count(None) for vote in reading.votes if vote.ranks)
     if unranked:
         reading.tallies[UNRANKED] += unranked
+
+
+def enter_all_bad(rows: Rows, fault: Unusable, reading: Reading) -> None:
+    """Count rows that cannot be used for one and the same reason."""
+    reading.rows += len(rows)
+    for place, row in rows:
+        reading.enter_bad(place, fault, row)
 
 
 def settle_scale(judged: Sequence[Judged], names: Sequence[str], columns: Columns) -> Scale:

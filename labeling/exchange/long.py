@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from labeling.exchange.cells import is_absent
 from labeling.exchange.columns import Columns, first_of, scale_of
 from labeling.exchange.frame import Frame, check_names, frame_of, note_unread
-from labeling.exchange.judged import Judged, enter_votes
+from labeling.exchange.judged import Judged, enter_all_bad, enter_votes
 from labeling.exchange.reading import Reading, Row, Rows, Unusable, names_in, refuse
 from labeling.votes import prompt_key, squeezed
 
@@ -54,8 +54,8 @@ def read_long(rows: Rows, columns: Columns, reading: Reading) -> None:
         unnamed = frame.annotator is None or is_absent(lines[0].row.get(frame.annotator))
         uneven = len({frozenset(line.key for line in one) for one in passes}) > 1
         if uneven or (len(passes) > 1 and (unnamed or len(passes[0]) < 2)):
-            reading.rows += 1
-            reading.enter_bad(lines[0].place, _twice(response, slot, unnamed), lines[0].row)
+            rows_of_it = [(line.place, line.row) for line in lines]
+            enter_all_bad(rows_of_it, _twice(response, slot, unnamed), reading)
         else:
             judged += [_judged(one, response, rank, slot) for one in passes]
     enter_votes(judged, (rank,), frame, columns, reading)
@@ -102,6 +102,7 @@ def _judged(lines: Sequence[_Line], response: str, rank: str, slot: str | None) 
         first.row,
         [(response, line.row.get(response)) for line in ordered],
         [(rank, line.row.get(rank)) for line in ordered],
+        [(line.place, line.row) for line in lines[1:]],
     )
 
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from labeling.exchange.cells import is_absent
 
 _CLOCK = r"(?:[ ,T]+(\d{1,2}):(\d{2})(?::(\d{2}))?\s*([ap]m)?)?"
-_DAY_AND_MONTH = re.compile(rf"(\d{{1,2}})[/.](\d{{1,2}})[/.](\d{{4}}){_CLOCK}", re.IGNORECASE)
+_DAY_AND_MONTH = re.compile(rf"(\d{{1,2}})([/.-])(\d{{1,2}})\2(\d{{4}}|\d{{2}}){_CLOCK}", re.IGNORECASE)
+_YEAR_FIRST = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})(?=\D|$)")
 _MILLISECONDS = 1e11  # as seconds, this is the year 5138
 
 
@@ -36,7 +37,8 @@ def _sortable(time: datetime) -> str:
 def _iso(text: str) -> str:
     if text.isdecimal():  # 20260101 is a date; 1767261600 is none
         raise ValueError(text)
-    return _sortable(datetime.fromisoformat(text.removesuffix(" UTC")))
+    written = _YEAR_FIRST.sub(lambda day: f"{day[1]}-{int(day[2]):02}-{int(day[3]):02}", text, count=1)
+    return _sortable(datetime.fromisoformat(written.removesuffix(" UTC")))
 
 
 def _epoch(text: str) -> str:
@@ -56,7 +58,7 @@ def _mail(text: str) -> str:
 def _slashed(texts: Sequence[str]) -> list[Callable[[str], str]]:
     """The one reader of 1/2/2026 that the values allow, if there is one."""
     found = [match for match in map(_DAY_AND_MONTH.fullmatch, texts) if match]
-    firsts, seconds = (max((int(match[part]) for match in found), default=0) for part in (1, 2))
+    firsts, seconds = (max((int(match[part]) for match in found), default=0) for part in (1, 3))
     if (firsts > 12) == (seconds > 12):
         return []
     return [lambda text: _dated(text, day_first=firsts > 12)]
@@ -66,8 +68,9 @@ def _dated(text: str, day_first: bool) -> str:
     match = _DAY_AND_MONTH.fullmatch(text)
     if not match:
         raise ValueError(text)
-    day, month = (int(match[1]), int(match[2])) if day_first else (int(match[2]), int(match[1]))
-    hour, minute, second = (int(match[part] or 0) for part in (4, 5, 6))
-    if match[7]:
-        hour = hour % 12 + (12 if match[7].lower() == "pm" else 0)
-    return _sortable(datetime(int(match[3]), month, day, hour, minute, second))
+    day, month = (int(match[1]), int(match[3])) if day_first else (int(match[3]), int(match[1]))
+    year = int(match[4]) + (2000 if len(match[4]) == 2 else 0)
+    hour, minute, second = (int(match[part] or 0) for part in (5, 6, 7))
+    if match[8]:
+        hour = hour % 12 + (12 if match[8].lower() == "pm" else 0)
+    return _sortable(datetime(year, month, day, hour, minute, second))

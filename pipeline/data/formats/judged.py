@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from labeling.exchange.cells import person_in
 from labeling.exchange.columns import IDS, TIMES, first_of, judge_columns
 from labeling.votes import Vote
 from pipeline.data.faults import BadRow
@@ -70,12 +71,16 @@ def is_absent(value: object) -> bool:
 
 
 def annotator_in(row: Row, beside: Collection[str] = ()) -> str | None:
-    """Who judged, by the first column that names people and says something; `beside` are columns of another use."""
-    columns = [key for key in judge_columns(row) if key not in beside and _is_name(row[key])]
+    """Who judged, by the first column that names people and says something; `beside` are columns of another use.
+
+    `anonymous` and the like are no names: such votes are a vote each.
+    """
+    columns = [key for key in judge_columns(row) if key not in beside and _is_person(row[key])]
     if not columns:
         return None
     note(row, "annotator", columns[0])
-    return _as_text(row[columns[0]])
+    name = person_in(row[columns[0]])
+    return None if name is None else any_text_in(name, "name")
 
 
 def id_in(row: Row, *more: str) -> str | None:
@@ -118,6 +123,10 @@ def number_in(value: object, field: str) -> float | None:
     if number is None or number != number or abs(number) == float("inf"):
         raise BadRow(field, None, f"a number is expected, found {name_of(value)}")
     return number
+
+
+def _is_person(value: object) -> bool:
+    return isinstance(value, dict) or _is_name(value)
 
 
 def _is_name(value: object) -> bool:
