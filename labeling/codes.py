@@ -6,7 +6,7 @@ themselves. Numbers do so only where no other reading is in use; everything else
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal
 
 Choice = Literal["first", "second", "tie", "none"]
@@ -64,10 +64,21 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?")
 
 
 class UnsettledCodes(Exception):
-    """Some values of a column do not say what they mean; `seen` counts all of them, `meanings` may be given."""
+    """Some values of a column do not say what they mean; `seen` counts all of them, `meanings` may be given.
 
-    def __init__(self, seen: Mapping[str, int], unsettled: set[str], meanings: tuple[str, ...], reason: str) -> None:
+    `taken` are meanings that other values of the column have.
+    """
+
+    def __init__(
+        self,
+        seen: Mapping[str, int],
+        unsettled: set[str],
+        meanings: tuple[str, ...],
+        reason: str,
+        taken: Collection[str] = (),
+    ) -> None:
         super().__init__(reason)
+        self._taken = taken
         self.seen = dict(sorted(seen.items(), key=lambda item: _position(item[0])))
         self.unsettled = [value for value in self.seen if value in unsettled]
         self.meanings = meanings
@@ -94,8 +105,10 @@ class UnsettledCodes(Exception):
         count = len(self.unsettled)
         if "good" in self.meanings:
             return ["bad" if 2 * place + 1 < count else "good" for place in range(count)]
-        if count <= len(CHOICES) - 1:
-            return list(CHOICES[:count])
+        free = [choice for choice in CHOICES if choice not in self._taken]
+        counted = all(value.isdecimal() or not is_number(value) for value in self.unsettled)
+        if counted and count < len(free):
+            return list(free[:count])
         scale = [float(value) if is_number(value) else place for place, value in enumerate(self.unsettled)]
         middle = (min(scale) + max(scale)) / 2
         return ["tie" if place == middle else "first" if place < middle else "second" for place in scale]
@@ -160,7 +173,8 @@ def settle_choices(seen: Mapping[str, int], given: Mapping[str, str]) -> dict[st
     if left == {"1", "2"} and words <= {"tie", "none"}:
         return settled | {"1": "first", "2": "second"}
     if left:
-        raise UnsettledCodes(seen, left, CHOICES, "it is not clear which answer is meant by each value")
+        reason = "it is not clear which answer is meant by each value"
+        raise UnsettledCodes(seen, left, CHOICES, reason, {settled[value] for value in seen if value in settled})
     return settled
 
 

@@ -104,7 +104,7 @@ def _enter(ranking: Ranking, polls: dict[tuple[str, str, str], _Poll], spelled: 
     keys = _text_keys(responses)
     slots: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for one, other in combinations(range(len(responses)), 2):
-        if responses[one] != responses[other]:
+        if responses[one].strip() != responses[other].strip():
             first, second = (one, other) if keys[one] < keys[other] else (other, one)
             slots[keys[first], keys[second]].append((first, second))
     for (one_key, other_key), several in sorted(slots.items()):

@@ -22,6 +22,9 @@ Kind = Literal["choice", "thumb", "score"]
 ODD = 0.2
 """The share of a column's values that may be odd: their rows are malformed, and too many of these refuse a file."""
 
+RARE = 0.02
+"""The share of values that one odd value may have: a word that comes again and again is a code, a tie perhaps."""
+
 
 class Choice(str):
     """What a code says about two answers: first, second, tie or none."""
@@ -167,7 +170,8 @@ def _without_odd_values(seen: Counter[str], kind: Kind, given: Mapping[str, str]
     clear = {value for value in seen if value in given or explain(value) is not None}
     of_words = sum(seen[value] for value in clear) >= (1 - ODD) * seen.total()
     odd = {value for value in seen if value not in clear and (of_words or not codes.is_number(value))}
-    few = sum(seen[value] for value in odd) <= ODD * seen.total()
+    rare = all(seen[value] <= max(1, RARE * seen.total()) for value in odd)
+    few = rare and sum(seen[value] for value in odd) <= ODD * seen.total()
     return Counter({value: count for value, count in seen.items() if not (few and value in odd)})
 
 

@@ -1,12 +1,9 @@
 """Ready-made pairs: one function per format that they come in, a raw row in, a pair out, or BadRow."""
 
-import re
-from collections.abc import Mapping
-from typing import Any
-
 from labeling.exchange.columns import first_of
 from pipeline.data.faults import BadRow
-from pipeline.data.formats.columns import asked_turns, is_blank, prompt_column, prompt_in
+from pipeline.data.formats.coded import Coded
+from pipeline.data.formats.columns import asked_turns, prompt_column, prompt_in
 from pipeline.data.formats.contents import tools_in
 from pipeline.data.formats.conversations import Row, in_order, opened, text_or_turns, turns_in
 from pipeline.data.formats.fields import object_in
@@ -16,10 +13,10 @@ from pipeline.data.formats.judged import (
     group_in,
     id_in,
     is_absent,
-    number_in,
     response_in,
     when_in,
 )
+from pipeline.data.formats.margins import codes_beside, is_turned, margin_of
 from pipeline.data.formats.sides import is_labelled
 from pipeline.data.formats.transcripts import has_two_transcripts, transcript
 from pipeline.data.formats.watching import note
@@ -40,7 +37,6 @@ _NAMES = (
     ("better_response", "worse_response"),
     ("y_w", "y_l"),
 )
-_SCORES = re.compile(r"(chosen|rejected)[ _-](?:avg[ _-])?(?:score|rating)|(?:score|rating)[ _-](chosen|rejected)")
 
 
 def preference(row: Row) -> list[Pair]:
@@ -126,6 +122,12 @@ def pair_of_turns(
     return _pair_in(row, prompt, chosen[shared:], rejected[shared:], margin, sides)
 
 
+def codes_of(row: Row) -> list[Coded]:
+    """Flags beside the pair that may turn it."""
+    sides = pair_columns(row)
+    return codes_beside(row, sides) if sides else []
+
+
 def _pair_in(
     row: Row,
     prompt: list[Message],
@@ -163,7 +165,10 @@ def _asked(row: Row) -> list[Message]:
 
 def _pair(chosen: list[Message], rejected: list[Message], row: Row, sides: tuple[str, str]) -> Pair:
     note(row, "answer", *sides)
-    return pair_of_turns(row, chosen, rejected, _margin(row), sides)
+    margin = margin_of(row, sides)
+    if is_turned(row, sides):
+        chosen, rejected = rejected, chosen
+    return pair_of_turns(row, chosen, rejected, margin, sides)
 
 
 def _whole(prompt: list[Message], value: object, field: str) -> list[Message]:
@@ -189,37 +194,3 @@ def _cell(row: Row, field: str) -> object:
     """What the column holds; where that is the name of another column, what stands there: `chosen: answer_a`."""
     value = row.get(field)
     return row[value] if isinstance(value, str) and value in row and value != field else value
-
-
-def _margin(row: Row) -> float | None:
-    """How clearly the chosen answer won, or None; 0 for a tie by status or by scores. Raises BadRow."""
-    if isinstance(row.get("status"), str) and row["status"].strip().lower() == "tie":
-        note(row, "judgement", "status")
-        return 0.0
-    scores = _scores(row)
-    if scores and scores["chosen"] < scores["rejected"]:
-        raise BadRow("score_rejected", None, "the rejected answer has the higher score")
-    if scores and scores["chosen"] == scores["rejected"]:
-        return 0.0
-    if is_blank(row.get("margin")):
-        return None
-    try:
-        margin = number_in(row["margin"], "margin")
-    except BadRow:
-        margin = -1.0
-    if margin is not None and not 0 <= margin <= 1:
-        raise BadRow("margin", None, "the margin must be a number from 0 to 1")
-    note(row, "judgement", "margin")
-    return margin
-
-
-def _scores(row: Row) -> Mapping[str, Any]:
-    """The scores of both answers, where the row has them as numbers."""
-    found = {}
-    for key in row:
-        if match := _SCORES.fullmatch(key.lower()):
-            note(row, "judgement", key)
-            number = number_in(row[key], key)
-            if number is not None:
-                found[match[1] or match[2]] = number
-    return found if len(found) == 2 else {}

@@ -20,6 +20,10 @@ AUTO = "auto"
 _NEAR = 0.6  # likeness of names from which on a format is named as the nearest
 _ANSWERED = {("demonstrations", name) for name in ("prompt_completion", "alpaca", "openorca")}
 
+_JUDGED = (
+    "Name another file; or where a column judges the answers, name it: labeling.columns.label=COLUMN for good and bad, "
+    "labeling.columns.score=COLUMN for scores (the highest is best), labeling.columns.rank=COLUMN for ranks."
+)
 _NAMEABLE: tuple[Format[object], ...] = (*JUDGEMENTS, *DEMONSTRATIONS, *PROMPTS, *TEXTS)
 
 
@@ -102,7 +106,9 @@ def _unknown(rows: Sequence[Row], formats: Sequence[Format[object]], file: Path)
         )
     for other in (*MESSAGES, *_NAMEABLE):
         if any(other.matches(row) for row in rows):
-            return RequestError(f"{start} It holds {other.kind} ({other.name}), not {_kinds(formats)}. {other.advice}")
+            judged = _JUDGED if other.kind == "demonstrations" and _option(formats) == "labeling.format" else ""
+            advice = judged or other.advice
+            return RequestError(f"{start} It holds {other.kind} ({other.name}), not {_kinds(formats)}. {advice}")
     if _option(formats) == "data.format" and (odd := odd_conversation(rows)):
         return RequestError(f"{start}{odd} Keys found: {_keys(rows)}.")
     nearest = max(formats, key=lambda one: _likeness(one, rows))

@@ -15,6 +15,7 @@ from pipeline.data.formats.coded import Coded, choice_in
 from pipeline.data.formats.columns import asked_turns, is_blank, prompt_column, prompt_in
 from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.judged import annotator_in, id_in, is_absent, response_in, vote_of
+from pipeline.data.formats.margins import tie_marks
 from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
 
@@ -164,6 +165,9 @@ def _verdicts(row: Row, sides: Sides) -> list[tuple[str | None, str | None]]:
     note(row, "judgement", column)
     _check_scores(row, sides, choice := choice_in(row, column))
     beside = (*sides, column)
+    if choice is not None and (ties := tie_marks(row, beside)):
+        note(row, "judgement", *ties)
+        choice = "tie" if all(row[key] is not None for key in ties) else choice
     return [(annotator_in(row, beside), choice)]
 
 

@@ -270,8 +270,16 @@ PREFERENCES: tuple[Format[Judgement], ...] = (
         (("prompt", "chosen", "rejected"),),
         _but_not(comparisons.has_pair, _is_elsewhere),
         comparisons.preference,
+        codes_of=comparisons.codes_of,
     ),
-    Format("hh", "preferences", (("chosen", "rejected"),), transcripts.has_two_transcripts, comparisons.hh_pair),
+    Format(
+        "hh",
+        "preferences",
+        (("chosen", "rejected"),),
+        transcripts.has_two_transcripts,
+        comparisons.hh_pair,
+        codes_of=comparisons.codes_of,
+    ),
 )
 
 JUDGEMENTS: tuple[Format[Judgement], ...] = (*RANKINGS, *EXCHANGED, *MARKED, *PREFERENCES, *_PUBLISHED)

@@ -1,0 +1,125 @@
+"""How clearly the chosen answer of a pair won: a tie, scores of both answers, a verdict beside them, a margin."""
+
+from collections.abc import Collection, Iterator
+
+from labeling.codes import canonical, choice_of_word
+from labeling.exchange.columns import plain, scale_of
+from pipeline.data.faults import BadRow
+from pipeline.data.formats.coded import Choice, Coded
+from pipeline.data.formats.columns import is_blank
+from pipeline.data.formats.conversations import Row
+from pipeline.data.formats.judged import number_in
+from pipeline.data.formats.watching import note, peek
+
+_TWINS = {"chosen": "rejected", "preferred": "dispreferred", "accepted": "rejected", "better": "worse", "w": "l"}
+_TIES = ("is_tie", "tie", "tied")
+_STRENGTHS = ("preference_strength", "strength", "degree", "preference_degree", "intensity")
+_VERDICTS = (
+    "label",
+    "winner",
+    "preference",
+    "overall_preference",
+    "verdict",
+    "judgement",
+    "judgment",
+    "choice",
+    "vote",
+)
+_FLAGS = ("0", "1", "-1", "true", "false")
+_KNOWN = (("1", "first"), ("true", "first"))
+
+
+def margin_of(row: Row, sides: tuple[str, str]) -> float | None:
+    """How clearly the chosen answer won, or None; 0 for a tie by its mark, by a verdict or by scores.
+
+    Raises BadRow, also where the rejected answer has the better scores.
+    """
+    if _is_tie(row, sides):
+        return 0.0
+    leads = dict(_leads(row))
+    note(row, "judgement", *leads)
+    reversed_ = next((key for key, lead in leads.items() if lead < 0), None)
+    if reversed_:
+        better = "better rank" if "rank" in plain(reversed_) else "higher score"
+        raise BadRow(reversed_, None, f"the rejected answer has the {better}")
+    if leads and not any(leads.values()):
+        return 0.0
+    if is_blank(row.get("margin")):
+        return None
+    try:
+        margin = number_in(row["margin"], "margin")
+    except BadRow:
+        margin = -1.0
+    if margin is not None and not 0 <= margin <= 1:
+        raise BadRow("margin", None, "the margin must be a number from 0 to 1")
+    note(row, "judgement", "margin")
+    return margin
+
+
+def is_turned(row: Row, sides: tuple[str, str]) -> bool:
+    """Whether a verdict beside the pair says that the second answer is the better one."""
+    return any(peek(row, key) == "second" for key in _verdicts(row, sides) if isinstance(peek(row, key), Choice))
+
+
+def codes_beside(row: Row, sides: tuple[str, str]) -> list[Coded]:
+    """Flags beside a pair that may turn it: of 1 and true it is certain that they do not."""
+    cells = ((key, row[key]) for key in _verdicts(row, sides))
+    return [Coded((key,), value, "choice", key, _KNOWN) for key, value in cells if _is_flag(value)]
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, str | int | float) and canonical(value) in _FLAGS
+
+
+def _verdicts(row: Row, sides: tuple[str, str]) -> list[str]:
+    return [key for key in row if plain(key) in _VERDICTS and key not in sides]
+
+
+def tie_marks(row: Row, beside: Collection[str]) -> list[str]:
+    """The columns that say by a mark, a status or a strength that both answers are equally good."""
+    return [key for key in row if key not in beside and _marks_tie(plain(key), peek(row, key))]
+
+
+def _is_tie(row: Row, sides: tuple[str, str]) -> bool:
+    verdicts = [key for key in _verdicts(row, sides) if _word(peek(row, key)) and _says_tie(_word(peek(row, key)))]
+    found = [*tie_marks(row, sides), *verdicts]
+    note(row, "judgement", *(key for key in _verdicts(row, sides) if isinstance(peek(row, key), Choice)), *found)
+    return any(row[key] is not None for key in found)
+
+
+def _marks_tie(name: str, value: object) -> bool:
+    word = _word(value)
+    if name in _TIES:
+        return word in ("1", "true", "yes", "tie", "tied")
+    if name in _STRENGTHS:
+        return word == "0" or _says_tie(word)
+    return name in ("status", "outcome") and word in ("tie", "tied")
+
+
+def _word(value: object) -> str:
+    return canonical(value) if isinstance(value, str | int | float) else ""
+
+
+def _says_tie(word: str) -> bool:
+    return choice_of_word(word) == "tie"
+
+
+def _leads(row: Row) -> Iterator[tuple[str, float]]:
+    """By how much the chosen answer leads in each pair of columns with scores or ranks; the rejected one's name."""
+    spelled = {plain(key): key for key in row}
+    for name, key in spelled.items():
+        words = name.split("_")
+        twin = next((_TWINS[word] for word in words if word in _TWINS), None)
+        other = spelled.get("_".join(_TWINS.get(word, word) for word in words)) if twin else None
+        scale = _scale_of([word for word in words if word not in _TWINS])
+        if other is None or other == key or scale is None:
+            continue
+        better, worse = number_in(row[key], key), number_in(row[other], other)
+        if better is not None and worse is not None:
+            note(row, "judgement", key)
+            yield other, worse - better if scale == "ranks" else better - worse
+
+
+def _scale_of(words: list[str]) -> str | None:
+    known = [word.removesuffix("s") for word in words if word != "rm"]
+    return "scores" if known == ["vote"] else scale_of("_".join(known))
