@@ -20,7 +20,10 @@ NO_MARK: Final = float("nan")
 
 _SHOWN = 12  # different values in an error
 _LONGEST = 40  # characters of a value in an error
-_KINDS = "model|assistant|response|answer|output|completion|option|candidate|text|reply|side|human|chat|bot"
+_KINDS = (
+    "model|assistant|response|answer|output|completion|option|candidate|text|reply|side|human|chat|bot"
+    "|antwort|réponse|reponse|respuesta|risposta|resposta|antwoord|modell|modelo|modèle|modello"
+)
 _SIDES = {
     **dict.fromkeys(("a", "1", "one", "first", "1st", "left"), "first"),
     **dict.fromkeys(("b", "2", "two", "second", "2nd", "right"), "second"),
@@ -29,6 +32,9 @@ _SIDE = rf"(?:the )?(?:(?:{_KINDS})s? ?)?\(?({'|'.join(_SIDES)})\)?(?: (?:{_KIND
 _BETTER = re.compile(rf"{_SIDE}(?: (?:is|was|wins|won)?(?: ?(?:much|slightly|significantly|a bit|clearly))? ?better)?")
 _THAN = re.compile(rf"(.+ better) than {_SIDE}")
 _WINS = re.compile(rf"{_SIDE} (?:wins|won|preferred|is preferred|chosen)")
+_PREFERS = re.compile(
+    rf"(?:i )?(?:(?:much|strongly|slightly|weakly|moderately|somewhat|clearly) )?(?:prefers?|favou?rs?) {_SIDE}"
+)
 _OVER = re.compile(rf"{_SIDE} ?(>+|<+|=+) ?{_SIDE}")
 _TIES = (
     *(
@@ -45,7 +51,19 @@ _TIES = (
         "no preference",
     ),
     *("both good", "both bad", "bothbad", "tie bothbad", "tie both bad", "about the same", "no difference", "a=b"),
-    *("both equal", "both are equal", "both are good", "both are bad", "neither is better", "indifferent", "even"),
+    *(
+        "neutral",
+        "no clear preference",
+        "no winner",
+        "equivalent",
+        "about equal",
+        "they are equal",
+        "they are the same",
+    ),
+    *("both fine", "both are fine", "both responses are good", "both responses are bad", "both are bad"),
+    *("unentschieden", "gleich", "gleich gut", "égalité", "egalité", "empate", "pareggio", "gelijkspel", "ничья"),
+    *("引き分け", "平局", "平手"),
+    *("both equal", "both are equal", "both are good", "neither is better", "indifferent", "even"),
 )
 _SAYS_NOTHING = ("skip", "skipped", "n/a", "na", "nan", "unsure", "not sure", "i don't know", "invalid")
 _GOOD = (
@@ -139,13 +157,15 @@ def choice_of_word(word: str) -> Choice | None:
         return "tie"
     if plain in _SAYS_NOTHING:
         return "none"
+    if word == "[[c]]":  # as judges by model write a tie
+        return "tie"
     if over := _OVER.fullmatch(plain):
         return _of_relation(_SIDES[over[1]], over[2][0], _SIDES[over[3]])
     than = _THAN.fullmatch(plain)
     if than and (than[2] in _SIDES):
         better = _BETTER.fullmatch(than[1])
         return None if better is None or _SIDES[better[1]] == _SIDES[than[2]] else _as_choice(_SIDES[better[1]])
-    better = _BETTER.fullmatch(plain) or _WINS.fullmatch(plain)
+    better = _BETTER.fullmatch(plain) or _WINS.fullmatch(plain) or _PREFERS.fullmatch(plain)
     return _as_choice(_SIDES[better[1]]) if better else None
 
 

@@ -4,6 +4,7 @@ Each is read as a whole, since only all of its rows show how they are meant.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from labeling.backend import LabelingError
 from labeling.exchange.columns import Columns, Options, first_of, scale_of
@@ -13,11 +14,14 @@ from labeling.exchange.platforms import unfolded
 from labeling.exchange.reading import Reading
 from labeling.votes import Vote
 from pipeline.data.faults import BadRow
-from pipeline.data.formats.conversations import Row
+from pipeline.data.formats.conversations import Row, in_order
+from pipeline.data.formats.transcripts import prompt_turns
+from pipeline.data.rows import Message
 from pipeline.errors import RequestError
 
 FORMS = ("wide", "long", "lists", "order", "label-studio", "label-studio-flat", "pairs")
 
+_TRANSCRIPTS = "Prompts that are written as transcripts, and are read as turns: {}"
 _IMPORT = "python -m labeling import FILE --to r.jsonl"
 _OPTIONS = Options(
     id="labeling.columns.id",
@@ -49,9 +53,24 @@ def exchanged_form(row: Row) -> str | None:
 def read_exchanged(rows: Sequence[tuple[object, Row]], form: str, codes: dict[str, str], where: object) -> Reading:
     """The votes in all rows of one form. Raises RequestError if they do not settle what is what."""
     try:
-        return read_rows(rows, form, Columns(codes=codes, options=_OPTIONS))
+        reading = read_rows(rows, form, Columns(codes=codes, options=_OPTIONS))
     except LabelingError as error:
         raise RequestError(f"{where}: {error}") from None
+    reading.votes = [replace(vote, prompt=_in_turns(vote.prompt, reading)) for vote in reading.votes]
+    return reading
+
+
+def _in_turns(prompt: str | list[Message], reading: Reading) -> str | list[Message]:
+    """A prompt that is written as a transcript as its turns; any other as it is."""
+    try:
+        turns = prompt_turns(prompt, "prompt") if isinstance(prompt, str) else None
+        found = in_order(turns, "prompt", last="user") if turns else None
+    except BadRow:
+        return prompt
+    if found is None:
+        return prompt
+    reading.tallies[_TRANSCRIPTS] += 1
+    return found
 
 
 def votes_of_one(row: Row, form: str) -> list[Vote]:

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from labeling.votes import Vote
 from pipeline.data.faults import BadRow, LeftOut
-from pipeline.data.formats.columns import turns_about
+from pipeline.data.formats.columns import is_blank, turns_about
 from pipeline.data.formats.conversations import Row, in_order, joined
 from pipeline.data.formats.fields import list_in, name_of, object_in
 from pipeline.data.formats.judged import annotator_in, is_absent, response_in, vote_of
+from pipeline.data.formats.transcripts import prompt_turns
 from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
 
@@ -46,6 +47,8 @@ def has_ranking(row: Row) -> bool:
 
 def _ranked_prompt(row: Row) -> str | list[Message]:
     asked, extra = row.get("prompt"), row.get("input")
+    if isinstance(asked, str) and is_blank(extra) and (turns := prompt_turns(asked, "prompt")):
+        return in_order(turns, "prompt", last="user")
     if not isinstance(asked, list):
         return joined(asked, extra, "prompt")
     return in_order(turns_about(asked, "prompt", extra), "prompt", last="user")

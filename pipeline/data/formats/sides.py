@@ -23,6 +23,7 @@ COLUMNS = (("prompt", "response1", "response2", "annotator1"), ("prompt", "respo
 
 _KINDS = ("response", "answer", "output", "completion", "generation", "candidate", "option", "text", "model_output")
 _SLOTS = ("1", "2"), ("a", "b"), ("0", "1")
+_MORE = {"2": "03", "b": "c", "1": "2"}  # after the second answer's slot, those of further ones
 _PAIRS = tuple((f"{kind}_{one}", f"{kind}_{two}") for kind in _KINDS for one, two in _SLOTS)
 _PUBLISHED = (("human_ref_a", "human_ref_b"), ("left", "right"), ("left_response", "right_response"))
 _MODELS = ("model_1", "model_2"), ("model_a", "model_b"), ("model_0", "model_1"), ("generator_1", "generator_2")
@@ -43,6 +44,10 @@ _STRENGTHS = {str(number): "first" if number < 0 else "second" if number else "t
 _SCALES = ("overall_preference", "preference_strength")  # HelpSteer 3 and 2: below 0 for the first answer
 _INDEXES = ("better_response_id", "winner", "better", "better_response", "preferred")
 _LABEL = 40  # characters at most
+_SEVERAL = (
+    "there are more than two answers: a verdict on two is expected, or a rank for each answer (rank_1, rank_2, …), or "
+    "their order in a column `ranking` (B > A = C)"
+)
 
 _PANDALM = {"0": "tie", "1": "first", "2": "second"}
 _SHP = {"1": "first", "0": "second"}
@@ -63,6 +68,8 @@ def side_by_side(row: Row) -> list[Vote]:
     sides = sides_of(row)
     if sides is None:
         raise BadRow(None, None, "a column is missing: prompt + response1 + response2")
+    if third := third_answer(row, sides):
+        raise BadRow(third, None, _SEVERAL)
     asked = _prompt(row, sides)
     prompt = asked[0]["content"] if len(asked) == 1 else asked
     note(row, "answer", *sides)
@@ -81,7 +88,7 @@ def side_by_side(row: Row) -> list[Vote]:
 def codes_of(row: Row) -> list[Coded]:
     """The verdicts of the row. Raises BadRow for a verdict that names one model where both are the same."""
     sides = sides_of(row)
-    if sides is None or has_hot_verdict(row):
+    if sides is None or has_hot_verdict(row) or third_answer(row, sides):
         return []
     judges = _judges(row)
     if judges:
@@ -111,6 +118,13 @@ def sides_of(row: Row) -> Sides | None:
         if first is not None and second is not None:
             return Sides(first, second)
     return None
+
+
+def third_answer(row: Row, sides: Sides) -> str | None:
+    """The column of a third answer beside the two, where it says something."""
+    second = plain(sides.second).replace("_", "")
+    others = {second[:-1] + slot for slot in _MORE.get(second[-1], "")}
+    return next((key for key in row if plain(key).replace("_", "") in others and not is_blank(row[key])), None)
 
 
 def sides_are(row: Row, first: str, second: str) -> bool:

@@ -1,0 +1,70 @@
+"""Verdicts on two answers: words in many spellings, and files that ask about more than two."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labeling.codes import choice_of_word
+from pipeline.data.judgements import Loaded, load_judgements
+from pipeline.errors import RequestError
+
+
+def load(folder: Path, *rows: dict[str, Any]) -> Loaded:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return load_judgements(path)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "tie"),
+    [
+        ("strongly prefer a", "slightly prefer response b", "neutral"),
+        ("i prefer the first", "i prefer the second", "no clear preference"),
+        ("favors a", "favours b", "both responses are good"),
+        ("antwort a", "antwort b", "unentschieden"),
+        ("réponse 1", "réponse 2", "égalité"),
+        ("[[a]]", "[[b]]", "[[c]]"),
+    ],
+)
+def test_verdicts_in_words(first: str, second: str, tie: str) -> None:
+    assert [choice_of_word(word) for word in (first, second, tie)] == ["first", "second", "tie"]
+
+
+@pytest.mark.parametrize("word", ["prefer", "prefer c", "c", "antwort", "a or b", "strongly"])
+def test_other_words_say_nothing_by_themselves(word: str) -> None:
+    assert choice_of_word(word) is None
+
+
+@pytest.mark.parametrize("slots", ["abc", "1234", "012"])
+@pytest.mark.parametrize("verdict", ["winner", "best", "preference"])
+def test_a_verdict_on_more_than_two_answers_is_refused(tmp_path: Path, slots: str, verdict: str) -> None:
+    """Of a file in which only the first two ever win, too: the third one lost, and nothing would tell."""
+    answers = {f"response_{slot}": f"text {slot}" for slot in slots}
+    rows = [{"prompt": f"q{n}", **answers, verdict: f"response_{slots[n % 2]}"} for n in range(6)]
+    with pytest.raises(RequestError, match=r"more than two answers.*rank_1"):
+        load(tmp_path, *rows)
+
+
+def test_a_third_answer_that_is_blank_is_none(tmp_path: Path) -> None:
+    row = {"prompt": "q", "response_a": "one", "response_b": "two", "response_c": "", "winner": "b"}
+    assert [vote["ranks"] for vote in load(tmp_path, row).rankings[0]["rankings"]] == [[2, 1]]
+
+
+TRANSCRIPT = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: how?\n\nAssistant:"
+TURNS = [("user", "hi"), ("assistant", "hello"), ("user", "how?")]
+
+
+@pytest.mark.parametrize(
+    "judged",
+    [
+        {"responses": ["one", "two"], "rankings": [{"annotator": "a", "ranks": [1, 2]}]},
+        {"response_1": "one", "response_2": "two", "rank_1": 1, "rank_2": 2},
+        {"responses": ["one", "two"], "ranks": [1, 2]},
+        {"response_a": "one", "response_b": "two", "winner": "a"},
+    ],
+)
+def test_prompts_that_are_transcripts_are_turns_beside_every_judgement(tmp_path: Path, judged: dict[str, Any]) -> None:
+    (ranking,) = load(tmp_path, {"prompt": TRANSCRIPT, **judged}).rankings
+    assert [(turn["role"], turn["content"]) for turn in ranking["prompt"]] == TURNS  # type: ignore[index]
