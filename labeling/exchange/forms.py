@@ -23,7 +23,7 @@ FORMS: Mapping[str, Form] = {
     "rankings": Form(jsonlines.is_ranking, jsonlines.read_rankings),
     "label-studio": Form(label_studio.is_task, label_studio.read_label_studio),
     "label-studio-flat": Form(label_studio_flat.is_flat_ranker, label_studio_flat.read_flat_rankers),
-    "wide": Form(wide.is_wide, wide.read_wide),
+    "wide": Form(lambda row: wide.is_wide(row) and not pairs.has_clear_verdict(row), wide.read_wide),
     "order": Form(wide.has_order, wide.read_orders),
     "lists": Form(wide.has_lists, wide.read_lists),
     "pairs": Form(pairs.is_pair, pairs.read_pairs),

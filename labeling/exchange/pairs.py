@@ -19,6 +19,7 @@ _VERDICTS = (
     *("preference", "preferred", "winner", "choice", "chosen", "verdict", "better", "best", "comparison", "pairwise"),
     *("selected", "selection", "judgement", "judgment", "vote", "label"),
 )
+_CLEAR = ("winner", "preference", "preferred", "verdict", "better", "choice", "overall_preference", "human_preference")
 _TIES = ("tie", "is_tie", "tied", "status")
 _TIED = ("tie", "tied")
 _FLAGGED = (*_TIED, "true", "1", "yes")  # in a column that is about ties alone
@@ -28,6 +29,13 @@ _LOOSELY = re.compile(r"(?:^|_)(?:pref|preference|preferred|prefer|winner|better
 def is_pair(row: Mapping[str, Any]) -> bool:
     """Whether a row has two numbered responses and a verdict; in Label Studio's flat exports any column may hold it."""
     return len(numbered_responses(row)) == 2 and bool(_candidates([(None, row)]))
+
+
+def has_clear_verdict(row: Mapping[str, Any]) -> bool:
+    """Whether words in a column for verdicts tell which of two responses is better, whatever scores stand beside."""
+    responses = tuple(numbered_responses(row).values())
+    column = first_of(row, _CLEAR) if len(responses) == 2 else None
+    return column is not None and bool(choice_of_word(_word(row, column, None, [responses, *_models(row, responses)])))
 
 
 def read_pairs(rows: Rows, columns: Columns, reading: Reading) -> None:

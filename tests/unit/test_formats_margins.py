@@ -32,7 +32,7 @@ def outcomes(loaded: Loaded) -> set[tuple[str, str]]:
 
 SCORES = [
     *("{}_score", "score_{}", "{}-rating", "{}_ratings", "{}_reward", "{}Score", "{}_overall_score", "{}_quality"),
-    *("{}_points", "{}_grade", "human_score_{}", "{}_rm_score", "votes_{}", "{}_avg_rating"),
+    *("{}_points", "human_score_{}", "{}_rm_score", "votes_{}", "{}_avg_rating"),
 ]
 
 

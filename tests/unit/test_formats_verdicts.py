@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from labeling.codes import choice_of_word
+from labeling.exchange import files
 from pipeline.data.judgements import Loaded, load_judgements
 from pipeline.errors import RequestError
 
@@ -68,3 +69,31 @@ TURNS = [("user", "hi"), ("assistant", "hello"), ("user", "how?")]
 def test_prompts_that_are_transcripts_are_turns_beside_every_judgement(tmp_path: Path, judged: dict[str, Any]) -> None:
     (ranking,) = load(tmp_path, {"prompt": TRANSCRIPT, **judged}).rankings
     assert [(turn["role"], turn["content"]) for turn in ranking["prompt"]] == TURNS  # type: ignore[index]
+
+
+@pytest.mark.parametrize("scores", [(1, 5), (5, 1), (3, 3)])
+@pytest.mark.parametrize(("winner", "ranks"), [("A", [1, 2]), ("model_b", [2, 1]), ("tie", [1, 1]), ("x", [1, 2])])
+def test_a_verdict_in_words_comes_before_scores(
+    tmp_path: Path, scores: tuple[int, int], winner: str, ranks: list[int]
+) -> None:
+    """Both by the pipeline and by labeling import; `x` is the name of the first model."""
+    row = {"prompt": "q", "response_a": "one", "response_b": "two", "model_a": "x", "model_b": "y", "winner": winner}
+    row |= {"score_a": scores[0], "score_b": scores[1]}  # type: ignore[dict-item]
+    loaded = load(tmp_path, row)
+    imported = files.read(tmp_path / "rows.jsonl")
+    assert [vote["ranks"] for vote in loaded.rankings[0]["rankings"]] == [ranks]
+    assert [vote["ranks"] for vote in imported.rankings[0]["rankings"]] == [ranks]
+
+
+@pytest.mark.parametrize("column", ["swapped", "is_flipped", "Reversed"])
+def test_a_verdict_on_answers_in_another_order_is_refused(tmp_path: Path, column: str) -> None:
+    row = {"prompt": "q", "response_a": "one", "response_b": "two", "winner": "a"}
+    assert load(tmp_path, row | {column: False}).rankings
+    with pytest.raises(RequestError, match="shown in another order"):
+        load(tmp_path, row | {column: True})
+
+
+def test_a_rank_below_zero_is_no_best_one(tmp_path: Path) -> None:
+    answers = [{"answer": "one", "rank": 1}, {"answer": "two", "rank": 2}, {"answer": "three", "rank": -1}]
+    with pytest.raises(RequestError, match="a rank is 0 or more"):
+        load(tmp_path, {"prompt": "q", "answers": answers})

@@ -163,6 +163,8 @@ def _beside(row: Row, size: int) -> list[float | None]:
 
 def _score(value: object, field: str, rank: bool) -> float | None:
     number = number_in(value, field)
+    if rank and number is not None and number < 0:
+        raise BadRow(field, None, "a rank is 0 or more; where there is none, leave it empty")
     return -number if rank and number is not None else number
 
 

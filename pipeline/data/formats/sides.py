@@ -23,6 +23,11 @@ COLUMNS = (("prompt", "response1", "response2", "annotator1"), ("prompt", "respo
 
 _KINDS = ("response", "answer", "output", "completion", "generation", "candidate", "option", "text", "model_output")
 _SLOTS = ("1", "2"), ("a", "b"), ("0", "1")
+_SWAPPED = ("swapped", "is_swapped", "was_swapped", "swap", "flipped", "is_flipped", "reversed", "is_reversed")
+_OTHER_ORDER = (
+    "it says that the answers were shown in another order, and not which order the verdict is about: write the answers "
+    "in that order, without this column"
+)
 _MORE = {"2": "03", "b": "c", "1": "2"}  # after the second answer's slot, those of further ones
 _PAIRS = tuple((f"{kind}_{one}", f"{kind}_{two}") for kind in _KINDS for one, two in _SLOTS)
 _PUBLISHED = (("human_ref_a", "human_ref_b"), ("left", "right"), ("left_response", "right_response"))
@@ -70,6 +75,7 @@ def side_by_side(row: Row) -> list[Vote]:
         raise BadRow(None, None, "a column is missing: prompt + response1 + response2")
     if third := third_answer(row, sides):
         raise BadRow(third, None, _SEVERAL)
+    _check_order(row)
     asked = _prompt(row, sides)
     prompt = asked[0]["content"] if len(asked) == 1 else asked
     note(row, "answer", *sides)
@@ -229,6 +235,13 @@ def _known(row: Row, column: str, sides: Sides) -> dict[str, str]:
     if name in _INDEXES:
         return {"0": "first", "1": "second"} if plain(sides.first)[-1] == "0" else {}  # the answers have these numbers
     return _STRENGTHS if name in _SCALES else {}
+
+
+def _check_order(row: Row) -> None:
+    """Raise BadRow where a flag says that the answers were shown in another order: A may be either of them."""
+    column = first_of(row, _SWAPPED)
+    if column is not None and str(row[column]).strip().lower() in ("1", "1.0", "true", "yes"):
+        raise BadRow(column, None, _OTHER_ORDER)
 
 
 def _check_scores(row: Row, sides: Sides, choice: str | None) -> None:
