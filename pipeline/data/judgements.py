@@ -23,6 +23,7 @@ from pipeline.data.formats.detection import AUTO
 from pipeline.data.formats.exchanged import read_exchanged
 from pipeline.data.formats.judged import Judgement, Marked, Pair, WrittenNumber
 from pipeline.data.formats.labels import group_marks
+from pipeline.data.formats.nested import unnested
 from pipeline.data.formats.readings import Reading
 from pipeline.data.formats.table import EXCHANGED, JUDGEMENTS, MARKED, Format, judgements_in
 from pipeline.data.formats.watching import WatchedRow
@@ -107,7 +108,7 @@ def load_judgements(paths: Paths, manner: Manner = Manner()) -> Loaded:
 
 
 def _file(path: Path, manner: Manner) -> _File:
-    rows, chosen = rows_with_format(path, manner.format, JUDGEMENTS, manner.columns)
+    rows, chosen = rows_with_format(path, manner.format, JUDGEMENTS, manner.columns, unnested)
     return _File(path, list(rows), chosen)
 
 

@@ -1,6 +1,7 @@
 """How a file's format is settled, and how its raw rows become what that format holds."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
@@ -25,14 +26,18 @@ def rows_with_format(
     name: str,
     formats: Sequence[Format[T]],
     columns: Mapping[str, str] | None = None,
+    unnest: Callable[[Row], list[tuple[str, Row]]] | None = None,
 ) -> tuple[Iterator[RawRow | BrokenRow], Format[T]]:
     """All rows of a file, and the format of that name, or for `auto` the one that its first rows are in.
 
-    `columns` are those that get names of ours before anybody looks (`with_columns`).
+    `columns` are those that get names of ours before anybody looks (`with_columns`). `unnest` takes rows apart that
+    stand for several, each with its place in the row.
 
     Raises RequestError if the file cannot be read, or its format cannot be told.
     """
-    rows = map(_unprinted, read_rows(file))
+    rows: Iterator[RawRow | BrokenRow] = map(_unprinted, read_rows(file))
+    if unnest:
+        rows = chain.from_iterable(_apart(raw, unnest) for raw in rows)
     if name != AUTO:
         return rows, format_named(name, formats)
     head = list(islice(rows, _VOTERS))
@@ -54,6 +59,16 @@ def _unprinted(raw: RawRow | BrokenRow) -> RawRow | BrokenRow:
     except BadRow as fault:
         return BrokenRow(raw.place, excerpt_of(raw.fields), fault)
     return raw if fields is raw.fields else RawRow(raw.place, fields)
+
+
+def _apart(raw: RawRow | BrokenRow, unnest: Callable[[Row], list[tuple[str, Row]]]) -> Iterator[RawRow | BrokenRow]:
+    if isinstance(raw, BrokenRow):
+        yield raw
+        return
+    for inner, fields in unnest(raw.fields):
+        item = raw.place.item
+        place = replace(raw.place, item=inner if item is None else f"{item}.{inner}") if inner else raw.place
+        yield raw if fields is raw.fields else RawRow(place, fields)
 
 
 def _renamed(row: Row, columns: Mapping[str, str]) -> Row:

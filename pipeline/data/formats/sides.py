@@ -35,7 +35,7 @@ _MODELS = ("model_1", "model_2"), ("model_a", "model_b"), ("model_0", "model_1")
 _ASKED = ("history", "context", "messages", "conversations")  # SHP, HelpSteer 3, …: where no other is the prompt
 
 _ANNOTATOR = re.compile(r"(?:annotator|rater|judge|labeler|worker|human|vote)_?\d+|annotator_?[a-h]")
-_VERDICTS = (
+VERDICTS = (
     *("winner", "preference", "preferred", "overall_preference", "preference_strength", "better_response_id"),
     *("better", "better_response", "best", "verdict", "judgement", "judgment", "choice", "selected", "selection"),
     *("chosen", "label", "labels", "vote", "answer_preference", "annotation", "result", "winning_response"),
@@ -141,7 +141,7 @@ def sides_are(row: Row, first: str, second: str) -> bool:
 def verdict_column(row: Row) -> str | None:
     """The column of one verdict, or None."""
     others = {*(sides_of(row) or ()), *(("chosen",) if "rejected" in row and not is_labelled(row) else ())}
-    return first_of((key for key in row if key not in others and _is_code(row[key])), _VERDICTS)
+    return first_of((key for key in row if key not in others and _is_code(row[key])), VERDICTS)
 
 
 def is_labelled(row: Row) -> bool:

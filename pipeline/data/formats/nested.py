@@ -1,0 +1,77 @@
+"""Rows whose votes lie within them, as the plain rows that these stand for.
+
+Votes on two answers, or on a list of answers, in a list of objects with a judge each, in a list of words, or by name in
+an object. And the published shapes of WebGPT's comparisons and OpenAI's summaries, whose parts lie within objects.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from labeling.codes import canonical, choice_of_word
+from labeling.exchange.cells import opened
+from labeling.exchange.columns import first_of, judge_columns, plain
+from pipeline.data.formats.conversations import Row
+from pipeline.data.formats.sides import VERDICTS, sides_of
+
+_LISTS = (
+    *("annotations", "votes", "judgements", "judgments", "preferences", "verdicts", "evaluations", "ratings", "labels"),
+    *("responses_by_annotator", "annotators", "individual_annotations"),
+)
+_RANKED = ("responses", "answers", "completions", "outputs", "candidates", "generations")
+_RANKS = ("ranks", "scores")
+
+
+def unnested(row: Row) -> list[tuple[str, Row]]:
+    """The plain rows of a row, each with its place within it; the row itself, with no place, where it is plain."""
+    if "question" in row and isinstance(row["question"], dict) and "full_text" in row["question"]:
+        return [("", {**row, "question": row["question"]["full_text"]})]
+    if isinstance(row.get("summaries"), list) and isinstance(row.get("info"), dict) and "choice" in row:
+        return [("", _summaries(row))]
+    column = next((key for key in row if plain(key) in _LISTS), None)
+    cell = opened(row[column]) if column else None
+    votes = list(_votes(cell)) if isinstance(cell, list | dict) and _is_judged(row) else []
+    if not votes:
+        return [("", row)]
+    of_all = {key for key in row if plain(key) in VERDICTS} | {column}
+    shared = {key: value for key, value in row.items() if key not in of_all}
+    return [(f"{column}{place}", {**shared, **vote}) for place, vote in votes]
+
+
+def _is_judged(row: Row) -> bool:
+    """Whether the row has the answers that votes within it are about."""
+    return sides_of(row) is not None or any(isinstance(opened(row.get(key)), list) for key in _RANKED)
+
+
+def _votes(cell: list[Any] | dict[str, Any]) -> Iterator[tuple[str, Row]]:
+    """Each vote of the cell with its place; none where the cell holds anything else."""
+    if isinstance(cell, dict):
+        if all(map(_speaks, cell.values())) and not any(map(_speaks, cell)):
+            yield from ((f".{name}", {"annotator": name, "winner": word}) for name, word in cell.items())
+        return
+    if all(map(_speaks, cell)):
+        yield from ((f"[{index}]", {"winner": word}) for index, word in enumerate(cell))
+        return
+    if all(isinstance(one, dict) and _judges(one) for one in cell):
+        for index, one in enumerate(cell):
+            yield f"[{index}]", {key: value for key, value in one.items() if plain(key) != "id"}
+
+
+def _judges(vote: dict[str, Any]) -> bool:
+    """Whether an object holds a verdict or ranks, and who gave them."""
+    verdict = first_of(vote, VERDICTS)
+    judged = isinstance(vote.get(verdict), str | int | float) if verdict else False
+    ranked = any(isinstance(vote.get(key), list) for key in _RANKS)
+    return (judged or ranked) and bool(judge_columns(vote))
+
+
+def _speaks(word: object) -> bool:
+    return isinstance(word, str) and choice_of_word(canonical(word)) is not None
+
+
+def _summaries(row: Row) -> Row:
+    """OpenAI's comparisons of two summaries: the post or article, both summaries, and the index of the better one."""
+    info, texts = row["info"], [one.get("text") if isinstance(one, dict) else one for one in row["summaries"]]
+    plain_row = {key: value for key, value in row.items() if key not in ("info", "summaries", "choice")}
+    answers = {f"response_{index}": text for index, text in enumerate(texts)}
+    prompt = info.get("post") or info.get("article")
+    return {**plain_row, "prompt": prompt, **answers, "better_response_id": row["choice"]}
