@@ -35,7 +35,7 @@ _WINS = re.compile(rf"{_SIDE} (?:wins|won|preferred|is preferred|chosen)")
 _PREFERS = re.compile(
     rf"(?:i )?(?:(?:much|strongly|slightly|weakly|moderately|somewhat|clearly) )?(?:prefers?|favou?rs?) {_SIDE}"
 )
-_OVER = re.compile(rf"{_SIDE} ?(>+|<+|=+) ?{_SIDE}")
+_OVER = re.compile(rf"{_SIDE} ?(>+|<+|=+|[~≈]) ?{_SIDE}")
 _TIES = (
     *(
         "tie",
@@ -221,7 +221,7 @@ def settle_marks(seen: Mapping[str, int], given: Mapping[str, str], scores: bool
 def _of_relation(left: str, sign: str, right: str) -> Choice | None:
     if left == right:
         return None
-    return "tie" if sign == "=" else _as_choice(left if sign == ">" else right)
+    return "tie" if sign in "=~≈" else _as_choice(left if sign == ">" else right)
 
 
 def _as_choice(side: str) -> Choice:

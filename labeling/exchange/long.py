@@ -32,7 +32,8 @@ def is_long(row: Mapping[str, Any]) -> bool:
 def read_long(rows: Rows, columns: Columns, reading: Reading) -> None:
     """Enter the votes of a long table. Raises LabelingError if its columns do not settle what is what.
 
-    The rows of one annotator on one prompt are a vote; a response that comes again begins another vote. Without the
+    The rows of one annotator on one prompt are a vote; a response that comes again begins another vote, and so does
+    another file where nobody is named. Without the
     column `slot` a response is known by its text.
     """
     names = names_in(rows)
@@ -52,12 +53,13 @@ def read_long(rows: Rows, columns: Columns, reading: Reading) -> None:
     for lines in _groups(rows, frame, response, slot, reading):
         passes = _passes(lines, frame)
         unnamed = frame.annotator is None or is_absent(lines[0].row.get(frame.annotator))
+        by_file = _by_file(lines) if unnamed and len(passes) > 1 else []
         uneven = len({frozenset(line.key for line in one) for one in passes}) > 1
-        if uneven or (len(passes) > 1 and (unnamed or len(passes[0]) < 2)):
+        if not by_file and (uneven or (len(passes) > 1 and (unnamed or len(passes[0]) < 2))):
             rows_of_it = [(line.place, line.row) for line in lines]
             enter_all_bad(rows_of_it, _twice(response, slot, unnamed), reading)
         else:
-            judged += [_judged(one, response, rank, slot) for one in passes]
+            judged += [_judged(one, response, rank, slot) for one in by_file or passes]
     enter_votes(judged, (rank,), frame, columns, reading)
     note_unread(reading, names, frame)
 
@@ -65,7 +67,7 @@ def read_long(rows: Rows, columns: Columns, reading: Reading) -> None:
 def _groups(rows: Rows, frame: Frame, response: str, slot: str | None, reading: Reading) -> Iterable[Sequence[_Line]]:
     """The rows of one annotator on one prompt, together."""
     ids = [frame.id_of(row) for _, row in rows]
-    numbered = len(rows) > 1 and None not in ids and len(set(ids)) == len(ids)
+    numbered = _number_rows([(_file_of(place), name) for (place, _), name in zip(rows, ids, strict=True)])
     if numbered:
         reading.tallies[ROW_NUMBERS.replace("{}", str(frame.id))] += 1
     groups: dict[tuple[str | None, str, str], list[_Line]] = {}
@@ -84,6 +86,15 @@ def _groups(rows: Rows, frame: Frame, response: str, slot: str | None, reading: 
     return groups.values()
 
 
+def _number_rows(ids: Sequence[tuple[object, str | None]]) -> bool:
+    """Whether the ids of each file number its rows: then they tell no prompts apart."""
+    return len(ids) > 1 and None not in {name for _, name in ids} and len(set(ids)) == len(ids)
+
+
+def _file_of(place: object) -> object:
+    return getattr(place, "file", None)
+
+
 def _passes(lines: Sequence[_Line], frame: Frame) -> list[list[_Line]]:
     """The rows of one group, once through the responses at a time, the earliest first."""
     ordered = sorted(lines, key=lambda line: frame.times[line.number]) if frame.times else lines
@@ -91,6 +102,15 @@ def _passes(lines: Sequence[_Line], frame: Frame) -> list[list[_Line]]:
     for line in ordered:
         by_key.setdefault(line.key, []).append(line)
     return [[line for line in one if line is not None] for one in zip_longest(*by_key.values())]
+
+
+def _by_file(lines: Sequence[_Line]) -> list[list[_Line]]:
+    """The rows of one group by their files, if each of several files goes through the responses once; else none."""
+    files: dict[object, list[_Line]] = {}
+    for line in lines:
+        files.setdefault(_file_of(line.place), []).append(line)
+    once = all(len({line.key for line in own}) == len(own) for own in files.values())
+    return list(files.values()) if once and len(files) > 1 else []
 
 
 def _judged(lines: Sequence[_Line], response: str, rank: str, slot: str | None) -> Judged:

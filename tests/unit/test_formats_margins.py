@@ -105,3 +105,22 @@ def test_the_example_for_a_code_is_a_meaning_that_is_not_taken(tmp_path: Path) -
 
 def test_texts_that_differ_in_spaces_alone_are_equal(tmp_path: Path) -> None:
     assert outcomes(load(tmp_path, [{"prompt": "q", "chosen": "one two", "rejected": " one  two\n"}])) == {TIE}
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "one"}]}
+        | {"rejected_response": "two"},
+        {"input": {"messages": [{"role": "user", "content": "q"}]}}
+        | {"preferred_output": [{"role": "assistant", "content": "one"}]}
+        | {"non_preferred_output": [{"role": "assistant", "content": "two"}]},
+        {"chosen": "\n\nHuman: q\n\nAssistant: one", "rejected": "\n\nHuman: q\n\nAssistant: two"},
+    ],
+)
+def test_other_shapes_of_pairs_say_the_same(tmp_path: Path, shape: dict[str, Any]) -> None:
+    assert outcomes(load(tmp_path, [shape])) == {FIRST}
+    assert outcomes(load(tmp_path, [shape | {"is_tie": True}])) == {TIE}
+    assert outcomes(load(tmp_path, [shape | {"label": 0}], codes={"0": "second"})) == {SECOND}
+    with pytest.raises(RequestError, match="column label"):
+        load(tmp_path, [shape | {"label": 0}, shape | {"label": 1}])

@@ -87,3 +87,16 @@ def test_openai_summaries(tmp_path: Path, text: str, choice: int, ranks: list[in
     row = {"info": {"id": "i", text: "a story"}, "summaries": summaries, "choice": choice, "worker": "w1"}
     loaded = load(tmp_path, row)
     assert (loaded.rankings[0]["prompt"], votes(loaded)) == ("a story", {"w1": ranks})
+
+
+def test_rankings_that_say_that_they_do_not_count(tmp_path: Path) -> None:
+    given = [
+        {"annotator": "ann", "ranks": [1, 2], "status": "submitted"},
+        {"annotator": "bob", "ranks": [2, 1], "status": "discarded"},
+    ]
+    row = {"id": "q7", "prompt": "q", "responses": ["one", "two"], "rankings": given}
+    loaded = load(tmp_path, row)
+    assert votes(loaded) == {"ann": [1, 2]}
+    assert (loaded.ledger.read, loaded.ledger.dropped) == (2, 1)
+    given[1]["status"] = "submitted"
+    assert votes(load(tmp_path, row)) == {"ann": [1, 2], "bob": [2, 1]}

@@ -27,6 +27,7 @@ def load(folder: Path, *rows: dict[str, Any]) -> Loaded:
         ("antwort a", "antwort b", "unentschieden"),
         ("réponse 1", "réponse 2", "égalité"),
         ("[[a]]", "[[b]]", "[[c]]"),
+        ("a>b", "a<b", "a~b"),
     ],
 )
 def test_verdicts_in_words(first: str, second: str, tie: str) -> None:
@@ -97,3 +98,40 @@ def test_a_rank_below_zero_is_no_best_one(tmp_path: Path) -> None:
     answers = [{"answer": "one", "rank": 1}, {"answer": "two", "rank": 2}, {"answer": "three", "rank": -1}]
     with pytest.raises(RequestError, match="a rank is 0 or more"):
         load(tmp_path, {"prompt": "q", "answers": answers})
+
+
+def battle(**verdict: object) -> dict[str, Any]:
+    asked = {"role": "user", "content": "q"}
+    one, two = ([asked, {"role": "assistant", "content": text}] for text in ("one", "two"))
+    return {"conversation_a": one, "conversation_b": two, **verdict}
+
+
+@pytest.mark.parametrize(
+    ("row", "outcome"),
+    [
+        (battle(preference="A"), ("one", 1.0)),
+        (battle(verdict="B"), ("two", 1.0)),
+        (battle(winner="model_a", is_tie=True), ("one", 0.0)),
+        (battle(winner="model_b", is_tie=False), ("two", 1.0)),
+        (battle(winner_model_a=0, winner_model_b=1, winner_tie=0), ("two", 1.0)),
+        (battle(winner_model_a=0, winner_model_b=0, winner_tie=1), ("one", 0.0)),
+    ],
+)
+def test_whole_conversations_with_any_verdict(tmp_path: Path, row: dict[str, Any], outcome: tuple[str, float]) -> None:
+    (pair,) = load(tmp_path, row).pairs
+    assert (pair["chosen"][0]["content"], pair["margin"]) == outcome
+
+
+def test_long_tables_of_several_files_are_a_vote_each(tmp_path: Path) -> None:
+    """One file per annotator, and no name in them; the second one ranks two of three responses."""
+    for name, order in (("x", "abc"), ("y", "ba"), ("z", "cba")):
+        lines = [f"{slot},q,text {text},{slot + 1}" for slot, text in enumerate(order)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["id,prompt,response,rank", *lines]) + "\n")
+    loaded = load_judgements(tmp_path)
+    orders = {
+        tuple(text for _, text in sorted(zip(row["ranks"], one["responses"], strict=True)))
+        for one in loaded.rankings
+        for row in one["rankings"]
+    }
+    assert orders == {tuple(f"text {text}" for text in order) for order in ("abc", "ba", "cba")}
+    assert loaded.ledger.dropped == 0

@@ -2,7 +2,6 @@
 
 import json
 
-from labeling.exchange.columns import first_of
 from pipeline.data.faults import BadRow
 from pipeline.data.formats import sides
 from pipeline.data.formats.coded import Coded, choice_in
@@ -26,11 +25,13 @@ def battle(row: Row) -> list[Pair]:
         _judged_part(row, in_order(turns_in(row.get(field), field), field, "assistant")) for field in _SIDES
     ]
     note(row, "answer", *_SIDES)
+    if sides.has_hot_verdict(row):
+        return [_decided(row, conversations, sides.hot_verdict(row), _SIDES)]
     column = sides.verdict_column(row)
     if column is None:
         raise BadRow(None, None, "a column is missing: winner")
     note(row, "judgement", column)
-    return [_decided(row, conversations, choice_in(row, column), _SIDES)]
+    return [_decided(row, conversations, sides.with_ties(row, choice_in(row, column), (*_SIDES, column)), _SIDES)]
 
 
 def turn_lists(row: Row) -> list[Pair]:
@@ -47,12 +48,14 @@ def turn_lists(row: Row) -> list[Pair]:
 
 def codes_of(row: Row) -> list[Coded]:
     """The winner."""
-    column = sides.verdict_column(row)
+    column = None if sides.has_hot_verdict(row) else sides.verdict_column(row)
     return [sides.coded_verdict(row, column, sides.Sides(*_SIDES))] if column else []
 
 
 def has_battle(row: Row) -> bool:
-    return all(isinstance(row.get(field), list) for field in _SIDES) and first_of(row, ("winner",)) is not None
+    """Whether there are two whole conversations and a column that can say which is better."""
+    judged = sides.has_hot_verdict(row) or sides.verdict_column(row) is not None
+    return all(isinstance(row.get(field), list) for field in _SIDES) and judged
 
 
 def has_turn_lists(row: Row) -> bool:
@@ -66,6 +69,7 @@ def has_turn_lists(row: Row) -> bool:
 
 
 def _decided(row: Row, conversations: list[list[Message]], choice: str | None, fields: tuple[str, str]) -> Pair:
+    sides.check_order(row)
     if choice is None:
         raise BadRow(None, None, "no verdict says which of the two answers is better")
     first, second = conversations if choice != "second" else conversations[::-1]

@@ -124,8 +124,7 @@ def pair_of_turns(
 
 def codes_of(row: Row) -> list[Coded]:
     """Flags beside the pair that may turn it."""
-    sides = pair_columns(row)
-    return codes_beside(row, sides) if sides else []
+    return codes_beside(row, pair_columns(row) or _SIDES)
 
 
 def _pair_in(

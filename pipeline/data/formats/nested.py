@@ -10,6 +10,7 @@ from typing import Any
 from labeling.codes import canonical, choice_of_word
 from labeling.exchange.cells import opened
 from labeling.exchange.columns import first_of, judge_columns, plain
+from labeling.exchange.uncounted import telling_columns, uncounted
 from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.sides import VERDICTS, sides_of
 
@@ -27,6 +28,8 @@ def unnested(row: Row) -> list[tuple[str, Row]]:
         return [("", {**row, "question": row["question"]["full_text"]})]
     if isinstance(row.get("summaries"), list) and isinstance(row.get("info"), dict) and "choice" in row:
         return [("", _summaries(row))]
+    if states := _states_of_rankings(row):
+        return states
     column = next((key for key in row if plain(key) in _LISTS), None)
     cell = opened(row[column]) if column else None
     votes = list(_votes(cell)) if isinstance(cell, list | dict) and _is_judged(row) else []
@@ -35,6 +38,20 @@ def unnested(row: Row) -> list[tuple[str, Row]]:
     of_all = {key for key in row if plain(key) in VERDICTS} | {column}
     shared = {key: value for key, value in row.items() if key not in of_all}
     return [(f"{column}{place}", {**shared, **vote}) for place, vote in votes]
+
+
+def _states_of_rankings(row: Row) -> list[tuple[str, Row]]:
+    """A row for each ranking of the contract's, with what it says of itself, where one says that it does not count."""
+    given = row.get("rankings")
+    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+        return []
+    if not any(uncounted(one) for one in given):
+        return []
+    said = [{key: one[key] for key in telling_columns(one)} for one in given]
+    return [
+        (f"rankings[{index}]", {**row, "rankings": [one], **states})
+        for index, (one, states) in enumerate(zip(given, said, strict=True))
+    ]
 
 
 def _is_judged(row: Row) -> bool:

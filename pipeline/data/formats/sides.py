@@ -4,7 +4,7 @@ The published ones among them say by their columns what their codes mean: PandaL
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -75,7 +75,7 @@ def side_by_side(row: Row) -> list[Vote]:
         raise BadRow(None, None, "a column is missing: prompt + response1 + response2")
     if third := third_answer(row, sides):
         raise BadRow(third, None, _SEVERAL)
-    _check_order(row)
+    check_order(row)
     asked = _prompt(row, sides)
     prompt = asked[0]["content"] if len(asked) == 1 else asked
     note(row, "answer", *sides)
@@ -185,10 +185,7 @@ def _verdicts(row: Row, sides: Sides) -> list[tuple[str | None, str | None]]:
     note(row, "judgement", column)
     _check_scores(row, sides, choice := choice_in(row, column))
     beside = (*sides, column)
-    if choice is not None and (ties := tie_marks(row, beside)):
-        note(row, "judgement", *ties)
-        choice = "tie" if all(row[key] is not None for key in ties) else choice
-    return [(annotator_in(row, beside), choice)]
+    return [(annotator_in(row, beside), with_ties(row, choice, beside))]
 
 
 def hot_verdict(row: Row) -> str:
@@ -237,7 +234,14 @@ def _known(row: Row, column: str, sides: Sides) -> dict[str, str]:
     return _STRENGTHS if name in _SCALES else {}
 
 
-def _check_order(row: Row) -> None:
+def with_ties(row: Row, choice: str | None, beside: Collection[str]) -> str | None:
+    """The verdict; a tie where a mark beside the columns of the verdict says so."""
+    ties = tie_marks(row, beside) if choice is not None else []
+    note(row, "judgement", *ties)
+    return "tie" if any(row[key] is not None for key in ties) else choice
+
+
+def check_order(row: Row) -> None:
     """Raise BadRow where a flag says that the answers were shown in another order: A may be either of them."""
     column = first_of(row, _SWAPPED)
     if column is not None and str(row[column]).strip().lower() in ("1", "1.0", "true", "yes"):

@@ -187,8 +187,12 @@ _PUBLISHED: tuple[Format[Judgement], ...] = (
     ),
     Format("arena", "preferences", arena.COLUMNS[:1], arena.has_battle, arena.battle, "", arena.codes_of),
     Format("arena_turns", "preferences", arena.COLUMNS[1:], arena.has_turn_lists, arena.turn_lists),
-    Format("openai", "preferences", _OPENAI, comparisons.has_openai_pair, comparisons.openai_pair),
-    Format("swift", "preferences", _SWIFT, comparisons.has_swift_pair, comparisons.swift_pair),
+    Format(
+        "openai", "preferences", _OPENAI, comparisons.has_openai_pair, comparisons.openai_pair, "", comparisons.codes_of
+    ),
+    Format(
+        "swift", "preferences", _SWIFT, comparisons.has_swift_pair, comparisons.swift_pair, "", comparisons.codes_of
+    ),
     Format("prodigy", "rankings", (("prompt", "options", "accept"),), lists.has_options, lists.accepted_option),
 )
 """Judgements that are known by columns which no other format has."""
