@@ -12,7 +12,7 @@ from labeling.exchange.reading import Reading, Row, Rows, Unusable, names_in, re
 from labeling.votes import prompt_key, squeezed
 
 RESPONSES = ("response", "answer", "output", "completion", "candidate", "generation", "reply")
-ROW_NUMBERS = "The values of `{}` are all different: they number the rows, and prompts are told apart by their texts"
+ROW_NUMBERS = "The values of `{}` number rows, and name no prompts: prompts are told apart by their texts"
 
 
 class _Line(NamedTuple):
@@ -66,11 +66,7 @@ def read_long(rows: Rows, columns: Columns, reading: Reading) -> None:
 
 def _groups(rows: Rows, frame: Frame, response: str, slot: str | None, reading: Reading) -> Iterable[Sequence[_Line]]:
     """The rows of one annotator on one prompt, together."""
-    ids = [frame.id_of(row) for _, row in rows]
-    numbered = _number_rows([(_file_of(place), name) for (place, _), name in zip(rows, ids, strict=True)])
-    if numbered:
-        reading.tallies[ROW_NUMBERS.replace("{}", str(frame.id))] += 1
-    groups: dict[tuple[str | None, str, str], list[_Line]] = {}
+    lines: list[tuple[_Line, str]] = []
     for index, (place, row) in enumerate(rows):
         try:
             prompt, text = prompt_key(frame.prompt_of(row)), row.get(response)
@@ -79,16 +75,24 @@ def _groups(rows: Rows, frame: Frame, response: str, slot: str | None, reading: 
             reading.rows += 1
             reading.enter_bad(place, fault, row)
             continue
-        judge = squeezed(str(row.get(frame.annotator) or "")) if frame.annotator else ""
-        key = (None if numbered else ids[index], prompt, judge)
-        line = _Line((number, squeezed(text) if isinstance(text, str) else str(text)), index, place, row)
-        groups.setdefault(key, []).append(line)
+        key = (number, squeezed(text) if isinstance(text, str) else str(text))
+        lines.append((_Line(key, index, place, row), prompt))
+    ids = [(_file_of(line.place), frame.id_of(line.row)) for line, _ in lines]
+    numbered = _number_rows(ids, [prompt for _, prompt in lines])
+    if numbered:
+        reading.tallies[ROW_NUMBERS.replace("{}", str(frame.id))] += 1
+    groups: dict[tuple[str | None, str, str], list[_Line]] = {}
+    for (line, prompt), (_, name) in zip(lines, ids, strict=True):
+        judge = squeezed(str(line.row.get(frame.annotator) or "")) if frame.annotator else ""
+        groups.setdefault((None if numbered else name, prompt, judge), []).append(line)
     return groups.values()
 
 
-def _number_rows(ids: Sequence[tuple[object, str | None]]) -> bool:
-    """Whether the ids of each file number its rows: then they tell no prompts apart."""
-    return len(ids) > 1 and None not in {name for _, name in ids} and len(set(ids)) == len(ids)
+def _number_rows(ids: Sequence[tuple[object, str | None]], prompts: Sequence[str]) -> bool:
+    """Whether the ids of each file number its rows, or the rows about each prompt: then they tell no prompts apart."""
+    if len(ids) < 2 or None in {name for _, name in ids}:
+        return False
+    return len(set(ids)) == len(ids) or len(set(ids)) < len(set(zip(ids, prompts, strict=True)))
 
 
 def _file_of(place: object) -> object:

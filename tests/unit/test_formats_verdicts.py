@@ -135,3 +135,25 @@ def test_long_tables_of_several_files_are_a_vote_each(tmp_path: Path) -> None:
     }
     assert orders == {tuple(f"text {text}" for text in order) for order in ("abc", "ba", "cba")}
     assert loaded.ledger.dropped == 0
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_ids_that_count_the_answers_to_each_prompt_make_no_votes(tmp_path: Path, named: bool) -> None:
+    """Two annotators' rows one after the other: by their ids, the best answers of both would be a tie."""
+    rows = [
+        {"id": place, "prompt": f"q{n}", "response": text, "rank": place + 1, **({"rater": name} if named else {})}
+        for n in range(3)
+        for name, order in (("ann", ("one", "two")), ("bob", ("two", "one")))
+        for place, text in enumerate(order)
+    ]
+    if not named:
+        with pytest.raises(RequestError, match="a column must tell who judged"):
+            load(tmp_path, *rows)
+        return
+    for ranking in load(tmp_path, *rows).rankings:
+        assert {
+            row["annotator"]: dict(zip(ranking["responses"], row["ranks"], strict=True)) for row in ranking["rankings"]
+        } == {
+            "ann": {"one": 1, "two": 2},
+            "bob": {"one": 2, "two": 1},
+        }
