@@ -1,6 +1,7 @@
 """How clearly the chosen answer of a pair won: a tie, scores of both answers, a verdict beside them, a margin."""
 
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 
 from labeling.codes import canonical, choice_of_word
 from labeling.exchange.columns import plain, scale_of
@@ -25,6 +26,7 @@ _VERDICTS = (
     "choice",
     "vote",
 )
+_STATES = ("status", "outcome")
 _FLAGS = ("0", "1", "-1", "true", "false")
 _KNOWN = (("1", "first"), ("true", "first"))
 
@@ -72,12 +74,18 @@ def _is_flag(value: object) -> bool:
 
 
 def _verdicts(row: Row, sides: tuple[str, str]) -> list[str]:
-    return [key for key in row if plain(key) in _VERDICTS and key not in sides]
+    return [key for key in _called(tuple(row), _VERDICTS) if key not in sides]
+
+
+@lru_cache(maxsize=4096)  # the same few columns, for every row
+def _called(names: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if plain(name) in wanted)
 
 
 def tie_marks(row: Row, beside: Collection[str]) -> list[str]:
     """The columns that say by a mark, a status or a strength that both answers are equally good."""
-    return [key for key in row if key not in beside and _marks_tie(plain(key), peek(row, key))]
+    marks = _called(tuple(row), (*_TIES, *_STRENGTHS, *_STATES))
+    return [key for key in marks if key not in beside and _marks_tie(plain(key), peek(row, key))]
 
 
 def _is_tie(row: Row, sides: tuple[str, str]) -> bool:
@@ -93,7 +101,7 @@ def _marks_tie(name: str, value: object) -> bool:
         return word in ("1", "true", "yes", "tie", "tied")
     if name in _STRENGTHS:
         return word == "0" or _says_tie(word)
-    return name in ("status", "outcome") and word in ("tie", "tied")
+    return name in _STATES and word in ("tie", "tied")
 
 
 def _word(value: object) -> str:
@@ -106,18 +114,26 @@ def _says_tie(word: str) -> bool:
 
 def _leads(row: Row) -> Iterator[tuple[str, float]]:
     """By how much the chosen answer leads in each pair of columns with scores or ranks; the rejected one's name."""
-    spelled = {plain(key): key for key in row}
-    for name, key in spelled.items():
-        words = name.split("_")
-        twin = next((_TWINS[word] for word in words if word in _TWINS), None)
-        other = spelled.get("_".join(_TWINS.get(word, word) for word in words)) if twin else None
-        scale = _scale_of([word for word in words if word not in _TWINS])
-        if other is None or other == key or scale is None:
-            continue
+    for key, other, scale in _twins(tuple(row)):
         better, worse = number_in(row[key], key), number_in(row[other], other)
         if better is not None and worse is not None:
             note(row, "judgement", key)
             yield other, worse - better if scale == "ranks" else better - worse
+
+
+@lru_cache(maxsize=4096)
+def _twins(names: tuple[str, ...]) -> tuple[tuple[str, str, str], ...]:
+    """The columns with scores or ranks of the chosen answer, those of the rejected one, and which of both they are."""
+    spelled = {plain(key): key for key in names}
+    found = []
+    for name, key in spelled.items():
+        words = name.split("_")
+        twin = any(word in _TWINS for word in words)
+        other = spelled.get("_".join(_TWINS.get(word, word) for word in words)) if twin else None
+        scale = _scale_of([word for word in words if word not in _TWINS])
+        if other is not None and other != key and scale is not None:
+            found.append((key, other, scale))
+    return tuple(found)
 
 
 def _scale_of(words: list[str]) -> str | None:

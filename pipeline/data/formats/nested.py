@@ -5,6 +5,7 @@ an object. And the published shapes of WebGPT's comparisons and OpenAI's summari
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from labeling.codes import canonical, choice_of_word
@@ -30,7 +31,7 @@ def unnested(row: Row) -> list[tuple[str, Row]]:
         return [("", _summaries(row))]
     if states := _states_of_rankings(row):
         return states
-    column = next((key for key in row if plain(key) in _LISTS), None)
+    column = _list_column(tuple(row))
     cell = opened(row[column]) if column else None
     votes = list(_votes(cell)) if isinstance(cell, list | dict) and _is_judged(row) else []
     if not votes:
@@ -38,6 +39,11 @@ def unnested(row: Row) -> list[tuple[str, Row]]:
     of_all = {key for key in row if plain(key) in VERDICTS} | {column}
     shared = {key: value for key, value in row.items() if key not in of_all}
     return [(f"{column}{place}", {**shared, **vote}) for place, vote in votes]
+
+
+@lru_cache(maxsize=4096)  # the same few columns, for every row
+def _list_column(names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if plain(name) in _LISTS), None)
 
 
 def _states_of_rankings(row: Row) -> list[tuple[str, Row]]:

@@ -6,6 +6,7 @@ The published ones among them say by their columns what their codes mean: PandaL
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from labeling.exchange.columns import first_of, plain
@@ -128,9 +129,14 @@ def sides_of(row: Row) -> Sides | None:
 
 def third_answer(row: Row, sides: Sides) -> str | None:
     """The column of a third answer beside the two, where it says something."""
+    return next((key for key in _further(tuple(row), sides) if not is_blank(row[key])), None)
+
+
+@lru_cache(maxsize=4096)  # the same few columns, for every row
+def _further(names: tuple[str, ...], sides: Sides) -> tuple[str, ...]:
     second = plain(sides.second).replace("_", "")
     others = {second[:-1] + slot for slot in _MORE.get(second[-1], "")}
-    return next((key for key in row if plain(key).replace("_", "") in others and not is_blank(row[key])), None)
+    return tuple(name for name in names if plain(name).replace("_", "") in others)
 
 
 def sides_are(row: Row, first: str, second: str) -> bool:
