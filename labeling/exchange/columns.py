@@ -168,6 +168,11 @@ def first_of(names: Iterable[str], wanted: Iterable[str]) -> str | None:
 
 def judge_columns(names: Iterable[str]) -> list[str]:
     """The columns that tell who judged, the clearest first."""
+    return list(_judge_columns(tuple(names)))
+
+
+@lru_cache(maxsize=4096)  # the same few columns, for every row
+def _judge_columns(names: tuple[str, ...]) -> tuple[str, ...]:
     order = [rf"{judge}{_SUFFIX}" for judge in JUDGES] + list(_MORE_JUDGES) + list(_ADDRESSES)
     found = []
     for name in names:
@@ -175,7 +180,7 @@ def judge_columns(names: Iterable[str]) -> list[str]:
         place = next((place for place, pattern in enumerate(order) if re.fullmatch(pattern, spelled)), None)
         if place is not None:
             found.append((place, spelled.endswith("email"), name))
-    return [name for *_, name in sorted(found, key=lambda one: one[:2])]
+    return tuple(name for *_, name in sorted(found, key=lambda one: one[:2]))
 
 
 def scale_of(name: str) -> Scale | None:
