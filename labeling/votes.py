@@ -19,6 +19,9 @@ from labeling.records import Message, Ranking, Ranks
 UNNAMED = "unnamed"
 """Begins the name that a vote gets where the file names no annotator: such a name is no person."""
 
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_PSEUDONYM = "annotator-"
+
 Cause = Literal["duplicate", "superseded", "unusable"]
 
 
@@ -74,7 +77,8 @@ def pool(votes: Iterable[Vote]) -> Pooled:
 
     A vote is a duplicate only if annotator and ranks are equal to an earlier one's. Of different votes by one person on
     one record the latest counts, by `when` or else by the order. Votes without an annotator are a vote each. A vote
-    that leaves responses unranked counts for those that it ranks, as a record of its own.
+    that leaves responses unranked counts for those that it ranks, as a record of its own. An annotator who is named by
+    an e-mail address gets a pseudonym.
 
     A record keeps the first id that it was given; where ids do not tell prompts apart (each file counts from 0, say),
     and where there are none, it is named by its content.
@@ -82,7 +86,7 @@ def pool(votes: Iterable[Vote]) -> Pooled:
     records: dict[str, _Record] = {}
     spellings: dict[str, str] = {}
     left_out: list[LeftOutVote] = []
-    for vote in votes:
+    for vote in map(_with_pseudonym, votes):
         spellings.setdefault(squeezed(vote.annotator or ""), vote.annotator or "")
         fault = _fault(vote)
         if fault:
@@ -97,6 +101,18 @@ def pool(votes: Iterable[Vote]) -> Pooled:
         rows = [_ranks(vote, number, spellings) for number, vote in enumerate(counted, start=1)]
         rankings.append(Ranking(id=names[key], prompt=record.prompt, responses=record.responses, rankings=rows))
     return Pooled(rankings, left_out, [*remarks, *_remarks(rankings, left_out)])
+
+
+def pseudonym_of(annotator: str) -> str:
+    """The name itself, or in the place of an e-mail address a name that stands for it."""
+    if not _ADDRESS.search(annotator):
+        return annotator
+    return f"{_PSEUDONYM}{hashlib.sha256(squeezed(annotator).encode()).hexdigest()[:8]}"
+
+
+def _with_pseudonym(vote: Vote) -> Vote:
+    name = vote.annotator
+    return vote if name is None or "@" not in name else replace(vote, annotator=pseudonym_of(name))
 
 
 def is_unnamed(annotator: str | None) -> bool:

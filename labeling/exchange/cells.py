@@ -3,19 +3,17 @@
 What is not there is empty text, null, NaN. Functions raise `Unusable` for what is there and cannot be read.
 """
 
-import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from labeling.exchange.reading import Reading, Unusable
 from labeling.records import Message
+from labeling.votes import pseudonym_of
 
 _NO_NUMBER = ("", "na", "n/a", "nan", "null", "none", "-", "–")
 NO_NAME = ("na", "n/a", "nan", "null", "none", "anonymous", "unknown")
-_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 NUMBERS = "Responses that are a number, true or false, and are read as text: {}"
 PSEUDONYMS = "Votes with an e-mail address as annotator, in whose place a pseudonym stands: {}"
@@ -85,9 +83,9 @@ def annotator_in(value: object, reading: Reading, prefix: str = "") -> str | Non
     name = person_in(value)
     if name is None:
         return None
-    if _ADDRESS.search(name):
+    if pseudonym_of(name) != name:
         reading.tallies[PSEUDONYMS] += 1
-        return f"annotator-{hashlib.sha256(name.casefold().encode()).hexdigest()[:8]}"
+        return pseudonym_of(name)
     return f"{prefix}{name}" if name.isdecimal() else name
 
 
