@@ -244,12 +244,10 @@ def test_a_pooled_file_in_rows_has_the_agreement_of_the_whole():
 
 def test_an_address_is_no_name_to_keep() -> None:
     """Annotators are pseudonyms: an address does not reach a ranking, and is one person however it is spelled."""
-    votes = [
-        Vote(None, prompt, ["a", "b"], [1, 2], who)
-        for prompt in "pq"
-        for who in ("Ann@Example.org", "ann@example.org ")
-    ]
+    spellings = ("Ann@Example.org", "ann@example.org ")
+    votes = [Vote(None, prompt, ["a", "b"], [1, 2], who) for prompt in "pq" for who in spellings]
     pooled = pool([*votes, Vote(None, "p", ["a", "b"], [2, 1], "ben @ work")])
     names = {row["annotator"] for ranking in pooled.rankings for row in ranking["rankings"]}
-    assert len(names) == 2 and "ben @ work" in names
+    assert len(names) == 2
+    assert "ben @ work" in names
     assert "example" not in str(pooled.rankings).lower()
