@@ -50,6 +50,7 @@ QUOTED_KEY = re.compile(r"([{,]\s*)(['\"])([\w. -]+)\2\s*:")
 REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)  # raised for a wrong override
 
 
+@cache
 def register_schema() -> None:
     """Make the typed schema known to Hydra as `schema`, the first entry of conf/config.yaml."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra ends the process with status 1 by itself
