@@ -61,12 +61,13 @@ class Manner:
 
 
 class Loaded(NamedTuple):
-    """Rankings, or else pairs that were made from them already; the ledger; and what a person should know."""
+    """Rankings, or else ready-made pairs; the ledger; and what a person should know."""
 
     kind: Literal["rankings", "preferences"]
     rankings: list[Ranking]
     pairs: list[Preference]
     ledger: Ledger
+    readings: list[str]  # how each file was read
     remarks: list[str]
 
 
@@ -89,9 +90,10 @@ def load_judgements(paths: Paths, manner: Manner = Manner()) -> Loaded:
     rowwise = [file for file in files if file.format not in EXCHANGED]
     readings: dict[str, Reading] = {}
     found = [one for file in rowwise for one in _judgements(file, manner, meanings, account, readings)]
+    told: list[str] = []
     for name, reading in readings.items():
         names = listed_files([file.path for file in rowwise if file.format.name == name])
-        account.remarks += [f"{names}: {text}" for text in reading.sentences(meanings)]
+        told += [f"{names}: {text}" for text in reading.sentences(meanings)]
     for form in EXCHANGED:
         found += _exchanged([file for file in files if file.format is form], form.name, manner, account)
     account.remarks += [*_numbers_remark(found), *_reasoning_remark(found)]
@@ -104,7 +106,7 @@ def load_judgements(paths: Paths, manner: Manner = Manner()) -> Loaded:
     rankings = _pooled(votes, marks, account)
     check_bad_fraction(account.ledger, manner.max_bad_fraction, "labeling")
     kind: Literal["rankings", "preferences"] = "preferences" if rows else "rankings"
-    return Loaded(kind, rankings, rows, account.ledger, account.remarks)
+    return Loaded(kind, rankings, rows, account.ledger, told, account.remarks)
 
 
 def _file(path: Path, manner: Manner) -> _File:

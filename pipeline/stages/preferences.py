@@ -41,7 +41,8 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
     files = _files(context.inputs)
     loaded = load_judgements(files, _manner(config))
     ledger = loaded.ledger
-    for remark in loaded.remarks:
+    brought = any(sources(given) for given in context.inputs.values())
+    for remark in [*(loaded.readings if brought else []), *loaded.remarks]:
         context.say(remark)
     if loaded.kind == "rankings":
         preferences, split, people = _from_rankings(_without(loaded.rankings, config.exclude), config, context)
