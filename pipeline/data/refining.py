@@ -106,7 +106,8 @@ class Refiner:
                 continue
             for conversation, mended in found:
                 done.changed[ROLES] += mended
-                reading.remarks += _told(conversation["messages"]) + odd_texts(conversation["messages"])
+                reading.tell(_told(conversation["messages"]))
+                reading.tell(odd_texts(conversation["messages"]))
                 self._clean(conversation, raw.place, done)
         if self.fingerprints:
             done.columns = fingerprints(done.rows, piece.boilerplate, piece.source)

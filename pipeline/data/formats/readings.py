@@ -41,7 +41,12 @@ class Reading:
         self.read |= row.read
         self.roles |= row.roles
         self.columns.update(_filled(row))
-        self.remarks += remarks_on(row)
+        self.tell(remarks_on(row))
+
+    def tell(self, remarks: Mapping[str, int]) -> None:
+        """Count what is to be known of a row; mostly there is nothing."""
+        if remarks:
+            self.remarks.update(remarks)
 
     def merge(self, other: "Reading") -> None:
         """Take in other rows of the same format."""

@@ -21,6 +21,7 @@ _DETAILS = {  # what a turn may hold that changes nothing about what is said
     *("model", "source", "usage", "tokens", "token_count", "num_tokens", "type", "stop"),
     *("cache_control", "hashed_ip", "header", "logprobs", "openai_moderation"),
 }
+_PLAIN = {("role", "content"), ("content", "role"), ("from", "value")}  # keys of turns that hold nothing else
 _TREES = ("mapping",)  # whose keys are names
 _HELD = {*("messages", "choices", "prompt", "instruction", "question", "query", "input", *TOOLS)} | {
     *("output", "answer", "response", "completion"),
@@ -68,7 +69,8 @@ def _is_whole_prompt(row: WatchedRow, column: str) -> bool:
 
 def ignored_keys(turns: list[Any]) -> Counter[str]:
     """The keys of turns that are not read although they say something, with how many turns have each."""
-    spoken = (turn for turn in turns if isinstance(turn, dict) and not turn.keys().isdisjoint(_SPEAKS))
+    odd = (turn for turn in turns if isinstance(turn, dict) and tuple(turn) not in _PLAIN)  # most are plain
+    spoken = (turn for turn in odd if not turn.keys().isdisjoint(_SPEAKS))
     return Counter(key for turn in spoken for key, value in turn.items() if _is_ignored(turn, key, value))
 
 
