@@ -13,7 +13,7 @@ from statistics import median
 from typing import NamedTuple
 
 from labeling.records import Ranking, compare
-from labeling.votes import UNNAMED
+from labeling.votes import is_unnamed
 
 ENOUGH = 20  # prompts that were also judged by others; of fewer, nothing is said of a person
 ABOVE, BELOW = 1.96, 1.28  # standard errors with which agreement is shown to be above (97.5%) or below (90%) a value
@@ -76,7 +76,7 @@ def _pairs(rankings: Sequence[Ranking]) -> Iterator[tuple[str, _Pair]]:
             answers = [compare(row["ranks"], first, second) for row in rows]
             given = Counter(answers)
             for row, answer in zip(rows, answers, strict=True):
-                if not row["annotator"].startswith(f"{UNNAMED} "):
+                if not is_unnamed(row["annotator"]):
                     yield row["annotator"], _Pair(number, answer, given)
 
 

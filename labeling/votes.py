@@ -20,7 +20,6 @@ UNNAMED = "unnamed"
 """Begins the name that a vote gets where the file names no annotator: such a name is no person."""
 
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-_PSEUDONYM = "annotator-"
 
 Cause = Literal["duplicate", "superseded", "unusable"]
 
@@ -86,7 +85,11 @@ def pool(votes: Iterable[Vote]) -> Pooled:
     records: dict[str, _Record] = {}
     spellings: dict[str, str] = {}
     left_out: list[LeftOutVote] = []
-    for vote in map(_with_pseudonym, votes):
+    addresses = 0
+    for vote in votes:
+        if vote.annotator is not None and _ADDRESS.search(vote.annotator):
+            addresses += 1
+            vote = replace(vote, annotator=_pseudonym_of(vote.annotator))
         spellings.setdefault(squeezed(vote.annotator or ""), vote.annotator or "")
         fault = _fault(vote)
         if fault:
@@ -100,19 +103,11 @@ def pool(votes: Iterable[Vote]) -> Pooled:
         left_out += out
         rows = [_ranks(vote, number, spellings) for number, vote in enumerate(counted, start=1)]
         rankings.append(Ranking(id=names[key], prompt=record.prompt, responses=record.responses, rankings=rows))
-    return Pooled(rankings, left_out, [*remarks, *_remarks(rankings, left_out)])
+    return Pooled(rankings, left_out, [*remarks, *_remarks(rankings, left_out, addresses)])
 
 
-def pseudonym_of(annotator: str) -> str:
-    """The name itself, or in the place of an e-mail address a name that stands for it."""
-    if not _ADDRESS.search(annotator):
-        return annotator
-    return f"{_PSEUDONYM}{hashlib.sha256(squeezed(annotator).encode()).hexdigest()[:8]}"
-
-
-def _with_pseudonym(vote: Vote) -> Vote:
-    name = vote.annotator
-    return vote if name is None or "@" not in name else replace(vote, annotator=pseudonym_of(name))
+def _pseudonym_of(address: str) -> str:
+    return f"annotator-{hashlib.sha256(squeezed(address).encode()).hexdigest()[:8]}"
 
 
 def is_unnamed(annotator: str | None) -> bool:
@@ -251,11 +246,12 @@ def _ranks(vote: Vote, number: int, spellings: dict[str, str]) -> Ranks:
     return cast(Ranks, {**row, **vote.said})
 
 
-def _remarks(rankings: Sequence[Ranking], left_out: Sequence[LeftOutVote]) -> list[str]:
+def _remarks(rankings: Sequence[Ranking], left_out: Sequence[LeftOutVote], addresses: int) -> list[str]:
     unnamed = sum(is_unnamed(row["annotator"]) for ranking in rankings for row in ranking["rankings"])
     superseded = sum(one.cause == "superseded" for one in left_out)
     duplicates = sum(one.cause == "duplicate" for one in left_out)
     told = (
+        (addresses, "Votes with an e-mail address as annotator, in whose place a pseudonym stands"),
         (unnamed, "Votes without an annotator, each of which counts as a vote of its own"),
         (superseded, "Votes that the same annotator changed later: the later one counts"),
         (duplicates, "Votes that the same annotator gave twice: they count once"),

@@ -10,13 +10,11 @@ from typing import Any
 
 from labeling.exchange.reading import Reading, Unusable
 from labeling.records import Message
-from labeling.votes import pseudonym_of
 
 _NO_NUMBER = ("", "na", "n/a", "nan", "null", "none", "-", "–")
 NO_NAME = ("na", "n/a", "nan", "null", "none", "anonymous", "unknown")
 
 NUMBERS = "Responses that are a number, true or false, and are read as text: {}"
-PSEUDONYMS = "Votes with an e-mail address as annotator, in whose place a pseudonym stands: {}"
 
 
 def is_absent(value: object) -> bool:
@@ -78,15 +76,10 @@ def flag_in(value: object, field: str) -> bool:
     return True
 
 
-def annotator_in(value: object, reading: Reading, prefix: str = "") -> str | None:
-    """An annotator's name, or None; an e-mail address becomes a pseudonym. `prefix` stands before plain numbers."""
+def annotator_in(value: object, prefix: str = "") -> str | None:
+    """An annotator's name, or None. `prefix` stands before plain numbers."""
     name = person_in(value)
-    if name is None:
-        return None
-    if pseudonym_of(name) != name:
-        reading.tallies[PSEUDONYMS] += 1
-        return pseudonym_of(name)
-    return f"{prefix}{name}" if name.isdecimal() else name
+    return f"{prefix}{name}" if name is not None and name.isdecimal() else name
 
 
 def person_in(value: object) -> str | None:

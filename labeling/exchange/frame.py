@@ -42,14 +42,12 @@ class Frame:
     times: Sequence[str] = field(default_factory=tuple)
     prefix: str = ""
 
-    def vote(
-        self, reading: Reading, index: int, place: object, row: Row, texts: Sequence[str], ranks: Sequence[int | None]
-    ) -> Vote:
+    def vote(self, index: int, place: object, row: Row, texts: Sequence[str], ranks: Sequence[int | None]) -> Vote:
         """The vote of one row, or the mere listing of a prompt where no annotator and no rank is given.
 
         Raises Unusable.
         """
-        annotator = self.annotator_of(row, reading)
+        annotator = self.annotator_of(row)
         given = None if annotator is None and not any(ranks) else list(ranks)
         when = self.times[index] if self.times else ""
         return Vote(place, self.prompt_of(row), list(texts), given, annotator, self.id_of(row), when, self.said_in(row))
@@ -64,9 +62,9 @@ class Frame:
             value = messages_in(value, self.prompt)
         return prompt_in(value, self.prompt, extra, system)
 
-    def annotator_of(self, row: Row, reading: Reading) -> str | None:
+    def annotator_of(self, row: Row) -> str | None:
         """The annotator's name, or None."""
-        return annotator_in(row.get(self.annotator), reading, self.prefix) if self.annotator else None
+        return annotator_in(row.get(self.annotator), self.prefix) if self.annotator else None
 
     def id_of(self, row: Row) -> str | None:
         """The id as text, or None."""

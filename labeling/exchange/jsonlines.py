@@ -105,7 +105,7 @@ def _listing(place: object, row: Row, reading: Reading) -> _Listing:
         for text, field in zip(texts, fields, strict=True)
     ]
     judge = next(iter(judge_columns(row)), None)
-    annotator = annotator_in(row[judge], reading) if judge else None
+    annotator = annotator_in(row[judge]) if judge else None
     return _Listing(place, None if is_absent(name) else str(name), prompt, responses, annotator)
 
 
@@ -116,7 +116,7 @@ def _vote(listing: _Listing, said: object, field: str, when: str, reading: Readi
     if not isinstance(ranks, list) or len(ranks) != len(listing.texts):
         raise Unusable("ranks", "must be a list with a rank for each response", ranks)
     name = next(iter(judge_columns(said)), None)
-    annotator = listing.annotator if name is None else annotator_in(said[name], reading)
+    annotator = listing.annotator if name is None else annotator_in(said[name])
     return listing.vote([rank_in(rank, "ranks") for rank in ranks], annotator, when, _said_in(said))
 
 

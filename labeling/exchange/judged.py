@@ -114,7 +114,7 @@ def _vote(one: Judged, scale: Scale, frame: Frame, reading: Reading) -> Vote:
             kept.append(judgement)
         elif not is_absent(judgement[1]):
             reading.tallies[EMPTY] += 1
-    return frame.vote(reading, one.number, one.place, one.row, texts, _ranks(kept, scale))
+    return frame.vote(one.number, one.place, one.row, texts, _ranks(kept, scale))
 
 
 def _ranks(cells: Sequence[Cell], scale: Scale) -> list[int | None]:

@@ -140,7 +140,7 @@ def _annotations(place: object, task: Row, reading: Reading) -> list[_Given]:
 def _vote(one: _Given, columns: Columns, texts: list[str], ranks: list[int], when: str, reading: Reading) -> Vote:
     data = one.task["data"]
     asked = columns.prompt or first_of(data, ASKED) or "prompt"
-    annotator = annotator_in(one.annotation.get("completed_by"), reading, NUMBERED)
+    annotator = annotator_in(one.annotation.get("completed_by"), NUMBERED)
     if annotator is None:
         raise Unusable("completed_by", "does not tell who annotated")
     about, system = first_of(data, ABOUT), first_of(data, SYSTEMS)

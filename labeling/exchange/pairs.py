@@ -79,7 +79,7 @@ def _vote(
     texts = [response_in(row.get(name), name, reading) for name in responses]
     if None in texts:
         raise Unusable(responses[texts.index(None)], "is empty: an empty response is neither better nor worse")
-    return frame.vote(reading, index, place, row, [text for text in texts if text is not None], ranks)
+    return frame.vote(index, place, row, [text for text in texts if text is not None], ranks)
 
 
 def _candidates(rows: Rows) -> list[str]:

@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import Any, Literal, NamedTuple, cast
 
 from labeling.records import Ranking, check_ranking, compare
-from labeling.votes import UNNAMED, prompt_key, squeezed
+from labeling.votes import is_unnamed, prompt_key, squeezed
 from pipeline.data.formats.labels import EVERYBODY
 from pipeline.data.rows import Message, Preference, as_messages, prompt_id
 
@@ -62,11 +62,7 @@ def preferences_from_rankings(rankings: Iterable[Ranking], pool: Pool = "majorit
 def people_in(rankings: Iterable[Ranking]) -> set[str]:
     """The annotators who are named: unnamed votes, and what many people's marks come to, are no person's."""
     names = {row["annotator"] for ranking in rankings for row in ranking["rankings"]}
-    return {name for name in names if not _is_unnamed(name) and name != EVERYBODY}
-
-
-def _is_unnamed(name: str) -> bool:
-    return name.startswith(f"{UNNAMED} ")
+    return {name for name in names if not is_unnamed(name) and name != EVERYBODY}
 
 
 @dataclass
@@ -113,7 +109,7 @@ def _enter(ranking: Ranking, polls: dict[tuple[str, str, str], _Poll], spelled: 
         poll = polls.setdefault((asked, one_key, other_key), new)
         for row in ranking["rankings"]:
             name = row["annotator"]
-            person = f"{name}\n{ranking['id']}" if _is_unnamed(name) else squeezed(name)
+            person = f"{name}\n{ranking['id']}" if is_unnamed(name) else squeezed(name)
             poll.votes[person] = [compare(row["ranks"], *pair) for pair in several]
 
 

@@ -18,7 +18,6 @@ from transformers import PreTrainedTokenizerBase
 from pipeline.data.cleaning.special_tokens import neutralised
 from pipeline.errors import RequestError, Unrenderable
 from pipeline.modeling.templates import (
-    ANSWER,
     CLOSE,
     EMPTY,
     KEEP,
@@ -30,6 +29,7 @@ from pipeline.modeling.templates import (
     renderer,
     thinking_of,
 )
+from pipeline.template_check import ANSWER, ASSISTANT, USER
 
 REASONING = ("reasoning_content", "reasoning", "thinking")  # fields of a message in which people put it
 INLINE = re.compile(rf"\s*(?:{OPEN})?(?P<reasoning>.*){CLOSE}(?P<answer>.*)", re.DOTALL)
@@ -206,7 +206,7 @@ class ChatFormat:
     @cached_property
     def _ending(self) -> list[str]:
         """The tokens with which the template ends an answer, side by side; EOS where it has none of its own."""
-        asked = [{"role": "user", "content": "a"}, {"role": "assistant", "content": ANSWER}]
+        asked = [USER, ASSISTANT]
         _, found, rest = self._renderer(self.tokenizer.chat_template, asked, False).rpartition(ANSWER)
         if not found:
             raise RequestError(

@@ -13,10 +13,11 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
-from jinja2 import Environment, TemplateError, TemplateSyntaxError, meta
+from jinja2 import Environment, TemplateSyntaxError, meta
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.errors import RequestError, Unrenderable
+from pipeline.template_check import ANSWER, ASSISTANT, RAISED, USER, in_parts
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 Render: TypeAlias = Callable[[str, Messages, bool], str]
@@ -27,7 +28,7 @@ OPEN, CLOSE = "<think>", "</think>"
 CLOSED = f"{OPEN}\n\n{CLOSE}\n\n"  # how models with an open block in their prompt skip it
 SWITCHES = ("enable_thinking", "thinking")  # variables by which templates turn reasoning on and off
 FROZEN = date(2024, 7, 26)  # the date that Llama 3.1's template falls back to
-ANSWER, REASON = "zqanswerqz", "zqreasonqz"  # texts that no template contains
+REASON = "zqreasonqz"  # another text that no template contains
 
 PREFILLED = re.compile(rf"{OPEN}\s*({CLOSE}\s*)?$")  # a block of reasoning that a generation prompt opens, or closes
 _SETTLED = re.compile(r"\{#- settled: thinking=(?P<thinking>\w+).*?\{#- template #\}(?P<own>.*)\{#- end #\}", re.DOTALL)
@@ -93,7 +94,7 @@ def renderer(tokenizer: PreTrainedTokenizerBase) -> Render:
             )
         except TemplateSyntaxError as error:
             raise RequestError(f"The chat template does not parse: {error.message} (line {error.lineno}).") from error
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+        except RAISED as error:
             raise Unrenderable(f"the chat template refuses it: {str(error).strip() or type(error).__name__}") from error
 
     @lru_cache(maxsize=8)
@@ -104,17 +105,12 @@ def renderer(tokenizer: PreTrainedTokenizerBase) -> Render:
             except Unrenderable:
                 return False
 
-        return shown([_USER, _ASSISTANT]) or not shown(_in_parts([_USER, _ASSISTANT]))
+        return shown([USER, ASSISTANT]) or not shown(in_parts([USER, ASSISTANT]))
 
     def render(template: str, messages: Messages, for_answer: bool) -> str:
-        return rendered(template, messages if takes_text(template) else _in_parts(messages), for_answer)
+        return rendered(template, messages if takes_text(template) else in_parts(messages), for_answer)
 
     return render
-
-
-def _in_parts(messages: Messages) -> list[dict[str, Any]]:
-    """Texts as lists of one part each, as templates of multimodal models expect them."""
-    return [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages]
 
 
 def thinking_of(template: str) -> str:
@@ -138,13 +134,9 @@ def reasons(template: str, render: Render) -> bool:
     if CLOSE in template:
         return True
     try:
-        return REASON in render(template, [_USER, {**_ASSISTANT, "reasoning_content": REASON}], False)
+        return REASON in render(template, [USER, {**ASSISTANT, "reasoning_content": REASON}], False)
     except RequestError:
         return False
-
-
-_USER = {"role": "user", "content": "a"}
-_ASSISTANT = {"role": "assistant", "content": ANSWER}
 
 
 def _frozen_dates(template: str, remarks: list[str]) -> str:
@@ -186,7 +178,7 @@ def _lead(template: str, render: Render) -> str:
 
     Raises nothing where neither is a part of the other in a way that is understood: a conversation is then refused.
     """
-    prompt, whole = render(template, [_USER], True), render(template, [_USER, _ASSISTANT], False)
+    prompt, whole = render(template, [USER], True), render(template, [USER, ASSISTANT], False)
     before, found, _ = whole.partition(ANSWER)
     if not found:
         return ""
@@ -200,7 +192,7 @@ def _lead(template: str, render: Render) -> str:
 
 def _check_settled(settled: str, before: str, lead: str, render: Render) -> None:
     """Raise `RequestError` unless the settled template renders as it did, with `lead` after the generation prompt."""
-    asked, answered = [_USER], [_USER, _ASSISTANT]
+    asked, answered = [USER], [USER, ASSISTANT]
     same = render(settled, asked, True) == render(before, asked, True) + lead
     if not (same and render(settled, answered, False) == render(before, answered, False)):
         raise RequestError(

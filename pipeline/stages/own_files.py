@@ -194,9 +194,9 @@ def _say_encodings(files: Sequence[Path], say: Callable[[str], None]) -> None:
 
 def _say_what_went(gathered: Gathered, say: Callable[[str], None]) -> None:
     """How the files were read, and how much went where."""
-    ledger = gathered.ledger
+    ledger, sentences = gathered.ledger, gathered.sentences()
     for source in gathered.sources:
-        first, *others = gathered.sentences()[source.name]
+        first, *others = sentences[source.name]
         name = listed_files(source.files) if len(gathered.sources) == 1 else source.name
         say(f"{name}: {ledger.reads[source.name]:,} rows, {first}")
         for sentence in others:

@@ -133,11 +133,6 @@ def prompt_in(row: Row, turns: Sequence[Message], field: str) -> list[Message]:
     return opened(in_order(turns, field, last="user"), system_in(row), all_tools_in(row))
 
 
-def answer_in(row: Row, key: str) -> str:
-    """The text of an answer, which may be a list with one message of the assistant's. Raises BadRow."""
-    return answer_turn(row, key)["content"]
-
-
 def answer_turn(row: Row, key: str) -> Message:
     """The answer as a turn, with its reasoning where it is a message that has some. Raises BadRow."""
     note(row, "answer", key)
@@ -145,13 +140,6 @@ def answer_turn(row: Row, key: str) -> Message:
     if [turn["role"] for turn in turns] != ["assistant"]:
         raise BadRow(key, None, "one turn of the assistant is expected")
     return turns[0]
-
-
-def name_in(row: Row, names: Sequence[str], otherwise: str) -> str:
-    """The first text among the columns of these names: who judged or wrote, say."""
-    found = [key for key in named(row, names) if isinstance(row[key], str) and not is_blank(row[key])]
-    note(row, "annotator", *found[:1])
-    return text_in(row[found[0]], found[0]) if found else otherwise
 
 
 @cache
