@@ -27,13 +27,13 @@ from rich.table import Table
 
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.cleaning.table import defaults
-from pipeline.data.distributing import distribute
-from pipeline.data.judging import Judged
+from pipeline.data.deduplication.decisions import Judged
+from pipeline.data.deduplication.minhash import BANDS, bands_of, connected, near_pairs, signatures, similar_in
 from pipeline.data.ledger import Ledger
-from pipeline.data.neighbours import BANDS, bands_of, connected, near_pairs, signatures, similar_in
-from pipeline.data.preparing import Settings, Source, compare, gather
+from pipeline.data.part_files import distribute
+from pipeline.data.pipeline import Settings, Source, compare, gather
 from pipeline.data.reading.files import read_rows
-from pipeline.data.refining import Refiner
+from pipeline.data.row_cleaning import Refiner
 from pipeline.data.scratch import Scratch
 from pipeline.data.writing import line_writer
 

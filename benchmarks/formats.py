@@ -17,13 +17,13 @@ from rich.table import Table
 
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.cleaning.table import defaults
-from pipeline.data.distributing import distribute
 from pipeline.data.formats.table import TEXTS
-from pipeline.data.judgements import Manner, load_judgements
+from pipeline.data.judgements.loading import Manner, load_judgements
 from pipeline.data.ledger import Ledger
 from pipeline.data.loading import rows_with_format
-from pipeline.data.preparing import Settings, Source, compare, gather
-from pipeline.data.refining import Refiner
+from pipeline.data.part_files import distribute
+from pipeline.data.pipeline import Settings, Source, compare, gather
+from pipeline.data.row_cleaning import Refiner
 from pipeline.data.scratch import Scratch
 from pipeline.errors import RequestError
 

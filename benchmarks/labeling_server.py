@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from labeling.argilla import ArgillaBackend
+from labeling.argilla.backend import ArgillaBackend
 from labeling.backend import Queue, Round
 from labeling.questions import raw_values
 from labeling.records import Task, stable_random

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.artifacts import Artifact, Store
+from pipeline.store.artifacts import Artifact, Store
 
 METHODS = ("full", "lora", "qlora")
 PROJECT = "matrix"

@@ -16,9 +16,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.artifacts import Artifact, Store
 from pipeline.data.rows import read_jsonl
 from pipeline.evaluation.winrates import wilson
+from pipeline.store.artifacts import Artifact, Store
 
 DEMONSTRATIONS = ("sft/alpaca_format_seed_tasks.json", "sft/sharegpt_dummy.json")
 FORMATS = (*DEMONSTRATIONS, "sft/oasst_trees.jsonl", "sft/gsm8k_400.jsonl", "sft/pubmedqa_200.json")

@@ -21,12 +21,12 @@ from typing import Any
 from rich.box import MARKDOWN
 from rich.console import Console
 
-from pipeline import compose
-from pipeline.artifacts import Artifact, Store
+from pipeline.commands.closing import policies_table
+from pipeline.config import compose
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.evaluation.winrates import wilson
 from pipeline.files import write_atomically
-from pipeline.summary import policies_table
+from pipeline.store.artifacts import Artifact, Store
 
 PROJECT = "real_model"
 SETTINGS = (

@@ -6,9 +6,9 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
+from pipeline.config.remembered import Request, request_of
 from pipeline.console import console, errors, quiet_logging
 from pipeline.errors import PipelineError, WaitingForPeople
-from pipeline.remembered import Request, request_of
 
 INTERRUPTED = 130
 
@@ -26,8 +26,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """`python -m pipeline key=value …`, and the flags beside them. Raises `RequestError` for what is no request."""
-    from pipeline import compose
-    from pipeline.names import split_flags
+    from pipeline.config import compose
+    from pipeline.config.names import split_flags
 
     flags, overrides = split_flags(arguments)
     if not flags:
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def sweep(overrides: Sequence[str]) -> int:
     """One request after the other; it goes on after one that failed, and its status is the worst of theirs."""
-    from pipeline import compose
+    from pipeline.config import compose
 
     compose.check(overrides)
     worst = 0
@@ -57,9 +57,9 @@ def sweep(overrides: Sequence[str]) -> int:
 
 def make(overrides: Sequence[str]) -> int:
     """Make what one request asks for, and say what comes next."""
-    from pipeline import compose
-    from pipeline.runner import run as run_chain
-    from pipeline.summary import closing
+    from pipeline.commands.closing import closing
+    from pipeline.config import compose
+    from pipeline.engine.runner import run as run_chain
 
     loaded, request = compose.read(overrides), request_of(overrides)
     for one in loaded.followed:
@@ -101,8 +101,8 @@ def _run_by_hydra(arguments: Sequence[str]) -> int:
     """Dumps of the configuration, and Hydra's own help."""
     import hydra
 
-    from pipeline import compose
-    from pipeline.names import CONF
+    from pipeline.config import compose
+    from pipeline.config.names import CONF
 
     compose.register_schema()
     sys.argv = [f"{sys.executable} -m pipeline", *arguments]

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Artifact
-from pipeline.config import LaunchConfig, PipelineConfig, stage_names
-from pipeline.people import People
+from pipeline.config.schema import LaunchConfig, PipelineConfig, stage_names
+from pipeline.people.annotators import People
 from pipeline.progress import Progress
+from pipeline.store.artifacts import Artifact
 
 Metrics = dict[str, float]
 

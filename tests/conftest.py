@@ -12,10 +12,10 @@ from hypothesis import settings
 
 from labeling.backend import LabelingError
 from labeling.server.environment import ensure_environment
-from pipeline import compose
-from pipeline.artifacts import Artifact, Store
-from pipeline.config import PipelineConfig, content
-from pipeline.planner import Planner, Step
+from pipeline.config import compose
+from pipeline.config.schema import PipelineConfig, content
+from pipeline.engine.planner import Planner, Step
+from pipeline.store.artifacts import Artifact, Store
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch at its import: two workers have two cores
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it

@@ -14,12 +14,12 @@ from pathlib import Path
 from rich.box import MARKDOWN
 from rich.console import Console
 
-from pipeline import compose
 from pipeline.__main__ import main as pipeline
-from pipeline.artifacts import Artifact, Store
-from pipeline.config import PipelineConfig
+from pipeline.commands.closing import policies_table
+from pipeline.config import compose
+from pipeline.config.schema import PipelineConfig
 from pipeline.files import write_atomically
-from pipeline.summary import policies_table
+from pipeline.store.artifacts import Artifact, Store
 
 PROJECT = "learning"
 SETTINGS = (

@@ -6,7 +6,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from pipeline.modeling.tokenizers import PLAIN_TEMPLATE
+from pipeline.modeling.chat.tokenizers import PLAIN_TEMPLATE
 
 PAD, BOS, EOS = 0, 1, 2
 

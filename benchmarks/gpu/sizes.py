@@ -33,14 +33,13 @@ from transformers import (
 from trl import DPOConfig, DPOTrainer, RewardTrainer, SFTConfig, SFTTrainer
 from trl import RewardConfig as TrlRewardConfig
 
-from pipeline.artifacts import Artifact
-from pipeline.config import DpoConfig, LaunchConfig, PeftConfig, PpoConfig, RewardConfig, SftConfig
+from pipeline.config.schema import DpoConfig, LaunchConfig, PeftConfig, PpoConfig, RewardConfig, SftConfig
 from pipeline.modeling import tuning
+from pipeline.modeling.chat.rendering import Rendered
 from pipeline.modeling.memory import peak_memory_mb, start_peak
 from pipeline.modeling.policy import nf4
-from pipeline.modeling.rendering import Rendered
-from pipeline.modeling.reward_models import load_reward_for_training
-from pipeline.modeling.reward_training import Pair, reward_trainer
+from pipeline.modeling.rewards.models import load_reward_for_training
+from pipeline.modeling.rewards.training import Pair, reward_trainer
 from pipeline.modeling.roles import ValueStart, build_roles
 from pipeline.modeling.scoring import Answered
 from pipeline.modeling.trainee import prepare
@@ -49,6 +48,7 @@ from pipeline.ppo.loop import Loop
 from pipeline.ppo.sources import Weighted
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
+from pipeline.store.artifacts import Artifact
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16 operations a second, by the vendor's data sheets
 STEPS, WARM = 8, 2

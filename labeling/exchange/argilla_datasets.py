@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labeling.argilla_client import Client
-from labeling.argilla_page import CHECKSUM
+from labeling.argilla.client import Client
+from labeling.argilla.page import CHECKSUM
 from labeling.backend import LabelingError
 from labeling.exchange.cells import prompt_in, rank_in, response_in
 from labeling.exchange.columns import AS_THEY_ARE, Columns

@@ -9,17 +9,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from pipeline.artifacts import MANIFEST, Store
 from pipeline.commands.request import Parser, find, opened, parser, project, projects, split
 from pipeline.commands.wording import age_text, headline, payload_size, size_text
-from pipeline.config import nearest, stage_names
+from pipeline.config.remembered import key_of
+from pipeline.config.schema import nearest, stage_names
 from pipeline.console import console, seconds_text
+from pipeline.engine.planner import short
 from pipeline.errors import PipelineError, RequestError
-from pipeline.planner import short
 from pipeline.progress import progress
-from pipeline.pruning import pruning
-from pipeline.remembered import key_of
 from pipeline.stages import STAGES
+from pipeline.store.artifacts import MANIFEST, Store
+from pipeline.store.pruning import pruning
 
 
 def artifacts(arguments: Sequence[str]) -> int:

@@ -13,18 +13,18 @@ from rich.columns import Columns
 from rich.markup import escape
 from rich.panel import Panel
 
-from pipeline.artifacts import Artifact, Store
 from pipeline.commands.request import as_remembered, parser, split
-from pipeline.config import DecodingConfig, PipelineConfig, stage_names
+from pipeline.config.schema import DecodingConfig, PipelineConfig, stage_names
 from pipeline.console import console
+from pipeline.engine.machine import threads
+from pipeline.engine.planner import Planner
 from pipeline.errors import RequestError
-from pipeline.machine import threads
-from pipeline.model_checks import check_model
-from pipeline.people import People
-from pipeline.planner import Planner
+from pipeline.model_files.checks import check_model
+from pipeline.modeling.limits import with_limit
+from pipeline.people.annotators import People
 from pipeline.progress import Advance
 from pipeline.stage import FromReference, Reference, Runtime, StageContext, parse_reference, starting_model
-from pipeline.stages.limits import with_limit
+from pipeline.store.artifacts import Artifact, Store
 
 if TYPE_CHECKING:
     from pipeline.modeling.answering import Answerer

@@ -6,12 +6,12 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline import compose
-from pipeline.config import PipelineConfig, nearest, stage_names
+from pipeline.config import compose
+from pipeline.config.keys import Key, keys
+from pipeline.config.names import all_names
+from pipeline.config.schema import PipelineConfig, nearest, stage_names
 from pipeline.console import console
 from pipeline.errors import RequestError
-from pipeline.keys import Key, keys
-from pipeline.names import all_names
 
 USAGE = """python -m pipeline [key=value ...]      demonstrations and human rankings in, a better model out
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline import compose
-from pipeline.artifacts import MANIFEST, NAME, Artifact, Store
-from pipeline.config import PipelineConfig, nearest, stage_names
+from pipeline.config import compose
+from pipeline.config.names import split_flags, word_hint
+from pipeline.config.remembered import Request, key_of, merged, recall
+from pipeline.config.schema import PipelineConfig, nearest, stage_names
 from pipeline.errors import RequestError
-from pipeline.names import split_flags, word_hint
-from pipeline.remembered import Request, key_of, merged, recall
+from pipeline.store.artifacts import MANIFEST, NAME, Artifact, Store
 
 OVERRIDE = re.compile(r"\+{0,2}[A-Za-z_][\w.@/]*=")
 

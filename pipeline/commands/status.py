@@ -7,15 +7,15 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.artifacts import Store
+from pipeline.commands.next_steps import Line, after, as_lines, makes, successor
 from pipeline.commands.request import Asked, as_remembered, parser, projects, split
 from pipeline.commands.wording import age_text, headline
+from pipeline.config.remembered import key_of
 from pipeline.console import console
+from pipeline.engine.planner import LAST, PENDING, Planner, Step, Unplannable, short
 from pipeline.errors import PipelineError
-from pipeline.next_steps import Line, after, as_lines, makes, successor
-from pipeline.planner import LAST, PENDING, Planner, Step, Unplannable, short
-from pipeline.remembered import key_of
 from pipeline.stages import STAGES
+from pipeline.store.artifacts import Store
 
 COLOURS = {"done": "green", "unfinished": "yellow", "being made": "yellow", "waiting": "yellow", "missing": "default"}
 

@@ -11,8 +11,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
+from pipeline.data.prompts.topics import Topic, topics_of
 from pipeline.data.rows import Message, is_learned, opening
-from pipeline.data.topics import Topic, topics_of
 from pipeline.data.words import words_in
 
 T = TypeVar("T")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pipeline.artifacts import Artifact
-from pipeline.evaluation.lineage import lineage
+from pipeline.store.artifacts import Artifact
+from pipeline.store.lineage import lineage
 
 Row = Mapping[str, Any]
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pipeline.artifacts import Artifact
 from pipeline.evaluation.comparison import Comparison, Policy
-from pipeline.evaluation.lineage import drawing_of, flat, of_stage
+from pipeline.store.artifacts import Artifact
+from pipeline.store.lineage import drawing_of, flat, of_stage
 
 SHARED = ("base", "model", "data", "sft", "collect", "preferences")  # what a fair comparison has in common
 ALIKE = ("seed", "peft.method")  # settings of the arms' own training that may explain a difference by themselves

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from pipeline.artifacts import CHECKPOINTS, Artifact
-from pipeline.config import DecodingConfig
+from pipeline.config.schema import DecodingConfig
 from pipeline.errors import RequestError
+from pipeline.modeling.chat.rendering import ChatFormat
+from pipeline.modeling.chat.templates import Messages
 from pipeline.modeling.generation import draw
 from pipeline.modeling.padding import check_padding
 from pipeline.modeling.policy import context_of, device_of, load_policy, source_of, tokenizer_of
-from pipeline.modeling.rendering import ChatFormat
 from pipeline.modeling.scoring import Answered, answer_logprobs
-from pipeline.modeling.templates import Messages
 from pipeline.modeling.training import set_up
 from pipeline.stage import StageContext
+from pipeline.store.artifacts import CHECKPOINTS, Artifact
 
 
 class Answer(NamedTuple):

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from transformers import GenerationConfig
 
-from pipeline.config import DecodingConfig
+from pipeline.config.schema import DecodingConfig
+from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.heads import unknown_ids
 from pipeline.modeling.passes import padded
-from pipeline.modeling.rendering import ChatFormat
 from pipeline.progress import Advance
 
 

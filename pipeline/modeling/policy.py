@@ -28,11 +28,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from pipeline.architectures import between_the_ends
-from pipeline.artifacts import Artifact
-from pipeline.config import LaunchConfig, PeftConfig
+from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
-from pipeline.model_folder import PADDING, mismatch, pickled
+from pipeline.model_files.architectures import between_the_ends
+from pipeline.model_files.folder import PADDING, mismatch, pickled
 from pipeline.modeling.architecture import (
     check_complete,
     context_length,
@@ -41,9 +40,10 @@ from pipeline.modeling.architecture import (
     switch_off_router_logits,
     unadapted,
 )
+from pipeline.modeling.chat.rendering import ChatFormat
+from pipeline.modeling.chat.tokenizers import load_tokenizer
 from pipeline.modeling.heads import check_head
-from pipeline.modeling.rendering import ChatFormat
-from pipeline.modeling.tokenizers import load_tokenizer
+from pipeline.store.artifacts import Artifact
 
 MODEL = "model"  # the folder of weights and tokenizer inside an artifact
 TRAINED = "default"  # peft's name for the adapter that is being trained

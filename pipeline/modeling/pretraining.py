@@ -14,7 +14,7 @@ from transformers import (
     default_data_collator,
 )
 
-from pipeline.config import BaseConfig
+from pipeline.config.schema import BaseConfig
 from pipeline.modeling.training import ExactCheckpoints, arguments
 from pipeline.stage import StageContext
 

@@ -23,13 +23,13 @@ from torch import Tensor
 from torch.nn import Parameter
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from pipeline.artifacts import Artifact
-from pipeline.config import PeftConfig
+from pipeline.config.schema import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.modeling.heads import LanguageHead, causal_of, transformer_of
 from pipeline.modeling.passes import Batch, TokenLogprobs, answer_states, entropy, token_logprobs
 from pipeline.modeling.policy import TRAINED, lora, with_adapter
 from pipeline.modeling.trainee import Trainee
+from pipeline.store.artifacts import Artifact
 
 VALUE = "value"  # the name of the value model's adapter, and of its folder in an artifact
 VALUE_FILE = "value.safetensors"

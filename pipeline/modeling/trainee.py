@@ -8,10 +8,10 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.artifacts import Artifact
-from pipeline.config import LaunchConfig, PeftConfig
+from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
 from pipeline.modeling.architecture import UNLIMITED, Footprint, footprint
+from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.movement import Start, lost_steps
 from pipeline.modeling.policy import (
     MODEL,
@@ -25,9 +25,9 @@ from pipeline.modeling.policy import (
     tokenizer_of,
     trainable_parameters,
 )
-from pipeline.modeling.rendering import ChatFormat
 from pipeline.modeling.training import set_up
 from pipeline.stage import StageContext
+from pipeline.store.artifacts import Artifact
 
 MOSTLY = 0.95  # share of the weights in 4 bits below which `qlora` says so
 

@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 
-from pipeline.artifacts import CHECKPOINTS
-from pipeline.config import TrainingConfig
+from pipeline.config.schema import TrainingConfig
 from pipeline.data.rows import write_jsonl
 from pipeline.errors import PipelineError
 from pipeline.modeling.memory import peak_memory_mb, start_peak
 from pipeline.progress import Advance
 from pipeline.stage import Runtime, StageContext
+from pipeline.store.artifacts import CHECKPOINTS
 
 TRAINED = "trained.safetensors"
 WHOLE = "whole"  # written last into a checkpoint: without it, the checkpoint was cut off and is not used

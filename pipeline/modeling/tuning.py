@@ -12,13 +12,13 @@ from trl import DPOConfig as TrlDpoConfig
 from trl import DPOTrainer, SFTTrainer
 from trl import SFTConfig as TrlSftConfig
 
-from pipeline.config import DpoConfig, SftConfig, TrainingConfig
+from pipeline.config.schema import DpoConfig, SftConfig, TrainingConfig
 from pipeline.errors import PipelineError
+from pipeline.modeling.chat.rendering import Rendered
 from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.fused import IGNORED, use_whole_head
 from pipeline.modeling.heads import causal_of
 from pipeline.modeling.policy import TRAINED, activate
-from pipeline.modeling.rendering import Rendered
 from pipeline.modeling.scoring import Answered, answer_logprobs
 from pipeline.modeling.trainee import Trainee
 from pipeline.modeling.training import tuning_arguments

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from pipeline.config import PpoConfig
+from pipeline.config.schema import PpoConfig
 from pipeline.modeling.passes import Batch, batch_of
 from pipeline.modeling.roles import Roles
 from pipeline.ppo.rollouts import batches

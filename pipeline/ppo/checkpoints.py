@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.artifacts import CHECKPOINTS
 from pipeline.files import sync, write_atomically
 from pipeline.modeling.roles import Roles
 from pipeline.modeling.training import WHOLE, last_whole_checkpoint
 from pipeline.ppo.stops import Health
+from pipeline.store.artifacts import CHECKPOINTS
 
 WEIGHTS, OPTIMIZER, STATE = "trained.safetensors", "optimizer.pt", "state.json"
 

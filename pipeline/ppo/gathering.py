@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.config import PpoConfig
+from pipeline.config.schema import PpoConfig
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.heads import known_ids
 from pipeline.modeling.passes import Batch

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.config import PpoConfig
+from pipeline.config.schema import PpoConfig
 from pipeline.modeling.roles import Roles
 from pipeline.ppo import kl
 from pipeline.ppo.advantages import advantages_and_returns

@@ -8,7 +8,7 @@ import logging
 import math
 from itertools import chain
 
-from pipeline.config import PpoConfig
+from pipeline.config.schema import PpoConfig
 from pipeline.errors import PipelineError, RequestError
 from pipeline.modeling.memory import peak_memory_mb
 from pipeline.modeling.roles import Roles

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.config import RewardSource
+from pipeline.config.schema import RewardSource
 from pipeline.errors import RequestError
 
 Function = Callable[[list[list[dict[str, str]]], list[str]], Sequence[float]]

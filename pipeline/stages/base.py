@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pipeline.config import BaseConfig, PipelineConfig
+from pipeline.config.schema import BaseConfig, PipelineConfig
 from pipeline.playground.texts import corpus
 from pipeline.stage import Metrics, Reference, Stage, StageContext
 

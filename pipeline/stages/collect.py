@@ -12,13 +12,13 @@ from labeling.backend import Answer, Round
 from labeling.quality import AnnotatorQuality, Share, annotator_quality
 from labeling.records import Message, Ranking
 from labeling.simulated import SimulatedAnnotator, annotate
-from pipeline.asking import ask
-from pipeline.config import CollectConfig, PipelineConfig
+from pipeline.config.schema import CollectConfig, PipelineConfig
 from pipeline.data.rows import write_jsonl
 from pipeline.errors import RequestError
 from pipeline.files import write_atomically
+from pipeline.people.rounds import partial_text, rankings_of, read_round
+from pipeline.people.waiting import ask
 from pipeline.playground.scorer import true_score
-from pipeline.rounds import partial_text, rankings_of, read_round
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from pipeline.config import CompareConfig, PipelineConfig
+from pipeline.config.schema import CompareConfig, PipelineConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.evaluation.comparison import comparison
 from pipeline.evaluation.protocol import protocol
-from pipeline.evaluation.report import write_report
+from pipeline.report.policies import write_report
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
 
 

@@ -10,7 +10,7 @@ No model has a say in it, so one version serves them all: what is too long for a
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from pipeline.config import DataConfig, PipelineConfig
+from pipeline.config.schema import DataConfig, PipelineConfig
 from pipeline.data.rows import Demonstration, opening, write_jsonl
 from pipeline.data.splits import split_by_prompt
 from pipeline.playground import texts

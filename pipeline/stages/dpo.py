@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.config import DpoConfig, PipelineConfig
+from pipeline.config.schema import DpoConfig, PipelineConfig
 from pipeline.data.rows import read_jsonl
-from pipeline.evaluation.gates import gate_metrics
+from pipeline.gates.check import check_gates
+from pipeline.gates.rules import gate_metrics
+from pipeline.modeling.chat.lengths import fitting
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
-from pipeline.stages.gates import check_gates
-from pipeline.stages.lengths import fitting
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:

@@ -11,20 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.artifacts import CHECKPOINTS, Artifact, sources
-from pipeline.config import DraftConfig, PipelineConfig
+from pipeline.config.schema import DraftConfig, PipelineConfig
 from pipeline.data.cleaning.cleaner import Cleaner
-from pipeline.data.drafts import Written, usable_drafts
-from pipeline.data.instructing import WANTED, Inventing, prompts_in
 from pipeline.data.ledger import Ledger
-from pipeline.data.prompts import load_prompts
+from pipeline.data.prompts.loading import load_prompts
+from pipeline.data.prompts.selection import choose_prompts
 from pipeline.data.rows import Message, write_jsonl
-from pipeline.data.selection import choose_prompts
-from pipeline.endpoints import Endpoint, is_endpoint
+from pipeline.data.synthetic.drafts import Written, usable_drafts
+from pipeline.data.synthetic.self_instruct import WANTED, Inventing, prompts_in
 from pipeline.errors import RequestError
+from pipeline.modeling.limits import UNKNOWN, with_limit
 from pipeline.playground import texts
+from pipeline.services.endpoints import Endpoint, is_endpoint
 from pipeline.stage import FromFiles, Metrics, Reference, Stage, StageContext, policy
-from pipeline.stages.limits import UNKNOWN, with_limit
+from pipeline.store.artifacts import CHECKPOINTS, Artifact, sources
 
 ROUNDS = 5  # of making up prompts, until there are as many as are wanted
 PROMPTS = "prompts.jsonl"

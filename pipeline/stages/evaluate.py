@@ -13,18 +13,18 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from pipeline.artifacts import Artifact
-from pipeline.config import EvaluateConfig, PipelineConfig
+from pipeline.config.schema import EvaluateConfig, PipelineConfig
 from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.evaluation.winrates import win_rate
+from pipeline.gates.check import check_judge
+from pipeline.modeling.chat.lengths import answerable
+from pipeline.modeling.limits import with_limit
 from pipeline.playground.scorer import is_perfect, true_score
 from pipeline.playground.world import parse
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
-from pipeline.stages.gates import check_judge
-from pipeline.stages.lengths import answerable
-from pipeline.stages.limits import with_limit
 from pipeline.stages.ppo import inputs as ppo_inputs
+from pipeline.store.artifacts import Artifact
 
 Row = dict[str, Any]
 SCORERS = {"reward": "reward", "judge": "judge_reward"}  # input -> what its scores are called
@@ -53,7 +53,7 @@ def _judged(config: PipelineConfig) -> bool:
 
 
 def run(config: EvaluateConfig, context: StageContext) -> Metrics:
-    from pipeline.modeling.rewarding import check_prompts
+    from pipeline.modeling.rewards.scoring import check_prompts
 
     file = context.inputs["data"].file("test.jsonl")
     given: list[Row] = read_jsonl(file)
@@ -136,7 +136,7 @@ def _add_rewards(
 ) -> None:
     """A reward model's score of every answer, and its mean per policy."""
     from pipeline.modeling.answering import Answer
-    from pipeline.modeling.rewarding import RewardModel
+    from pipeline.modeling.rewards.scoring import RewardModel
 
     model = RewardModel(scorer, context)
     for name, answers in answered.items():

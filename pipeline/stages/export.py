@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pipeline.config import ExportConfig, PipelineConfig
+from pipeline.config.schema import ExportConfig, PipelineConfig
 from pipeline.stage import Metrics, Reference, Stage, StageContext, policy
 
 
@@ -11,8 +11,8 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 
 def run(config: ExportConfig, context: StageContext) -> Metrics:
-    from pipeline.evaluation.card import model_card
     from pipeline.modeling.export import export
+    from pipeline.report.model_card import model_card
 
     artifact = context.inputs["policy"]
     exported = export(artifact, context.output_dir / "model", merge=config.merge)

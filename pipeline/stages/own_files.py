@@ -8,23 +8,23 @@ from os import cpu_count
 from pathlib import Path
 from typing import cast
 
-from pipeline.artifacts import CHECKPOINTS, Artifact, sources
-from pipeline.config import DataConfig, MixedSourceConfig, SourceConfig, source_name
+from pipeline.config.schema import DataConfig, MixedSourceConfig, SourceConfig, source_name
 from pipeline.data.cleaning.cleaner import Cleaner
-from pipeline.data.distributing import distribute
 from pipeline.data.ledger import STEPS, Ledger, OnBadRow
-from pipeline.data.preparing import Gathered, Measure, Settings, Source, compare, gather
+from pipeline.data.part_files import distribute
+from pipeline.data.pipeline import Gathered, Measure, Settings, Source, compare, gather
+from pipeline.data.prompts.turns import Choice
 from pipeline.data.reading.encodings import encoding_of
 from pipeline.data.reading.files import SUFFIXES, listed_files
-from pipeline.data.refining import ROLES, Refiner
+from pipeline.data.row_cleaning import ROLES, Refiner
 from pipeline.data.rows import Demonstration
 from pipeline.data.scratch import Scratch
 from pipeline.data.statistics import Statistics
-from pipeline.data.turns import Choice
 from pipeline.data.writing import line_writer
-from pipeline.evaluation.data_report import write_data_report
-from pipeline.hub import dataset_files, is_hub_id
+from pipeline.report.data import write_data_report
+from pipeline.services.hub import dataset_files, is_hub_id
 from pipeline.stage import FromDataset, FromFiles, FromTokenizer, Metrics, Reference, StageContext, parse_reference
+from pipeline.store.artifacts import CHECKPOINTS, Artifact, sources
 
 DRAFTS = "synthesize"  # the stage whose demonstrations may be a source
 TEST = "test"
@@ -166,8 +166,8 @@ def _tokens(context: StageContext) -> tuple[Measure, list[str]]:
 
     A conversation that its chat template refuses is counted by its texts: whether it is learned, SFT says.
     """
-    from pipeline.modeling.rendering import ChatFormat
-    from pipeline.modeling.tokenizers import load_tokenizer
+    from pipeline.modeling.chat.rendering import ChatFormat
+    from pipeline.modeling.chat.tokenizers import load_tokenizer
 
     source = context.inputs[TOKENIZER].manifest["source"]
     tokenizer, remarks = load_tokenizer(source["path"], revision=source.get("revision"))

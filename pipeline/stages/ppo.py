@@ -5,18 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import Artifact
-from pipeline.config import DecodingConfig, PipelineConfig, PpoConfig
+from pipeline.config.schema import DecodingConfig, PipelineConfig, PpoConfig
 from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
-from pipeline.evaluation.gates import gate_metrics
+from pipeline.gates.check import check_gates
+from pipeline.gates.rules import gate_metrics
+from pipeline.modeling.chat.lengths import fitting
+from pipeline.modeling.limits import with_limit
 from pipeline.playground.scorer import true_score
 from pipeline.playground.world import parse
 from pipeline.ppo.sources import FunctionScorer, Scorer, Weighted, function_file, roles_of
 from pipeline.stage import FromPath, FromStage, Metrics, Reference, Stage, StageContext, parse_reference
-from pipeline.stages.gates import check_gates
-from pipeline.stages.lengths import fitting
-from pipeline.stages.limits import with_limit
+from pipeline.store.artifacts import Artifact
 
 if TYPE_CHECKING:
     from pipeline.modeling.trainee import Trainee
@@ -41,8 +41,8 @@ def _reference(source: str) -> Reference:
 
 def run(config: PpoConfig, context: StageContext) -> Metrics:
     from pipeline.modeling.padding import check_padding
-    from pipeline.modeling.reward_roles import load_rewards
-    from pipeline.modeling.rewarding import check_prompts
+    from pipeline.modeling.rewards.roles import load_rewards
+    from pipeline.modeling.rewards.scoring import check_prompts
     from pipeline.modeling.roles import VALUE, build_roles
     from pipeline.modeling.trainee import prepare
     from pipeline.ppo.gathering import Task
@@ -84,7 +84,7 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
 
 def _watchers(prompts: Sequence[Any], context: StageContext) -> dict[str, Scorer]:
     """Who looks on without rewarding: the independent judge if there is one, the truth where it is known."""
-    from pipeline.modeling.rewarding import RewardModel
+    from pipeline.modeling.rewards.scoring import RewardModel
 
     watchers: dict[str, Scorer] = {}
     if "judge" in context.inputs:

@@ -11,11 +11,9 @@ from typing import cast
 from labeling.agreement import accuracy_of_people, agreement_metrics
 from labeling.records import Ranking
 from labeling.votes import prompt_key
-from pipeline.artifacts import Artifact, sources
-from pipeline.config import PipelineConfig, PreferencesConfig, nearest
-from pipeline.data.judgements import Manner, load_judgements
-from pipeline.data.ledger import OnBadRow
-from pipeline.data.preferences import (
+from pipeline.config.schema import PipelineConfig, PreferencesConfig, nearest
+from pipeline.data.judgements.loading import Manner, load_judgements
+from pipeline.data.judgements.pooling import (
     Pool,
     Preferences,
     Split,
@@ -25,10 +23,12 @@ from pipeline.data.preferences import (
     said_by,
     split_by_prompt,
 )
+from pipeline.data.ledger import OnBadRow
 from pipeline.data.rows import Preference, write_jsonl
 from pipeline.errors import RequestError
+from pipeline.people.chance import write_annotators
 from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
-from pipeline.stages.annotators import write_annotators
+from pipeline.store.artifacts import Artifact, sources
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:

@@ -11,14 +11,14 @@ from labeling.backend import Question
 from labeling.guidelines import shipped
 from labeling.quality import choose_calibration, make_checks
 from labeling.records import Ranking, make_tasks
-from pipeline.artifacts import Artifact, sources
-from pipeline.config import PipelineConfig, PublishConfig
-from pipeline.data.judgements import Manner, load_judgements
+from pipeline.config.schema import PipelineConfig, PublishConfig
+from pipeline.data.judgements.loading import Manner, load_judgements
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.files import write_atomically
-from pipeline.rounds import round_of
+from pipeline.people.rounds import round_of
 from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.store.artifacts import Artifact, sources
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:

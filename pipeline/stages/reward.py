@@ -11,19 +11,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import PipelineConfig, RewardConfig
+from pipeline.config.schema import PipelineConfig, RewardConfig
 from pipeline.data.rows import prompt_id, read_jsonl
 from pipeline.errors import RequestError
 from pipeline.evaluation.calibration import calibration
 from pipeline.evaluation.winrates import outcomes
 from pipeline.files import write_atomically
-from pipeline.hashing import content_hash
+from pipeline.modeling.chat.lengths import fitting
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
-from pipeline.stages.lengths import fitting
+from pipeline.store.hashing import content_hash
 
 if TYPE_CHECKING:
-    from pipeline.modeling.reward_models import Standard
-    from pipeline.modeling.reward_training import Pair
+    from pipeline.modeling.rewards.models import Standard
+    from pipeline.modeling.rewards.training import Pair
     from pipeline.modeling.trainee import Trainee
 
 PARTS = {False: ("train", "test"), True: ("judge", "judge_test")}  # by as_judge
@@ -38,8 +38,8 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 def run(config: RewardConfig, context: StageContext) -> Metrics:
     from pipeline.modeling import training
-    from pipeline.modeling.reward_models import load_reward_for_training
-    from pipeline.modeling.reward_training import reward_trainer
+    from pipeline.modeling.rewards.models import load_reward_for_training
+    from pipeline.modeling.rewards.training import reward_trainer
     from pipeline.modeling.trainee import prepare
 
     rows = [_rows(name, config, context) for name in PARTS[config.as_judge]]
@@ -97,7 +97,7 @@ def _pairs(
 
 
 def _rendered(row: Mapping[str, Any], trainee: "Trainee") -> "Pair":
-    from pipeline.modeling.reward_training import Pair
+    from pipeline.modeling.rewards.training import Pair
     from pipeline.modeling.scoring import Answered
 
     chat = trainee.chat
@@ -113,7 +113,7 @@ def _longer(pair: "Pair") -> int:
 
 def _scores(trainee: "Trainee", pairs: "Sequence[Pair]") -> tuple[list[float], list[float]]:
     """Raw scores of the chosen and of the rejected answers."""
-    from pipeline.modeling.rewarding import raw_scores
+    from pipeline.modeling.rewards.scoring import raw_scores
 
     rows = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
     scores = raw_scores(trainee.model, rows, pad_id=trainee.tokenizer.pad_token_id, batch_size=32)
@@ -122,7 +122,7 @@ def _scores(trainee: "Trainee", pairs: "Sequence[Pair]") -> tuple[list[float], l
 
 def _standard(trainee: "Trainee", train: "Sequence[Pair]", seed: int) -> "Standard":
     """Mean and standard deviation of answers that people judged, chosen and rejected alike: those PPO starts from."""
-    from pipeline.modeling.reward_models import Standard
+    from pipeline.modeling.rewards.models import Standard
 
     some = random.Random(seed).sample(train, min(STANDARD, len(train)))
     scores = [score for side in _scores(trainee, some) for score in side]
@@ -135,7 +135,7 @@ def _measured(
     trainee: "Trainee", test: "Sequence[Pair]", standard: "Standard", context: StageContext
 ) -> dict[str, float]:
     """What the model knows about pairs of prompts that it has not seen; the calibration curve is written."""
-    from pipeline.modeling.rewarding import padding_effects
+    from pipeline.modeling.rewards.scoring import padding_effects
 
     chosen, rejected = _scores(trainee, test)
     curve = calibration(chosen, rejected)
@@ -155,7 +155,7 @@ def _measured(
 
 def _write_card(trainee: "Trainee", standard: "Standard", config: RewardConfig, context: StageContext) -> None:
     """What whoever scores with this model has to know, and what it was trained to see."""
-    from pipeline.modeling.reward_models import REWARD_FILE
+    from pipeline.modeling.rewards.models import REWARD_FILE
 
     tokenizer = trainee.tokenizer
     said = {

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.config import PipelineConfig, SampleConfig
+from pipeline.config.schema import PipelineConfig, SampleConfig
+from pipeline.data.prompts.selection import choose_prompts
 from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
-from pipeline.data.selection import choose_prompts
 from pipeline.errors import RequestError
+from pipeline.modeling.chat.lengths import answerable
+from pipeline.modeling.limits import with_limit
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
-from pipeline.stages.lengths import answerable
-from pipeline.stages.limits import with_limit
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:

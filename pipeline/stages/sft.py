@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import PipelineConfig, SftConfig
+from pipeline.config.schema import PipelineConfig, SftConfig
 from pipeline.data.rows import read_jsonl
+from pipeline.modeling.chat.lengths import fitting
+from pipeline.modeling.limits import ANSWER_TOKENS, answer_tokens
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, starting_model
-from pipeline.stages.lengths import fitting
-from pipeline.stages.limits import ANSWER_TOKENS, answer_tokens
 
 if TYPE_CHECKING:
-    from pipeline.modeling.rendering import ChatFormat, Rendered
+    from pipeline.modeling.chat.rendering import ChatFormat, Rendered
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:

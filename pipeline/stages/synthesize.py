@@ -10,12 +10,12 @@ from typing import Any, cast
 
 from labeling.backend import Answer, Round
 from labeling.guidelines import shipped
-from pipeline.asking import ask
-from pipeline.config import PipelineConfig, SynthesizeConfig
-from pipeline.data.drafts import Draft, Rejected, Reviewed, pooled, unreviewed
+from pipeline.config.schema import PipelineConfig, SynthesizeConfig
 from pipeline.data.rows import read_jsonl, write_jsonl
+from pipeline.data.synthetic.drafts import Draft, Rejected, Reviewed, pooled, unreviewed
 from pipeline.errors import RequestError
-from pipeline.rounds import complete_only, review_round
+from pipeline.people.rounds import complete_only, review_round
+from pipeline.people.waiting import ask
 from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
 
 

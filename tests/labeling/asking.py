@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from labeling.argilla import ArgillaBackend
-from labeling.argilla_client import Client
+from labeling.argilla.backend import ArgillaBackend
+from labeling.argilla.client import Client
+from labeling.argilla.submitting import Annotator
 from labeling.backend import Question, Queue, Round
 from labeling.records import Task
 from labeling.server import Connection, accounts
-from labeling.submitting import Annotator
 
 RESPONSES = {"pairwise": 2, "review": 1}  # of a task; else 4
 

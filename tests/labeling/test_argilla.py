@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from labeling.argilla import ArgillaBackend
-from labeling.argilla_page import FIELDS
+from labeling.argilla.backend import ArgillaBackend
+from labeling.argilla.page import FIELDS
+from labeling.argilla.submitting import submit_rankings
 from labeling.backend import LabelingError, Queue, Round, progress
 from labeling.records import Sample, make_tasks
 from labeling.server import Connection, accounts, serving
 from labeling.server.home import Home
-from labeling.submitting import submit_rankings
 from tests.labeling.asking import Place, make
 
 TIED = {"t0000": [1, 1, 3, 4], "t0001": [1, 1, 2, 3], "t0002": [4, 2, 2, 2]}
@@ -236,7 +236,7 @@ def test_a_dataset_whose_making_was_interrupted_is_completed(place: Place) -> No
 
 PUBLISH = """
 import json, sys
-from labeling.argilla import ArgillaBackend
+from labeling.argilla.backend import ArgillaBackend
 from labeling.backend import Queue, Round
 from labeling.server import Connection
 
@@ -341,7 +341,7 @@ def test_a_server_that_lost_its_data_gets_the_round_back(
 def test_a_server_that_dies_while_it_is_given_tasks_loses_none(
     argilla_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labeling.argilla_client.CONNECT_RETRIES", 0)
+    monkeypatch.setattr("labeling.argilla.client.CONNECT_RETRIES", 0)
     home, tasks = tmp_path / "home", make(1_000, words=100)
     raised: list[BaseException] = []
     with serving(home, say=print) as connection:

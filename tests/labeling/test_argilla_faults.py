@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from labeling.argilla import ArgillaBackend
-from labeling.argilla_client import Client
+from labeling.argilla.backend import ArgillaBackend
+from labeling.argilla.client import Client
+from labeling.argilla.submitting import Annotator, submit_rankings
 from labeling.backend import LabelingError, Queue, Round
 from labeling.server import Connection
-from labeling.submitting import Annotator, submit_rankings
 from tests.labeling.asking import Place, make
 
 RANKS = {"t0000": [1, 1, 3, 4]}
@@ -67,7 +67,7 @@ def test_an_annotators_key_cannot_publish_or_collect(place: Place) -> None:
 
 
 def test_a_server_that_is_down_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labeling.argilla_client.CONNECT_RETRIES", 0)
+    monkeypatch.setattr("labeling.argilla.client.CONNECT_RETRIES", 0)
     with some_server({}) as gone:
         url = gone.url
     error = refused(Client, Connection(url, "key"))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from labeling.__main__ import main
-from labeling.argilla import ArgillaBackend
-from labeling.argilla_client import Client
+from labeling.argilla.backend import ArgillaBackend
+from labeling.argilla.client import Client
 from labeling.backend import LabelingError, Queue, Round
 from labeling.exchange import Columns, read
 from labeling.exchange.argilla_datasets import import_dataset

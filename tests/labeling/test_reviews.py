@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from labeling.argilla.submitting import Annotator
 from labeling.backend import Answer, LabelingError, Round, Verdict, progress
 from labeling.server import Connection, accounts, serving
-from labeling.submitting import Annotator
 from tests.labeling.asking import Place, make
 
 DRAFT = "Turn it off.\n\n- Wait.\n- Turn it **on** again."

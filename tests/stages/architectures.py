@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Artifact
-from pipeline.config import BaseConfig
+from pipeline.config.schema import BaseConfig
+from pipeline.store.artifacts import Artifact
 from tests.lazily import lazily
 
 with lazily():

@@ -3,11 +3,10 @@
 python -m tests.stages.architectures_table
 """
 
-from pathlib import Path
-
+from tests.places import ROOT
 from tests.stages.architectures import ARCHITECTURES, METHODS, REFUSED, STAGE_NAMES, refusal
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "architectures.md"
+DOCUMENT = ROOT / "docs" / "architectures.md"
 INTRODUCTION = """\
 # Architectures
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.artifacts import Artifact, Store
+from pipeline.store.artifacts import Artifact, Store
 from tests.stages.processes import ended, start
 
 TINY = (

@@ -14,14 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline import compose
-from pipeline.artifacts import Artifact
-from pipeline.config import LaunchConfig, PipelineConfig, RewardSource, content
+from pipeline.config import compose
+from pipeline.config.schema import LaunchConfig, PipelineConfig, RewardSource, content
 from pipeline.data.rows import read_jsonl, write_jsonl
-from pipeline.model_checks import check_models
+from pipeline.model_files.checks import check_models
 from pipeline.progress import Advance
 from pipeline.stage import Runtime, StageContext
 from pipeline.stages import STAGES
+from pipeline.store.artifacts import Artifact
 from tests.stages.architectures import build
 
 SMALL = (

@@ -13,7 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 FORKING = get_context("forkserver")
-FORKING.set_forkserver_preload(["pipeline.runner", "pipeline.modeling.tuning", "pipeline.modeling.reward_training"])
+FORKING.set_forkserver_preload(
+    ["pipeline.engine.runner", "pipeline.modeling.tuning", "pipeline.modeling.rewards.training"]
+)
 
 
 def start(

@@ -23,9 +23,9 @@ with lazily():
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.heads import known_ids
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
-    from pipeline.modeling.rendering import ChatFormat
     from pipeline.modeling.roles import ValueStart, build_roles
     from pipeline.modeling.sampling import sample
     from pipeline.modeling.trainee import prepare
@@ -35,7 +35,7 @@ with lazily():
 def _imports_are_not_collected() -> Iterator[None]:
     """accelerate collects garbage after every training: with all that is imported here, that takes longer than it."""
     import_module("pipeline.modeling.tuning")
-    import_module("pipeline.modeling.reward_training")
+    import_module("pipeline.modeling.rewards.training")
     gc.freeze()
     yield
     gc.unfreeze()

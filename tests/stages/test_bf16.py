@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import runner
-from pipeline.artifacts import CHECKPOINTS, MANIFEST, Artifact
 from pipeline.data.rows import read_jsonl
+from pipeline.engine import runner
 from pipeline.progress import Advance
+from pipeline.store.artifacts import CHECKPOINTS, MANIFEST, Artifact
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import Artifact
 from pipeline.data.rows import read_jsonl
-from pipeline.planner import Step
+from pipeline.engine.planner import Step
+from pipeline.store.artifacts import Artifact
 from tests.stages.classifiers import classifier
 from tests.stages.conftest import Chain
 

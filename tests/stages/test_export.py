@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipeline.artifacts import Artifact
-from pipeline.config import DecodingConfig
+from pipeline.config.schema import DecodingConfig
+from pipeline.store.artifacts import Artifact
 from tests.lazily import lazily
 from tests.serving import transformers_serve
 from tests.stages.conftest import Chain
@@ -19,9 +19,9 @@ with lazily():
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+    from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.generation import draw
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
-    from pipeline.modeling.rendering import ChatFormat
 
 IDS = [[1, 20, 30, 40, 50]]
 

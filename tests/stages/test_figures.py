@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import BaseConfig, DpoConfig, RewardConfig, SftConfig
+from pipeline.config.schema import BaseConfig, DpoConfig, RewardConfig, SftConfig
 from pipeline.errors import PipelineError
 from tests.lazily import lazily
 from tests.stages import tiny
@@ -18,10 +18,10 @@ with lazily():
     from transformers import AutoModelForSequenceClassification, LlamaConfig
 
     from pipeline.modeling import training, tuning
+    from pipeline.modeling.chat.rendering import Rendered
     from pipeline.modeling.pretraining import base_trainer, new_model
-    from pipeline.modeling.rendering import Rendered
-    from pipeline.modeling.reward_models import new_head
-    from pipeline.modeling.reward_training import Pair, reward_trainer
+    from pipeline.modeling.rewards.models import new_head
+    from pipeline.modeling.rewards.training import Pair, reward_trainer
     from pipeline.modeling.scoring import Answered
 
 MICRO = (None, 4, 1)
@@ -107,7 +107,7 @@ def test_micro_batches_give_the_same_gradients_weights_and_figures(
 ) -> None:
     """With a last batch that does not fill a micro batch; losses of every step and all evaluations, too."""
     head = tiny.model("llama")
-    monkeypatch.setattr("pipeline.modeling.reward_training.language_head", lambda *_: whole_head(head))
+    monkeypatch.setattr("pipeline.modeling.rewards.training.language_head", lambda *_: whole_head(head))
     stage, changes = STAGES[name]
     runs = [Run(stage, micro, tmp_path, **changes).trained() for micro in MICRO]
     columns = [("loss", "grad_norm"), ("eval_loss",), ("tokens",)]

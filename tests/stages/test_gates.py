@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import MANIFEST, Artifact
-from pipeline.config import LaunchConfig
-from pipeline.evaluation.gates import GateVerdict, padding, read_gates
+from pipeline.config.schema import LaunchConfig
+from pipeline.gates.check import check_gates
+from pipeline.gates.rules import GateVerdict, padding, read_gates
 from pipeline.playground.texts import sampling_prompts
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
-from pipeline.stages.gates import check_gates
+from pipeline.store.artifacts import MANIFEST, Artifact
 from tests.lazily import lazily
 from tests.stages.classifiers import classifier
 from tests.stages.conftest import Chain
@@ -33,7 +33,7 @@ with lazily():
         MixtralForSequenceClassification,
     )
 
-    from pipeline.modeling.rewarding import padding_effects, raw_scores
+    from pipeline.modeling.rewards.scoring import padding_effects, raw_scores
     from pipeline.modeling.scoring import Answered
 
 POLITE, RUDE = "With pleasure!", "What a silly question!"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import DecodingConfig
+from pipeline.config.schema import DecodingConfig
 from pipeline.errors import RequestError
 from tests.lazily import lazily
 from tests.stages import tiny
@@ -17,10 +17,10 @@ with lazily():
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaForCausalLM
 
+    from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.fused import use_whole_head
     from pipeline.modeling.generation import draw
     from pipeline.modeling.heads import LanguageHead, check_head, known_ids, transformer_of, unknown_ids
-    from pipeline.modeling.rendering import ChatFormat
     from pipeline.modeling.scoring import Answered, answer_logprobs
 
 IDS = [[10, 20, 30, 40, 50, 11], [12, 13, 14], [15, 33, 16, 17, 18]]

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import DecodingConfig
+from pipeline.config.schema import DecodingConfig
 from pipeline.data.rows import read_jsonl
-from pipeline.stages.limits import UNKNOWN, answer_tokens, with_limit
+from pipeline.modeling.limits import UNKNOWN, answer_tokens, with_limit
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 
 with lazily():
     from transformers import AutoTokenizer
 
+    from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import source_of, tokenizer_of
-    from pipeline.modeling.rendering import ChatFormat
 
 FREE = ("sample.decoding.max_new_tokens=null", "evaluate.decoding.max_new_tokens=null", "ppo.max_new_tokens=null")
 SMALL = ("evaluate.judge=false", "preferences.judge_fraction=0", "ppo.watch_judge=false", "gates=off")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import Artifact
-from pipeline.config import PeftConfig
+from pipeline.config.schema import PeftConfig
 from pipeline.errors import RequestError
+from pipeline.store.artifacts import Artifact
 from tests.lazily import lazily
 from tests.stages.architectures import build
 
@@ -28,7 +28,7 @@ with lazily():
     )
     from pipeline.modeling.padding import check_padding
     from pipeline.modeling.policy import load_for_training, load_policy, source_of, tokenizer_of
-    from pipeline.modeling.reward_models import language_head, load_reward_for_training
+    from pipeline.modeling.rewards.models import language_head, load_reward_for_training
 
 CPU = "cpu"
 NO_LIMIT = 10**9

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Artifact
 from pipeline.data.rows import read_jsonl
+from pipeline.store.artifacts import Artifact
 from tests.lazily import lazily
+from tests.places import REAL
 from tests.stages.conftest import Chain
 
 with lazily():
-    from pipeline.modeling.rendering import ChatFormat
-    from pipeline.modeling.tokenizers import load_tokenizer
+    from pipeline.modeling.chat.rendering import ChatFormat
+    from pipeline.modeling.chat.tokenizers import load_tokenizer
 
-REAL = Path(__file__).parents[2].parent / "shared" / "data"
 THINGS = ("kettle", "bicycle", "garden", "printer", "candle", "river", "ladder", "window", "engine", "pillow")
 PARTS = ("sft", "dev", "test", "preference", "rl")
 

@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.artifacts import Store
 from pipeline.files import file_hash
+from pipeline.store.artifacts import Store
 from tests.conftest import until
 from tests.stages.conftest import Chain
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from labeling.argilla.submitting import submit_rankings
 from labeling.records import Ranking, stable_random
 from labeling.server import accounts, running
 from labeling.server.home import Home
 from labeling.server.supervisor import stop
-from labeling.submitting import submit_rankings
-from pipeline.artifacts import Artifact, Store
 from pipeline.data.rows import read_jsonl
-from pipeline.people import People
-from pipeline.rounds import read_round
+from pipeline.people.annotators import People
+from pipeline.people.rounds import read_round
+from pipeline.store.artifacts import Artifact, Store
 from tests.conftest import configured
 from tests.stages.conftest import Chain
 
@@ -117,7 +117,7 @@ def test_what_is_there_can_be_taken_and_the_rest_later(asked: Chain) -> None:
 
 
 def test_waiting_goes_on_by_itself_when_people_are_done(asked: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.asking.POLL", 0.2)
+    monkeypatch.setattr("pipeline.people.waiting.POLL", 0.2)
     assert asked.run("stage=publish", *PEOPLE) == 0
     assert asked.run("stage=collect", *PEOPLE) == 3
     later = threading.Timer(2, lambda: (answer(asked, "ann"), answer(asked, "bob")))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Artifact
 from pipeline.data.rows import read_jsonl
+from pipeline.store.artifacts import Artifact
 from tests.lazily import lazily
 from tests.stages.classifiers import classifier
 from tests.stages.conftest import Chain
@@ -145,8 +145,8 @@ def test_the_value_model_is_kept_and_can_go_on(chain: Chain, vowels: str) -> Non
 
 def test_an_artifact_of_ppo_is_a_policy(chain: Chain, vowels: str) -> None:
     """What was trained is what is loaded: the final metrics are found again by loading the artifact."""
+    from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
-    from pipeline.modeling.rendering import ChatFormat
     from pipeline.modeling.scoring import Answered, answer_logprobs
 
     for peft in ("full", "lora"):

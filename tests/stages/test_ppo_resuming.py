@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import MANIFEST
+from pipeline.store.artifacts import MANIFEST
 from tests.stages.conftest import Chain
 from tests.stages.test_ppo import SMALL, assert_same_run
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from pipeline.artifacts import Artifact
-from pipeline.config import LaunchConfig, PeftConfig
+from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
+from pipeline.store.artifacts import Artifact
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 from tests.stages.test_faults import assert_one_message
@@ -25,8 +25,8 @@ with lazily():
 
     from pipeline.modeling.answering import Answer
     from pipeline.modeling.passes import batch_of, last_states
-    from pipeline.modeling.reward_roles import RewardAdapter, Rewards, load_rewards
-    from pipeline.modeling.rewarding import RewardModel
+    from pipeline.modeling.rewards.roles import RewardAdapter, Rewards, load_rewards
+    from pipeline.modeling.rewards.scoring import RewardModel
     from pipeline.modeling.roles import Roles, build_roles
     from pipeline.modeling.trainee import prepare
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pipeline.config import DecodingConfig
+from pipeline.config.schema import DecodingConfig
 from pipeline.errors import RequestError, Unrenderable
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
@@ -17,11 +17,11 @@ with lazily():
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from pipeline.modeling.chat.rendering import ChatFormat
+    from pipeline.modeling.chat.tokenizers import load_tokenizer
     from pipeline.modeling.generation import draw
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
-    from pipeline.modeling.rendering import ChatFormat
     from pipeline.modeling.scoring import Answered, answer_logprobs
-    from pipeline.modeling.tokenizers import load_tokenizer
 
 TURNS = [
     {"role": "system", "content": "Be kind."},

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import MANIFEST, Artifact
-from pipeline.config import DecodingConfig
+from pipeline.config.schema import DecodingConfig
 from pipeline.files import file_hash
+from pipeline.store.artifacts import MANIFEST, Artifact
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 
 with lazily():
     import torch
 
+    from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.generation import Drawn, draw
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
-    from pipeline.modeling.rendering import ChatFormat
 
 SLOWER = {
     "base": "base.steps=60",

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Artifact
-from pipeline.config import LaunchConfig
+from pipeline.config.schema import LaunchConfig
 from pipeline.data.rows import prompt_id, read_jsonl
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
+from pipeline.store.artifacts import Artifact
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 from tests.stages.test_faults import assert_one_message
@@ -36,11 +36,11 @@ with lazily():
     )
 
     from pipeline.modeling.answering import Answer
+    from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import source_of, tokenizer_of
-    from pipeline.modeling.rendering import ChatFormat
-    from pipeline.modeling.reward_models import load_reward, new_head
-    from pipeline.modeling.reward_training import Pair, bradley_terry, collated, rankings
-    from pipeline.modeling.rewarding import RewardModel, padded, padding_difference, raw_scores, read_scores
+    from pipeline.modeling.rewards.models import load_reward, new_head
+    from pipeline.modeling.rewards.scoring import RewardModel, padded, padding_difference, raw_scores, read_scores
+    from pipeline.modeling.rewards.training import Pair, bradley_terry, collated, rankings
     from pipeline.modeling.scoring import Answered
 
 METHODS = ("full", "lora", "qlora")
@@ -167,10 +167,10 @@ def test_the_loss_is_bradley_terrys(chain: Chain, peft: str, margin: bool) -> No
 @pytest.mark.parametrize(("sft", "reward"), [("full", "full"), ("lora", "lora"), ("qlora", "qlora")])
 def test_the_sft_loss_beside_it_is_the_policys_own(chain: Chain, tmp_path: Path, sft: str, reward: str) -> None:
     """arXiv 2406.10216: at the first step it is what the SFT policy itself says of the answers' tokens."""
-    from pipeline.config import PeftConfig
+    from pipeline.config.schema import PeftConfig
     from pipeline.modeling.policy import load_policy
-    from pipeline.modeling.reward_models import language_head, load_reward_for_training
-    from pipeline.modeling.reward_training import RewardTrainer
+    from pipeline.modeling.rewards.models import language_head, load_reward_for_training
+    from pipeline.modeling.rewards.training import RewardTrainer
     from pipeline.modeling.scoring import answer_logprobs
 
     made = chain.make("sft", f"peft@sft.peft={sft}")
@@ -196,7 +196,7 @@ def test_the_sft_loss_beside_it_is_the_policys_own(chain: Chain, tmp_path: Path,
 def test_the_sft_loss_keeps_what_the_policy_knows(chain: Chain) -> None:
     """With it, the trained transformer predicts the ranked answers better; the head for words is none of its own."""
     from pipeline.modeling.policy import PolicySource
-    from pipeline.modeling.reward_models import decoder_of, language_head
+    from pipeline.modeling.rewards.models import decoder_of, language_head
 
     losses = []
     for weight in (0, 2):
@@ -283,7 +283,7 @@ def test_a_head_on_a_bfloat16_model_keeps_its_precision(chain: Chain, tmp_path: 
         assert saved.dtype == torch.float32
         assert not torch.equal(saved, saved.bfloat16().float())
         model, chat = loaded(made)
-        from pipeline.modeling.reward_models import head_of
+        from pipeline.modeling.rewards.models import head_of
 
         assert torch.equal(head_of(model).weight, saved)
         chosen, rejected = (scored(model, chat, rows) for rows in rows_of(made, chat))
@@ -366,9 +366,9 @@ def test_the_stop_token_is_seen(chain: Chain) -> None:
 
 def test_dropout_is_off(chain: Chain, tmp_path: Path) -> None:
     """Rule 9 (arXiv 2009.01325): in training, too, and where a model calls the function rather than a module."""
-    from pipeline.config import PeftConfig
+    from pipeline.config.schema import PeftConfig
     from pipeline.modeling.policy import PolicySource
-    from pipeline.modeling.reward_models import load_reward_for_training
+    from pipeline.modeling.rewards.models import load_reward_for_training
 
     folder = str(policy_in(tmp_path, chain, attention_dropout=0.5))
     assert AutoConfig.from_pretrained(folder).attention_dropout == 0.5

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.artifacts import Store
+from pipeline.store.artifacts import Store
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
 
 

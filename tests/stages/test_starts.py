@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import DpoConfig, KlConfig, PeftConfig, PpoConfig
+from pipeline.config.schema import DpoConfig, KlConfig, PeftConfig, PpoConfig
 from pipeline.errors import PipelineError
 from tests.lazily import lazily
 from tests.stages import tiny

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
+from labeling.argilla.submitting import Annotator
 from labeling.backend import Verdict
 from labeling.server import accounts, running
 from labeling.server.home import Home
 from labeling.server.supervisor import stop
-from labeling.submitting import Annotator
-from pipeline.artifacts import Artifact
 from pipeline.data.rows import read_jsonl, write_jsonl
-from pipeline.people import People
-from pipeline.planner import Planner
-from pipeline.rounds import review_round
+from pipeline.engine.planner import Planner
+from pipeline.people.annotators import People
+from pipeline.people.rounds import review_round
+from pipeline.store.artifacts import Artifact
 from tests.completions import Reply, completion, serving
 from tests.conftest import configured
 from tests.lazily import lazily
@@ -128,7 +128,7 @@ def test_prompts_are_made_up_after_the_given_ones_and_the_writer_is_told_a_syste
 def test_a_server_that_went_away_is_asked_for_the_rest_alone(
     new_chain: Callable[[], Chain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.endpoints.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("pipeline.services.endpoints.FIRST_PAUSE", 0.001)
     chain = new_chain()
     with serving(lambda question, before: completion("So.") if len(server.seen) <= 5 else (503, {})) as server:
         request = ("draft.count=8", f"draft.writer={server.url}", "draft.model=some-model", "draft.concurrency=1")

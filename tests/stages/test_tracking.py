@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Artifact
+from pipeline.store.artifacts import Artifact
 from tests.stages.conftest import Chain
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import Artifact
 from pipeline.data.rows import read_jsonl
+from pipeline.store.artifacts import Artifact
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 from tests.stages.test_faults import assert_one_message
@@ -84,8 +84,8 @@ def test_dpo_raises_the_chosen_over_the_rejected(chain: Chain) -> None:
 
 def test_sft_learns_the_assistants_tokens_only(chain: Chain) -> None:
     """Labels of everything but the answers and their stop tokens are ignored."""
+    from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import source_of, tokenizer_of
-    from pipeline.modeling.rendering import ChatFormat
     from pipeline.modeling.tuning import IGNORED, _labelled
 
     tokenizer, _ = tokenizer_of(source_of(chain.make("base")))
@@ -126,8 +126,8 @@ def test_keep_best_takes_the_lowest_evaluation_loss(chain: Chain) -> None:
 
 def loss_on_dev(artifact: Artifact) -> float:
     """The committed weights' own loss per answer token, computed apart from the trainer."""
+    from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
-    from pipeline.modeling.rendering import ChatFormat
     from pipeline.modeling.scoring import Answered, answer_logprobs
 
     source = source_of(artifact)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import LaunchConfig
+from pipeline.config.schema import LaunchConfig
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
 from tests.lazily import lazily
@@ -21,8 +21,8 @@ with lazily():
     from transformers import PreTrainedTokenizerFast
 
     from pipeline.modeling.architecture import footprint
+    from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import PolicySource
-    from pipeline.modeling.rendering import ChatFormat
     from pipeline.modeling.scoring import Answered
     from pipeline.modeling.trainee import Trainee
 

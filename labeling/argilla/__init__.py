@@ -1,0 +1,1 @@
+"""The Argilla backend: its client, its page, its answers."""

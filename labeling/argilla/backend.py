@@ -1,0 +1,214 @@
+"""Rounds on an Argilla server: `ArgillaBackend` puts tasks there and reads what people said, rank by rank.
+
+The only modules that know Argilla's API are this one, `argilla_client` (requests and faults), `argilla_page` (what an
+annotator sees), `submitting` (people who answer over the API) and `server`. Nothing that is sent says which policy
+wrote a response: a record has its task's id, the prompt, the responses, and a checksum that annotators do not see.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from labeling.argilla.client import Client
+from labeling.argilla.page import CHECKSUM, METADATA, checksum, fields_of, record_of
+from labeling.backend import Answer, LabelingError, Queue, Round
+from labeling.questions import CORRECTION, options_of, question_settings, read_values, responses_per_task
+from labeling.records import Task
+from labeling.reviews import read_review
+from labeling.server import DEFAULT_HOME, Connection, accounts
+
+BULK = 250  # records in one request; Argilla takes 500
+LONGEST_GUIDELINES = 10_000
+LONGEST_NAME = 200
+
+
+def _ignore(remark: str) -> None:
+    pass
+
+
+class ArgillaBackend:
+    """A `Backend`. `connection` must be an owner's; `say` is told what people should know but nobody must mend."""
+
+    def __init__(self, connection: Connection, say: Callable[[str], None] = _ignore, home: Path = DEFAULT_HOME) -> None:
+        self.url = connection.url
+        self._connection = connection
+        self._say = say
+        self._home = home
+
+    @cached_property
+    def _client(self) -> Client:
+        return Client(self._connection)
+
+    def publish(self, asked: Round) -> int:
+        """See `Backend.publish`. Records are sent in bulks: an interrupted upload is completed by the next call."""
+        check(asked)
+        workspace = self._workspace(asked.workspace)
+        return sum(self._publish_queue(asked, queue, workspace) for queue in asked.queues)
+
+    def answers(self, asked: Round) -> list[Answer]:
+        """See `Backend.answers`. Drafts are left out; discarded ones come with their reason."""
+        check(asked)
+        names = self._names()
+        given = [answer for queue in asked.queues for answer in self._queue_answers(asked, queue, names)]
+        return sorted(given, key=lambda answer: (answer["task"], answer["annotator"]))
+
+    def add_annotators(self, names: Sequence[str], workspace: str) -> list[str]:
+        """See `Backend.add_annotators`; each new one gets an invitation file in the server's home."""
+        return accounts.add_annotators(self._connection, list(names), workspace, self._home)
+
+    def _publish_queue(self, asked: Round, queue: Queue, workspace_id: str) -> int:
+        wanted = {
+            "guidelines": asked.guidelines,
+            "distribution": {"strategy": "overlap", "min_submitted": queue.overlap},
+        }
+        dataset = self._dataset(asked, queue, workspace_id, wanted)
+        there = {record["external_id"]: record for record in self._client.records(dataset)}
+        self._check_same(queue, there)
+        if any(dataset[key] != value for key, value in wanted.items()):
+            self._client.patch(f"/datasets/{dataset['id']}", f"change dataset '{queue.name}'", wanted)
+        missing = [task for task in queue.tasks if task["id"] not in there]
+        opened_again = [task for task in queue.tasks if task["id"] in there and _lost(there[task["id"]], queue.overlap)]
+        path, doing = f"/datasets/{dataset['id']}/records/bulk", f"add records to dataset '{queue.name}'"
+        try:
+            correction = self._correction(dataset) if asked.question == "review" else None
+            records = [record_of(task, correction) for task in (*missing, *opened_again)]
+        except ValueError as error:
+            raise LabelingError(f"Queue '{queue.name}': {error}", fault="request") from None
+        for start in range(0, len(records), BULK):
+            self._client.put(path, doing, {"items": records[start : start + BULK]})
+        return len(missing)
+
+    def _dataset(self, asked: Round, queue: Queue, workspace_id: str, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The queue's dataset, made if it is missing, completed if its making was interrupted."""
+        client, name = self._client, queue.name
+        dataset = client.dataset(workspace_id, name)
+        if dataset is None:
+            body = {"name": name, "workspace_id": workspace_id, "allow_extra_metadata": False, **wanted}
+            dataset = client.post("/datasets", f"make dataset '{name}'", body)
+        parts = {
+            "fields": fields_of(asked.question),
+            "questions": question_settings(asked.question, responses_per_task(asked.question, queue.tasks)),
+            "metadata-properties": METADATA,
+        }
+        for part, settings in parts.items():
+            self._set_up(dataset, part, settings)
+        if dataset["status"] == "draft":
+            client.put(f"/datasets/{dataset['id']}/publish", f"open dataset '{name}'")
+        return dataset
+
+    def _set_up(self, dataset: Mapping[str, Any], part: str, wanted: list[dict[str, Any]]) -> None:
+        """Add what a dataset's making has left out. Raises `LabelingError` if it is about something else."""
+        owner = "/me" if part == "metadata-properties" else ""
+        doing = f"set up dataset '{dataset['name']}'"
+        there = self._client.get(f"{owner}/datasets/{dataset['id']}/{part}", doing)["items"]
+        names = {settings["name"] for settings in there}
+        missing = [settings for settings in wanted if settings["name"] not in names]
+        if dataset["status"] == "draft":
+            for settings in missing:
+                there.append(self._client.post(f"/datasets/{dataset['id']}/{part}", doing, settings))
+        if options_of(there) != options_of(wanted):
+            raise LabelingError(
+                f"Dataset '{dataset['name']}' at {self.url} has other {part.replace('-', ' ')} than this round: "
+                f"{', '.join(sorted(names))}. It is left as it is. Rename or delete it there, or use another project.",
+                fault="request",
+            )
+
+    def _correction(self, dataset: Mapping[str, Any]) -> str:
+        """The id of the question that is filled with the draft beforehand."""
+        doing = f"read the questions of dataset '{dataset['name']}'"
+        questions = self._client.get(f"/datasets/{dataset['id']}/questions", doing)["items"]
+        return next(str(question["id"]) for question in questions if question["name"] == CORRECTION)
+
+    def _check_same(self, queue: Queue, there: Mapping[str, Mapping[str, Any]]) -> None:
+        for task in queue.tasks:
+            record = there.get(task["id"])
+            if record is not None and (record["metadata"] or {}).get(CHECKSUM) != checksum(task):
+                raise LabelingError(
+                    f"Record '{task['id']}' of dataset '{queue.name}' at {self.url} is about another prompt or other "
+                    "answers than this round. It is left as it is. Rename or delete the dataset there, or use another "
+                    "project.",
+                    fault="request",
+                )
+
+    def _queue_answers(self, asked: Round, queue: Queue, names: Mapping[str, str]) -> list[Answer]:
+        workspace_id = self._client.workspaces().get(asked.workspace)
+        dataset = workspace_id and self._client.dataset(workspace_id, queue.name)
+        if not dataset:
+            raise LabelingError(
+                f"There is no dataset '{queue.name}' in a workspace '{asked.workspace}' at {self.url}. Publish it "
+                "(again): what is missing there is restored.",
+                fault="request",
+            )
+        tasks = {task["id"]: task for task in queue.tasks}
+        answers, lost = [], 0
+        for record in self._client.records(dataset):
+            if task := tasks.get(record["external_id"]):
+                lost += _lost(record, dataset["distribution"]["min_submitted"])
+                answers += [
+                    _answer(asked, task, response, names.get(response["user_id"]))
+                    for response in record["responses"]
+                    if response["status"] in ("submitted", "discarded")
+                ]
+        if lost:
+            self._say(
+                f"{lost:,} of {len(tasks):,} tasks in '{queue.name}' were complete and have lost answers: somebody's "
+                "account was deleted in Argilla, and their answers went with it. Publishing again lets others answer."
+            )
+        return answers
+
+    def _workspace(self, name: str) -> str:
+        found = self._client.workspaces().get(name)
+        if found is None:
+            found = self._client.post("/workspaces", f"make workspace '{name}', which is missing", {"name": name})["id"]
+        return str(found)
+
+    def _names(self) -> dict[str, str]:
+        users = self._client.get("/users", "list the accounts (whose names stand beside the answers)")["items"]
+        return {user["id"]: user["username"] for user in users}
+
+
+def check(asked: Round) -> None:
+    """Raise `LabelingError` (request) if Argilla cannot hold this round; nothing is sent before all is checked."""
+    if not 1 <= len(asked.guidelines) <= LONGEST_GUIDELINES:
+        raise LabelingError(
+            f"Argilla takes guidelines of 1 to {LONGEST_GUIDELINES:,} characters, but these have "
+            f"{len(asked.guidelines):,}. Shorten them, or link to the rest.",
+            fault="request",
+        )
+    for queue in asked.queues:
+        if not 1 <= len(queue.name) <= LONGEST_NAME:
+            raise LabelingError(f"Argilla's names have 1 to {LONGEST_NAME} characters: {queue.name!r}", fault="request")
+        if queue.overlap < 1:
+            raise LabelingError(f"Queue '{queue.name}': overlap must be at least 1", fault="request")
+        try:
+            responses_per_task(asked.question, queue.tasks)
+        except ValueError as error:
+            raise LabelingError(f"Queue '{queue.name}': {error}", fault="request") from None
+
+
+def _lost(record: Mapping[str, Any], overlap: int) -> bool:
+    """Whether a record counts as complete without its answers: Argilla does not look again when an account goes."""
+    submitted = sum(response["status"] == "submitted" for response in record["responses"])
+    return bool(record["status"] == "completed" and submitted < overlap)
+
+
+def _answer(asked: Round, task: Task, response: Mapping[str, Any], name: str | None) -> Answer:
+    try:
+        said = _said(asked, task, response)
+    except ValueError as error:
+        raise LabelingError(f"Task '{task['id']}', annotator '{name}': {error}", fault="request") from None
+    annotator = name or f"deleted-{response['user_id'][:8]}"
+    answer = {"task": task["id"], "annotator": annotator, "status": response["status"], "ranks": None, **said}
+    return cast(Answer, answer)
+
+
+def _said(asked: Round, task: Task, response: Mapping[str, Any]) -> dict[str, Any]:
+    """What a response says, under the names of `Answer`; without what does not belong to its question."""
+    discarded = response["status"] == "discarded"
+    if asked.question == "review":
+        review = read_review(task["responses"][0], response["values"], discarded)
+        verdict = {"verdict": review.verdict, "text": review.text} if review.verdict else {}
+        return {"comment": review.comment, **verdict}
+    said = read_values(asked.question, len(task["responses"]), response["values"], discarded)
+    return {name: value for name, value in vars(said).items() if value is not None}

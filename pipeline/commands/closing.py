@@ -1,0 +1,95 @@
+"""What stands at the end of a run: the table of win rates, the report, and what to do next."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.commands.next_steps import after, as_lines
+from pipeline.config.remembered import Request
+from pipeline.config.schema import PipelineConfig
+from pipeline.console import console
+from pipeline.engine.planner import Step
+from pipeline.gates.rules import remark_on_judge
+from pipeline.store.artifacts import Artifact, Store
+
+
+def closing(config: PipelineConfig, steps: list[Step], request: Request) -> None:
+    """Print the results of a chain that has run to its end, and what can come next."""
+    store, last = Store(Path(config.outputs), config.project), steps[-1]
+    if config.plan:
+        if not all(step.complete for step in steps):
+            console.print(f"Run     {escape(request.command())}")
+        return
+    artifact = store.open(last.name, last.version)
+    if last.name in ("evaluate", "compare"):
+        console.print(policies_table(artifact, config))
+        for sentence in head_to_head(artifact.metrics):
+            console.print(f" {sentence}")
+    for line in as_lines(after(replace(last, complete=True), config, store, request)):
+        console.print(escape(line))
+
+
+class Column(NamedTuple):
+    """A column of the closing table: its title, its metric, and how that is written."""
+
+    title: str
+    metric: str
+    form: str
+
+
+WIDE = 100  # columns of the terminal from which on everything is shown
+LEFT_OUT = ("perfect", "perplexity")  # else
+
+COLUMNS = (
+    Column("win rate (95%)", "win_rate", "{:.2f} [{win_rate_low:.2f}, {win_rate_high:.2f}]"),
+    Column("true score", "true_score", "{:.2f}"),
+    Column("judge", "judge_reward", "{:.2f}"),
+    Column("reward", "reward", "{:.2f}"),
+    Column("perfect", "perfect", "{:.0%}"),
+    Column("KL", "kl", "{:.2f}"),
+    Column("length", "length", "{:.1f}"),
+    Column("stopped", "stopped", "{:.0%}"),
+    Column("perplexity", "perplexity", "{:.2f}"),
+)
+
+
+def policies_table(artifact: Artifact, config: PipelineConfig) -> Table:
+    """One row per policy, from the metrics of `evaluate`."""
+    metrics = artifact.metrics
+    title = f"{metrics['prompts']:.0f} held-out prompts, against {config.evaluate.baseline}{decided_by(metrics)}"
+    gap = 2 if console.width >= WIDE else 1
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, gap, 0, 0))
+    known = [column for column in COLUMNS if any(key.endswith(f"/{column.metric}") for key in metrics)]
+    shown = [column for column in known if console.width >= WIDE or column.metric not in LEFT_OUT]
+    table.add_column(" policy", no_wrap=True)
+    for column in shown:
+        table.add_column(column.title, justify="left" if column.metric == "win_rate" else "right", no_wrap=True)
+    for name in config.evaluate.policies:
+        own = {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}
+        cells = [column.form.format(own[column.metric], **own) if column.metric in own else "—" for column in shown]
+        table.add_row(f" {name}", *(cell.replace("[", r"\[") for cell in cells))
+    return table
+
+
+def decided_by(metrics: Mapping[str, float]) -> str:
+    """Who says which answer wins; nothing where nobody does."""
+    if not any(key.endswith("/win_rate") for key in metrics):
+        return ""
+    if any(key.endswith("/true_score") for key in metrics):
+        return ", wins by the true scorer"
+    remark = remark_on_judge(metrics)
+    return f", wins by the independent judge{f' ({remark})' if remark else ''}"
+
+
+def head_to_head(metrics: Mapping[str, float]) -> Iterator[str]:
+    """`ppo against dpo 0.56 [0.52, 0.60]`: two arms on the same prompts. The base model is nobody's rival."""
+    for key, rate in metrics.items():
+        first, against, rest = key.partition("/against/")
+        second, _, metric = rest.rpartition("/")
+        if against and metric == "win_rate" and "base" not in (first, second):
+            low, high = metrics[f"{key}_low"], metrics[f"{key}_high"]
+            yield rf"{first} against {second}: wins {rate:.2f} \[{low:.2f}, {high:.2f}], head to head"

@@ -1,0 +1,84 @@
+"""What can come next in a project, as whole commands: a command that left something out would run another request."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from pipeline.config.remembered import Request
+from pipeline.config.schema import PipelineConfig
+from pipeline.engine.planner import LAST, Planner, Step
+from pipeline.errors import PipelineError
+from pipeline.stages import STAGES
+from pipeline.store.artifacts import Store
+
+POLICIES = ("sft", "dpo", "ppo")
+ASIDE = ("base", "draft", "synthesize", "export")  # never next: made on the way, or not part of the chain
+
+Line = tuple[str, str]  # (a word before it, a command or a path)
+
+
+def after(step: Step, config: PipelineConfig, store: Store, request: Request) -> Iterator[Line]:
+    """What can follow this finished step of a request."""
+    if step.name == LAST:
+        yield "Report", str(store.directory(step.name, step.version) / "report.html")
+        yield "Next", chat_command(config.evaluate.policies, request)
+        yield "", f"{request.command('stage=evaluate', 'dpo.beta=0.3')}   (makes only what changes)"
+        return
+    yield "Made", str(store.directory(step.name, step.version))
+    words = iter(("Next", "", ""))
+    if step.name in POLICIES:
+        yield next(words), chat_command([step.name], request)
+    if step.name == "synthesize":
+        yield next(words), f"{request.command('stage=sft', 'data.path=synthesize')}   (trains on them)"
+        return
+    planner = Planner(replace(config, stage="all"), store)
+    following = successor(planner, step.title)
+    if following:
+        yield next(words), f"{request.command(f'stage={following.name}')}   {makes(planner, following)}"
+    if step.name == "data" and config.data.source == "files" and not config.model.path:
+        own = request.command("stage=sft", "model.path=DIR_OR_HUB_ID")
+        yield next(words), f"{own}   (from a model of your own, not the embedded tiny one)"
+    fault = fault_of(planner)
+    if not following and not fault:
+        yield next(words), f"{request.command('stage=all')}   (all is made: the report)"
+    if fault and step.name in ("data", *POLICIES):
+        yield "Later", fault
+
+
+def successor(planner: Planner, title: str | None = None) -> Step | None:
+    """The first stage of the chain that is not made and can be planned; of those that need `title`, if there is one."""
+    missing = []
+    for name in STAGES:
+        try:
+            step = planner.step(name)
+        except PipelineError:
+            continue
+        if not step.complete and name not in ASIDE:
+            missing.append(step)
+    direct = [step for step in missing if title in step.needs]
+    return next(iter(direct or missing), None)
+
+
+def makes(planner: Planner, step: Step) -> str:
+    """`(makes base, sft)`"""
+    return f"(makes {', '.join(one.title for one in planner.to_run(step.title))})"
+
+
+def fault_of(planner: Planner) -> str:
+    """Why the whole chain cannot be planned; empty where it can."""
+    try:
+        planner.step(LAST)
+    except PipelineError as error:
+        return str(error)
+    return ""
+
+
+def chat_command(policies: Sequence[str], request: Request) -> str:
+    """`chat` goes by the remembered request: it only has to be told which project."""
+    names = [name for name in policies if name != "base"] or ["base"]
+    return shlex.join(["python", "-m", "pipeline", "chat", *names, *request.place()])
+
+
+def as_lines(lines: Iterator[Line] | Sequence[Line]) -> Iterator[str]:
+    """One below the other, the words in a column."""
+    return (f"{word:<8}{text}" for word, text in lines)

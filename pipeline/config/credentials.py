@@ -1,0 +1,20 @@
+"""Credentials in a request: refused, because requests are remembered, and end up in manifests, logs and reports."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.config.keys import leaves
+
+KEY = re.compile(r"(?i)(^|[._])(hub_token|api_?key|access_token|auth_token|token_id|password|passwd|secret)s?$")
+VALUE = re.compile(r"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|ghp_[A-Za-z0-9]{16,})\b|://[^/@\s]+@")
+
+
+def credentials(config: Any) -> Iterator[str]:
+    """A message for each key that holds a credential, or a value that looks like one; the value is not repeated."""
+    for key, value in leaves(config):
+        if value and (KEY.search(key) or (isinstance(value, str) and VALUE.search(value))):
+            yield (
+                f"{key}: a credential does not belong in a request, which is written down. Give it in the environment: "
+                "HF_TOKEN for the hub, ARGILLA_API_KEY for Argilla, OPENAI_API_KEY for an endpoint."
+            )

@@ -1,0 +1,88 @@
+"""All keys of the configuration, each with its words: the comment beside it in the source of `schema.py`."""
+
+import ast
+import inspect
+import io
+import re
+import tokenize
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from typing import Any, cast
+
+from pipeline.config import schema
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key; `node` is the class of the keys below it, if it holds any."""
+
+    name: str
+    words: str
+    options: tuple[str, ...] = ()
+    node: type | None = None
+
+
+def keys(node: type = schema.PipelineConfig, prefix: str = "") -> Iterator[Key]:
+    """Every key, in the order of the configuration, those of a node right after it."""
+    for item in fields(node):
+        below = cast(type, item.type) if is_dataclass(item.type) else None
+        words = first_sentence(below) if below else words_of(node, item.name)
+        yield Key(prefix + item.name, words, tuple(item.metadata.get("options", ())), below)
+        if below:
+            yield from keys(below, f"{prefix}{item.name}.")
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All values with their keys; those of a list with their places, and each text in it as the list's."""
+    if is_dataclass(node):
+        for item in fields(node):
+            yield from leaves(getattr(node, item.name), f"{prefix}.{item.name}" if prefix else item.name)
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            yield from leaves(value, f"{prefix}.{name}")
+    elif isinstance(node, list) and any(is_dataclass(one) for one in node):
+        for place, one in enumerate(node):
+            yield from leaves(one, f"{prefix}[{place}]")
+    else:
+        yield prefix, node
+        if isinstance(node, list):
+            yield from ((prefix, one) for one in node)
+
+
+def words_of(node: type, name: str) -> str:
+    """What stands beside a field where it was first defined, else what its default says; empty where nothing does."""
+    found = (_comments().get((owner.__name__, name), "") for owner in node.__mro__)
+    return next((words for words in found if words), "") or _words_of_default(getattr(node(), name))
+
+
+def _words_of_default(default: Any) -> str:
+    if isinstance(default, str) and (followed := re.fullmatch(r"\$\{([\w.]+)\}", default)):
+        return f"follows {followed[1]} unless set"
+    if isinstance(default, dict) and default:
+        return f"what else to use (a version or a path) for a role: {', '.join(default)}"
+    return "none can be pinned" if default == {} else ""
+
+
+def first_sentence(node: type) -> str:
+    """The beginning of a node's docstring."""
+    return (inspect.getdoc(node) or "").split("\n\n")[0].replace("\n", " ").partition(". ")[0].rstrip(".")
+
+
+@cache
+def _comments() -> Mapping[tuple[str, str], str]:
+    """(class, field) -> the last comment within the field's lines."""
+    source = inspect.getsource(schema)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    at = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    found = {}
+    for node in ast.walk(ast.parse(source)):
+        for line in node.body if isinstance(node, ast.ClassDef) else ():
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                beside = [at[number] for number in _lines(line) if number in at]
+                found[cast(ast.ClassDef, node).name, line.target.id] = beside[-1] if beside else ""
+    return found
+
+
+def _lines(statement: ast.stmt) -> range:
+    return range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)

@@ -1,0 +1,140 @@
+"""The last request of a project, in `outputs/PROJECT/request.yaml`: what `status`, `chat` and "Next" go by.
+
+A project is not defined by its name: which model, files and judgements it is about stands in its requests. A command
+that leaves some of that out would run something else under the same name.
+"""
+
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from pipeline.config.following import RULES, Rule
+from pipeline.errors import RequestError
+from pipeline.files import write_atomically
+
+FILE = "request.yaml"
+ABOUT_A_RUN = ("plan", "tag")  # what is asked of one run, and not of the next
+HEAD = "# The last request of this project: `status` and `chat` go by it, and what a command says comes next.\n"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for: overrides as they were written, and where and when."""
+
+    overrides: tuple[str, ...]
+    folder: str = ""  # the working directory: relative paths are meant from there
+    time: str = ""
+
+    def command(self, *changes: str) -> str:
+        """The whole request with these changes, as a line for the shell."""
+        kept = [text for text in merged(self.overrides, changes) if key_of(text) not in ABOUT_A_RUN]
+        return shlex.join(["python", "-m", "pipeline", *kept])
+
+    def place(self) -> list[str]:
+        """The overrides that say which project it is, and where."""
+        return [text for text in self.overrides if key_of(text) in ("project", "outputs")]
+
+
+def request_of(overrides: Sequence[str]) -> Request:
+    """A request that is made here and now."""
+    return Request(tuple(overrides), str(Path.cwd()), datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def key_of(override: str) -> str:
+    """`dpo.beta` of `dpo.beta=0.3`, `++dpo.trainer.loss_type` without its signs."""
+    return override.partition("=")[0].lstrip("+")
+
+
+def merged(before: Sequence[str], later: Sequence[str]) -> list[str]:
+    """Overrides with later ones in the place of those that they replace.
+
+    A path that is given anew also replaces other ways to name what is read, and a choice that would ignore it.
+    """
+    new = {key_of(text): text for text in later}
+    gone = {key for rule in RULES if _is_about(rule, later) for key in rule.keys}
+    ignoring = {f"{rule.group}={other}" for rule in RULES if new.keys() & set(rule.keys) for other in rule.others}
+    whole: dict[str, str] = {}  # by their keys, each in the place where it first stood
+    for text in before:
+        key = key_of(text)
+        if key in new:
+            whole[key] = new[key]
+        elif key not in gone and text not in ignoring:
+            whole[key] = text
+    first = {"stage": new["stage"]} if "stage" in new and "stage" not in whole else {}
+    return list({**first, **whole, **new}.values())
+
+
+def _is_about(rule: Rule, later: Sequence[str]) -> bool:
+    """Whether these overrides say anew what is read: by a path, or by an option that reads nothing."""
+    return any(
+        key_of(text) in rule.keys or text in [f"{rule.group}={other}" for other in rule.others] for text in later
+    )
+
+
+def left_out(last: Request, request: Request) -> list[str]:
+    """The model and the data that the last request named and this one does not: the playground's take their place."""
+    given = {key_of(text) for text in request.overrides}
+    rules = [rule for rule in RULES if rule.group in ("model", "data") and not given & {*rule.keys, rule.group}]
+    named = [text for text in last.overrides for rule in rules if key_of(text) in rule.keys]
+    return [] if "experiment" in given else named
+
+
+def recall(root: Path) -> Request | None:
+    """The last request of the project in this folder; None where none is remembered.
+
+    Raises `RequestError` if the file cannot be read as one.
+    """
+    file = root / FILE
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        time = datetime.fromisoformat(str(found["time"])).astimezone(UTC).isoformat()
+        return Request(tuple(map(str, found["overrides"])), str(found["folder"]), time)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        raise RequestError(
+            f"{file} is no request that was remembered here. Remove it: the next run writes it."
+        ) from None
+
+
+def remember(root: Path, request: Request) -> None:
+    """Keep a request as the last one of its project."""
+    about = {
+        "command": request.command(),
+        "time": request.time,
+        "folder": request.folder,
+        "overrides": [text for text in request.overrides if key_of(text) not in ABOUT_A_RUN],
+    }
+    text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True, width=1_000_000)
+    write_atomically(root / FILE, HEAD + text)
+
+
+@contextlib.contextmanager
+def remembering(root: Path, request: Request | None, made_something: Callable[[], bool]) -> Iterator[None]:
+    """The request is the project's last one from here on, unless it is refused before it has made anything."""
+    file = root / FILE
+    before = file.read_text(encoding="utf-8") if file.is_file() else None
+    if request is not None:
+        with contextlib.suppress(OSError):  # a full disk is said by the first stage that needs it
+            remember(root, request)
+    try:
+        yield
+    except RequestError:
+        if request is not None and not made_something():
+            _forget(root, before)
+        raise
+
+
+def _forget(root: Path, before: str | None) -> None:
+    with contextlib.suppress(OSError):
+        if before is not None:
+            write_atomically(root / FILE, before)
+            return
+        (root / FILE).unlink(missing_ok=True)
+        for folder in (root, root.parent):
+            folder.rmdir()  # only where nothing else is in it

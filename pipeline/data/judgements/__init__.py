@@ -1,0 +1,1 @@
+"""Judgements out of users' files, and their way to preference pairs."""

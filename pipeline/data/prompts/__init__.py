@@ -1,0 +1,1 @@
+"""Prompts: out of files, out of conversations, and which of them to ask about."""

@@ -1,0 +1,211 @@
+"""Makes one version: runs its stage into its directory, under its lock, with a log of its own, and commits it."""
+
+import contextlib
+import errno
+import logging
+import math
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.schema import PipelineConfig, content
+from pipeline.engine.machine import threads
+from pipeline.engine.planner import ASKED, Step, observed_fingerprint, short
+from pipeline.errors import PipelineError, RequestError
+from pipeline.people.annotators import People
+from pipeline.progress import Reporter
+from pipeline.services.tracking import NoTracker, Tracker, Tracking
+from pipeline.stage import Runtime, StageContext
+from pipeline.store.artifacts import Artifact, Store
+
+LOG = "log.txt"
+PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "tokenizers", "wandb")
+FULL = 1_000_000  # bytes left on a disk that nothing more goes onto
+DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is too large",
+}
+
+log = logging.getLogger(__name__)
+
+
+class Maker:
+    """Makes versions in this process."""
+
+    def __init__(self, config: PipelineConfig, store: Store, people: People, reporter: Reporter) -> None:
+        self.config, self.store, self.people, self.reporter = config, store, people, reporter
+        self.tracking = Tracking(config.tracking, Path(config.outputs) / ".tracking", self.say)
+
+    def say(self, remark: str) -> None:
+        log.info(remark)
+        self.reporter.say(remark)
+
+    def make(self, step: Step) -> Artifact:
+        """The step's artifact; for one that asks people, that of the version which their answers come to."""
+        return self.observed(step) if step.asks else self.run_step(step)
+
+    def observed(self, step: Step) -> Artifact:
+        """What people have said by now, as the version that their answers come to."""
+        if step.why != ASKED:
+            self.say(step.why)
+        inputs = self._inputs(step)
+        place = self.store.root / step.name
+        context = self._context(inputs, place, NoTracker(), None)
+        assert step.stage.observe is not None
+        seen = step.stage.observe(step.config, context)
+        version = observed_fingerprint(step.stage, seen, {role: given.version for role, given in inputs.items()})
+        if self.store.is_complete(step.name, version):
+            self.store.point(step.name, "latest", version)
+            return self.store.open(step.name, version)
+        return self.run_step(replace(step, version=version), seen)
+
+    def run_step(self, step: Step, observed: Any = None) -> Artifact:
+        """Run one stage into its version's directory and commit it."""
+        inputs = self._inputs(step)
+        with self.store.writing(step.name, step.version) as directory:
+            if self.store.is_complete(step.name, step.version):  # another process made it in the meantime
+                return self.store.open(step.name, step.version)
+            tracker = self.tracking.start(_tracked_run(step, self.config, inputs), quick=step.stage.quick)
+            artifact = None
+            began = time.monotonic()
+            try:
+                with _reported_faults(step, directory), _logging_to(directory / LOG):
+                    log.info("%s@%s from %s", step.name, step.version, {r: a.reference for r, a in inputs.items()})
+                    metrics = step.stage.run(step.config, self._context(inputs, directory, tracker, observed))
+                manifest = _manifest(step, self.config, inputs, metrics, time.monotonic() - began, self.store)
+                with _reported_faults(step, directory):
+                    artifact = self.store.commit(step.name, step.version, manifest, pointer=step.pointer)
+            except RequestError:
+                self.store.discard(step.name, step.version, {LOG})
+                raise
+            finally:
+                tracker.finish(artifact)
+        return artifact
+
+    def _inputs(self, step: Step) -> dict[str, Artifact]:
+        return {
+            role: given if isinstance(given, Artifact) else self.store.open(given.name, given.version)
+            for role, given in step.inputs.items()
+        }
+
+    def _context(
+        self, inputs: Mapping[str, Artifact], directory: Path, tracker: Tracker, observed: Any
+    ) -> StageContext:
+        runtime = Runtime(self.config.launch, threads(self.config), self.config.gates)
+
+        def track(metrics: Mapping[str, float], step: int) -> None:
+            self.reporter.note(metrics)
+            tracker.log(metrics, step)
+
+        return StageContext(inputs, directory, runtime, self.reporter.progress, self.say, track, self.people, observed)
+
+
+def _manifest(
+    step: Step,
+    config: PipelineConfig,
+    inputs: Mapping[str, Artifact],
+    metrics: Mapping[str, float],
+    seconds: float,
+    store: Store,
+) -> dict[str, Any]:
+    wrong = {name: value for name, value in metrics.items() if not math.isfinite(value)}
+    if wrong:
+        raise PipelineError(f"{step.title} ended with metrics that are not finite: {wrong}. See the log beside it.")
+    return {
+        "seconds": round(seconds, 3),
+        "config": content(step.config),
+        "inputs": {role: _recorded(artifact, store) for role, artifact in inputs.items()},
+        "metrics": {name: float(value) for name, value in metrics.items()},
+        "runtime": {**asdict(config.launch), "threads": threads(config), "gates": config.gates},
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "host": {"name": platform.node(), "system": platform.platform(), "python": platform.python_version()},
+        "git": _git_commit(),
+    }
+
+
+def _recorded(artifact: Artifact, store: Store) -> dict[str, Any]:
+    own: dict[str, Any] = {"stage": artifact.stage, "version": artifact.version}
+    if artifact.manifest.get("source"):
+        own["source"] = artifact.manifest["source"]
+    elif not artifact.path.is_relative_to(store.root):  # of another project: found again by its place
+        own["path"] = str(artifact.path.absolute())
+    return own
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).resolve().parent
+    asked = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+    return asked.stdout.strip() or None if asked.returncode == 0 else None
+
+
+def _tracked_run(step: Step, config: PipelineConfig, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    return {
+        "id": f"{config.project}-{step.name}-{step.version}",
+        "name": f"{step.title}-{short(step.version)}",
+        "group": config.project,
+        "job_type": step.name,
+        "config": {**content(step.config), "inputs": {role: artifact.reference for role, artifact in inputs.items()}},
+    }
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Everything that is logged while a stage runs goes into its log file, and nowhere else."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.INFO)
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    except BaseException:
+        log.exception("stopped")
+        raise
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        with contextlib.suppress(OSError):
+            handler.close()
+        logging.captureWarnings(False)
+
+
+@contextlib.contextmanager
+def _reported_faults(step: Step, directory: Path) -> Iterator[None]:
+    """Faults of the machine and of our own code as one message each; what was done so far stays and is resumed."""
+    again = f"What is done is kept in {directory}; the same command goes on from there."
+    try:
+        yield
+    except (PipelineError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        reason = _machine_fault(error, directory)
+        if reason:
+            raise PipelineError(f"{step.title}: {reason}. {again}") from error
+        raise PipelineError(
+            f"{step.title} failed: {type(error).__name__}: {error}\n"
+            f"The whole traceback is in {directory / LOG}. {again}"
+        ) from error
+
+
+def _machine_fault(error: BaseException, directory: Path) -> str | None:
+    """What the machine ran out of, from an exception of any library; None where it is something else."""
+    text = str(error)
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{DISK.get(error.errno or 0, error.strerror or text)}{where}"
+    if "No space left on device" in text or shutil.disk_usage(directory).free < FULL:  # torch only says it failed
+        return DISK[errno.ENOSPC]
+    if "File too large" in text or "os error 27" in text:
+        return DISK[errno.EFBIG]
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        return "out of memory; lower launch.micro_batch_size, or choose peft=lora or peft=qlora"
+    return None

@@ -1,0 +1,57 @@
+"""The paths of a request: which keys name them, and which of them are not there."""
+
+import os
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.keys import leaves
+from pipeline.config.schema import PipelineConfig
+from pipeline.data.reading.files import find_files
+from pipeline.errors import RequestError
+from pipeline.services.hub import is_hub_id
+from pipeline.stage import FromFiles
+from pipeline.stages.own_files import references
+
+
+def with_keys(config: PipelineConfig, written: Any, message: str) -> str:
+    """A message about what a request names, with the keys that name it before it, unless it begins with one."""
+    keys = [key for key, value in leaves(config) if value == written and value]
+    if not keys or any(message.startswith(key) for key in keys):
+        return message
+    return f"{', '.join(keys)}: {message}"
+
+
+def missing_files(config: PipelineConfig) -> Iterator[str]:
+    """A message for each file, folder or glob of a request that is not there, whichever stage needs it."""
+    for paths in own_files(config):
+        try:
+            find_files(paths)
+        except RequestError as error:
+            yield with_keys(config, paths, str(error))
+    fault = model_fault(config.model.path)
+    if fault:
+        yield fault
+
+
+def model_fault(path: str, key: str = "model.path") -> str | None:
+    """Why a path is neither a model's folder nor the name of a repository on the hub; None where it is."""
+    place = Path(path).expanduser()
+    misspelt = "/" in path and place.parent.is_dir()  # owner/name is no folder here
+    if not path or place.is_dir() or (is_hub_id(path) and not misspelt and not place.exists()):
+        return None
+    if place.exists():
+        return f"{key}={path}: a file; the model's folder was expected."
+    close = get_close_matches(place.name, os.listdir(place.parent), n=1) if misspelt else []
+    hint = f" Did you mean {place.parent / close[0]}?" if close else ""
+    return f"{key}={path}: neither a folder here nor a hub id of the form owner/name.{hint}"
+
+
+def own_files(config: PipelineConfig) -> Iterator[Any]:
+    """What the request names as files: a path, a glob or a list of these each."""
+    data, labeling = config.data, config.labeling
+    if data.source == "files":
+        yield from (one.paths for one in references(data).values() if isinstance(one, FromFiles))
+    asked = [labeling.path] if labeling.backend == "file" else [labeling.gold, labeling.guidelines]
+    yield from (path for path in [*asked, config.draft.prompts] if path)

@@ -1,0 +1,381 @@
+"""Which versions a request asks for, which of them exist, and why the others have to be made.
+
+A version is what it was made from: the hash of the stage's name and version, its configuration, and the versions of
+its inputs. All of it is known before anything runs, so a whole chain is planned at once; but for what people say, which
+is known once they have said it. Until then that step, and all that needs it, is `PENDING`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.schema import PipelineConfig, content, nearest
+from pipeline.data.reading.files import find_files
+from pipeline.engine.paths import missing_files, model_fault, with_keys
+from pipeline.errors import PipelineError, RequestError, listed
+from pipeline.model_files.checks import check_models
+from pipeline.model_files.folder import ModelFolder
+from pipeline.people.history import collected, reused_text
+from pipeline.services.hub import hub_commit
+from pipeline.stage import (
+    FromDataset,
+    FromFiles,
+    FromModel,
+    FromPath,
+    FromReference,
+    FromStage,
+    FromTokenizer,
+    Reference,
+    Stage,
+    policy,
+)
+from pipeline.stages import PLANNED, STAGES
+from pipeline.store.artifacts import MANIFEST, Artifact, Store, artifact_at
+from pipeline.store.hashing import HashCache, content_hash
+
+LAST = "compare"  # what stage=all asks for
+UP_TO_DATE = "up to date"
+ASKED = "people are asked"
+PENDING = ""  # the version of what depends on answers that people have not given yet
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a chain, as this request asks for it."""
+
+    stage: Stage
+    config: Any
+    version: str
+    inputs: Mapping[str, "Step | Artifact"]
+    complete: bool
+    why: str  # why it is to be run, or that it is up to date
+
+    @property
+    def name(self) -> str:
+        return self.stage.name
+
+    @property
+    def asks(self) -> bool:
+        """Whether running this step means to look at what people have answered."""
+        return self.version == PENDING and all(given.version != PENDING for given in self.inputs.values())
+
+    @property
+    def needs(self) -> set[str]:
+        """The titles of the steps that it is made from."""
+        return {given.title for given in self.inputs.values() if isinstance(given, Step)}
+
+    @property
+    def title(self) -> str:
+        """What people read: the stage's name, or `judge` for a reward model that is one."""
+        return title_of(self.stage, self.config)
+
+    @property
+    def pointer(self) -> str:
+        """What names its newest version: `latest`, or its title, so that `reward@latest` is never the judge."""
+        return "latest" if self.title == self.name else self.title
+
+
+class Unplannable(RequestError):
+    """A request that cannot be planned, with every reason that was found."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = list(dict.fromkeys(faults))
+        super().__init__(self.faults[0] if len(self.faults) == 1 else listed(self.faults))
+
+
+class Planner:
+    """Resolves references to versions; every step is resolved once.
+
+    `settled` has the versions that people's answers have come to while this command ran: stage -> version.
+    """
+
+    def __init__(self, config: PipelineConfig, store: Store, settled: Mapping[str, str] | None = None) -> None:
+        self.config = config
+        self.store = store
+        self.settled = settled or {}
+        self.hashes = HashCache(store.root.parent / ".cache" / "hashes.json")
+        self.steps: dict[str, Step] = {}  # by what they are called, in the order in which they have to run
+        self._refused: dict[str, Unplannable] = {}  # what was found out about a step is said once
+        self._unfound: dict[str, PipelineError] = {}
+        self._sound: set[tuple[str, bool]] = set()  # models of the user's own that were looked at
+        self._open: list[str] = []  # being resolved: a stage that meets itself here is its own ancestor
+
+    def plan(self) -> list[Step]:
+        """The steps of the chain that ends with the stage asked for, upstream first."""
+        wanted = LAST if self.config.stage == "all" else self.config.stage
+        if wanted in PLANNED:
+            raise RequestError(f"The stage '{wanted}' is part of the design but not built yet. {_built()}")
+        if wanted not in STAGES:
+            raise RequestError(f"stage={wanted}: no such stage. {nearest(wanted, ['all', *STAGES])}")
+        try:
+            target = self.step(wanted)
+        except Unplannable as error:
+            self.hashes.keep()
+            raise Unplannable([*error.faults, *missing_files(self.config)]) from None
+        self.hashes.keep(make_folder=True)
+        if self.config.upstream == "require":
+            self._require(target)
+        return list(self.steps.values())
+
+    def to_run(self, target: str | None = None) -> list[Step]:
+        """The incomplete steps that the target (the last step planned), or something incomplete for it, needs."""
+        needed = {target or list(self.steps)[-1]}
+        for step in reversed(self.steps.values()):
+            if step.title in needed and not step.complete:
+                needed |= step.needs
+        return [step for step in self.steps.values() if step.title in needed and not step.complete]
+
+    def _require(self, target: Step) -> None:
+        for step in self.to_run():
+            if step is not target:
+                self.store.resolve(step.name)  # says so if there is none at all
+                raise RequestError(
+                    f"'{step.title}' has no finished version for this request ({step.why}), and upstream=require "
+                    f"forbids making it. Run `python -m pipeline stage={step.name} …` first, or name a version with "
+                    f"<stage>.inputs.<role>={step.name}@VERSION."
+                )
+
+    def step(self, name: str, changes: Mapping[str, Any] | None = None) -> Step:
+        """A stage as this request asks for it, with all that it needs; `changes` are to the stage's own node.
+
+        Raises `Unplannable` with all that is wrong with it and with what it needs.
+        """
+        stage, config = STAGES[name], replace(getattr(self.config, name), **(changes or {}))
+        title = title_of(stage, config)
+        if title in self.steps:
+            assert self.steps[title].config == config, f"two nodes of {name} in one chain, and both are called {title}"
+            return self.steps[title]
+        if title in self._open:
+            circle = " needs ".join([*self._open[self._open.index(title) :], title])
+            raise RequestError(f"A circle: {circle}. Name a finished version instead, such as {name}@latest.")
+        if title in self._refused:
+            raise self._refused[title]
+        self._open.append(title)
+        try:
+            inputs = self._inputs(stage, config)
+            check_models(name, config, inputs, self._sound)
+        except RequestError as error:
+            self._refused[title] = Unplannable(_faults(error))
+            raise self._refused[title] from None
+        finally:
+            self._open.pop()
+        if stage.asks(self.config):
+            step = self._asking(stage, config, inputs)
+        elif any(given.version == PENDING for given in inputs.values()):
+            step = Step(stage, config, PENDING, inputs, False, "once people have answered")
+        else:
+            version = fingerprint(stage, config, {role: given.version for role, given in inputs.items()})
+            complete = self.store.is_complete(name, version)
+            step = Step(stage, config, version, inputs, complete, UP_TO_DATE)
+            step = step if complete else replace(step, why=self._why(step))
+        self.steps[title] = step
+        return step
+
+    def _inputs(self, stage: Stage, config: Any) -> dict[str, "Step | Artifact"]:
+        """What stands for each role of a stage. Raises `Unplannable` with every role that nothing can stand for."""
+        pinned = {role: policy(self.config, text) for role, text in config.inputs.items() if text}
+        wanted = {**stage.inputs(replace(self.config, **{stage.name: config})), **pinned}
+        inputs: dict[str, Step | Artifact] = {}
+        errors: list[PipelineError] = []
+        for role, reference in wanted.items():
+            try:
+                inputs.update(self._given(role, reference))
+            except PipelineError as error:
+                errors.append(error)
+        if any(isinstance(error, RequestError) for error in errors):
+            raise Unplannable(fault for error in errors for fault in _faults(error))
+        if errors:
+            raise errors[0]
+        return inputs
+
+    def _asking(self, stage: Stage, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> Step:
+        """A step whose version people decide: what they said before, as far as that serves this request."""
+        about = inputs[stage.about]
+        made = collected(self.store, stage)
+        own = made.get(about.version)
+        if stage.name in self.settled:
+            return Step(stage, config, self.settled[stage.name], inputs, True, UP_TO_DATE)
+        look_again = self.config.stage == stage.name or config.accept == "partial"
+        if own and own.whole and not look_again:
+            return Step(stage, config, own.version, inputs, True, UP_TO_DATE)
+        if isinstance(about, Step) and not about.complete and made and self.config.labeling.reuse:
+            last = list(made.values())[-1]
+            if self.config.stage != stage.name:
+                return Step(stage, config, last.version, {}, True, reused_text(self.store, stage, last))
+            inputs = {**inputs, stage.about: self.store.open(about.name, last.about)}
+            return Step(stage, config, PENDING, inputs, False, reused_text(self.store, stage, last, again=True))
+        return Step(stage, config, PENDING, inputs, False, ASKED)
+
+    def _given(self, role: str, reference: Reference) -> Iterator[tuple[str, "Step | Artifact"]]:
+        """What stands for one role: one version; where people were asked in several rounds, all of these."""
+        given = self.resolve(reference)
+        yield role, given
+        if not isinstance(given, Step) or not given.stage.asks(self.config):
+            return
+        if given.version != PENDING and self.config.labeling.reuse:
+            others = [one for one in collected(self.store, given.stage).values() if one.version != given.version]
+            for number, other in enumerate(others, start=2):
+                yield f"{role}_{number}", self.store.open(given.name, other.version)
+
+    def resolve(self, reference: Reference) -> "Step | Artifact":
+        """What a reference stands for: a step of this request, or something that is there already.
+
+        Raises `RequestError` where nothing does; the message begins with the keys that name it.
+        """
+        if isinstance(reference, FromStage):
+            return self.step(reference.stage, reference.changes)
+        key = repr(reference)
+        if key not in self._unfound:
+            try:
+                return self._found(reference)
+            except Unplannable as error:
+                self._unfound[key] = error
+            except PipelineError as error:  # of the hub, too, which is not asked twice
+                self._unfound[key] = type(error)(with_keys(self.config, _written(reference), str(error)))
+        raise self._unfound[key]
+
+    def _found(self, reference: Reference) -> Artifact:
+        match reference:
+            case FromReference(text):
+                return self.store.open(*self.store.resolve(text))
+            case FromModel():
+                return self._model(reference)
+            case FromTokenizer(path):
+                return self._tokenizer(path)
+            case FromFiles(kind, paths):
+                files = find_files(paths)
+                version = content_hash([self.hashes.version_of(file) for file in files])
+                source = {"paths": [str(file.absolute()) for file in files]}
+                return Artifact(kind, version, files[0], {"source": source})
+            case FromDataset(path, revision, subset, part):
+                commit = hub_commit(path, revision, "dataset")
+                dataset = {"path": path, "revision": commit, "subset": subset, "part": part}
+                return Artifact("dataset", content_hash(dataset), Path(path), {"source": dataset})
+            case FromPath(path):
+                return self._path(path)
+        raise AssertionError(f"{reference} is made, not found")
+
+    def _path(self, text: str) -> Artifact:
+        path = Path(text).expanduser()
+        if not path.exists() and text in PLANNED:
+            raise RequestError(f"This needs the stage '{text}', which is not built yet. {_built()}")
+        if not path.exists():
+            names = [*STAGES, *(f"{name}@latest" for name in STAGES)]
+            hint = f" {nearest(text, names)}" if "/" not in text else ""
+            raise RequestError(f"{text}: no such file or folder (looked in {path.absolute()}).{hint}")
+        if (path / MANIFEST).is_file():  # an artifact of another project, or of another machine
+            return artifact_at(path)
+        source = {"path": str(path.absolute())}
+        return Artifact("folder" if path.is_dir() else "file", self.hashes.version_of(path), path, {"source": source})
+
+    def _model(self, model: FromModel) -> Artifact:
+        path = Path(model.path).expanduser()
+        template, fault = _text_of(model.chat_template)
+        options = {"dtype": model.dtype, "chat_template": template, "thinking": model.thinking}
+        faults = [one for one in (model_fault(model.path), fault) if one]
+        if faults:
+            raise Unplannable(faults)
+        if path.is_dir():
+            weights, source = self.hashes.version_of(path), {"path": str(path.absolute())}
+        else:
+            weights = hub_commit(model.path, model.revision)
+            source = {"path": model.path, "revision": weights}
+        version = content_hash([weights, options])
+        return Artifact("model", version, Path(source["path"]), {"source": {**source, **options}})
+
+    def _tokenizer(self, path: str) -> Artifact:
+        """A tokenizer, by the content of its own files: another model's of the same content is the same."""
+        folder = Path(path).expanduser()
+        if folder.is_dir():
+            files = ModelFolder(folder, path).tokenizer_files
+            version = content_hash({file.name: self.hashes.version_of(file) for file in files})
+            return Artifact("tokenizer", version, folder, {"source": {"path": str(folder.absolute())}})
+        if fault := model_fault(path, "data.tokenizer"):
+            raise RequestError(fault)
+        commit = hub_commit(path, None)
+        return Artifact("tokenizer", commit, Path(path), {"source": {"path": path, "revision": commit}})
+
+    def _why(self, step: Step) -> str:
+        name = step.name
+        if step.version in self.store.unfinished(name):
+            return "unfinished: it goes on where it stopped"
+        others = self.store.versions(name)
+        named = self.store.pointers(name).get(step.pointer)
+        last = named if named in others else others[-1] if others and step.pointer == "latest" else None
+        if last is None:
+            return "not made yet"
+        try:
+            before = self.store.read_manifest(name, last)
+        except PipelineError:  # its damage is said when it is used
+            return f"{short(last)} is another one, and damaged"
+        changes = list(_differences(content(step.config), before["config"]))
+        for role in dict.fromkeys([*step.inputs, *before["inputs"]]):
+            old = before["inputs"].get(role, {}).get("version", "none")
+            new = step.inputs[role].version if role in step.inputs else "none"
+            if old != new:
+                changes.append(f"{role} {short(old)} -> {short(new)}")
+        return "differs from " + f"{short(last)}: " + (", ".join(changes) or "another version of the stage")
+
+
+def _written(reference: Reference) -> Any:
+    """How the request names it."""
+    match reference:
+        case FromFiles(_, paths):
+            return paths
+        case FromReference(text):
+            return text
+        case FromModel(path) | FromDataset(path) | FromTokenizer(path) | FromPath(path):
+            return path
+    return None
+
+
+def title_of(stage: Stage, config: Any) -> str:
+    """What a stage with this node is called. Two nodes of one stage in one chain have two titles."""
+    return stage.title(config) if stage.title else stage.name
+
+
+def fingerprint(stage: Stage, config: Any, inputs: Mapping[str, str]) -> str:
+    """The version of what a stage makes from this configuration and these versions of its inputs."""
+    return _fingerprint(stage, {"config": content(config)}, inputs)
+
+
+def observed_fingerprint(stage: Stage, observed: Any, inputs: Mapping[str, str]) -> str:
+    """The version of what people have said, whatever the configuration was."""
+    return _fingerprint(stage, {"observed": observed}, inputs)
+
+
+def _fingerprint(stage: Stage, made_from: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    return content_hash({"stage": stage.name, "meaning": stage.version, **made_from, "inputs": dict(inputs)})
+
+
+def _differences(new: Mapping[str, Any], old: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key in sorted({*new, *old}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from _differences(b, a, f"{prefix}{key}.")
+        elif a != b:
+            yield f"{prefix}{key} {a} -> {b}"
+
+
+def _text_of(file: str | None) -> tuple[str | None, str]:
+    """(a template, what is wrong with its file)"""
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8") if file else None, ""
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        return None, f"model.chat_template={file}: cannot be read ({reason})."
+
+
+def _faults(error: PipelineError) -> list[str]:
+    return error.faults if isinstance(error, Unplannable) else [str(error)]
+
+
+def _built() -> str:
+    return f"Built are: {', '.join(STAGES)}."
+
+
+def short(version: str) -> str:
+    """A version as people read it aloud."""
+    return re.sub(r"^(.{4}).*$", r"\1", version) or "…"

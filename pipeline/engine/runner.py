@@ -1,0 +1,214 @@
+"""Runs a plan: skips what is up to date, makes the rest as its inputs are there, several stages at once if it can."""
+
+import contextlib
+import os
+import shlex
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from textwrap import shorten
+
+from rich.markup import escape
+
+from pipeline.config.remembered import Request, left_out, recall, remembering
+from pipeline.config.schema import PipelineConfig
+from pipeline.console import console, errors, seconds_text
+from pipeline.engine.machine import parallel, threads
+from pipeline.engine.maker import Maker
+from pipeline.engine.paths import missing_files
+from pipeline.engine.planner import PENDING, UP_TO_DATE, Planner, Step, short
+from pipeline.engine.workers import Crew
+from pipeline.errors import PipelineError, RequestError, WaitingForPeople
+from pipeline.people.annotators import People
+from pipeline.progress import BOARD, REPORTER
+from pipeline.services.tracking import mode_of
+from pipeline.store.artifacts import Artifact, Store
+
+WIDE = 114  # columns from which on a stage's line also says what it was made from
+
+
+def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
+    """Make what the configuration asks for. Returns the steps of the chain; their artifacts are then in the store.
+
+    The request is remembered as the project's last one. Raises `WaitingForPeople` where it cannot go on before they
+    have answered. A stage that fails takes only those with it that need it; its error is raised once the others are
+    made.
+    """
+    store = Store(Path(config.outputs), config.project)
+    planner = Planner(config, store)
+    steps = planner.plan()
+    BOARD.begin()
+    to_run = {step.title for step in planner.to_run()}
+    console.print(heading(config, len(to_run)))
+    _say_what_is_left_out(store, request)
+    for fault in missing_files(config):
+        REPORTER.say(f"{fault} Nothing that is asked for now needs it.")
+    if config.plan:
+        _print_plan(planner)
+        return steps
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    printed: set[str] = set()
+    with (
+        remembering(store.root, request, lambda: bool(printed & to_run)),
+        People(config.labeling, config.project, REPORTER.say) as people,
+        Crew(config, _at_once(config, planner)) as crew,
+    ):
+        if any(step.stage.meets_people for step in planner.to_run()[1:]):
+            people.prepare()
+        maker = Maker(config, store, people, REPORTER)
+        settled: dict[str, str] = {}
+        while (answers := Run(planner, maker, crew, settled, printed).to_the_end()) is not None:
+            settled[answers.stage] = answers.version
+            planner = Planner(config, store, settled)
+            steps = planner.plan()
+    if config.tag:
+        store.point(steps[-1].name, config.tag, steps[-1].version)
+    return steps
+
+
+def _say_what_is_left_out(store: Store, request: Request | None) -> None:
+    """A request that names less than the last one is another chain under the same name."""
+    with contextlib.suppress(RequestError):  # a damaged file: `status` says so
+        last = recall(store.root)
+        named = left_out(last, request) if last and request else []
+        if named:
+            listed = " ".join(shlex.quote(text) for text in named)
+            REPORTER.say(f"unlike the last request of this project, this one does not have {listed}")
+
+
+def _at_once(config: PipelineConfig, planner: Planner) -> int:
+    """How many of this plan's steps run at the same time: one, unless there are two that do not need each other."""
+    needed = {step.title: step.needs for step in planner.to_run()}
+    for title in needed:  # upstream first
+        needed[title] |= {further for one in list(needed[title]) for further in needed.get(one, ())}
+    apart = any(a not in needed[b] and b not in needed[a] for a in needed for b in needed if a != b)
+    return parallel(config) if apart else 1
+
+
+class Run:
+    """One way through a plan."""
+
+    def __init__(self, planner: Planner, maker: Maker, crew: Crew, settled: dict[str, str], printed: set[str]) -> None:
+        self.steps = planner.steps
+        self.maker, self.crew, self.settled, self.printed = maker, crew, settled, printed
+        self.to_run = {step.title for step in planner.to_run()}
+        self.heights = _heights(self.steps.values())
+        self.open = [step for step in self.steps.values() if step.title in self.to_run or step.complete]
+        self.done: set[str] = set()
+        self.failed: dict[str, PipelineError] = {}
+        self.answers: Artifact | None = None
+
+    def to_the_end(self) -> Artifact | None:
+        """Make all that can be made; where people are asked, what is made up to their answers, which are returned.
+
+        Raises the error of what failed.
+        """
+        while self._start_what_can() or self.crew.busy:
+            if self.crew.busy:
+                title, made = self.crew.next_result()
+                self._settle(self.steps[title], made)
+        if self.failed:
+            raise _all_in_one(self.failed)
+        return self.answers
+
+    def _start_what_can(self) -> bool:
+        """Whether anything was started; in this process, a step is also over then, and one is made at a time."""
+        started = False
+        for step in self._startable():
+            self._start(step)
+            started = True
+            if not self.crew.is_a_crowd:
+                break
+        return started
+
+    def _startable(self) -> Iterator[Step]:
+        """Steps whose inputs are there: in the order of the chain; side by side, those first that most depends on."""
+        ordered = (
+            sorted(self.open, key=lambda step: -self.heights[step.title]) if self.crew.is_a_crowd else [*self.open]
+        )
+        for step in ordered:
+            if step.complete or (step.needs & self.to_run <= self.done and self._can_start(step)):
+                yield step
+
+    def _can_start(self, step: Step) -> bool:
+        """Nothing new is begun once answers have come: the plan is then another one."""
+        if self.answers is not None or (step.version == PENDING and not step.asks):
+            return False
+        return step.stage.meets_people or not self.crew.is_a_crowd or self.crew.has_room
+
+    def _start(self, step: Step) -> None:
+        self.open.remove(step)
+        if step.complete:
+            self.maker.store.point(step.name, step.pointer, step.version)
+            self._settle(step, self.maker.store.open(step.name, step.version))
+        elif self.crew.is_a_crowd and not step.stage.meets_people:
+            self.crew.start(step, self.settled)
+        else:
+            try:
+                self._settle(step, self.maker.make(step))
+            except PipelineError as error:
+                self._settle(step, error)
+
+    def _settle(self, step: Step, made: Artifact | PipelineError) -> None:
+        """Take in what became of a step, and print its line."""
+        if isinstance(made, PipelineError):
+            self.failed[step.title] = made
+            others = self.crew.busy or any(True for _ in self._startable())
+            if others and not isinstance(made, WaitingForPeople):
+                errors.print(f"[red] {step.title:<12}failed[/]; what does not need it goes on")
+            return
+        self.done.add(step.title)
+        if step.title not in self.printed:
+            console.print(line(step, made, step.title in self.to_run))
+            if step.complete and step.why != UP_TO_DATE:
+                REPORTER.say(step.why)
+        self.printed.add(step.title)
+        if step.asks:
+            self.answers = made
+
+
+def _heights(steps: Collection[Step]) -> dict[str, int]:
+    """How many steps there are on the longest way from each to the end; given are they upstream first."""
+    heights = {step.title: 1 for step in steps}
+    for step in reversed([*steps]):
+        for title in step.needs:
+            heights[title] = max(heights[title], heights[step.title] + 1)
+    return heights
+
+
+def _all_in_one(failed: dict[str, PipelineError]) -> PipelineError:
+    """The error to end with: a fault before a wait, the first of several with the others' words after it."""
+    faults = [error for error in failed.values() if not isinstance(error, WaitingForPeople)]
+    if len(faults) > 1:
+        return type(faults[0])("\n".join(map(str, faults)))
+    return (faults or list(failed.values()))[0]
+
+
+def _print_plan(planner: Planner) -> None:
+    to_run = planner.to_run()
+    for step in planner.steps.values():
+        action = "run " if step in to_run else "skip"
+        why = step.why if step in to_run or step.complete else "not needed"
+        peft = getattr(step.config, "peft", None)
+        tuned = f" · {peft.method}, learning rate {step.config.learning_rate:g}" if peft else ""
+        console.print(f" {step.title:<12}{short(step.version):<4}  {action}  {escape(why)}{tuned}")
+
+
+def heading(config: PipelineConfig, running: int) -> str:
+    """The first line: which project this is, where it runs, and that annotators are simulated if they are."""
+    mode = mode_of(config.tracking)
+    parts = [f"[bold]{config.project}[/]", f"device {config.launch.device}", f"tracking {mode}"]
+    if config.labeling.backend != "file" and not config.labeling.annotators and config.data.source == "playground":
+        parts.append("annotators are [bold]SIMULATED[/]")
+    if not running and not config.plan:
+        parts.append("everything is up to date: nothing to run")
+    return " · ".join(parts)
+
+
+def line(step: Step, artifact: Artifact, ran: bool) -> str:
+    """`sft  c3d2  from base a91c, data 77e0  eval loss 1.41  31 s`"""
+    made_from = ", ".join(f"{given.stage} {short(given.version)}" for given in artifact.inputs.values())
+    took = seconds_text(artifact.manifest["seconds"]) if ran else "up to date"
+    origin = shorten(f"from {made_from}", 36, placeholder=" …") if made_from else ""
+    said = f"{origin:<37}" if console.width >= WIDE else ""
+    return f" {step.title:<12}{short(artifact.version)}  {said}{step.stage.summary(artifact.metrics):<45}{took:>12}"

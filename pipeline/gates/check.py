@@ -1,0 +1,237 @@
+"""The gates at the start of `dpo`, `ppo` and `evaluate`: figures from manifests where they are known, else measured.
+
+`gates=warn` says what is wrong and goes on, `gates=stop` ends before training, `gates=off` looks at nothing. The
+verdicts lie in the artifact (gates.json), where the report finds them.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config.schema import DecodingConfig
+from pipeline.data.rows import prompt_id, read_jsonl
+from pipeline.errors import RequestError
+from pipeline.evaluation.winrates import outcomes
+from pipeline.gates import rules
+from pipeline.gates.rules import GATES, Format, GateVerdict
+from pipeline.stage import Metrics, StageContext
+from pipeline.store.artifacts import Artifact
+from pipeline.store.hashing import content_hash
+from pipeline.store.lineage import drawing_of, lineage, of_stage
+
+if TYPE_CHECKING:
+    from pipeline.modeling.answering import Answer
+    from pipeline.modeling.chat.rendering import ChatFormat
+    from pipeline.modeling.chat.templates import Messages
+
+ASKED = 64  # prompts that the policy answers at the gate
+SCORED = 64  # pairs that a reward model of the user's own is measured on
+LONGEST = 1024  # new tokens at the gate, whatever the longest answer in the data
+
+log = logging.getLogger(__name__)
+
+
+def check_gates(
+    context: StageContext, arm: str, *, prompts: "Sequence[Messages]" = (), decoding: DecodingConfig | None = None
+) -> list[GateVerdict]:
+    """The verdicts before an arm is trained, written to gates.json; what warns is also said.
+
+    The policy is the input `policy`, the reward models are the inputs whose role begins with `reward`, preferences are
+    the nearest that any input was made from. `prompts` and `decoding` are what the arm will use: the policy answers a
+    few of them where no `sample` has shown whether it stops. A run that goes on after an interruption reads what was
+    found before.
+
+    Raises `RequestError` with all that warns if `gates=stop`.
+    """
+    mode, file = context.runtime.gates, context.output_dir / GATES
+    verdicts = rules.read_verdicts(file)
+    if not verdicts and mode != "off":
+        verdicts = list(_Gatekeeper(context, arm, prompts, decoding).verdicts())
+        rules.write_gates(context.output_dir, verdicts)
+    _heed(verdicts, context, f"{arm} is not trained")
+    return verdicts
+
+
+def check_judge(context: StageContext, judge: Artifact) -> Metrics:
+    """What is known of the judge that is to decide who wins, for the manifest; whether it may, as `check_gates` says.
+
+    Raises `RequestError` where it is not shown to know more than length and `gates=stop`.
+    """
+    known = rules.figures_of_judge(judge.metrics)
+    verdict = rules.judge_verdict(known)
+    if context.runtime.gates != "off":
+        rules.write_gates(context.output_dir, [verdict])
+        if not known:
+            context.say(f"{judge.name}: {verdict.says}")
+        _heed([verdict], context, "no answer is judged")
+    return known
+
+
+def _heed(verdicts: Sequence[GateVerdict], context: StageContext, otherwise: str) -> None:
+    """Say what warns, or end with it: `otherwise` is what is then not done."""
+    mode, warned = context.runtime.gates, [verdict for verdict in verdicts if not verdict.passed]
+    for verdict in verdicts:
+        log.info("gate %s %s: %s", verdict.name, "passed" if verdict.passed else "warns", verdict.says)
+    if warned and mode == "stop":
+        count = "one gate warns" if len(warned) == 1 else f"{len(warned)} gates warn"
+        said = "\n".join(f"  {v.name} (at fault: {v.stage}): {v.says} {v.advice}" for v in warned)
+        raise RequestError(f"{otherwise}, since gates=stop and {count}:\n{said}")
+    for verdict in warned if mode == "warn" else ():
+        context.say(f"gate {verdict.name}, at fault: {verdict.stage}. {verdict.says} {verdict.advice}")
+
+
+@dataclass(frozen=True)
+class _Gatekeeper:
+    """What the gates of one arm need; whatever has to be drawn or loaded for them, once."""
+
+    context: StageContext
+    arm: str
+    prompts: "Sequence[Messages]"
+    decoding: DecodingConfig | None
+
+    @property
+    def policy(self) -> Artifact:
+        return self.context.inputs["policy"]
+
+    @cached_property
+    def preferences(self) -> Artifact | None:
+        given = [made for artifact in self.context.inputs.values() for made in lineage(artifact)]
+        return next(iter(of_stage(given, "preferences")), None)
+
+    @cached_property
+    def chat(self) -> "ChatFormat":
+        return _chat(self.policy)
+
+    def verdicts(self) -> Iterator[GateVerdict]:
+        if self.preferences is not None:
+            asked = of_stage(lineage(self.preferences), "collect")
+            yield rules.agreement(self.preferences.metrics, "collect" if asked else "preferences")
+        yield self._stopping()
+        for role, artifact in self.context.inputs.items():
+            if role.startswith("reward"):
+                yield from self._reward(artifact)
+
+    def _stopping(self) -> GateVerdict:
+        """Whether the policy ends its answers: from the sample that was judged if it is of this policy, else drawn."""
+        for sample in of_stage(lineage(self.preferences), "sample") if self.preferences else []:
+            asked = {given.reference for role, given in sample.inputs.items() if role != "data"}
+            limit = int(drawing_of(sample)["max_new_tokens"])
+            if asked == {self.policy.reference} and (not self.decoding or self.limit >= limit):
+                return rules.stopping(sample.metrics["stopped"], int(sample.metrics["answers"]), limit)
+        _, answers = self.drawn
+        if not answers:
+            says = "Whether the policy stops cannot be said: no prompt leaves room for an answer."
+            return GateVerdict("stopping", True, says, "sft", "")
+        share = mean(answer.stopped for answer in answers)
+        return rules.stopping(share, len(answers), self.limit)
+
+    @cached_property
+    def limit(self) -> int:
+        """How many tokens an answer may have: as many as the arm allows, else as the longest that was judged has."""
+        if self.decoding and self.decoding.max_new_tokens:
+            return self.decoding.max_new_tokens
+        rows = islice(self._pairs("train.jsonl"), SCORED)
+        given = (
+            self.chat.answer(row["prompt"], row[side][0]["content"]) for row in rows for side in ("chosen", "rejected")
+        )
+        return min(max(map(len, given), default=LONGEST), LONGEST)
+
+    @cached_property
+    def drawn(self) -> "tuple[list[Messages], list[Answer]]":
+        """A few prompts that leave room for an answer, and the policy's answers to them."""
+        from pipeline.modeling.answering import Answerer
+        from pipeline.modeling.policy import context_of
+
+        prompts = iter(self.prompts) if self.prompts else self._judged_prompts()
+        answerer = Answerer(self.policy, self.context, seed=0)
+        room = context_of(answerer.model) - self.limit
+        asked = list(islice((prompt for prompt in prompts if len(self.chat.prompt(prompt)) <= room), ASKED))
+        decoding = self.decoding or DecodingConfig(max_new_tokens=self.limit)
+        return asked, answerer.draw(asked, decoding, f"gate {self.arm}") if asked else []
+
+    def _reward(self, reward: Artifact) -> Iterator[GateVerdict]:
+        """A reward model: by its manifest if the stage `reward` made it, else by what it says of known answers."""
+        its_chat = _chat(reward)
+        rows = list(islice((row for row in self._pairs("test.jsonl") if its_chat.takes(row)), SCORED))
+        known = reward.metrics or self._measured(reward, rows)
+        if "accuracy" in known and "accuracy_longer" in known:
+            yield rules.beats_length(known["accuracy"], known["accuracy_longer"], int(known["test"]))
+        if "padding_difference" in known:
+            content, rounding = (known.get(f"padding_{name}", 0.0) for name in ("content", "rounding"))
+            yield rules.padding(known["padding_difference"], content, rounding)
+        if "reference_mean" in known:
+            yield rules.centred(known["reference_mean"])
+        mine, its = _format(self.chat, rows), _format(its_chat, rows)
+        yield rules.same_format(mine, its, _trained_with(reward))
+
+    def _pairs(self, name: str) -> Iterator[Any]:
+        """The pairs of a part that the policy's template renders: the others are left out of training, too."""
+        rows = read_jsonl(self.preferences.file(name)) if self.preferences else []
+        return (row for row in rows if self.chat.takes(row))
+
+    def _judged_prompts(self) -> "Iterator[Messages]":
+        """Each prompt of the training pairs once."""
+        seen: set[str] = set()
+        for row in self._pairs("train.jsonl"):
+            key = prompt_id(row["prompt"])
+            if key not in seen:
+                seen.add(key)
+                yield row["prompt"]
+
+    def _measured(self, reward: Artifact, rows: Sequence[Any]) -> dict[str, float]:
+        """What the stage `reward` says of its models, for one that was brought along; where pairs are known, on them.
+
+        The reference answers, whose mean reward should be near 0, are then the policy's own.
+        """
+        from pipeline.modeling.answering import Answer
+        from pipeline.modeling.rewards.scoring import RewardModel
+
+        model, (asked, drawn) = RewardModel(reward, self.context), self.drawn
+        found: dict[str, float] = {}
+        if drawn:
+            found["reference_mean"] = mean(model.score(asked, drawn, batch_size=len(drawn)))
+            found |= model.padding_effects(asked, drawn)
+        if rows:
+            prompts = [row["prompt"] for row in rows]
+            sides = []
+            for side in ("chosen", "rejected"):
+                texts = [str(row[side][0]["content"]) for row in rows]
+                sides.append([Answer(t, self.chat.answer(p, t), True) for p, t in zip(prompts, texts, strict=True)])
+            scores = [model.score(prompts, answers) for answers in sides]
+            found["accuracy"] = mean(outcomes(*scores))
+            found["accuracy_longer"] = mean(outcomes(*([len(answer.ids) for answer in answers] for answers in sides)))
+            found["test"] = len(rows)
+        return found
+
+
+def _chat(artifact: Artifact) -> "ChatFormat":
+    from pipeline.modeling.chat.rendering import ChatFormat
+    from pipeline.modeling.policy import source_of, tokenizer_of
+
+    return ChatFormat(tokenizer_of(source_of(artifact))[0])
+
+
+def _format(chat: "ChatFormat", rows: Sequence[Any]) -> Format:
+    """How a model sees a few conversations."""
+    tokenizer = chat.tokenizer
+    return Format(
+        template=content_hash(tokenizer.chat_template),
+        stop_id=chat.stop_id,
+        pad_id=tokenizer.pad_token_id,
+        vocabulary=content_hash(tokenizer.get_vocab()),
+        rendered=[chat.prompt(row["prompt"]) + chat.answer(row["prompt"], row["chosen"][0]["content"]) for row in rows],
+    )
+
+
+def _trained_with(reward: Artifact) -> Format | None:
+    """What a reward model's artifact says of its training; a model of the user's own says nothing."""
+    file = reward.path / "reward.json"
+    if not file.is_file():
+        return None
+    said = json.loads(file.read_text(encoding="utf-8"))
+    return Format(said["template"], said["stop_id"], said["pad_id"], said.get("vocabulary", ""))

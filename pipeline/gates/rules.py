@@ -1,0 +1,225 @@
+"""Gates before DPO and PPO: what has to hold before an arm is worth its training, and whose fault it is if it does not;
+and the one before a judge decides who wins.
+
+They answer "I do not know whether my SFT is bad, my reward model is bad, or hyperparameters" (trl#2015). Each gate is a
+pure function of what manifests say or of what was measured; a share is read with its interval, so a gate warns of
+what is shown, not of what few rows leave open.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pipeline.evaluation.winrates import wilson
+from pipeline.files import write_atomically
+from pipeline.store.artifacts import Artifact
+
+GATES = "gates.json"
+CHANCE = 0.1  # Krippendorff's alpha below this is no agreement worth the name
+ENDS = 0.5  # a smaller share of answers that end by themselves: the policy has not learned to stop
+SAME_SCORE = 0.05  # the most a score may move with its padding, in logits: about 1 point of P(chosen wins)
+SHAPES = 4  # times what one more rounding of the embeddings moves it: in a batch of another shape all is rounded anew
+CENTRED = 0.5  # how far reference answers may lie from a reward of 0, in logits
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """What one gate found: whether it lets through, its figures in words, the stage at fault, and what to do."""
+
+    name: str
+    passed: bool
+    says: str
+    stage: str
+    advice: str
+    figures: Metrics = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a model sees conversations. `rendered` are the ids of the same few conversations, prompt and answer."""
+
+    template: str  # a hash
+    stop_id: int
+    pad_id: int
+    vocabulary: str  # a hash
+    rendered: Sequence[Sequence[int]] = ()
+
+
+def agreement(metrics: Metrics, stage: str = "preferences") -> GateVerdict:
+    """Whether annotators agree beyond chance; without any two who judged the same, nothing can be said against it."""
+    advice = (
+        "Read the instructions and the disagreements with the annotators, or leave out whoever answers at random; "
+        "no training mends these pairs."
+    )
+    if "alpha" not in metrics:
+        says = "Agreement cannot be said: nothing was judged by two people."
+        return GateVerdict("agreement", True, says, stage, advice)
+    alpha = metrics["alpha"]
+    says = f"Krippendorff's alpha is {alpha:.2f} over {metrics.get('pairs', 0):,.0f} pairs; 0 is chance"
+    passed = alpha >= CHANCE
+    ending = "." if passed else ": the annotators agree no better than chance."
+    return GateVerdict("agreement", passed, says + ending, stage, advice, {"alpha": alpha})
+
+
+def stopping(share: float, count: int, limit: int, stage: str = "sft") -> GateVerdict:
+    """Whether the policy ends its answers by itself: `share` of `count` answers of at most `limit` tokens did."""
+    estimate = wilson(share, count)
+    says = f"{share:.0%} of {count:,} answers end by themselves within {limit:,} tokens"
+    passed = estimate.high >= ENDS
+    if not passed:
+        says += f" (95%: at most {estimate.high:.0%}): the policy has not learned to stop"
+    advice = (
+        "See that the demonstrations end with the template's stop token and that SFT trains on it (more epochs, a "
+        "higher learning rate); if answers are meant to be this long, raise the limit on new tokens."
+    )
+    figures = {"stopped": share, "high": estimate.high, "answers": count, "limit": limit}
+    return GateVerdict("stopping", passed, says + ".", stage, advice, figures)
+
+
+SCORER = {"reward": "reward model", "judge": "judge"}  # the stage at fault -> what it is called
+TEACH = {  # what to do where it knows no more than length
+    "reward": (
+        "More pairs or more epochs for the reward model, a stronger model below it, or pairs of like length; "
+        "PPO would otherwise only learn to write longer or shorter."
+    ),
+    "judge": (
+        "More pairs for the judge (preferences.judge_fraction), more epochs or a stronger model below it; until then "
+        "read the answers side by side: its wins may only say which are longer or shorter."
+    ),
+}
+
+
+def beats_length(accuracy: float, longer: float, pairs: int, stage: str = "reward") -> GateVerdict:
+    """Whether a reward model, or the judge, knows more than which answer is longer (or shorter: whichever tells more),
+    and so more than chance.
+
+    The interval is that of the accuracy; the baseline has no parameter but its direction and is taken as it is.
+    """
+    estimate, length = wilson(accuracy, pairs), max(longer, 1 - longer)
+    word = "longer" if longer >= 0.5 else "shorter"
+    interval = f"[{estimate.low:.2f}, {estimate.high:.2f}]"
+    says = (
+        f"The {SCORER[stage]} ranks {accuracy:.2f} {interval} of {pairs:,} held-out pairs rightly, and “the {word} "
+        f"answer wins” {length:.2f}"
+    )
+    passed = estimate.low > length
+    ending = "." if passed else ": it is not shown to know more than length."
+    figures = {"accuracy": accuracy, "low": estimate.low, "length": length, "pairs": pairs}
+    return GateVerdict("beats_length", passed, says + ending, stage, TEACH[stage], figures)
+
+
+JUDGE = {"accuracy": "judge_accuracy", "accuracy_longer": "judge_accuracy_longer", "test": "judge_test"}
+
+
+def figures_of_judge(judge: Metrics) -> dict[str, float]:
+    """What an evaluation keeps of the judge that decides it; nothing of one that was brought along."""
+    return {own: judge[name] for name, own in JUDGE.items()} if JUDGE.keys() <= judge.keys() else {}
+
+
+def judge_verdict(evaluation: Metrics) -> GateVerdict:
+    """The gate of the judge that decides an evaluation. Nothing is held against one of which nothing is known."""
+    if JUDGE["accuracy"] not in evaluation:
+        says = "How often the judge ranks answers as people do is not known: it was brought along."
+        return GateVerdict("beats_length", True, says, "judge", "")
+    accuracy, longer, pairs = (evaluation[own] for own in JUDGE.values())
+    return beats_length(accuracy, longer, int(pairs), "judge")
+
+
+def remark_on_judge(evaluation: Metrics) -> str:
+    """What stands beside each win that the judge decides: nothing where it is shown to know more than length."""
+    verdict = judge_verdict(evaluation)
+    if not verdict.figures:
+        return "how often it is right is not known"
+    if verdict.passed:
+        return ""
+    accuracy, length = verdict.figures["accuracy"], verdict.figures["length"]
+    return f"not shown to know more than length: right on {accuracy:.2f} of pairs, length on {length:.2f}"
+
+
+def padding(difference: float, content: float = 0.0, rounding: float = 0.0, stage: str = "reward") -> GateVerdict:
+    """Whether a score is that of the answer alone, whatever the batch it is in.
+
+    `difference` is how far it moves with the padding's side and amount, `content` with the tokens that pad, `rounding`
+    if each embedding is rounded once more. Rounding moves a score with the shape of its batch, never with the tokens
+    that pad, so these alone tell of padding that is read; the amount tells of places that are counted wrongly.
+    """
+    allowed = max(SAME_SCORE, SHAPES * rounding)
+    says = f"The score of an answer moves by at most {difference:.2g} with padding and batch"
+    if content > SAME_SCORE:
+        says += f", and by {content:.2g} with the tokens that pad: the model reads them"
+    elif difference > allowed:
+        says += f", and rounding explains {allowed:.2g}: it is read in the wrong place, or places are counted wrongly"
+    elif allowed > SAME_SCORE:
+        says += f", as rounding explains (up to {allowed:.2g})"
+    advice = (
+        "See that the model heeds the attention mask, that pad_token_id in its config is its tokenizer's pad, and that "
+        "positions are counted from the first real token."
+    )
+    passed = difference <= allowed and content <= SAME_SCORE
+    figures = {"difference": difference, "content": content, "rounding": rounding}
+    return GateVerdict("padding", passed, f"{says}.", stage, advice, figures)
+
+
+def centred(mean: float, stage: str = "reward") -> GateVerdict:
+    """Whether reference answers have a reward near 0, where the value model starts and penalties are meant."""
+    passed = abs(mean) <= CENTRED
+    says = f"Reference answers have a mean reward of {0.0 if abs(mean) < 0.005 else mean:.2f}"
+    ending = "." if passed else f", further from 0 than {CENTRED:g}: penalties and the value model start off scale."
+    advice = "Train it with the stage reward, which measures the shift and keeps it, or subtract the mean yourself."
+    return GateVerdict("centred", passed, says + ending, stage, advice, {"mean": mean})
+
+
+def same_format(policy: Format, reward: Format, trained: Format | None = None, stage: str = "reward") -> GateVerdict:
+    """Whether a reward model reads the answers in the form in which it was trained.
+
+    `trained` is what its artifact says of its training. Another template or tokenizer than the policy's is no fault by
+    itself: answers are then decoded and rendered again as the reward model's own.
+    """
+    faults = []
+    if reward.pad_id == reward.stop_id and trained is None:  # the pipeline's own are read by index
+        faults.append("its PAD is its stop token, so a score cannot see whether an answer ends")
+    if trained and trained.template != reward.template:
+        faults.append("its chat template is not the one it was trained with")
+    if trained and trained.stop_id != reward.stop_id:
+        faults.append(f"it was trained with stop id {trained.stop_id} and now has {reward.stop_id}")
+    if trained and trained.vocabulary and trained.vocabulary != reward.vocabulary:
+        faults.append("its tokenizer is not the one it was trained with")
+    same = policy.rendered == reward.rendered and policy.stop_id == reward.stop_id
+    if faults:
+        says = f"The reward model reads answers wrongly: {'; '.join(faults)}."
+    elif same:
+        says = f"Policy and reward model give the same token ids and the stop id {policy.stop_id}."
+    else:
+        others = {
+            "tokenizer": policy.vocabulary != reward.vocabulary,
+            "chat template": policy.template != reward.template,
+            "stop token": policy.stop_id != reward.stop_id,
+        }
+        names = " and ".join(name for name, other in others.items() if other) or "rendering"
+        says = f"Another {names} than the policy's: answers are decoded and rendered again as the reward model's own."
+    advice = "Restore the tokenizer that the reward model was trained with, or train it again from this policy."
+    return GateVerdict("same_format", not faults, says, stage, advice, {"same_ids": float(same)})
+
+
+def gate_metrics(verdicts: Sequence[GateVerdict]) -> dict[str, float]:
+    """The verdicts counted, for a manifest."""
+    return {"gates": len(verdicts), "gates_warned": sum(not verdict.passed for verdict in verdicts)}
+
+
+def write_gates(folder: Path, verdicts: Sequence[GateVerdict]) -> None:
+    rows = [asdict(verdict) for verdict in verdicts]
+    write_atomically(folder / GATES, json.dumps({"verdicts": rows}, indent=2, ensure_ascii=False))
+
+
+def read_gates(artifact: Artifact) -> list[GateVerdict]:
+    """The verdicts that stood before an arm's training; none where gates were off."""
+    return [] if artifact.manifest.get("source") else read_verdicts(artifact.path / GATES)
+
+
+def read_verdicts(path: Path) -> list[GateVerdict]:
+    if not path.is_file():
+        return []
+    return [GateVerdict(**row) for row in json.loads(path.read_text(encoding="utf-8"))["verdicts"]]

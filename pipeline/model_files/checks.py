@@ -1,0 +1,133 @@
+"""Whether the models of a request can do what its stages ask of them, when the plan is made.
+
+One place for all ways to name a model: `model.path`, `sft.inputs.base=PATH`, `evaluate.policies=[PATH]`, reward models
+in `ppo.rewards`, adapters on any of these.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.errors import RequestError
+from pipeline.model_files.architectures import ENDS, between_the_ends, training_fault
+from pipeline.model_files.folder import ADAPTER, CONFIG, ModelFolder
+from pipeline.services.hub import hub_commit, is_hub_id, model_files
+from pipeline.store.artifacts import Artifact
+
+UNDER = ("policy", "base")  # the input that a policy was made from
+LORA, TASK = "LORA", "SEQ_CLS"
+
+
+class Made(Protocol):
+    """A step of the plan, or an artifact: what it is made from."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any]: ...
+
+
+def check_models(stage: str, config: Any, inputs: Mapping[str, Any], sound: set[tuple[str, bool]]) -> None:
+    """Raise `RequestError` where a model that a stage is given, or the one it is to train, cannot serve there.
+
+    `sound` has the versions that were looked at before, as policies or as reward models, and takes those that are now.
+    """
+    policies = {*UNDER, "writer", *getattr(config, "policies", ())}
+    for role, given in inputs.items():
+        scores = role.startswith(("reward", "judge"))
+        if isinstance(given, Artifact) and (role in policies or scores) and (given.version, scores) not in sound:
+            check_model(given, scores=scores)
+            sound.add((given.version, scores))
+    if hasattr(config, "peft"):
+        _check_training(stage, config.peft, next(inputs[role] for role in UNDER if role in inputs))
+
+
+def check_model(given: Artifact, *, scores: bool = False) -> None:
+    """Raise `RequestError` where a model of the user's own is no policy, or with `scores` no reward model.
+
+    What a stage made is right as it is.
+    """
+    if given.stage not in ("model", "folder", "file"):
+        return
+    folder = folder_of(given)
+    if folder.path.is_file():
+        raise folder.refuse(
+            "a file, where a model's folder is wanted (config.json, model.safetensors, tokenizer.json)."
+        )
+    if given.stage == "folder" and (folder.path / ADAPTER).is_file() and not (folder.path / CONFIG).is_file():
+        _check_adapter(folder, scores=scores)
+    elif scores:
+        folder.check_reward()
+    else:
+        folder.check_policy(given.manifest["source"].get("chat_template"))
+
+
+def folder_of(given: Artifact) -> ModelFolder:
+    """Where a model's files are: a local folder, or the small ones of a hub repository at its commit."""
+    source = given.manifest["source"]
+    if source.get("revision"):
+        return ModelFolder(model_files(source["path"], source["revision"]), source["path"], whole=False)
+    return ModelFolder(Path(source["path"]), source["path"])
+
+
+def _check_adapter(folder: ModelFolder, *, scores: bool) -> None:
+    """An adapter from outside: of a kind that is stacked and merged exactly, on a base that is known and sound."""
+    said = folder.read_json(ADAPTER, "")
+    kind, task = said.get("peft_type"), said.get("task_type")
+    if kind != LORA:
+        raise folder.refuse(f"an adapter of the kind {kind}; only LoRA can be trained on, merged and stacked here.")
+    if scores and task != TASK:
+        raise folder.refuse(f"this adapter is for {task}, not a reward model's ({TASK}).")
+    if not (folder.path / "adapter_model.safetensors").is_file():
+        raise folder.refuse("no adapter_model.safetensors in this folder. Save the adapter again, as safetensors.")
+    beside = [*(said.get("modules_to_save") or []), *(said.get("target_modules") or []), *_tokens(said)]
+    ends = [name for name in beside if str(name).rpartition(".")[2] in ENDS and not (scores and name == "score")]
+    if ends:
+        raise folder.refuse(
+            f"this adapter also trains {ends[0]}, an embedding or the head, which is neither stacked nor merged "
+            "exactly here. Merge it into its base first (PeftModel.merge_and_unload) and name the merged folder."
+        )
+    base_of(folder, said).check_policy()
+
+
+def _tokens(said: Mapping[str, Any]) -> list[str]:
+    return ["embed_tokens"] if said.get("trainable_token_indices") else []
+
+
+def base_of(folder: ModelFolder, said: Mapping[str, Any]) -> ModelFolder:
+    """The model under an adapter. Raises `RequestError` where its configuration names none that is there."""
+    base = said.get("base_model_name_or_path")
+    if base and Path(base).is_dir():
+        return ModelFolder(Path(base), base)
+    if base and is_hub_id(base):
+        return ModelFolder(model_files(base, hub_commit(base, said.get("revision"))), base, whole=False)
+    raise folder.refuse(
+        f"the model under this adapter is unknown: adapter_config.json says base_model_name_or_path={base!r}, which is "
+        "neither a folder here nor a hub id. Set it to the base's folder."
+    )
+
+
+def _check_training(stage: str, peft: Any, given: Any) -> None:
+    """What a stage cannot do with the architecture below, whatever lies between."""
+    for target in peft.target_modules.split(",") if peft.method != "full" else ():
+        if target.rpartition(".")[2] in ENDS:
+            raise RequestError(between_the_ends(target))
+    root = root_of(given)
+    if root is None:
+        return
+    fault = training_fault(root.config, stage, peft.method, peft.dropout)
+    if fault:
+        raise root.refuse(fault)
+
+
+def root_of(given: Made | Artifact) -> ModelFolder | None:
+    """The user's own whole model at the bottom of a policy; None where that is the embedded base, or is gone."""
+    while not (isinstance(given, Artifact) and given.manifest.get("source")):
+        below = next((given.inputs[role] for role in UNDER if role in given.inputs), None)
+        if below is None:
+            return None
+        given = below
+    folder = folder_of(given)
+    if (folder.path / CONFIG).is_file():
+        return folder
+    file = folder.path / ADAPTER
+    return base_of(folder, json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None

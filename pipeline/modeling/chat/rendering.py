@@ -1,0 +1,307 @@
+"""One way from a conversation to token ids, from SFT to scoring.
+
+A row is a prompt, exactly as it is rendered for generation, and behind it the answer's own words with the token that
+ends the turn: the loss is on these alone. Where a template only appends, one row holds all answers of a conversation.
+Where it renders an answer differently once it is history (most that know reasoning do), each answer has a row of its
+own, behind the history as generation sees it. The answer's words are looked for in what was rendered: a template that
+changes or drops them is refused, never guessed at.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from itertools import chain
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from pipeline.data.cleaning.special_tokens import neutralised
+from pipeline.errors import RequestError, Unrenderable
+from pipeline.model_files.templates import ANSWER, ASSISTANT, USER
+from pipeline.modeling.chat.templates import (
+    CLOSE,
+    EMPTY,
+    KEEP,
+    OPEN,
+    PREFILLED,
+    Messages,
+    Render,
+    reasons,
+    renderer,
+    thinking_of,
+)
+
+REASONING = ("reasoning_content", "reasoning", "thinking")  # fields of a message in which people put it
+INLINE = re.compile(rf"\s*(?:{OPEN})?(?P<reasoning>.*){CLOSE}(?P<answer>.*)", re.DOTALL)
+EXCERPT = 160  # characters of a rendered text in a message
+
+
+class Rendered(NamedTuple):
+    """A conversation as token ids, and 1 where an id belongs to an answer of the assistant (its stop token too)."""
+
+    ids: list[int]
+    mask: list[int]
+
+
+class Turn(NamedTuple):
+    """A prompt, or what comes between two answers, and the answer behind it; as text."""
+
+    prompt: str
+    kept: str = ""  # reasoning that is part of the answer and not learned
+    answer: str = ""  # what is learned: with the token that ends the turn
+
+
+Row = list[Turn]
+
+
+class ChatFormat:
+    """A tokenizer with its template, as the one place where conversations become ids and ids become answers."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self.thinking = thinking_of(tokenizer.chat_template)
+
+    @property
+    def stop(self) -> str:
+        """The token with which the template ends an answer: not always the tokenizer's EOS (ChatML on a base model)."""
+        return self._ending[-1]
+
+    @cached_property
+    def stop_id(self) -> int:
+        """The id at which generation stops."""
+        return int(self.tokenizer.convert_tokens_to_ids(self.stop))
+
+    @cached_property
+    def specials(self) -> list[str]:
+        """The tokens that control a model, and that no text may turn into."""
+        return sorted({*_specials(self.tokenizer), *self._ending})
+
+    def rows(self, messages: Messages) -> list[Rendered]:
+        """The rows from which each answer of a conversation is learned once; the last turn is the assistant's.
+
+        Raises `Unrenderable` where the template refuses the conversation or changes an answer's words.
+        """
+        return [self._rendered(row) for row in self._rows(messages)]
+
+    def conversation(self, messages: Messages) -> Rendered:
+        """The row that ends with the last answer, with all answers before it where the template only appends."""
+        return self.rows(messages)[-1]
+
+    def lengths(self, conversations: Sequence[Messages]) -> list[int | Unrenderable]:
+        """Tokens of each conversation's longest row, or why it has none; many at once are counted faster."""
+        tried = [_tried(self._rows, messages) for messages in conversations]
+        if self._marks_beginnings:  # a piece then depends on what is before it
+            return [rows if isinstance(rows, Unrenderable) else max(map(self._length, rows)) for rows in tried]
+        flat = [text for rows in tried if isinstance(rows, list) for row in rows for turn in row for text in turn]
+        counts = iter(map(len, self.tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else []))
+        return [
+            rows if isinstance(rows, Unrenderable) else max(sum(next(counts) for _ in chain(*row)) for row in rows)
+            for rows in tried
+        ]
+
+    def prompt(self, messages: Messages) -> list[int]:
+        """Token ids up to where the assistant begins to answer."""
+        rows = self._rows([*messages, None])
+        return self._rendered(rows[-1]).ids
+
+    def answer(self, prompt: Messages, text: str) -> list[int]:
+        """Token ids of an answer to a prompt, reasoning included, with its stop token."""
+        *_, last = self._rows([*prompt, {"role": "assistant", "content": text}])
+        before, (opening, kept, answer) = last[:-1], last[-1]
+        done = "".join(chain(*before)) + opening
+        return self._encoded(kept, done) + self._encoded(answer, done + kept)
+
+    def takes(self, row: Mapping[str, Any]) -> bool:
+        """Whether the template renders a pair of preferences, or a prompt."""
+        try:
+            self.prompt(row["prompt"])
+            for side in {"chosen", "rejected"} & set(row):
+                self.answer(row["prompt"], row[side][0]["content"])
+        except Unrenderable:
+            return False
+        return True
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The words of generated ids, without special tokens and surrounding space."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+    def has_reasoning(self, messages: Messages) -> bool:
+        """Whether an answer of this conversation comes with reasoning."""
+        return any(self._parted(turn)[1] for turn in messages if turn["role"] == "assistant")
+
+    # from messages to text
+
+    def _rows(self, messages: Sequence[Mapping[str, Any] | None]) -> list[Row]:
+        """Rows of turns; None in the place of an answer leaves the last prompt open.
+
+        An answer that is not to be learned is part of the prompts behind it. Raises `Unrenderable` if none is.
+        """
+        rows: list[Row] = []
+        done = ""
+        for i, message in enumerate(messages):
+            if message is not None and (message["role"] != "assistant" or message.get("train") is False):
+                continue
+            prompt, kept, answer = self._turn(messages[:i], message)
+            if not rows or not prompt.startswith(done):  # the template renders what was said before in another way
+                rows.append([])
+                done = ""
+            rows[-1].append(Turn(prompt[len(done) :], kept, answer))
+            done = prompt + kept + answer
+        if not rows:
+            raise Unrenderable("no answer of the conversation is to be learned")
+        return rows
+
+    def _turn(self, history: Sequence[Any], message: Mapping[str, Any] | None) -> Turn:
+        """One answer behind all that was said before it."""
+        prompt = self._render(history, for_answer=True)
+        if message is None:
+            return Turn(prompt)
+        whole = self._render([*history, message])
+        words, reasoning = self._parted(message)
+        behind = _behind(prompt, whole, reasoning or "")
+        if behind is None:
+            raise _refused("does not render a conversation as its prompt followed by the answer", prompt, whole)
+        cut = _cut_calls if message.get("tool_calls") else _cut
+        words, ending = neutralised(words, self.specials).strip(), "".join(self._ending)
+        found = cut(behind, words, ending)
+        if found is None:
+            what = f"does not end an answer with {ending}" if words in behind else "changes an answer's words"
+            raise _refused(what, prompt, whole)
+        lead, answer = found
+        if lead.strip() and self.thinking == EMPTY:
+            raise _refused("puts other text before an answer", prompt, whole)
+        if self.thinking != EMPTY and reasoning and reasoning.strip() not in lead + answer:
+            raise _refused("leaves out an answer's reasoning", prompt, whole)
+        keeps = bool(lead.strip()) and self.thinking == KEEP
+        return Turn(prompt, lead, answer) if keeps else Turn(prompt, "", lead + answer)
+
+    def _parted(self, message: Mapping[str, Any]) -> tuple[str, str | None]:
+        """An answer's words and its reasoning, from a field of its own or from the beginning of the text."""
+        text = str(message.get("content") or "")
+        given = next((str(message[name]) for name in REASONING if message.get(name)), None)
+        inline = INLINE.match(text) if given is None and self.knows_reasoning else None
+        return (inline["answer"].lstrip(), inline["reasoning"].strip()) if inline else (text, given)
+
+    def _render(self, messages: Sequence[Mapping[str, Any]], for_answer: bool = False) -> str:
+        return self._renderer(self.tokenizer.chat_template, [self._plain(turn) for turn in messages], for_answer)
+
+    def _plain(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """A message as templates expect it; no text in it can become a token that controls a model."""
+        others = {name: value for name, value in message.items() if name not in (*REASONING, "train")}
+        if message["role"] != "assistant":
+            return {**others, "content": neutralised(message["content"], self.specials)}
+        words, reasoning = self._parted(message)
+        said = {"reasoning_content": neutralised(reasoning, self.specials)} if reasoning else {}
+        return {**others, "content": neutralised(words, self.specials), **(said if self.thinking != EMPTY else {})}
+
+    @cached_property
+    def _renderer(self) -> Render:
+        return renderer(self.tokenizer)
+
+    @cached_property
+    def knows_reasoning(self) -> bool:
+        """Whether the template has a place for reasoning."""
+        return reasons(self.tokenizer.chat_template, self._renderer)
+
+    @cached_property
+    def _ending(self) -> list[str]:
+        """The tokens with which the template ends an answer, side by side; EOS where it has none of its own."""
+        asked = [USER, ASSISTANT]
+        _, found, rest = self._renderer(self.tokenizer.chat_template, asked, False).rpartition(ANSWER)
+        if not found:
+            raise RequestError(
+                "The chat template leaves out what the assistant says. Give another: model.chat_template=FILE."
+            )
+        tokens = sorted(map(str, self.tokenizer.added_tokens_decoder.values()), key=len, reverse=True)
+        run: list[str] = []
+        rest = rest.lstrip()
+        while token := next((token for token in tokens if token.strip() and rest.startswith(token)), None):
+            run.append(token)
+            rest = rest.removeprefix(token)
+        return run or [str(self.tokenizer.eos_token)]
+
+    # from text to ids
+
+    def _rendered(self, row: Row) -> Rendered:
+        ids: list[int] = []
+        mask: list[int] = []
+        done = ""
+        for turn in row:
+            for text, learned in zip(turn, (0, 0, 1), strict=True):
+                piece = self._encoded(text, done)
+                ids += piece
+                mask += [learned] * len(piece)
+                done += text
+        return Rendered(ids, mask)
+
+    def _length(self, row: Row) -> int:
+        return len(self._rendered(row).ids)
+
+    def _encoded(self, text: str, before: str) -> list[int]:
+        """Token ids of a piece of text as they are behind `before`."""
+        if not (text and before and self._marks_beginnings):
+            return self._tokenized(text)
+        for context in (before, "\n"):  # what is before may run into the text: then any line's end stands for it
+            head, whole = self._tokenized(context), self._tokenized(context + text)
+            if whole[: len(head)] == head:
+                return whole[len(head) :]
+        return self._tokenized(text)
+
+    def _tokenized(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+
+    @cached_property
+    def _marks_beginnings(self) -> bool:
+        """Whether the tokenizer puts a space before any text (SentencePiece's dummy prefix), so pieces differ by it."""
+        return str(self.tokenizer.convert_ids_to_tokens(self._tokenized("a"))[0]).startswith("▁")
+
+
+def _specials(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return added | set(tokenizer.all_special_tokens)
+
+
+def _tried(rows: Callable[[Messages], list[Row]], messages: Messages) -> list[Row] | Unrenderable:
+    try:
+        return rows(messages)
+    except Unrenderable as reason:
+        return reason
+
+
+def _behind(prompt: str, whole: str, reasoning: str) -> str | None:
+    """What is rendered behind the prompt; None where that cannot be told.
+
+    A generation prompt can open a block of reasoning that the template shows no answer with (DeepSeek-R1's): then what
+    is behind the block, or the reasoning and the block's end with it.
+    """
+    if whole.startswith(prompt):
+        return whole[len(prompt) :]
+    block = PREFILLED.search(prompt)
+    if block is None or not whole.startswith(prompt[: block.start()]):
+        return None
+    rest = re.sub(rf"^\s*{OPEN}.*?{CLOSE}\s*", "", whole[block.start() :], flags=re.DOTALL)
+    return rest if block[1] else f"{reasoning.strip()}\n{CLOSE}\n\n{rest.lstrip()}"
+
+
+def _cut(behind: str, words: str, ending: str) -> tuple[str, str] | None:
+    """What stands before an answer's words, and these with the token that ends the turn; None where they are not there.
+
+    What follows belongs to the next turn. Where the template does not end turns, `ending` is put there.
+    """
+    found = list(re.finditer(re.escape(words) + r"(\s*)" + re.escape(ending), behind))
+    if found:
+        return behind[: found[-1].start()], found[-1][0]
+    rest = behind.rstrip()
+    return (rest.removesuffix(words), words + ending) if rest.endswith(words) and ending not in rest else None
+
+
+def _cut_calls(behind: str, words: str, ending: str) -> tuple[str, str] | None:
+    """The same for an answer that calls tools: all that the template makes of it."""
+    whole, found, _ = behind.rpartition(ending)
+    answer = (whole if found else behind.rstrip()) + ending
+    return ("", answer) if words in answer else None
+
+
+def _refused(what: str, prompt: str, whole: str) -> Unrenderable:
+    seen = f"behind {prompt[-EXCERPT // 2 :]!r} it renders {whole[-EXCERPT:]!r}"
+    return Unrenderable(f"the chat template {what} (another one: model.chat_template=FILE)", seen)

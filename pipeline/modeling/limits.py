@@ -1,0 +1,48 @@
+"""How long answers may become: as long as the demonstrations' own, unless it is set."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from pipeline.config.schema import DecodingConfig
+from pipeline.store.artifacts import Artifact
+from pipeline.store.lineage import lineage, of_stage
+
+WHOLE = 0.98  # share of the demonstrations' answers that a policy has room for
+UNKNOWN = 512  # new tokens where no demonstrations say how long answers are
+ANSWER_TOKENS = "answer_tokens"  # the metric of `sft` that says it
+
+
+def answer_tokens(masks: Iterable[Sequence[int]]) -> int:
+    """The least number of tokens that `WHOLE` of all answers do not exceed, their stop tokens included.
+
+    `masks` has one row per conversation, 1 where a token belongs to an answer; a conversation can have several.
+    """
+    lengths = sorted(len(list(run)) for mask in masks for is_answer, run in groupby(mask) if is_answer)
+    return lengths[math.ceil(WHOLE * len(lengths)) - 1]
+
+
+def with_limit(
+    decoding: DecodingConfig, policies: Iterable[Artifact], say: Callable[[str], None]
+) -> tuple[DecodingConfig, int]:
+    """Decoding with a limit on new tokens, and this limit: what is set, else the demonstrations', which is said.
+
+    One for all these policies, so that they can be compared: the largest that an SFT below any of them has found. Where
+    there is no SFT, `UNKNOWN`, or half of the smallest context if that is less.
+    """
+    limit = decoding.max_new_tokens
+    if limit is None:
+        given = list(policies)
+        below = [sft for policy in given for sft in of_stage(lineage(policy), "sft")[-1:]]
+        found = [int(sft.metrics[ANSWER_TOKENS]) for sft in below if ANSWER_TOKENS in sft.metrics]
+        limit = max(found) if found else _without_demonstrations(given)
+        why = f"{WHOLE:.0%} of the demonstrations' are no longer" if found else "no SFT here says how long they are"
+        say(f"answers have up to {limit:,} tokens: {why} (max_new_tokens)")
+    return replace(decoding, max_new_tokens=limit), limit
+
+
+def _without_demonstrations(policies: Sequence[Artifact]) -> int:
+    from pipeline.modeling.policy import context_in_config, source_of
+
+    return min([UNKNOWN, *(context_in_config(source_of(policy)) // 2 for policy in policies)])

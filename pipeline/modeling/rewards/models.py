@@ -1,0 +1,215 @@
+"""Reward models: a policy's transformer with a head that says one number about an answer.
+
+The head is initialized as in arXiv 1909.08593, its weights from N(0, 1/(hidden + 1)), and is kept in float32. What is
+handed out is `scale * (raw - shift)`: the answers that people judged average 0 (arXiv 2009.01325) with a standard
+deviation of 1 (arXiv 1909.08593), so KL coefficient and penalties mean the same with every reward model.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from peft import LoraConfig, PeftModel
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+
+from pipeline.config.schema import PeftConfig
+from pipeline.errors import RequestError
+from pipeline.model_files.architectures import reward_fault
+from pipeline.modeling.architecture import CLASSIFIER, classifier_of
+from pipeline.modeling.heads import LanguageHead
+from pipeline.modeling.policy import (
+    TRAINED,
+    Model,
+    PolicySource,
+    activate,
+    config_of,
+    in_float32,
+    layer_name,
+    load_base,
+    lora,
+    train_all,
+    with_adapter,
+)
+from pipeline.store.artifacts import Artifact
+
+HEAD = "score"
+REWARD_FILE = "reward.json"
+TASK = "SEQ_CLS"  # how peft calls such models
+
+
+def load_reward_for_training(
+    source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, peft: PeftConfig, seed: int
+) -> Model:
+    """A policy as the beginning of a reward model: with a new head, and that trainable which `peft` says.
+
+    With adapters, those below are frozen as they are, and a new one and the head are trained. A model that is a reward
+    model already keeps its head. Raises `RequestError` as `check_labels` and `load_base` do.
+    """
+    source = in_float32(source) if peft.method == "full" else source
+    started = _is_classifier(source)
+    if started:
+        check_labels(source, source.weights)
+    quantized = peft.method != "full" and (source.quantized or peft.method == "qlora")
+    model = _classifier(source, tokenizer, device, quantized)
+    if not started:
+        new_head(getattr(model, HEAD), seed)
+    model = model if quantized else model.to(device)
+    if peft.method == "full":
+        whole = _stacked(model, source.adapters)
+        return train_all(whole.merge_and_unload() if isinstance(whole, PeftModel) else whole)
+    torch.manual_seed(seed)
+    config = lora(peft, model)
+    config.task_type, config.modules_to_save = TASK, [HEAD]
+    if source.adapters:
+        model = with_adapter(_stacked(model, source.adapters), config, TRAINED)
+        activate(model, [*(layer_name(i) for i in range(len(source.adapters))), TRAINED])
+        return model
+    return with_adapter(model, config, TRAINED)
+
+
+def load_reward(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> Model:
+    """A reward model ready to score: every adapter active, dropout off, in 4 bits if it was trained so."""
+    model = _classifier(source, tokenizer, device, source.quantized)
+    model = model if source.quantized else model.to(device)
+    return cast(Model, _stacked(model, source.adapters).eval())
+
+
+def check_labels(source: PolicySource, name: str) -> None:
+    """Raise `RequestError` unless this is a model that says exactly one number about a text."""
+    if source.adapters:
+        task = json.loads((source.adapters[-1] / "adapter_config.json").read_text()).get("task_type")
+        if task != TASK:
+            raise RequestError(f"{name}: this adapter is for {task}, not a reward model's ({TASK}).")
+        return
+    fault = reward_fault(config_of(source).to_dict())
+    if fault:
+        raise RequestError(f"{name}: {fault}")
+
+
+def new_head(head: torch.nn.Linear, seed: int) -> None:
+    """Weights from N(0, 1/(hidden + 1)), bias 0 (arXiv 1909.08593)."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(head.weight.shape, generator=generator) / math.sqrt(head.in_features + 1)
+    with torch.no_grad():
+        head.weight.copy_(drawn)
+        if head.bias is not None:
+            head.bias.zero_()
+
+
+def language_head(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> LanguageHead:
+    """The policy's head for words, frozen and in the policy's precision, without the transformer below it.
+
+    Raises `RequestError` where the policy has none: a reward model that is trained on, unless its words are tied.
+    """
+    whole = load_base(AutoModelForCausalLM, source, tokenizer, torch.device("cpu"), quantized=False, old_head=HEAD)
+    return LanguageHead(whole).alone(device)
+
+
+def _classifier(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, quantized: bool) -> Any:
+    """The model below the adapters, its head in float32: bfloat16 would lose small steps and differences.
+
+    Raises `RequestError` where the architecture cannot carry a head.
+    """
+    config, started = config_of(source), _is_classifier(source)
+    config.num_labels = 1
+    kind, new = classifier_of(config), "" if started else HEAD
+    model: Any = load_base(kind, source, tokenizer, device, quantized=quantized, config=config, new_head=new)
+    head = getattr(model, HEAD, None)
+    if head is not None:
+        _taking_any_precision(head.float())
+        saved = _saved_head(Path(source.weights)) if started else None
+        if saved is not None:
+            with torch.no_grad():
+                head.weight.copy_(saved)
+    return model
+
+
+def _taking_any_precision(head: Any) -> torch.nn.Module:
+    """A head that turns what it is given into its own precision."""
+    head.register_forward_pre_hook(lambda module, given: (given[0].to(module.weight.dtype),))
+    return cast(torch.nn.Module, head)
+
+
+def _saved_head(folder: Path) -> Tensor | None:
+    """The head as it was saved: `from_pretrained` has rounded it to the precision of the rest."""
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            if f"{HEAD}.weight" in weights.keys():  # noqa: SIM118 (no mapping)
+                return cast(Tensor, weights.get_tensor(f"{HEAD}.weight"))
+    return None
+
+
+def _stacked(model: Any, adapters: Sequence[Path]) -> Any:
+    """The model with these adapters on each other, all active and none trained.
+
+    Those of policies were made for a language model and fit: the transformer below the head is the same.
+    """
+    for i, folder in enumerate(adapters):
+        if i == 0:
+            config = LoraConfig.from_pretrained(folder)
+            config.task_type = None  # else peft looks for a language-model head
+            model = PeftModel.from_pretrained(model, folder, adapter_name=layer_name(0), config=config)
+        else:
+            model.load_adapter(folder, adapter_name=layer_name(i))
+    if adapters:
+        activate(model, [layer_name(i) for i in range(len(adapters))])
+    return model
+
+
+def _is_classifier(source: PolicySource) -> bool:
+    return any(CLASSIFIER in name for name in config_of(source).architectures or [])
+
+
+def head_of(model: Any) -> Any:
+    """The head that is active; None for models that score in another way (encoders)."""
+    head: Any = getattr(_bare(model), HEAD, None)
+    return head.modules_to_save[head.active_adapters[0]] if hasattr(head, "modules_to_save") else head
+
+
+def decoder_of(model: Any) -> Any:
+    """The transformer below the head, adapters included."""
+    bare = _bare(model)
+    return getattr(bare, bare.base_model_prefix)
+
+
+def _bare(model: Any) -> Any:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+class Standard(NamedTuple):
+    """How raw scores become rewards: `scale * (raw - shift)`."""
+
+    shift: float = 0.0
+    scale: float = 1.0
+
+    def __call__(self, raw: Sequence[float]) -> list[float]:
+        return [self.scale * (score - self.shift) for score in raw]
+
+
+def standard_of(artifact: Artifact) -> Standard:
+    """Shift and scale of a reward model; a model of the user's own says what it says."""
+    file = artifact.path / REWARD_FILE
+    if not file.is_file():
+        return Standard()
+    said = json.loads(file.read_text(encoding="utf-8"))
+    return Standard(said["shift"], said["scale"])
+
+
+def adapter_of(source: PolicySource) -> tuple[dict[str, Tensor], LoraConfig]:
+    """The reward model's own adapter without its head, by peft's names, and its form: for a base that is shared.
+
+    Raises `RequestError` where the reward model has none.
+    """
+    if not source.adapters:
+        raise RequestError(f"{source.weights}: a whole model, not an adapter on the policy's base.")
+    config = LoraConfig.from_pretrained(source.adapters[-1])
+    config.task_type, config.modules_to_save, config.inference_mode = "CAUSAL_LM", None, False
+    weights = load_file(source.adapters[-1] / "adapter_model.safetensors")
+    own = {name: value for name, value in weights.items() if ".lora_" in name}
+    return own, config

@@ -1,0 +1,137 @@
+"""Where PPO's reward models live, and what its value model starts from.
+
+A reward model that is an adapter on the very stack that the policy stands on is one more adapter on that base. Any
+other one is a model of its own, of another architecture and tokenizer if need be: answers are then decoded and rendered
+again with its own template. The value model starts from the first reward model that reads the policy's tokens
+(arXiv 2009.01325), shift and scale of the score in its head.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipeline.config.schema import PeftConfig
+from pipeline.modeling.answering import Answer
+from pipeline.modeling.chat.templates import Messages
+from pipeline.modeling.heads import transformer_of
+from pipeline.modeling.passes import batch_of, last_states
+from pipeline.modeling.policy import PolicySource, in_float32, source_of, tokenizer_of
+from pipeline.modeling.rewards.models import (
+    HEAD,
+    adapter_of,
+    check_labels,
+    decoder_of,
+    head_of,
+    load_reward,
+    standard_of,
+)
+from pipeline.modeling.rewards.scoring import RewardModel
+from pipeline.modeling.roles import Switch, ValueStart, adapters_below, add_adapter
+from pipeline.modeling.trainee import Trainee
+from pipeline.stage import StageContext
+from pipeline.store.artifacts import Artifact
+
+BATCH = 64  # answers scored at once
+
+
+class RewardAdapter:
+    """A reward model that is an adapter and a head on the policy's own frozen base."""
+
+    def __init__(self, artifact: Artifact, name: str, trainee: Trainee) -> None:
+        source = source_of(artifact)
+        check_labels(source, artifact.name)
+        self.trainee, self.model = trainee, trainee.model
+        self.weights, self.peft = adapter_of(source)
+        self.weight, self.bias = _head(source, artifact)
+        below = adapters_below(self.model)
+        add_adapter(self.model, name, self.peft, self.weights)
+        self.switch = Switch(self.model, [*below, name])
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[Messages], answers: Sequence[Answer]) -> list[float]:
+        """One reward per answer, shift and scale applied, read at the last real token."""
+        chat, device = self.trainee.chat, self.trainee.device
+        ids = [chat.prompt(prompt) for prompt in prompts]
+        order = sorted(range(len(ids)), key=lambda i: (len(ids[i]) + len(answers[i].ids), i))
+        scores = [0.0] * len(ids)
+        self.switch()
+        transformer = transformer_of(self.model)
+        for start in range(0, len(order), BATCH):
+            rows = order[start : start + BATCH]
+            batch = batch_of(
+                [ids[i] for i in rows], [answers[i].ids for i in rows], chat.tokenizer.pad_token_id, device
+            )
+            found = last_states(transformer, batch).float() @ self.weight.to(device).T + self.bias
+            for i, score in zip(rows, found[:, 0].tolist(), strict=True):
+                scores[i] = score
+        return scores
+
+    def start(self) -> ValueStart:
+        """A value model that begins as this one."""
+        return ValueStart(self.weight, self.bias, adapter=self.weights, peft=self.peft)
+
+
+def _head(source: PolicySource, artifact: Artifact) -> tuple[Tensor, float]:
+    """[1, hidden] and bias of an adapter's head, shift and scale inside."""
+    saved = load_file(source.adapters[-1] / "adapter_model.safetensors")
+    named = {name.rpartition(".")[2]: value for name, value in saved.items() if f".{HEAD}." in name}
+    shift, scale = standard_of(artifact)
+    bias = float(named["bias"]) if "bias" in named else 0.0
+    return scale * named["weight"].float(), scale * (bias - shift)
+
+
+class Rewards(NamedTuple):
+    """The reward models of a run by their role, and what the value model starts from."""
+
+    scorers: dict[str, "RewardAdapter | RewardModel"]
+    start: ValueStart
+
+
+def load_rewards(artifacts: dict[str, Artifact], trainee: Trainee, peft: PeftConfig, context: StageContext) -> Rewards:
+    """Every reward model in its place. Raises `RequestError` as `RewardModel` does."""
+    scorers: dict[str, RewardAdapter | RewardModel] = {}
+    start: ValueStart | None = None
+    for role, artifact in artifacts.items():
+        if _on_the_same_base(artifact, trainee, peft):
+            adapter = RewardAdapter(artifact, role, trainee)
+            scorers[role], start = adapter, start or adapter.start()
+        else:
+            model = RewardModel(artifact, context)
+            scorers[role] = model
+            if start is None and not isinstance(trainee.model, PeftModel) and _same_tokens(artifact, trainee):
+                start = _start_of(model, artifact, trainee)
+    if start is None:
+        context.say("the value model starts from the policy, with a head that says 0: no reward model fits its place")
+    return Rewards(scorers, start or ValueStart())
+
+
+def _on_the_same_base(artifact: Artifact, trainee: Trainee, peft: PeftConfig) -> bool:
+    """Whether a reward model is an adapter on exactly what the policy's new adapter stands on."""
+    if not isinstance(trainee.model, PeftModel):
+        return False
+    source, policy = source_of(artifact), trainee.source
+    same = (source.weights, source.adapters[:-1]) == (policy.weights, policy.adapters)
+    in_4_bits = policy.quantized or peft.method == "qlora"
+    return bool(source.adapters) and same and source.quantized == in_4_bits and _same_tokens(artifact, trainee)
+
+
+def _same_tokens(artifact: Artifact, trainee: Trainee) -> bool:
+    """Whether a reward model reads the policy's token ids as the policy means them."""
+    tokenizer, _ = tokenizer_of(source_of(artifact))
+    own = trainee.tokenizer
+    return bool(tokenizer.get_vocab() == own.get_vocab() and tokenizer.chat_template == own.chat_template)
+
+
+def _start_of(model: RewardModel, artifact: Artifact, trainee: Trainee) -> ValueStart | None:
+    """A value model's own copy of a whole reward model, its adapters merged; None where it has no linear head."""
+    if head_of(model.model) is None:
+        return None
+    source = replace(in_float32(source_of(artifact)), quantized=False)
+    whole = load_reward(source, model.chat.tokenizer, trainee.device)
+    whole = whole.merge_and_unload() if isinstance(whole, PeftModel) else whole
+    return ValueStart(*model.linear_head(), backbone=decoder_of(whole))

@@ -1,0 +1,1 @@
+"""The reports: tables, charts and sentences from what stages have measured."""

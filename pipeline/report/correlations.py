@@ -1,0 +1,68 @@
+"""What a score goes along with: reward with length (an old way to cheat), the judge with the truth. Pure functions."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+
+from labeling.agreement import average_ranks
+from pipeline.evaluation.comparison import Comparison
+from pipeline.report.charts import Cloud, scatter
+from pipeline.report.svg import Point
+
+DOTS = 150  # per policy: enough to see the shape, few enough for one page
+
+
+class Pair(NamedTuple):
+    """Two numbers of an answer, and what their going together would mean."""
+
+    title: str
+    x: str
+    x_name: str
+    y: str
+    y_name: str
+    meaning: str
+
+
+PAIRS = (
+    Pair("Reward against length", "tokens", "tokens of the answer", "reward", "reward",
+         "Where reward rises with length alone, PPO learns to be long."),
+    Pair("Judge's reward against length", "tokens", "tokens of the answer", "judge_reward", "judge's reward",
+         "A judge that likes length is no judge of quality."),
+    Pair("Reward against the judge", "judge_reward", "judge's reward", "reward", "reward",
+         "High reward that the independent judge does not share is exploited."),
+    Pair("Judge against true score", "score", "true score", "judge_reward", "judge's reward",
+         "How far the judge can be believed where nobody knows the truth."),
+)  # fmt: skip
+
+
+class Relation(NamedTuple):
+    """A chart, and per policy (label, colour) the correlation, in words where there is none."""
+
+    pair: Pair
+    chart: Markup
+    correlations: Sequence[tuple[str, int, str]]
+
+
+def relations(seen: Comparison) -> Iterator[Relation]:
+    """Every pair that is known of all answers of some policy."""
+    for pair in PAIRS:
+        clouds, said = [], []
+        for policy in seen.policies:
+            xs, ys = seen.values(policy, pair.x), seen.values(policy, pair.y)
+            if xs and ys:
+                points: list[Point] = list(zip(xs, ys, strict=True))
+                clouds.append(Cloud(policy.label, policy.colour, points[:: max(1, len(points) // DOTS)]))
+                value = correlation(xs, ys)
+                said.append((policy.label, policy.colour, "none" if value is None else f"{value:+.2f}"))
+        if clouds:
+            yield Relation(pair, scatter(clouds, pair.x_name, pair.y_name), said)
+
+
+def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
+    """Spearman's rank correlation; None where one of them does not vary."""
+    first, second = (average_ranks(values) for values in (xs, ys))
+    if len(first) < 2 or first.std() == 0 or second.std() == 0:
+        return None
+    return float(np.corrcoef(first, second)[0, 1])

@@ -1,0 +1,136 @@
+"""The report on a user's own data: what was read, what went and why, what was mended, and what is left.
+
+One self-contained HTML file, as the report on policies is; the same style sheet, no script, nothing from outside.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from pipeline.data.cleaning.table import RULES
+from pipeline.data.ledger import STEPS, Dropped, Ledger
+from pipeline.data.pipeline import Gathered
+from pipeline.data.row_cleaning import ROLES, Change
+from pipeline.data.statistics import Statistics
+from pipeline.files import write_atomically
+from pipeline.report import bars
+from pipeline.report.policies import environment
+
+ALL = "all"
+PARTS = {
+    "sft": "to learn from (SFT)",
+    "dev": "to evaluate SFT on",
+    "preference": "prompts to ask people about",
+    "rl": "prompts for RL",
+    "test": "prompts to test on",
+}
+
+
+class Level(NamedTuple):
+    """A level of the funnel: in words, and how many rows of each source, and of all."""
+
+    words: str
+    kept: bool  # rows that are there, or rows that went
+    counts: list[int]
+    share: float  # of all rows read
+
+
+class Reason(NamedTuple):
+    """Why rows went: at which step, how many, and a few of them."""
+
+    step: str
+    reason: str
+    rows: int
+    examples: Sequence[Dropped]
+
+
+class RuleSeen(NamedTuple):
+    """What a cleaning rule did."""
+
+    name: str
+    why: str
+    mode: str
+    changed: int
+    flagged: int
+    examples: Sequence[Change]
+
+
+def write_data_report(
+    path: Path,
+    *,
+    project: str,
+    gathered: Gathered,
+    rows: Mapping[str, int],
+    contested: int,
+    modes: Mapping[str, str],
+    statistics: Statistics,
+) -> None:
+    """Write the report: `rows` are those of each file that was written, `modes` how each cleaning rule was set."""
+    ledger, names = gathered.ledger, [source.name for source in gathered.sources]
+    html = (
+        environment()
+        .get_template("data_report.html.jinja")
+        .render(
+            project=project,
+            sources=gathered.sources,
+            formats={name: list(found) for name, found in gathered.readings.items()},
+            sentences=gathered.sentences(),
+            by_source=statistics.by_source(),
+            columns=[*names, ALL] if len(names) > 1 else [ALL],
+            levels=list(funnel(ledger, names)),
+            parts=[(words, rows[part]) for part, words in PARTS.items()],
+            reasons=list(reasons(ledger)),
+            rules=list(rules(gathered, modes)),
+            contested=contested,
+            ledger=ledger,
+            lengths=list(_lengths(statistics)),
+            turns=sorted(statistics.turns.items()),
+            unit=statistics.units["conversations"],
+            distinct=statistics.distinct(),
+            openings=statistics.openings(),
+            topics=statistics.topics(),
+        )
+    )
+    write_atomically(path, html.encode("utf-8", "replace").decode("utf-8"))  # half a surrogate pair cannot be written
+
+
+def funnel(ledger: Ledger, names: Sequence[str]) -> Iterator[Level]:
+    """From all rows that were read to those that are kept, one level for each step at which any went."""
+
+    def level(words: str, kept: bool, counts: Sequence[int]) -> Level:
+        total = sum(counts)
+        return Level(words, kept, [*counts, total] if len(names) > 1 else [total], total / max(ledger.read, 1))
+
+    yield level("read", True, [ledger.reads[name] for name in names])
+    left = Counter(ledger.reads)
+    for step, words in STEPS.items():
+        lost = Counter({name: ledger.of(name, step) for name in names})
+        left -= lost
+        if lost.total():
+            yield level(words, False, [lost[name] for name in names])
+    yield level("kept", True, [left[name] for name in names])
+
+
+def reasons(ledger: Ledger) -> Iterator[Reason]:
+    """Every reason why rows went, in the order of the steps, the most frequent first."""
+    for step, words in STEPS.items():
+        for reason, count in ledger.reasons(step).items():
+            yield Reason(words, reason, count, ledger.first[step, reason])
+
+
+def rules(gathered: Gathered, modes: Mapping[str, str]) -> Iterator[RuleSeen]:
+    """What each rule that was on changed or flagged; what rules left out is among the reasons."""
+    for name, why in ((ROLES, "who speaks when"), *((rule.name, rule.why) for rule in RULES)):
+        if modes.get(name, "off") != "off":
+            examples = gathered.examples.get(name, [])
+            yield RuleSeen(name, why, modes[name], gathered.changed[name], gathered.flagged[name], examples)
+
+
+def _lengths(statistics: Statistics) -> Iterator[tuple[str, str, Markup]]:
+    """(what, its quantiles in words, its histogram)."""
+    for what, found in statistics.lengths().items():
+        said = f"{found['unit']}; half have up to {found['median']:,.0f}, 95% up to {found['p95']:,.0f}"
+        yield what, said, bars.doubling(found["counts"], 1, found["unit"])

@@ -1,0 +1,43 @@
+"""The model card of an export: what it was made from, how, and what was measured."""
+
+from pipeline.store.artifacts import Artifact
+from pipeline.store.lineage import lineage
+
+
+def model_card(artifact: Artifact) -> str:
+    """Markdown with the front matter that model hubs read."""
+    ancestry = lineage(artifact)
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: text-generation",
+        f"tags: [{', '.join(dict.fromkeys(a.stage for a in ancestry if a.stage in ('sft', 'dpo', 'ppo')))}]",
+        "---",
+        "",
+        f"# {artifact.reference}",
+        "",
+        "## How it was made",
+        "",
+        "| stage | version | made from | seconds |",
+        "|---|---|---|---|",
+        *(_row(made) for made in ancestry),
+        "",
+        "## Measured while it was trained",
+        "",
+        "| metric | value |",
+        "|---|---|",
+        *(f"| {name} | {value:.4g} |" for name, value in artifact.metrics.items()),
+        "",
+        "## Settings",
+        "",
+        *(f"- `{artifact.stage}.{key}`: {value}" for key, value in artifact.manifest.get("config", {}).items()),
+        "",
+    ]
+    if any(made.metrics.get("simulated") for made in ancestry):
+        lines += ["The preferences behind this model come from **simulated** annotators, not from people.", ""]
+    return "\n".join(lines)
+
+
+def _row(made: Artifact) -> str:
+    origin = ", ".join(f"{role}: {given.reference}" for role, given in made.inputs.items()) or "—"
+    return f"| {made.stage} | {made.version} | {origin} | {made.manifest.get('seconds', '—')} |"

@@ -1,0 +1,169 @@
+"""The report: one self-contained HTML file that asks nothing of the network and runs no script.
+
+Answers, prompts and names come from models and files, so all text is escaped; only `charts` and `bars` make markup of
+their own, and escape what they are given.
+"""
+
+import json
+import math
+import shlex
+import statistics
+from collections.abc import Iterator, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.evaluation.comparison import Comparison, Policy, comparison
+from pipeline.evaluation.protocol import protocol
+from pipeline.files import write_atomically
+from pipeline.report import bars, charts, tables
+from pipeline.report.correlations import relations
+from pipeline.report.curves import trainings
+from pipeline.report.examples import choose
+from pipeline.report.verdicts import caveats, judge, verdicts
+from pipeline.store.artifacts import Artifact
+from pipeline.store.lineage import of_stage, spoken
+
+QUALITY = {"true_score": "true score", "judge_reward": "judge's reward", "reward": "reward"}  # the most trusted first
+WIDE = 1.96  # standard errors on each side of a mean: 95%
+UNSEEN = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}  # shown as ␀, ␁, …
+
+
+def write_report(path: Path, evaluation: Artifact, rows: list[dict[str, Any]], examples: int) -> None:
+    """Write what one evaluation has shown, for people: `rows` are its answers, `examples` how many of them to show."""
+    seen = comparison(evaluation, rows)
+    write_atomically(path, render(seen, examples))
+
+
+def render(seen: Comparison, examples: int) -> str:
+    html = (
+        environment()
+        .get_template("report.html.jinja")
+        .render(
+            seen=seen,
+            project=_project(seen.evaluation),
+            simulated=any(made.metrics.get("simulated") for made in seen.made),
+            protocol=protocol(seen),
+            verdicts=verdicts(seen),
+            caveats=caveats(seen),
+            judge=judge(seen),
+            win_rates=_win_rates(seen),
+            frontiers=list(_frontiers(seen)),
+            relations=list(relations(seen)),
+            gates=tables.gate_rows(seen),
+            reward_models=tables.reward_models(seen),
+            calibrations=list(_calibrations(seen)),
+            distributions=_distributions(seen),
+            metrics=tables.metric_rows(seen),
+            trainings=list(trainings(seen)),
+            costs=tables.cost_rows(seen),
+            people=list(tables.people(seen)),
+            examples=choose(seen, examples),
+            lineage=tables.lineage_rows(seen),
+            commands=_commands(seen.evaluation),
+            made_with=_made_with(seen.evaluation),
+        )
+    )
+    return html.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate in an answer cannot be written
+
+
+def environment() -> Environment:
+    """Where templates are found; all text in them is escaped."""
+    environment = Environment(
+        loader=PackageLoader("pipeline.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["visible"] = visible
+    return environment
+
+
+def visible(text: str) -> str:
+    """Text with its control characters shown as signs: a model may produce any of them."""
+    return text.replace("\r\n", "\n").translate(UNSEEN)
+
+
+def _win_rates(seen: Comparison) -> Markup:
+    known = [policy for policy in seen.challengers if "win_rate" in policy.metrics]
+    if not known or seen.baseline is None:
+        return Markup("")
+    names = ("win_rate", "win_rate_low", "win_rate_high")
+    drawn = [bars.Bar(p.label, p.colour, *(p.metrics[name] for name in names)) for p in known]
+    rivals = [(a, b, f"{a.name}/against/{b.name}") for a, b in permutations(seen.arms, 2)]
+    rivals = [(a, b, key) for a, b, key in rivals if f"{key}/win_rate" in seen.metrics]
+    for a, b, key in rivals:
+        rates = (seen.metrics[f"{key}/{name}"] for name in names)
+        drawn.append(bars.Bar(f"{a.label} against {b.label}", a.colour, *rates))
+    unless = ", unless another is named" if rivals else ""
+    return bars.intervals(drawn, f"win rate against {seen.baseline.label}{unless}, with 95% interval")
+
+
+def _frontiers(seen: Comparison) -> Iterator[tuple[str, Markup]]:
+    """Quality against KL, by every measure of quality there is: what moving away from the baseline has bought."""
+    baseline = seen.baseline.label if seen.baseline else "the baseline"
+    for quality, name in QUALITY.items():
+        known = [policy for policy in seen.policies if quality in policy.metrics and "kl" in policy.metrics]
+        if known:
+            spots = [_spot(seen, policy, quality) for policy in known]
+            yield name, charts.plane(spots, f"KL to {baseline} (nats per answer)", f"mean {name}")
+
+
+def _spot(seen: Comparison, policy: Policy, quality: str) -> charts.Spot:
+    mean = policy.metrics[quality]
+    scores = seen.values(policy, "score" if quality == "true_score" else quality)
+    half = WIDE * statistics.stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
+    return charts.Spot(policy.label, policy.colour, policy.metrics["kl"], mean, mean - half, mean + half)
+
+
+def _calibrations(seen: Comparison) -> Iterator[tuple[str, Markup]]:
+    """For each reward model, how sure it is against how often it is right."""
+    for made in sorted(of_stage(seen.made, "reward"), key=lambda made: spoken(made) == "judge"):
+        file = made.path / "calibration.json"
+        if file.is_file():
+            bins = json.loads(file.read_text(encoding="utf-8"))["bins"]
+            points = [(one["predicted"], one["observed"], one["pairs"]) for one in bins]
+            yield spoken(made), bars.reliability(points, "predicted: its favourite wins", "observed")
+
+
+def _distributions(seen: Comparison) -> Sequence[tuple[Policy, Markup]]:
+    scores = {policy.name: values for policy in seen.policies if (values := seen.values(policy, "score"))}
+    if not scores:
+        return []
+    highest = max(share for values in scores.values() for share in bars.bin_shares(values))
+    return [
+        (policy, bars.histogram(scores[policy.name], policy.colour, highest, "true score of an answer"))
+        for policy in seen.policies
+        if policy.name in scores
+    ]
+
+
+def _project(evaluation: Artifact) -> str:
+    """`outputs/<project>/evaluate/<version>`"""
+    return evaluation.path.parent.parent.name
+
+
+def _commands(evaluation: Artifact) -> list[tuple[str, str]]:
+    """(command, what it does), for the project and the outputs that this evaluation lies in."""
+    project, root = _project(evaluation), evaluation.path.parent.parent.parent
+    options = [] if project == "playground" else [f"project={project}"]
+    options += [] if root.name in ("outputs", "") else [f"outputs={root}"]
+    end = "".join(f" {shlex.quote(option)}" for option in options)
+    return [
+        (f"python -m pipeline artifacts lineage {evaluation.reference}{end}", "this tree, drawn"),
+        (f"python -m pipeline artifacts verify {evaluation.reference}{end}", "whether these are still the same bytes"),
+        (f"python -m pipeline artifacts path {evaluation.reference}{end}", "where all the answers lie (answers.jsonl)"),
+    ]
+
+
+def _made_with(evaluation: Artifact) -> str:
+    manifest = evaluation.manifest
+    packages = manifest.get("packages", {})
+    parts = [f"{name} {packages[name]}" for name in ("torch", "transformers", "trl", "peft") if name in packages]
+    host = manifest.get("host", {})
+    parts += [f"on {host['system']}, Python {host.get('python', '?')}"] if "system" in host else []
+    return ", ".join([*parts, f"git {manifest['git']}"] if manifest.get("git") else parts)

@@ -1,0 +1,206 @@
+"""Models behind an endpoint that speaks OpenAI's language: vLLM, TGI, llama.cpp, Ollama, `transformers serve`, others.
+
+The key comes from the environment alone, and no other is ever sent: Hugging Face's client would add the token of its
+own login, to whatever host. An answer is kept in a file as soon as it is there, so that nothing is paid for twice.
+"""
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pipeline.config.schema import DecodingConfig
+from pipeline.data.rows import Message
+from pipeline.data.synthetic.drafts import Written
+from pipeline.errors import PipelineError, RequestError
+from pipeline.progress import Advance
+from pipeline.store.hashing import content_hash
+
+if TYPE_CHECKING:
+    from huggingface_hub import InferenceClient
+
+KEY = "OPENAI_API_KEY"
+TRIES = 6
+FIRST_PAUSE = 1.0  # seconds; each further one is twice as long, unless the server names another
+LONGEST_PAUSE = 60.0
+TIMEOUT = 600.0  # seconds for one answer
+SHOWN = 300  # characters of what a server says
+FINISHED = ("stop", "eos_token", "stop_sequence")  # as servers say that an answer came to its end
+BUSY = (408, 409, 425, 429)  # as they say that it is worth asking again; so does any 5xx
+REFUSED = (400, 413, 422)  # as they say that this request cannot be answered
+
+
+def is_endpoint(writer: str) -> bool:
+    """Whether a writer is an address rather than a policy."""
+    return writer.startswith(("http://", "https://"))
+
+
+def address_fault(url: str) -> str | None:
+    """What is wrong with an endpoint's address; addresses are shown and logged, so that no key may be in one."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        named = False
+    if not named:
+        return "it has to be like https://HOST/v1."
+    if parts.username or parts.password or parts.query or parts.fragment:
+        return f"an address without name, password or query is needed; a key comes from the environment, as {KEY}."
+    return None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One model at one address. `folder` has the answers that are there already; `seed` is sent with each request."""
+
+    url: str
+    model: str
+    decoding: DecodingConfig
+    seed: int
+    concurrency: int
+    folder: Path
+    key: str = field(default_factory=lambda: os.environ.get(KEY, ""), repr=False)
+
+    @property
+    def name(self) -> str:
+        """Who wrote it, in a row."""
+        return self.model
+
+    def write(self, prompts: Sequence[list[Message]], what: str, advance: Advance = lambda done: None) -> list[Written]:
+        """One answer to each prompt, in the order given; `what` names the file in which they are kept.
+
+        Raises `RequestError` where key, model or request are refused, `PipelineError` where the server stays away.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept = Kept(self.folder / f"{what.replace(' ', '-')}.jsonl")
+        names = [content_hash([number, prompt]) for number, prompt in enumerate(prompts)]
+        missing = [number for number, name in enumerate(names) if name not in kept.answers]
+        advance(len(prompts) - len(missing))
+        client = self._client()
+        pool = ThreadPoolExecutor(self.concurrency)
+        try:
+            asked = {pool.submit(self._answer, client, prompts[n], self.seed + n): names[n] for n in missing}
+            for answered in as_completed(asked):
+                kept.add(asked[answered], self._accepted(answered.result(), kept))
+                advance(1)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return [kept.answers[name] for name in names]
+
+    def _accepted(self, answer: "Written | Refusal", kept: "Kept") -> Written:
+        """A refused request costs one draft; where none was ever answered, it is the request that is wrong."""
+        if isinstance(answer, Written):
+            return answer
+        if all(one.refused for one in kept.answers.values()):
+            raise RequestError(f"{self.url} refused the request: {answer.reason}")
+        return Written("", stopped=False, refused=True)
+
+    def _client(self) -> "InferenceClient":
+        from huggingface_hub import InferenceClient
+
+        # With no key at all the client would send the token of its own login: it is given one, and the header is
+        # then set by hand, or left out.
+        header = {"authorization": f"Bearer {self.key}" if self.key else None}
+        return InferenceClient(
+            base_url=self.url,
+            api_key=self.key or "none",
+            headers=header,  # type: ignore[arg-type]
+            timeout=TIMEOUT,
+        )
+
+    def _answer(self, client: "InferenceClient", prompt: list[Message], seed: int) -> "Written | Refusal":
+        """Ask until there is an answer, with longer and longer pauses while the server is busy or away."""
+        from httpx2 import TransportError
+        from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, OfflineModeIsEnabled
+
+        for attempt in range(TRIES):
+            wait = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
+            try:
+                return self._asked(client, prompt, seed)
+            except OfflineModeIsEnabled:
+                raise RequestError(f"{self.url}: HF_HUB_OFFLINE is set, by which all requests are refused.") from None
+            except HfHubHTTPError as error:
+                status = error.response.status_code
+                said = self._said(error)
+                if status in REFUSED:
+                    return Refusal(said)
+                if status < 500 and status not in BUSY:
+                    raise self._refused(status, said) from None
+                fault, wait = f"HTTP {status}: {said}", _named_pause(error.response.headers) or wait
+            except (TransportError, InferenceTimeoutError) as error:
+                fault = f"{type(error).__name__}: {error}"
+            except (ValueError, TypeError, AttributeError, LookupError):
+                raise RequestError(f"What answers at {self.url} is no endpoint for chat completions.") from None
+            if attempt + 1 < TRIES:
+                time.sleep(wait)
+        raise PipelineError(
+            f"{self.url} was asked {TRIES} times and gave no answer ({fault}). See that it runs; the answers that came "
+            "are kept, and the same command goes on from there."
+        )
+
+    def _asked(self, client: "InferenceClient", prompt: list[Message], seed: int) -> Written:
+        answer: Any = client.chat_completion(
+            prompt,  # type: ignore[arg-type]
+            model=self.model,
+            max_tokens=self.decoding.max_new_tokens,
+            temperature=self.decoding.temperature,
+            top_p=self.decoding.top_p,
+            seed=seed,
+        )
+        chosen = answer.choices[0]
+        return Written(str(chosen.message.content or ""), chosen.finish_reason in FINISHED)
+
+    def _refused(self, status: int, said: str) -> RequestError:
+        if status in (401, 403):
+            given = f"the key in {KEY}" if self.key else f"requests without a key, and {KEY} is not set"
+            return RequestError(f"{self.url} refuses {given} (HTTP {status}).")
+        return RequestError(f"{self.url} has no such address or model as '{self.model}' (HTTP {status}): {said}")
+
+    def _said(self, error: Any) -> str:
+        """The server's own words, without the key if it repeats that."""
+        text = re.sub(r"\s+", " ", str(error.server_message or error.response.reason_phrase or "no reason given"))
+        return (text.replace(self.key, "…") if self.key else text)[:SHOWN]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A request that was not answered, and why."""
+
+    reason: str
+
+
+class Kept:
+    """Answers in a file, one a line, as they come; read again when a stopped run goes on."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.answers: dict[str, Written] = {}
+        whole = 0
+        for line in file.read_bytes().splitlines(keepends=True) if file.is_file() else ():
+            if line.endswith(b"\n"):  # one that was cut off by a kill is asked for again
+                row = json.loads(line)
+                self.answers[row["name"]] = Written(row["text"], row["stopped"], row["refused"])
+                whole += len(line)
+        with file.open("ab") as kept:
+            kept.truncate(whole)
+
+    def add(self, name: str, answer: Written) -> None:
+        with self.file.open("a", encoding="utf-8") as kept:
+            kept.write(json.dumps({"name": name, **answer._asdict()}) + "\n")
+            kept.flush()
+            os.fsync(kept.fileno())
+        self.answers[name] = answer
+
+
+def _named_pause(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a busy server asks for, if it does."""
+    try:
+        return min(LONGEST_PAUSE, max(0.0, float(headers["retry-after"])))
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,379 @@
+"""The store of versioned artifacts: `outputs/<project>/<stage>/<version>/manifest.json` beside the payload.
+
+A directory with a manifest is complete and is never written again; one without is unfinished and is resumed. The
+manifest is therefore written last, by an atomic rename; it holds the hash of every file beside it, and its own.
+`latest` and the tags are pointer files beside the versions.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pipeline.config.remembered import recall
+from pipeline.errors import PipelineError, RequestError
+from pipeline.files import file_hash, is_temporary, stat_of, sync, write_atomically
+
+MANIFEST = "manifest.json"
+CHECKPOINTS = "checkpoints"  # a stage's own, inside its unfinished version; deleted at commit
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One version of one stage's output, or something of the user's own (then without a manifest).
+
+    `inputs` are the artifacts it was made from, as far as they still exist.
+    """
+
+    stage: str
+    version: str
+    path: Path
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, "Artifact"] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> str:
+        return f"{self.stage}@{self.version}"
+
+    @property
+    def name(self) -> str:
+        """What messages call it: the path of what is the user's own, else its reference."""
+        path = self.manifest.get("source", {}).get("path")
+        return str(path) if path else self.reference
+
+    def file(self, name: str) -> Path:
+        """A file of the payload. Raises `RequestError` where it has none: this is then no input of that kind."""
+        path = self.path / name
+        if not path.is_file():
+            raise RequestError(f"{self.reference} ({self.path}) has no {name}: it cannot be used here.")
+        return path
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return self.manifest.get("metrics", {})  # type: ignore[no-any-return]
+
+
+def sources(artifact: Artifact) -> list[Path]:
+    """The files of the user's own that an artifact without a manifest stands for; empty for one that a stage made."""
+    source = artifact.manifest.get("source")
+    return [Path(path) for path in source.get("paths") or [source["path"]]] if source else []
+
+
+class Store:
+    """All artifacts of one project."""
+
+    def __init__(self, outputs: Path, project: str) -> None:
+        if not NAME.fullmatch(project):
+            raise RequestError(f"project={project}: a project's name has letters, digits, '.', '_' and '-' only.")
+        self.root = outputs / project
+        self.project = project
+        self._opened: dict[tuple[str, str], Artifact] = {}
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def directory(self, stage: str, version: str) -> Path:
+        return self.root / stage / version
+
+    def is_complete(self, stage: str, version: str) -> bool:
+        return (self.directory(stage, version) / MANIFEST).is_file()
+
+    def stages(self) -> list[str]:
+        return sorted(p.name for p in _folders(self.root))
+
+    def versions(self, stage: str) -> list[str]:
+        """Complete versions, oldest first."""
+        stats = {p.name: stat_of(p / MANIFEST) for p in _folders(self.root / stage)}
+        return [name for _, name in sorted((stat[1], name) for name, stat in stats.items() if stat)]
+
+    def unfinished(self, stage: str) -> list[str]:
+        return [p.name for p in _folders(self.root / stage) if not (p / MANIFEST).is_file()]
+
+    def resolve(self, reference: str) -> tuple[str, str]:
+        """`stage`, `stage@latest`, `stage@<unique prefix of a version>` or `stage@<tag>` -> (stage, version)."""
+        stage, _, wanted = reference.partition("@")
+        wanted = wanted or "latest"
+        versions = self.versions(stage)
+        pointer = self.root / stage / wanted
+        if NAME.fullmatch(wanted) and pointer.is_file():
+            named = pointer.read_text().strip()
+            if named not in versions:
+                raise RequestError(self._dangling(stage, wanted, named))
+            return stage, named
+        matching = [v for v in versions if v.startswith(wanted)]
+        if len(matching) == 1:
+            return stage, matching[0]
+        if len(matching) > 1:
+            raise RequestError(f"{reference}: {len(matching)} versions begin like this: {', '.join(matching)}.")
+        if not versions:
+            raise RequestError(
+                f"No finished '{stage}' artifact in project {self.project} (looked in {self.root / stage}). "
+                f"Run `{self._command(stage)}` first.{self._elsewhere(stage)}"
+            )
+        known = ", ".join([*sorted(self.pointers(stage)), *versions])
+        raise RequestError(f"{reference}: no such version or tag in project {self.project}. There are: {known}.")
+
+    def _dangling(self, stage: str, pointer: str, version: str) -> str:
+        there = ", ".join(self.versions(stage)) or "none"
+        return (
+            f"{stage}@{pointer} names version {version}, which is gone from {self.root / stage}. There are: {there}. "
+            f"Run `{self._command(stage)}` to make what the request asks for."
+        )
+
+    def open(self, stage: str, version: str) -> Artifact:
+        """A complete artifact whose payload is as it was committed, with what it was made from.
+
+        Raises `RequestError` if there is none, `PipelineError` if its payload has changed since.
+        """
+        key = (stage, version)
+        if key not in self._opened:
+            if not self.is_complete(stage, version):
+                raise RequestError(f"No finished artifact {stage}@{version} in project {self.project}.")
+            self._check(stage, version)
+            path = self.directory(stage, version)
+            manifest = self.read_manifest(stage, version)
+            self._opened[key] = Artifact(stage, version, path, manifest, dict(self._inputs(manifest)))
+        return self._opened[key]
+
+    def read_manifest(self, stage: str, version: str) -> dict[str, Any]:
+        """A manifest alone, without a look at the payload. Raises `PipelineError` if it is not as it was written."""
+        path = self.directory(stage, version) / MANIFEST
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            sealed = list(manifest)[-1] != "files"  # the first versions of this project wrote no checksum
+            whole = not sealed or manifest.get("checksum") == _checksum(manifest)
+        except (OSError, ValueError, TypeError, IndexError):
+            whole = False
+        if not whole:
+            raise PipelineError(
+                f"{path} is damaged: it is not the manifest that was written. Restore it, or remove "
+                f"{path.parent} and run the same command: it is made again."
+            )
+        return manifest  # type: ignore[no-any-return]
+
+    def _inputs(self, manifest: Mapping[str, Any]) -> Iterator[tuple[str, Artifact]]:
+        for role, made_from in manifest["inputs"].items():
+            if "source" in made_from:
+                source = made_from["source"]
+                path = Path(source.get("path") or source["paths"][0])
+                yield role, Artifact(made_from["stage"], made_from["version"], path, {"source": source})
+            elif "path" in made_from:  # of another project: where it lies is all that is known here
+                if (Path(made_from["path"]) / MANIFEST).is_file():
+                    yield role, artifact_at(Path(made_from["path"]))
+            elif self.is_complete(made_from["stage"], made_from["version"]):
+                yield role, self.open(made_from["stage"], made_from["version"])
+
+    def _command(self, stage: str) -> str:
+        """What makes it: the project's last request for this stage, else with all that a request has to name."""
+        with contextlib.suppress(RequestError):
+            last = recall(self.root)
+            if last:
+                return last.command(f"stage={stage}")
+        where = "" if self.project == "playground" else f" project={self.project} …"
+        return f"python -m pipeline stage={stage}{where}"
+
+    def _elsewhere(self, stage: str) -> str:
+        """Another project that has one, where there is."""
+        beside = [folder.name for folder in sorted(_folders(self.root.parent)) if folder != self.root]
+        having = [name for name in beside if Store(self.root.parent, name).versions(stage)]
+        return f" Project {having[0]} has one: project={having[0]}." if having else ""
+
+    # -- integrity -------------------------------------------------------------------------------------------------
+
+    def _check(self, stage: str, version: str) -> None:
+        """Compare sizes and times with those recorded at the last full hash, and hash again where they differ."""
+        record = self.root / stage / f".{version}.check"
+        files = self.read_manifest(stage, version)["files"]
+        now = self._stats(stage, version, files)
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(record.read_text()) == now:
+                return
+        damaged = self.verify(stage, version)
+        if damaged:
+            raise PipelineError(
+                f"{stage}@{version} is damaged and is not used: {damaged[0]}. Restore that file, or remove "
+                f"{self.directory(stage, version)} and run the same command: it is made again."
+            )
+        with contextlib.suppress(OSError):  # a read-only store is as good, only slower to open
+            write_atomically(record, json.dumps(now))
+
+    def _stats(self, stage: str, version: str, files: Mapping[str, Any]) -> dict[str, list[int] | None]:
+        path = self.directory(stage, version)
+        return {name: stat_of(path / name) for name in sorted(files)}
+
+    def verify(self, stage: str, version: str, read: Callable[[int], None] = lambda size: None) -> list[str]:
+        """Every file hashed again: a message for each that is missing or differs from the manifest.
+
+        `read` is told the bytes of each file that was read.
+        """
+        path = self.directory(stage, version)
+        problems = []
+        for name, recorded in self.read_manifest(stage, version)["files"].items():
+            try:
+                found = file_hash(path / name)
+            except OSError as error:
+                gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+                problems.append(f"{path / name} {'is missing' if gone else f'cannot be read ({error.strerror})'}")
+                continue
+            if found != recorded["sha256"]:
+                problems.append(f"{path / name} has changed (its sha256 is not the one in the manifest)")
+            read((path / name).stat().st_size)
+        return problems
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def writing(self, stage: str, version: str) -> Iterator[Path]:
+        """The directory of an unfinished version, while no other process writes it."""
+        path = self.directory(stage, version)
+        with self._locked(stage, version):
+            with _disk_faults(path):
+                path.mkdir(parents=True, exist_ok=True)
+            yield path
+
+    @contextlib.contextmanager
+    def _locked(self, stage: str, version: str) -> Iterator[None]:
+        """One process at a time. The operating system drops the lock of a process that was killed.
+
+        The lock's empty file stays: deleting it could let two processes each lock a file of that name.
+        """
+        holder = self.root / stage / f".{version}.holder"
+        lock = self._lock(stage, version)
+        with _disk_faults(self.root / stage):
+            holder.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout:
+                who = self.writer(stage, version) or "another process"
+                raise PipelineError(
+                    f"{stage}@{version} is being made by {who}. "
+                    "Wait for it to end; then the same command finds it done."
+                ) from None
+        try:
+            with contextlib.suppress(OSError):  # says who it is, and is not needed for the lock
+                holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                holder.unlink(missing_ok=True)
+            lock.release()
+
+    def _lock(self, stage: str, version: str) -> FileLock:
+        return FileLock(self.root / stage / f".{version}.lock", timeout=0)
+
+    def writer(self, stage: str, version: str) -> str | None:
+        """Who writes this version now; None where nobody does."""
+        if not Path(self._lock(stage, version).lock_file).is_file():
+            return None
+        try:
+            with self._lock(stage, version):
+                return None
+        except Timeout:
+            holder = self.root / stage / f".{version}.holder"
+            return (holder.read_text() if holder.is_file() else "") or "another process"
+        except OSError:  # a folder that cannot be written to: nobody writes there
+            return None
+
+    def commit(self, stage: str, version: str, manifest: Mapping[str, Any], *, pointer: str = "latest") -> Artifact:
+        """Hash the payload and write the manifest, by which the version becomes complete; `pointer` then names it."""
+        path = self.directory(stage, version)
+        shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
+        files = {}
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            if is_temporary(file):
+                file.unlink()
+                continue
+            files[file.relative_to(path).as_posix()] = {"bytes": file.stat().st_size, "sha256": file_hash(file)}
+            sync(file)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        whole = {"stage": stage, "version": version, "created": created, **manifest, "files": files}
+        whole["checksum"] = _checksum(whole)
+        write_atomically(self.root / stage / f".{version}.check", json.dumps(self._stats(stage, version, files)))
+        write_atomically(path / MANIFEST, json.dumps(whole, indent=2, allow_nan=False))
+        self.point(stage, pointer, version)
+        return self.open(stage, version)
+
+    def discard(self, stage: str, version: str, traces: Collection[str]) -> None:
+        """Remove a version that was refused before it left anything but `traces`; the caller holds its lock.
+
+        The lock's file goes, too: another process that makes this version is refused as well.
+        """
+        path = self.directory(stage, version)
+        left = [p for p in path.rglob("*") if p.is_file() and p.name not in traces and p.stat().st_size]
+        if left or self.is_complete(stage, version):
+            return
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path)
+            for file in (f".{version}.holder", f".{version}.lock"):
+                (self.root / stage / file).unlink(missing_ok=True)
+            for folder in (path.parent, self.root):
+                folder.rmdir()  # only where nothing else is in it
+
+    def point(self, stage: str, name: str, version: str) -> None:
+        """Let `latest` or a tag name a version."""
+        if not NAME.fullmatch(name):
+            raise RequestError(f"'{name}': a tag has letters, digits, '.', '_' and '-' only.")
+        if (self.root / stage / name).is_dir():
+            raise RequestError(f"'{name}' is the name of a version already: choose another tag.")
+        pointer = self.root / stage / name
+        if not pointer.is_file() or pointer.read_text() != version:
+            with _disk_faults(pointer):
+                write_atomically(pointer, version)
+
+    def pointers(self, stage: str) -> dict[str, str]:
+        """`latest` and the tags: name -> version."""
+        folder = self.root / stage
+        files = [p for p in folder.iterdir() if p.is_file() and NAME.fullmatch(p.name)] if folder.is_dir() else []
+        return {p.name: p.read_text().strip() for p in files}
+
+    def remove(self, stage: str, version: str) -> int:
+        """Delete a version, complete or not; returns the bytes freed. The manifest goes first.
+
+        Raises `PipelineError` while a process writes it.
+        """
+        path = self.directory(stage, version)
+        with self._locked(stage, version), _disk_faults(path):
+            freed = sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and p.stat().st_nlink == 1)
+            (path / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(path)
+            (self.root / stage / f".{version}.check").unlink(missing_ok=True)
+        self._opened.pop((stage, version), None)
+        return freed
+
+
+def artifact_at(path: Path) -> Artifact:
+    """The artifact in a version's directory, of whatever project."""
+    stage = path.absolute().parent
+    return Store(stage.parent.parent, stage.parent.name).open(stage.name, path.name)
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    """sha256 of what a manifest says, its own checksum aside."""
+    said = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _disk_faults(path: Path) -> Iterator[None]:
+    """A disk that is full or a folder that is read-only, as one message."""
+    try:
+        yield
+    except OSError as error:
+        raise PipelineError(
+            f"{error.filename or path}: {error.strerror or error}. Artifacts are written there: mend it, or choose "
+            "another folder with outputs=DIR."
+        ) from error
+
+
+def _folders(path: Path) -> list[Path]:
+    return [p for p in path.iterdir() if p.is_dir() and NAME.fullmatch(p.name)] if path.is_dir() else []

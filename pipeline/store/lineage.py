@@ -1,0 +1,61 @@
+"""What an artifact was made from. Pure functions of artifacts."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pipeline.store.artifacts import Artifact
+
+
+def lineage(artifact: Artifact) -> list[Artifact]:
+    """The artifact and everything it was made from, each once, upstream first."""
+    seen: dict[str, Artifact] = {}
+
+    def visit(made: Artifact) -> None:
+        if made.reference not in seen:
+            for given in made.inputs.values():
+                visit(given)
+            seen[made.reference] = made
+
+    visit(artifact)
+    return list(seen.values())
+
+
+def of_stage(artifacts: Iterable[Artifact], stage: str) -> list[Artifact]:
+    return [made for made in artifacts if made.stage == stage]
+
+
+def drawing_of(artifact: Artifact) -> dict[str, Any]:
+    """How `sample` or `evaluate` drew answers, with the limit on new tokens that it chose where none was set."""
+    said = {**artifact.manifest.get("config", {}).get("decoding", {})}
+    if "max_new_tokens" in artifact.metrics:
+        said["max_new_tokens"] = int(artifact.metrics["max_new_tokens"])
+    return said
+
+
+def is_external(artifact: Artifact) -> bool:
+    """Of the user's own: no stage of ours made it, so nothing is known of how it came about."""
+    return "source" in artifact.manifest
+
+
+def spoken(artifact: Artifact) -> str:
+    """A stage as people say it: the reward model that only judges is the judge."""
+    return "judge" if artifact.manifest.get("config", {}).get("as_judge") else artifact.stage
+
+
+def made_from(artifact: Artifact) -> Iterator[tuple[str, str, bool]]:
+    """(role, reference, whether it is still there), by the manifest: it names what has been removed since, too."""
+    recorded: Mapping[str, Mapping[str, str]] = artifact.manifest.get("inputs", {})
+    for role, given in recorded.items():
+        yield role, f"{given['stage']}@{given['version']}", role in artifact.inputs
+    for role, found in artifact.inputs.items():
+        if role not in recorded:
+            yield role, found.reference, True
+
+
+def flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Nested settings in dotted form, as one types them."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

@@ -1,0 +1,47 @@
+"""Every file in conf/ composes."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+
+from pipeline.config import compose
+
+FILES = sorted(path.relative_to(compose.CONF) for path in compose.CONF.rglob("*.yaml"))
+NEEDED = {
+    "model=hub": ("model.path=owner/name",),
+    "model=small": ("model.path=owner/name",),
+    "data=files": ("data.path=a.jsonl",),
+    "labeling=file": ("labeling.path=b.jsonl",),
+}
+EXPERIMENT = ("data.path=a.jsonl", "labeling.path=b.jsonl")  # an experiment names the model; the files are the user's
+
+
+def test_options_were_found() -> None:
+    assert {"config.yaml", "peft/lora.yaml", "labeling/file.yaml", "launch/local.yaml"} <= set(map(str, FILES))
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if len(file.parts) > 1], ids=str)
+def test_every_option_composes(file: Path) -> None:
+    choice = f"{file.parent}={file.stem}"
+    needed = EXPERIMENT if str(file.parent) == "experiment" else NEEDED.get(choice, ())
+    config = compose.load([choice, *needed])
+    assert list(compose.check_values(config)) == []
+
+
+@pytest.mark.parametrize("node", ["sft.peft", "dpo.peft"])
+@pytest.mark.parametrize("option", ["full", "lora", "qlora"])
+def test_every_way_of_tuning_for_one_stage(node: str, option: str) -> None:
+    stage = node.partition(".")[0]
+    assert getattr(compose.load([f"peft@{node}={option}"]), stage).peft.method == option
+
+
+def test_hydra_leaves_no_files_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    compose.register_schema()
+    with initialize_config_dir(str(compose.CONF), version_base="1.3"):
+        whole = hydra_compose("config", return_hydra_config=True)
+    assert whole.hydra.output_subdir is None
+    assert whole.hydra.job_logging is None or "file" not in whole.hydra.job_logging.get("handlers", {})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,165 @@
+"""People are asked once: what the plan knows before they answer, and what it goes on with afterwards."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pipeline.config.schema import content
+from pipeline.engine.planner import PENDING, Planner, Step
+from pipeline.errors import RequestError
+from pipeline.store.artifacts import Artifact, Store
+from tests.conftest import commit, configured, finish
+
+Plan = Callable[..., dict[str, Step]]
+PEOPLE = ("labeling.annotators=[ann,bob]",)
+AFTER = {"collect", "preferences", "dpo", "reward", "judge", "ppo", "evaluate", "compare"}
+
+
+def answered(store: Store, publish: str, version: str, *, whole: bool = True, simulated: bool = False) -> Artifact:
+    """A collection, as `collect` would leave it."""
+    metrics = {"rankings": 6, "annotators": 2, "complete": float(whole), **({"simulated": 1.0} if simulated else {})}
+    inputs = {"publish": {"stage": "publish", "version": publish}}
+    return commit(store, "collect", version, inputs=inputs, metrics=metrics)
+
+
+def finish_up_to_publish(store: Store, steps: dict[str, Step]) -> str:
+    """Everything made but what people decide; returns the version that was published."""
+    for step in steps.values():
+        if step.version != PENDING:
+            finish(store, step)
+    return steps["publish"].version
+
+
+@pytest.fixture
+def published(store: Store, planned: Plan) -> str:
+    return finish_up_to_publish(store, planned(*PEOPLE))
+
+
+def to_run(store: Store, *overrides: str) -> list[str]:
+    planner = Planner(configured(store.root.parent, *PEOPLE, *overrides), store)
+    planner.plan()
+    return [step.title for step in planner.to_run()]
+
+
+def test_what_people_will_say_is_not_known_and_nothing_that_needs_it(planned: Plan) -> None:
+    steps = planned(*PEOPLE)
+    assert {name for name, step in steps.items() if step.version == PENDING} == AFTER
+    assert steps["collect"].asks
+    assert not steps["preferences"].asks
+
+
+def test_simulated_annotators_are_planned_like_everything_else(planned: Plan) -> None:
+    assert all(step.version != PENDING for step in planned().values())
+
+
+def test_the_server_and_the_people_change_no_version_of_what_is_published(planned: Plan) -> None:
+    version = planned()["publish"].version
+    for other in (
+        PEOPLE,
+        ("labeling=simulated",),
+        ("labeling=remote",),
+        ("labeling.overlap=1",),
+        ("labeling.port=7000",),
+    ):
+        assert planned(*other)["publish"].version == version
+    for other in ("labeling.question=rating", "labeling.calibration=3", "publish.seed=5"):
+        assert planned(other)["publish"].version != version
+
+
+def test_a_whole_collection_is_used_without_asking_again(store: Store, published: str, planned: Plan) -> None:
+    answered(store, published, "aaaaaaaaaaaa")
+    steps = planned(*PEOPLE)
+    assert steps["collect"].version == "aaaaaaaaaaaa"
+    assert steps["collect"].complete
+    assert steps["preferences"].version != PENDING
+    assert "collect" not in to_run(store)
+
+
+def test_collect_itself_looks_again(store: Store, published: str) -> None:
+    answered(store, published, "aaaaaaaaaaaa")
+    assert to_run(store, "stage=collect") == ["collect"]
+
+
+def test_a_partial_collection_is_no_whole_one(store: Store, published: str) -> None:
+    answered(store, published, "aaaaaaaaaaaa", whole=False)
+    assert "collect" in to_run(store)
+    assert "collect" in to_run(store, "collect.accept=partial")
+
+
+def test_what_simulated_annotators_ranked_is_not_taken_for_peoples(store: Store, published: str, planned: Plan) -> None:
+    answered(store, published, "aaaaaaaaaaaa", simulated=True)
+    assert planned(*PEOPLE)["collect"].version == PENDING
+
+
+def test_rankings_outlive_the_models(store: Store, published: str, planned: Plan) -> None:
+    """Nobody is asked twice because a learning rate has changed."""
+    answered(store, published, "aaaaaaaaaaaa")
+    changed = ("sft.learning_rate=0.5",)
+    steps = planned(*PEOPLE, *changed)
+    assert steps["publish"].version != published
+    assert steps["collect"].version == "aaaaaaaaaaaa"
+    assert "nobody is asked again" in steps["collect"].why
+    assert f"sft {planned(*PEOPLE)['sft'].version[:4]}" in steps["collect"].why  # whose answers they are about
+    assert set(to_run(store, *changed)) == {"sft", *AFTER} - {"collect"}
+
+
+def test_people_are_asked_anew_only_when_told_to(store: Store, published: str, planned: Plan) -> None:
+    answered(store, published, "aaaaaaaaaaaa")
+    assert planned(*PEOPLE, "sft.learning_rate=0.5", "labeling.reuse=false")["collect"].version == PENDING
+    assert to_run(store, "sft.learning_rate=0.5", "stage=publish") == ["sft", "sample", "publish"]
+    looking = planned(*PEOPLE, "sft.learning_rate=0.5", "stage=collect")["collect"]
+    assert looking.asks
+    assert looking.inputs["publish"].version == published  # looking again is not publishing anew
+    assert "looking again at the answers of sft" in looking.why
+
+
+def test_a_second_round_is_waited_for_and_then_joins_the_first(store: Store, published: str, planned: Plan) -> None:
+    first = answered(store, published, "aaaaaaaaaaaa")
+    changed = (*PEOPLE, "sft.learning_rate=0.5")
+    for step in planned(*changed, "stage=publish").values():
+        if not step.complete:
+            finish(store, step)
+    assert planned(*changed)["collect"].version == PENDING
+    answered(store, planned(*changed)["publish"].version, "bbbbbbbbbbbb")
+    given = planned(*changed)["preferences"].inputs
+    assert [one.version for one in given.values()] == ["bbbbbbbbbbbb", first.version]
+    alone = planned(*changed, "labeling.reuse=false")["preferences"].inputs
+    assert [one.version for one in alone.values()] == ["bbbbbbbbbbbb"]
+
+
+def test_what_people_have_said_during_this_command_settles_the_plan(store: Store, published: str) -> None:
+    answered(store, published, "aaaaaaaaaaaa")
+    config = configured(store.root.parent, *PEOPLE, "stage=collect")
+    planner = Planner(config, store, {"collect": "aaaaaaaaaaaa"})
+    assert planner.plan()[-1].complete
+
+
+def test_someone_has_to_be_named_for_data_of_the_users_own(planned: Plan, tmp_path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "greet", "output": "hello"}\n')
+    files = ("data=files", f"data.path={rows}")
+    with pytest.raises(RequestError, match=r"Who is to rank\?.*labeling\.annotators"):
+        planned(*files)
+    assert planned(*files, *PEOPLE)["collect"].asks
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("labeling=simulated", *PEOPLE), "labeling=embedded or labeling=remote"),
+        (("labeling=file", "labeling.path=x", *PEOPLE), "labeling=embedded or labeling=remote"),
+        (("labeling.annotators=[ann,ann]",), "'ann' occurs twice"),
+        (("labeling.annotators=['a b','c']",), "'a b' has to have letters"),
+        (("labeling.annotators=[ann]",), "labeling.overlap=2: there are 1 to rank"),
+        (("labeling.question=pairwise",), "sample.answers=2, not 4"),
+        (("labeling.annotators=[]",), "at least one entry"),
+    ],
+)
+def test_requests_that_do_not_go_together_are_refused(planned: Plan, overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        planned(*overrides)
+
+
+def test_how_long_to_wait_is_no_part_of_a_version(planned: Plan) -> None:
+    assert planned()["collect"].version == planned("collect.wait=true", "collect.accept=partial")["collect"].version
+    assert not {"wait", "accept"} & set(content(planned()["collect"].config))
