@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config.schema import LaunchConfig, PipelineConfig, stage_names
-from pipeline.people.annotators import People
 from pipeline.progress import Progress
 from pipeline.store.artifacts import Artifact
+
+if TYPE_CHECKING:
+    from pipeline.people.annotators import People
 
 Metrics = dict[str, float]
 
@@ -93,7 +95,7 @@ class StageContext:
     progress: Progress
     say: Callable[[str], None]  # a remark for whoever runs this: shown, and kept in the log
     track: Callable[[Mapping[str, float], int], None]  # metrics at a step, for live curves
-    people: People  # where annotators are asked
+    people: "People"  # where annotators are asked
     observed: Any = None  # what the stage's `observe` saw
 
 

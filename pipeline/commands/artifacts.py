@@ -11,8 +11,9 @@ from rich.tree import Tree
 
 from pipeline.commands.request import Parser, find, opened, parser, project, projects, split
 from pipeline.commands.wording import age_text, headline, payload_size, size_text
+from pipeline.config.names import nearest
 from pipeline.config.remembered import key_of
-from pipeline.config.schema import nearest, stage_names
+from pipeline.config.schema import stage_names
 from pipeline.console import console, seconds_text
 from pipeline.engine.planner import short
 from pipeline.errors import PipelineError, RequestError

@@ -8,8 +8,8 @@ from rich.table import Table
 
 from pipeline.config import compose
 from pipeline.config.keys import Key, keys
-from pipeline.config.names import all_names
-from pipeline.config.schema import PipelineConfig, nearest, stage_names
+from pipeline.config.names import all_names, nearest
+from pipeline.config.schema import PipelineConfig, stage_names
 from pipeline.console import console
 from pipeline.errors import RequestError
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from pipeline.config import compose
-from pipeline.config.names import split_flags, word_hint
+from pipeline.config.names import NAME, nearest, split_flags, word_hint
 from pipeline.config.remembered import Request, key_of, merged, recall
-from pipeline.config.schema import PipelineConfig, nearest, stage_names
+from pipeline.config.schema import PipelineConfig, stage_names
 from pipeline.errors import RequestError
-from pipeline.store.artifacts import MANIFEST, NAME, Artifact, Store
+from pipeline.store.artifacts import MANIFEST, Artifact, Store
 
 OVERRIDE = re.compile(r"\+{0,2}[A-Za-z_][\w.@/]*=")
 

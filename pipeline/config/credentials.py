@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.config.keys import leaves
 
 KEY = re.compile(r"(?i)(^|[._])(hub_token|api_?key|access_token|auth_token|token_id|password|passwd|secret)s?$")
+ENDPOINT_KEY = "OPENAI_API_KEY"  # the environment's, for models behind endpoints
 VALUE = re.compile(r"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|ghp_[A-Za-z0-9]{16,})\b|://[^/@\s]+@")
 
 
@@ -16,5 +17,5 @@ def credentials(config: Any) -> Iterator[str]:
         if value and (KEY.search(key) or (isinstance(value, str) and VALUE.search(value))):
             yield (
                 f"{key}: a credential does not belong in a request, which is written down. Give it in the environment: "
-                "HF_TOKEN for the hub, ARGILLA_API_KEY for Argilla, OPENAI_API_KEY for an endpoint."
+                f"HF_TOKEN for the hub, ARGILLA_API_KEY for Argilla, {ENDPOINT_KEY} for an endpoint."
             )

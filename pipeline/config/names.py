@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from pipeline.config.schema import PipelineConfig, nearest, stage_names
+from pipeline.config.schema import PipelineConfig, stage_names
 from pipeline.errors import RequestError, listed
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -17,6 +17,8 @@ FLAGS = {"-h", "--help", "--hydra-help", "--version", "--resolve", "-m", "--mult
 FLAGS_WITH_VALUE = {"-c", "--cfg", "-p", "--package", "-i", "--info", "-sc", "--shell-completion"}
 PATHS = ("model", "data", "labeling")  # groups beside whose option stands a path
 FILE_WORDS = ("file", "files", "folder", "dir", "name", "name_or_path")  # what people call a path behind these
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a project, a tag, a source, an annotator: they become folders
+LISTED = 40  # names that one message lists
 SHOWN = 4  # keys that a hint names
 
 HABITS = {  # what other tools call it: our key, or the end of it, or a whole override
@@ -62,6 +64,16 @@ def _keys(node: type, prefix: str = "") -> Iterator[str]:
 
 
 # -- hints
+
+
+def nearest(word: str, words: Any) -> str:
+    """The end of a message about an unknown word: the nearest right one, or all of them."""
+    known = sorted(map(str, words))
+    by_lower = {one.lower(): one for one in known}
+    close = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean '{by_lower[close[0]]}'?"
+    return f"It can be: {', '.join(known)}." if len(known) <= LISTED else f"None of the {len(known)} names is near it."
 
 
 def nearest_key(key: str) -> str:

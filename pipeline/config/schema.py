@@ -1,7 +1,7 @@
 """The typed configuration of the whole, one node per stage.
 
 `conf/` says what is chosen; this file says what can be. Every number carries its own limits and every word its
-allowed values, so that `faults` can name all that is wrong with a request at once, before torch is imported.
+allowed values, so that `checks.faults` can name all that is wrong with a request at once, before torch is imported.
 
 A stage's node holds everything that changes its result and nothing that does not: the node is what its version
 is hashed from. What does not change the result (device, threads, tracking, where outputs lie) stands at the top
@@ -10,12 +10,12 @@ level, in `launch` and in `tracking`.
 
 import dataclasses
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
-from omegaconf import II, MISSING, OmegaConf
+from omegaconf import II, MISSING
+
+from pipeline.config.fields import OUTSIDE, choice, many, number, option, rate_of, roles
 
 DEMONSTRATION_FORMATS = (
     *("alpaca", "sharegpt", "messages", "prompt_completion", "openorca", "pubmedqa", "oasst", "hh", "kto", "log"),
@@ -41,48 +41,6 @@ JUDGEMENT_FORMATS = (
     "prodigy",
 )
 """What `labeling.format` can be; `pipeline.data.formats.table` has them."""
-
-LISTED = 40  # names that one message lists
-OUTSIDE = {"outside": True}  # not hashed: where an input lies (what lies there is), or how long to wait for people
-
-
-def half(whole: int) -> int:
-    """Half of it, or all of an odd number: what `ppo.batch_size` is unless it is set."""
-    return whole // 2 if whole % 2 == 0 else whole
-
-
-OmegaConf.register_new_resolver("half", half, replace=True)
-
-
-def number(default: Any, *, least: float | None = None, above: float | None = None, most: float | None = None) -> Any:
-    """A numeric field with limits: `least` and `most` are allowed values, `above` is not."""
-    return field(default=default, metadata={"least": least, "above": above, "most": most})
-
-
-def choice(default: str, *options: str, outside: bool = False) -> Any:
-    """A field that takes one of a few words. (OmegaConf refuses `Literal`.) One that is `outside` is not hashed."""
-    return field(default=default, metadata={"options": options, **(OUTSIDE if outside else {})})
-
-
-def option(*options: str) -> Any:
-    """A field that takes one of a few words, or none."""
-    return field(default=None, metadata={"options": options})
-
-
-def rate_of(stage: str) -> Any:
-    """A learning rate that follows `<stage>.peft.method` by the table `learning_rates`, unless it is set."""
-    followed = f"learning_rates.{stage}.${{{stage}.peft.method}}"
-    return number(II(f"oc.select:{followed},1"), above=0, most=1)  # 1: of an unknown method, which is refused by name
-
-
-def many(*default: Any) -> Any:
-    """A list field."""
-    return field(default_factory=lambda: list(default))
-
-
-def roles(*names: str) -> Any:
-    """The inputs a stage can have pinned to a reference: `<stage>.inputs.<role>=REF`."""
-    return field(default_factory=lambda: dict.fromkeys(names), metadata=OUTSIDE)
 
 
 @dataclass
@@ -582,38 +540,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):  # the keys of `codes` may be numbers
         return {str(key): _plain(one) for key, one in value.items()}
     return content(value) if dataclasses.is_dataclass(value) else value
-
-
-def nearest(word: str, words: Any) -> str:
-    """The end of a message about an unknown word: the nearest right one, or all of them."""
-    known = sorted(map(str, words))
-    by_lower = {one.lower(): one for one in known}
-    close = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
-    if close:
-        return f"Did you mean '{by_lower[close[0]]}'?"
-    return f"It can be: {', '.join(known)}." if len(known) <= LISTED else f"None of the {len(known)} names is near it."
-
-
-def faults(node: Any, prefix: str = "") -> Iterator[str]:
-    """Every value of `node` that is outside its field's limits, one message each, keys in dotted form."""
-    for item in dataclasses.fields(node):
-        value, key = getattr(node, item.name), prefix + item.name
-        nodes = value if isinstance(value, list) else [value]
-        if any(dataclasses.is_dataclass(one) for one in nodes):
-            for place, one in enumerate(nodes):
-                yield from faults(one, f"{key}[{place}]." if isinstance(value, list) else f"{key}.")
-        elif value is not None:
-            yield from _value_faults(key, value, item.metadata)
-
-
-def _value_faults(key: str, value: Any, limits: Any) -> Iterator[str]:
-    options = limits.get("options")
-    if options and value not in options:
-        yield f"{key}={value}: not an option. {nearest(str(value), options)}"
-    least, above, most = (limits.get(name) for name in ("least", "above", "most"))
-    if least is not None and not value >= least:
-        yield f"{key}={value}: out of range, it has to be at least {least:g}."
-    if above is not None and not value > above:
-        yield f"{key}={value}: out of range, it has to be above {above:g}."
-    if most is not None and not value <= most:
-        yield f"{key}={value}: out of range, it has to be at most {most:g}."

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import PipelineConfig, content, nearest
+from pipeline.config.names import nearest
+from pipeline.config.schema import PipelineConfig, content
 from pipeline.data.reading.files import find_files
 from pipeline.engine.paths import missing_files, model_fault, with_keys
 from pipeline.errors import PipelineError, RequestError, listed
 from pipeline.model_files.checks import check_models
 from pipeline.model_files.folder import ModelFolder
-from pipeline.people.history import collected, reused_text
+from pipeline.people.history import collections, reused_text
 from pipeline.services.hub import hub_commit
 from pipeline.stage import (
     FromDataset,
@@ -31,7 +32,7 @@ from pipeline.stage import (
     Stage,
     policy,
 )
-from pipeline.stages import PLANNED, STAGES
+from pipeline.stages import STAGES
 from pipeline.store.artifacts import MANIFEST, Artifact, Store, artifact_at
 from pipeline.store.hashing import HashCache, content_hash
 
@@ -105,8 +106,6 @@ class Planner:
     def plan(self) -> list[Step]:
         """The steps of the chain that ends with the stage asked for, upstream first."""
         wanted = LAST if self.config.stage == "all" else self.config.stage
-        if wanted in PLANNED:
-            raise RequestError(f"The stage '{wanted}' is part of the design but not built yet. {_built()}")
         if wanted not in STAGES:
             raise RequestError(f"stage={wanted}: no such stage. {nearest(wanted, ['all', *STAGES])}")
         try:
@@ -193,7 +192,7 @@ class Planner:
     def _asking(self, stage: Stage, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> Step:
         """A step whose version people decide: what they said before, as far as that serves this request."""
         about = inputs[stage.about]
-        made = collected(self.store, stage)
+        made = collections(self.store, stage.name, stage.about)
         own = made.get(about.version)
         if stage.name in self.settled:
             return Step(stage, config, self.settled[stage.name], inputs, True, UP_TO_DATE)
@@ -201,11 +200,12 @@ class Planner:
         if own and own.whole and not look_again:
             return Step(stage, config, own.version, inputs, True, UP_TO_DATE)
         if isinstance(about, Step) and not about.complete and made and self.config.labeling.reuse:
-            last = list(made.values())[-1]
-            if self.config.stage != stage.name:
-                return Step(stage, config, last.version, {}, True, reused_text(self.store, stage, last))
+            last, again = list(made.values())[-1], self.config.stage == stage.name
+            why = reused_text(self.store, stage.name, stage.about, last, again=again)
+            if not again:
+                return Step(stage, config, last.version, {}, True, why)
             inputs = {**inputs, stage.about: self.store.open(about.name, last.about)}
-            return Step(stage, config, PENDING, inputs, False, reused_text(self.store, stage, last, again=True))
+            return Step(stage, config, PENDING, inputs, False, why)
         return Step(stage, config, PENDING, inputs, False, ASKED)
 
     def _given(self, role: str, reference: Reference) -> Iterator[tuple[str, "Step | Artifact"]]:
@@ -215,7 +215,8 @@ class Planner:
         if not isinstance(given, Step) or not given.stage.asks(self.config):
             return
         if given.version != PENDING and self.config.labeling.reuse:
-            others = [one for one in collected(self.store, given.stage).values() if one.version != given.version]
+            made = collections(self.store, given.name, given.stage.about).values()
+            others = [one for one in made if one.version != given.version]
             for number, other in enumerate(others, start=2):
                 yield f"{role}_{number}", self.store.open(given.name, other.version)
 
@@ -259,8 +260,6 @@ class Planner:
 
     def _path(self, text: str) -> Artifact:
         path = Path(text).expanduser()
-        if not path.exists() and text in PLANNED:
-            raise RequestError(f"This needs the stage '{text}', which is not built yet. {_built()}")
         if not path.exists():
             names = [*STAGES, *(f"{name}@latest" for name in STAGES)]
             hint = f" {nearest(text, names)}" if "/" not in text else ""
@@ -370,10 +369,6 @@ def _text_of(file: str | None) -> tuple[str | None, str]:
 
 def _faults(error: PipelineError) -> list[str]:
     return error.faults if isinstance(error, Unplannable) else [str(error)]
-
-
-def _built() -> str:
-    return f"Built are: {', '.join(STAGES)}."
 
 
 def short(version: str) -> str:

@@ -2,22 +2,22 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from labeling.chance import against_chance, at_chance
 from labeling.records import Ranking
 from pipeline.files import write_atomically
-from pipeline.stage import Metrics, StageContext
 
 SHOWN = 5  # names in one remark
 
 
-def write_annotators(rankings: Sequence[Ranking], context: StageContext) -> Metrics:
+def write_annotators(rankings: Sequence[Ranking], folder: Path, say: Callable[[str], None]) -> dict[str, float]:
     """Leave `annotators.json`, say who agrees with the others no more than chance, and return how many these are."""
     known = against_chance(rankings)
     judged = Counter(row["annotator"] for ranking in rankings for row in ranking["rankings"])
     about = {name: {"rankings": judged[name], **one._asdict()} for name, one in known.items()}
-    write_atomically(context.output_dir / "annotators.json", json.dumps(about, indent=2, ensure_ascii=False))
+    write_atomically(folder / "annotators.json", json.dumps(about, indent=2, ensure_ascii=False))
     blind = at_chance(known)
     if blind:
         shown = "; ".join(
@@ -26,7 +26,7 @@ def write_annotators(rankings: Sequence[Ranking], context: StageContext) -> Metr
             for name in blind[:SHOWN]
         )
         more = f"; {len(blind) - SHOWN} more in annotators.json" if len(blind) > SHOWN else ""
-        context.say(
+        say(
             f"{'one annotator agrees' if len(blind) == 1 else f'{len(blind)} annotators agree'} with the others no "
             f"more than chance: {shown}{more}. Leave such votes out with "
             f"'preferences.exclude={json.dumps(blind, ensure_ascii=False)}'"

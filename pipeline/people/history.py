@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from pipeline.errors import PipelineError
-from pipeline.stage import Stage
 from pipeline.store.artifacts import Artifact, Store
 
 REUSED = {  # where another stage needs it
@@ -26,29 +25,29 @@ class Collection:
     whole: bool
 
 
-def collected(store: Store, stage: Stage) -> dict[str, Collection]:
-    """By the version of what was asked about, the newest collection last.
+def collections(store: Store, stage: str, about: str) -> dict[str, Collection]:
+    """The collections of people's answers by the version of the input `about`, the newest last.
 
-    What simulated annotators said, and what nobody was asked about, is no people's.
+    Skips simulated rounds and rounds without questions.
     """
     found: dict[str, Collection] = {}
-    for version in store.versions(stage.name):
+    for version in store.versions(stage):
         try:
-            manifest = store.read_manifest(stage.name, version)
+            manifest = store.read_manifest(stage, version)
         except PipelineError:  # its damage is said when it is used
             continue
-        about, metrics = manifest["inputs"].get(stage.about, {}).get("version"), manifest["metrics"]
-        if about and "complete" in metrics and not metrics.get("simulated"):
-            found.pop(about, None)
-            found[about] = Collection(version, about, metrics["complete"] == 1)
+        asked, metrics = manifest["inputs"].get(about, {}).get("version"), manifest["metrics"]
+        if asked and "complete" in metrics and not metrics.get("simulated"):
+            found.pop(asked, None)
+            found[asked] = Collection(version, asked, metrics["complete"] == 1)
     return found
 
 
-def reused_text(store: Store, stage: Stage, collection: Collection, *, again: bool = False) -> str:
+def reused_text(store: Store, stage: str, about: str, collection: Collection, *, again: bool = False) -> str:
     """Whose answers this is about, where what the request itself would ask about has not been made."""
-    about = store.open(stage.name, collection.version).inputs.get(stage.about)
-    authors = ", ".join(_authors(about)) if about else ""
-    text = (AGAIN if again else REUSED)[stage.name]
+    asked = store.open(stage, collection.version).inputs.get(about)
+    authors = ", ".join(_authors(asked)) if asked else ""
+    text = (AGAIN if again else REUSED)[stage]
     return text.format(authors=authors or "policies that are gone")
 
 

@@ -10,7 +10,6 @@ from pipeline.console import counting
 from pipeline.errors import PipelineError, RequestError, WaitingForPeople
 from pipeline.people.annotators import People
 from pipeline.people.rounds import complete_only, waiting_text
-from pipeline.stage import StageContext
 
 POLL = 5.0  # seconds between two looks at a server, with <stage>.wait=true
 PATIENCE = 60  # looks in a row at a server that does not answer
@@ -19,7 +18,8 @@ PATIENCE = 60  # looks in a row at a server that does not answer
 def ask(
     stage: str,
     config: CollectConfig | SynthesizeConfig,
-    context: StageContext,
+    people: People,
+    say: Callable[[str], None],
     asked: Round,
     usable: Callable[[Sequence[Answer]], bool],
     partial_text: Callable[[Round, Sequence[Answer]], str],
@@ -30,13 +30,12 @@ def ask(
     whether the answers to complete tasks are worth going on with; `partial_text` tells people what they come to.
     Raises `WaitingForPeople` if there are not enough.
     """
-    people = context.people
     added = people.publish(asked)
     if added:
-        context.say(f"{added:,} tasks put on {people.address}")
+        say(f"{added:,} tasks put on {people.address}")
     invited = people.invite()
     if invited:
-        context.say(f"invitations (private) for {', '.join(invited)}: {people.invitations}")
+        say(f"invitations (private) for {', '.join(invited)}: {people.invitations}")
     answers, so_far = _awaited(people, asked) if config.wait else _looked(people, asked)
     chosen = answers if so_far.done else complete_only(asked, answers)
     if not so_far.done and (config.accept != "partial" or not usable(chosen)):

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from pipeline.config.credentials import ENDPOINT_KEY
 from pipeline.config.schema import DecodingConfig
 from pipeline.data.rows import Message
 from pipeline.data.synthetic.drafts import Written
@@ -25,7 +25,6 @@ from pipeline.store.hashing import content_hash
 if TYPE_CHECKING:
     from huggingface_hub import InferenceClient
 
-KEY = "OPENAI_API_KEY"
 TRIES = 6
 FIRST_PAUSE = 1.0  # seconds; each further one is twice as long, unless the server names another
 LONGEST_PAUSE = 60.0
@@ -34,25 +33,6 @@ SHOWN = 300  # characters of what a server says
 FINISHED = ("stop", "eos_token", "stop_sequence")  # as servers say that an answer came to its end
 BUSY = (408, 409, 425, 429)  # as they say that it is worth asking again; so does any 5xx
 REFUSED = (400, 413, 422)  # as they say that this request cannot be answered
-
-
-def is_endpoint(writer: str) -> bool:
-    """Whether a writer is an address rather than a policy."""
-    return writer.startswith(("http://", "https://"))
-
-
-def address_fault(url: str) -> str | None:
-    """What is wrong with an endpoint's address; addresses are shown and logged, so that no key may be in one."""
-    try:
-        parts = urlsplit(url)
-        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        named = False
-    if not named:
-        return "it has to be like https://HOST/v1."
-    if parts.username or parts.password or parts.query or parts.fragment:
-        return f"an address without name, password or query is needed; a key comes from the environment, as {KEY}."
-    return None
 
 
 @dataclass(frozen=True)
@@ -65,7 +45,7 @@ class Endpoint:
     seed: int
     concurrency: int
     folder: Path
-    key: str = field(default_factory=lambda: os.environ.get(KEY, ""), repr=False)
+    key: str = field(default_factory=lambda: os.environ.get(ENDPOINT_KEY, ""), repr=False)
 
     @property
     def name(self) -> str:
@@ -158,7 +138,8 @@ class Endpoint:
 
     def _refused(self, status: int, said: str) -> RequestError:
         if status in (401, 403):
-            given = f"the key in {KEY}" if self.key else f"requests without a key, and {KEY} is not set"
+            unset = f"requests without a key, and {ENDPOINT_KEY} is not set"
+            given = f"the key in {ENDPOINT_KEY}" if self.key else unset
             return RequestError(f"{self.url} refuses {given} (HTTP {status}).")
         return RequestError(f"{self.url} has no such address or model as '{self.model}' (HTTP {status}): {said}")
 

@@ -39,5 +39,3 @@ STAGES: dict[str, Stage] = {
         export.STAGE,
     )
 }
-
-PLANNED = ("abtest",)  # in the design, not built yet

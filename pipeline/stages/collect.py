@@ -46,7 +46,7 @@ def observe(config: CollectConfig, context: StageContext) -> dict[str, Any]:
     def usable(answers: Sequence[Answer]) -> bool:
         return bool(rankings_of(asked, answers))
 
-    return ask("collect", config, context, asked, usable, partial_text)
+    return ask("collect", config, context.people, context.say, asked, usable, partial_text)
 
 
 def run(config: CollectConfig, context: StageContext) -> Metrics:

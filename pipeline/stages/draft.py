@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.config.checks import is_endpoint
 from pipeline.config.schema import DraftConfig, PipelineConfig
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.ledger import Ledger
@@ -22,7 +23,7 @@ from pipeline.data.synthetic.self_instruct import WANTED, Inventing, prompts_in
 from pipeline.errors import RequestError
 from pipeline.modeling.limits import UNKNOWN, with_limit
 from pipeline.playground import texts
-from pipeline.services.endpoints import Endpoint, is_endpoint
+from pipeline.services.endpoints import Endpoint
 from pipeline.stage import FromFiles, Metrics, Reference, Stage, StageContext, policy
 from pipeline.store.artifacts import CHECKPOINTS, Artifact, sources
 

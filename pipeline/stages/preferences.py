@@ -11,7 +11,8 @@ from typing import cast
 from labeling.agreement import accuracy_of_people, agreement_metrics
 from labeling.records import Ranking
 from labeling.votes import prompt_key
-from pipeline.config.schema import PipelineConfig, PreferencesConfig, nearest
+from pipeline.config.names import nearest
+from pipeline.config.schema import PipelineConfig, PreferencesConfig
 from pipeline.data.judgements.loading import Manner, load_judgements
 from pipeline.data.judgements.pooling import (
     Pool,
@@ -102,7 +103,7 @@ def _from_rankings(
     }
     known = {name: value for name, value in ceilings.items() if math.isfinite(value)}
     people = {**agreement_metrics(rankings), **known, "judge_annotators": float(len(said.annotators))}
-    people |= write_annotators(rankings, context)
+    people |= write_annotators(rankings, context.output_dir, context.say)
     return preferences_from_rankings(rankings, pool), split, people
 
 

@@ -40,7 +40,7 @@ def observe(config: SynthesizeConfig, context: StageContext) -> dict[str, Any]:
     Raises `WaitingForPeople` if there is not enough.
     """
     asked = review_round(context.inputs["draft"].path, context.people)
-    return ask("synthesize", config, context, asked, _usable, _partial_text)
+    return ask("synthesize", config, context.people, context.say, asked, _usable, _partial_text)
 
 
 def run(config: SynthesizeConfig, context: StageContext) -> Metrics:

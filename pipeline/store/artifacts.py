@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -20,13 +19,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from pipeline.config.names import NAME
 from pipeline.config.remembered import recall
 from pipeline.errors import PipelineError, RequestError
 from pipeline.files import file_hash, is_temporary, stat_of, sync, write_atomically
 
 MANIFEST = "manifest.json"
 CHECKPOINTS = "checkpoints"  # a stage's own, inside its unfinished version; deleted at commit
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import shlex
 import pytest
 
 from pipeline.config import compose
-from pipeline.config.names import HABITS, STAGE_HABITS, all_names, split_flags
-from pipeline.config.schema import nearest, stage_names
+from pipeline.config.names import HABITS, STAGE_HABITS, all_names, nearest, split_flags
+from pipeline.config.schema import stage_names
 from pipeline.errors import RequestError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.compose import check_values
+from pipeline.config.checks import check_values
 from pipeline.config.schema import DecodingConfig
 from pipeline.data.rows import Message
 from pipeline.errors import PipelineError, RequestError

@@ -1,0 +1,251 @@
+"""Checks of a composed configuration: values outside their limits, and keys that do not go together."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipeline.config.credentials import ENDPOINT_KEY, credentials
+from pipeline.config.names import NAME, nearest, stage_hint
+from pipeline.config.schema import DataConfig, LabelingConfig, PipelineConfig, SourceConfig, source_name, stage_names
+from pipeline.config.trainer_options import SOURCES, option_names, own_place
+
+
+def check_values(config: PipelineConfig) -> Iterator[str]:
+    """Every value that its key cannot have, and every unknown name in a `trainer:` or `inputs:` mapping."""
+    yield from _wrong_names(config)
+    yield from credentials(config)
+    yield from faults(config)
+    yield from _unusable(config)
+    yield from _of_no_use(config)
+    yield from _wrong_sources(config)
+    yield from _wrong_labeling(config)
+    yield from _wrong_writer(config)
+    yield from _indivisible_batches(config)
+    for stage in stage_names():
+        node = getattr(config, stage)
+        known = [*type(node)().inputs, *getattr(node, "policies", ())]
+        for role in node.inputs:
+            if role not in known:
+                there = nearest(role, known) if known else f"The stage {stage} has none that can be named."
+                yield f"{stage}.inputs.{role}: no such input. {there}"
+    for stage in SOURCES:
+        for name in getattr(config, stage).trainer:
+            if own_place(stage, name):
+                yield f"{stage}.trainer.{name}: set by the pipeline; use {own_place(stage, name)}."
+            elif name not in option_names(stage):
+                yield f"{stage}.trainer.{name}: no such option. {nearest(name, option_names(stage))}"
+
+
+def _wrong_names(config: PipelineConfig) -> Iterator[str]:
+    """Names that become folders and files, and the stage that is asked for."""
+    if config.stage not in ("all", *stage_names()):
+        yield f"stage={config.stage}: no such stage. {stage_hint(config.stage)}"
+    rule = "letters, digits, '.', '_' and '-' only, and begins with a letter or a digit."
+    if not NAME.fullmatch(config.project):
+        yield f"project={config.project}: a project's name has {rule}"
+    if config.tag is not None and not NAME.fullmatch(config.tag):
+        yield f"tag={config.tag}: a tag has {rule}"
+    if config.tag == "latest":
+        yield "tag=latest: 'latest' always names the newest version; choose another tag."
+    if not config.outputs.strip():
+        yield "outputs=: it has to name a folder."
+
+
+def _indivisible_batches(config: PipelineConfig) -> Iterator[str]:
+    """Micro batches that would make the global batch another than the one asked for."""
+    micro = config.launch.micro_batch_size
+    for name, node in (("sft", config.sft), ("dpo", config.dpo), ("reward", config.reward), ("ppo", config.ppo)):
+        if micro and node.batch_size > micro and node.batch_size % micro:
+            yield f"launch.micro_batch_size={micro}: does not divide {name}.batch_size={node.batch_size}."
+    if config.ppo.rollouts % config.ppo.batch_size:
+        rollouts, batch = config.ppo.rollouts, config.ppo.batch_size
+        fits = f"ppo.rollouts={-(-rollouts // batch) * batch}"
+        yield f"ppo.rollouts={rollouts}: not a multiple of ppo.batch_size={batch}. Give {fits}, for example."
+
+
+def _of_no_use(config: PipelineConfig) -> Iterator[str]:
+    """What is said about files or a model of the user's own where none is given."""
+    data, model, plain = config.data, config.model, DataConfig()
+    if data.source == "playground":
+        for key in ("test_path", "format", "columns", "revision", "subset", "part"):
+            if getattr(data, key) != getattr(plain, key):
+                yield f"data.{key}={getattr(data, key)}: it is about files of your own: give data.path=FILE, too."
+    labeling, unset = config.labeling, LabelingConfig()
+    if labeling.backend != "file" and not labeling.gold and not config.preferences.inputs.get("rankings"):
+        for key in ("format", "columns", "codes"):
+            if getattr(labeling, key) != getattr(unset, key):
+                yield f"labeling.{key}={getattr(labeling, key)}: it is about a file: give labeling.path=FILE, too."
+    if not model.path:
+        for key in ("revision", "chat_template", "thinking"):
+            if getattr(model, key) is not None:
+                yield f"model.{key}={getattr(model, key)}: it is about a model of your own: give model.path=…, too."
+
+
+def _wrong_sources(config: PipelineConfig) -> Iterator[str]:
+    """What is read from the user's own files."""
+    data = config.data
+    if data.source == "files":
+        if data.path is None and data.sources is None:
+            yield "data.path has to be given: data.path=…"
+        if data.path is not None and data.sources is not None:
+            yield f"data.path={data.path}: give either data.path or data.sources, not both."
+        given = {"data.path": data.path, "data.test_path": data.test_path}
+        given |= {f"data.sources[{place}].path": one.path for place, one in enumerate(data.sources or [])}
+        for key, value in given.items():
+            yield from _wrong_paths(key, value)
+        yield from _wrong_mixture(data)
+        yield from _without_tokenizer(config)
+        yield from _wrong_languages(data.cleaning.languages)
+        split = data.split
+        shares = split.dev + split.test + split.preference + split.rl
+        if shares >= 1:
+            yield f"data.split: the shares add up to {shares:g}, so nothing is left for SFT."
+
+
+def _wrong_paths(key: str, value: Any) -> Iterator[str]:
+    """What names no files, where something is named."""
+    paths = value if isinstance(value, list) else [value]
+    if value is not None and not all(isinstance(path, str) and path for path in paths):
+        yield f"{key}={value}: it has to be a file, a folder or a glob, or a list of them."
+
+
+def _wrong_mixture(data: DataConfig) -> Iterator[str]:
+    """Sources are told apart by their names, in the rows, the report and the manifest; each is read in its own way."""
+    plain = SourceConfig()
+    for key in ("format", "columns", "codes", "revision", "subset", "part") if data.sources else ():
+        if getattr(data, key) != getattr(plain, key):
+            yield f"data.{key}={getattr(data, key)}: it belongs to data.path; say it of the source it is for."
+    names = [source_name(source) for source in data.sources or []]
+    for place, name in enumerate(names):
+        key = f"data.sources[{place}]"
+        if not NAME.fullmatch(name):
+            yield f"{key}: its name '{name}' has to have letters, digits, '.', '_' and '-' only: name=…"
+        if name in ("tokenizer", "test"):
+            yield f"{key}: '{name}' means something else here: give it another name=…"
+        if name in names[:place]:
+            yield f"{key}: another source is called '{name}', too: give it a name=… of its own."
+
+
+def _without_tokenizer(config: PipelineConfig) -> Iterator[str]:
+    """What is about tokens, where no tokenizer says what they are."""
+    data, plain = config.data, DataConfig()
+    about: dict[str, Any] = {"max_length": data.max_length, "min_length": data.min_length}
+    asked = {key: value for key, value in about.items() if value != getattr(plain, key)}
+    if data.cleaning.special_tokens == "drop":
+        asked["cleaning.special_tokens"] = "drop"
+    for key, value in asked.items() if data.tokenizer is None else ():
+        yield (
+            f"data.{key}={value}: it is about tokens, and data is read without a model. Say whose tokens: "
+            f"data.tokenizer={config.model.path or 'MODEL'} (a folder or a hub id)."
+        )
+
+
+def _wrong_languages(languages: list[str] | None) -> Iterator[str]:
+    if languages:
+        from pipeline.data.cleaning.language import check_languages  # loads a model: only asked where it is needed
+
+        try:
+            check_languages(languages)
+        except ValueError as error:
+            yield f"data.cleaning.languages: {error}"
+
+
+def _wrong_labeling(config: PipelineConfig) -> Iterator[str]:
+    """Who is asked what, where it does not go together."""
+    labeling, names = config.labeling, config.labeling.annotators or []
+    if labeling.backend == "file" and not labeling.path:
+        yield "labeling.path has to be given: labeling.path=…"
+    if names and labeling.backend not in ("embedded", "remote"):
+        instead = " instead of a file" if labeling.path else ""
+        yield f"labeling.annotators={names}: people answer in Argilla{instead}: labeling=embedded or labeling=remote."
+    for name in dict.fromkeys(names):
+        if not NAME.fullmatch(name):
+            yield f"labeling.annotators: '{name}' has to have letters, digits, '.', '_' and '-' only."
+        if names.count(name) > 1:
+            yield f"labeling.annotators: '{name}' occurs twice."
+    asked = len(names) or labeling.simulated
+    if labeling.backend != "file" and labeling.overlap > asked:
+        yield f"labeling.overlap={labeling.overlap}: there are {asked} to rank each prompt."
+    if labeling.question == "pairwise" and config.sample.answers != 2:
+        yield f"labeling.question=pairwise asks about two answers: sample.answers=2, not {config.sample.answers}."
+
+
+def _wrong_writer(config: PipelineConfig) -> Iterator[str]:
+    """Who drafts, and answers to what: a policy has its name already, what is behind an endpoint needs one."""
+    draft = config.draft
+    yield from _wrong_paths("draft.prompts", draft.prompts)
+    if is_endpoint(draft.writer):
+        fault = address_fault(draft.writer)
+        if fault:
+            yield f"draft.writer: {fault}"
+        if not draft.model:
+            yield "draft.model has to be given: the name that the model has at draft.writer."
+    elif draft.model:
+        yield f"draft.model={draft.model}: only behind an endpoint; draft.writer={draft.writer} is a policy."
+
+
+def _unusable(node: Any, prefix: str = "") -> Iterator[str]:
+    """Values of the right type that nothing can be done with: infinite numbers, empty lists."""
+    for name, value in _items(node):
+        key = prefix + name
+        if isinstance(value, float) and (math.isinf(value) or (isinstance(node, Mapping) and math.isnan(value))):
+            yield f"{key}={value}: it has to be a finite number."
+        elif isinstance(value, list) and not value:
+            yield f"{key}=[]: it needs at least one entry."
+        elif is_dataclass(value) or isinstance(value, Mapping):
+            yield from _unusable(value, key + ".")
+
+
+def _items(node: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        return ((str(key), value) for key, value in node.items())
+    return ((item.name, getattr(node, item.name)) for item in fields(node))
+
+
+def faults(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every value of `node` that is outside its field's limits, one message each, keys in dotted form."""
+    for item in dataclasses.fields(node):
+        value, key = getattr(node, item.name), prefix + item.name
+        nodes = value if isinstance(value, list) else [value]
+        if any(dataclasses.is_dataclass(one) for one in nodes):
+            for place, one in enumerate(nodes):
+                yield from faults(one, f"{key}[{place}]." if isinstance(value, list) else f"{key}.")
+        elif value is not None:
+            yield from _value_faults(key, value, item.metadata)
+
+
+def _value_faults(key: str, value: Any, limits: Any) -> Iterator[str]:
+    options = limits.get("options")
+    if options and value not in options:
+        yield f"{key}={value}: not an option. {nearest(str(value), options)}"
+    least, above, most = (limits.get(name) for name in ("least", "above", "most"))
+    if least is not None and not value >= least:
+        yield f"{key}={value}: out of range, it has to be at least {least:g}."
+    if above is not None and not value > above:
+        yield f"{key}={value}: out of range, it has to be above {above:g}."
+    if most is not None and not value <= most:
+        yield f"{key}={value}: out of range, it has to be at most {most:g}."
+
+
+def is_endpoint(writer: str) -> bool:
+    """Whether a writer is an address rather than a policy."""
+    return writer.startswith(("http://", "https://"))
+
+
+def address_fault(url: str) -> str | None:
+    """What is wrong with an endpoint's address; addresses are shown and logged, so that no key may be in one."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        named = False
+    if not named:
+        return "it has to be like https://HOST/v1."
+    if parts.username or parts.password or parts.query or parts.fragment:
+        return (
+            f"an address without name, password or query is needed; its key stands in the environment: {ENDPOINT_KEY}."
+        )
+    return None
