@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from pipeline.commands.request import Parser, find, opened, parser, project, projects, split
-from pipeline.commands.wording import age_text, headline, payload_size, size_text
+from pipeline.commands.wording import age_text, headline, payload_size, size_text, time_text
 from pipeline.config.names import nearest
 from pipeline.config.remembered import key_of
 from pipeline.config.schema import stage_names
@@ -108,7 +108,7 @@ def show(store: Store, reference: str) -> int:
     console.print(f"[bold]{stage}@{version}[/] · {age_text(manifest['created'])} · {escape(headline(manifest))}")
     console.print(f"in {escape(str(store.directory(stage, version)))}")
     took = seconds_text(manifest["seconds"])
-    _section("made", {"created": manifest["created"], "took": took, "git": manifest.get("git")})
+    _section("made", {"created": time_text(manifest["created"]), "took": took, "git": manifest.get("git")})
     _section("inputs", {role: _origin(given) for role, given in manifest["inputs"].items()})
     _section("metrics", {name: f"{value:.6g}" for name, value in manifest["metrics"].items()})
     _section("config", dict(_flat(manifest["config"])))

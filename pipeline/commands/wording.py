@@ -18,6 +18,11 @@ def size_text(size: float) -> str:
     return f"{size:.1f} TB"
 
 
+def time_text(created: str) -> str:
+    """`2026-01-31 12:00:00 UTC`, from a manifest's time."""
+    return f"{datetime.fromisoformat(created).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def age_text(created: str, now: datetime | None = None) -> str:
     """`3 h ago`, from a manifest's time."""
     seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(created)).total_seconds()

@@ -1,8 +1,8 @@
-"""What people have said in a project so far: rankings and reviews outlive the models whose answers they are about."""
+"""What people have answered in a project so far: rankings and reviews outlive the models that they are about."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.errors import PipelineError
 from pipeline.store.artifacts import Artifact, Store
 
 REUSED = {  # where another stage needs it
@@ -16,31 +16,43 @@ AGAIN = {  # where the stage itself is asked for
 NO_AUTHORS = ("data", "sample", "gold", "guidelines", "prompts")  # inputs that write no answers
 
 
+ANSWERED = ("rankings", "discarded", "accepted", "corrected", "rejected")  # metrics that count people's answers
+
+
 @dataclass(frozen=True)
 class Collection:
-    """The newest collection of one round: its version, that of what was asked about, and whether everybody answered."""
+    """What people have answered of one round: its version, that of what was asked about, and how much of it."""
 
     version: str
     about: str
-    whole: bool
+    whole: bool  # whether everything that was asked is answered
+    answers: int
 
 
 def collections(store: Store, stage: str, about: str) -> dict[str, Collection]:
-    """The collections of people's answers by the version of the input `about`, the newest last.
+    """The collection that counts for each round, by the version of the input `about`; the newest round last.
 
-    Skips simulated rounds and rounds without questions.
+    Of several collections of one round the one with the most answers counts, and of equal ones the newest: looking
+    again may find more or corrected answers, and a server that lost some does not replace what was collected before.
+    Skips simulated rounds and rounds without questions. Raises `PipelineError` for a collection that is damaged:
+    people would be asked again, or the rest would be taken for all that they said.
     """
     found: dict[str, Collection] = {}
     for version in store.versions(stage):
-        try:
-            manifest = store.read_manifest(stage, version)
-        except PipelineError:  # its damage is said when it is used
-            continue
+        manifest = store.read_manifest(stage, version)
         asked, metrics = manifest["inputs"].get(about, {}).get("version"), manifest["metrics"]
-        if asked and "complete" in metrics and not metrics.get("simulated"):
+        if not asked or "complete" not in metrics or metrics.get("simulated"):
+            continue
+        new = Collection(version, asked, metrics["complete"] == 1, _answers(metrics))
+        old = found.get(asked)
+        if old is None or (new.whole, new.answers) >= (old.whole, old.answers):
             found.pop(asked, None)
-            found[asked] = Collection(version, asked, metrics["complete"] == 1)
+            found[asked] = new
     return found
+
+
+def _answers(metrics: Mapping[str, float]) -> int:
+    return int(sum(metrics.get(name, 0) for name in ANSWERED))
 
 
 def reused_text(store: Store, stage: str, about: str, collection: Collection, *, again: bool = False) -> str:

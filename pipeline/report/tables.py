@@ -229,7 +229,7 @@ def _lineage_row(made: Artifact) -> LineageRow:
         stage=spoken(made),
         version=made.version,
         origin=list(made_from(made)),
-        created=str(manifest.get("created", NONE)).replace("T", " ").removesuffix("+00:00"),
+        created=str(manifest.get("created", NONE)).replace("T", " ")[: len("2026-01-31 12:00:00")],
         seconds=duration(manifest["seconds"]) if "seconds" in manifest else NONE,
         main=", ".join(f"{name} {_setting(settings[name])}" for name in names),
         settings=[(name, _setting(value)) for name, value in settings.items()] if len(settings) > len(names) else [],

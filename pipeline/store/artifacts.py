@@ -91,9 +91,9 @@ class Store:
         return sorted(p.name for p in _folders(self.root))
 
     def versions(self, stage: str) -> list[str]:
-        """Complete versions, oldest first."""
-        stats = {p.name: stat_of(p / MANIFEST) for p in _folders(self.root / stage)}
-        return [name for _, name in sorted((stat[1], name) for name, stat in stats.items() if stat)]
+        """Complete versions, oldest first by their own manifests: a copied file has the time of the copy."""
+        complete = [p for p in _folders(self.root / stage) if (p / MANIFEST).is_file()]
+        return [name for _, name in sorted((_created(p / MANIFEST), p.name) for p in complete)]
 
     def unfinished(self, stage: str) -> list[str]:
         return [p.name for p in _folders(self.root / stage) if not (p / MANIFEST).is_file()]
@@ -294,7 +294,7 @@ class Store:
                 continue
             files[file.relative_to(path).as_posix()] = {"bytes": file.stat().st_size, "sha256": file_hash(file)}
             sync(file)
-        created = datetime.now(UTC).isoformat(timespec="seconds")
+        created = datetime.now(UTC).isoformat(timespec="microseconds")  # two versions of one second keep their order
         whole = {"stage": stage, "version": version, "created": created, **manifest, "files": files}
         whole["checksum"] = _checksum(whole)
         write_atomically(self.root / stage / f".{version}.check", json.dumps(self._stats(stage, version, files)))
@@ -354,6 +354,15 @@ def artifact_at(path: Path) -> Artifact:
     """The artifact in a version's directory, of whatever project."""
     stage = path.absolute().parent
     return Store(stage.parent.parent, stage.parent.name).open(stage.name, path.name)
+
+
+def _created(manifest: Path) -> datetime:
+    """When a version was made; a damaged manifest counts as the oldest, and is refused when it is read."""
+    try:
+        created = datetime.fromisoformat(json.loads(manifest.read_text(encoding="utf-8"))["created"])
+        return created if created.tzinfo else created.replace(tzinfo=UTC)
+    except (OSError, ValueError, KeyError, TypeError):
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _checksum(manifest: Mapping[str, Any]) -> str:
