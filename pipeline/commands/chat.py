@@ -19,8 +19,8 @@ from pipeline.console import console
 from pipeline.engine.machine import threads
 from pipeline.engine.planner import Planner
 from pipeline.errors import RequestError
+from pipeline.lengths.limits import with_limit
 from pipeline.model_files.checks import check_model
-from pipeline.modeling.limits import with_limit
 from pipeline.people.annotators import People
 from pipeline.progress import Advance
 from pipeline.stage import FromReference, Reference, Runtime, StageContext, parse_reference, starting_model

@@ -7,7 +7,7 @@ from pipeline.config.schema import DpoConfig, PipelineConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.gates.check import check_gates
 from pipeline.gates.rules import gate_metrics
-from pipeline.modeling.chat.lengths import fitting
+from pipeline.lengths.fitting import fitting
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
 
 

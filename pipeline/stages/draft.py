@@ -21,7 +21,7 @@ from pipeline.data.rows import Message, write_jsonl
 from pipeline.data.synthetic.drafts import Written, usable_drafts
 from pipeline.data.synthetic.self_instruct import WANTED, Inventing, prompts_in
 from pipeline.errors import RequestError
-from pipeline.modeling.limits import UNKNOWN, with_limit
+from pipeline.lengths.limits import UNKNOWN, with_limit
 from pipeline.playground import texts
 from pipeline.services.endpoints import Endpoint
 from pipeline.stage import FromFiles, Metrics, Reference, Stage, StageContext, policy

@@ -18,8 +18,8 @@ from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.evaluation.winrates import win_rate
 from pipeline.gates.check import check_judge
-from pipeline.modeling.chat.lengths import answerable
-from pipeline.modeling.limits import with_limit
+from pipeline.lengths.fitting import answerable
+from pipeline.lengths.limits import with_limit
 from pipeline.playground.scorer import is_perfect, true_score
 from pipeline.playground.world import parse
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy

@@ -10,8 +10,8 @@ from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.gates.check import check_gates
 from pipeline.gates.rules import gate_metrics
-from pipeline.modeling.chat.lengths import fitting
-from pipeline.modeling.limits import with_limit
+from pipeline.lengths.fitting import fitting
+from pipeline.lengths.limits import with_limit
 from pipeline.playground.scorer import true_score
 from pipeline.playground.world import parse
 from pipeline.ppo.sources import FunctionScorer, Scorer, Weighted, function_file, roles_of

@@ -17,7 +17,7 @@ from pipeline.errors import RequestError
 from pipeline.evaluation.calibration import calibration
 from pipeline.evaluation.winrates import outcomes
 from pipeline.files import write_atomically
-from pipeline.modeling.chat.lengths import fitting
+from pipeline.lengths.fitting import fitting
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
 from pipeline.store.hashing import content_hash
 

@@ -7,8 +7,8 @@ from pipeline.config.schema import PipelineConfig, SampleConfig
 from pipeline.data.prompts.selection import choose_prompts
 from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
-from pipeline.modeling.chat.lengths import answerable
-from pipeline.modeling.limits import with_limit
+from pipeline.lengths.fitting import answerable
+from pipeline.lengths.limits import with_limit
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
 
 

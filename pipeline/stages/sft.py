@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.schema import PipelineConfig, SftConfig
 from pipeline.data.rows import read_jsonl
-from pipeline.modeling.chat.lengths import fitting
-from pipeline.modeling.limits import ANSWER_TOKENS, answer_tokens
+from pipeline.lengths.fitting import fitting
+from pipeline.lengths.limits import ANSWER_TOKENS, answer_tokens
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, starting_model
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config.schema import DecodingConfig
 from pipeline.data.rows import read_jsonl
-from pipeline.modeling.limits import UNKNOWN, answer_tokens, with_limit
+from pipeline.lengths.limits import UNKNOWN, answer_tokens, with_limit
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 

@@ -370,7 +370,7 @@ def test_chat_goes_on_after_a_conversation_that_became_too_long(talk: Callable[.
         (["status", "sft"], "Did you mean 'stage=sft'?"),
         (["status", "--project", "support"], "Did you mean 'project=support'?"),
         (["status", "stage=sfft"], "Did you mean 'sft'?"),
-        (["status", "stage=abtest"], "not built yet"),
+        (["status", "stage=abtest"], "no such stage"),
         (["chat"], "required: REF"),
         (["chat", "sfft"], "Did you mean 'sft'?"),
         (["chat", "sft"], "No finished 'sft' artifact"),
