@@ -1,7 +1,7 @@
 """What a stage is, what it is given, and how it names what it needs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,9 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class FromStage:
-    """The version of a stage that the composed configuration asks for, with `changes` to the stage's own node."""
+    """The version of a stage that the composed configuration asks for."""
 
     stage: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,6 @@ class Stage:
     observe: Callable[[Any, StageContext], Any] | None = None
     quick: bool = False  # done in seconds, with no curve to look at: tracked where a service is asked, not offline
     meets_people: bool = False  # it runs in the command's own process, where the annotators' server is reached
-    title: Callable[[Any], str] | None = None  # from its node: what it is called where one chain needs it twice
 
 
 def parse_reference(text: str) -> Reference:

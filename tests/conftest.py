@@ -36,6 +36,7 @@ METRICS = {  # enough for every stage's summary
     "preferences": {"pairs": 12, "ties": 1, "alpha": 0.5},
     "dpo": {"accuracy": 0.75, "margin": 0.5, "pairs": 12},
     "reward": {"accuracy": 0.75, "accuracy_longer": 0.5, "pairs": 12},
+    "judge": {"accuracy": 0.75, "accuracy_longer": 0.5, "pairs": 3},
     "ppo": {"reward": 0.5, "kl": 2.0, "iterations": 3, "ended_early": 0},
     "evaluate": {"prompts": 3, "dpo/win_rate": 0.875},
     "compare": {"prompts": 3},
@@ -52,7 +53,6 @@ def commit(
     inputs: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
-    pointer: str = "latest",
 ) -> Artifact:
     """A finished version, as a stage would leave it."""
     with store.writing(stage, version) as directory:
@@ -65,7 +65,7 @@ def commit(
             "inputs": inputs or {},
             "metrics": metrics or METRICS.get(stage, {}),
         }
-        return store.commit(stage, version, manifest, pointer=pointer)
+        return store.commit(stage, version, manifest)
 
 
 def finish(store: Store, step: Step) -> Artifact:
@@ -76,7 +76,7 @@ def finish(store: Store, step: Step) -> Artifact:
         source = None if isinstance(given, Step) else given.manifest.get("source")
         inputs[role] = {**made_from, "source": source} if source else made_from
     config = content(step.config)
-    return commit(store, step.name, step.version, inputs=inputs, config=config, pointer=step.pointer)
+    return commit(store, step.name, step.version, inputs=inputs, config=config)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -129,11 +129,11 @@ def store(outputs: Path) -> Store:
 
 @pytest.fixture
 def planned(outputs: Path) -> Callable[..., dict[str, Step]]:
-    """The steps that a command line asks for, by what they are called."""
+    """The steps that a command line asks for, by their names."""
 
     def plan(*overrides: str) -> dict[str, Step]:
         config = configured(outputs, *overrides)
-        return {step.title: step for step in Planner(config, Store(outputs, config.project)).plan()}
+        return {step.name: step for step in Planner(config, Store(outputs, config.project)).plan()}
 
     return plan
 

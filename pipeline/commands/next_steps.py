@@ -12,7 +12,7 @@ from pipeline.stages import STAGES
 from pipeline.store.artifacts import Store
 
 POLICIES = ("sft", "dpo", "ppo")
-ASIDE = ("base", "draft", "synthesize", "export")  # never next: made on the way, or not part of the chain
+ASIDE = ("base", "draft", "synthesize", "judge", "export")  # never next: made on the way, or not part of the chain
 
 Line = tuple[str, str]  # (a word before it, a command or a path)
 
@@ -32,7 +32,7 @@ def after(step: Step, config: PipelineConfig, store: Store, request: Request) ->
         yield next(words), f"{request.command('stage=sft', 'data.path=synthesize')}   (trains on them)"
         return
     planner = Planner(replace(config, stage="all"), store)
-    following = successor(planner, step.title)
+    following = successor(planner, step.name)
     if following:
         yield next(words), f"{request.command(f'stage={following.name}')}   {makes(planner, following)}"
     if step.name == "data" and config.data.source == "files" and not config.model.path:
@@ -45,8 +45,8 @@ def after(step: Step, config: PipelineConfig, store: Store, request: Request) ->
         yield "Later", fault
 
 
-def successor(planner: Planner, title: str | None = None) -> Step | None:
-    """The first stage of the chain that is not made and can be planned; of those that need `title`, if there is one."""
+def successor(planner: Planner, given: str | None = None) -> Step | None:
+    """The first stage of the chain that is not made and can be planned; of those that need `given`, if there is one."""
     missing = []
     for name in STAGES:
         try:
@@ -55,13 +55,13 @@ def successor(planner: Planner, title: str | None = None) -> Step | None:
             continue
         if not step.complete and name not in ASIDE:
             missing.append(step)
-    direct = [step for step in missing if title in step.needs]
+    direct = [step for step in missing if given in step.needs]
     return next(iter(direct or missing), None)
 
 
 def makes(planner: Planner, step: Step) -> str:
     """`(makes base, sft)`"""
-    return f"(makes {', '.join(one.title for one in planner.to_run(step.title))})"
+    return f"(makes {', '.join(one.name for one in planner.to_run(step.name))})"
 
 
 def fault_of(planner: Planner) -> str:

@@ -44,9 +44,7 @@ def status(arguments: Sequence[str]) -> int:
     if asked.said:
         console.print(f"[yellow]{escape(asked.said)}[/]")
     if store.stages():
-        steps = planner.steps.values()
-        named = {name: [step for step in steps if step.name == name] for name in STAGES}
-        rows = [_row(store, name, step) for name, steps in named.items() for step in steps or (None,)]
+        rows = [_row(store, name, planner.steps.get(name)) for name in STAGES]
         console.print(_table([row for row in rows if row]), soft_wrap=False)
     else:
         console.print("Nothing has been made in this project yet.")
@@ -89,7 +87,7 @@ def _next(asked: Asked, planner: Planner) -> Iterator[Line]:
         if possible:
             yield "Next", f"{asked.request.command(f'stage={possible.name}')}   {makes(planner, possible)}"
         return
-    if planner.to_run(target.title):
+    if planner.to_run(target.name):
         yield "Next", f"{asked.request.command()}   {makes(planner, target)}"
     else:
         yield from after(target, asked.config, asked.store, asked.request)
@@ -105,13 +103,13 @@ def _row(store: Store, name: str, step: Step | None) -> Row | None:
         unfinished = step.version in store.unfinished(name)
         writer = store.writer(name, step.version) if unfinished else None
         state = "being made" if writer else "unfinished" if unfinished else "missing"
-        return Row(step.title, short(step.version), state, "", f"by {writer}" if writer else step.why)
+        return Row(step.name, short(step.version), state, "", f"by {writer}" if writer else step.why)
     try:
         manifest = store.read_manifest(name, step.version)
     except PipelineError:
         says = f"`artifacts verify {name}@{step.version}` says more"
-        return Row(step.title, short(step.version), "damaged", "", says)
-    return Row(step.title, short(step.version), "done", age_text(manifest["created"]), headline(manifest))
+        return Row(step.name, short(step.version), "damaged", "", says)
+    return Row(step.name, short(step.version), "done", age_text(manifest["created"]), headline(manifest))
 
 
 def _table(rows: Sequence[Row]) -> Table:

@@ -9,12 +9,31 @@ from urllib.parse import urlsplit
 
 from pipeline.config.credentials import ENDPOINT_KEY, credentials
 from pipeline.config.names import NAME, nearest, stage_hint
-from pipeline.config.schema import DataConfig, LabelingConfig, PipelineConfig, SourceConfig, source_name, stage_names
+from pipeline.config.schema import (
+    DataConfig,
+    LabelingConfig,
+    PipelineConfig,
+    SourceConfig,
+    followers,
+    source_name,
+    stage_names,
+)
 from pipeline.config.trainer_options import SOURCES, option_names, own_place
 
 
 def check_values(config: PipelineConfig) -> Iterator[str]:
-    """Every value that its key cannot have, and every unknown name in a `trainer:` or `inputs:` mapping."""
+    """Every value that its key cannot have, and every unknown name in a `trainer:` or `inputs:` mapping.
+
+    What a stage follows another one in is at fault once, by the other's key.
+    """
+    found = list(_value_and_name_faults(config))
+    for fault in found:
+        followed = [fault.replace(f"{stage}.", f"{other}.") for stage, other in followers().items()]
+        if all(one == fault or one not in found for one in followed):
+            yield fault
+
+
+def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
     yield from _wrong_names(config)
     yield from credentials(config)
     yield from faults(config)
@@ -57,7 +76,8 @@ def _wrong_names(config: PipelineConfig) -> Iterator[str]:
 def _indivisible_batches(config: PipelineConfig) -> Iterator[str]:
     """Micro batches that would make the global batch another than the one asked for."""
     micro = config.launch.micro_batch_size
-    for name, node in (("sft", config.sft), ("dpo", config.dpo), ("reward", config.reward), ("ppo", config.ppo)):
+    trained = {name: node for name in stage_names() if hasattr(node := getattr(config, name), "peft")}
+    for name, node in trained.items():
         if micro and node.batch_size > micro and node.batch_size % micro:
             yield f"launch.micro_batch_size={micro}: does not divide {name}.batch_size={node.batch_size}."
     if config.ppo.rollouts % config.ppo.batch_size:

@@ -25,8 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config.checks import check_values
 from pipeline.config.following import Followed, contradictions, followed
-from pipeline.config.names import CONF, all_names, nearest_key, option_hint, word_hint
-from pipeline.config.schema import PipelineConfig, stage_names
+from pipeline.config.names import CONF, FORMER_KEYS, all_names, nearest_key, option_hint, word_hint
+from pipeline.config.schema import PipelineConfig, followers, stage_names
 from pipeline.errors import RequestError, listed
 
 OPEN_MAPPING = re.compile(
@@ -114,7 +114,9 @@ def check(overrides: Sequence[str]) -> None:
 
 @cache
 def _nodes_with_peft() -> tuple[str, ...]:
-    return tuple(stage for stage in stage_names() if f"{stage}.peft" in all_names().keys)
+    """Stages that `peft.<option>` is for; what follows another stage follows it in this, too."""
+    names = (stage for stage in stage_names() if stage not in followers())
+    return tuple(stage for stage in names if f"{stage}.peft" in all_names().keys)
 
 
 def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
@@ -220,6 +222,9 @@ def _converted(composed: DictConfig) -> tuple[PipelineConfig | None, list[str]]:
         config = cast(PipelineConfig, OmegaConf.to_object(composed))
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         return None, [f"{error.full_key}: {_first_line(error)}."]
+    for stage, other in followers().items():
+        node = getattr(config, stage)
+        node.trainer = {**getattr(config, other).trainer, **node.trainer}
     return config, list(check_values(config))
 
 
@@ -241,6 +246,8 @@ def _unknown(override: Override) -> str | None:
     if key in known.keys and isinstance(value, str) and any(name.startswith(f"{key}.") for name in known.keys):
         meant = f"Did you mean 'stage={key}'?" if key in stage_names() else f"Its keys are {key}.…"
         return f"{key}={value}: this is a group of keys and takes no value. {meant}"
+    if key in FORMER_KEYS:
+        return f"{key}: no such key. {FORMER_KEYS[key]}"
     opened = OPEN_MAPPING.fullmatch(key)
     if key in known.keys or (opened and opened["mapping"] in known.keys):
         return None

@@ -35,6 +35,8 @@ HABITS = {  # what other tools call it: our key, or the end of it, or a whole ov
 }  # fmt: skip
 
 
+FORMER_KEYS = {"reward.as_judge": "The judge is a stage of its own: stage=judge, with options judge.…"}
+
 STAGE_HABITS = {  # what other tools call a stage
     "train": "sft", "finetune": "sft", "fine_tune": "sft", "rm": "reward", "reward_model": "reward", "rlhf": "ppo",
     "rl": "ppo", "eval": "evaluate", "test": "evaluate", "report": "compare", "label": "publish", "annotate": "publish",

@@ -11,11 +11,11 @@ level, in `launch` and in `tracking`.
 import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from omegaconf import II, MISSING
 
-from pipeline.config.fields import OUTSIDE, choice, many, number, option, rate_of, roles
+from pipeline.config.fields import OUTSIDE, choice, following, many, number, option, rate_like, rate_of, roles
 
 DEMONSTRATION_FORMATS = (
     *("alpaca", "sharegpt", "messages", "prompt_completion", "openorca", "pubmedqa", "oasst", "hh", "kto", "log"),
@@ -81,6 +81,8 @@ class TrainingConfig:
     early_stopping: bool = False  # end when the evaluation loss no longer falls
     patience: int = number(2, least=1)  # evaluations without improvement before early stopping
     trainer: dict[str, Any] = field(default_factory=dict)  # any other option of the stage's TRL trainer
+
+    trl: ClassVar[str]  # the module in trl/trainer with the options that `trainer` can have
 
 
 @dataclass
@@ -217,6 +219,8 @@ class DataConfig(SourceConfig):
 class SftConfig(TrainingConfig):
     """Supervised fine-tuning on the demonstrations; loss on the assistant's tokens only."""
 
+    trl: ClassVar[str] = "sft_config"
+
     learning_rate: float = rate_of("sft")
     peft: PeftConfig = field(default_factory=PeftConfig)
     inputs: dict[str, str | None] = roles("base", "data")
@@ -343,6 +347,8 @@ class PreferencesConfig:
 class DpoConfig(TrainingConfig):
     """Direct preference optimization, from the SFT policy and against it as the reference."""
 
+    trl: ClassVar[str] = "dpo_config"
+
     learning_rate: float = rate_of("dpo")
     beta: float = number(0.1, above=0)  # how much leaving the reference costs
     sft_weight: float = number(0.0, least=0)  # of the SFT loss on the chosen answers (RPO, arXiv 2404.19733)
@@ -358,14 +364,30 @@ class RewardConfig(TrainingConfig):
     `batch_size` counts rankings: all answers to a prompt that people compared, with all their pairs.
     """
 
+    trl: ClassVar[str] = "reward_config"
+    former: ClassVar[dict[str, Any]] = {"as_judge": False}  # hashed as before, so that earlier reward models are found
+
     learning_rate: float = rate_of("reward")
-    as_judge: bool = False  # the independent judge: of prompts that no other stage learns from, and never PPO's reward
     margin: bool = False  # how clearly people preferred is how far apart the two scores have to be
     sft_weight: float = number(0.0, least=0)  # of the SFT loss on the ranked answers beside it (arXiv 2406.10216)
     token_weight: float = number(0.0, least=0)  # of the same loss on the mean score of an answer's tokens, beside it
     max_length: int | None = number(None, least=8)  # tokens of prompt and answer; the model's context if absent
     peft: PeftConfig = field(default_factory=PeftConfig)
     inputs: dict[str, str | None] = roles("policy", "preferences")
+
+
+@dataclass
+class JudgeConfig(RewardConfig):
+    """The independent judge: a reward model of pairs that nothing else learns from. Options follow `reward` unless set.
+
+    `trainer` has the options of `reward.trainer` and its own.
+    """
+
+    follows: ClassVar[str] = "reward"
+    former: ClassVar[dict[str, Any]] = {}
+
+    seed: int = II("reward.seed")
+    learning_rate: float = rate_like("judge", "reward")
 
 
 @dataclass
@@ -513,24 +535,41 @@ class PipelineConfig:
     preferences: PreferencesConfig = field(default_factory=PreferencesConfig)
     dpo: DpoConfig = field(default_factory=DpoConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
+    judge: JudgeConfig = field(default_factory=lambda: following(JudgeConfig, "reward"))
     ppo: PpoConfig = field(default_factory=PpoConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
 
 
+def stage_nodes() -> dict[str, Any]:
+    """The class of each stage's node, in the order of the chain."""
+    nodes = {item.name: item.type for item in dataclasses.fields(PipelineConfig)}
+    return {name: node for name, node in nodes.items() if "inputs" in getattr(node, "__dataclass_fields__", {})}
+
+
 def stage_names() -> list[str]:
     """Every stage that has a node here, in the order of the chain."""
-    nodes = {item.name: item.type for item in dataclasses.fields(PipelineConfig)}
-    return [name for name, node in nodes.items() if "inputs" in getattr(node, "__dataclass_fields__", {})]
+    return list(stage_nodes())
+
+
+def followers() -> dict[str, str]:
+    """The stages whose options follow another stage's unless they are set: stage -> the stage that it follows."""
+    return {name: node.follows for name, node in stage_nodes().items() if hasattr(node, "follows")}
 
 
 def content(node: Any) -> dict[str, Any]:
-    """A stage's node as it is hashed and recorded: all of it but what lies outside the hash."""
+    """A stage's node as it is hashed and recorded: all of it but what lies outside the hash.
+
+    `former` are options that are gone, each with the only value that is left: a version made before stays the same.
+    """
     return {
-        item.name: _plain(getattr(node, item.name))
-        for item in dataclasses.fields(node)
-        if not item.metadata.get("outside")
+        **getattr(node, "former", {}),
+        **{
+            item.name: _plain(getattr(node, item.name))
+            for item in dataclasses.fields(node)
+            if not item.metadata.get("outside")
+        },
     }
 
 

@@ -9,14 +9,11 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
+from pipeline.config.schema import stage_nodes
+
+SHARED = (("trl", "trainer/base_config.py"), ("transformers", "training_args.py"))
 SOURCES = {
-    "sft": (("trl", "trainer/sft_config.py"), ("trl", "trainer/base_config.py"), ("transformers", "training_args.py")),
-    "dpo": (("trl", "trainer/dpo_config.py"), ("trl", "trainer/base_config.py"), ("transformers", "training_args.py")),
-    "reward": (
-        ("trl", "trainer/reward_config.py"),
-        ("trl", "trainer/base_config.py"),
-        ("transformers", "training_args.py"),
-    ),
+    stage: (("trl", f"trainer/{node.trl}.py"), *SHARED) for stage, node in stage_nodes().items() if hasattr(node, "trl")
 }
 
 # Set by the pipeline itself, so that a `trainer:` mapping cannot change them behind the configuration's back:
@@ -39,7 +36,7 @@ OWN = {
     "fp16": "launch.mixed_precision",
     "use_cpu": "launch.device",
     "max_length": "<stage>.max_length",
-    "beta": "dpo.beta",
+    "beta": "<stage>.beta",
     "eval_strategy": "<stage>.evaluations",
     "eval_steps": "<stage>.evaluations",
     "save_strategy": "<stage>.evaluations",

@@ -81,7 +81,7 @@ class Maker:
                     metrics = step.stage.run(step.config, self._context(inputs, directory, tracker, observed))
                 manifest = _manifest(step, self.config, inputs, metrics, time.monotonic() - began, self.store)
                 with _reported_faults(step, directory):
-                    artifact = self.store.commit(step.name, step.version, manifest, pointer=step.pointer)
+                    artifact = self.store.commit(step.name, step.version, manifest)
             except RequestError:
                 self.store.discard(step.name, step.version, {LOG})
                 raise
@@ -117,7 +117,7 @@ def _manifest(
 ) -> dict[str, Any]:
     wrong = {name: value for name, value in metrics.items() if not math.isfinite(value)}
     if wrong:
-        raise PipelineError(f"{step.title} ended with metrics that are not finite: {wrong}. See the log beside it.")
+        raise PipelineError(f"{step.name} ended with metrics that are not finite: {wrong}. See the log beside it.")
     return {
         "seconds": round(seconds, 3),
         "config": content(step.config),
@@ -148,7 +148,7 @@ def _git_commit() -> str | None:
 def _tracked_run(step: Step, config: PipelineConfig, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     return {
         "id": f"{config.project}-{step.name}-{step.version}",
-        "name": f"{step.title}-{short(step.version)}",
+        "name": f"{step.name}-{short(step.version)}",
         "group": config.project,
         "job_type": step.name,
         "config": {**content(step.config), "inputs": {role: artifact.reference for role, artifact in inputs.items()}},
@@ -189,10 +189,9 @@ def _reported_faults(step: Step, directory: Path) -> Iterator[None]:
     except Exception as error:
         reason = _machine_fault(error, directory)
         if reason:
-            raise PipelineError(f"{step.title}: {reason}. {again}") from error
+            raise PipelineError(f"{step.name}: {reason}. {again}") from error
         raise PipelineError(
-            f"{step.title} failed: {type(error).__name__}: {error}\n"
-            f"The whole traceback is in {directory / LOG}. {again}"
+            f"{step.name} failed: {type(error).__name__}: {error}\nThe whole traceback is in {directory / LOG}. {again}"
         ) from error
 
 

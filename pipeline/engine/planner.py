@@ -64,18 +64,8 @@ class Step:
 
     @property
     def needs(self) -> set[str]:
-        """The titles of the steps that it is made from."""
-        return {given.title for given in self.inputs.values() if isinstance(given, Step)}
-
-    @property
-    def title(self) -> str:
-        """What people read: the stage's name, or `judge` for a reward model that is one."""
-        return title_of(self.stage, self.config)
-
-    @property
-    def pointer(self) -> str:
-        """What names its newest version: `latest`, or its title, so that `reward@latest` is never the judge."""
-        return "latest" if self.title == self.name else self.title
+        """The names of the steps that it is made from."""
+        return {given.name for given in self.inputs.values() if isinstance(given, Step)}
 
 
 class Unplannable(RequestError):
@@ -97,7 +87,7 @@ class Planner:
         self.store = store
         self.settled = settled or {}
         self.hashes = HashCache(store.root.parent / ".cache" / "hashes.json")
-        self.steps: dict[str, Step] = {}  # by what they are called, in the order in which they have to run
+        self.steps: dict[str, Step] = {}  # by their names, in the order in which they have to run
         self._refused: dict[str, Unplannable] = {}  # what was found out about a step is said once
         self._unfound: dict[str, PipelineError] = {}
         self._sound: set[tuple[str, bool]] = set()  # models of the user's own that were looked at
@@ -122,42 +112,40 @@ class Planner:
         """The incomplete steps that the target (the last step planned), or something incomplete for it, needs."""
         needed = {target or list(self.steps)[-1]}
         for step in reversed(self.steps.values()):
-            if step.title in needed and not step.complete:
+            if step.name in needed and not step.complete:
                 needed |= step.needs
-        return [step for step in self.steps.values() if step.title in needed and not step.complete]
+        return [step for step in self.steps.values() if step.name in needed and not step.complete]
 
     def _require(self, target: Step) -> None:
         for step in self.to_run():
             if step is not target:
                 self.store.resolve(step.name)  # says so if there is none at all
                 raise RequestError(
-                    f"'{step.title}' has no finished version for this request ({step.why}), and upstream=require "
+                    f"'{step.name}' has no finished version for this request ({step.why}), and upstream=require "
                     f"forbids making it. Run `python -m pipeline stage={step.name} …` first, or name a version with "
                     f"<stage>.inputs.<role>={step.name}@VERSION."
                 )
 
-    def step(self, name: str, changes: Mapping[str, Any] | None = None) -> Step:
-        """A stage as this request asks for it, with all that it needs; `changes` are to the stage's own node.
+    def step(self, name: str) -> Step:
+        """A stage as this request asks for it, with all that it needs.
 
         Raises `Unplannable` with all that is wrong with it and with what it needs.
         """
-        stage, config = STAGES[name], replace(getattr(self.config, name), **(changes or {}))
-        title = title_of(stage, config)
-        if title in self.steps:
-            assert self.steps[title].config == config, f"two nodes of {name} in one chain, and both are called {title}"
-            return self.steps[title]
-        if title in self._open:
-            circle = " needs ".join([*self._open[self._open.index(title) :], title])
+        stage, config = STAGES[name], getattr(self.config, name)
+        if name in self.steps:
+            return self.steps[name]
+        if name in self._open:
+            circle = " needs ".join([*self._open[self._open.index(name) :], name])
             raise RequestError(f"A circle: {circle}. Name a finished version instead, such as {name}@latest.")
-        if title in self._refused:
-            raise self._refused[title]
-        self._open.append(title)
+        if name in self._refused:
+            raise self._refused[name]
+        self._open.append(name)
         try:
             inputs = self._inputs(stage, config)
             check_models(name, config, inputs, self._sound)
         except RequestError as error:
-            self._refused[title] = Unplannable(_faults(error))
-            raise self._refused[title] from None
+            self._refused[name] = Unplannable(_faults(error))
+            raise self._refused[name] from None
         finally:
             self._open.pop()
         if stage.asks(self.config):
@@ -169,13 +157,13 @@ class Planner:
             complete = self.store.is_complete(name, version)
             step = Step(stage, config, version, inputs, complete, UP_TO_DATE)
             step = step if complete else replace(step, why=self._why(step))
-        self.steps[title] = step
+        self.steps[name] = step
         return step
 
     def _inputs(self, stage: Stage, config: Any) -> dict[str, "Step | Artifact"]:
         """What stands for each role of a stage. Raises `Unplannable` with every role that nothing can stand for."""
         pinned = {role: policy(self.config, text) for role, text in config.inputs.items() if text}
-        wanted = {**stage.inputs(replace(self.config, **{stage.name: config})), **pinned}
+        wanted = {**stage.inputs(self.config), **pinned}
         inputs: dict[str, Step | Artifact] = {}
         errors: list[PipelineError] = []
         for role, reference in wanted.items():
@@ -226,7 +214,7 @@ class Planner:
         Raises `RequestError` where nothing does; the message begins with the keys that name it.
         """
         if isinstance(reference, FromStage):
-            return self.step(reference.stage, reference.changes)
+            return self.step(reference.stage)
         key = repr(reference)
         if key not in self._unfound:
             try:
@@ -301,8 +289,8 @@ class Planner:
         if step.version in self.store.unfinished(name):
             return "unfinished: it goes on where it stopped"
         others = self.store.versions(name)
-        named = self.store.pointers(name).get(step.pointer)
-        last = named if named in others else others[-1] if others and step.pointer == "latest" else None
+        named = self.store.pointers(name).get("latest")
+        last = named if named in others else others[-1] if others else None
         if last is None:
             return "not made yet"
         try:
@@ -328,11 +316,6 @@ def _written(reference: Reference) -> Any:
         case FromModel(path) | FromDataset(path) | FromTokenizer(path) | FromPath(path):
             return path
     return None
-
-
-def title_of(stage: Stage, config: Any) -> str:
-    """What a stage with this node is called. Two nodes of one stage in one chain have two titles."""
-    return stage.title(config) if stage.title else stage.name
 
 
 def fingerprint(stage: Stage, config: Any, inputs: Mapping[str, str]) -> str:

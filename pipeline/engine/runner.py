@@ -37,7 +37,7 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     planner = Planner(config, store)
     steps = planner.plan()
     BOARD.begin()
-    to_run = {step.title for step in planner.to_run()}
+    to_run = {step.name for step in planner.to_run()}
     console.print(heading(config, len(to_run)))
     _say_what_is_left_out(store, request)
     for fault in missing_files(config):
@@ -78,9 +78,9 @@ def _say_what_is_left_out(store: Store, request: Request | None) -> None:
 
 def _at_once(config: PipelineConfig, planner: Planner) -> int:
     """How many of this plan's steps run at the same time: one, unless there are two that do not need each other."""
-    needed = {step.title: step.needs for step in planner.to_run()}
-    for title in needed:  # upstream first
-        needed[title] |= {further for one in list(needed[title]) for further in needed.get(one, ())}
+    needed = {step.name: step.needs for step in planner.to_run()}
+    for name in needed:  # upstream first
+        needed[name] |= {further for one in list(needed[name]) for further in needed.get(one, ())}
     apart = any(a not in needed[b] and b not in needed[a] for a in needed for b in needed if a != b)
     return parallel(config) if apart else 1
 
@@ -91,9 +91,9 @@ class Run:
     def __init__(self, planner: Planner, maker: Maker, crew: Crew, settled: dict[str, str], printed: set[str]) -> None:
         self.steps = planner.steps
         self.maker, self.crew, self.settled, self.printed = maker, crew, settled, printed
-        self.to_run = {step.title for step in planner.to_run()}
+        self.to_run = {step.name for step in planner.to_run()}
         self.heights = _heights(self.steps.values())
-        self.open = [step for step in self.steps.values() if step.title in self.to_run or step.complete]
+        self.open = [step for step in self.steps.values() if step.name in self.to_run or step.complete]
         self.done: set[str] = set()
         self.failed: dict[str, PipelineError] = {}
         self.answers: Artifact | None = None
@@ -105,8 +105,8 @@ class Run:
         """
         while self._start_what_can() or self.crew.busy:
             if self.crew.busy:
-                title, made = self.crew.next_result()
-                self._settle(self.steps[title], made)
+                name, made = self.crew.next_result()
+                self._settle(self.steps[name], made)
         if self.failed:
             raise _all_in_one(self.failed)
         return self.answers
@@ -123,9 +123,7 @@ class Run:
 
     def _startable(self) -> Iterator[Step]:
         """Steps whose inputs are there: in the order of the chain; side by side, those first that most depends on."""
-        ordered = (
-            sorted(self.open, key=lambda step: -self.heights[step.title]) if self.crew.is_a_crowd else [*self.open]
-        )
+        ordered = sorted(self.open, key=lambda step: -self.heights[step.name]) if self.crew.is_a_crowd else [*self.open]
         for step in ordered:
             if step.complete or (step.needs & self.to_run <= self.done and self._can_start(step)):
                 yield step
@@ -139,7 +137,7 @@ class Run:
     def _start(self, step: Step) -> None:
         self.open.remove(step)
         if step.complete:
-            self.maker.store.point(step.name, step.pointer, step.version)
+            self.maker.store.point(step.name, "latest", step.version)
             self._settle(step, self.maker.store.open(step.name, step.version))
         elif self.crew.is_a_crowd and not step.stage.meets_people:
             self.crew.start(step, self.settled)
@@ -152,27 +150,27 @@ class Run:
     def _settle(self, step: Step, made: Artifact | PipelineError) -> None:
         """Take in what became of a step, and print its line."""
         if isinstance(made, PipelineError):
-            self.failed[step.title] = made
+            self.failed[step.name] = made
             others = self.crew.busy or any(True for _ in self._startable())
             if others and not isinstance(made, WaitingForPeople):
-                errors.print(f"[red] {step.title:<12}failed[/]; what does not need it goes on")
+                errors.print(f"[red] {step.name:<12}failed[/]; what does not need it goes on")
             return
-        self.done.add(step.title)
-        if step.title not in self.printed:
-            console.print(line(step, made, step.title in self.to_run))
+        self.done.add(step.name)
+        if step.name not in self.printed:
+            console.print(line(step, made, step.name in self.to_run))
             if step.complete and step.why != UP_TO_DATE:
                 REPORTER.say(step.why)
-        self.printed.add(step.title)
+        self.printed.add(step.name)
         if step.asks:
             self.answers = made
 
 
 def _heights(steps: Collection[Step]) -> dict[str, int]:
     """How many steps there are on the longest way from each to the end; given are they upstream first."""
-    heights = {step.title: 1 for step in steps}
+    heights = {step.name: 1 for step in steps}
     for step in reversed([*steps]):
-        for title in step.needs:
-            heights[title] = max(heights[title], heights[step.title] + 1)
+        for name in step.needs:
+            heights[name] = max(heights[name], heights[step.name] + 1)
     return heights
 
 
@@ -191,7 +189,7 @@ def _print_plan(planner: Planner) -> None:
         why = step.why if step in to_run or step.complete else "not needed"
         peft = getattr(step.config, "peft", None)
         tuned = f" · {peft.method}, learning rate {step.config.learning_rate:g}" if peft else ""
-        console.print(f" {step.title:<12}{short(step.version):<4}  {action}  {escape(why)}{tuned}")
+        console.print(f" {step.name:<12}{short(step.version):<4}  {action}  {escape(why)}{tuned}")
 
 
 def heading(config: PipelineConfig, running: int) -> str:
@@ -211,4 +209,4 @@ def line(step: Step, artifact: Artifact, ran: bool) -> str:
     took = seconds_text(artifact.manifest["seconds"]) if ran else "up to date"
     origin = shorten(f"from {made_from}", 36, placeholder=" …") if made_from else ""
     said = f"{origin:<37}" if console.width >= WIDE else ""
-    return f" {step.title:<12}{short(artifact.version)}  {said}{step.stage.summary(artifact.metrics):<45}{took:>12}"
+    return f" {step.name:<12}{short(artifact.version)}  {said}{step.stage.summary(artifact.metrics):<45}{took:>12}"

@@ -27,7 +27,7 @@ PATIENCE = 10.0  # seconds in which a worker that was asked to end has to
 class Order(NamedTuple):
     """The step that a worker is to make; `settled` is the planner's, so that both plan the same."""
 
-    title: str
+    name: str
     version: str
     settled: Mapping[str, str]
 
@@ -87,7 +87,7 @@ class Crew:
         return next((gpu for gpu in there if gpu not in taken), None) if len(there) > 1 else None
 
     def next_result(self) -> tuple[str, Artifact | PipelineError]:
-        """Wait until a step ends: its title, and what became of it."""
+        """Wait until a step ends: its name, and what became of it."""
         while True:
             worker, result = self._results.get()
             if result is None:
@@ -96,11 +96,11 @@ class Crew:
             if step is None:  # a worker without work has ended
                 continue
             if isinstance(result, Made):
-                return step.title, self._store.open(step.name, step.version)
+                return step.name, self._store.open(step.name, step.version)
             if isinstance(result, Failed):
-                return step.title, result.error
-            return step.title, PipelineError(
-                f"{step.title}: its process {worker.last_words()}. What is done is kept in "
+                return step.name, result.error
+            return step.name, PipelineError(
+                f"{step.name}: its process {worker.last_words()}. What is done is kept in "
                 f"{self._store.directory(step.name, step.version)}; the same command goes on from there."
             )
 
@@ -122,7 +122,7 @@ class _Worker:
     def make(self, step: Step, settled: Mapping[str, str]) -> None:
         self.step = step
         with contextlib.suppress(OSError):  # it has just died: who listens is told
-            self._channel.send(Order(step.title, step.version, dict(settled)))
+            self._channel.send(Order(step.name, step.version, dict(settled)))
 
     def _listen(self, results: "queue.SimpleQueue[Any]") -> None:
         """Show what the process tells of its work, and hand on what becomes of it."""
@@ -140,7 +140,7 @@ class _Worker:
 
     def _named(self, event: Event) -> Event:
         """A remark with the step's name before it: who is meant is not to be seen from what is printed around it."""
-        return Remark(event.text, self.step.title) if isinstance(event, Remark) and self.step else event
+        return Remark(event.text, self.step.name) if isinstance(event, Remark) and self.step else event
 
     def end(self, *, at_once: bool) -> None:
         """Ask it to end: after its work, or at once, in which case what it makes is resumed the next time."""
@@ -202,7 +202,7 @@ def _planned(config: PipelineConfig, store: Store, order: Order) -> Step:
     """The step of an order. Raises `PipelineError` where the user's files have changed since it was planned."""
     planner = Planner(config, store, order.settled)
     planner.plan()
-    step = planner.steps[order.title]
+    step = planner.steps[order.name]
     if step.version != order.version:
-        raise PipelineError(f"{order.title}: what it is made from has changed while this command ran. Run it again.")
+        raise PipelineError(f"{order.name}: what it is made from has changed while this command ran. Run it again.")
     return step

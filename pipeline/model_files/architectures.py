@@ -122,7 +122,9 @@ def training_fault(config: Mapping[str, Any], stage: str, method: str, dropout: 
         return f"the linear layers of {kind} cannot be quantized by bitsandbytes. Use peft=lora or peft=full."
     if method != "full" and dropout and is_mixture(config):
         return "adapters on a mixture's experts have no dropout. Use peft.dropout=0."
-    if stage == "reward" and (kind in NO_HEAD or (kind not in table(*CLASSIFIERS) and kind not in table(*BODIES))):
+    if stage in ("reward", "judge") and (
+        kind in NO_HEAD or (kind not in table(*CLASSIFIERS) and kind not in table(*BODIES))
+    ):
         return f"{kind} cannot carry a reward model's head. Use stage=dpo, or a reward model of another architecture."
     if stage == "ppo" and kind in OWN_CACHE:
         return f"PPO cannot sample from {kind}, which keeps its state apart from the cache. Use stage=dpo."

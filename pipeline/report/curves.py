@@ -11,7 +11,7 @@ from pipeline.evaluation.comparison import Comparison
 from pipeline.report.charts import Series, curves
 from pipeline.report.svg import Point
 from pipeline.store.artifacts import Artifact
-from pipeline.store.lineage import spoken
+from pipeline.store.lineage import stage_of
 
 HISTORY = "history.jsonl"
 
@@ -65,7 +65,7 @@ def trainings(seen: Comparison) -> Iterator[Training]:
         charts = [(panel.title, chart) for panel in panels(history) if (chart := _chart(panel, history, best))]
         if charts:
             words = _words(history, best, made.metrics.get("kept"))
-            yield Training(made, spoken(made), colours.get(made.reference), charts, words)
+            yield Training(made, stage_of(made), colours.get(made.reference), charts, words)
 
 
 def kept(history: History, keep_best: bool) -> Mapping[str, float] | None:

@@ -25,7 +25,7 @@ from pipeline.report.curves import trainings
 from pipeline.report.examples import choose
 from pipeline.report.verdicts import caveats, judge, verdicts
 from pipeline.store.artifacts import Artifact
-from pipeline.store.lineage import of_stage, spoken
+from pipeline.store.lineage import of_stage, stage_of
 
 QUALITY = {"true_score": "true score", "judge_reward": "judge's reward", "reward": "reward"}  # the most trusted first
 WIDE = 1.96  # standard errors on each side of a mean: 95%
@@ -122,12 +122,12 @@ def _spot(seen: Comparison, policy: Policy, quality: str) -> charts.Spot:
 
 def _calibrations(seen: Comparison) -> Iterator[tuple[str, Markup]]:
     """For each reward model, how sure it is against how often it is right."""
-    for made in sorted(of_stage(seen.made, "reward"), key=lambda made: spoken(made) == "judge"):
+    for made in [*of_stage(seen.made, "reward"), *of_stage(seen.made, "judge")]:
         file = made.path / "calibration.json"
         if file.is_file():
             bins = json.loads(file.read_text(encoding="utf-8"))["bins"]
             points = [(one["predicted"], one["observed"], one["pairs"]) for one in bins]
-            yield spoken(made), bars.reliability(points, "predicted: its favourite wins", "observed")
+            yield stage_of(made), bars.reliability(points, "predicted: its favourite wins", "observed")
 
 
 def _distributions(seen: Comparison) -> Sequence[tuple[Policy, Markup]]:

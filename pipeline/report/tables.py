@@ -17,7 +17,7 @@ from pipeline.report.wording import (
     read_pairwise,
 )
 from pipeline.store.artifacts import Artifact
-from pipeline.store.lineage import flat, is_external, lineage, made_from, of_stage, spoken
+from pipeline.store.lineage import flat, is_external, lineage, made_from, of_stage, stage_of
 
 NONE = "—"
 INTERVALS = ("win_rate_low", "win_rate_high")
@@ -97,7 +97,7 @@ def _alone(seen: Comparison, policy: Policy) -> list[Artifact]:
     """The training stages behind this policy and behind no other: what the arm added to what all of them share."""
     others = {made.reference for other in seen.policies if other is not policy for made in other.made}
     alone = [made for made in policy.made if made.reference not in others and "tokens" in made.metrics]
-    return [made for made in alone if spoken(made) != "judge"]  # a judge that watched PPO has not trained it
+    return [made for made in alone if stage_of(made) != "judge"]  # a judge that watched PPO has not trained it
 
 
 def _rankings(policy: Policy) -> str:
@@ -107,7 +107,7 @@ def _rankings(policy: Policy) -> str:
 
 def _own(policy: Policy, *names: str) -> str:
     """From the policy itself, else (PPO's pairs) from the reward model behind it."""
-    behind = [*(made for made in policy.made if spoken(made) == "reward"), *policy.made[-1:]]
+    behind = [*(made for made in policy.made if stage_of(made) == "reward"), *policy.made[-1:]]
     metrics = {name: value for made in behind for name, value in made.metrics.items()}
     return next((count(metrics[name]) for name in names if name in metrics), NONE)
 
@@ -181,11 +181,11 @@ def reward_models(seen: Comparison) -> list[RewardModelRow]:
     }
     return [
         RewardModelRow(
-            spoken(made),
+            stage_of(made),
             made.reference,
             [(form.format(made.metrics[key]), words) for key, (form, words) in forms.items() if key in made.metrics],
         )
-        for made in sorted(of_stage(seen.made, "reward"), key=lambda made: spoken(made) == "judge")
+        for made in [*of_stage(seen.made, "reward"), *of_stage(seen.made, "judge")]
     ]
 
 
@@ -226,7 +226,7 @@ def _lineage_row(made: Artifact) -> LineageRow:
     names = [name for name in MAIN_SETTINGS if name in settings]
     names += [name for name in settings if name not in names][: max(0, SETTINGS_SHOWN - len(names))]
     return LineageRow(
-        stage=spoken(made),
+        stage=stage_of(made),
         version=made.version,
         origin=list(made_from(made)),
         created=str(manifest.get("created", NONE)).replace("T", " ")[: len("2026-01-31 12:00:00")],

@@ -40,7 +40,7 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
     if "ppo" in policies:
         wanted |= {role: given for role, given in ppo_inputs(config).items() if role == "reward"}
     if _judged(config):
-        wanted["judge"] = FromStage("reward", {"as_judge": True})
+        wanted["judge"] = FromStage("judge")
     return wanted
 
 

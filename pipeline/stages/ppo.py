@@ -17,15 +17,21 @@ from pipeline.playground.world import parse
 from pipeline.ppo.sources import FunctionScorer, Scorer, Weighted, function_file, roles_of
 from pipeline.stage import FromPath, FromStage, Metrics, Reference, Stage, StageContext, parse_reference
 from pipeline.store.artifacts import Artifact
+from pipeline.store.lineage import stage_of
 
 if TYPE_CHECKING:
     from pipeline.modeling.trainee import Trainee
+
+JUDGE_REWARDS = (
+    "ppo.rewards: {} is the independent judge: it may judge a policy, not reward it. Use a reward model, such as "
+    "ppo.rewards=[{{source:reward}}]."
+)
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
     judged = config.labeling.backend == "file"  # then the prompts that people judged answers to
     rewards = {role: _reference(source.source) for role, source in roles_of(config.ppo.rewards).items()}
-    judge = {"judge": FromStage("reward", {"as_judge": True})} if config.ppo.watch_judge else {}
+    judge = {"judge": FromStage("judge")} if config.ppo.watch_judge else {}
     return {
         "policy": FromStage("sft"),
         "prompts": FromStage("preferences" if judged else "data"),
@@ -36,6 +42,8 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 def _reference(source: str) -> Reference:
     code = function_file(source)
+    if source.partition("@")[0] == "judge":
+        raise RequestError(JUDGE_REWARDS.format(source))
     return FromPath(str(code[0])) if code else parse_reference(source)
 
 
@@ -95,12 +103,9 @@ def _watchers(prompts: Sequence[Any], context: StageContext) -> dict[str, Scorer
 
 
 def refuse_judge(artifact: Artifact) -> None:
-    """Raise `RequestError` for the independent judge: what it is learned from cannot judge it."""
-    if artifact.manifest.get("config", {}).get("as_judge"):
-        raise RequestError(
-            f"{artifact.reference} was trained as the independent judge (as_judge=true): it may judge a policy, not "
-            "reward it. Use a reward model, such as ppo.rewards=[{source:reward}]."
-        )
+    """Raise `RequestError` for the independent judge: a policy that learns from it cannot be judged by it."""
+    if stage_of(artifact) == "judge":
+        raise RequestError(JUDGE_REWARDS.format(artifact.reference))
 
 
 def _prompts(

@@ -1,7 +1,6 @@
-"""`reward`: a Bradley-Terry reward model (arXiv 2203.02155) from the SFT policy, or the independent judge (`as_judge`).
+"""`reward`: a Bradley-Terry reward model (arXiv 2203.02155) from the SFT policy.
 
-The judge is the same model of other pairs: of prompts, and where enough people ranked also by annotators, that nothing
-else learns from. It says in `evaluate` what the reward model, which PPO has pushed against, no longer can.
+`judge` trains the same model on pairs of its own, with the functions of this module.
 """
 
 import json
@@ -9,7 +8,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.config.schema import PipelineConfig, RewardConfig
 from pipeline.data.rows import prompt_id, read_jsonl
@@ -26,8 +25,17 @@ if TYPE_CHECKING:
     from pipeline.modeling.rewards.training import Pair
     from pipeline.modeling.trainee import Trainee
 
-PARTS = {False: ("train", "test"), True: ("judge", "judge_test")}  # by as_judge
-PEOPLE = {False: "accuracy_people", True: "judge_accuracy_people"}  # in the metrics of `preferences`
+
+class Pairs(NamedTuple):
+    """Which pairs of `preferences` a reward model is trained and tested on."""
+
+    train: str  # a file
+    test: str  # a file
+    people: str  # the metric that has the accuracy of people on the test pairs
+    missing: str  # the message where a file has no pairs
+
+
+PAIRS = Pairs("train.jsonl", "test.jsonl", "accuracy_people", "no pairs to learn a reward from.")
 STANDARD = 500  # pairs of training whose answers' scores average 0
 PADDED = 16  # answers that are scored with all sorts of padding
 
@@ -37,24 +45,29 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 
 def run(config: RewardConfig, context: StageContext) -> Metrics:
+    return train_reward_model("reward", PAIRS, config, context)
+
+
+def train_reward_model(name: str, pairs: Pairs, config: RewardConfig, context: StageContext) -> Metrics:
+    """Train on `pairs`, and leave the model, its calibration and what is needed to score with it; `name` is a title."""
     from pipeline.modeling import training
     from pipeline.modeling.rewards.models import load_reward_for_training
     from pipeline.modeling.rewards.training import reward_trainer
     from pipeline.modeling.trainee import prepare
 
-    rows = [_rows(name, config, context) for name in PARTS[config.as_judge]]
+    rows = [_rows(file, pairs.missing, context) for file in (pairs.train, pairs.test)]
     trainee = prepare(context.inputs["policy"], config.peft, config.seed, context, load_reward_for_training)
     limit = min(config.max_length or trainee.room, trainee.room)
     train, test = (_pairs(part, file, trainee, limit, context) for part, file in rows)
     trainer = reward_trainer(trainee, train, test, config, context)
-    history = training.train(trainer, context, "judge" if config.as_judge else "reward", config.evaluations)
+    history = training.train(trainer, context, name, config.evaluations)
     training.remark_on_overfitting(history, config, context)
     trainee.model.eval()
     standard = _standard(trainee, train, config.seed)
     measured = _measured(trainee, test, standard, context)
     trainee.save(context)
-    _write_card(trainee, standard, config, context)
-    people = context.inputs["preferences"].metrics.get(PEOPLE[config.as_judge])
+    _write_card(trainee, standard, context)
+    people = context.inputs["preferences"].metrics.get(pairs.people)
     return {
         "train_loss": training.mean_loss(history),
         "eval_loss": training.best_evaluation(history, config.keep_best)["eval_loss"],
@@ -68,18 +81,12 @@ def run(config: RewardConfig, context: StageContext) -> Metrics:
     }
 
 
-def _rows(name: str, config: RewardConfig, context: StageContext) -> tuple[list[dict[str, Any]], Path]:
-    """The pairs of one part. Raises `RequestError` where there are none."""
-    artifact = context.inputs["preferences"]
-    file = artifact.path / f"{name}.jsonl"
+def _rows(name: str, missing: str, context: StageContext) -> tuple[list[dict[str, Any]], Path]:
+    """The pairs of one file. Raises `RequestError` where there are none."""
+    file = context.inputs["preferences"].path / name
     rows = read_jsonl(file) if file.is_file() else []
-    if not rows and config.as_judge:
-        raise RequestError(
-            f"{file}: no pairs were set apart for an independent judge. Raise preferences.judge_fraction, bring "
-            "judgements of more prompts, or do without a judge: evaluate.judge=false"
-        )
     if not rows:
-        raise RequestError(f"{file}: no pairs to learn a reward from.")
+        raise RequestError(f"{file}: {missing}")
     return rows, file
 
 
@@ -153,14 +160,13 @@ def _measured(
     }
 
 
-def _write_card(trainee: "Trainee", standard: "Standard", config: RewardConfig, context: StageContext) -> None:
+def _write_card(trainee: "Trainee", standard: "Standard", context: StageContext) -> None:
     """What whoever scores with this model has to know, and what it was trained to see."""
     from pipeline.modeling.rewards.models import REWARD_FILE
 
     tokenizer = trainee.tokenizer
     said = {
         **standard._asdict(),
-        "as_judge": config.as_judge,
         "template": content_hash(tokenizer.chat_template),
         "stop_id": trainee.chat.stop_id,
         "pad_id": tokenizer.pad_token_id,
@@ -173,14 +179,9 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def title(config: RewardConfig) -> str:
-    """One chain can need both."""
-    return "judge" if config.as_judge else "reward"
-
-
 def summary(metrics: Mapping[str, float]) -> str:
     people = f", people {metrics['accuracy_people']:.2f}" if "accuracy_people" in metrics else ""
     return f"accuracy {metrics['accuracy']:.2f} (longer wins {metrics['accuracy_longer']:.2f}{people})"
 
 
-STAGE = Stage("reward", RewardConfig, inputs, run, summary, version=2, title=title)
+STAGE = Stage("reward", RewardConfig, inputs, run, summary, version=2)

@@ -283,8 +283,8 @@ class Store:
         except OSError:  # a folder that cannot be written to: nobody writes there
             return None
 
-    def commit(self, stage: str, version: str, manifest: Mapping[str, Any], *, pointer: str = "latest") -> Artifact:
-        """Hash the payload and write the manifest, by which the version becomes complete; `pointer` then names it."""
+    def commit(self, stage: str, version: str, manifest: Mapping[str, Any]) -> Artifact:
+        """Hash the payload and write the manifest, by which the version becomes complete; `latest` then names it."""
         path = self.directory(stage, version)
         shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
         files = {}
@@ -299,7 +299,7 @@ class Store:
         whole["checksum"] = _checksum(whole)
         write_atomically(self.root / stage / f".{version}.check", json.dumps(self._stats(stage, version, files)))
         write_atomically(path / MANIFEST, json.dumps(whole, indent=2, allow_nan=False))
-        self.point(stage, pointer, version)
+        self.point(stage, "latest", version)
         return self.open(stage, version)
 
     def discard(self, stage: str, version: str, traces: Collection[str]) -> None:

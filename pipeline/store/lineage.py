@@ -21,7 +21,12 @@ def lineage(artifact: Artifact) -> list[Artifact]:
 
 
 def of_stage(artifacts: Iterable[Artifact], stage: str) -> list[Artifact]:
-    return [made for made in artifacts if made.stage == stage]
+    return [made for made in artifacts if stage_of(made) == stage]
+
+
+def stage_of(artifact: Artifact) -> str:
+    """The stage that makes such an artifact now: `judge` for one that `reward` made with its former key `as_judge`."""
+    return "judge" if artifact.manifest.get("config", {}).get("as_judge") else artifact.stage
 
 
 def drawing_of(artifact: Artifact) -> dict[str, Any]:
@@ -35,11 +40,6 @@ def drawing_of(artifact: Artifact) -> dict[str, Any]:
 def is_external(artifact: Artifact) -> bool:
     """Of the user's own: no stage of ours made it, so nothing is known of how it came about."""
     return "source" in artifact.manifest
-
-
-def spoken(artifact: Artifact) -> str:
-    """A stage as people say it: the reward model that only judges is the judge."""
-    return "judge" if artifact.manifest.get("config", {}).get("as_judge") else artifact.stage
 
 
 def made_from(artifact: Artifact) -> Iterator[tuple[str, str, bool]]:

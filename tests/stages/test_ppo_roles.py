@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.lineage import stage_of
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 from tests.stages.test_faults import assert_one_message
@@ -197,9 +199,17 @@ def test_a_reward_model_with_several_labels_is_refused(chain: Chain, foreign: Ca
     assert_one_message(run, 2, "3 labels", "num_labels=1")
 
 
-def test_the_judge_never_rewards(chain: Chain) -> None:
-    assert chain.run("stage=reward", "reward.as_judge=true") == 0
-    run = chain.ended("stage=ppo", *SMALL, "ppo.rewards=[{source:reward@judge}]")
+def test_a_judge_that_the_stage_reward_made_before_never_rewards(chain: Chain, tmp_path: Path) -> None:
+    """Earlier ones are reward models with `as_judge` in their manifest."""
+    judge = chain.make("judge")
+    earlier = Store(tmp_path, "earlier")
+    with earlier.writing("reward", "a1b2") as folder:
+        shutil.copytree(judge.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+    manifest = {**judge.manifest, "stage": "reward", "config": {**judge.manifest["config"], "as_judge": True}}
+    del manifest["version"], manifest["created"], manifest["checksum"]
+    made = earlier.commit("reward", "a1b2", manifest)
+    assert stage_of(made) == "judge"
+    run = chain.ended("stage=ppo", *SMALL, f"ppo.rewards=[{{source:{made.path}}}]")
     assert_one_message(run, 2, "judge", "reward")
 
 

@@ -520,8 +520,7 @@ def test_what_does_not_fit_and_what_is_no_number_is_refused(chain: Chain, tmp_pa
 
 
 def made_judge(chain: Chain) -> Artifact:
-    assert chain.run("stage=reward", *SMALL, "reward.as_judge=true") == 0
-    return chain.store.open(*chain.store.resolve("reward@judge"))
+    return chain.make("judge", *SMALL)
 
 
 def test_the_judge_learns_from_prompts_of_its_own(chain: Chain) -> None:
@@ -543,12 +542,12 @@ def test_the_judge_learns_from_prompts_of_its_own(chain: Chain) -> None:
 
 def test_the_judge_is_never_ppos_reward(chain: Chain) -> None:
     made_judge(chain)
-    run = chain.ended("stage=ppo", "ppo.rewards=[{source:reward@judge}]", "ppo.rollouts=16", "gates=off")
+    run = chain.ended("stage=ppo", "ppo.inputs.reward=judge", "ppo.rollouts=16", "gates=off")
     assert_one_message(run, 2, "judge")
 
 
 def test_without_pairs_of_its_own_there_is_no_judge(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
-    assert chain.run("stage=reward", "reward.as_judge=true", "preferences.judge_fraction=0") == 2
+    assert chain.run("stage=judge", "preferences.judge_fraction=0") == 2
     assert "Raise preferences.judge_fraction" in capsys.readouterr().err
 
 

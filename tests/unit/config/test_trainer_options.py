@@ -1,11 +1,12 @@
 """The names in a `trainer:` mapping are read from source text; here they are compared with the real classes."""
 
 import dataclasses
+import importlib
 import sys
 
 import pytest
 
-from pipeline.config.schema import PipelineConfig
+from pipeline.config.schema import PipelineConfig, stage_nodes
 from pipeline.config.trainer_options import OWN, SOURCES, all_names, option_names, own_place
 
 STAGES = sorted(SOURCES)
@@ -14,9 +15,8 @@ STAGES = sorted(SOURCES)
 @pytest.mark.slow  # imports trl
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_names_are_those_of_the_real_class(stage: str) -> None:
-    import trl
-
-    real = {"sft": trl.SFTConfig, "dpo": trl.DPOConfig, "reward": trl.RewardConfig}[stage]
+    module = importlib.import_module(f"trl.trainer.{stage_nodes()[stage].trl}")
+    (real,) = (one for one in vars(module).values() if getattr(one, "__module__", None) == module.__name__)
     assert all_names(stage) == {item.name for item in dataclasses.fields(real)}
 
 

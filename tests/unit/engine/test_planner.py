@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config.schema import content
 from pipeline.engine.planner import Planner, Step
 from pipeline.errors import PipelineError, RequestError
 from pipeline.stages import STAGES
@@ -116,7 +117,7 @@ def test_a_change_makes_new_versions_of_what_depends_on_it_and_of_nothing_else(
 def test_where_outputs_lie_is_not_part_of_a_version(planned: Plan, tmp_path: Path) -> None:
     elsewhere = configured(tmp_path / "elsewhere")
     steps = Planner(elsewhere, Store(tmp_path / "elsewhere", "playground")).plan()
-    assert {step.title: step.version for step in steps} == versions(planned())
+    assert {step.name: step.version for step in steps} == versions(planned())
 
 
 def test_a_stage_whose_meaning_changed_is_made_again(planned: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,40 +291,42 @@ def test_a_damaged_pin_is_not_used(planned: Plan, store: Store, finished: dict[s
     assert raised.value.status == 1
 
 
-# -- one stage twice in a chain: the reward model and the judge
+# -- the judge, which is trained as the reward model is
 
 
-def test_the_judge_is_the_stage_reward_with_one_change(planned: Plan) -> None:
+def test_the_judge_is_trained_as_the_reward_model_is(planned: Plan) -> None:
     steps = planned()
     reward, judge = steps["reward"], steps["judge"]
-    assert (judge.name, judge.config.as_judge, reward.config.as_judge) == ("reward", True, False)
-    assert dataclasses.replace(judge.config, as_judge=False) == reward.config
+    assert dataclasses.asdict(judge.config) == dataclasses.asdict(reward.config)
     assert judge.inputs == reward.inputs
     assert steps["evaluate"].inputs["judge"] is judge
     assert steps["ppo"].inputs["reward"] is steps["evaluate"].inputs["reward"] is reward
-    assert planned("stage=reward", "reward.as_judge=true")["judge"].version == judge.version != reward.version
+    assert planned("stage=judge")["judge"].version == judge.version != reward.version
 
 
-def test_the_newest_reward_model_is_never_the_judge(planned: Plan, store: Store) -> None:
-    """`reward@latest` is what PPO may learn from; the judge has a name of its own."""
+def test_reward_models_made_before_the_judge_was_a_stage_are_still_found(planned: Plan) -> None:
+    """The hash has the former key with the value that is left; the judge's, whose stage is another, has not."""
     steps = planned()
-    finish(store, steps["reward"])
-    finish(store, steps["judge"])
-    assert store.resolve("reward@latest") == store.resolve("reward") == ("reward", steps["reward"].version)
-    assert store.resolve("reward@judge") == ("reward", steps["judge"].version)
+    assert content(steps["reward"].config)["as_judge"] is False
+    assert "as_judge" not in content(steps["judge"].config)
+
+
+def test_the_judge_never_rewards(planned: Plan) -> None:
+    for source in ("judge", "judge@latest"):
+        with pytest.raises(RequestError, match=r"ppo\.rewards: judge.* it may judge a policy, not reward it"):
+            planned("stage=ppo", f"ppo.rewards=[{{source:{source}}}]")
 
 
 def test_the_judge_runs_where_it_is_needed_and_is_compared_with_itself(
     outputs: Path, store: Store, finished: dict[str, Step]
 ) -> None:
     changed_judge = planner(outputs, "reward.epochs=3")
-    assert [step.title for step in changed_judge.to_run()] == ["reward", "judge", "ppo", "evaluate", "compare"]
-    for title in ("reward", "judge"):
-        assert "as_judge" not in changed_judge.steps[title].why
-        assert "epochs" in changed_judge.steps[title].why
-    store.remove("reward", finished["judge"].version)
+    assert [step.name for step in changed_judge.to_run()] == ["reward", "judge", "ppo", "evaluate", "compare"]
+    for name in ("reward", "judge"):
+        assert "epochs" in changed_judge.steps[name].why
+    store.remove("judge", finished["judge"].version)
     assert planner(outputs).to_run() == []  # nothing that runs needs it
-    assert [s.title for s in planner(outputs, "evaluate.prompts=7").to_run()] == ["judge", "evaluate", "compare"]
+    assert [s.name for s in planner(outputs, "evaluate.prompts=7").to_run()] == ["judge", "evaluate", "compare"]
 
 
 # -- what runs, and why

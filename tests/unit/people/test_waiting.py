@@ -38,7 +38,7 @@ def published(store: Store, planned: Plan) -> str:
 def to_run(store: Store, *overrides: str) -> list[str]:
     planner = Planner(configured(store.root.parent, *PEOPLE, *overrides), store)
     planner.plan()
-    return [step.title for step in planner.to_run()]
+    return [step.name for step in planner.to_run()]
 
 
 def test_what_people_will_say_is_not_known_and_nothing_that_needs_it(planned: Plan) -> None:

@@ -1,0 +1,26 @@
+"""`judge`: an independent reward model, trained as `reward` is, that only says which answers are better.
+
+Its pairs are of prompts, and where enough people ranked also by annotators, that nothing else learns from. So it says
+in `evaluate` what the reward model, which PPO has pushed against, no longer can.
+"""
+
+from pipeline.config.schema import JudgeConfig
+from pipeline.stage import Metrics, Stage, StageContext
+from pipeline.stages.reward import Pairs, inputs, summary, train_reward_model
+
+PAIRS = Pairs(
+    train="judge.jsonl",
+    test="judge_test.jsonl",
+    people="judge_accuracy_people",
+    missing=(
+        "no pairs were set apart for an independent judge. Raise preferences.judge_fraction, bring judgements of more "
+        "prompts, or do without a judge: evaluate.judge=false"
+    ),
+)
+
+
+def run(config: JudgeConfig, context: StageContext) -> Metrics:
+    return train_reward_model("judge", PAIRS, config, context)
+
+
+STAGE = Stage("judge", JudgeConfig, inputs, run, summary)
