@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.config.credentials import ENDPOINT_KEY, credentials
+from pipeline.config.losses import loss_faults
 from pipeline.config.names import NAME, nearest, stage_hint
 from pipeline.config.schema import (
     DataConfig,
@@ -43,6 +44,7 @@ def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
     yield from _wrong_labeling(config)
     yield from _wrong_writer(config)
     yield from _indivisible_batches(config)
+    yield from loss_faults(config.dpo.trainer)
     for stage in stage_names():
         node = getattr(config, stage)
         known = [*type(node)().inputs, *getattr(node, "policies", ())]

@@ -12,6 +12,7 @@ from trl import DPOConfig as TrlDpoConfig
 from trl import DPOTrainer, SFTTrainer
 from trl import SFTConfig as TrlSftConfig
 
+from pipeline.config.losses import loss_types
 from pipeline.config.schema import DpoConfig, SftConfig, TrainingConfig
 from pipeline.errors import PipelineError
 from pipeline.modeling.chat.rendering import Rendered
@@ -19,6 +20,7 @@ from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.fused import IGNORED, use_whole_head
 from pipeline.modeling.heads import causal_of
 from pipeline.modeling.policy import TRAINED, activate
+from pipeline.modeling.preferences.losses import LOSSES, Pairs, reward_figures
 from pipeline.modeling.scoring import Answered, answer_logprobs
 from pipeline.modeling.trainee import Trainee
 from pipeline.modeling.training import tuning_arguments
@@ -46,8 +48,9 @@ class SftTrainer(ExactFigures, SFTTrainer):  # type: ignore[misc]
 class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
     """TRL's DPO over rows that are token ids already and carry the reference's log-probabilities.
 
-    Means are over pairs, those of the SFT loss over the chosen answers' tokens. The losses that compare the pairs of a
-    batch with each other (aot, bco_pair) depend on the micro batch.
+    Losses are those of `preferences.losses`; TRL computes those that only TRL has, other divergences than the reverse
+    KL, and weighted pairs. Means are over pairs, those of the SFT loss over the chosen answers' tokens. TRL's losses
+    that compare the pairs of a batch with each other (aot, aot_unpaired) depend on the micro batch.
     """
 
     FIGURES: ClassVar = {
@@ -77,7 +80,24 @@ class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
         by_type = [shares["tokens" if name == "sft" else "pairs"] for name in self.loss_types]
         self.loss_weights = [weight * share for weight, share in zip(self.args.loss_weights, by_type, strict=True)]
         self.router_aux_loss_coef = self._router_weight * shares["pairs"]
+        if uses_own_losses(self.args):
+            return self._own_loss(model, inputs)
         return DPOTrainer.compute_loss(self, model, inputs)  # type: ignore[no-any-return]
+
+    def _own_loss(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of `preferences.losses`, and what balances experts; its figures are logged as TRL's are."""
+        output = _logprobs_output(model, inputs, output_router_logits=self.aux_loss_enabled)
+        pairs = _pairs_of(output.log_probs.sum(1), inputs, self.label_smoothing)
+        loss = torch.zeros((), device=pairs.chosen.device)
+        for name, weight in zip(self.loss_types, self.loss_weights, strict=True):
+            loss = loss + LOSSES[name](pairs, self.beta).mean() * weight
+        figures = reward_figures(pairs, self.beta)
+        if self.aux_loss_enabled:
+            loss = loss + self.router_aux_loss_coef * output.aux_loss
+            figures["aux_loss"] = output.aux_loss
+        for name, value in figures.items():
+            self._metrics[self._mode][name].append(self.accelerator.gather(value.detach()).mean().item())
+        return loss
 
     @torch.no_grad()
     def _check_start(self, model: Any, inputs: Mapping[str, Tensor]) -> None:
@@ -85,9 +105,7 @@ class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
 
         Raises `PipelineError` where an answer's log-probability is not the reference's, rounding aside.
         """
-        labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, IGNORED)
-        given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-        policy = model(**given, labels=labels, fused_lm_head=True).log_probs.sum(1)
+        policy = _logprobs_output(model, inputs).log_probs.sum(1)
         reference = torch.cat([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]])
         tokens = inputs["completion_mask"].sum(1)
         half = self.args.bf16 or any(p.dtype not in (torch.float32, torch.float64) for p in self.model.parameters())
@@ -100,6 +118,22 @@ class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
                 f"first loss would not be log 2. Something in {type(causal_of(self.model)).__name__} acts in training "
                 "only (dropout, for instance) or depends on padding: use a model of another architecture."
             )
+
+
+def _logprobs_output(model: Any, inputs: Mapping[str, Tensor], **options: bool) -> Any:
+    """The model's output with the answers' `log_probs`, [2 pairs, width - 1], 0 where no answer's token stands."""
+    labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, IGNORED)
+    wanted = {name: value for name, value in options.items() if value}
+    given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    return model(**given, **wanted, labels=labels, fused_lm_head=True)
+
+
+def _pairs_of(logprobs: Tensor, inputs: Mapping[str, Tensor], label_smoothing: float) -> Pairs:
+    """A batch's pairs; `logprobs` are [2 pairs], the chosen answers before the rejected ones."""
+    chosen, rejected = logprobs.chunk(2)
+    chosen_tokens, rejected_tokens = inputs["completion_mask"][:, 1:].sum(1).chunk(2)
+    reference = inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]
+    return Pairs(chosen, rejected, *reference, chosen_tokens, rejected_tokens, label_smoothing)
 
 
 def sft_trainer(
@@ -175,13 +209,18 @@ def dpo_trainer(
 
 
 def dpo_losses(config: DpoConfig) -> dict[str, list[Any]]:
-    """TRL's loss types and weights: the user's, or plain DPO, and beside it the SFT loss on the chosen answers."""
-    wanted = config.trainer.get("loss_type", "sigmoid")
-    types = [wanted] if isinstance(wanted, str) else list(wanted)
+    """Types of loss and their weights: the user's, or plain DPO, and beside it the SFT loss on the chosen answers."""
+    types = loss_types(config.trainer)
     weights = list(config.trainer.get("loss_weights") or [1.0] * len(types))
     if config.sft_weight:
         types, weights = [*types, "sft"], [*weights, config.sft_weight]
     return {"loss_type": types, "loss_weights": weights}
+
+
+def uses_own_losses(args: TrlDpoConfig) -> bool:
+    """Whether all losses are computed by `preferences.losses`, rather than all by TRL."""
+    plain = args.f_divergence_type == "reverse_kl" and not args.use_weighting
+    return plain and all(name in LOSSES for name in args.loss_type)
 
 
 Key = tuple[tuple[int, ...], tuple[int, ...]]

@@ -215,10 +215,10 @@ def test_seeds_follow_the_seed_unless_set() -> None:
 
 def test_trainer_and_input_mappings_take_new_names_without_a_plus() -> None:
     config = compose.load(
-        ["dpo.trainer.loss_type=ipo", "+dpo.trainer.label_smoothing=0.1", "dpo.inputs.policy=sft@friday",
+        ["dpo.trainer.loss_type=cdpo", "+dpo.trainer.label_smoothing=0.1", "dpo.inputs.policy=sft@friday",
          "evaluate.inputs.sft=sft@friday", "sft.trainer.lr_scheduler_kwargs.num_cycles=2"]
     )  # fmt: skip
-    assert config.dpo.trainer == {"loss_type": "ipo", "label_smoothing": 0.1}
+    assert config.dpo.trainer == {"loss_type": "cdpo", "label_smoothing": 0.1}
     assert config.dpo.inputs["policy"] == config.evaluate.inputs["sft"] == "sft@friday"
     assert config.sft.trainer == {"lr_scheduler_kwargs": {"num_cycles": 2}}
 

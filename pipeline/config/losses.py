@@ -1,0 +1,88 @@
+"""The losses that `dpo.trainer.loss_type` can name, and the options that go with them, checked without torch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+LOSSES = ("sigmoid", "sigmoid_norm", "cdpo", "robust", "ipo", "sft")
+"""Computed by `pipeline.modeling.preferences.losses`, which has a function for each."""
+
+TRL_LOSSES = (
+    *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
+    *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+)
+"""Known to TRL, which computes a request's losses where one of them is none of `LOSSES`."""
+
+SMOOTHED = ("cdpo", "robust", "exo_pair", "aot", "aot_unpaired")
+"""Losses that use `label_smoothing`."""
+
+ANY_DIVERGENCE = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft")
+"""Losses that TRL computes with any `f_divergence_type`."""
+
+KEY = "dpo.trainer"
+
+
+def loss_types(trainer: Mapping[str, Any]) -> list[Any]:
+    """The losses that the options of DPO's trainer name: one, several, or plain DPO."""
+    wanted = trainer.get("loss_type", "sigmoid")
+    return list(wanted) if isinstance(wanted, list | tuple) else [wanted]
+
+
+def loss_faults(trainer: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the losses that are asked for, and with their options, one message each."""
+    types, known = loss_types(trainer), sorted({*LOSSES, *TRL_LOSSES})
+    unknown = [name for name in types if name not in known]
+    for name in unknown:
+        yield f"{KEY}.loss_type={name}: no such loss. It can be, alone or in a list: {', '.join(known)}."
+    yield from _weight_faults(trainer.get("loss_weights"), types)
+    if types and not unknown:
+        yield from _smoothing_faults(trainer.get("label_smoothing", 0.0), types)
+        yield from _own_faults(trainer, types)
+        yield from _divergence_faults(trainer, types)
+
+
+def _weight_faults(weights: Any, types: Sequence[Any]) -> Iterator[str]:
+    if weights is None:
+        return
+    if not isinstance(weights, list | tuple) or not all(_is_number(weight) for weight in weights):
+        yield f"{KEY}.loss_weights={weights}: it has to be a list of numbers, one for each loss."
+    elif len(weights) != len(types):
+        yield f"{KEY}.loss_weights={list(weights)}: {len(weights)} weights for {len(types)} losses in loss_type."
+
+
+def _smoothing_faults(smoothing: Any, types: Sequence[str]) -> Iterator[str]:
+    """Smoothing that no loss would use is refused: it would be ignored in silence."""
+    if not _is_number(smoothing) or not 0 <= smoothing < 0.5:
+        yield f"{KEY}.label_smoothing={smoothing}: out of range, it has to be at least 0 and below 0.5."
+    elif smoothing and not set(types) & set(SMOOTHED):
+        losses = ", ".join(types)
+        yield f"{KEY}.label_smoothing={smoothing}: {losses} does not use it. These losses do: {', '.join(SMOOTHED)}."
+    elif not smoothing and "exo_pair" in types:
+        yield f"{KEY}.loss_type=exo_pair: it needs {KEY}.label_smoothing above 0, such as 1e-3."
+
+
+def _own_faults(trainer: Mapping[str, Any], types: Sequence[str]) -> Iterator[str]:
+    """TRL computes all losses of a request or none, so those that it lacks cannot stand beside what only it has."""
+    for name in (name for name in types if name not in TRL_LOSSES):
+        beside = [f"loss_type={other}" for other in types if other not in LOSSES]
+        beside += [f"f_divergence_type={_divergence(trainer)}"] if _divergence(trainer) != "reverse_kl" else []
+        beside += ["use_weighting=true"] if trainer.get("use_weighting") else []
+        if beside:
+            yield f"{KEY}.loss_type={name}: it does not go with {KEY}.{beside[0]}, which only TRL has."
+
+
+def _divergence_faults(trainer: Mapping[str, Any], types: Sequence[str]) -> Iterator[str]:
+    """Combinations that TRL refuses when training begins."""
+    if trainer.get("use_weighting"):
+        for name in (name for name in types if name in ("aot", "aot_unpaired")):
+            yield f"{KEY}.loss_type={name}: it does not go with {KEY}.use_weighting=true."
+    if _divergence(trainer) != "reverse_kl":
+        for name in (name for name in types if name in TRL_LOSSES and name not in ANY_DIVERGENCE):
+            yield f"{KEY}.loss_type={name}: it goes with {KEY}.f_divergence_type=reverse_kl only."
+
+
+def _divergence(trainer: Mapping[str, Any]) -> Any:
+    return trainer.get("f_divergence_type", "reverse_kl")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

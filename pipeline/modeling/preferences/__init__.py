@@ -1,0 +1,1 @@
+"""Learning from people's preferences without a reward model: the losses of DPO."""
