@@ -1,35 +1,13 @@
-"""Small acts on files that have to be right everywhere: whole or not at all, and for whom."""
+"""Small acts on files that have to be right everywhere; those that write one are labeling's, which uses them, too."""
 
-import contextlib
 import hashlib
 import os
 import shutil
 from pathlib import Path
 
-TEMPORARY = ".{name}.{process}.tmp"  # beside its target, hidden; left behind only by a kill
+from labeling.files import is_temporary, sync, write_atomically
 
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old content or the new one, whatever happens in between."""
-    temporary = path.with_name(TEMPORARY.format(name=path.name, process=os.getpid()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    with contextlib.suppress(OSError):  # not every file system lets a folder be synced
-        sync(path.parent)
-
-
-def is_temporary(path: Path) -> bool:
-    """Whether a file was left behind by a write that was killed."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
+__all__ = ["copy", "file_hash", "is_temporary", "open_to_others", "stat_of", "sync", "write_atomically"]
 
 
 def copy(source: Path, target: Path) -> None:
@@ -45,15 +23,6 @@ def open_to_others(folder: Path) -> None:
     os.umask(masked)
     for path in (folder, *folder.rglob("*")):
         path.chmod((0o777 if path.is_dir() else 0o666) & ~masked)
-
-
-def sync(path: Path) -> None:
-    """Return only when the file's bytes, or the folder's entries, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def stat_of(path: Path) -> list[int] | None:

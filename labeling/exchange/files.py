@@ -1,7 +1,6 @@
 """Files of rankings: which format they are in, read as a whole, written whole or not at all."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from labeling.exchange.outcome import MAX_BAD_FRACTION, OnBadRow, Outcome, Place
 from labeling.exchange.platforms import has_lost_ranks
 from labeling.exchange.reading import BadRows, Reading, Unusable, refuse
 from labeling.exchange.tables import read_table, write_long, write_wide
+from labeling.files import write_atomically
 from labeling.records import Ranking
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
@@ -101,23 +101,15 @@ def write(target: Path, rankings: Sequence[Ranking], form: str, overwrite: bool 
 
 
 def write_text(target: Path, text: str, encoding: str = "utf-8") -> None:
-    """Write a file under a temporary name, then rename. Raises LabelingError if it cannot be written."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    """Write a file whole or not at all. Raises LabelingError if it cannot be written."""
     data = text.encode(encoding)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        write_atomically(target, data)
     except OSError as error:
         raise LabelingError(
             f"{target} could not be written: {error.strerror}. Check the free space and the permissions of "
             f"{target.parent}."
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _text(source: Path) -> str:

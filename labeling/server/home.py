@@ -16,6 +16,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from labeling.files import open_atomically
+
 OWNER = "owner"
 
 
@@ -122,8 +124,5 @@ class Lock:
 
 def write_private(path: Path, text: str) -> None:
     """Write an owner-only file, whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(beside, path)
+    with open_atomically(path, owner_only=True) as stream:
+        stream.write(text.encode())

@@ -1,10 +1,10 @@
-"""Text files of our own: written under a temporary name, then renamed, so that nobody reads half of one."""
+"""Text files of our own, line by line: whole or not at all."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from labeling.files import open_atomically
 from pipeline.errors import PipelineError
 
 
@@ -15,29 +15,24 @@ def line_writer(path: Path) -> Iterator[Callable[[str], object]]:
     Half a surrogate pair, which UTF-8 cannot hold, is written as its JSON escape. Raises PipelineError if the
     disk is full or the folder cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _writing(path):
-        stream = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+    with ExitStack() as opened:
+        with _naming(path):
+            stream = opened.enter_context(open_atomically(path))
 
-    def write(line: str) -> None:
-        try:
-            stream.write(line + "\n")
-        except OSError as error:
-            raise _unwritten(path, error) from error
+        def write(line: str) -> None:
+            data = (line + "\n").encode("utf-8", "backslashreplace")
+            try:
+                stream.write(data)
+            except OSError as error:
+                raise _unwritten(path, error) from error
 
-    try:
         yield write
-        with _writing(path):
-            stream.close()
-            os.replace(temporary, path)
-    finally:
-        with suppress(OSError):  # what went wrong before is said
-            stream.close()
-        temporary.unlink(missing_ok=True)
+        with _naming(path):
+            opened.close()
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

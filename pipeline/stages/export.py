@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from pipeline.config.schema import ExportConfig, PipelineConfig
+from pipeline.files import write_atomically
 from pipeline.stage import Metrics, Reference, Stage, StageContext, policy
 
 
@@ -18,7 +19,7 @@ def run(config: ExportConfig, context: StageContext) -> Metrics:
     exported = export(artifact, context.output_dir / "model", merge=config.merge)
     for remark in exported.remarks:
         context.say(remark)
-    (context.output_dir / "model" / "README.md").write_text(model_card(artifact), encoding="utf-8")
+    write_atomically(context.output_dir / "model" / "README.md", model_card(artifact))
     context.say(f"from_pretrained({str(context.output_dir / 'model')!r})")
     return {"parameters": exported.parameters, "adapters": exported.adapters, "merged": float(config.merge)}
 
