@@ -1,7 +1,5 @@
 """Answers drawn from a policy: seeded batch by batch, so that an interrupted run goes on and ends the same."""
 
-import json
-import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.heads import unknown_ids
 from pipeline.modeling.passes import padded
 from pipeline.progress import Advance
+from pipeline.row_log import RowLog
 
 
 class Drawn(NamedTuple):
@@ -44,27 +43,18 @@ def draw(
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     batches = [order[i : i + decoding.batch_size] for i in range(0, len(order), decoding.batch_size)]
     drawn: dict[int, Drawn] = {}
-    done = _read_partial(partial)
     config = _generation_config(model, chat, decoding)
-    with partial.open("a", encoding="utf-8") as file:
-        file.truncate(sum(len(line) for line in done))  # a line that was cut off by a kill is drawn again
-        for number, batch in enumerate(batches):
-            if number < len(done):
-                answers = [Drawn(ids, stopped) for ids, stopped in json.loads(done[number])]
-            else:
-                torch.manual_seed(random.Random(f"{seed} {number}").getrandbits(63))
-                answers = _draw_batch(model, chat, [prompts[i] for i in batch], config)
-                file.write(json.dumps(answers) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            drawn |= dict(zip(batch, answers, strict=True))
-            advance(len(batch))
+    log = RowLog(partial)
+    for number, batch in enumerate(batches):
+        if number < len(log.rows):
+            answers = [Drawn(ids, stopped) for ids, stopped in log.rows[number]]
+        else:
+            torch.manual_seed(random.Random(f"{seed} {number}").getrandbits(63))
+            answers = _draw_batch(model, chat, [prompts[i] for i in batch], config)
+            log.append(answers)
+        drawn |= dict(zip(batch, answers, strict=True))
+        advance(len(batch))
     return [drawn[i] for i in range(len(prompts))]
-
-
-def _read_partial(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    return lines[:-1] if lines and not lines[-1].endswith("\n") else lines
 
 
 def _generation_config(model: Any, chat: ChatFormat, decoding: DecodingConfig) -> GenerationConfig:

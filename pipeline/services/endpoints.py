@@ -4,7 +4,6 @@ The key comes from the environment alone, and no other is ever sent: Hugging Fac
 own login, to whatever host. An answer is kept in a file as soon as it is there, so that nothing is paid for twice.
 """
 
-import json
 import os
 import re
 import time
@@ -20,6 +19,7 @@ from pipeline.data.rows import Message
 from pipeline.data.synthetic.drafts import Written
 from pipeline.errors import PipelineError, RequestError
 from pipeline.progress import Advance
+from pipeline.row_log import RowLog
 from pipeline.store.hashing import content_hash
 
 if TYPE_CHECKING:
@@ -157,25 +157,14 @@ class Refusal:
 
 
 class Kept:
-    """Answers in a file, one a line, as they come; read again when a stopped run goes on."""
+    """Answers by the name of their request, in a file as they come; read again when a stopped run goes on."""
 
     def __init__(self, file: Path) -> None:
-        self.file = file
-        self.answers: dict[str, Written] = {}
-        whole = 0
-        for line in file.read_bytes().splitlines(keepends=True) if file.is_file() else ():
-            if line.endswith(b"\n"):  # one that was cut off by a kill is asked for again
-                row = json.loads(line)
-                self.answers[row["name"]] = Written(row["text"], row["stopped"], row["refused"])
-                whole += len(line)
-        with file.open("ab") as kept:
-            kept.truncate(whole)
+        self.log = RowLog(file)
+        self.answers = {row["name"]: Written(row["text"], row["stopped"], row["refused"]) for row in self.log.rows}
 
     def add(self, name: str, answer: Written) -> None:
-        with self.file.open("a", encoding="utf-8") as kept:
-            kept.write(json.dumps({"name": name, **answer._asdict()}) + "\n")
-            kept.flush()
-            os.fsync(kept.fileno())
+        self.log.append({"name": name, **answer._asdict()})
         self.answers[name] = answer
 
 

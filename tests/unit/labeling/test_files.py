@@ -32,9 +32,7 @@ MAY_WRITE = {
     "pipeline/modeling/roles.py": "weights in an artifact's folder: its manifest comes last",
     "pipeline/modeling/training.py": "weights in a checkpoint: the mark that it is whole comes last",
     "pipeline/ppo/checkpoints.py": "weights in a checkpoint: the mark that it is whole comes last",
-    "pipeline/modeling/generation.py": "rows are added to a file: one that was cut off is removed when it is opened again",
-    "pipeline/ppo/samples.py": "rows are added to a file: one that was cut off is removed when it is opened again",
-    "pipeline/services/endpoints.py": "rows are added to a file: one that was cut off is removed when it is opened again",
+    "pipeline/row_log.py": "rows are added to a file: one that was cut off is removed when it is opened again",
     "pipeline/store/artifacts.py": "who holds a lock: read for a message alone",
 }
 

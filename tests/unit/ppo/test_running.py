@@ -17,7 +17,8 @@ from tests.lazily import lazily
 with lazily():
     import torch
 
-    from pipeline.ppo.rollouts import batches, cycled, sampling_seed
+    from pipeline.ppo.rollouts import Rollouts, batches, cycled, sampling_seed
+    from pipeline.ppo.samples import Samples
     from pipeline.ppo.sources import FunctionScorer, Weighted, combined, function_file, roles_of
     from pipeline.ppo.stops import Health, Limits
     from pipeline.ppo.watching import correlation, distinct_share, explained_variance, repetition
@@ -180,3 +181,30 @@ def test_rewards_add_up_with_their_weights(tmp_path: Path):
     total, means = combined([Weighted("one", Constant(), 0.5), Weighted("two", lengths, -1.0)], PROMPTS, ANSWERS)
     assert total == [0.0, -1.0, -2.0]
     assert means == {"one": 2.0, "two": 2.0}
+
+
+def test_samples_of_a_resumed_run_are_those_of_an_unbroken_one(tmp_path: Path):
+    """Whatever line ends an answer holds, wherever a kill cut the file: what came after the checkpoint goes alone."""
+    one = torch.zeros(1, 2)
+    rollouts = Rollouts([], [], one, one, one, one, one, one, torch.zeros(1))
+    texts = {1: "a\u2028}\x85\nb", 2: "\ud800", 3: "c"}
+
+    def write(samples: Samples, step: int) -> None:
+        samples.write(step, 4, [[{"role": "user", "content": "q\u2029}"}]], [Written(texts[step])], rollouts)
+
+    whole = Samples(tmp_path / "whole.jsonl")
+    for step in texts:
+        write(whole, step)
+    expected = (tmp_path / "whole.jsonl").read_bytes()
+    path = tmp_path / "samples.jsonl"
+    for cut in range(expected.index(b"\n", expected.index(b"\n") + 1) + 1, len(expected) + 1):
+        path.write_bytes(expected[:cut])
+        resumed = Samples(path)
+        resumed.keep(2)
+        write(resumed, 3)
+        assert path.read_bytes() == expected
+
+
+class Written(NamedTuple):
+    text: str
+    stopped: bool = True
