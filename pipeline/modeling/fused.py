@@ -14,7 +14,7 @@ from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_fun
 from trl.trainer.utils import FusedCausalLMOutput
 
 from pipeline.modeling.heads import LanguageHead, causal_of, transformer_of
-from pipeline.modeling.passes import collision, token_logprobs
+from pipeline.modeling.passes import collision, scattered, token_logprobs
 
 IGNORED = -100  # a label that takes no part in the loss
 
@@ -47,9 +47,7 @@ def _fused(causal: Any, labels: Tensor, statistic: Any, *args: Any, **kwargs: An
     mask = targets != IGNORED
     states = output.last_hidden_state[:, :-1][mask]
     found = token_logprobs(states, targets[mask], LanguageHead(causal), statistic=statistic)
-    logprobs, collisions = (
-        None if values is None else values.new_zeros(mask.shape).masked_scatter(mask, values) for values in found
-    )
+    logprobs, collisions = (None if values is None else scattered(values, mask) for values in found)
     blank = torch.zeros(mask.shape, device=mask.device)
     return FusedCausalLMOutput(
         log_probs=logprobs,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import GenerationConfig
 
+from pipeline.batches import batches_by_length
 from pipeline.config.schema import DecodingConfig
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.heads import unknown_ids
@@ -40,19 +41,16 @@ def draw(
     tokens (they fill up a vocabulary) are not drawn. Finished batches are kept in `partial`, one line each, and are
     not drawn again when a stopped run goes on.
     """
-    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
-    batches = [order[i : i + decoding.batch_size] for i in range(0, len(order), decoding.batch_size)]
+    config, log = _generation_config(model, chat, decoding), RowLog(partial)
     drawn: dict[int, Drawn] = {}
-    config = _generation_config(model, chat, decoding)
-    log = RowLog(partial)
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(batches_by_length([len(prompt) for prompt in prompts], decoding.batch_size)):
         if number < len(log.rows):
             answers = [Drawn(ids, stopped) for ids, stopped in log.rows[number]]
         else:
             torch.manual_seed(random.Random(f"{seed} {number}").getrandbits(63))
             answers = _draw_batch(model, chat, [prompts[i] for i in batch], config)
             log.append(answers)
-        drawn |= dict(zip(batch, answers, strict=True))
+        drawn |= zip(batch, answers, strict=True)
         advance(len(batch))
     return [drawn[i] for i in range(len(prompts))]
 

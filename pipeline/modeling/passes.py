@@ -28,6 +28,11 @@ def padded(rows: Sequence[list[int]], pad_id: int, *, left: bool = False, more: 
     return ids, attention.long()
 
 
+def scattered(values: Tensor, mask: Tensor) -> Tensor:
+    """[true places of the mask] values at these places, row after row, and 0 elsewhere: the shape of `mask`."""
+    return values.new_zeros(mask.shape).masked_scatter(mask, values)
+
+
 class Batch(NamedTuple):
     """Prompts with their answers, padded on the right to the longest of them."""
 
@@ -39,7 +44,7 @@ class Batch(NamedTuple):
 
     def aligned(self, values: Tensor) -> Tensor:
         """[answer tokens] as [rows, longest answer], 0 where there is no token."""
-        return torch.zeros(self.mask.shape, dtype=values.dtype, device=values.device).masked_scatter(self.mask, values)
+        return scattered(values, self.mask)
 
 
 def batch_of(prompts: Sequence[list[int]], answers: Sequence[list[int]], pad_id: int, device: torch.device) -> Batch:

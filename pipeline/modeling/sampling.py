@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from pipeline.batches import computed_by_length
 from pipeline.modeling.generation import Drawn
 from pipeline.modeling.heads import LanguageHead
 from pipeline.modeling.passes import cache_argument, padded
@@ -39,13 +40,13 @@ def sample(
     ids that are no tokens: `known` ([ids] bool, as `heads.known_ids` gives it) says which are.
     """
     chance = torch.rand(len(prompts), max_new_tokens, generator=torch.Generator().manual_seed(seed))
-    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
-    drawn: dict[int, Drawn] = {}
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        writing = _Writing(decoder, head, [prompts[i] for i in rows], chance[rows], known, pad_id, stop_id, temperature)
-        drawn |= zip(rows, writing.to_the_end(max_new_tokens, drop_finished), strict=True)
-    return [drawn[i] for i in range(len(prompts))]
+
+    def drawn(places: list[int]) -> list[Drawn]:
+        chosen = [prompts[i] for i in places]
+        writing = _Writing(decoder, head, chosen, chance[places], known, pad_id, stop_id, temperature)
+        return writing.to_the_end(max_new_tokens, drop_finished)
+
+    return computed_by_length(drawn, [len(prompt) for prompt in prompts], batch_size)
 
 
 class _Writing:

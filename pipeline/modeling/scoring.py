@@ -1,10 +1,11 @@
 """Log-probabilities of given answers."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
+from pipeline.batches import computed_by_length
 from pipeline.modeling.heads import LanguageHead, causal_of, transformer_of
 from pipeline.modeling.passes import answer_states, batch_of, token_logprobs
 from pipeline.progress import Advance
@@ -32,13 +33,10 @@ def answer_logprobs(
     Rows are batched by length, so little is padded; a row's value does not depend on its batch beyond rounding.
     """
     transformer, head, device = transformer_of(model), LanguageHead(causal_of(model)), next(model.parameters()).device
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i].prompt) + len(rows[i].answer))
-    sums = [0.0] * len(rows)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        batch = batch_of([rows[i].prompt for i in chosen], [rows[i].answer for i in chosen], pad_id, device)
+
+    def sums(places: Sequence[int]) -> list[float]:
+        batch = batch_of([rows[i].prompt for i in places], [rows[i].answer for i in places], pad_id, device)
         found = token_logprobs(answer_states(transformer, batch), batch.tokens, head, temperature).logprobs
-        for i, value in zip(chosen, batch.aligned(found).sum(1).tolist(), strict=True):
-            sums[i] = value
-        advance(len(chosen))
-    return sums
+        return cast(list[float], batch.aligned(found).sum(1).tolist())
+
+    return computed_by_length(sums, [len(row.prompt) + len(row.answer) for row in rows], batch_size, advance)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pipeline.batches import batches_by_length
+
 
 class Rollouts(NamedTuple):
     """Answers of the policy and all that is known about them.
@@ -45,13 +47,7 @@ def batches(count: int, size: int, lengths: Sequence[int], micro: int, key: str)
     """
     order = list(range(count))
     random.Random(key).shuffle(order)
-    return [in_micro_batches(order[i : i + size], lengths, micro) for i in range(0, count, size)]
-
-
-def in_micro_batches(rows: Sequence[int], lengths: Sequence[int], micro: int) -> list[list[int]]:
-    """Rows of similar length together."""
-    by_length = sorted(rows, key=lambda i: (lengths[i], i))
-    return [by_length[i : i + micro] for i in range(0, len(by_length), micro)]
+    return [batches_by_length(lengths, micro, order[i : i + size]) for i in range(0, count, size)]
 
 
 def cycled(count: int, start: int, number: int, key: str) -> list[int]:

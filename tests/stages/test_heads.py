@@ -21,6 +21,8 @@ with lazily():
     from pipeline.modeling.fused import use_whole_head
     from pipeline.modeling.generation import draw
     from pipeline.modeling.heads import LanguageHead, check_head, known_ids, transformer_of, unknown_ids
+    from pipeline.modeling.passes import batch_of
+    from pipeline.modeling.roles import Role, Roles
     from pipeline.modeling.scoring import Answered, answer_logprobs
 
 IDS = [[10, 20, 30, 40, 50, 11], [12, 13, 14], [15, 33, 16, 17, 18]]
@@ -67,6 +69,40 @@ def test_trl_sees_the_same_log_probabilities(name: str) -> None:
     head = next(p for p in model.parameters() if p.requires_grad)
     gradients = [torch.autograd.grad(torch.cat(parts).sum(), head)[0] for parts in ([*found], expected)]
     assert torch.allclose(*gradients, atol=1e-3, rtol=1e-3)
+
+
+def test_kl_is_one_figure_in_ppo_dpo_and_evaluate_also_where_rows_are_no_tokens() -> None:
+    """Rows that fill a vocabulary up count, as in the model's own loss: one definition, whoever asks."""
+    policy, reference = tiny.model("llama", vocab_size=80), tiny.model("llama", vocab_size=80)
+    with torch.no_grad():
+        policy.get_output_embeddings().weight[64:] += 0.5
+    split = [Answered(ids[:1], ids[1:]) for ids in IDS]
+    sums = [answer_logprobs(model, split, pad_id=1, batch_size=2) for model in (policy, reference)]
+    evaluated = torch.tensor(sums[0]) - torch.tensor(sums[1])
+    found = [fused_sums(model) for model in (policy, reference)]
+    assert torch.allclose(found[0] - found[1], evaluated, atol=1e-5)
+    roles = [Role(transformer_of(model), LanguageHead(model)) for model in (policy, reference)]
+    batch = batch_of([row.prompt for row in split], [row.answer for row in split], 1, torch.device("cpu"))
+    of_tokens = [Roles.logprobs(None, role, batch, 1.0).logprobs for role in roles]  # type: ignore[arg-type]
+    assert torch.allclose(batch.aligned(of_tokens[0] - of_tokens[1]).sum(1), evaluated, atol=1e-5)
+    known = [tokens_alone(model) for model in (policy, reference)]
+    assert ((known[0] - known[1]) - evaluated).abs().min() > 0.01  # the other definition would be told apart
+
+
+def fused_sums(model: Any) -> torch.Tensor:
+    """[rows]: what TRL's trainers take for the log-probability of all but each row's first token."""
+    use_whole_head(model)
+    return torch.stack(
+        [model(torch.tensor([ids]), labels=torch.tensor([ids]), fused_lm_head=True).log_probs.sum() for ids in IDS]
+    )
+
+
+def tokens_alone(model: Any) -> torch.Tensor:
+    """[rows]: the same over the tokenizer's 64 tokens."""
+    logits = [model(torch.tensor([ids])).logits[0, :-1, :64].float().log_softmax(-1) for ids in IDS]
+    return torch.stack(
+        [one.gather(1, torch.tensor(ids[1:])[:, None]).sum() for one, ids in zip(logits, IDS, strict=True)]
+    )
 
 
 @pytest.mark.parametrize("name", NOT_PLAIN)

@@ -8,13 +8,14 @@ again with its own template. The value model starts from the first reward model 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pipeline.batches import computed_by_length
 from pipeline.config.schema import PeftConfig
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.chat.templates import Messages
@@ -57,19 +58,16 @@ class RewardAdapter:
         """One reward per answer, shift and scale applied, read at the last real token."""
         chat, device = self.trainee.chat, self.trainee.device
         ids = [chat.prompt(prompt) for prompt in prompts]
-        order = sorted(range(len(ids)), key=lambda i: (len(ids[i]) + len(answers[i].ids), i))
-        scores = [0.0] * len(ids)
         self.switch()
-        transformer = transformer_of(self.model)
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
-            batch = batch_of(
-                [ids[i] for i in rows], [answers[i].ids for i in rows], chat.tokenizer.pad_token_id, device
-            )
+        transformer, pad_id = transformer_of(self.model), chat.tokenizer.pad_token_id
+
+        def scores(places: Sequence[int]) -> list[float]:
+            batch = batch_of([ids[i] for i in places], [answers[i].ids for i in places], pad_id, device)
             found = last_states(transformer, batch).float() @ self.weight.to(device).T + self.bias
-            for i, score in zip(rows, found[:, 0].tolist(), strict=True):
-                scores[i] = score
-        return scores
+            return cast(list[float], found[:, 0].tolist())
+
+        lengths = [len(prompt) + len(answer.ids) for prompt, answer in zip(ids, answers, strict=True)]
+        return computed_by_length(scores, lengths, BATCH)
 
     def start(self) -> ValueStart:
         """A value model that begins as this one."""

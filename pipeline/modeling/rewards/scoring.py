@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor
 
+from pipeline.batches import computed_by_length
 from pipeline.errors import RequestError, Unrenderable
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.chat.templates import Messages
@@ -64,15 +65,12 @@ def raw_scores(
     """The raw score of each row, in the order given; batched by length, `more` columns of padding on top."""
     device = next(model.parameters()).device
     whole = [row.prompt + row.answer for row in rows]
-    order = sorted(range(len(whole)), key=lambda i: (len(whole[i]), i))
-    scores = [0.0] * len(rows)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        ids, attention = padded([whole[i] for i in chosen], pad_id, left=left, more=more)
-        for i, score in zip(chosen, read_scores(model, ids.to(device), attention.to(device)).tolist(), strict=True):
-            scores[i] = score
-        advance(len(chosen))
-    return scores
+
+    def scores(places: Sequence[int]) -> list[float]:
+        ids, attention = padded([whole[i] for i in places], pad_id, left=left, more=more)
+        return cast(list[float], read_scores(model, ids.to(device), attention.to(device)).tolist())
+
+    return computed_by_length(scores, [len(ids) for ids in whole], batch_size, advance)
 
 
 def padding_difference(model: Any, rows: Sequence[Answered], pad_id: int) -> float:
