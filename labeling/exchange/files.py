@@ -16,18 +16,12 @@ from labeling.exchange.reading import BadRows, Reading, Unusable, refuse
 from labeling.exchange.tables import read_table, write_long, write_wide
 from labeling.files import write_atomically
 from labeling.records import Ranking
+from labeling.signatures import PARQUET, way_out
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
 WRITABLE = {"rankings": rankings_text, "wide": write_wide, "long": write_long}
 
 _VOTERS = 100  # rows by which a file's format is told
-_SIGNATURES = {
-    b"PAR1": "It is a parquet file. Write it as .csv or .jsonl, unless Argilla's client wrote it.",
-    b"\x1f\x8b": "It is compressed with gzip: unpack it with `gunzip`.",
-    b"PK\x03\x04": "It is a spreadsheet or a zip file: save it as CSV in UTF-8.",
-    b"\xff\xfe": "It looks like UTF-16: save it as CSV in UTF-8.",
-    b"\xfe\xff": "It looks like UTF-16: save it as CSV in UTF-8.",
-}
 _LOSSY = (
     "What Argilla's client writes to disk has lost the ranks: it keeps the order of the options, so every answer that "
     "was given in Argilla's page would read as first > second > third, without ties (argilla issue 5677). Import from "
@@ -117,10 +111,10 @@ def _text(source: Path) -> str:
         data = source.read_bytes()
     except OSError as error:
         raise LabelingError(f"{source} could not be read: {error.strerror}. Check the path.", fault="request") from None
-    hint = next((said for start, said in _SIGNATURES.items() if data.startswith(start)), "")
+    hint = way_out(data)
     try:
         if hint:
-            raise LabelingError(f"{source}: {hint}{' ' + _LOSSY if 'parquet' in hint else ''}", fault="request")
+            raise LabelingError(f"{source}: {hint}{' ' + _LOSSY if data.startswith(PARQUET) else ''}", fault="request")
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1

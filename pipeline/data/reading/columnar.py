@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from labeling.signatures import ARROW, PARQUET
 from pipeline.data.faults import Place
 from pipeline.data.reading.compression import unpacked
 from pipeline.data.reading.raw import RawRow
-from pipeline.data.reading.signatures import ARROW, PARQUET
 from pipeline.errors import RequestError
 
 _BATCH = 512

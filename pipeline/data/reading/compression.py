@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from labeling.signatures import GZIP, ZSTD
 from pipeline.data.reading.textfiles import refuse_file
 from pipeline.errors import RequestError
 
-_SIGNATURES = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_KINDS = {GZIP: "gzip", ZSTD: "zstd"}
 _CHUNK = 1 << 17
 _WINDOW = 1 << 31  # bytes that a frame may look back on: all that `zstd --long` writes
 
@@ -72,7 +73,7 @@ class _Frames(io.RawIOBase):
 
 def _compression(stream: io.BufferedReader) -> str | None:
     head = stream.peek(4)
-    return next((kind for signature, kind in _SIGNATURES.items() if head.startswith(signature)), None)
+    return next((kind for signature, kind in _KINDS.items() if head.startswith(signature)), None)
 
 
 def _unpacking(stream: io.BufferedReader, kind: str) -> BinaryIO:

@@ -6,6 +6,7 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any
 
+from labeling.signatures import ZIP
 from pipeline.data.faults import BadRow, Place
 from pipeline.data.reading.raw import BrokenRow, RawRow
 from pipeline.data.reading.textfiles import refuse_file
@@ -19,7 +20,7 @@ _FORMULAS = ("ArrayFormula", "DataTableFormula")
 
 def is_excel(file: Path, head: bytes) -> bool:
     """Whether a file that begins with these bytes is an archive with a workbook in it."""
-    if not head.startswith(b"PK\x03\x04"):
+    if not head.startswith(ZIP):
         return False
     try:
         with zipfile.ZipFile(file) as archive:

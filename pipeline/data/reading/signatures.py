@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
+from labeling.signatures import ARROW, PARQUET
 from pipeline.errors import RequestError
 
-PARQUET, ARROW = b"PAR1", b"ARROW1"
 HEAD_BYTES = 4096
 
 _MOST_CONTROLS = 0.05

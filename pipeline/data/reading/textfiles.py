@@ -6,16 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from labeling.signatures import way_out
 from pipeline.errors import PipelineError, RequestError
 
 _BOM = b"\xef\xbb\xbf"
-_SIGNATURES = (
-    (b"\x1f\x8b", "It is compressed with gzip: unpack it with `gunzip`."),
-    (b"\x28\xb5\x2f\xfd", "It is compressed with zstd: unpack it with `unzstd`."),
-    (b"PAR1", "It is a parquet file: write it as .jsonl first."),
-    (b"\xff\xfe", "It looks like UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`."),
-    (b"\xfe\xff", "It looks like UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`."),
-)
 
 
 def text_lines(file: Path) -> Iterator[tuple[int, str]]:
@@ -66,8 +60,7 @@ def _decode(data: bytes, file: Path, *, before: int, head: bytes) -> str:
         good = data[: error.start]
         line = before + good.count(b"\n") + 1
         column = len(good[good.rfind(b"\n") + 1 :].decode("utf-8")) + 1
-        hints = [hint for signature, hint in _SIGNATURES if head.startswith(signature)]
-        hint = hints[0] if hints else "Convert it, for example with `iconv -f LATIN1 -t UTF-8`."
+        hint = way_out(head) or "Convert it, for example with `iconv -f LATIN1 -t UTF-8`."
         raise RequestError(
             f"{file} is not UTF-8: byte 0x{data[error.start]:02x} at line {line}, column {column}. {hint}"
         ) from None
