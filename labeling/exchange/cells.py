@@ -44,13 +44,19 @@ def number_in(value: object, field: str) -> float | None:
     """A number, or None where there is none."""
     if is_absent(value) or (isinstance(value, str) and value.strip().lower() in _NO_NUMBER):
         return None
+    number = number_of(value)
+    if number is None:
+        raise Unusable(field, "is not a number", value)
+    return number
+
+
+def number_of(value: object) -> float | None:
+    """The finite number that a value is, or that a text spells; None for anything else, true and false included."""
     try:
         number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
     except (ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise Unusable(field, "is not a number", value)
-    return number
+        return None
+    return number if math.isfinite(number) else None
 
 
 def rank_in(value: object, field: str) -> int | None:

@@ -39,7 +39,8 @@ JUDGES = (
 )
 """Who judged, the clearest name first; each also with `_id`, `_name` and the like behind it."""
 
-ASKED = ("prompt", "instruction", "question", "query", "problem", "user_prompt", "prompt_text")
+ASKED = ("prompt", "instruction", "question", "query")
+ASKED_IN_TABLES = (*ASKED, "problem", "user_prompt", "prompt_text")  # whose other columns hold rankings
 ABOUT = ("input", "context")
 SYSTEMS = ("system", "system_prompt")
 IDS = ("id", "prompt_id", "task_id", "question_id", "record_id", "example_id", "item_id", "hitid", "hit_id")

@@ -8,7 +8,7 @@ from typing import Any
 from labeling.exchange.cells import annotator_in, flag_in, is_absent, messages_in, prompt_in
 from labeling.exchange.columns import (
     ABOUT,
-    ASKED,
+    ASKED_IN_TABLES,
     IDS,
     SYSTEMS,
     TIMES,
@@ -132,7 +132,7 @@ def note_unread(reading: Reading, names: Sequence[str], frame: Frame) -> None:
 
 
 def _prompt_column(names: Sequence[str], options: Options) -> str | None:
-    found = [name for name in names if plain(name) in ASKED]
+    found = [name for name in names if plain(name) in ASKED_IN_TABLES]
     if len(found) > 1:
         refuse(f"Several columns may hold the prompt: {listed(found)}. Name the one: {options.prompt}.")
     return found[0] if found else first_of(names, ("input",))

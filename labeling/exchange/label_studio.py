@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from labeling.codes import canonical, choice_of_word
 from labeling.exchange.cells import annotator_in, is_absent, prompt_in, response_in
 from labeling.exchange.choices import RANKS_OF, settled, verdict_word
-from labeling.exchange.columns import ABOUT, ASKED, SYSTEMS, Columns, first_of, numbered_responses
+from labeling.exchange.columns import ABOUT, ASKED_IN_TABLES, SYSTEMS, Columns, first_of, numbered_responses
 from labeling.exchange.ranker import ranked_items
 from labeling.exchange.reading import Reading, Row, Rows, Unusable, listed, refuse
 from labeling.exchange.times import times_in
@@ -139,7 +139,7 @@ def _annotations(place: object, task: Row, reading: Reading) -> list[_Given]:
 
 def _vote(one: _Given, columns: Columns, texts: list[str], ranks: list[int], when: str, reading: Reading) -> Vote:
     data = one.task["data"]
-    asked = columns.prompt or first_of(data, ASKED) or "prompt"
+    asked = columns.prompt or first_of(data, ASKED_IN_TABLES) or "prompt"
     annotator = annotator_in(one.annotation.get("completed_by"), NUMBERED)
     if annotator is None:
         raise Unusable("completed_by", "does not tell who annotated")

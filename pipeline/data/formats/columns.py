@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from labeling.exchange.columns import ABOUT, ASKED
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.conversations import (
     ROLE_KEYS,
@@ -22,8 +23,6 @@ from pipeline.data.formats.transcripts import prompt_turns
 from pipeline.data.formats.watching import note, peek
 from pipeline.data.rows import Message
 
-ASKED = ("prompt", "instruction", "question", "query")
-ABOUT = ("input", "context")
 ANSWERED = ("completion", "response", "answer", "answers", "output", "chosen")
 HISTORIES = ("history", "chat_history", "chathistory", "conversation_history", "previous_messages")
 CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat", "chat_messages")

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labeling.exchange.cells import person_in
+from labeling.exchange.cells import number_of, person_in
 from labeling.exchange.columns import IDS, TIMES, first_of, judge_columns
 from labeling.votes import Vote
 from pipeline.data.faults import BadRow
@@ -116,11 +116,8 @@ def number_in(value: object, field: str) -> float | None:
     """A number, also as text, or None where there is none. Raises BadRow."""
     if is_blank(value) or value != value:
         return None
-    try:
-        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
-    except (ValueError, OverflowError):
-        number = None
-    if number is None or number != number or abs(number) == float("inf"):
+    number = number_of(value)
+    if number is None:
         raise BadRow(field, None, f"a number is expected, found {name_of(value)}")
     return number
 

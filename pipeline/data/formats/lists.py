@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from labeling.exchange.columns import first_of
+from labeling.exchange.columns import ASKED, first_of
 from labeling.records import ranks_from_scores
 from labeling.votes import Vote
 from pipeline.data.faults import BadRow, LeftOut
@@ -83,7 +83,7 @@ def has_options(row: Row) -> bool:
 
 def prompt_columns(row: Row) -> list[str]:
     """The columns that may hold the prompt."""
-    return named(row, ("prompt", "instruction", "question", "query", "input"))
+    return named(row, (*ASKED, "input"))
 
 
 def only_list(row: Row, size: int) -> str | None:

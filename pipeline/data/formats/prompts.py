@@ -1,7 +1,8 @@
 """What holds no answer: prompts that wait for one, and plain text in which nobody asks."""
 
+from labeling.exchange.columns import ABOUT, ASKED
 from pipeline.data.faults import BadRow
-from pipeline.data.formats.columns import ABOUT, ASKED, asked_turns, named, prompt_column, prompt_in
+from pipeline.data.formats.columns import asked_turns, named, prompt_column, prompt_in
 from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.fields import text_in
 from pipeline.data.formats.transcripts import is_transcript

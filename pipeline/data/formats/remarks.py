@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from labeling.exchange.columns import ASKED
 from pipeline.data.formats.columns import is_blank
 from pipeline.data.formats.contents import TOOLS
 from pipeline.data.formats.conversations import ROLE_KEYS, ROLES, SYSTEM, TEXT_KEYS
@@ -23,7 +24,7 @@ _DETAILS = {  # what a turn may hold that changes nothing about what is said
 }
 _PLAIN = {("role", "content"), ("content", "role"), ("from", "value")}  # keys of turns that hold nothing else
 _TREES = ("mapping",)  # whose keys are names
-_HELD = {*("messages", "choices", "prompt", "instruction", "question", "query", "input", *TOOLS)} | {
+_HELD = {*("messages", "choices", *ASKED, "input", *TOOLS)} | {
     *("output", "answer", "response", "completion"),
 }  # by which an object holds a prompt or an answer
 _ENDED = ("status", "finish_reason", "stop_reason")

@@ -1,8 +1,8 @@
 """One answer a row with a score: HelpSteer 2, and any prompt and response beside a rating, a score or points."""
 
-from labeling.exchange.columns import plain, scale_of
+from labeling.exchange.columns import ASKED, plain, scale_of
 from pipeline.data.faults import BadRow, LeftOut
-from pipeline.data.formats.columns import ASKED, asked_in, asked_turns, is_blank, named, only, prompt_column, prompt_in
+from pipeline.data.formats.columns import asked_in, asked_turns, is_blank, named, only, prompt_column, prompt_in
 from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.judged import Marked, annotator_in, number_in, response_in, when_in
 from pipeline.data.formats.logs import MODELS_ANSWER, THUMBS
