@@ -6,10 +6,12 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from pipeline.config.schema import PpoConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.store.artifacts import Artifact
 from tests.lazily import lazily
@@ -21,6 +23,8 @@ from tests.stages.test_tuning import full_weights_below, weights
 with lazily():
     import torch
     from safetensors.torch import load_file
+
+    from pipeline.ppo.learning import Learner
 
 SMALL = (
     *("ppo.iterations=3", "ppo.rollouts=16", "ppo.batch_size=8", "ppo.epochs=2", "ppo.max_new_tokens=12"),
@@ -113,6 +117,17 @@ def test_everything_of_rule_22_is_logged(chain: Chain, vowels: str) -> None:
     samples = read_jsonl(made.file("samples.jsonl"))
     assert {"step", "prompt", "answer", "reward", "kl"} <= set(samples[0])
     assert {row["step"] for row in samples} == {1, 3}
+
+
+def test_adam_has_its_epsilon_and_its_rates_fall_linearly(chain: Chain, vowels: str) -> None:
+    """Rule 18 (S, N): the rate of an iteration is the share of iterations that are left, times the first one."""
+    made = chain.make("ppo", *SMALL, vowels)
+    first = made.manifest["config"]["learning_rate"]
+    assert [row["learning_rate"] for row in history(made)] == pytest.approx([first, first * 2 / 3, first / 3])
+    roles = SimpleNamespace(parameters={"policy": {}, "value": {"head": torch.nn.Parameter(torch.zeros(1))}})
+    optimizer = Learner(cast(Any, roles), PpoConfig(learning_rate=first), cast(Any, None), recompute=False).optimizer
+    assert type(optimizer) is torch.optim.Adam
+    assert [group["eps"] for group in optimizer.param_groups] == [1e-5, 1e-5]
 
 
 def test_micro_batches_give_the_same_run(chain: Chain, new_chain: Callable[[], Chain], vowels: str) -> None:

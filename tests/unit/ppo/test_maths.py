@@ -57,7 +57,7 @@ lengths_of_rows = st.lists(st.integers(1, 12), min_size=1, max_size=6)
 @given(lengths_of_rows, st.integers(0, 2**32), st.floats(0.5, 1), st.floats(0, 1))
 @settings(deadline=None, max_examples=60)
 def test_advantages_and_returns_are_those_of_the_papers_sum(lengths: list[int], seed: int, gamma: float, lam: float):
-    """Against the O(n²) sum of equation 16 (arXiv 1506.02438), whatever stands behind the last token."""
+    """Rule 15 (G): against the O(n²) sum of equation 16, whatever stands behind the last token."""
     rng = np.random.default_rng(seed)
     rewards, values = random_rows(lengths, rng), random_rows(lengths, rng)
     mask = answer_mask(lengths)
