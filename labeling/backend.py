@@ -6,7 +6,7 @@ what one annotator said about one task. Only whole answers come back: drafts sta
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NotRequired, Protocol, TypedDict
 
@@ -67,9 +67,12 @@ class Progress:
 
 
 class Backend(Protocol):
-    """A place where people answer."""
+    """A place where people answer. `labeling.backends` has the table of them."""
 
-    url: str
+    @property
+    def address(self) -> str:
+        """Where people find it."""
+        ...
 
     def publish(self, asked: Round) -> int:
         """Put the round's tasks there; returns how many were not there yet.
@@ -86,6 +89,13 @@ class Backend(Protocol):
 
     def add_annotators(self, names: Sequence[str], workspace: str) -> list[str]:
         """Let these people answer in a workspace; returns those who had no account yet."""
+        ...
+
+    def submit(self, asked: Round, answers: Iterable[Answer], advance: Callable[[int], None]) -> None:
+        """Give the ranks of simulated annotators, each with that annotator's own account.
+
+        Idempotent: a submitted answer stays as it is. `advance` is told how many more are done.
+        """
         ...
 
 

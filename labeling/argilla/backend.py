@@ -5,18 +5,21 @@ annotator sees), `submitting` (people who answer over the API) and `server`. Not
 wrote a response: a record has its task's id, the prompt, the responses, and a checksum that annotators do not see.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from labeling.argilla.client import Client
 from labeling.argilla.page import CHECKSUM, METADATA, checksum, fields_of, record_of
+from labeling.argilla.submitting import submit_rankings
 from labeling.backend import Answer, LabelingError, Queue, Round
 from labeling.questions import CORRECTION, options_of, question_settings, read_values, responses_per_task
 from labeling.records import Task
 from labeling.reviews import read_review
-from labeling.server import DEFAULT_HOME, Connection, accounts
+from labeling.server import DEFAULT_HOME, Connection, accounts, address
 
 BULK = 250  # records in one request; Argilla takes 500
 LONGEST_GUIDELINES = 10_000
@@ -35,6 +38,11 @@ class ArgillaBackend:
         self._connection = connection
         self._say = say
         self._home = home
+
+    @property
+    def address(self) -> str:
+        """See `Backend.address`: by this machine's name, where the server listens on its network."""
+        return address(self._home, self._connection)
 
     @cached_property
     def _client(self) -> Client:
@@ -56,6 +64,22 @@ class ArgillaBackend:
     def add_annotators(self, names: Sequence[str], workspace: str) -> list[str]:
         """See `Backend.add_annotators`; each new one gets an invitation file in the server's home."""
         return accounts.add_annotators(self._connection, list(names), workspace, self._home)
+
+    def submit(self, asked: Round, answers: Iterable[Answer], advance: Callable[[int], None]) -> None:
+        """See `Backend.submit`: all annotators at once."""
+        queue_of = {task["id"]: queue.name for queue in asked.queues for task in queue.tasks}
+        given: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(dict)
+        for answer in answers:
+            if answer["ranks"] is not None:
+                given[answer["annotator"], queue_of[answer["task"]]][answer["task"]] = answer["ranks"]
+
+        def submitted(of: tuple[tuple[str, str], dict[str, list[int]]]) -> None:
+            (name, dataset), ranks = of
+            key = accounts.key_of(self._connection, name)
+            submit_rankings(key, dataset, asked.workspace, ranks, advance=advance)
+
+        with ThreadPoolExecutor(len({name for name, _ in given}) or 1) as pool:
+            list(pool.map(submitted, given.items()))
 
     def _publish_queue(self, asked: Round, queue: Queue, workspace_id: str) -> int:
         wanted = {

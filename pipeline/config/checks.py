@@ -180,7 +180,7 @@ def _wrong_labeling(config: PipelineConfig) -> Iterator[str]:
     labeling, names = config.labeling, config.labeling.annotators or []
     if labeling.backend == "file" and not labeling.path:
         yield "labeling.path has to be given: labeling.path=…"
-    if names and labeling.backend not in ("embedded", "remote"):
+    if names and labeling.backend in ("simulated", "file"):
         instead = " instead of a file" if labeling.path else ""
         yield f"labeling.annotators={names}: people answer in Argilla{instead}: labeling=embedded or labeling=remote."
     for name in dict.fromkeys(names):

@@ -10,6 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from labeling.backends import BACKENDS
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -29,9 +31,7 @@ class Rule:
 RULES = (
     Rule("model", "hub", ("model.path",), ("tiny",), "is the embedded tiny base"),
     Rule("data", "files", ("data.path", "data.sources"), ("playground",), "reads no files", "data.source"),
-    Rule(
-        "labeling", "file", ("labeling.path",), ("embedded", "remote", "simulated"), "reads no file", "labeling.backend"
-    ),
+    Rule("labeling", "file", ("labeling.path",), tuple(BACKENDS), "reads no file", "labeling.backend"),
 )
 
 

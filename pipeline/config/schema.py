@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from omegaconf import II, MISSING
 
+from labeling.backends import BACKENDS
 from pipeline.config.fields import OUTSIDE, choice, following, many, number, option, rate_like, rate_of, roles
 
 DEMONSTRATION_FORMATS = (
@@ -252,7 +253,7 @@ class SampleConfig:
 class LabelingConfig:
     """Who ranks, and where. `publish` and `collect` follow some of it by interpolation; the rest changes no version."""
 
-    backend: str = choice("embedded", "embedded", "remote", "simulated", "file")  # follows labeling=NAME
+    backend: str = choice("embedded", *BACKENDS, "file")  # follows labeling=NAME
     path: str | None = MISSING  # for labeling=file: rankings or ready-made pairs
     format: str = choice("auto", "auto", *JUDGEMENT_FORMATS)  # auto: found out from the content
     columns: dict[str, str] = field(default_factory=dict)  # our column's name -> the file's: {prompt: Frage}

@@ -1,34 +1,18 @@
-"""Where annotators are asked: an Argilla on this machine, or one that runs elsewhere; reached when first needed.
-
-Its client is imported then, too: most chains, and all that plans, go without.
-"""
+"""The annotators of a project: who they are, and the backend where they are asked, opened when first needed."""
 
 import contextlib
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from labeling.backend import Answer, LabelingError, Round
-from labeling.server import (
-    Connection,
-    accounts,
-    address,
-    detach,
-    ensure_environment,
-    remote,
-    serving,
-)
+from labeling.backend import Answer, Backend, LabelingError, Round
+from labeling.backends import BACKENDS, Place, backend_module
 from pipeline.config.schema import LabelingConfig
 from pipeline.errors import PipelineError, RequestError
 from pipeline.progress import Advance
-
-if TYPE_CHECKING:
-    from labeling.argilla.backend import ArgillaBackend
 
 
 class People:
@@ -42,12 +26,12 @@ class People:
         self.config = config
         self.workspace = project if config.annotators else f"{project}-simulated"
         self.names = config.annotators or [f"simulated{number + 1}" for number in range(config.simulated)]
-        self._say = say
+        self._place = Place(Path(config.home), say, config.port, lasting=self.named)
+        self._name = config.backend if config.backend in BACKENDS else "simulated"  # labeling=file has no server
         self._open = ExitStack()
         self._preparing: threading.Thread | None = None
         self._stop = threading.Event()
-        self._backend: ArgillaBackend | None = None
-        self._connection: Connection | None = None
+        self._backend: Backend | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -60,20 +44,20 @@ class People:
         self._open.close()
 
     def prepare(self) -> None:
-        """Begin in the background what reaching them takes: Argilla's environment, and for simulated ones its server.
+        """Begin in the background what reaching them takes, and for simulated ones reach them.
 
         People's server is started when they are asked: a chain that fails before leaves none behind. What goes wrong
         here is met again, and then reported, when they are reached.
         """
-        if self.config.backend == "embedded" and self._preparing is None:
+        if self._preparing is None:
             self._preparing = threading.Thread(target=self._prepare)
             self._preparing.start()
 
     def _prepare(self) -> None:
         with contextlib.suppress(LabelingError, PipelineError):
-            ensure_environment(self._say, self._stop)
+            backend_module(self._name).prepare(self._place, self._stop)
             if not self.named:
-                _ = self.connection
+                _ = self.backend
 
     @property
     def named(self) -> bool:
@@ -81,27 +65,13 @@ class People:
         return bool(self.config.annotators)
 
     @property
-    def on_a_server(self) -> bool:
-        return self.config.backend in ("embedded", "remote")
-
-    @property
-    def connection(self) -> Connection:
-        """The owner's."""
+    def backend(self) -> Backend:
         if self._preparing is not None and threading.current_thread() is not self._preparing:
             self._preparing.join()
-        if self._connection is None:
-            with reported():
-                self._connection = self._connect()
-        return self._connection
-
-    @property
-    def backend(self) -> "ArgillaBackend":
         if self._backend is None:
-            from labeling.argilla.backend import ArgillaBackend
-
-            connection = self.connection
             with reported():
-                self._backend = ArgillaBackend(connection, self._say, Path(self.config.home))
+                opened = backend_module(self._name).open_backend(self._place)
+                self._backend = self._open.enter_context(opened)
         return self._backend
 
     def publish(self, asked: Round) -> int:
@@ -121,40 +91,18 @@ class People:
 
     @property
     def address(self) -> str:
-        """Where people find it: on this machine's network, by its name."""
-        if self.config.backend == "remote":
-            return self.connection.url
-        return address(Path(self.config.home), self.connection)
+        """Where people find the place where they answer."""
+        return self.backend.address
 
     @property
     def invitations(self) -> Path:
-        return Path(self.config.home) / "invitations"
+        return self._place.home / "invitations"
 
     def submit(self, asked: Round, answers: Iterable[Answer], advance: Advance) -> None:
-        """Answers of this project's annotators, each given with that annotator's own key, all of them at once."""
-        from labeling.argilla.submitting import submit_rankings
-
+        """See `labeling.backend.Backend.submit`; accounts that are missing are made."""
         self.invite()
-        queue_of = {task["id"]: queue.name for queue in asked.queues for task in queue.tasks}
-        given: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(dict)
-        for answer in answers:
-            if answer["ranks"] is not None:
-                given[answer["annotator"], queue_of[answer["task"]]][answer["task"]] = answer["ranks"]
-
-        def submitted(of: tuple[tuple[str, str], dict[str, list[int]]]) -> None:
-            (name, dataset), ranks = of
-            submit_rankings(accounts.key_of(self.connection, name), dataset, asked.workspace, ranks, advance=advance)
-
-        with reported(), ThreadPoolExecutor(len(self.names)) as pool:
-            list(pool.map(submitted, given.items()))
-
-    def _connect(self) -> Connection:
-        if self.config.backend == "remote":
-            return remote()
-        home = Path(self.config.home)
-        if self.named:
-            return detach(home, say=self._say, port=self.config.port)
-        return self._open.enter_context(serving(home, say=self._say, port=self.config.port))
+        with reported():
+            self.backend.submit(asked, answers, advance)
 
 
 @contextlib.contextmanager

@@ -93,15 +93,13 @@ def _pooled(name: str, shares: Sequence[Share]) -> dict[str, float]:
 
 
 def _simulated(config: CollectConfig, context: StageContext, asked: Round) -> list[Answer]:
-    """What simulated annotators rank: through the server where there is one, each with a key of their own."""
+    """What simulated annotators rank, by way of the backend: on a server each has an account of its own."""
     people = context.people
     annotators = [SimulatedAnnotator(name, config.noise, config.tie_width) for name in people.names]
     ranked = [
         row for queue in asked.queues for row in annotate(queue.tasks, annotators, queue.overlap, config.seed, quality)
     ]
     answers = [answer for row in ranked for answer in _answers(row)]
-    if not people.on_a_server:
-        return sorted(answers, key=lambda answer: (answer["task"], answer["annotator"]))
     with context.progress("simulated annotators rank", len(answers)) as advance:
         people.publish(asked)
         people.submit(asked, answers, advance)
