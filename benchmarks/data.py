@@ -26,14 +26,14 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.data.cleaning.cleaner import Cleaner
-from pipeline.data.cleaning.table import defaults
-from pipeline.data.deduplication.decisions import Judged
+from pipeline.data.cleaning.table import default_modes
+from pipeline.data.deduplication.decisions import Decisions
 from pipeline.data.deduplication.minhash import BANDS, bands_of, connected, near_pairs, signatures, similar_in
 from pipeline.data.ledger import Ledger
-from pipeline.data.part_files import distribute
-from pipeline.data.pipeline import Settings, Source, compare, gather
+from pipeline.data.part_files import write_parts
+from pipeline.data.pipeline import Settings, Source, deduplicate, gather
 from pipeline.data.reading.files import read_rows
-from pipeline.data.row_cleaning import Refiner
+from pipeline.data.row_cleaning import RowCleaner
 from pipeline.data.scratch import Scratch
 from pipeline.data.writing import line_writer
 
@@ -111,7 +111,7 @@ class Memory:
 
 def prepared(file: Path, folder: Path, processes: int) -> dict[str, float]:
     """Seconds of each step, and the rows that came out of it."""
-    settings = Settings(Refiner(Cleaner(defaults())), processes=processes)
+    settings = Settings(RowCleaner(Cleaner(default_modes())), processes=processes)
     seconds: dict[str, float] = {}
 
     def timed(name: str, run: Callable[[], Any]) -> Any:
@@ -127,9 +127,9 @@ def prepared(file: Path, folder: Path, processes: int) -> dict[str, float]:
             gathered = timed(
                 "read, clean, fingerprint", lambda: gather([Source("rows", [file])], settings, scratch, ledger)
             )
-        judged: Judged = timed("near-deduplicate", lambda: compare(gathered, settings))
+        decisions: Decisions = timed("near-deduplicate", lambda: deduplicate(gathered, settings))
         rows = timed(
-            "split and write", lambda: distribute(gathered, judged, folder, shares=SHARES, prompts="last", seed=0)
+            "split and write", lambda: write_parts(gathered, decisions, folder, shares=SHARES, prompts="last", seed=0)
         )
     seconds["all"] = sum(seconds[name] for name in list(seconds)[1:])
     assert ledger.read == ledger.kept + ledger.dropped

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.data.cleaning.cleaner import Cleaner
-from pipeline.data.cleaning.table import defaults
+from pipeline.data.cleaning.table import default_modes
 from pipeline.data.formats.table import TEXTS
-from pipeline.data.judgements.loading import Manner, load_judgements
+from pipeline.data.judgements.loading import LoadingOptions, load_judgements
 from pipeline.data.ledger import Ledger
 from pipeline.data.loading import rows_with_format
-from pipeline.data.part_files import distribute
-from pipeline.data.pipeline import Settings, Source, compare, gather
-from pipeline.data.row_cleaning import Refiner
+from pipeline.data.part_files import write_parts
+from pipeline.data.pipeline import Settings, Source, deduplicate, gather
+from pipeline.data.row_cleaning import RowCleaner
 from pipeline.data.scratch import Scratch
 from pipeline.errors import RequestError
 
@@ -32,25 +32,25 @@ Read = tuple[str, Ledger, str]
 
 
 def demonstrations(file: Path) -> Read:
-    settings, ledger = Settings(Refiner(Cleaner(defaults())), max_bad_fraction=1.0), Ledger()
+    settings, ledger = Settings(RowCleaner(Cleaner(default_modes())), max_bad_fraction=1.0), Ledger()
     with tempfile.TemporaryDirectory() as folder:
         with Scratch(Path(folder) / "scratch") as scratch:
             gathered = gather([Source("files", [file])], settings, scratch, ledger)
-        distribute(gathered, compare(gathered, settings), Path(folder), shares={}, prompts="last", seed=0)
+        write_parts(gathered, deduplicate(gathered, settings), Path(folder), shares={}, prompts="last", seed=0)
     noted = [f"{rows} changed: {rule}" for rule, rows in gathered.changed.items()]
     noted += [f"{rows} flagged: {rule}" for rule, rows in gathered.flagged.items()]
     return ", ".join(gathered.readings["files"]), ledger, "; ".join(noted)
 
 
 def judgements(file: Path) -> Read:
-    loaded = load_judgements(file, Manner(max_bad_fraction=1.0))
+    loaded = load_judgements(file, LoadingOptions(max_bad_fraction=1.0))
     return loaded.kind, loaded.ledger, f"{len(loaded.rankings) + len(loaded.pairs)} {loaded.kind}"
 
 
 def passages(file: Path) -> Read:
     rows, chosen = rows_with_format(file, "auto", TEXTS)
     ledger = Ledger()
-    ledger.saw(sum(1 for _ in rows))
+    ledger.count_read(sum(1 for _ in rows))
     return f"{chosen.name} (no prompts, no answers)", ledger, ""
 
 

@@ -1,1 +1,1 @@
-"""Users' data in, the contract's rows out: functions that know nothing of Hydra, the runner or the store."""
+"""Reads users' data and writes the contract's rows. Knows nothing of Hydra, the runner or the store."""

@@ -1,4 +1,4 @@
-"""Where a row came from and what is wrong with it."""
+"""The place of a row and its fault."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ class Place:
 class BadRow(Exception):
     """One row cannot be used; the rest of its file can.
 
-    `reason` is a phrase that many rows can share, so that the ledger can count it; what differs from row to
-    row is in `field` (a path such as `conversations[3].from`) and `role`.
+    `reason` is a phrase that many rows share, so that the ledger can count it. Details of one row are in `field` (a
+    path such as `conversations[3].from`) and `role`.
     """
 
     def __init__(self, field: str | None, role: str | None, reason: str) -> None:
@@ -37,4 +37,4 @@ class BadRow(Exception):
 
 
 class LeftOut(BadRow):
-    """A well-formed row that says itself that it is not to be used: an answer that somebody marked as bad, say."""
+    """A well-formed row that is marked as not to be used, for example with an answer marked as bad."""

@@ -1,7 +1,7 @@
-"""The account of a reading: how many rows there were, and which were dropped, where and why.
+"""The ledger of reading: how many rows were read, and which were dropped, where and why.
 
-read = kept + dropped, always. Each dropped row has the step at which it went; only those that cannot be used as they
-are (at `format`) count against `max_bad_fraction`, since only they say that a file was misread.
+Always read = kept + dropped. Each dropped row has a step; only malformed rows (step `format`) count against
+`max_bad_fraction`, since only they show that a file was misread.
 """
 
 import json
@@ -32,22 +32,22 @@ Step = Literal[
 RowT = TypeVar("RowT")
 
 STEPS: dict[Step, str] = {
-    "format": "not usable as they are",
+    "format": "malformed",
     "cleaning": "left out by a cleaning rule",
     "template": "refused by the model's chat template",
     "length": "too long or too short",
-    "duplicate": "said before, word by word",
-    "near-duplicate": "said before, nearly word by word",
-    "overlap": "too close to a row that is tested on",
+    "duplicate": "exact duplicates",
+    "near-duplicate": "near-duplicates",
+    "overlap": "too close to a test row",
     "superseded": "answered again by the same person",
-    "conflict": "answered in another way before",
-    "weight": "not drawn",
+    "conflict": "another answer to the same prompt came first",
+    "weight": "not drawn at the source's weight",
     "unpaired": "nothing to compare them with",
-}  # in the order in which rows go; in words
+}  # in the order of the steps; in words
 
 _EXCERPT = 200
-_EXAMPLES = 3  # entries of one reason that are kept to be shown
-_SHOWN = 5  # reasons in an error
+_EXAMPLES = 3  # kept entries per reason
+_SHOWN = 5  # reasons per error message
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Dropped:
     excerpt: str
     step: Step = "format"
     source: str = ""
-    like: Place | None = None  # the row that was kept instead
+    like: Place | None = None  # the row that was kept in its place
 
     def __str__(self) -> str:
         return f"{self.place}: {BadRow(self.field, self.role, self.reason)}"
@@ -87,52 +87,52 @@ class Dropped:
 
 
 class Ledger:
-    """Grows while rows are read. Entries go to `sink` as they come; where there is none they are kept."""
+    """Counts rows while they are read. Entries go to `sink` at once; without a sink they are kept in `entries`."""
 
     def __init__(self, sink: Callable[[Dropped], object] | None = None) -> None:
         self.entries: list[Dropped] = []
         self.reads: Counter[str] = Counter()  # rows of each source
         self.counts: Counter[tuple[str, Step, str]] = Counter()  # dropped ones by source, step and reason
-        self.first: dict[tuple[Step, str], list[Dropped]] = defaultdict(list)  # a few entries of each reason
+        self.first: dict[tuple[Step, str], list[Dropped]] = defaultdict(list)  # the first entries of each reason
         self._sink = sink or self.entries.append
 
     @property
     def read(self) -> int:
-        """All rows."""
+        """Number of rows read."""
         return self.reads.total()
 
     @property
     def dropped(self) -> int:
-        """Rows that were left out, duplicates among them."""
+        """Number of dropped rows, duplicates included."""
         return self.counts.total()
 
     @property
     def kept(self) -> int:
-        """Rows that went on."""
+        """Number of rows kept."""
         return self.read - self.dropped
 
     def at(self, *steps: Step) -> int:
-        """Rows that went at one of these steps."""
+        """Number of rows dropped at these steps."""
         return sum(count for (_, step, _), count in self.counts.items() if step in steps)
 
     def of(self, source: str, step: Step) -> int:
-        """Rows of a source that went at a step."""
+        """Number of rows of a source dropped at a step."""
         return sum(count for (name, at, _), count in self.counts.items() if (name, at) == (source, step))
 
     @property
     def duplicates(self) -> int:
-        """Dropped rows that were there already, or nearly."""
+        """Number of exact and near-duplicates."""
         return self.at("duplicate", "near-duplicate")
 
     def reasons(self, *steps: Step) -> dict[str, int]:
-        """How often each reason was given (at these steps, or at all), the most frequent first."""
+        """Rows per reason at these steps (by default all), the most frequent first."""
         counts: Counter[str] = Counter()
         for (_, step, reason), count in self.counts.items():
             if not steps or step in steps:
                 counts[reason] += count
         return dict(counts.most_common())
 
-    def saw(self, rows: int = 1, source: str = "") -> None:
+    def count_read(self, rows: int = 1, source: str = "") -> None:
         """Count rows that were read."""
         self.reads[source] += rows
 
@@ -146,7 +146,7 @@ class Ledger:
         source: str = "",
         like: Place | None = None,
     ) -> Dropped:
-        """Enter a row that was left out, with the beginning of its content."""
+        """Record a dropped row, with an excerpt of its content."""
         entry = Dropped(place, fault.field, fault.role, fault.reason, excerpt_of(content), step, source, like)
         self.counts[source, step, entry.reason] += 1
         if len(self.first[step, entry.reason]) < _EXAMPLES:
@@ -155,12 +155,12 @@ class Ledger:
         return entry
 
     def write(self, path: Path) -> None:
-        """Write one line per entry that was kept. Raises PipelineError if the disk does not take it."""
+        """Write one line per kept entry. Raises PipelineError if writing fails."""
         write_jsonl(path, (entry.as_row() for entry in self.entries))
 
 
 def excerpt_of(content: object) -> str:
-    """The beginning of a row's content, for people to recognise it: of a conversation, who says what."""
+    """The beginning of a row's content, to recognise the row; a conversation as `role: text` lines."""
     if isinstance(content, str):
         text = content
     elif isinstance(content, list) and all(isinstance(turn, dict) and "content" in turn for turn in content):
@@ -170,10 +170,12 @@ def excerpt_of(content: object) -> str:
     return text[:_EXCERPT].encode("utf-8", "backslashreplace").decode()
 
 
-def leave_out(rows: Sequence[RowT], lengths: Sequence[int | BadRow], limit: int, file: Path) -> Ledger:
-    """The ledger of a file of our own, one row a line: those longer than `limit` tokens, and those without a length."""
+def ledger_of_lengths(rows: Sequence[RowT], lengths: Sequence[int | BadRow], limit: int, file: Path) -> Ledger:
+    """The ledger of a file of our own, one row per line: drops rows longer than `limit` tokens and rows without a
+    length.
+    """
     ledger = Ledger()
-    ledger.saw(len(rows))
+    ledger.count_read(len(rows))
     for line, (row, length) in enumerate(zip(rows, lengths, strict=True), start=1):
         if isinstance(length, BadRow):
             ledger.drop(Place(file, line), length, row, "template")
@@ -185,16 +187,16 @@ def leave_out(rows: Sequence[RowT], lengths: Sequence[int | BadRow], limit: int,
 
 
 def refuse_row(entry: Dropped, group: str = "data") -> RequestError:
-    """The error for a row that cannot be used where no row may be dropped. `group` has the options of the reading."""
+    """The error for a malformed row if no row may be dropped. `group` is the config node with the reading options."""
     return RequestError(
-        f"{entry}\n  {entry.excerpt}\nMend that row, or leave such rows out with {group}.on_bad_row=drop."
+        f"{entry}\n  {entry.excerpt}\nCorrect that row, or drop such rows with {group}.on_bad_row=drop."
     )
 
 
 def check_bad_fraction(ledger: Ledger, max_bad_fraction: float, group: str = "data") -> None:
-    """Raise RequestError if nothing is left, or if more rows are malformed than may be dropped in passing.
+    """Raise RequestError if no row is left, or if more rows are malformed than allowed.
 
-    `group` is the part of the configuration that names format and columns; none where nothing can be named.
+    `group` is the config node that names format and columns; empty if they cannot be named.
     """
     malformed = ledger.at("format")
     fraction = malformed / ledger.read if ledger.read else 0.0
@@ -202,17 +204,17 @@ def check_bad_fraction(ledger: Ledger, max_bad_fraction: float, group: str = "da
         return
     steps: list[Step] = ["format"] if ledger.kept else list(STEPS)
     found = [(count, ledger.first[step, reason][0]) for step in steps for reason, count in ledger.reasons(step).items()]
-    lost = malformed if ledger.kept else ledger.dropped
+    unused = malformed if ledger.kept else ledger.dropped
     option = f"{group}.max_bad_fraction" if group else "max_bad_fraction"
     allowed = f"more than {option}={max_bad_fraction:g} allows" if ledger.kept else "so none is left"
-    named = f", or say what the columns mean ({group}.columns) or which format it is ({group}.format)" if group else ""
+    named = f", or name the columns ({group}.columns) or the format ({group}.format)" if group else ""
     raise RequestError(
         "\n".join(
             [
-                f"{lost:,} of {ledger.read:,} rows ({lost / max(1, ledger.read):.0%}) cannot be used, {allowed}:",
+                f"{unused:,} of {ledger.read:,} rows ({unused / max(1, ledger.read):.0%}) cannot be used, {allowed}:",
                 *(f"  {count:,} x {entry.reason}; the first: {entry}" for count, entry in found[:_SHOWN]),
                 *([f"  … and {len(found) - _SHOWN} other reasons"] if len(found) > _SHOWN else []),
-                f"The rows that can be used may be the wrong ones: look at these first. Mend them{named}.",
+                f"The remaining rows may be misread, too: look at these first. Correct them{named}.",
             ]
         )
     )

@@ -1,4 +1,4 @@
-"""How a file's format is settled, and how its raw rows become what that format holds."""
+"""Detects a file's format and converts its raw rows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from pipeline.data.reading.files import BrokenRow, RawRow, read_rows
 from pipeline.errors import RequestError
 
 T = TypeVar("T")
-_VOTERS = 100  # rows by which a file's format is told
+_MAX_ROWS_FOR_DETECTION = 100
 
 
 def rows_with_format(
@@ -28,30 +28,30 @@ def rows_with_format(
     columns: Mapping[str, str] | None = None,
     unnest: Callable[[Row], list[tuple[str, Row]]] | None = None,
 ) -> tuple[Iterator[RawRow | BrokenRow], Format[T]]:
-    """All rows of a file, and the format of that name, or for `auto` the one that its first rows are in.
+    """(all rows of a file, its format): the named format, or for `auto` the one detected from the first rows.
 
-    `columns` are those that get names of ours before anybody looks (`with_columns`). `unnest` takes rows apart that
-    stand for several, each with its place in the row.
+    `columns` are renamed before detection (`with_columns`). `unnest` splits a row that stands for several rows, each
+    with its place within the row.
 
-    Raises RequestError if the file cannot be read, or its format cannot be told.
+    Raises RequestError if the file cannot be read or its format is unclear.
     """
     rows: Iterator[RawRow | BrokenRow] = map(_unprinted, read_rows(file))
     if unnest:
-        rows = chain.from_iterable(_apart(raw, unnest) for raw in rows)
+        rows = chain.from_iterable(_unnested(raw, unnest) for raw in rows)
     if name != AUTO:
         return rows, format_named(name, formats)
-    head = list(islice(rows, _VOTERS))
+    head = list(islice(rows, _MAX_ROWS_FOR_DETECTION))
     named = [_renamed(raw.fields, columns or {}) for raw in head if isinstance(raw, RawRow)]
     if not named and (broken := [raw for raw in head if isinstance(raw, BrokenRow)]):
         raise RequestError(
             f"{file}: none of its first {len(head)} rows can be read; the first: {broken[0].place}: {broken[0].fault}. "
-            "Write one row as {…}, a JSON object, or mend what is wrong with them."
+            "Write each row as {…}, a JSON object, or correct these rows."
         )
     return chain(head, rows), detect(named, formats, file, mapped="completion" in (columns or {}))
 
 
 def _unprinted(raw: RawRow | BrokenRow) -> RawRow | BrokenRow:
-    """The row with printed lists read back and turns in their lists; a broken row where they cannot be."""
+    """The row with printed lists parsed and turns in lists; a broken row if parsing fails."""
     if isinstance(raw, BrokenRow):
         return raw
     try:
@@ -61,7 +61,7 @@ def _unprinted(raw: RawRow | BrokenRow) -> RawRow | BrokenRow:
     return raw if fields is raw.fields else RawRow(raw.place, fields)
 
 
-def _apart(raw: RawRow | BrokenRow, unnest: Callable[[Row], list[tuple[str, Row]]]) -> Iterator[RawRow | BrokenRow]:
+def _unnested(raw: RawRow | BrokenRow, unnest: Callable[[Row], list[tuple[str, Row]]]) -> Iterator[RawRow | BrokenRow]:
     if isinstance(raw, BrokenRow):
         yield raw
         return
@@ -74,28 +74,28 @@ def _apart(raw: RawRow | BrokenRow, unnest: Callable[[Row], list[tuple[str, Row]
 def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
     try:
         return with_columns(row, columns)
-    except BadRow:  # said when the row is read
+    except BadRow:  # reported when the row is read
         return row
 
 
-def converted(
+def convert_row(
     raw: RawRow | BrokenRow, convert: Callable[[Row], list[T]], ledger: Ledger, on_bad_row: OnBadRow = "drop"
 ) -> list[T]:
-    """What a raw row holds, counted; nothing, and an entry in the ledger, if it cannot be used.
+    """The converted items of a raw row, counted in the ledger; empty, with a ledger entry, if the row is unusable.
 
-    Raises RequestError instead with `on_bad_row="error"`, unless the row itself says that it is not to be used.
+    Raises RequestError instead with `on_bad_row="error"`, unless the row is marked as not to be used.
     """
     try:
         if isinstance(raw, BrokenRow):
             raise raw.fault
         found = convert(raw.fields)
     except BadRow as fault:
-        ledger.saw()
+        ledger.count_read()
         left_out = isinstance(fault, LeftOut)
         content = raw.text if isinstance(raw, BrokenRow) else raw.fields
         entry = ledger.drop(raw.place, fault, content, "cleaning" if left_out else "format")
         if on_bad_row == "error" and not left_out:
             raise refuse_row(entry) from None
         return []
-    ledger.saw(len(found))
+    ledger.count_read(len(found))
     return found

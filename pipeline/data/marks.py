@@ -1,4 +1,4 @@
-"""Marks of demonstrations (labels, thumbs, stars): what they mean, settled over all files of a source."""
+"""Settles the meaning of marks of demonstrations (labels, thumbs, stars) over all files of a source."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,35 +15,35 @@ from pipeline.data.reading.files import RawRow
 OPTION = "data.codes"
 
 
-def marks_of(
+def mark_meanings(
     files: Sequence[Path], format: str, columns: Mapping[str, str], given: Mapping[str, str], option: str = OPTION
 ) -> Meanings:
-    """What the marks in all files mean; files without marks are not read through.
+    """The meanings of the marks in all files; files without marks are only read at their start.
 
-    Raises RequestError with the values seen and the line that settles them.
+    Raises RequestError with the observed values and the option that settles them.
     """
     check_meanings(given, option)
     codes, otherwise = Codes(given, option), ""
     for file in files:
         rows, chosen = rows_with_format(file, format, DEMONSTRATIONS, columns)
         if chosen.codes_of is not no_codes:
-            otherwise = otherwise or (_way_out(file, chosen, columns) if format == AUTO else "")
-            codes.add(_fields(rows, columns), chosen.codes_of)
+            otherwise = otherwise or (_format_without_marks_hint(file, chosen, columns) if format == AUTO else "")
+            codes.add(_renamed_rows(rows, columns), chosen.codes_of)
     return codes.settle(files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1:,} more files", otherwise)
 
 
-def _fields(rows: Iterator[object], columns: Mapping[str, str]) -> Iterator[Row]:
+def _renamed_rows(rows: Iterator[object], columns: Mapping[str, str]) -> Iterator[Row]:
     for raw in rows:
         if isinstance(raw, RawRow):
             try:
                 yield with_columns(raw.fields, columns)
-            except BadRow:  # entered when the row is read
+            except BadRow:  # recorded when the row is read
                 continue
 
 
-def _way_out(file: Path, chosen: Format[Turns], columns: Mapping[str, str]) -> str:
-    """How to say that the column is no judgement of the answers: by a format that reads the rows without it."""
-    first = next(_fields(rows_with_format(file, chosen.name, DEMONSTRATIONS, columns)[0], columns), None)
+def _format_without_marks_hint(file: Path, chosen: Format[Turns], columns: Mapping[str, str]) -> str:
+    """A hint for a column that does not judge the answers: the format that reads the rows without it."""
+    first = next(_renamed_rows(rows_with_format(file, chosen.name, DEMONSTRATIONS, columns)[0], columns), None)
     other = next((one.name for one in DEMONSTRATIONS if one.codes_of is no_codes and _converts(one, first)), None)
     return f" If it does not judge the answers: data.format={other}." if other else ""
 

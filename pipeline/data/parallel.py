@@ -1,4 +1,4 @@
-"""A pure function over many pieces of work, on several processes, results in the order of the pieces."""
+"""Maps a pure function over many pieces of work on several processes, in order."""
 
 import os
 import signal
@@ -10,24 +10,24 @@ from itertools import chain, islice
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
-FEW = 8  # pieces that are done sooner than other processes start
+MIN_PIECES = 8  # fewer are done sooner than processes start
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def mapped(function: Callable[[In], Out], pieces: Iterable[In], processes: int) -> Iterator[Out]:
-    """`map`, in order; in this process where there are few pieces, or one process.
+def map_in_order(function: Callable[[In], Out], pieces: Iterable[In], processes: int) -> Iterator[Out]:
+    """`map` with results in order; without other processes if there are few pieces or `processes` is 1.
 
-    No more pieces are taken than twice the processes are busy with, so that memory stays flat. `function` and what it
-    takes and gives have to be picklable. What it raises is raised here.
+    At most two pieces per process are in work, so that memory stays flat. `function`, its argument and its result must
+    be picklable. Its exceptions are raised here.
     """
     waiting = iter(pieces)
-    first = list(islice(waiting, FEW))
-    if processes == 1 or len(first) < FEW:
+    first = list(islice(waiting, MIN_PIECES))
+    if processes == 1 or len(first) < MIN_PIECES:
         yield from map(function, chain(first, waiting))
         return
-    # Not forked: this process may hold torch and its threads.
+    # Spawned, not forked: this process may hold torch and its threads.
     with ProcessPoolExecutor(processes, get_context("spawn"), end_with_parent) as pool:
         running: deque[Future[Out]] = deque()
         for piece in chain(first, waiting):
@@ -39,7 +39,7 @@ def mapped(function: Callable[[In], Out], pieces: Iterable[In], processes: int) 
 
 
 def end_with_parent() -> None:
-    """In a worker: an interrupt is for the parent to answer; with the parent, killed or not, the worker ends."""
+    """Called in a worker: ignores interrupts, which the parent handles, and ends with the parent, even a killed one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 

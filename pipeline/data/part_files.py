@@ -1,7 +1,7 @@
-"""Judged rows into the files that stages read: for SFT, for its evaluation, to ask people about, for RL, to test on.
+"""Writes rows into the files that stages read: SFT, its evaluation, prompts for annotators, prompts for RL, test.
 
-Prompts come out of conversations as `data.prompts` says; rows of one conversation, and what is like them, are in one
-part. A part whose share is 0 has SFT's own rows (its first, for evaluation; all its prompts, to ask about and for RL).
+`data.prompts` sets which turns become prompts. Rows of one conversation, and similar rows, are in one part. A part with
+share 0 borrows SFT's rows: the first one for evaluation, all prompts for annotators and RL.
 """
 
 import json
@@ -21,9 +21,9 @@ from pipeline.data.deduplication.decisions import (
     NEAR,
     OVERLAP,
     STEP_OF,
-    Judged,
-    copies,
-    names_of,
+    Decisions,
+    draw_counts,
+    stable_group_names,
 )
 from pipeline.data.deduplication.minhash import Indexes
 from pipeline.data.faults import BadRow
@@ -34,46 +34,46 @@ from pipeline.data.rows import Demonstration, prompt_id
 from pipeline.data.splits import split_groups
 from pipeline.data.writing import line_writer
 
-PARTS = ("sft", "dev", "test", "preference", "rl")
-REASONS = {
+DATA_PARTS = ("sft", "dev", "test", "preference", "rl")
+_REASONS = {
     DUPLICATE: "duplicate",
     NEAR: "near-duplicate",
     OVERLAP: "too close to a row of the test data",
     CONFLICT: "another answer to the same prompt",
 }
 
-Seen = Callable[[Demonstration, str, int], None]
-"""Told of every row that is kept: the row, its source, its tokens."""
+OnKeptRow = Callable[[Demonstration, str, int], None]
+"""Called with every kept row: the row, its source, its number of tokens."""
 
 
 @dataclass
-class Written:
-    """How many rows each file has."""
+class RowCounts:
+    """Rows per file, and the prompts already in each file."""
 
     rows: Counter[str] = field(default_factory=Counter)
-    prompts: dict[str, set[int]] = field(default_factory=dict)  # of files of prompts: which are there already
+    prompts: dict[str, set[int]] = field(default_factory=dict)  # file of prompts -> hashes of its prompts
 
 
-def distribute(
+def write_parts(
     gathered: Gathered,
-    judged: Judged,
+    decisions: Decisions,
     folder: Path,
     *,
     shares: Mapping[str, float],
     prompts: Choice,
     seed: int,
-    seen: Seen = lambda row, source, tokens: None,
+    on_kept: OnKeptRow = lambda row, source, tokens: None,
 ) -> dict[str, int]:
-    """Write PARTS as `<part>.jsonl` into the folder, and enter what is left out; returns the rows of each file.
+    """Write DATA_PARTS as `<part>.jsonl` into the folder and record dropped rows; returns the number of rows per file.
 
-    `shares` are those of the rows that no source has set apart for testing; what is left is for SFT.
+    `shares` are shares of the rows outside test sources; the rest is for SFT.
     Raises RequestError if there are too few prompts for the parts.
     """
-    part_of, drawn = _parts(gathered, judged, shares, seed)
-    tokens, written = gathered.scratch.column("tokens"), Written()
+    part_of, drawn = _assign_parts(gathered, decisions, shares, seed)
+    tokens, written = gathered.scratch.column("tokens"), RowCounts()
     source_of = gathered.scratch.column("source")
     with ExitStack() as stack:
-        files = {name: stack.enter_context(line_writer(folder / f"{name}.jsonl")) for name in PARTS}
+        files = {name: stack.enter_context(line_writer(folder / f"{name}.jsonl")) for name in DATA_PARTS}
 
         def write(part: str, row: Mapping[str, Any]) -> None:
             files[part](json.dumps(row, ensure_ascii=False))
@@ -81,30 +81,32 @@ def distribute(
 
         for number, (row, item) in enumerate(kept_rows(gathered.scratch)):
             source = gathered.sources[int(source_of[number])]
-            if judged.fate[number] != KEPT or not drawn[number]:
-                _leave_out(number, item, row, source, gathered, judged)
+            if decisions.outcome[number] != KEPT or not drawn[number]:
+                _record_dropped(number, item, row, source, gathered, decisions)
                 continue
-            seen(row, source.name, int(tokens[number]))
+            on_kept(row, source.name, int(tokens[number]))
             named = {**row, "source": source.name}
-            for part in _files_of(PARTS[part_of[number]], shares, written):
+            for part in _files_of(DATA_PARTS[part_of[number]], shares, written):
                 if part in ("sft", "dev"):
                     for _ in range(drawn[number] if part == "sft" else 1):
                         write(part, named)
                 else:
                     _write_prompts(part, named, prompts, seed, written, write)
-    return {part: written.rows[part] for part in PARTS}
+    return {part: written.rows[part] for part in DATA_PARTS}
 
 
-def _parts(gathered: Gathered, judged: Judged, shares: Mapping[str, float], seed: int) -> tuple[Indexes, Indexes]:
-    """For each row the index of its part, and how often it is drawn."""
+def _assign_parts(
+    gathered: Gathered, decisions: Decisions, shares: Mapping[str, float], seed: int
+) -> tuple[Indexes, Indexes]:
+    """(the index of each row's part [rows], how often each row is drawn [rows])."""
     source_of, content = gathered.scratch.column("source"), gathered.scratch.column("content")[:]
     tested = np.array([source.tested for source in gathered.sources])[source_of]
     weights = np.array([1.0 if source.tested else source.weight for source in gathered.sources])[source_of]
-    drawn = copies(content, weights, seed)
-    part_of = np.full(len(tested), PARTS.index("test"), dtype=np.int64)
-    own = (judged.fate == KEPT) & ~tested & (drawn > 0)
-    group, names = names_of(judged.group[own], content[own])
-    fractions = {part: shares.get(part, 0.0) for part in PARTS}
+    drawn = draw_counts(content, weights, seed)
+    part_of = np.full(len(tested), DATA_PARTS.index("test"), dtype=np.int64)
+    own = (decisions.outcome == KEPT) & ~tested & (drawn > 0)
+    group, names = stable_group_names(decisions.group[own], content[own])
+    fractions = {part: shares.get(part, 0.0) for part in DATA_PARTS}
     if tested.any():
         fractions["test"] = 0.0
     fractions["sft"] = 1 - sum(share for part, share in fractions.items() if part != "sft")
@@ -112,8 +114,8 @@ def _parts(gathered: Gathered, judged: Judged, shares: Mapping[str, float], seed
     return part_of, drawn
 
 
-def _files_of(part: str, shares: Mapping[str, float], written: Written) -> list[str]:
-    """The files that a row of a part goes to."""
+def _files_of(part: str, shares: Mapping[str, float], written: RowCounts) -> list[str]:
+    """The files that receive the rows of a part."""
     if part != "sft":
         return [part]
     borrowed = [other for other in ("preference", "rl") if not shares.get(other)]
@@ -121,9 +123,9 @@ def _files_of(part: str, shares: Mapping[str, float], written: Written) -> list[
 
 
 def _write_prompts(
-    part: str, row: Mapping[str, Any], choice: Choice, seed: int, written: Written, write: Callable[[str, Any], None]
+    part: str, row: Mapping[str, Any], choice: Choice, seed: int, written: RowCounts, write: Callable[[str, Any], None]
 ) -> None:
-    """A conversation's prompts, each once; with the answer that was given where policies are tested on them."""
+    """Write a conversation's prompts, each once; test prompts with their reference answer."""
     there = written.prompts.setdefault(part, set())
     for prompt, reference in prompts_of(row["messages"], choice, seed):
         identity = int(prompt_id(prompt), 16)
@@ -133,12 +135,12 @@ def _write_prompts(
             write(part, {"prompt": prompt, **answered, "source": row["source"]})
 
 
-def _leave_out(
-    number: int, item: int | str | None, row: Demonstration, source: Source, gathered: Gathered, judged: Judged
+def _record_dropped(
+    number: int, item: int | str | None, row: Demonstration, source: Source, gathered: Gathered, decisions: Decisions
 ) -> None:
-    place, fate = gathered.place(number, item), int(judged.fate[number])
-    step: Step = STEP_OF.get(fate, "weight")
-    reason = REASONS.get(fate, f"not drawn at weight {source.weight:g}")
-    like = int(judged.like[number])
-    kept = gathered.place(like) if fate in (DUPLICATE, NEAR) else None
-    gathered.ledger.drop(place, BadRow(None, None, reason), row["messages"], step, source=source.name, like=kept)
+    place, outcome = gathered.place(number, item), int(decisions.outcome[number])
+    step: Step = STEP_OF.get(outcome, "weight")
+    reason = _REASONS.get(outcome, f"not drawn at weight {source.weight:g}")
+    kept_instead = int(decisions.kept_instead[number])
+    like = gathered.place(kept_instead) if outcome in (DUPLICATE, NEAR) else None
+    gathered.ledger.drop(place, BadRow(None, None, reason), row["messages"], step, source=source.name, like=like)

@@ -1,6 +1,6 @@
-"""Every row by itself: its columns mapped, its format read, its texts cleaned, its fingerprints taken.
+"""Cleans each row by itself: maps its columns, reads its format, cleans its texts, takes its fingerprints.
 
-A piece of work is a list of raw rows of one file, so that several processes can do several pieces at once.
+A piece of work is a list of raw rows of one file, so that several processes can work at once.
 """
 
 import hashlib
@@ -25,16 +25,16 @@ from pipeline.data.formats.table import DEMONSTRATIONS, demonstrations_in
 from pipeline.data.formats.watching import WatchedRow
 from pipeline.data.ledger import Step, excerpt_of
 from pipeline.data.reading.files import BrokenRow, RawRow
-from pipeline.data.rows import Demonstration, Message, content_hash, opening
+from pipeline.data.rows import Demonstration, Message, conversation_hash, opening
 
-ROLES = "roles"  # the rule that mends who speaks when; formats know of it, since only they see what was written
-_AROUND = 60  # characters shown on both sides of a change
-_EXAMPLES = 3  # of each rule and piece
+ROLES = "roles"  # the rule that corrects the order of turns; formats apply it, since only they see the original
+_AROUND = 60  # characters shown on each side of a change
+_EXAMPLES = 3  # changes per rule and piece
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Raw rows of one file of a source, and how they are to be read."""
+    """Raw rows of one file of a source, and how to read them."""
 
     raw: Sequence[RawRow | BrokenRow]
     format: str
@@ -45,7 +45,7 @@ class Piece:
 
 
 class Change(NamedTuple):
-    """What a rule made of a text, around the first place where it differs."""
+    """An excerpt of a text before and after a rule, around the first difference."""
 
     rule: str
     place: Place
@@ -53,8 +53,8 @@ class Change(NamedTuple):
     after: str
 
 
-class Out(NamedTuple):
-    """A row that is left out."""
+class LeftOutRow(NamedTuple):
+    """A dropped row."""
 
     place: Place
     step: Step
@@ -63,12 +63,12 @@ class Out(NamedTuple):
 
 
 @dataclass
-class Refined:
-    """What came of a piece. `columns` has one value for each row that went on."""
+class CleanedPiece:
+    """The result of a piece. `columns` has one value per kept row."""
 
     rows: list[Demonstration] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
-    out: list[Out] = field(default_factory=list)
+    out: list[LeftOutRow] = field(default_factory=list)
     changed: Counter[str] = field(default_factory=Counter)  # rule -> rows
     flagged: Counter[str] = field(default_factory=Counter)
     examples: list[Change] = field(default_factory=list)
@@ -77,15 +77,15 @@ class Refined:
 
 
 @dataclass(frozen=True)
-class Refiner:
-    """Refines pieces; picklable. `fingerprints` for rows that are to be compared with others afterwards."""
+class RowCleaner:
+    """Cleans pieces; picklable. `fingerprints` prepares rows for comparison with others."""
 
     cleaner: Cleaner
     mend_roles: bool = False
     fingerprints: bool = True
 
-    def __call__(self, piece: Piece) -> Refined:
-        done = Refined()
+    def __call__(self, piece: Piece) -> CleanedPiece:
+        done = CleanedPiece()
         chosen = format_named(piece.format, DEMONSTRATIONS)
         done.reading = reading = Reading(chosen.name)
         for raw in piece.raw:
@@ -102,89 +102,91 @@ class Refiner:
                     reading.add(row)
                 excerpt = excerpt_of(raw.text if isinstance(raw, BrokenRow) else raw.fields)
                 step: Step = "cleaning" if isinstance(fault, LeftOut) else "format"
-                done.out.append(Out(raw.place, step, fault, excerpt))
+                done.out.append(LeftOutRow(raw.place, step, fault, excerpt))
                 continue
             for conversation, mended in found:
                 done.changed[ROLES] += mended
-                reading.tell(_told(conversation["messages"]))
+                reading.tell(_answer_remarks(conversation["messages"]))
                 reading.tell(odd_texts(conversation["messages"]))
                 self._clean(conversation, raw.place, done)
         if self.fingerprints:
             done.columns = fingerprints(done.rows, piece.boilerplate, piece.source)
         return done
 
-    def _clean(self, row: Demonstration, place: Place, done: Refined) -> None:
+    def _clean(self, row: Demonstration, place: Place, done: CleanedPiece) -> None:
         before = row["messages"]
         cleaned = self.cleaner(before)
         done.changed.update(cleaned.changed)
         done.flagged.update(cleaned.flagged)
         if cleaned.dropped is not None:
             fault = BadRow(cleaned.field, cleaned.role, cleaned.dropped)
-            done.out.append(Out(place, "cleaning", fault, excerpt_of(before)))
+            done.out.append(LeftOutRow(place, "cleaning", fault, excerpt_of(before)))
             return
         for rule, texts in zip(cleaned.changed, cleaned.texts, strict=True):
             if sum(change.rule == rule for change in done.examples) < _EXAMPLES:
-                done.examples.append(Change(rule, place, *_difference(*texts)))
-        said = [turn for turn in cleaned.messages if turn["role"] != "system" or turn["content"].strip()]
-        done.rows.append({**row, "messages": said})
+                done.examples.append(Change(rule, place, *_around_difference(*texts)))
+        kept = [turn for turn in cleaned.messages if turn["role"] != "system" or turn["content"].strip()]
+        done.rows.append({**row, "messages": kept})
         done.places.append(place)
 
 
 def fingerprints(rows: Sequence[Demonstration], boilerplate: UInt64s, source: str = "") -> dict[str, NDArray[Any]]:
-    """What tells whether rows say the same: hashes of the whole, of the opening prompt and of the conversation's name
-    (0 where it has none) [rows], and of whole and prompt the signatures and their bands [rows, …].
+    """Columns for comparing rows: hashes of the whole, of the opening prompt and of the conversation's name (0 without
+    a name) [rows]; signatures and bands of the whole and of the prompt [rows, …].
     """
     prompts = [opening(row["messages"]) for row in rows]
-    whole, asked = signatures(texts_of(rows), boilerplate), signatures(list(map(_said, prompts)), boilerplate)
+    whole, prompt = signatures(texts_of(rows), boilerplate), signatures(list(map(_learned_text, prompts)), boilerplate)
     return {
-        "content": _numbers([_content(row["messages"]) for row in rows]),
-        "prompt": _numbers(list(map(content_hash, prompts))),
-        "conversation": _numbers([_hash(source, row["id"]) if row.get("id") else "0" for row in rows]),
+        "content": _as_uint64([_content_hash(row["messages"]) for row in rows]),
+        "prompt": _as_uint64(list(map(conversation_hash, prompts))),
+        "conversation": _as_uint64(
+            [_conversation_name_hash(source, row["id"]) if row.get("id") else "0" for row in rows]
+        ),
         "text_signature": whole,
         "text_bands": bands_of(whole),
-        "prompt_signature": asked,
-        "prompt_bands": bands_of(asked),
+        "prompt_signature": prompt,
+        "prompt_bands": bands_of(prompt),
     }
 
 
 def texts_of(rows: Sequence[Demonstration]) -> list[str]:
-    """All that is said in each row, but for answers not learned and the system turn, often the same for all."""
-    return [_said(row["messages"]) for row in rows]
+    """The text of each row without unlearned answers and without the system turn, which is often the same for all."""
+    return [_learned_text(row["messages"]) for row in rows]
 
 
-def _said(messages: Sequence[Message]) -> str:
+def _learned_text(messages: Sequence[Message]) -> str:
     return "\n".join(
         turn["content"] for turn in messages if turn["role"] != "system" and turn.get("train") is not False
     )
 
 
-def _content(messages: Sequence[Message]) -> str:
-    """A hash of what is learned: of the texts, and where there are any, of the marks and of the reasoning."""
+def _content_hash(messages: Sequence[Message]) -> str:
+    """A hash of the learned content: texts, marks and reasoning."""
     beside = [Message(role=str(turn.get("train")), content=turn.get("reasoning_content", "")) for turn in messages]
-    return content_hash(messages, *([beside] if any(len(turn) > 2 for turn in messages) else []))
+    return conversation_hash(messages, *([beside] if any(len(turn) > 2 for turn in messages) else []))
 
 
-def _told(messages: Sequence[Message]) -> Counter[str]:
-    """What a person should know of the answers."""
-    told: Counter[str] = Counter()
+def _answer_remarks(messages: Sequence[Message]) -> Counter[str]:
+    """Remarks for the user on the answers, counted."""
+    remarks: Counter[str] = Counter()
     for turn in messages:
         if turn.get("train") is False:
-            told["an answer is marked as not to be learned: it is context"] += 1
+            remarks["an answer is marked as not to be learned: it is used as context"] += 1
         if turn.get("reasoning_content"):
-            told["an answer comes with its reasoning (model.thinking says what becomes of it)"] += 1
-    return told
+            remarks["an answer comes with its reasoning (model.thinking sets how it is used)"] += 1
+    return remarks
 
 
-def _numbers(hashes: Sequence[str]) -> UInt64s:
+def _as_uint64(hashes: Sequence[str]) -> UInt64s:
     return np.array([int(one[:16], 16) for one in hashes], dtype=np.uint64)
 
 
-def _hash(source: str, identifier: str) -> str:
-    """Of a conversation's name, which says nothing outside its own source: many count from 0."""
+def _conversation_name_hash(source: str, identifier: str) -> str:
+    """A hash of source and conversation name, since names are unique only within a source: many count from 0."""
     return hashlib.sha256(json.dumps([source, identifier]).encode()).hexdigest()
 
 
-def _difference(before: str, after: str) -> tuple[str, str]:
+def _around_difference(before: str, after: str) -> tuple[str, str]:
     """Both texts around the first place where they differ."""
     least = min(len(before), len(after))
     start = max(0, next((place for place in range(least) if before[place] != after[place]), least) - _AROUND)

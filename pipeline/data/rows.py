@@ -1,4 +1,4 @@
-"""The rows that stages hand to each other, what identifies them, and the files they are kept in."""
+"""The rows that stages exchange: their types, their hashes, and reading and writing their files."""
 
 import hashlib
 import json
@@ -21,18 +21,18 @@ __all__ = [
     "Ranking",
     "Ranks",
     "as_messages",
-    "content_hash",
+    "conversation_hash",
     "is_learned",
     "opening",
     "prompt_id",
     "read_jsonl",
-    "spoken_alone",
+    "without_marks",
     "write_jsonl",
 ]
 
 
 class Origin(TypedDict, total=False):
-    """Where a conversation comes from, as far as it is known; who wrote the answers, and which person mended them."""
+    """The origin of a conversation, if known: id, author of the answers, annotator who corrected them, source."""
 
     id: str
     writer: str
@@ -47,7 +47,7 @@ class Demonstration(Origin):
 
 
 class Prompt(TypedDict):
-    """A conversation that waits for an answer; the last turn is the user's."""
+    """A conversation without its answer; the last turn is the user's."""
 
     prompt: list[Message]
 
@@ -55,7 +55,7 @@ class Prompt(TypedDict):
 class Preference(TypedDict):
     """Two answers to one prompt.
 
-    `margin` is (votes for - votes against) / votes; rows of one `group` are no independent observations.
+    `margin` is (votes for - votes against) / votes; rows of one `group` are not independent.
     """
 
     prompt: list[Message]
@@ -66,7 +66,7 @@ class Preference(TypedDict):
 
 
 def as_messages(prompt: str | list[Message]) -> list[Message]:
-    """A ranking's prompt as messages: text is what one user said."""
+    """A ranking's prompt as messages; text becomes one user turn."""
     return [Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt
 
 
@@ -75,34 +75,34 @@ def is_learned(turn: Message) -> bool:
     return turn["role"] == "assistant" and turn.get("train") is not False
 
 
-def spoken_alone(messages: Sequence[Message]) -> list[Message]:
-    """The messages with who speaks and what is said alone: a prompt has no marks and no reasoning."""
+def without_marks(messages: Sequence[Message]) -> list[Message]:
+    """The messages with role and content only: prompts carry no marks and no reasoning."""
     return [Message(role=turn["role"], content=turn["content"]) for turn in messages]
 
 
 def opening(messages: Sequence[Message]) -> Sequence[Message]:
-    """What comes before the first answer: by it conversations are told to be about one prompt."""
+    """The turns before the first answer. Conversations with equal openings share a prompt."""
     return messages[: [turn["role"] for turn in messages].index("assistant")]
 
 
-def content_hash(*conversations: Sequence[Message]) -> str:
-    """A hash of roles and texts that differences in whitespace alone do not change."""
+def conversation_hash(*conversations: Sequence[Message]) -> str:
+    """A hash of roles and texts; differences in whitespace do not change it."""
     plain = [[[turn["role"], " ".join(turn["content"].split())] for turn in turns] for turns in conversations]
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 
 def prompt_id(messages: Sequence[Message]) -> str:
     """A short name for a prompt, the same on every machine and in every run."""
-    return content_hash(messages)[:16]
+    return conversation_hash(messages)[:16]
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one object per line, in UTF-8, all or nothing. Raises PipelineError if it cannot be written."""
+    """Write one object per line in UTF-8, atomically. Raises PipelineError if writing fails."""
     write_lines(path, (json.dumps(row, ensure_ascii=False) for row in rows))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read a file that `write_jsonl` wrote; users' files go through `pipeline.data.reading.files`.
+    """The rows of a file written by `write_jsonl`. For users' files see `pipeline.data.reading.files`.
 
     Raises RequestError with file and line if any line is not an object.
     """
@@ -115,7 +115,7 @@ def _object(path: Path, number: int, text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise RequestError(
             f"{path}, line {number}, column {error.colno}: not valid JSON ({error.msg}). "
-            "The file was cut or edited: make it again."
+            "The file was cut off or edited: create it again."
         ) from None
     if not isinstance(value, dict):
         raise RequestError(f"{path}, line {number}: not a JSON object. Write one row per line, as {{...}}.")

@@ -1,4 +1,4 @@
-"""Rows that lie on disk while they are looked at together: their text as lines, what is known of them as columns."""
+"""Rows on disk while they are compared: texts as lines, numbers as columns."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ _LINES = "rows.jsonl"
 
 
 class Scratch:
-    """Grows by lines and as many values of each column; read once it is closed. Whoever gave the folder removes it."""
+    """Collects lines and columns of equal length; read it after closing. The caller removes the folder."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ class Scratch:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with ExitStack() as stack:  # every one is closed, whatever another one's disk says
+        with ExitStack() as stack:  # closes all files even if closing one fails
             for file in self._files.values():
                 stack.callback(file.close)
 
@@ -47,7 +47,7 @@ class Scratch:
                     yield line.decode("utf-8", "surrogatepass")
 
     def column(self, name: str) -> NDArray[Any]:
-        """A column [rows, …], mapped from disk: it takes memory as far as it is looked at, and while it is held."""
+        """A column [rows, …], mapped from disk: only the parts in use take memory, while the array is referenced."""
         dtype, shape = self._shapes[name]
         if not self.count:  # an empty file cannot be mapped
             return np.empty((0, *shape), dtype)

@@ -1,4 +1,4 @@
-"""Split rows into parts: all rows of one group (one prompt) are in one part, whatever the order they come in."""
+"""Splits rows into parts. All rows of one group (one prompt) are in one part, independent of row order."""
 
 import hashlib
 import math
@@ -17,10 +17,10 @@ Indexes = NDArray[np.int64]
 
 
 def split_key(row: Splittable) -> str:
-    """What keeps rows together: the prompt.
+    """The key that keeps rows together: the prompt.
 
-    A demonstration's prompt is what comes before its first answer, since every answer of it is learned:
-    conversations that open alike would leak that answer.
+    A demonstration's prompt is the turns before its first answer: all its answers are learned, so conversations with
+    equal openings would leak that answer.
     """
     if "messages" in row:
         return prompt_id(opening(cast(Demonstration, row)["messages"]))
@@ -28,7 +28,7 @@ def split_key(row: Splittable) -> str:
 
 
 def split_by_prompt(rows: Sequence[RowT], fractions: Mapping[str, float], seed: int) -> dict[str, list[RowT]]:
-    """The rows of each split, in the order given; which prompt goes where depends on its hash and the seed.
+    """Split -> rows, in the given order; the split of a prompt depends on its hash and the seed.
 
     A split with a fraction above 0 gets at least one prompt. Raises RequestError if the fractions are not
     shares of one whole, or if there are fewer prompts than such splits.
@@ -45,9 +45,9 @@ def split_by_prompt(rows: Sequence[RowT], fractions: Mapping[str, float], seed: 
 
 
 def split_groups(groups: Indexes, names: Sequence[object], fractions: Mapping[str, float], seed: int) -> Indexes:
-    """For each row its part, an index into `fractions` [rows]; `groups` [rows] are indexes into `names`.
+    """The part of each row, an index into `fractions` [rows]; `groups` [rows] are indexes into `names`.
 
-    Which group goes where depends on its name and the seed alone. A part with a fraction above 0 gets at least one
+    The part of a group depends only on its name and the seed. A part with a fraction above 0 gets at least one
     group. Raises RequestError if the fractions are not shares of one whole, or if there are fewer groups than parts.
     """
     _check_fractions(fractions)
@@ -73,11 +73,11 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
 
 
 def _cut(sizes: Indexes, shares: Sequence[float]) -> Indexes:
-    """For each group its part: groups are laid end to end, cut where the shares end; one goes where its middle lies."""
+    """The part of each group: groups are laid end to end, cut at the shares, and assigned by their middle."""
     middles = np.cumsum(sizes) - sizes / 2
     ends = [sizes.sum() * sum(shares[: index + 1]) for index in range(len(shares) - 1)]
     parts = np.searchsorted(ends, middles, side="right").astype(np.int64)
-    for part in range(len(shares)):  # an empty part is given the last group of the part with most of them
+    for part in range(len(shares)):  # an empty part gets the last group of the largest part
         if not (parts == part).any():
             most = np.bincount(parts, minlength=len(shares)).argmax()
             parts[np.flatnonzero(parts == most)[-1]] = part

@@ -1,7 +1,7 @@
-"""What a collection of conversations is like: lengths, turns, diversity, topics. Streaming: memory stays flat.
+"""Statistics of conversations: lengths, turns, diversity, topics. Streaming, with constant memory.
 
-Lengths are counted over all rows, in bins that double; the rest is of seeded samples, so that a million rows cost no
-more than ten thousand.
+Length histograms cover all rows, in bins that double; everything else uses seeded samples, so that a million rows cost
+no more than ten thousand.
 """
 
 import random
@@ -17,15 +17,15 @@ from pipeline.data.words import words_in
 
 T = TypeVar("T")
 
-QUANTILES = 10_000  # rows that quantiles are of
-DIVERSITY = 2_000  # answers whose runs of words are counted
-TOPICS = 5_000  # prompts that are clustered
-MOST = 8  # openings and topics that are shown
+QUANTILES = 10_000  # sampled rows for quantiles
+DIVERSITY = 2_000  # sampled answers for distinct n-grams
+TOPICS = 5_000  # sampled prompts for topics
+MAX_SHOWN = 8  # openings, topics
 LENGTHS = ("prompts", "answers", "conversations")
 
 
 class Reservoir(Generic[T]):
-    """A uniform sample of whatever comes (Vitter 1985, algorithm R), the same for the same seed."""
+    """A uniform sample of a stream (Vitter 1985, algorithm R); depends only on the stream and the seed."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.items: list[T] = []
@@ -40,7 +40,7 @@ class Reservoir(Generic[T]):
 
 
 class Statistics:
-    """Grows by conversations, whose whole length is in `unit`: tokens where a tokenizer is known, else words."""
+    """Collects conversations. `unit` measures whole conversations: tokens if there is a tokenizer, else words."""
 
     def __init__(self, seed: int, unit: Literal["words", "tokens"] = "words") -> None:
         self.seed = seed
@@ -53,7 +53,7 @@ class Statistics:
         self._prompts: Reservoir[str] = Reservoir(TOPICS, seed)
 
     def add(self, messages: Sequence[Message], source: str, tokens: int = 0) -> None:
-        """Take a conversation in; `tokens` is its whole length where tokens are counted."""
+        """Add a conversation; `tokens` is its whole length if the unit is tokens."""
         prompt = "\n".join(turn["content"] for turn in opening(messages) if turn["role"] == "user")
         answers = [turn["content"] for turn in messages if is_learned(turn)]
         words = [len(turn["content"].split()) for turn in messages]
@@ -69,14 +69,14 @@ class Statistics:
         self._prompts.add(prompt)
 
     def lengths(self) -> dict[str, dict[str, Any]]:
-        """Of prompts, answers and conversations, each in its unit: rows per bin, and quantiles.
+        """Rows per bin and quantiles of the lengths of prompts, answers and conversations, each in its unit.
 
-        Bin 0 is of length 0, bin k of 2^(k-1) up to 2^k - 1.
+        Bin 0 holds length 0, bin k holds 2^(k-1) to 2^k - 1.
         """
         return {what: self._length(place, what) for place, what in enumerate(LENGTHS)}
 
     def by_source(self) -> dict[str, dict[str, float]]:
-        """Of each source its rows and its median lengths."""
+        """Source -> number of rows and median lengths."""
         found: dict[str, list[tuple[int, ...]]] = defaultdict(list)
         for source, counts in self._lengths.items:
             found[source].append(counts)
@@ -87,17 +87,17 @@ class Statistics:
         }
 
     def distinct(self) -> dict[int, float]:
-        """The share of different runs of 1, 2 and 3 words among all runs in the sampled answers (arXiv 1510.03055)."""
+        """n -> distinct n-grams as a share of all n-grams of the sampled answers, n = 1, 2, 3 (arXiv 1510.03055)."""
         return {size: distinct_share(self._answers.items, size) for size in (1, 2, 3)}
 
     def openings(self) -> list[tuple[str, float]]:
-        """With which two words prompts begin, and the share of those that do, the most frequent first."""
+        """The first two words of prompts and their shares, the most frequent first."""
         begun = Counter(" ".join(words_in(prompt)[:2]) for prompt in self._prompts.items)
-        return [(words, count / len(self._prompts.items)) for words, count in begun.most_common(MOST) if words]
+        return [(words, count / len(self._prompts.items)) for words, count in begun.most_common(MAX_SHOWN) if words]
 
     def topics(self) -> list[Topic]:
-        """What prompts are about."""
-        return topics_of(self._prompts.items, MOST, self.seed)
+        """The topics of the sampled prompts."""
+        return topics_of(self._prompts.items, MAX_SHOWN, self.seed)
 
     def metrics(self) -> dict[str, float]:
         """The figures for a manifest."""
@@ -121,7 +121,7 @@ class Statistics:
 
 
 def distinct_share(texts: Sequence[str], size: int) -> float:
-    """Different runs of `size` words, as a share of all; 0 where there is none."""
+    """Distinct n-grams of `size` words as a share of all; 0 without n-grams."""
     runs: list[tuple[str, ...]] = []
     for text in texts:
         words = words_in(text)

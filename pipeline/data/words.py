@@ -1,4 +1,4 @@
-"""What counts as a word where texts are compared: for topics, near-duplicates and diversity."""
+"""Splits texts into words, for topics, near-duplicates and diversity."""
 
 import re
 

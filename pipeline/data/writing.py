@@ -10,13 +10,13 @@ from pipeline.errors import PipelineError
 
 @contextmanager
 def line_writer(path: Path) -> Iterator[Callable[[str], object]]:
-    """A function that writes one line; the file is there once the block has ended well.
+    """Yields a function that writes one line; the file appears when the block ends without an error.
 
-    Half a surrogate pair, which UTF-8 cannot hold, is written as its JSON escape. Raises PipelineError if the
-    disk is full or the folder cannot be written to.
+    A lone surrogate, which UTF-8 cannot hold, is written as its JSON escape. Raises PipelineError if the disk is full
+    or the folder is not writable.
     """
     with ExitStack() as opened:
-        with _naming(path):
+        with _reporting_errors(path):
             stream = opened.enter_context(open_atomically(path))
 
         def write(line: str) -> None:
@@ -24,22 +24,22 @@ def line_writer(path: Path) -> Iterator[Callable[[str], object]]:
             try:
                 stream.write(data)
             except OSError as error:
-                raise _unwritten(path, error) from error
+                raise _write_error(path, error) from error
 
         yield write
-        with _naming(path):
+        with _reporting_errors(path):
             opened.close()
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _reporting_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _unwritten(path, error) from error
+        raise _write_error(path, error) from error
 
 
-def _unwritten(path: Path, error: OSError) -> PipelineError:
+def _write_error(path: Path, error: OSError) -> PipelineError:
     return PipelineError(
         f"{path} could not be written: {error.strerror}. Check the free space and the permissions of {path.parent}."
     )

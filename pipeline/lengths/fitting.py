@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.data.faults import BadRow
-from pipeline.data.ledger import leave_out
+from pipeline.data.ledger import ledger_of_lengths
 from pipeline.errors import RequestError, Unrenderable
 from pipeline.stage import StageContext
 from pipeline.store.artifacts import Artifact
@@ -44,7 +44,7 @@ def fitting(
         lengths.append(tokens)
         if tokens <= limit:
             kept.append(rendered)
-    ledger = leave_out(rows[: len(lengths)], lengths, limit, file)
+    ledger = ledger_of_lengths(rows[: len(lengths)], lengths, limit, file)
     if ledger.dropped:
         ledger.write(context.output_dir / f"ledger.{file.name}")
         for reason, count in ledger.reasons().items():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config.credentials import ENDPOINT_KEY
 from pipeline.config.schema import DecodingConfig
 from pipeline.data.rows import Message
-from pipeline.data.synthetic.drafts import Written
+from pipeline.data.synthetic.drafts import Generated
 from pipeline.errors import PipelineError, RequestError
 from pipeline.progress import Advance
 from pipeline.row_log import RowLog
@@ -52,7 +52,9 @@ class Endpoint:
         """Who wrote it, in a row."""
         return self.model
 
-    def write(self, prompts: Sequence[list[Message]], what: str, advance: Advance = lambda done: None) -> list[Written]:
+    def write(
+        self, prompts: Sequence[list[Message]], what: str, advance: Advance = lambda done: None
+    ) -> list[Generated]:
         """One answer to each prompt, in the order given; `what` names the file in which they are kept.
 
         Raises `RequestError` where key, model or request are refused, `PipelineError` where the server stays away.
@@ -73,13 +75,13 @@ class Endpoint:
             pool.shutdown(cancel_futures=True)
         return [kept.answers[name] for name in names]
 
-    def _accepted(self, answer: "Written | Refusal", kept: "Kept") -> Written:
+    def _accepted(self, answer: "Generated | Refusal", kept: "Kept") -> Generated:
         """A refused request costs one draft; where none was ever answered, it is the request that is wrong."""
-        if isinstance(answer, Written):
+        if isinstance(answer, Generated):
             return answer
         if all(one.refused for one in kept.answers.values()):
             raise RequestError(f"{self.url} refused the request: {answer.reason}")
-        return Written("", stopped=False, refused=True)
+        return Generated("", stopped=False, refused=True)
 
     def _client(self) -> "InferenceClient":
         from huggingface_hub import InferenceClient
@@ -94,7 +96,7 @@ class Endpoint:
             timeout=TIMEOUT,
         )
 
-    def _answer(self, client: "InferenceClient", prompt: list[Message], seed: int) -> "Written | Refusal":
+    def _answer(self, client: "InferenceClient", prompt: list[Message], seed: int) -> "Generated | Refusal":
         """Ask until there is an answer, with longer and longer pauses while the server is busy or away."""
         from httpx2 import TransportError
         from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, OfflineModeIsEnabled
@@ -124,7 +126,7 @@ class Endpoint:
             "are kept, and the same command goes on from there."
         )
 
-    def _asked(self, client: "InferenceClient", prompt: list[Message], seed: int) -> Written:
+    def _asked(self, client: "InferenceClient", prompt: list[Message], seed: int) -> Generated:
         answer: Any = client.chat_completion(
             prompt,  # type: ignore[arg-type]
             model=self.model,
@@ -134,7 +136,7 @@ class Endpoint:
             seed=seed,
         )
         chosen = answer.choices[0]
-        return Written(str(chosen.message.content or ""), chosen.finish_reason in FINISHED)
+        return Generated(str(chosen.message.content or ""), chosen.finish_reason in FINISHED)
 
     def _refused(self, status: int, said: str) -> RequestError:
         if status in (401, 403):
@@ -161,9 +163,9 @@ class Kept:
 
     def __init__(self, file: Path) -> None:
         self.log = RowLog(file)
-        self.answers = {row["name"]: Written(row["text"], row["stopped"], row["refused"]) for row in self.log.rows}
+        self.answers = {row["name"]: Generated(row["text"], row["stopped"], row["refused"]) for row in self.log.rows}
 
-    def add(self, name: str, answer: Written) -> None:
+    def add(self, name: str, answer: Generated) -> None:
         self.log.append({"name": name, **answer._asdict()})
         self.answers[name] = answer
 

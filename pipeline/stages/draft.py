@@ -18,8 +18,8 @@ from pipeline.data.ledger import Ledger
 from pipeline.data.prompts.loading import load_prompts
 from pipeline.data.prompts.selection import choose_prompts
 from pipeline.data.rows import Message, write_jsonl
-from pipeline.data.synthetic.drafts import Written, usable_drafts
-from pipeline.data.synthetic.self_instruct import WANTED, Inventing, prompts_in
+from pipeline.data.synthetic.drafts import Generated, usable_drafts
+from pipeline.data.synthetic.self_instruct import REQUESTED, PromptPool, prompts_in
 from pipeline.errors import RequestError
 from pipeline.lengths.limits import UNKNOWN, with_limit
 from pipeline.playground import texts
@@ -38,7 +38,7 @@ class Writer(Protocol):
     @property
     def name(self) -> str: ...
 
-    def write(self, prompts: Sequence[list[Message]], what: str) -> list[Written]:
+    def write(self, prompts: Sequence[list[Message]], what: str) -> list[Generated]:
         """One answer to each prompt, in the order given; those of an interrupted run are not written again."""
         ...
 
@@ -86,7 +86,7 @@ def _given(config: DraftConfig, context: StageContext) -> tuple[list[list[Messag
     else:
         own = texts.sampling_prompts(config.count, seed=config.world_seed, world_seed=config.world_seed)
         prompts, ledger = [[Message(role="user", content=text)] for text in own], Ledger()
-        ledger.saw(len(own))
+        ledger.count_read(len(own))
     for reason, count in ledger.reasons().items():
         context.say(f"rows without a usable prompt, {count:,} times: {reason} (each is in ledger.jsonl)")
     return [prompts[index] for index in choose_prompts(prompts, config.count, config.seed)], ledger
@@ -96,20 +96,20 @@ def _made_up(
     given: Sequence[list[Message]], config: DraftConfig, writer: Writer, context: StageContext
 ) -> list[list[Message]]:
     """New prompts, as many as are wanted or as the writer comes to in a few rounds."""
-    inventing = Inventing([prompt[-1]["content"] for prompt in given])
+    prompt_pool = PromptPool([prompt[-1]["content"] for prompt in given])
     for number in range(ROUNDS):
-        missing = config.generate - len(inventing.made_up)
+        missing = config.generate - len(prompt_pool.made_up)
         if missing <= 0:
             break
         draw = random.Random(f"{config.seed} {number}")
-        asks = [inventing.request(draw) for _ in range(-(-missing // WANTED))]
+        asks = [prompt_pool.request(draw) for _ in range(-(-missing // REQUESTED))]
         written = writer.write([[Message(role="user", content=ask)] for ask in asks], f"prompts {number}")
         for text in (text for answer in written for text in prompts_in(answer.text, whole=answer.stopped)):
-            if len(inventing.made_up) < config.generate:
-                inventing.take(text)
-    if len(inventing.made_up) < config.generate:
-        context.say(f"{writer.name} made up {len(inventing.made_up):,} of {config.generate:,} new prompts")
-    return [[Message(role="user", content=text)] for text in inventing.made_up]
+            if len(prompt_pool.made_up) < config.generate:
+                prompt_pool.add_if_new(text)
+    if len(prompt_pool.made_up) < config.generate:
+        context.say(f"{writer.name} made up {len(prompt_pool.made_up):,} of {config.generate:,} new prompts")
+    return [[Message(role="user", content=text)] for text in prompt_pool.made_up]
 
 
 def _told(prompt: list[Message], system: str | None) -> list[Message]:
@@ -137,9 +137,9 @@ class _Policy:
         self._decoding, _ = with_limit(config.decoding, [artifact], context.say)
         self._answerer = Answerer(artifact, context, config.seed)
 
-    def write(self, prompts: Sequence[list[Message]], what: str) -> list[Written]:
+    def write(self, prompts: Sequence[list[Message]], what: str) -> list[Generated]:
         drawn = self._answerer.draw(prompts, self._decoding, what)
-        return [Written(answer.text, answer.stopped) for answer in drawn]
+        return [Generated(answer.text, answer.stopped) for answer in drawn]
 
 
 class _Remote:
@@ -153,7 +153,7 @@ class _Remote:
         self._progress = context.progress
         self.name = config.model
 
-    def write(self, prompts: Sequence[list[Message]], what: str) -> list[Written]:
+    def write(self, prompts: Sequence[list[Message]], what: str) -> list[Generated]:
         with self._progress(f"{what}: {self.name}", len(prompts)) as advance:
             return self._endpoint.write(prompts, what, advance)
 

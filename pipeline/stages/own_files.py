@@ -11,12 +11,12 @@ from typing import cast
 from pipeline.config.schema import DataConfig, MixedSourceConfig, SourceConfig, source_name
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.ledger import STEPS, Ledger, OnBadRow
-from pipeline.data.part_files import distribute
-from pipeline.data.pipeline import Gathered, Measure, Settings, Source, compare, gather
+from pipeline.data.part_files import write_parts
+from pipeline.data.pipeline import Gathered, Measure, Settings, Source, deduplicate, gather
 from pipeline.data.prompts.turns import Choice
 from pipeline.data.reading.encodings import encoding_of
 from pipeline.data.reading.files import SUFFIXES, listed_files
-from pipeline.data.row_cleaning import ROLES, Refiner
+from pipeline.data.row_cleaning import ROLES, RowCleaner
 from pipeline.data.rows import Demonstration
 from pipeline.data.scratch import Scratch
 from pipeline.data.statistics import Statistics
@@ -84,18 +84,18 @@ def prepare(config: DataConfig, context: StageContext) -> Metrics:
         ledger = Ledger(lambda entry: write(entry.as_line()))
         with Scratch(folder) as scratch, context.progress("reading", None) as advance:
             gathered = gather(given, settings, scratch, ledger, measure, advance)
-        judged = compare(gathered, settings)
-        rows = distribute(
+        decisions = deduplicate(gathered, settings)
+        rows = write_parts(
             gathered,
-            judged,
+            decisions,
             context.output_dir,
             shares=asdict(config.split),
             prompts=cast(Choice, config.prompts),
             seed=config.seed,
-            seen=lambda row, source, tokens: statistics.add(row["messages"], source, tokens),
+            on_kept=lambda row, source, tokens: statistics.add(row["messages"], source, tokens),
         )
     _say_what_went(gathered, context.say)
-    contested = int(judged.contested.sum())
+    contested = int(decisions.contested.sum())
     write_data_report(
         context.output_dir / "report.html",
         project=context.output_dir.parent.parent.name,
@@ -149,7 +149,7 @@ def _settings(config: DataConfig, context: StageContext, specials: Sequence[str]
     modes = asdict(config.cleaning)
     roles, languages = modes.pop(ROLES), modes.pop("languages") or []
     return Settings(
-        Refiner(Cleaner(modes, specials, languages), mend_roles=roles == "mend"),
+        RowCleaner(Cleaner(modes, specials, languages), mend_roles=roles == "mend"),
         on_bad_row=cast(OnBadRow, config.on_bad_row),
         max_bad_fraction=config.max_bad_fraction,
         shortest=config.min_length,

@@ -13,16 +13,16 @@ from labeling.records import Ranking
 from labeling.votes import prompt_key
 from pipeline.config.names import nearest
 from pipeline.config.schema import PipelineConfig, PreferencesConfig
-from pipeline.data.judgements.loading import Manner, load_judgements
+from pipeline.data.judgements.loading import LoadingOptions, load_judgements
 from pipeline.data.judgements.pooling import (
     Pool,
     Preferences,
     Split,
-    apart,
     preferences_from_pairs,
     preferences_from_rankings,
-    said_by,
-    split_by_prompt,
+    rankings_by,
+    split_off_judge_annotators,
+    split_preferences,
 )
 from pipeline.data.ledger import OnBadRow
 from pipeline.data.rows import Preference, write_jsonl
@@ -51,7 +51,9 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
         raise RequestError(f"preferences.exclude={config.exclude}: {files[0]} has pairs, and not who judged them.")
     else:
         preferences, people = preferences_from_pairs(loaded.pairs, cast(Pool, config.pool)), {}
-        split = split_by_prompt(preferences.rows, config.test_fraction, config.seed, judge_share=config.judge_fraction)
+        split = split_preferences(
+            preferences.rows, config.test_fraction, config.seed, judge_share=config.judge_fraction
+        )
     if not preferences.rows:
         raise RequestError(f"{files[0]}: no pair comes from it: every comparison is a tie or of two equal answers.")
     if not split.train or not split.test:
@@ -76,8 +78,8 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
     }
 
 
-def _manner(config: PreferencesConfig) -> Manner:
-    return Manner(
+def _manner(config: PreferencesConfig) -> LoadingOptions:
+    return LoadingOptions(
         config.format, config.columns, config.codes, cast(OnBadRow, config.on_bad_row), config.max_bad_fraction
     )
 
@@ -87,10 +89,10 @@ def _from_rankings(
 ) -> tuple[Preferences, Split, dict[str, float]]:
     """Everything that people said as pairs, the parts of it to learn from, and how far people agree."""
     pool = cast(Pool, config.pool)
-    said = apart(rankings, config.judge_fraction, config.seed)
+    said = split_off_judge_annotators(rankings, config.judge_fraction, config.seed)
     if said.annotators:
         context.say(f"the judge learns from {', '.join(said.annotators)} alone, and nothing else does")
-    split = split_by_prompt(
+    split = split_preferences(
         preferences_from_rankings(said.rankings, pool).rows,
         config.test_fraction,
         config.seed,
@@ -113,7 +115,7 @@ def _without(rankings: list[Ranking], excluded: Sequence[str] | None) -> list[Ra
     for name in excluded or ():
         if name not in names:
             raise RequestError(f"preferences.exclude: nobody is called '{name}'. {nearest(name, names)}")
-    return said_by(rankings, names - set(excluded or ()))
+    return rankings_by(rankings, names - set(excluded or ()))
 
 
 def _of_prompts(rankings: Sequence[Ranking], rows: Sequence[Preference]) -> list[Ranking]:

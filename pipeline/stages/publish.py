@@ -12,7 +12,7 @@ from labeling.guidelines import shipped
 from labeling.quality import choose_calibration, make_checks
 from labeling.records import Ranking, make_tasks
 from pipeline.config.schema import PipelineConfig, PublishConfig
-from pipeline.data.judgements.loading import Manner, load_judgements
+from pipeline.data.judgements.loading import LoadingOptions, load_judgements
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.files import write_atomically
@@ -56,7 +56,7 @@ def run(config: PublishConfig, context: StageContext) -> Metrics:
 
 
 def _gold(given: Artifact) -> list[Ranking]:
-    loaded = load_judgements(sources(given), Manner(on_bad_row="error"))
+    loaded = load_judgements(sources(given), LoadingOptions(on_bad_row="error"))
     if loaded.kind != "rankings":
         raise RequestError(f"labeling.gold={given.path}: these are pairs; gold has to be rankings.")
     return loaded.rankings

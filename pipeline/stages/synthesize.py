@@ -12,7 +12,7 @@ from labeling.backend import Answer, Round
 from labeling.guidelines import shipped
 from pipeline.config.schema import PipelineConfig, SynthesizeConfig
 from pipeline.data.rows import read_jsonl, write_jsonl
-from pipeline.data.synthetic.drafts import Draft, Rejected, Reviewed, pooled, unreviewed
+from pipeline.data.synthetic.drafts import Draft, Rejected, Reviewed, as_unreviewed, pool_reviews
 from pipeline.errors import RequestError
 from pipeline.people.rounds import complete_only, review_round
 from pipeline.people.waiting import ask
@@ -46,11 +46,11 @@ def observe(config: SynthesizeConfig, context: StageContext) -> dict[str, Any]:
 def run(config: SynthesizeConfig, context: StageContext) -> Metrics:
     drafts = cast(list[Draft], read_jsonl(context.inputs["draft"].file("drafts.jsonl")))
     if not config.review:
-        return _write(context, [unreviewed(draft) for draft in drafts], [])
+        return _write(context, [as_unreviewed(draft) for draft in drafts], [])
     answers: list[Answer] = context.observed["answers"]
     people = {answer["annotator"] for answer in answers}
     complete = {"complete": float(context.observed["whole"]), "annotators": float(len(people))}
-    return _write(context, *pooled(drafts, answers)) | complete
+    return _write(context, *pool_reviews(drafts, answers)) | complete
 
 
 def _write(context: StageContext, kept: Sequence[Reviewed], rejected: Sequence[Rejected]) -> Metrics:

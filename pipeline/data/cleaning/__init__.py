@@ -1,1 +1,1 @@
-"""What is mended in a conversation and what is left out: one small pure function per rule, in one table."""
+"""Cleaning rules: each is one small pure function that corrects a conversation or leaves it out."""

@@ -1,4 +1,4 @@
-"""What an answer says: nothing at all, or the same over and over."""
+"""Detects answers without content and answers that repeat themselves."""
 
 import re
 import unicodedata
@@ -7,10 +7,10 @@ import zlib
 _LETTER_OR_NUMBER = re.compile(r"[^\W_]")
 
 
-def says_nothing(text: str) -> bool:
-    """Whether there is no letter, no number and no symbol (emoji, mathematics) in the text: only punctuation, if that.
+def lacks_content(text: str) -> bool:
+    """Whether the text has no letter, number or symbol (emoji, mathematics): at most punctuation.
 
-    Backticks and other accents that stand alone are punctuation here.
+    Backticks and other standalone accents count as punctuation.
     """
     if _LETTER_OR_NUMBER.search(text):
         return False
@@ -18,31 +18,31 @@ def says_nothing(text: str) -> bool:
     return all(category[0] in "PZC" or category == "Sk" for category in categories)
 
 
-_PIECE = 20  # characters
-_LONG_ENOUGH = 500
-_LOOKED_AT = 20_000
-_COMPRESSIBLE = (
-    0.4  # zlib makes prose half as long, half a text and a loop 0.2 to 0.35; counting takes ten times as long
-)
-_REPEATED = 0.5
+_WINDOW = 20  # characters per window
+_MIN_LENGTH = 500
+_MAX_TAIL = 20_000
+# zlib compresses prose to 0.5 and text that is half a loop to 0.2–0.35. Counting windows takes ten times as long.
+_COMPRESSIBLE = 0.4
+_MIN_REPEATED_SHARE = 0.5
 
 
 def repeats_itself(text: str) -> bool:
-    """Whether more than half of a text of over 500 characters stands in it before, by pieces of 20 characters.
+    """Whether more than half of a text repeats its earlier part, in windows of 20 characters; never below 500
+    characters.
 
-    Prose comes to 0.02 to 0.1, code to 0.2, a list of 60 equal lines after a paragraph to 0.65, a loop to 0.99. Of a
-    very long text only the end is looked at: there it loops, if it does.
+    Typical shares: prose 0.02 to 0.1, code 0.2, a paragraph and 60 equal lines 0.65, a loop 0.99. Of a very long text
+    only the end is examined, since loops occur there.
     """
-    if len(text) <= _LONG_ENOUGH:
+    if len(text) <= _MIN_LENGTH:
         return False
-    end = text[-_LOOKED_AT:]
+    end = text[-_MAX_TAIL:]
     data = end.encode("utf-8", "replace")
     if len(zlib.compress(data, 1)) > _COMPRESSIBLE * len(data):
         return False
-    return repeated_share(end) > _REPEATED
+    return repeated_share(end) > _MIN_REPEATED_SHARE
 
 
 def repeated_share(text: str) -> float:
-    """The share of all pieces of 20 characters, one at each position, that stand in the text before."""
-    pieces = len(text) - _PIECE + 1
-    return 1 - len({text[start : start + _PIECE] for start in range(pieces)}) / pieces if pieces > 0 else 0.0
+    """The share of windows of 20 characters, one at each position, that occur earlier in the text."""
+    windows = len(text) - _WINDOW + 1
+    return 1 - len({text[start : start + _WINDOW] for start in range(windows)}) / windows if windows > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Characters that were decoded wrongly, and characters that nobody sees."""
+"""Corrects wrongly decoded characters and removes invisible ones."""
 
 import re
 from collections.abc import Iterable
@@ -9,53 +9,53 @@ from ftfy.chardata import CHARMAP_ENCODINGS
 
 
 def mend_encoding(text: str) -> str:
-    """The text with mojibake decoded as it was meant, and CRLF as a newline.
+    """The text with mojibake decoded as intended and CRLF as a newline.
 
-    Nothing but encoding mistakes is touched: quotes, ligatures, width and normal form stay as they were written.
+    Changes only encoding mistakes: quotes, ligatures, width and normal form stay.
     """
     if "\r\n" in text:
         text = re.sub(r"\r+\n", "\n", text)
     if text.isascii() or not _SUSPECT.search(text):
         return text
-    # Line by line, as ftfy does it: a line that is in order must not keep its neighbour from being mended.
-    return "\n".join(fix_encoding(line) if _looks_wrong(line) else line for line in text.split("\n"))
+    # Line by line, as ftfy does: a correct line must not prevent the correction of its neighbour.
+    return "\n".join(fix_encoding(line) if _is_misdecoded(line) else line for line in text.split("\n"))
 
 
-def _looks_wrong(line: str) -> bool:
-    """Whether ftfy's own test, which is slow, says so of the neighbourhood of anything suspect."""
+def _is_misdecoded(line: str) -> bool:
+    """Whether ftfy's own test, which is slow, finds mojibake near a suspect character."""
     places = (found.start() for found in _SUSPECT.finditer(line))
     return any(is_bad(line[max(0, place - _NEAR) : place + _NEAR]) for place in places)
 
 
-_NEAR = 8  # characters; what the test looks for has seven at most
+_NEAR = 8  # characters; the test's patterns have at most seven
 
 
-def _shown(numbers: Iterable[int], encoding: str) -> str:
-    """The characters other than ASCII that these bytes are shown as, to stand in a set of a pattern."""
+def _characters_shown(numbers: Iterable[int], encoding: str) -> str:
+    """The non-ASCII characters that these bytes decode to, escaped for a character set in a pattern."""
     shown = bytes(numbers).decode(encoding, "replace")
     return "".join(sorted({re.escape(character) for character in shown if not character.isascii()}))
 
 
-def _suspect() -> re.Pattern[str]:
-    """What UTF-8 looks like in the encodings it is mistaken for: a character's first byte, then one that continues it.
+def _suspect_pattern() -> re.Pattern[str]:
+    """A pattern for UTF-8 decoded as another encoding: a character's first byte, then a continuation byte.
 
-    Byte A0 is often turned into a space, and a lost one into U+001A or U+FFFD. This pattern is many times as fast as
-    ftfy's own test.
+    Byte A0 often becomes a space, and a lost byte U+001A or U+FFFD. This pattern is many times faster than ftfy's own
+    test.
     """
-    first = {name: _shown(range(0xC2, 0xF5), name) for name in CHARMAP_ENCODINGS}
+    first = {name: _characters_shown(range(0xC2, 0xF5), name) for name in CHARMAP_ENCODINGS}
     pairs = [
-        rf"(?<=[{first[name]}])[{_shown(range(0x80, 0xC0), name)}\x1a\ufffd]"
-        rf"|(?<=[{_shown((0xC2, 0xC3, 0xC5, 0xCE, 0xD0, 0xD9), name)}])[ ]"
+        rf"(?<=[{first[name]}])[{_characters_shown(range(0x80, 0xC0), name)}\x1a\ufffd]"
+        rf"|(?<=[{_characters_shown((0xC2, 0xC3, 0xC5, 0xCE, 0xD0, 0xD9), name)}])[ ]"
         for name in CHARMAP_ENCODINGS
     ]
     return re.compile(rf"[{''.join(first.values())}\x80-\x9f](?:{'|'.join(pairs)}|(?<=[\x80-\x9f]))")
 
 
-_SUSPECT = _suspect()
+_SUSPECT = _suspect_pattern()
 
 _LINE_BREAKS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 
-# Where a joiner means something: scripts whose letters join, and emoji that are made of several.
+# Where a joiner has a meaning: scripts whose letters join, and emoji that consist of several characters.
 _JOINING = (
     r"\u0620-\u064a\u066e-\u06d3\u06d5\u06fa-\u06ff\u0710-\u07ea\u08a0-\u08c7\u0900-\u109f\u1780-\u17b3\u17b6-\u17d3"
     r"\u1820-\u18aa\u1b00-\u1b7f\ufb50-\ufdff\ufe70-\ufefc"
@@ -77,7 +77,7 @@ _MEANT_OR_UNSEEN = re.compile(f"({_JOINED}|{_FLAG})|[{_UNSEEN}]")
 
 
 def mend_invisible(text: str) -> str:
-    """The text without what nobody sees: control characters, zero widths, marks of direction, soft hyphens, tags.
+    """The text without invisible characters: control characters, zero widths, direction marks, soft hyphens, tags.
 
     Joiners stay inside emoji and between letters of scripts that use them, tags stay in flags, and variation selectors
     stay. Every kind of line break becomes a newline.

@@ -1,4 +1,4 @@
-"""E-mail addresses, phone numbers, card numbers and IBANs in a text: found, and masked."""
+"""Finds and masks e-mail addresses, phone numbers, card numbers and IBANs."""
 
 import re
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from phonenumbers import Leniency, PhoneNumberMatcher
 
 Found = tuple[str, int, int]  # kind, start, end
 
-_REGION = "US"  # of phone numbers without a country's prefix
+_REGION = "US"  # for phone numbers without a country prefix
 
 
-def personal_data(text: str) -> list[Found]:
-    """What identifies people, as (kind, start, end) in the order of the text; none overlaps another.
+def find_personal_data(text: str) -> list[Found]:
+    """Personal data as (kind, start, end) in text order, without overlaps.
 
-    The kinds are `email`, `phone`, `card` and `iban`. Addresses that nobody has (at example.com) are left out. A phone
-    number is international, or one of the US that is written as one: with separators, or after a word such as "call".
+    The kinds are `email`, `phone`, `card` and `iban`. Reserved addresses (at example.com) are ignored. A phone number
+    is international, or a US number with separators or after a word such as "call".
     """
     found = list(_emails(text)) if "@" in text else []
     if _SEVEN_DIGITS.search(text):
@@ -23,9 +23,9 @@ def personal_data(text: str) -> list[Found]:
     return sorted(found, key=lambda one: one[1])
 
 
-def masked(text: str) -> str:
-    """The text with `[email]`, `[phone]`, `[card]` or `[iban]` in place of what `personal_data` finds."""
-    while found := personal_data(text):  # what stands beside a mask may be found only once it is there
+def mask_personal_data(text: str) -> str:
+    """The text with `[email]`, `[phone]`, `[card]` or `[iban]` in place of what `find_personal_data` finds."""
+    while found := find_personal_data(text):  # a mask may reveal further data beside it
         for kind, start, end in reversed(found):
             text = f"{text[:start]}[{kind}]{text[end:]}"
     return text
@@ -49,7 +49,7 @@ def _emails(text: str) -> Iterator[Found]:
 
 _CUE = re.compile(r"\b(?:phone|tel|telephone|mobile|cell|fax|whatsapp|call|dial|ring)\b[^\d\n]{0,20}$", re.IGNORECASE)
 _WRITTEN_AS_PHONE = re.compile(r"\+|(?:1[\s.-]?)?\(?\d{3}\)?[\s./-]{1,2}\d{3}[\s.-]\d{4}")
-_PERHAPS_PHONE = re.compile(r"\+[(\d]|\d{3}[\s.-]\d{4}|\d{10}")  # the matcher takes milliseconds
+_PERHAPS_PHONE = re.compile(r"\+[(\d]|\d{3}[\s.-]\d{4}|\d{10}")  # checked first: the matcher takes milliseconds
 
 
 def _phones(text: str) -> Iterator[Found]:
@@ -79,7 +79,7 @@ def _luhn(digits: str) -> int:
     return sum(map(int, digits[-1::-2])) + sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
 
 
-# How long the IBANs of each country are.
+# IBAN length -> countries.
 _LENGTHS = {
     15: "NO", 16: "BE", 18: "DK FI FK FO GL NL SD", 19: "MK SI", 20: "AT BA EE KZ LT LU MN XK", 21: "CH HR LI LV",
     22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ OM SO TL", 24: "AD CZ ES MD PK RO SA SE SK TN VG",

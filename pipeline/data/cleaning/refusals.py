@@ -1,4 +1,4 @@
-"""Answers in English that say nothing but that there will be none."""
+"""Detects English answers that are only refusals."""
 
 import re
 
@@ -10,7 +10,7 @@ def _one_of(*choices: str) -> str:
     return f"(?:{'|'.join(choices)})"
 
 
-# Each pattern is matched at the start of a clause in small letters.
+# Each pattern is matched at the start of a lower-case clause.
 _SORRY = _one_of(
     "(?:(?:i am|i'm|we are|we're) )?(?:(?:so|very|really|truly) )?sorry", "(?:my )?apologies", "i apologi[sz]e"
 )
@@ -48,9 +48,9 @@ _COURTESY = re.compile(
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a short answer in English is nothing but a refusal: no clause of it says anything else.
+    """Whether a short English answer is only a refusal: every clause belongs to the refusal.
 
-    Apologies, a refusal's reasons and courtesies beside it are part of it.
+    Apologies, reasons and courtesies belong to it.
     """
     if len(text) >= _TOO_LONG:
         return False

@@ -1,4 +1,4 @@
-"""The rules of cleaning: what each is for, what it may do, and what it does unless it is told otherwise."""
+"""The table of cleaning rules: purpose, allowed modes and default mode of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,29 +17,29 @@ class Rule:
 
 
 RULES = (
-    Rule("encoding", ("off", "mend"), "mend", "text that was decoded wrongly teaches letters nobody writes"),
-    Rule("invisible", ("off", "mend"), "mend", "characters nobody sees split words and hide instructions"),
-    Rule("markup", ("off", "mend"), "mend", "tags and labels of a scraped page are no part of what was said"),
+    Rule("encoding", ("off", "mend"), "mend", "wrongly decoded text teaches garbled letters"),
+    Rule("invisible", ("off", "mend"), "mend", "invisible characters split words and hide instructions"),
+    Rule("markup", ("off", "mend"), "mend", "tags and labels of a scraped page are not part of the conversation"),
     Rule("special_tokens", ("off", "mend", "drop"), "mend", "the model's own tokens in a text end or forge turns"),
-    Rule("empty", ("off", "drop"), "drop", "a turn that says nothing teaches to say nothing"),
+    Rule("empty", ("off", "drop"), "drop", "a turn without content teaches empty answers"),
     Rule("refusals", ("off", "flag", "drop"), "flag", "bare refusals (in English) teach to refuse what is harmless"),
     Rule("personal_data", ("off", "flag", "mask", "drop"), "flag", "people's addresses and numbers would be memorised"),
-    Rule("language", ("off", "drop"), "drop", "conversations in other languages than those that were asked for"),
-    Rule("repetition", ("off", "flag", "drop"), "flag", "answers that go round in circles teach to do so"),
+    Rule("language", ("off", "drop"), "drop", "conversations in languages other than the configured ones"),
+    Rule("repetition", ("off", "flag", "drop"), "flag", "answers that repeat themselves teach repetition"),
 )
 
 
-def defaults() -> dict[str, Mode]:
-    """What each rule does unless it is told otherwise."""
+def default_modes() -> dict[str, Mode]:
+    """The default mode of each rule."""
     return {rule.name: rule.default for rule in RULES}
 
 
-def checked(modes: Mapping[str, Mode]) -> dict[str, Mode]:
-    """A mode for every rule, its default where none is given. Raises ValueError for an unknown rule or mode."""
+def checked_modes(modes: Mapping[str, Mode]) -> dict[str, Mode]:
+    """A mode for every rule; missing ones get the default. Raises ValueError for an unknown rule or mode."""
     allowed = {rule.name: rule.modes for rule in RULES}
     for name, mode in modes.items():
         if name not in allowed:
             raise ValueError(f"unknown cleaning rule {name!r}; the rules are {', '.join(allowed)}")
         if mode not in allowed[name]:
             raise ValueError(f"cleaning rule {name!r} has no mode {mode!r}; it may be {', '.join(allowed[name])}")
-    return {**defaults(), **modes}
+    return {**default_modes(), **modes}

@@ -1,1 +1,1 @@
-"""Rows compared with each other: exact copies, near-duplicates, overlap with rows that are tested on."""
+"""Compares rows with each other: exact copies, near-duplicates, overlap with test rows."""

@@ -1,5 +1,5 @@
-"""What is done with rows among each other: which were said before, which are too close to what is tested on, which
-answer one prompt differently, and which have to stay together. Over columns of numbers, whatever lies behind them.
+"""Decides which rows are duplicates, overlap with test rows, or answer one prompt differently, and which must share a
+split. Works on columns of numbers only.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from pipeline.data.ledger import Step
 
 Mask = NDArray[np.bool_]
 Column = Callable[[str], NDArray[Any]]
-"""The column of that name, as `refining.fingerprints` makes them; each call may map it from disk anew."""
+"""Returns a column of `row_cleaning.fingerprints` by name; each call may map it from disk again."""
 
 KEPT, DUPLICATE, NEAR, OVERLAP, CONFLICT = range(5)
 STEP_OF: dict[int, Step] = {
@@ -22,58 +22,59 @@ STEP_OF: dict[int, Step] = {
     OVERLAP: "overlap",
     CONFLICT: "conflict",
 }
-MANY = 100  # rows that share an identifier: then it names no conversation
+MAX_ROWS_PER_CONVERSATION = 100  # an identifier shared by more rows does not name a conversation
 
 
-class Judged(NamedTuple):
-    """What is said of each row."""
+class Decisions(NamedTuple):
+    """The decision for each row; all arrays are [rows]."""
 
-    fate: NDArray[np.int8]  # KEPT, or why it goes
-    like: Indexes  # the row that is kept instead of it, or itself
-    group: Indexes  # rows of one group are never on two sides of a split
-    contested: Mask  # among the kept: whose prompt has another answer in another row
+    outcome: NDArray[np.int8]  # KEPT, or the reason for dropping the row
+    kept_instead: Indexes  # the row that is kept in its place, or the row itself
+    group: Indexes  # rows of one group stay on one side of every split
+    contested: Mask  # kept rows whose prompt has another answer in another row
 
 
-def judge(column: Column, tested: Mask, *, threshold: float, drop_near: bool, conflicts: str) -> Judged:
-    """Judge all rows: `tested` [rows] marks those that are tested on, which come first and go for none of the others.
+def decide(column: Column, tested: Mask, *, threshold: float, drop_near: bool, conflicts: str) -> Decisions:
+    """Decide on all rows. `tested` [rows] marks test rows, which come first and are never dropped for a training row.
 
-    Rows that say the same are one row: the first. So are near-duplicates, of a similarity of `threshold` or more, if
-    `drop_near`. What else is near or equal to a tested row, in whole or in its prompt, must not be learned. `conflicts`
-    says what becomes of other answers to one prompt: `keep` them, keep the `first`, or `drop` them all.
+    Of rows with equal content the first is kept. With `drop_near` the same holds for near-duplicates, of a similarity
+    of `threshold` or more. Training rows that are near or equal to a test row, in whole or in their prompt, are
+    dropped. `conflicts` sets how different answers to one prompt are treated: `keep` all, keep the `first`, or `drop`
+    all.
 
-    Rows hang together if they are near-duplicates, have equal or nearly equal prompts, or are of one conversation.
+    Rows share a group if they are near-duplicates, have equal or nearly equal prompts, or belong to one conversation.
     """
     count, content, prompt = len(tested), column("content")[:], column("prompt")[:]
-    texts = connected(count, equal_pairs(content), _near(column, "text", threshold))
+    texts = connected(count, equal_pairs(content), _near_pairs(column, "text", threshold))
     group = connected(
         count,
         equal_pairs(texts),
         equal_pairs(prompt),
-        _near(column, "prompt", threshold),
-        _conversations(column("conversation")[:]),
+        _near_pairs(column, "prompt", threshold),
+        _conversation_pairs(column("conversation")[:]),
     )
     rows = np.arange(count)
-    said, nearly = _first(content), _first(texts)
-    fate = np.full(count, KEPT, dtype=np.int8)
+    first_equal, first_near = _first_rows(content), _first_rows(texts)
+    outcome = np.full(count, KEPT, dtype=np.int8)
     if drop_near:
-        fate[nearly != rows] = NEAR
-    fate[said != rows] = DUPLICATE
-    fate[~tested & np.isin(group, group[tested])] = OVERLAP
-    contested = _contested(prompt, fate == KEPT)
+        outcome[first_near != rows] = NEAR
+    outcome[first_equal != rows] = DUPLICATE
+    outcome[~tested & np.isin(group, group[tested])] = OVERLAP
+    contested = _contested(prompt, outcome == KEPT)
     if conflicts != "keep":
         rest = contested & ~tested
         if conflicts == "first":
             rest[np.flatnonzero(rest)[np.unique(prompt[rest], return_index=True)[1]]] = False
-        fate[rest] = CONFLICT
-        contested &= fate == KEPT
-    like = np.where(said != rows, said, np.where(fate == NEAR, nearly, rows))
-    return Judged(fate, like, group, contested)
+        outcome[rest] = CONFLICT
+        contested &= outcome == KEPT
+    kept_instead = np.where(first_equal != rows, first_equal, np.where(outcome == NEAR, first_near, rows))
+    return Decisions(outcome, kept_instead, group, contested)
 
 
-def copies(content: UInt64s, weights: NDArray[np.float64], seed: int) -> Indexes:
-    """How often each row is drawn: its source's weight, rounded down or up by the row's own chance [rows].
+def draw_counts(content: UInt64s, weights: NDArray[np.float64], seed: int) -> Indexes:
+    """How often each row is drawn [rows]: its source's weight, rounded down or up at random.
 
-    The chance depends on the row's content and the seed: the same rows are drawn from a file in any order.
+    The rounding depends on the row's content and the seed, so the order of the file does not matter.
     """
     mixed = (content ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)
     mixed ^= mixed >> np.uint64(32)
@@ -82,29 +83,28 @@ def copies(content: UInt64s, weights: NDArray[np.float64], seed: int) -> Indexes
     return (whole + (chance < weights - whole)).astype(np.int64)
 
 
-def names_of(group: Indexes, content: UInt64s) -> tuple[Indexes, list[int]]:
-    """The groups numbered from 0 [rows], and a name for each that does not depend on the rows' order: the least hash
-    of what its rows say.
-    """
+def stable_group_names(group: Indexes, content: UInt64s) -> tuple[Indexes, list[int]]:
+    """Groups numbered from 0 [rows], and a name for each that does not depend on row order: the least content hash."""
     _, numbered = np.unique(group, return_inverse=True)
     names = np.full(int(numbered.max(initial=-1)) + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(names, numbered, content)
     return numbered, names.tolist()
 
 
-def _near(column: Column, what: str, threshold: float) -> Indexes:
-    bands = (column(f"{what}_bands")[:, band].copy() for band in range(BANDS))  # mapped anew each time: memory is freed
+def _near_pairs(column: Column, what: str, threshold: float) -> Indexes:
+    # Each band maps the column again, which frees the memory of the previous one.
+    bands = (column(f"{what}_bands")[:, band].copy() for band in range(BANDS))
     return near_pairs(bands, similar_in(column(f"{what}_signature"), threshold))
 
 
-def _conversations(names: UInt64s) -> Indexes:
-    """Pairs of rows with one conversation's name; 0 is none, and a name that very many share is none either."""
+def _conversation_pairs(names: UInt64s) -> Indexes:
+    """Pairs of rows of one conversation. Name 0 and names shared by very many rows are ignored."""
     values, counts = np.unique(names, return_counts=True)
-    named = np.flatnonzero((names != 0) & ~np.isin(names, values[counts > MANY]))
+    named = np.flatnonzero((names != 0) & ~np.isin(names, values[counts > MAX_ROWS_PER_CONVERSATION]))
     return named[equal_pairs(names[named])]
 
 
-def _first(values: NDArray[Any]) -> Indexes:
+def _first_rows(values: NDArray[Any]) -> Indexes:
     """For each row the first row with its value [rows]."""
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
     return first[inverse].astype(np.int64)

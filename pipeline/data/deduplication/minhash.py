@@ -1,13 +1,13 @@
 """Near-duplicates among millions of texts: MinHash signatures (rensa) and locality-sensitive hashing.
 
-A text is the set of its runs of `RUN` words. Two texts are near-duplicates if the Jaccard similarity of their sets,
-which is the share of equal places in their signatures (Broder 1997), reaches a threshold. Only texts that agree in
-one of `BANDS` bands of their signatures are compared: at similarity 0.8 that finds 95 of 100 pairs, at 0.86 all but
-three in a thousand (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, 3.4).
+A text is the set of its word n-grams of length `RUN`. Two texts are near-duplicates if the Jaccard similarity of their
+sets reaches a threshold. The share of equal places in their signatures estimates it (Broder 1997). Only texts that
+agree in one of `BANDS` bands of their signatures are compared: at similarity 0.8 that finds 95 of 100 pairs, at 0.86
+all but three in a thousand (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, 3.4).
 
-An instruction above thousands of different inputs makes them alike, and not the same. So runs of words that very many
-texts share are found in a sample first, and a text has two signatures: of all its runs, and of those that are its own.
-Near-duplicates are alike in both. Of each hash 16 bits are kept (Li and König, b-bit minwise hashing, 2010).
+An instruction above thousands of different inputs makes them similar without making them duplicates. So n-grams that
+very many texts share are found in a sample first, and a text has two signatures: of all its n-grams, and of all but the
+shared ones. Near-duplicates are similar in both. Each hash keeps 16 bits (Li and König, b-bit minwise hashing, 2010).
 """
 
 from collections import Counter
@@ -19,44 +19,44 @@ from numpy.typing import NDArray
 
 from pipeline.data.words import words_in
 
-RUN = 3  # words
+RUN = 3  # words per n-gram
 PERMUTATIONS = 128
 BANDS = 16
 SEED = 1
-COMMON = 0.02  # share of a sample's texts in which a run of words is boilerplate
-FEW = 50  # texts of a sample that may share a run of words, whatever their share
+COMMON = 0.02  # an n-gram in a larger share of the sample's texts is boilerplate
+MIN_COMMON_TEXTS = 50  # an n-gram in this many texts or fewer is never boilerplate
 
 Signatures = NDArray[np.uint16]
-"""[texts, 2, PERMUTATIONS]: of all runs of words, and of a text's own."""
+"""[texts, 2, PERMUTATIONS]: of all n-grams, and of all but boilerplate."""
 UInt64s = NDArray[np.uint64]
 Indexes = NDArray[np.int64]
 Similar = Callable[[Indexes, Indexes], NDArray[np.bool_]]
-"""Which of these pairs (two arrays of rows) are near-duplicates."""
+"""Which pairs (two arrays of row indexes [pairs]) are near-duplicates [pairs]."""
 
 _NONE: UInt64s = np.empty(0, dtype=np.uint64)
 
 
 def signatures(texts: Sequence[str], boilerplate: UInt64s = _NONE) -> Signatures:
-    """The two signatures of each text; those of its own runs leave out what is in `boilerplate`.
+    """The two signatures of each text; the second leaves out the n-grams in `boilerplate`.
 
-    Of a text that is nothing but boilerplate, all is its own.
+    A text of boilerplate alone keeps all its n-grams.
     """
     hashes, starts = _hashed_runs(texts)
-    whole = _signed(hashes, starts)
-    own = _signed(*_without(hashes, starts, boilerplate)) if len(boilerplate) else whole
+    whole = _signed_hashes(hashes, starts)
+    own = _signed_hashes(*_without(hashes, starts, boilerplate)) if len(boilerplate) else whole
     return np.stack([whole, own], axis=1)
 
 
 def boilerplate_of(texts: Sequence[str]) -> UInt64s:
-    """Hashes of the runs of words that more than `COMMON` of these texts share, ascending."""
+    """Hashes of the n-grams that more than `COMMON` of these texts share, ascending."""
     hashes, starts = _hashed_runs(texts)
     counts = Counter(one for a, b in pairwise(starts) for one in set(hashes[a:b].tolist()))
-    limit = max(FEW, COMMON * len(texts))
+    limit = max(MIN_COMMON_TEXTS, COMMON * len(texts))
     return np.array(sorted(one for one, count in counts.items() if count > limit), dtype=np.uint64)
 
 
 def bands_of(signed: Signatures) -> UInt64s:
-    """What has to be equal in one place, in both signatures, for two texts to be compared [texts, BANDS]."""
+    """The bands of both signatures as hashes [texts, BANDS]. Two texts are compared if one of their bands is equal."""
     parts = signed.reshape(len(signed), 2, BANDS, PERMUTATIONS // BANDS).astype(np.uint64)
     mixed = np.zeros((len(signed), BANDS), dtype=np.uint64)
     for which in range(2):
@@ -80,10 +80,10 @@ def similar_in(signed: Signatures, threshold: float) -> Similar:
 
 
 def near_pairs(bands: Iterable[UInt64s], similar: Similar) -> Indexes:
-    """Pairs of near-duplicates [pairs, 2], enough to connect all that hang together, smaller row first.
+    """Pairs of near-duplicates [pairs, 2], smaller row first: enough pairs to connect each cluster.
 
-    `bands` gives one band of all texts at a time. Of those that agree in a band each is compared with the first and
-    with the one before it, since all pairs of a large group would be too many.
+    `bands` gives one band of all texts at a time. Each text that agrees in a band is compared with the first such text
+    and with the previous one, since all pairs of a large group would be too many.
     """
     found = [np.empty((0, 2), dtype=np.int64)]
     for band in bands:
@@ -101,7 +101,7 @@ def near_pairs(bands: Iterable[UInt64s], similar: Similar) -> Indexes:
 
 
 def connected(count: int, *pairs: Indexes) -> Indexes:
-    """For each of `count` rows its cluster [count]: rows that are linked by pairs, at any remove."""
+    """The cluster of each of `count` rows [count]: rows linked by pairs, directly or through others."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -120,7 +120,7 @@ def equal_pairs(values: UInt64s | Indexes) -> Indexes:
 
 
 def _hashed_runs(texts: Sequence[str]) -> tuple[UInt64s, UInt64s]:
-    """The hashes of all runs of words, one text's after the other, and where each text's begin (and the last's end)."""
+    """(hashes of all n-grams, text by text; where each text starts, and where the last one ends [texts + 1])."""
     from rensa import RMinHash
 
     hashed = RMinHash.hash_token_sets([_runs(text) for text in texts])
@@ -129,7 +129,7 @@ def _hashed_runs(texts: Sequence[str]) -> tuple[UInt64s, UInt64s]:
     return np.concatenate([_NONE, *flat]), starts
 
 
-def _signed(hashes: UInt64s, starts: UInt64s) -> NDArray[np.uint16]:
+def _signed_hashes(hashes: UInt64s, starts: UInt64s) -> NDArray[np.uint16]:
     from rensa import RMinHash
 
     rows = RMinHash.digest_matrix_from_flat_token_hashes(hashes, starts, PERMUTATIONS, SEED).to_rows()
@@ -137,7 +137,7 @@ def _signed(hashes: UInt64s, starts: UInt64s) -> NDArray[np.uint16]:
 
 
 def _runs(text: str) -> list[str]:
-    """The runs of words; a text of fewer words is one run, one without any is itself."""
+    """The word n-grams. A text of fewer words is one n-gram; a text without words is its own n-gram."""
     words = words_in(text)
     if len(words) <= RUN:
         return [" ".join(words) or text]
@@ -145,7 +145,7 @@ def _runs(text: str) -> list[str]:
 
 
 def _without(hashes: UInt64s, starts: UInt64s, boilerplate: UInt64s) -> tuple[UInt64s, UInt64s]:
-    """The same without some of them; a text's every run stays where it has no other."""
+    """Hashes and starts without boilerplate; a text of boilerplate alone keeps all its hashes."""
     begins, ends = starts[:-1].astype(np.int64), starts[1:].astype(np.int64)
     lengths = ends - begins
     keep = ~np.isin(hashes, boilerplate)

@@ -20,7 +20,7 @@ from pipeline.data.formats.margins import codes_beside, is_turned, margin_of
 from pipeline.data.formats.sides import is_labelled
 from pipeline.data.formats.transcripts import has_two_transcripts, transcript
 from pipeline.data.formats.watching import note
-from pipeline.data.rows import Message, content_hash
+from pipeline.data.rows import Message, conversation_hash
 
 _SIDES = ("chosen", "rejected")
 _CONVERSATIONS = ("messages", "conversations")
@@ -111,7 +111,7 @@ def pair_of_turns(
     row: Row, chosen: list[Message], rejected: list[Message], margin: float | None, sides: tuple[str, str]
 ) -> Pair:
     """Two whole conversations that begin alike as a pair. Raises BadRow."""
-    if content_hash(chosen) == content_hash(rejected):  # a tie of equal texts
+    if conversation_hash(chosen) == conversation_hash(rejected):  # a tie of equal texts
         return _pair_in(row, chosen[:-1], chosen[-1:], rejected[-1:], 0.0, sides)
     shared = 0
     while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:

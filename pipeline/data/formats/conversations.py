@@ -12,7 +12,7 @@ from pipeline.data.formats.media import check_media, check_text
 from pipeline.data.formats.thoughts import in_channel, joined_answers, only_thinks, thoughts_in
 from pipeline.data.formats.verdicts import check_verdicts
 from pipeline.data.formats.watching import peek
-from pipeline.data.rows import Message, Origin, spoken_alone
+from pipeline.data.rows import Message, Origin, without_marks
 
 Row = dict[str, Any]
 Speaker = Literal["user", "assistant"]
@@ -162,7 +162,7 @@ def in_order(turns: Sequence[Message], field: str, last: Speaker) -> list[Messag
     if before != last:
         raise BadRow(f"{field}[{len(turns) - 1}]", before, f"the last turn must be the {last}'s")
     kept = [turn for turn in turns if turn["content"].strip()]
-    return spoken_alone(kept) if last == "user" else kept
+    return without_marks(kept) if last == "user" else kept
 
 
 def _requests(row: Row) -> list[dict[str, Any]]:

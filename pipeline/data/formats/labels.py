@@ -17,7 +17,7 @@ from pipeline.data.formats.judged import Marked, annotator_in, response_in, when
 from pipeline.data.formats.pairs import answered
 from pipeline.data.formats.watching import note
 
-EVERYBODY = "label"
+POOLED_ANNOTATOR = "label"
 """The annotator of answers that several people, or nobody by name, marked."""
 
 MARKED_BAD = "the answer was marked as bad"
@@ -163,7 +163,7 @@ def _group(marks: Sequence[_Mark[PlaceT]], grouped: Grouped[PlaceT]) -> None:
         mark for mark in marks if mark.marked.annotator is None or len(people[squeezed(mark.marked.annotator)]) < 2
     ]
     if len({squeezed(mark.marked.response) for mark in others}) > 1:
-        grouped.votes.append((_vote(others, EVERYBODY), [one.place for one in others]))
+        grouped.votes.append((_vote(others, POOLED_ANNOTATOR), [one.place for one in others]))
     else:
         grouped.left_out.extend((mark.place, mark.marked, None) for mark in others)
 

@@ -1,1 +1,1 @@
-"""Judgements out of users' files, and their way to preference pairs."""
+"""Reads users' judgements and pools them into preference pairs."""

@@ -1,4 +1,4 @@
-"""The account of a reading of judgements, whose rows may hold several votes each."""
+"""The ledger of judgement files, whose rows may hold several votes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,36 +9,36 @@ from pipeline.data.reading.raw import BrokenRow, RawRow
 
 
 class Account:
-    """The ledger with the raw rows that its entries show, and what a person should know of the reading."""
+    """A ledger with the raw rows that its entries show, and remarks for the user."""
 
     def __init__(self, on_bad_row: OnBadRow) -> None:
         self.ledger, self.remarks = Ledger(), list[str]()
         self._contents: dict[Place, object] = {}
         self._on_bad_row = on_bad_row
 
-    def saw(self, raw: RawRow | BrokenRow) -> None:
+    def count_read(self, raw: RawRow | BrokenRow) -> None:
         """Count a row that was read."""
         self._contents[raw.place] = raw.text if isinstance(raw, BrokenRow) else raw.fields
-        self.ledger.saw()
+        self.ledger.count_read()
 
     def drop(self, place: Place, fault: BadRow, step: Step) -> None:
-        """Enter a row. Raises RequestError for a malformed one where none may be dropped."""
+        """Record a dropped row. Raises RequestError for a malformed row if none may be dropped."""
         entry = self.ledger.drop(place, fault, self._contents[place], step)
         if step == "format" and self._on_bad_row == "error":
             raise refuse_row(entry, "labeling")
 
     def drop_parts(self, parts: Sequence[Place], out: Sequence[tuple[Place, BadRow, Step]]) -> None:
-        """Enter what does not count of rows with several parts, votes say; `parts` has the place of each part.
+        """Record unused parts of rows with several parts, such as votes; `parts` has the place of each part.
 
-        A row goes with its last part. Where others of its parts count, the row stays, and the part is counted as read
-        beside it, so that read = kept + dropped.
+        A row is dropped with its last part. While other parts count, the row stays and the unused part is counted as an
+        extra row read, so that read = kept + dropped.
         """
         left = Counter(parts)
         left.subtract(place for place, _, _ in out)
         gone = set[Place]()
         for place, fault, step in out:
             if left[place]:
-                self.ledger.saw()
+                self.ledger.count_read()
             elif place in gone:
                 continue
             gone.add(place)

@@ -1,4 +1,4 @@
-"""Ready-made pairs: which of them are votes, which the same person gave again, and pairs as preference rows. Pure."""
+"""Ready-made pairs as votes and as preference rows, and their duplicates by one annotator. Pure functions."""
 
 import json
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ PlaceT = TypeVar("PlaceT")
 
 
 def is_vote(pair: Pair) -> bool:
-    """Whether the pair says no more than which of two single answers is better, or that neither is."""
+    """Whether the pair only tells which of two single-turn answers is better, or that they are equal."""
     single = all([turn["role"] for turn in answer] == ["assistant"] for answer in (pair.chosen, pair.rejected))
     return single and pair.margin in (None, 0)
 
 
 def as_vote(pair: Pair) -> Vote:
-    """The pair as a vote whose place is not known yet."""
+    """The pair as a vote without a place."""
     responses = [pair.chosen[0]["content"], pair.rejected[0]["content"]]
     ranks = [1, 1] if pair.margin == 0 else [1, 2]
     return Vote(None, pair.prompt, responses, ranks, pair.annotator, pair.id or pair.group, pair.when)
 
 
 def as_preference(pair: Pair) -> Preference:
-    """The pair as a row: one vote is a margin of 1; pairs of one prompt are a group."""
+    """The pair as a row: a pair without a margin counts as 1; pairs of one prompt form a group."""
     return Preference(
         prompt=pair.prompt,
         chosen=pair.chosen,
@@ -36,7 +36,7 @@ def as_preference(pair: Pair) -> Preference:
 
 
 def latest_pairs(pairs: Sequence[tuple[PlaceT, Pair]]) -> tuple[list[Pair], list[tuple[PlaceT, Cause]]]:
-    """The latest pair of each named person on two answers, and all that name nobody; and the places of the others."""
+    """(the latest pair of each named annotator on two answers and all unnamed pairs, the places of the other pairs)."""
     kept: dict[str, tuple[PlaceT, Pair]] = {}
     out: list[tuple[PlaceT, Cause]] = []
     for number, (place, pair) in enumerate(pairs):
@@ -54,7 +54,7 @@ def latest_pairs(pairs: Sequence[tuple[PlaceT, Pair]]) -> tuple[list[Pair], list
 
 
 def pair_key(pair: Pair) -> tuple[str, str, str]:
-    """What pairs of the same two answers to one prompt share, whichever of them was chosen."""
+    """A key shared by all pairs of the same two answers to one prompt, whichever was chosen."""
     first, second = sorted((_answer_key(pair.chosen), _answer_key(pair.rejected)))
     return prompt_key(pair.prompt), first, second
 

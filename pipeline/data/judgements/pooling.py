@@ -1,7 +1,4 @@
-"""Rankings to preference rows: what people preferred, by majority, with a margin.
-
-Pure functions: rankings or ready-made pairs in, rows and counts out.
-"""
+"""Turns rankings and ready-made pairs into preference rows, by majority, with a margin. Pure functions."""
 
 import json
 import random
@@ -13,34 +10,34 @@ from typing import Any, Literal, NamedTuple, cast
 
 from labeling.records import Ranking, check_ranking, compare
 from labeling.votes import is_unnamed, prompt_key, squeezed
-from pipeline.data.formats.labels import EVERYBODY
+from pipeline.data.formats.labels import POOLED_ANNOTATOR
 from pipeline.data.rows import Message, Preference, as_messages, prompt_id
 
-ENOUGH = 6  # annotators from which on some of them can be the judge's alone
+MIN_ANNOTATORS_FOR_JUDGE_SPLIT = 6  # with fewer, the judge learns from the same annotators as the policies
 
 Pool = Literal["majority", "net"]
-"""Whether one answer needs more than half of all votes, or only more than the other one."""
+"""Whether the chosen answer needs more than half of all votes, or only more votes than the other one."""
 
 
 class Preferences(NamedTuple):
-    """Preference rows, and what they were made from: ``pairs``, ``ties`` and, of rankings, who gave how many."""
+    """Preference rows and counts: ``pairs``, ``ties`` and, for rankings, ``rankings`` and ``annotators``."""
 
     rows: list[Preference]
     counts: dict[str, int]
 
 
 def preferences_from_rankings(rankings: Iterable[Ranking], pool: Pool = "majority") -> Preferences:
-    """A preference for each pair of responses to a prompt on which annotators have a majority.
+    """A preference for each pair of responses to a prompt on which annotators reach a majority.
 
     Each annotator votes for one response of the pair, for the other, or for a tie. The chosen response has more than
-    half of all votes, ties among them; its margin is (votes for - votes against) / votes, in (0, 1]. Anything else is a
-    tie and gives no row: DPO and the reward model would learn a difference that most people did not see. With
+    half of all votes, ties among them; its margin is (votes for - votes against) / votes, in (0, 1]. Otherwise the pair
+    is a tie and gives no row: DPO and the reward model would learn a difference that most annotators did not see. With
     `pool="net"` more votes for than against are enough.
 
-    The votes on the same two texts are pooled, whichever slots and rankings of the prompt they stand in: a pair and its
-    mirror never come from one prompt, and identical responses form none. Where a person ranked two responses in several
-    rankings, the last of them counts. The rows do not depend on the order of the slots. ``group`` is the id of the
-    first ranking: pairs of one ranking share responses, so they are no independent observations.
+    Votes on the same two texts are pooled over all slots and rankings of the prompt: a pair and its mirror never come
+    from one prompt, and identical responses form no pair. If an annotator ranked two responses in several rankings, the
+    last one counts. The order of the slots does not matter. ``group`` is the id of the first ranking: pairs of one
+    ranking share responses, so they are not independent.
 
     Raises ValueError, naming the ranking, if the ranks cannot be read (``labeling.records.check_ranking``).
     """
@@ -52,7 +49,7 @@ def preferences_from_rankings(rankings: Iterable[Ranking], pool: Pool = "majorit
         check_ranking(ranking)
         count += 1
         people.update(squeezed(name) for name in people_in([ranking]))
-        _enter(ranking, polls, spelled)
+        _add_votes(ranking, polls, spelled)
     outcomes = [poll.outcome(pool) for poll in polls.values()]
     rows = [row for row in outcomes if row is not None]
     counts = {"pairs": len(rows), "ties": len(outcomes) - len(rows), "rankings": count, "annotators": len(people)}
@@ -60,14 +57,14 @@ def preferences_from_rankings(rankings: Iterable[Ranking], pool: Pool = "majorit
 
 
 def people_in(rankings: Iterable[Ranking]) -> set[str]:
-    """The annotators who are named: unnamed votes, and what many people's marks come to, are no person's."""
+    """The named annotators, without unnamed votes and without votes pooled from many marks."""
     names = {row["annotator"] for ranking in rankings for row in ranking["rankings"]}
-    return {name for name in names if not is_unnamed(name) and name != EVERYBODY}
+    return {name for name in names if not is_unnamed(name) and name != POOLED_ANNOTATOR}
 
 
 @dataclass
 class _Poll:
-    """Two different texts that answer one prompt, and each annotator's votes: 1 for the first, -1 against, 0 a tie."""
+    """Two different answers to one prompt and each annotator's votes: 1 for the first, -1 for the second, 0 a tie."""
 
     prompt: str | list[Message]
     texts: tuple[str, str]
@@ -86,17 +83,21 @@ class _Poll:
 
 
 def _decides(votes: Sequence[float], pool: Pool) -> bool:
-    """Whether signed votes prefer one side: by more than half of all of them, or with `net` by more than the other."""
+    """Whether signed votes prefer one side: with more than half of all votes, or with `net` with more than the other
+    side.
+    """
     lead = sum(votes)
     return lead != 0 and (pool == "net" or 2 * sum(vote * lead > 0 for vote in votes) > len(votes))
 
 
-def _enter(ranking: Ranking, polls: dict[tuple[str, str, str], _Poll], spelled: dict[str, str | list[Message]]) -> None:
-    """The votes on all pairs of different responses in the ranking, the pairs in alphabetical order.
+def _add_votes(
+    ranking: Ranking, polls: dict[tuple[str, str, str], _Poll], spelled: dict[str, str | list[Message]]
+) -> None:
+    """Add the votes on all pairs of different responses in the ranking, in alphabetical order.
 
-    `spelled` has each prompt as it was written first, so that its rows are never on two sides of a split.
+    `spelled` maps each prompt to its first spelling, so that its rows stay on one side of every split.
     """
-    responses, asked = ranking["responses"], prompt_key(ranking["prompt"])
+    responses, prompt = ranking["responses"], prompt_key(ranking["prompt"])
     keys = _text_keys(responses)
     slots: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for one, other in combinations(range(len(responses)), 2):
@@ -105,8 +106,8 @@ def _enter(ranking: Ranking, polls: dict[tuple[str, str, str], _Poll], spelled: 
             slots[keys[first], keys[second]].append((first, second))
     for (one_key, other_key), several in sorted(slots.items()):
         first, second = several[0]
-        new = _Poll(spelled.setdefault(asked, ranking["prompt"]), (responses[first], responses[second]), ranking["id"])
-        poll = polls.setdefault((asked, one_key, other_key), new)
+        new = _Poll(spelled.setdefault(prompt, ranking["prompt"]), (responses[first], responses[second]), ranking["id"])
+        poll = polls.setdefault((prompt, one_key, other_key), new)
         for row in ranking["rankings"]:
             name = row["annotator"]
             person = f"{name}\n{ranking['id']}" if is_unnamed(name) else squeezed(name)
@@ -114,9 +115,9 @@ def _enter(ranking: Ranking, polls: dict[tuple[str, str, str], _Poll], spelled: 
 
 
 def _text_keys(responses: Sequence[str]) -> list[str]:
-    """What each response is known by in other rankings: its text, of which whitespace and case make no difference.
+    """The key of each response across rankings: its text without differences in whitespace and case.
 
-    Except where they do within this ranking.
+    Within this ranking such differences count if two responses differ in nothing else.
     """
     spellings = Counter(squeezed(text) for text in set(responses))
     return [key if spellings[key := squeezed(text)] == 1 else text for text in responses]
@@ -125,15 +126,15 @@ def _text_keys(responses: Sequence[str]) -> list[str]:
 def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]], pool: Pool = "majority") -> Preferences:
     """Ready-made pairs as preference rows; prompt and responses may be text or messages.
 
-    ``margin`` is 1.0 and ``group`` the prompt's id where they are absent. Pairs of the same two answers to a prompt are
-    pooled: the margin is the mean of theirs, with a minus for those that chose the other one, and there must be a
-    majority for one of them, as in ``preferences_from_rankings``. Pairs of identical responses and of margin 0 are ties
-    and give no row. Who judged the pairs is not known, so annotators and rankings are not counted.
+    ``margin`` defaults to 1.0 and ``group`` to the prompt's id. Pairs of the same two answers to a prompt are pooled:
+    the margin is the mean of theirs, negative for pairs that chose the other answer, and one answer must have a
+    majority, as in ``preferences_from_rankings``. Pairs of identical responses and of margin 0 are ties and give no
+    row. Annotators are unknown, so annotators and rankings are not counted.
 
     Raises ValueError for a margin outside [0, 1].
     """
     pooled: dict[tuple[str, ...], tuple[Preference, str, list[float]]] = {}
-    spelled: dict[str, list[Message]] = {}  # each prompt as it was written first
+    spelled: dict[str, list[Message]] = {}  # each prompt in its first spelling
     for pair in pairs:
         margin = float(pair.get("margin", 1.0))
         if not 0 <= margin <= 1:
@@ -143,7 +144,7 @@ def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]], pool: Pool = "maj
         group = pair.get("group") or prompt_id(prompt)
         row = _row(prompt, _answer(pair["chosen"]), _answer(pair["rejected"]), margin, group)
         answers = [prompt_key(row["chosen"]), prompt_key(row["rejected"])]
-        if answers[0] == answers[1]:  # they differ in whitespace or case alone, or not at all
+        if answers[0] == answers[1]:  # they differ at most in whitespace or case
             answers = [json.dumps(row["chosen"]), json.dumps(row["rejected"])]
         _, chosen, margins = pooled.setdefault((prompt_key(prompt), *sorted(answers)), (row, answers[0], []))
         margins.append(margin if answers[0] == chosen else -margin)
@@ -153,7 +154,7 @@ def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]], pool: Pool = "maj
 
 
 def _outcome(row: Preference, margins: Sequence[float], pool: Pool) -> Preference | None:
-    """A pooled pair; None for a tie. `margins` are negative where the answer that `row` rejects was chosen."""
+    """A pooled pair; None for a tie. A margin is negative if the pair chose the answer that `row` rejects."""
     if row["chosen"] == row["rejected"] or not _decides(margins, pool):
         return None
     mean = sum(margins) / len(margins)
@@ -168,20 +169,20 @@ def _row(
 
 
 def _answer(content: str | list[Message]) -> list[Message]:
-    """An answer as messages: text is what the assistant said."""
+    """An answer as messages; text becomes one turn of the assistant."""
     return [{"role": "assistant", "content": content}] if isinstance(content, str) else content
 
 
 class Split(NamedTuple):
-    """Preference rows by what they are for. No prompt and no group is in two of them."""
+    """Preference rows by purpose. No prompt and no group is in two of the lists."""
 
     train: list[Preference]
     test: list[Preference]
-    judge: list[Preference]  # what the independent judge learns from
+    judge: list[Preference]  # for training the independent judge
     judge_test: list[Preference]
 
 
-def split_by_prompt(
+def split_preferences(
     rows: Sequence[Preference],
     test_share: float,
     seed: int,
@@ -189,23 +190,23 @@ def split_by_prompt(
     judge_share: float = 0.0,
     judge_rows: Sequence[Preference] | None = None,
 ) -> Split:
-    """Rows to train and to test on, and those set apart for the judge, each in the given order.
+    """Rows for training, for testing and for the judge, each in the given order.
 
     Split by prompt, not by row or ranking (arXiv 2203.02155): a model that saw one pair of a prompt has seen the
-    prompt. Rows that share a prompt or a group stay together, at any remove; the shares are shares of these clusters,
-    rounded, and the judge's own test part is ``test_share`` of its clusters, at least one where it has two. Which ones
-    depends on the seed and the set of rows, not on their order.
+    prompt. Rows that share a prompt or a group, directly or through other rows, form a cluster and stay together. The
+    shares are shares of clusters, rounded. The judge's own test part is ``test_share`` of its clusters, at least one if
+    it has two. The choice depends on the seed and the set of rows, not on their order.
 
-    ``judge_rows`` are what the judge's clusters are filled with, where other people judged for it (``apart``); the same
-    rows if absent.
+    ``judge_rows`` fill the judge's clusters if other annotators judged for it (``split_off_judge_annotators``); by
+    default they are ``rows``.
 
     Raises ValueError for a share outside [0, 1).
     """
     for name, share in (("test_share", test_share), ("judge_share", judge_share)):
         if not 0 <= share < 1:
             raise ValueError(f"{name} must be in [0, 1), but is {share}")
-    judged = rows if judge_rows is None else judge_rows
-    clusters = _clusters([*rows, *judged])
+    judge_source = rows if judge_rows is None else judge_rows
+    clusters = _clusters([*rows, *judge_source])
     own, judges = clusters[: len(rows)], clusters[len(rows) :]
     names = sorted(set(clusters))
     test = set(random.Random(seed).sample(names, round(test_share * len(names))))
@@ -216,44 +217,44 @@ def split_by_prompt(
     return Split(
         [row for row, cluster in zip(rows, own, strict=True) if cluster not in test.union(judge)],
         [row for row, cluster in zip(rows, own, strict=True) if cluster in test],
-        [row for row, cluster in zip(judged, judges, strict=True) if cluster in set(judge) - judge_test],
-        [row for row, cluster in zip(judged, judges, strict=True) if cluster in judge_test],
+        [row for row, cluster in zip(judge_source, judges, strict=True) if cluster in set(judge) - judge_test],
+        [row for row, cluster in zip(judge_source, judges, strict=True) if cluster in judge_test],
     )
 
 
-class Apart(NamedTuple):
-    """Rankings by two groups of people: what most of them said, and what those who only teach the judge said."""
+class JudgeSplit(NamedTuple):
+    """Rankings of two groups of annotators: most of them, and those who only teach the judge."""
 
     rankings: list[Ranking]
     judges: list[Ranking]
-    annotators: list[str]  # who teaches the judge; none where there are too few people
+    annotators: list[str]  # those who teach the judge; empty if there are too few annotators
 
 
-def apart(rankings: Sequence[Ranking], judge_share: float, seed: int) -> Apart:
-    """Where at least ``ENOUGH`` people ranked, a share of them (two at least) for the judge alone.
+def split_off_judge_annotators(rankings: Sequence[Ranking], judge_share: float, seed: int) -> JudgeSplit:
+    """Reserve a share of the annotators, at least two, for the judge alone.
 
-    A judge that learned from the very people whose tastes a policy was trained on shares their quirks. Nobody's ranks
-    are in both halves; votes that name nobody are in the first one only. A ranking in which a half has no say is left
-    out of it. With fewer people, or ``judge_share`` 0, both halves are all that was said, and other prompts alone make
-    the judge independent.
+    A judge that learned from the same annotators as a policy shares their quirks. No annotator's ranks are in both
+    halves; unnamed votes are in the first half only. A ranking without votes of a half is left out of that half. With
+    fewer than ``MIN_ANNOTATORS_FOR_JUDGE_SPLIT`` annotators, or with ``judge_share`` 0, both halves are all rankings,
+    and only the prompts make the judge independent.
     """
     names = sorted(people_in(rankings))
-    if len(names) < ENOUGH or not judge_share:
-        return Apart(list(rankings), list(rankings), [])
+    if len(names) < MIN_ANNOTATORS_FOR_JUDGE_SPLIT or not judge_share:
+        return JudgeSplit(list(rankings), list(rankings), [])
     count = min(max(2, round(judge_share * len(names))), len(names) // 2)
     chosen = sorted(random.Random(f"annotators {seed}").sample(names, count))
     others = {row["annotator"] for ranking in rankings for row in ranking["rankings"]} - set(chosen)
-    return Apart(said_by(rankings, others), said_by(rankings, set(chosen)), chosen)
+    return JudgeSplit(rankings_by(rankings, others), rankings_by(rankings, set(chosen)), chosen)
 
 
-def said_by(rankings: Iterable[Ranking], names: Set[str]) -> list[Ranking]:
-    """The rankings with the ranks of these annotators only, where there are any."""
-    said = ({**r, "rankings": [row for row in r["rankings"] if row["annotator"] in names]} for r in rankings)
-    return [cast(Ranking, ranking) for ranking in said if ranking["rankings"]]
+def rankings_by(rankings: Iterable[Ranking], names: Set[str]) -> list[Ranking]:
+    """The rankings with the ranks of these annotators only; rankings without any are left out."""
+    own = ({**r, "rankings": [row for row in r["rankings"] if row["annotator"] in names]} for r in rankings)
+    return [cast(Ranking, ranking) for ranking in own if ranking["rankings"]]
 
 
 def _clusters(rows: Sequence[Preference]) -> list[str]:
-    """For each row, its cluster's name: the first in the alphabet of the prompts and groups that hang together."""
+    """The name of each row's cluster: alphabetically the first of its connected prompts and groups."""
     leads_to: dict[str, str] = {}
 
     def name(node: str) -> str:

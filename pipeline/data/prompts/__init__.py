@@ -1,1 +1,1 @@
-"""Prompts: out of files, out of conversations, and which of them to ask about."""
+"""Reads prompts from files, takes prompts from conversations, and chooses prompts for annotation."""

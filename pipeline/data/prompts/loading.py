@@ -1,4 +1,4 @@
-"""Prompts from a user's files: rows of prompts, plain text, or demonstrations, of which the first prompt is taken."""
+"""Reads prompts from users' files: rows of prompts, plain text, or the first prompts of demonstrations."""
 
 from functools import partial
 
@@ -8,27 +8,27 @@ from pipeline.data.formats.detection import AUTO
 from pipeline.data.formats.prompts import prompt
 from pipeline.data.formats.table import DEMONSTRATIONS, PROMPTS, TEXTS, Format, demonstrations_in
 from pipeline.data.ledger import Ledger, check_bad_fraction
-from pipeline.data.loading import converted, rows_with_format
+from pipeline.data.loading import convert_row, rows_with_format
 from pipeline.data.reading.files import Paths, find_files
-from pipeline.data.rows import Message, opening, spoken_alone
+from pipeline.data.rows import Message, opening, without_marks
 
-MOST_BAD = 0.2  # share of rows that may be malformed
+MAX_BAD_FRACTION = 0.2  # of malformed rows
 
 _ANY: tuple[Format[object], ...] = (*PROMPTS, *TEXTS, *DEMONSTRATIONS)
 
 
 def load_prompts(paths: Paths) -> tuple[list[list[Message]], Ledger]:
-    """All prompts in these files, in their order, and the ledger of the rows that could not be used.
+    """(all prompts of the files in order, the ledger of unusable rows).
 
-    Of plain text, each paragraph is a prompt. Raises RequestError if a file cannot be read, its format cannot be told,
-    or too many rows are malformed.
+    In plain text each paragraph is a prompt. Raises RequestError if a file cannot be read, its format is unclear, or
+    too many rows are malformed.
     """
     ledger, prompts = Ledger(), list[list[Message]]()
     for file in find_files(paths):
         rows, chosen = rows_with_format(file, AUTO, _ANY)
         for raw in rows:
-            prompts += converted(raw, partial(_prompts, chosen=chosen), ledger)
-    check_bad_fraction(ledger, MOST_BAD, group="")
+            prompts += convert_row(raw, partial(_prompts, chosen=chosen), ledger)
+    check_bad_fraction(ledger, MAX_BAD_FRACTION, group="")
     return prompts, ledger
 
 
@@ -36,5 +36,5 @@ def _prompts(row: Row, chosen: Format[object]) -> list[list[Message]]:
     for form in DEMONSTRATIONS:
         if form is chosen:
             good = marked_good(row, form.codes_of)
-            return [spoken_alone(opening(found["messages"])) for found, _ in demonstrations_in(good, form, mend=True)]
+            return [without_marks(opening(found["messages"])) for found, _ in demonstrations_in(good, form, mend=True)]
     return [found["prompt"] for found in prompt(row)]

@@ -1,4 +1,4 @@
-"""What texts are about: clusters of like ones, each with the words that tell it from the others."""
+"""Finds topics: clusters of similar texts, each with its most characteristic words."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,37 +6,37 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.data.prompts.selection import embedded
+from pipeline.data.prompts.selection import embed_texts
 
 TERMS = 5
-_TELLING = r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]{2,}"  # numbers tell little
+_TERM = r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]{2,}"  # numbers are not informative
 EXAMPLES = 2
-ENOUGH = 25  # texts a topic: of fewer, clusters say little, and what finds them takes seconds to import
+MIN_TEXTS_PER_TOPIC = 25  # clusters of fewer texts mean little, and their imports take seconds
 
 
 class Topic(NamedTuple):
     """A cluster of texts."""
 
     share: float  # of all texts
-    terms: list[str]  # the words most telling for it
+    terms: list[str]  # its most characteristic words
     examples: list[str]  # the texts nearest to its centre
 
 
 def topics_of(texts: Sequence[str], count: int, seed: int) -> list[Topic]:
-    """At most `count` topics, the largest first; none where there are too few texts to tell them.
+    """At most `count` topics, the largest first; empty if there are too few texts.
 
     Texts are clustered by their words (k-means on latent semantic analysis). A topic's words are those with the
-    highest class-based TF-IDF (arXiv 2203.05794), words of everyday English left out.
+    highest class-based TF-IDF (arXiv 2203.05794), without English stop words.
     """
     distinct = list(dict.fromkeys(text for text in texts if text.strip()))
-    if len(distinct) < ENOUGH * count:
+    if len(distinct) < MIN_TEXTS_PER_TOPIC * count:
         return []
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
-    placed = embedded(distinct, seed)
+    placed = embed_texts(distinct, seed)
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fewer different texts than clusters: no harm
+        warnings.simplefilter("ignore")  # fewer different texts than clusters: harmless
         found = KMeans(count, random_state=seed, n_init=1).fit(placed)
     labels = found.labels_
     terms = _terms(distinct, labels, count)
@@ -52,14 +52,14 @@ def _terms(texts: Sequence[str], labels: np.ndarray[tuple[int], np.dtype[np.int3
     from scipy.sparse import coo_array
     from sklearn.feature_extraction.text import CountVectorizer
 
-    vectorizer = CountVectorizer(token_pattern=_TELLING, stop_words="english", binary=True)
+    vectorizer = CountVectorizer(token_pattern=_TERM, stop_words="english", binary=True)
     try:
         words = vectorizer.fit_transform(texts)
-    except ValueError:  # nothing but everyday words
+    except ValueError:  # only stop words
         return [[] for _ in range(count)]
     members = coo_array((np.ones(len(texts)), (labels, np.arange(len(texts)))), shape=(count, len(texts)))
     in_topic = (members @ words).toarray()
-    telling = in_topic * np.log(1 + in_topic.sum() / count / np.maximum(in_topic.sum(axis=0), 1))
+    score = in_topic * np.log(1 + in_topic.sum() / count / np.maximum(in_topic.sum(axis=0), 1))
     names = vectorizer.get_feature_names_out()
-    best = np.argsort(-telling, axis=1)[:, :TERMS]
-    return [[str(names[i]) for i in row if telling[label, i] > 0] for label, row in enumerate(best)]
+    best = np.argsort(-score, axis=1)[:, :TERMS]
+    return [[str(names[i]) for i in row if score[label, i] > 0] for label, row in enumerate(best)]

@@ -1,21 +1,21 @@
-"""Which turns of a conversation become prompts."""
+"""Chooses the turns of a conversation that become prompts."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
 from labeling.records import stable_random
-from pipeline.data.rows import Message, content_hash, is_learned, spoken_alone
+from pipeline.data.rows import Message, conversation_hash, is_learned, without_marks
 
 Choice = Literal["every", "last", "random"]
 
 
 def prompts_of(messages: Sequence[Message], choice: Choice, seed: int) -> list[tuple[list[Message], str]]:
-    """Prompts, each with all that was said before it, and the answer that the conversation gives to it.
+    """(prompt with its history, answer that the conversation gives) of the chosen turns.
 
-    Every answer to the user's has a prompt, unless it is not to be learned; what an assistant says after a tool has
-    none. Of those, `choice` takes every one, the last or a random one, which the conversation and the seed decide; none
-    if no user is answered.
+    Each learned answer to a user turn has a prompt; an assistant turn after a tool has none. `choice` takes every
+    prompt, the last one, or a random one that depends on the conversation and the seed. Empty if no user turn is
+    answered.
     """
     roles = [turn["role"] for turn in messages]
     exchanges = enumerate(pairwise(roles), start=1)
@@ -23,5 +23,5 @@ def prompts_of(messages: Sequence[Message], choice: Choice, seed: int) -> list[t
     if choice == "last":
         answered = answered[-1:]
     elif choice == "random" and answered:
-        answered = [stable_random(seed, "prompt", content_hash(messages)).choice(answered)]
-    return [(spoken_alone(messages[:index]), messages[index]["content"]) for index in answered]
+        answered = [stable_random(seed, "prompt", conversation_hash(messages)).choice(answered)]
+    return [(without_marks(messages[:index]), messages[index]["content"]) for index in answered]

@@ -1,1 +1,1 @@
-"""Prompts and answers that a model writes: self-instruct, and drafts for people to review."""
+"""Prompts and answers written by a model: self-instruct, and drafts for people to review."""

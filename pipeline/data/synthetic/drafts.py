@@ -1,4 +1,4 @@
-"""Answers that a model has drafted: which of them are worth anybody's time, and what reviews make of them. Pure."""
+"""Selects a model's drafted answers for review and pools the reviews. Pure functions."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,12 +18,12 @@ REASONS = {
     "same": "the same draft to the same prompt",
     "rejected": "rejected by a majority",
     "tie": "a tie between those who rejected and those who did not",
-    "discarded": "discarded by everybody",
+    "discarded": "discarded by all reviewers",
 }
 
 
-class Written(NamedTuple):
-    """What a model has written: the text, whether it came to its end by itself, whether it was asked at all."""
+class Generated(NamedTuple):
+    """A generated text, whether it ended by itself, and whether the endpoint refused the prompt."""
 
     text: str
     stopped: bool
@@ -31,7 +31,7 @@ class Written(NamedTuple):
 
 
 class Draft(TypedDict):
-    """A drafted answer, and who wrote it: a policy's reference, or the name of a model."""
+    """A drafted answer; `writer` is a policy's reference or a model's name."""
 
     id: str
     prompt: list[Message]
@@ -40,7 +40,7 @@ class Draft(TypedDict):
 
 
 class Reviewed(TypedDict):
-    """A demonstration that was drafted. `reviewed_by` are all who gave a verdict; nobody, for an unreviewed one."""
+    """A demonstration that was drafted. `reviewed_by` lists all annotators with a verdict; empty if unreviewed."""
 
     messages: list[Message]
     id: str
@@ -50,43 +50,43 @@ class Reviewed(TypedDict):
     reviewed_by: list[str]
 
 
-class Said(TypedDict):
-    """What one person said about a draft: with a verdict, or discarded."""
+class Review(TypedDict):
+    """One annotator's review of a draft; without a verdict it was discarded."""
 
     annotator: str
     verdict: NotRequired[Verdict]
-    text: NotRequired[str]  # where they changed it
+    text: NotRequired[str]  # if they changed it
     comment: NotRequired[str]
 
 
 class Rejected(Draft):
-    """A draft that nobody learns from, why, and what was said about it."""
+    """A rejected draft, the reason and its reviews."""
 
     reason: str
-    reviews: list[Said]
+    reviews: list[Review]
 
 
 def usable_drafts(
-    prompts: Sequence[list[Message]], written: Sequence[Written], writer: str, clean: Cleaner, file: Path
+    prompts: Sequence[list[Message]], written: Sequence[Generated], writer: str, clean: Cleaner, file: Path
 ) -> tuple[list[Draft], Ledger]:
-    """The drafts that are whole, clean and new, and the ledger of the others; `file` has the prompts, one a line."""
+    """(drafts that are complete, clean and new, the ledger of the others); `file` has the prompts, one per line."""
     ledger, drafts = Ledger(), dict[str, Draft]()
-    ledger.saw(len(prompts))
+    ledger.count_read(len(prompts))
     for line, (prompt, answer) in enumerate(zip(prompts, written, strict=True), start=1):
         try:
-            *asked, drafted = _cleaned(prompt, answer, clean)
-            name = prompt_id([*asked, drafted])
+            *cleaned_prompt, drafted = _cleaned(prompt, answer, clean)
+            name = prompt_id([*cleaned_prompt, drafted])
             if name in drafts:
                 raise BadRow(None, "assistant", REASONS["same"])
         except BadRow as fault:
             ledger.drop(Place(file, line), fault, answer.text, "cleaning")
         else:
-            drafts[name] = Draft(id=name, prompt=asked, draft=drafted["content"], writer=writer)
+            drafts[name] = Draft(id=name, prompt=cleaned_prompt, draft=drafted["content"], writer=writer)
     return list(drafts.values()), ledger
 
 
-def _cleaned(prompt: Sequence[Message], answer: Written, clean: Cleaner) -> list[Message]:
-    """Prompt and answer by the same rules as all demonstrations. Raises BadRow where there is nothing to review."""
+def _cleaned(prompt: Sequence[Message], answer: Generated, clean: Cleaner) -> list[Message]:
+    """Prompt and answer, cleaned by the rules for demonstrations. Raises BadRow if there is nothing to review."""
     if answer.refused:
         raise BadRow(None, "user", REASONS["refused"])
     if not answer.text.strip():
@@ -99,33 +99,33 @@ def _cleaned(prompt: Sequence[Message], answer: Written, clean: Cleaner) -> list
     return cleaned.messages
 
 
-def unreviewed(draft: Draft) -> Reviewed:
-    """A draft as a demonstration that nobody has looked at."""
+def as_unreviewed(draft: Draft) -> Reviewed:
+    """A draft as a demonstration without a review."""
     return _demonstration(draft, draft["draft"], "unreviewed", [])
 
 
-def pooled(drafts: Iterable[Draft], answers: Iterable[Answer]) -> tuple[list[Reviewed], list[Rejected]]:
-    """Drafts to learn from, and those that were rejected; one about which nobody has said anything is neither.
+def pool_reviews(drafts: Iterable[Draft], answers: Iterable[Answer]) -> tuple[list[Reviewed], list[Rejected]]:
+    """(drafts to learn from, rejected drafts); a draft without reviews is in neither.
 
-    The majority of verdicts decides, an accepted and a corrected one being on the same side, and a tie rejects;
-    discarded answers have no vote. Where anybody corrected, a correction is taken rather than the draft: that of the
-    corrector whose name comes first in the alphabet.
+    The majority of verdicts decides: accepting and correcting count as one side, a tie rejects, discarded answers do
+    not count. If a reviewer corrected an accepted draft, the correction is taken: the one by the alphabetically first
+    name.
     """
-    said: dict[str, list[Answer]] = defaultdict(list)
+    by_draft: dict[str, list[Answer]] = defaultdict(list)
     for answer in sorted(answers, key=lambda answer: answer["annotator"]):
-        said[answer["task"]].append(answer)
+        by_draft[answer["task"]].append(answer)
     kept, rejected = list[Reviewed](), list[Rejected]()
     for draft in drafts:
-        given = said.get(draft["id"])
-        if given and (reason := _why_rejected(given)):
-            reviews = [_said(draft, answer) for answer in given]
+        given = by_draft.get(draft["id"])
+        if given and (reason := _rejection_reason(given)):
+            reviews = [_review(draft, answer) for answer in given]
             rejected.append(Rejected(**draft, reason=reason, reviews=reviews))
         elif given:
-            kept.append(_accepted(draft, given))
+            kept.append(_as_reviewed(draft, given))
     return kept, rejected
 
 
-def _why_rejected(answers: Sequence[Answer]) -> str | None:
+def _rejection_reason(answers: Sequence[Answer]) -> str | None:
     verdicts = [answer["verdict"] for answer in answers if "verdict" in answer]
     against = verdicts.count("reject")
     if not verdicts:
@@ -135,7 +135,7 @@ def _why_rejected(answers: Sequence[Answer]) -> str | None:
     return REASONS["rejected"] if 2 * against > len(verdicts) else None
 
 
-def _accepted(draft: Draft, answers: Sequence[Answer]) -> Reviewed:
+def _as_reviewed(draft: Draft, answers: Sequence[Answer]) -> Reviewed:
     reviewers = [answer["annotator"] for answer in answers if "verdict" in answer]
     for answer in answers:
         if answer.get("verdict") == "correct":
@@ -150,12 +150,12 @@ def _demonstration(draft: Draft, text: str, verdict: str, reviewers: list[str]) 
     return Reviewed(messages=messages, id=draft["id"], writer=draft["writer"], verdict=verdict, reviewed_by=reviewers)
 
 
-def _said(draft: Draft, answer: Answer) -> Said:
-    said = Said(annotator=answer["annotator"])
+def _review(draft: Draft, answer: Answer) -> Review:
+    review = Review(annotator=answer["annotator"])
     if "verdict" in answer:
-        said["verdict"] = answer["verdict"]
+        review["verdict"] = answer["verdict"]
     if answer.get("text", draft["draft"]) != draft["draft"]:
-        said["text"] = answer["text"]
+        review["text"] = answer["text"]
     if answer["comment"]:
-        said["comment"] = answer["comment"]
-    return said
+        review["comment"] = answer["comment"]
+    return review

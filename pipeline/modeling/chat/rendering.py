@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.data.cleaning.special_tokens import neutralised
+from pipeline.data.cleaning.special_tokens import break_tokens
 from pipeline.errors import RequestError, Unrenderable
 from pipeline.model_files.templates import ANSWER, ASSISTANT, USER
 from pipeline.modeling.chat.templates import (
@@ -162,7 +162,7 @@ class ChatFormat:
         if behind is None:
             raise _refused("does not render a conversation as its prompt followed by the answer", prompt, whole)
         cut = _cut_calls if message.get("tool_calls") else _cut
-        words, ending = neutralised(words, self.specials).strip(), "".join(self._ending)
+        words, ending = break_tokens(words, self.specials).strip(), "".join(self._ending)
         found = cut(behind, words, ending)
         if found is None:
             what = f"does not end an answer with {ending}" if words in behind else "changes an answer's words"
@@ -189,10 +189,10 @@ class ChatFormat:
         """A message as templates expect it; no text in it can become a token that controls a model."""
         others = {name: value for name, value in message.items() if name not in (*REASONING, "train")}
         if message["role"] != "assistant":
-            return {**others, "content": neutralised(message["content"], self.specials)}
+            return {**others, "content": break_tokens(message["content"], self.specials)}
         words, reasoning = self._parted(message)
-        said = {"reasoning_content": neutralised(reasoning, self.specials)} if reasoning else {}
-        return {**others, "content": neutralised(words, self.specials), **(said if self.thinking != EMPTY else {})}
+        said = {"reasoning_content": break_tokens(reasoning, self.specials)} if reasoning else {}
+        return {**others, "content": break_tokens(words, self.specials), **(said if self.thinking != EMPTY else {})}
 
     @cached_property
     def _renderer(self) -> Render:

@@ -8,10 +8,10 @@ from typing import Any
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.cleaning.table import RULES
 from pipeline.data.ledger import Ledger, OnBadRow
-from pipeline.data.part_files import distribute
-from pipeline.data.pipeline import Settings, Source, compare, gather
+from pipeline.data.part_files import write_parts
+from pipeline.data.pipeline import Settings, Source, deduplicate, gather
 from pipeline.data.reading.files import Paths, find_files
-from pipeline.data.row_cleaning import Refiner
+from pipeline.data.row_cleaning import RowCleaner
 from pipeline.data.rows import Demonstration, read_jsonl
 from pipeline.data.scratch import Scratch
 
@@ -26,13 +26,13 @@ def prepared(
     **more: Any,
 ) -> tuple[dict[str, list[dict[str, Any]]], Ledger, dict[str, list[str]]]:
     """(the rows of each file that was written, the ledger, the formats of each source)."""
-    refiner = Refiner(Cleaner(modes), mend_roles=more.pop("mend_roles", False))
+    row_cleaner = RowCleaner(Cleaner(modes), mend_roles=more.pop("mend_roles", False))
     prompts, seed, measure = more.pop("prompts", "last"), more.pop("seed", 0), more.pop("measure", None)
-    settings, ledger = Settings(refiner, **more), Ledger()
+    settings, ledger = Settings(row_cleaner, **more), Ledger()
     with Scratch(folder / "scratch") as scratch:
         gathered = gather(sources, settings, scratch, ledger, measure)
-    judged = compare(gathered, settings)
-    rows = distribute(gathered, judged, folder, shares=shares or {}, prompts=prompts, seed=seed)
+    decisions = deduplicate(gathered, settings)
+    rows = write_parts(gathered, decisions, folder, shares=shares or {}, prompts=prompts, seed=seed)
     return (
         {part: read_jsonl(folder / f"{part}.jsonl") for part in rows},
         ledger,

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.data.parallel import FEW, mapped
+from pipeline.data.parallel import MIN_PIECES, map_in_order
 from pipeline.data.scratch import Scratch
 from pipeline.data.writing import line_writer, write_lines
 from pipeline.errors import PipelineError
@@ -36,14 +36,14 @@ def test_nothing_at_all_comes_back_as_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("pieces", [0, 1, FEW, 30])
+@pytest.mark.parametrize("pieces", [0, 1, MIN_PIECES, 30])
 def test_results_come_in_the_order_of_the_pieces(processes: int, pieces: int) -> None:
-    assert list(mapped(abs, iter(range(0, -pieces, -1)), processes)) == list(range(pieces))
+    assert list(map_in_order(abs, iter(range(0, -pieces, -1)), processes)) == list(range(pieces))
 
 
 def test_what_a_process_raises_is_raised_here() -> None:
     with pytest.raises(ZeroDivisionError):
-        list(mapped(one_over, range(FEW, -1, -1), 2))
+        list(map_in_order(one_over, range(MIN_PIECES, -1, -1), 2))
 
 
 def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
@@ -51,13 +51,13 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     script.write_text(
         "import os, time\n"
         "from pathlib import Path\n"
-        "from pipeline.data.parallel import FEW, mapped\n"
+        "from pipeline.data.parallel import MIN_PIECES, map_in_order\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "def work(number):\n"
         "    (folder / f'pid-{os.getpid()}').touch()\n"
         "    time.sleep(0.2)\n"
         "if __name__ == '__main__':\n"
-        "    list(mapped(work, range(1000), 2))\n"
+        "    list(map_in_order(work, range(1000), 2))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     parent = subprocess.Popen([sys.executable, str(script)], env=environment)

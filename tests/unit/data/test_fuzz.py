@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.cleaning.table import defaults
+from pipeline.data.cleaning.table import default_modes
 from pipeline.data.pipeline import Source
 from pipeline.data.rows import read_jsonl
 from tests.unit.data.preparing import prepared
@@ -117,7 +117,7 @@ def test_every_damaged_row_is_kept_or_accounted_for(tmp_path: Path, mend_roles: 
         file.write_text("".join(f"{one}\n" for one in lines))
         expected += share
         sources.append(Source(name, [file], name))
-    modes = {**defaults(), "refusals": "drop", "personal_data": "mask", "repetition": "drop"}
+    modes = {**default_modes(), "refusals": "drop", "personal_data": "mask", "repetition": "drop"}
     written, ledger, _ = prepared(*sources, folder=tmp_path, modes=modes, max_bad_fraction=1.0, mend_roles=mend_roles)
     ledger.write(tmp_path / "ledger.jsonl")
     entries = read_jsonl(tmp_path / "ledger.jsonl")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.judgements.loading import Manner, load_judgements
+from pipeline.data.judgements.loading import LoadingOptions, load_judgements
 from pipeline.data.ledger import Ledger
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError
@@ -172,7 +172,7 @@ def test_the_first_bad_row_ends_the_reading_if_asked(tmp_path: Path) -> None:
     text = str(caught.value)
     assert f"{file}, line 2: field output, role 'assistant': text is expected, found nothing" in text
     assert '{"instruction": "i", "output": null}' in text
-    assert "Mend that row, or leave such rows out with data.on_bad_row=drop" in text
+    assert "Correct that row, or drop such rows with data.on_bad_row=drop" in text
 
 
 def test_too_many_bad_rows(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_numbers_add_up_in_every_format_of_judgements(
 ) -> None:
     rows = [JUDGED[format], *({**JUDGED[format], **change} for change in damage), *damage]
     file = lines(tmp_path_factory.mktemp("fuzz"), *rows)
-    loaded = load_judgements(file, Manner(format, max_bad_fraction=1.0))
+    loaded = load_judgements(file, LoadingOptions(format, max_bad_fraction=1.0))
     ledger = loaded.ledger
     assert ledger.read == ledger.kept + ledger.dropped >= len(rows)
     assert ledger.dropped == len(ledger.entries)

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.cleaning.cleaner import Cleaner
-from pipeline.data.cleaning.table import defaults
+from pipeline.data.cleaning.table import default_modes
 from pipeline.data.faults import BadRow, Place
 from pipeline.data.ledger import Ledger
 from pipeline.data.pipeline import Settings, Source, gather
-from pipeline.data.row_cleaning import Refiner
+from pipeline.data.row_cleaning import RowCleaner
 from pipeline.data.scratch import Scratch
 from pipeline.data.statistics import Statistics
 from pipeline.report.bars import doubling
@@ -22,8 +22,8 @@ FORGED = "<script>alert(1)</script> & <b>bold</b>"
 
 def ledger() -> Ledger:
     kept = Ledger()
-    kept.saw(10, "one")
-    kept.saw(20, "two")
+    kept.count_read(10, "one")
+    kept.count_read(20, "two")
     for number in range(4):
         kept.drop(Place(Path("one.csv"), number + 2), BadRow("answer", None, "the text is empty"), FORGED, source="one")
     kept.drop(Place(Path("two.csv"), 9), BadRow(None, None, "duplicate"), "a", "duplicate", source="two")
@@ -49,7 +49,7 @@ def test_every_reason_is_counted_and_has_examples() -> None:
 def test_a_report_shows_texts_and_obeys_none(tmp_path: Path) -> None:
     given = [{"instruction": f"question {n}", "output": f"answer {n} â€™ {FORGED}"} for n in range(5)]
     file = lines(tmp_path, *given, {"instruction": FORGED, "output": ""}, name="<i>rows.jsonl")
-    settings, own = Settings(Refiner(Cleaner({**defaults(), "markup": "off"})), max_bad_fraction=1.0), Ledger()
+    settings, own = Settings(RowCleaner(Cleaner({**default_modes(), "markup": "off"})), max_bad_fraction=1.0), Ledger()
     with Scratch(tmp_path / "scratch") as scratch:
         gathered = gather([Source("mine", [file])], settings, scratch, own)
     seen = Statistics(0)
@@ -61,7 +61,7 @@ def test_a_report_shows_texts_and_obeys_none(tmp_path: Path) -> None:
         gathered=gathered,
         rows=dict.fromkeys(("sft", "dev", "preference", "rl", "test"), 5),
         contested=2,
-        modes=defaults(),
+        modes=default_modes(),
         statistics=seen,
     )
     html = (tmp_path / "report.html").read_text()

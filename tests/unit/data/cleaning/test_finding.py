@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.cleaning.answers import repeated_share, repeats_itself, says_nothing
+from pipeline.data.cleaning.answers import lacks_content, repeated_share, repeats_itself
 from pipeline.data.cleaning.language import check_languages, in_other_language
-from pipeline.data.cleaning.personal import masked, personal_data
+from pipeline.data.cleaning.personal import find_personal_data, mask_personal_data
 from pipeline.data.cleaning.refusals import is_refusal
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
@@ -16,12 +16,12 @@ UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
 
 @pytest.mark.parametrize("text", ["", " \n\t", "...", "?", "—", "\u200b\ufeff", "``` ```", "_", "、。", "¿?!"])
 def test_punctuation_alone_says_nothing(text: str) -> None:
-    assert says_nothing(text)
+    assert lacks_content(text)
 
 
 @pytest.mark.parametrize("text", ["4", "C++", "é", "猫", "👍", "½", "∞", "→", "x?", "$", "= +", "٣"])
 def test_a_letter_a_number_or_a_symbol_says_something(text: str) -> None:
-    assert not says_nothing(text)
+    assert not lacks_content(text)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_an_answer_that_says_more_or_something_else_is_no_refusal(text: str) -> 
     ],
 )
 def test_what_identifies_people_is_found_and_masked(text: str, mask: str) -> None:
-    assert masked(text) == mask
+    assert mask_personal_data(text) == mask
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_what_identifies_people_is_found_and_masked(text: str, mask: str) -> Non
     ],
 )
 def test_orders_dates_sums_and_broken_check_digits_are_no_personal_data(text: str) -> None:
-    assert personal_data(text) == []
-    assert masked(text) is text
+    assert find_personal_data(text) == []
+    assert mask_personal_data(text) is text
 
 
 PARTS = st.lists(
@@ -117,10 +117,10 @@ PARTS = st.lists(
 @settings(deadline=None)
 @given(UNICODE | PARTS.map("".join))
 def test_masking_leaves_nothing_to_find_and_finds_do_not_overlap(text: str) -> None:
-    found = personal_data(text)
+    found = find_personal_data(text)
     assert all(0 <= start < end <= len(text) for _, start, end in found)
     assert all(before[2] <= after[1] for before, after in pairwise(found))
-    assert personal_data(masked(text)) == []
+    assert find_personal_data(mask_personal_data(text)) == []
 
 
 ENGLISH = "The quick brown fox jumps over the lazy dog, and then it goes home to sleep."

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.data.cleaning.characters import mend_encoding, mend_invisible
 from pipeline.data.cleaning.markup import mend_markup
-from pipeline.data.cleaning.personal import masked
-from pipeline.data.cleaning.special_tokens import has_token, neutralised
+from pipeline.data.cleaning.personal import mask_personal_data
+from pipeline.data.cleaning.special_tokens import break_tokens, has_token
 
 TOKENS = ("<|im_end|>", "<|im_start|>", "</s>", "<s>", "[INST]", "<<", "ab c", " x", "y")
 
@@ -20,7 +20,7 @@ def without_markup(text: str) -> str:
 
 
 def without_tokens(text: str) -> str:
-    return neutralised(text, TOKENS)
+    return break_tokens(text, TOKENS)
 
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
@@ -93,7 +93,7 @@ PIECES = (
 )
 MIXED = st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
 
-MENDERS = (mend_encoding, mend_invisible, without_markup, without_tokens, masked)
+MENDERS = (mend_encoding, mend_invisible, without_markup, without_tokens, mask_personal_data)
 
 
 @pytest.mark.parametrize("mend", MENDERS)
@@ -266,7 +266,7 @@ TOKEN_PARTS = st.lists(st.sampled_from(["<", "|", "im_end", ">", "/", "s", "<|im
 @example("<" * 50)
 @example("<|im_end<|im_end|>|>")
 def test_no_token_is_left_and_nothing_but_spaces_is_added(text: str) -> None:
-    safe = neutralised(text, TOKENS)
+    safe = break_tokens(text, TOKENS)
     assert not any(token in safe for token in TOKENS[:7])
     assert safe.replace(" ", "") == text.replace(" ", "")
     assert has_token(text, TOKENS) == (safe != text)
@@ -274,12 +274,12 @@ def test_no_token_is_left_and_nothing_but_spaces_is_added(text: str) -> None:
 
 @given(st.lists(st.text("ab <|", min_size=1, max_size=4), max_size=5), st.text("ab <|", max_size=20))
 def test_any_tokens_come_to_an_end(tokens: list[str], text: str) -> None:
-    safe = neutralised(text, tokens)
+    safe = break_tokens(text, tokens)
     assert not any(token in safe for token in tokens if len(token) > 1 and " " not in token[:2])
 
 
 def test_a_token_is_broken_after_its_first_character_and_text_without_one_is_the_same_object() -> None:
-    assert neutralised("Stop.<|im_end|>\n</s>", TOKENS) == "Stop.< |im_end|>\n< /s>"
+    assert break_tokens("Stop.<|im_end|>\n</s>", TOKENS) == "Stop.< |im_end|>\n< /s>"
     text = "Stop. <|im_en|>"
-    assert neutralised(text, TOKENS) is text
-    assert neutralised(text, ()) is text
+    assert break_tokens(text, TOKENS) is text
+    assert break_tokens(text, ()) is text

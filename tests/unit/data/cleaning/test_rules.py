@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.cleaning.cleaner import Cleaned, Cleaner
-from pipeline.data.cleaning.table import RULES, defaults
+from pipeline.data.cleaning.table import RULES, default_modes
 from pipeline.data.rows import Message
 
 TOKENS = ("<|im_end|>", "</s>")
@@ -42,7 +42,7 @@ def test_roles_and_turns_stay_nothing_raises_and_all_that_happened_is_said(
     cleaned = Cleaner(modes, TOKENS)(messages)
     assert [turn["role"] for turn in cleaned.messages] == [turn["role"] for turn in messages]
     assert bool(cleaned.changed) or cleaned.messages == messages
-    chosen = {**defaults(), **modes}
+    chosen = {**default_modes(), **modes}
     assert all(chosen[name] in ("mend", "mask") for name in cleaned.changed)
     assert all(chosen[name] == "flag" for name in cleaned.flagged)
     assert cleaned.dropped is None or "drop" in chosen.values()
@@ -59,7 +59,7 @@ def test_cleaning_twice_is_cleaning_once(text: str) -> None:
 @settings(deadline=None)
 @given(st.text("abc猫’“” .,;:!?'\"()\n\t-–…<>&/@", max_size=60) | st.text("abcéüß .,!?\n", max_size=60))
 def test_plain_text_is_not_changed(text: str) -> None:
-    assert Cleaner(defaults(), TOKENS)(asked(text, "b")).changed == ()
+    assert Cleaner(default_modes(), TOKENS)(asked(text, "b")).changed == ()
 
 
 @settings(deadline=None)
@@ -70,11 +70,11 @@ def test_with_all_rules_off_a_conversation_goes_on_as_it_is(messages: list[Messa
 
 def test_a_conversation_in_order_is_neither_changed_nor_flagged() -> None:
     messages = [Message(role="system", content=""), *asked("What is 2 + 2, i.e. a < b?", "4"), *asked("Café?", "“Oui”")]
-    assert Cleaner(defaults(), TOKENS, ("en",))(messages) == Cleaned(messages)
+    assert Cleaner(default_modes(), TOKENS, ("en",))(messages) == Cleaned(messages)
 
 
 def test_each_rule_works_on_what_the_rules_before_it_made() -> None:
-    cleaned = Cleaner(defaults(), TOKENS)(asked("Itâ€™s</s>", "Hi<br>&lt;|im_\u200bend|&gt;\r\nthere"))
+    cleaned = Cleaner(default_modes(), TOKENS)(asked("Itâ€™s</s>", "Hi<br>&lt;|im_\u200bend|&gt;\r\nthere"))
     assert cleaned.messages == asked("It’s< /s>", "Hi\n< |im_end|>\nthere")
     assert cleaned.changed == ("encoding", "invisible", "markup", "special_tokens")
     assert cleaned.dropped is None
@@ -87,7 +87,7 @@ FRENCH = "Le renard brun saute par-dessus le chien paresseux, puis il rentre che
     ("modes", "question", "answer", "expected"),
     [
         ({"special_tokens": "drop"}, "a</s>", "b", ("a special token of the model is in the text", 0, "user")),
-        ({"empty": "drop"}, "Well?", "\u200b<br>", ("the text says nothing", 1, "assistant")),
+        ({"empty": "drop"}, "Well?", "\u200b<br>", ("the text has no letter, number or symbol", 1, "assistant")),
         (
             {"refusals": "drop"},
             "How?",
@@ -131,7 +131,7 @@ def test_only_the_last_answer_counts_as_a_refusal() -> None:
 
 def test_an_empty_system_turn_is_no_reason_to_leave_a_row_out() -> None:
     messages = [Message(role="system", content="--"), *asked("a", "b")]
-    assert Cleaner(defaults())(messages) == Cleaned(messages)
+    assert Cleaner(default_modes())(messages) == Cleaned(messages)
 
 
 @pytest.mark.parametrize(
@@ -148,9 +148,9 @@ def test_an_unknown_rule_or_mode_is_refused(modes: dict[str, str], message: str)
 
 def test_every_rule_can_be_off_and_has_its_default_among_its_modes() -> None:
     assert all("off" in rule.modes and rule.default in rule.modes and rule.why for rule in RULES)
-    assert len(defaults()) == len(RULES)
+    assert len(default_modes()) == len(RULES)
 
 
 def test_a_cleaner_goes_to_other_processes() -> None:
-    cleaner = pickle.loads(pickle.dumps(Cleaner({**defaults(), "personal_data": "mask"}, TOKENS, ("en",))))
+    cleaner = pickle.loads(pickle.dumps(Cleaner({**default_modes(), "personal_data": "mask"}, TOKENS, ("en",))))
     assert cleaner(asked("a@b.com</s>", "b")).messages == asked("[email]< /s>", "b")

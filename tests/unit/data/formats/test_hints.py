@@ -85,7 +85,7 @@ def test_formats_are_named_by_the_key_that_there_is() -> None:
 
 def test_too_many_bad_rows_do_not_advise_to_drop_more() -> None:
     ledger = Ledger()
-    ledger.saw(2)
+    ledger.count_read(2)
     entry = ledger.drop(Place(Path("f"), 1), BadRow("rating", None, "odd"), {"rating": 1})
     for group in ("data", "labeling", ""):
         with pytest.raises(RequestError) as caught:

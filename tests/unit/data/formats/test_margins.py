@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.judgements.loading import Loaded, Manner, load_judgements
+from pipeline.data.judgements.loading import Loaded, LoadingOptions, load_judgements
 from pipeline.errors import RequestError
 
 TIE, FIRST, SECOND = ("", ""), ("one", "two"), ("two", "one")
 
 
-def load(folder: Path, rows: list[dict[str, Any]], **manner: Any) -> Loaded:
+def load(folder: Path, rows: list[dict[str, Any]], **options: Any) -> Loaded:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return load_judgements(path, Manner(**manner))
+    return load_judgements(path, LoadingOptions(**options))
 
 
 def pair(number: int, **more: Any) -> dict[str, Any]:

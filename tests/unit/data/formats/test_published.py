@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.data.formats.detection import detect
 from pipeline.data.formats.table import JUDGEMENTS
-from pipeline.data.judgements.loading import Manner, load_judgements
+from pipeline.data.judgements.loading import LoadingOptions, load_judgements
 from pipeline.data.judgements.pooling import preferences_from_pairs, preferences_from_rankings
 from pipeline.errors import RequestError
 from tests.unit.data.raw_rows import A, U, said
@@ -276,9 +276,9 @@ def write(folder: Path, rows: Rows) -> Path:
     return file
 
 
-def outcome(file: Path, **manner: Any) -> tuple[set[tuple[str, str]], int]:
+def outcome(file: Path, **options: Any) -> tuple[set[tuple[str, str]], int]:
     """(chosen, rejected) of the pairs about "q", and the number of ties."""
-    loaded = load_judgements(file, Manner(**manner))
+    loaded = load_judgements(file, LoadingOptions(**options))
     several = loaded.rankings or loaded.pairs
     found = preferences_from_rankings(several) if loaded.rankings else preferences_from_pairs(several)  # type: ignore[arg-type]
     rows = [row for row in found.rows if row["prompt"] == said((U, "q"))]

@@ -10,7 +10,7 @@ from labeling.votes import Vote
 from pipeline.data.formats.detection import detect
 from pipeline.data.formats.judged import Marked
 from pipeline.data.formats.table import DEMONSTRATIONS, JUDGEMENTS, demonstrations_in
-from pipeline.data.rows import Message, content_hash
+from pipeline.data.rows import Message, conversation_hash
 from tests.unit.data.raw_rows import A, U, conversations, demonstration, judged, said, texts
 
 
@@ -95,7 +95,7 @@ def test_judged_answers_come_back(messages: list[Message], other: str, label: bo
         (vote,) = judged(name, row)
         assert isinstance(vote, Vote)
         plain = vote.prompt if isinstance(vote.prompt, list) else said((U, vote.prompt))
-        assert content_hash(plain) == content_hash(messages[:-1])
+        assert conversation_hash(plain) == conversation_hash(messages[:-1])
         assert (vote.responses, list(vote.ranks or ())) == ([answer, other], ranks)
     marked = {"system": system, "prompt": asked, "completion": answer, "label": label}
     whole = {"messages": messages, "label": label}

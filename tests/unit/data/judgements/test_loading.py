@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeling.agreement import agreement_metrics
-from pipeline.data.judgements.loading import Loaded, Manner, load_judgements
+from pipeline.data.judgements.loading import Loaded, LoadingOptions, load_judgements
 from pipeline.data.judgements.pooling import preferences_from_pairs, preferences_from_rankings
 from pipeline.data.ledger import Ledger
 from pipeline.errors import RequestError
@@ -171,9 +171,9 @@ def test_rows_that_cannot_be_used_cost_themselves(tmp_path: Path) -> None:
     loaded = load_judgements(file)
     assert numbers(loaded.ledger) == (6, 4, 2, 0)
     with pytest.raises(RequestError, match=r"rows\.jsonl, line 5: field rankings\[0\]\.ranks\[0\], role 'x'.*\n.*\n.*"):
-        load_judgements(file, Manner(on_bad_row="error"))
+        load_judgements(file, LoadingOptions(on_bad_row="error"))
     with pytest.raises(RequestError, match=r"labeling\.max_bad_fraction=0\.1 allows") as caught:
-        load_judgements(file, Manner(max_bad_fraction=0.1))
+        load_judgements(file, LoadingOptions(max_bad_fraction=0.1))
     assert "(labeling.format)" in str(caught.value)
 
 
@@ -210,7 +210,7 @@ def test_codes_are_read_over_all_files(tmp_path: Path) -> None:
     assert {row[:2] for row in judged(load_judgements([one_file, two]))} == {("q1", "good"), ("q2", "bad")}
     with pytest.raises(RequestError, match=r"1\.jsonl: column winner has the values '1' \(1 times\)"):
         load_judgements(one_file)
-    assert judged(load_judgements(one_file, Manner(codes={"1": "second"}))) == {("q1", "bad", "good", 1.0)}
+    assert judged(load_judgements(one_file, LoadingOptions(codes={"1": "second"}))) == {("q1", "bad", "good", 1.0)}
 
 
 def test_a_rare_word_costs_its_row_and_a_frequent_one_the_file(tmp_path: Path) -> None:
@@ -230,8 +230,8 @@ def test_a_rare_word_costs_its_row_and_a_frequent_one_the_file(tmp_path: Path) -
 def test_wrong_and_unused_meanings_are_named(tmp_path: Path) -> None:
     file = lines(tmp_path, sides(1, "a"))
     with pytest.raises(RequestError, match=r"labeling\.codes: '1' cannot mean 'frist'\. Did you mean first\?"):
-        load_judgements(file, Manner(codes={"1": "frist"}))
-    assert load_judgements(file, Manner(codes={"7": "tie"})).remarks[0].startswith("labeling.codes names 7")
+        load_judgements(file, LoadingOptions(codes={"1": "frist"}))
+    assert load_judgements(file, LoadingOptions(codes={"7": "tie"})).remarks[0].startswith("labeling.codes names 7")
 
 
 def test_columns_and_formats_are_named_as_for_data(tmp_path: Path) -> None:
@@ -240,11 +240,11 @@ def test_columns_and_formats_are_named_as_for_data(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"labeling\.format=auto\|"):
         load_judgements(file)
     columns = {"prompt": "Frage", "response_a": "links", "response_b": "rechts", "winner": "besser", "annotator": "wer"}
-    loaded = load_judgements(file, Manner(columns=columns))
+    loaded = load_judgements(file, LoadingOptions(columns=columns))
     assert judged(loaded) == {("p", "a", "b", 1.0)}
     assert loaded.rankings[0]["rankings"][0]["annotator"] == "ann"
     with pytest.raises(RequestError, match=r"There is no format 'ranking'\. Did you mean rankings\?"):
-        load_judgements(file, Manner("ranking"))
+        load_judgements(file, LoadingOptions("ranking"))
 
 
 @pytest.mark.parametrize("scores", [False, True])
@@ -272,7 +272,7 @@ def test_marked_answers_count_each_for_itself(tmp_path: Path) -> None:
 
     pair = [marked("q", "good", True), marked("q", "bad", False), marked("q", "bad", False)]
     rows = [*pair, marked("alone", "good", True), marked("q", "odd", None), marked("q", "worse", "no")]
-    loaded = load_judgements(lines(tmp_path, *rows), Manner(max_bad_fraction=0.5))
+    loaded = load_judgements(lines(tmp_path, *rows), LoadingOptions(max_bad_fraction=0.5))
     assert (loaded.kind, len(loaded.rankings)) == ("rankings", 1)
     assert loaded.rankings[0]["responses"] == ["good", "bad", "worse"]
     assert any(remark.endswith("whose mean ranks answers: 5") for remark in loaded.remarks)
@@ -291,7 +291,7 @@ def test_labels_are_no_answers(tmp_path: Path) -> None:
     labels = lines(tmp_path, *({"prompt": f"p{n}", "chosen": "A", "rejected": "B"} for n in range(10)))
     with pytest.raises(RequestError, match=r"answers are 'A', 'B': labels, it seems.*labeling\.format=preferences"):
         load_judgements(labels)
-    assert len(judged(load_judgements(labels, Manner("preferences")))) == 10
+    assert len(judged(load_judgements(labels, LoadingOptions("preferences")))) == 10
 
 
 def test_equal_texts_are_ties(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from labeling.records import Ranking
 from pipeline.data.judgements.pooling import (
-    ENOUGH,
-    apart,
+    MIN_ANNOTATORS_FOR_JUDGE_SPLIT,
     preferences_from_pairs,
     preferences_from_rankings,
-    split_by_prompt,
+    split_off_judge_annotators,
+    split_preferences,
 )
 from pipeline.data.rows import prompt_id
 from tests.places import REAL as DATA
@@ -236,7 +236,7 @@ pair_rows = st.lists(st.tuples(st.sampled_from("pqrstuvw"), st.sampled_from("ABC
 @given(pair_rows, st.floats(0, 0.99), st.floats(0, 0.99), st.integers(0, 3))
 def test_no_prompt_and_no_group_is_in_two_parts_of_a_split(rows, test_share, judge_share, seed):
     """Rule: all pairs of one ranking in one group; parts by prompt (arXiv 2203.02155)."""
-    parts = split_by_prompt(rows, test_share, seed, judge_share=judge_share)
+    parts = split_preferences(rows, test_share, seed, judge_share=judge_share)
     for one, other in combinations(parts, 2):
         assert not {prompt_id(row["prompt"]) for row in one} & {prompt_id(row["prompt"]) for row in other}
         assert not {row["group"] for row in one} & {row["group"] for row in other}
@@ -247,8 +247,8 @@ def test_no_prompt_and_no_group_is_in_two_parts_of_a_split(rows, test_share, jud
 
 @given(pair_rows, st.integers(0, 3))
 def test_a_split_does_not_depend_on_the_order_of_the_rows(rows, seed):
-    parts = split_by_prompt(rows, 0.4, seed, judge_share=0.3)
-    turned = split_by_prompt(rows[::-1], 0.4, seed, judge_share=0.3)
+    parts = split_preferences(rows, 0.4, seed, judge_share=0.3)
+    turned = split_preferences(rows[::-1], 0.4, seed, judge_share=0.3)
     assert [part[::-1] for part in turned] == list(parts)
 
 
@@ -256,18 +256,18 @@ def test_the_share_of_a_split_is_a_share_of_the_prompts():
     found = preferences_from_rankings(
         ranking(["a", "b", "c"], [1, 2, 3], name=f"r{number}", prompt=f"question {number}") for number in range(40)
     )
-    parts = split_by_prompt(found.rows, 0.25, seed=0)
+    parts = split_preferences(found.rows, 0.25, seed=0)
     assert [len(part) for part in parts] == [90, 30, 0, 0]
-    assert split_by_prompt(found.rows, 0.25, seed=1) != parts
-    assert split_by_prompt(found.rows, 0.0, seed=0) == (found.rows, [], [], [])
+    assert split_preferences(found.rows, 0.25, seed=1) != parts
+    assert split_preferences(found.rows, 0.0, seed=0) == (found.rows, [], [], [])
     with pytest.raises(ValueError, match="test_share"):
-        split_by_prompt(found.rows, 1.0, seed=0)
-    with_judge = split_by_prompt(found.rows, 0.25, seed=0, judge_share=0.2)
+        split_preferences(found.rows, 1.0, seed=0)
+    with_judge = split_preferences(found.rows, 0.25, seed=0, judge_share=0.2)
     assert [len(part) for part in with_judge] == [66, 30, 18, 6]
     assert with_judge.test == parts.test  # the judge takes nothing from what DPO and the reward model are tested on
-    assert [len(part) for part in split_by_prompt(found.rows, 0.1, seed=0, judge_share=0.05)] == [102, 12, 3, 3]
+    assert [len(part) for part in split_preferences(found.rows, 0.1, seed=0, judge_share=0.05)] == [102, 12, 3, 3]
     with pytest.raises(ValueError, match="judge_share"):
-        split_by_prompt(found.rows, 0.1, seed=0, judge_share=-0.1)
+        split_preferences(found.rows, 0.1, seed=0, judge_share=-0.1)
 
 
 def ranked_by(*groups: str) -> list[Ranking]:
@@ -288,23 +288,23 @@ def names(rankings: list[Ranking]) -> set[str]:
 )
 def test_nobody_teaches_both_the_judge_and_what_it_judges(groups, share, seed):
     rankings = ranked_by(*groups)
-    found = apart(rankings, share, seed)
-    if len(names(rankings)) < ENOUGH:
+    found = split_off_judge_annotators(rankings, share, seed)
+    if len(names(rankings)) < MIN_ANNOTATORS_FOR_JUDGE_SPLIT:
         assert found == (rankings, rankings, [])
         return
     assert names(found.judges) == set(found.annotators)
     assert names(found.rankings) == names(rankings) - set(found.annotators)
     assert 2 <= len(found.annotators) <= len(names(rankings)) / 2
-    assert apart(rankings[::-1], share, seed).annotators == found.annotators
+    assert split_off_judge_annotators(rankings[::-1], share, seed).annotators == found.annotators
 
 
 def test_votes_that_name_nobody_are_no_people():
     rankings = ranked_by("abcde", "abcde")
     for one in rankings:
         one["rankings"] += [{"annotator": f"unnamed {number}", "ranks": [2, 1]} for number in (1, 2)]
-    assert apart(rankings, 0.15, 0) == (rankings, rankings, [])
+    assert split_off_judge_annotators(rankings, 0.15, 0) == (rankings, rankings, [])
     rankings[0]["rankings"].append({"annotator": "f", "ranks": [1, 2]})
-    found = apart(rankings, 0.15, 0)
+    found = split_off_judge_annotators(rankings, 0.15, 0)
     assert len(found.annotators) == 2
     assert all(name[:7] != "unnamed" for name in names(found.judges))
     assert {"unnamed 1", "unnamed 2"} < names(found.rankings)
@@ -312,18 +312,18 @@ def test_votes_that_name_nobody_are_no_people():
 
 def test_nobody_is_set_apart_where_there_is_no_judge():
     rankings = ranked_by("abcdef", "defghi")
-    assert apart(rankings, 0.0, 0) == (rankings, rankings, [])
+    assert split_off_judge_annotators(rankings, 0.0, 0) == (rankings, rankings, [])
 
 
 def test_the_judges_rows_are_what_its_own_annotators_said():
     """Six people, two of whom disagree with all others: only they teach the judge."""
-    found = apart(ranked_by("abcdef"), 0.15, 0)
+    found = split_off_judge_annotators(ranked_by("abcdef"), 0.15, 0)
     rankings = ranked_by(*["abcdef"] * 30)
     for one in rankings:
         for row in one["rankings"]:
             row["ranks"] = [2, 1] if row["annotator"] in found.annotators else [1, 2]
-    said = apart(rankings, 0.15, 0)
-    parts = split_by_prompt(
+    said = split_off_judge_annotators(rankings, 0.15, 0)
+    parts = split_preferences(
         preferences_from_rankings(said.rankings).rows,
         0.1,
         0,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.data.prompts.selection import _shares, choose_prompts
-from pipeline.data.rows import Message, content_hash
+from pipeline.data.rows import Message, conversation_hash
 
 COMMON, RARE = 8, 12
 
@@ -93,8 +93,8 @@ def test_odd_prompts_break_nothing_and_repetitions_come_last(texts, data):
     chosen = choose_prompts(prompts, count, 0)
     assert chosen == sorted(set(chosen))
     assert len(chosen) == min(count, len(prompts))
-    distinct = len({content_hash(prompt) for prompt in prompts})
-    assert len({content_hash(prompts[index]) for index in chosen}) == min(count, distinct)
+    distinct = len({conversation_hash(prompt) for prompt in prompts})
+    assert len({conversation_hash(prompts[index]) for index in chosen}) == min(count, distinct)
 
 
 @pytest.mark.parametrize("text", ["", "!!!", "the same"])

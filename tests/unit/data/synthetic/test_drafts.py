@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from labeling.backend import Answer, Verdict
 from pipeline.data.prompts.loading import load_prompts
 from pipeline.data.rows import Message, write_jsonl
-from pipeline.data.synthetic.drafts import Draft, Written, pooled, unreviewed, usable_drafts
-from pipeline.data.synthetic.self_instruct import Inventing, prompts_in
+from pipeline.data.synthetic.drafts import Draft, Generated, as_unreviewed, pool_reviews, usable_drafts
+from pipeline.data.synthetic.self_instruct import PromptPool, prompts_in
 from pipeline.errors import RequestError
 
 FILE = Path("prompts.jsonl")
@@ -55,12 +55,12 @@ def answer(annotator: str, verdict: Verdict | None, text: str = "Turn it off.", 
 
 def test_what_is_not_worth_reviewing_is_in_the_ledger_with_its_line_and_reason() -> None:
     written = [
-        Written("Itâ€™s off.", True),
-        Written(" \n", True),
-        Written("Turn it", False),
-        Written("I cannot help with that.", True),
-        Written("", False, refused=True),
-        Written("It’s off. ", True),
+        Generated("Itâ€™s off.", True),
+        Generated(" \n", True),
+        Generated("Turn it", False),
+        Generated("I cannot help with that.", True),
+        Generated("", False, refused=True),
+        Generated("It’s off. ", True),
     ]
     drafts, ledger = usable_drafts([asked("Why?")] * len(written), written, "m", clean, FILE)
     assert [(one["prompt"], one["draft"], one["writer"]) for one in drafts] == [(asked("Why?"), "It’s off.", "m")]
@@ -78,7 +78,7 @@ def test_what_is_not_worth_reviewing_is_in_the_ledger_with_its_line_and_reason()
 def test_read_is_kept_and_dropped_and_every_draft_has_a_name_of_its_own(
     rows: list[tuple[str, str, bool, bool]],
 ) -> None:
-    written = [Written(text, stopped, refused) for _, text, stopped, refused in rows]
+    written = [Generated(text, stopped, refused) for _, text, stopped, refused in rows]
     drafts, ledger = usable_drafts([asked(prompt) for prompt, *_ in rows], written, "m", clean, FILE)
     assert ledger.read == len(rows)
     assert ledger.kept == len(drafts) == len({one["id"] for one in drafts})
@@ -88,7 +88,7 @@ def test_read_is_kept_and_dropped_and_every_draft_has_a_name_of_its_own(
 
 
 def test_one_reviewer_decides_alone() -> None:
-    (kept,), _ = pooled([draft()], [answer("ann", "accept")])
+    (kept,), _ = pool_reviews([draft()], [answer("ann", "accept")])
     assert kept == {
         "messages": [*asked("Why?"), {"role": "assistant", "content": "Turn it off."}],
         "id": "d",
@@ -96,19 +96,19 @@ def test_one_reviewer_decides_alone() -> None:
         "verdict": "accept",
         "reviewed_by": ["ann"],
     }
-    (kept,), _ = pooled([draft()], [answer("ann", "correct", "Turn it on.")])
+    (kept,), _ = pool_reviews([draft()], [answer("ann", "correct", "Turn it on.")])
     assert (kept["messages"][-1]["content"], kept["verdict"], kept["corrected_by"]) == ("Turn it on.", "correct", "ann")
-    kept_none, (rejected,) = pooled([draft()], [answer("ann", "reject", comment="No switch.")])
+    kept_none, (rejected,) = pool_reviews([draft()], [answer("ann", "reject", comment="No switch.")])
     assert kept_none == []
     assert rejected["reason"] == "rejected by a majority"
     assert rejected["reviews"] == [{"annotator": "ann", "verdict": "reject", "comment": "No switch."}]
 
 
 def test_a_tie_rejects_and_what_everybody_discarded_is_rejected_with_what_was_said() -> None:
-    _, (tied,) = pooled([draft()], [answer("bob", "correct", "Turn it on."), answer("ann", "reject")])
+    _, (tied,) = pool_reviews([draft()], [answer("bob", "correct", "Turn it on."), answer("ann", "reject")])
     assert tied["reason"].startswith("a tie")
     assert tied["reviews"][1] == {"annotator": "bob", "verdict": "correct", "text": "Turn it on."}  # no edit is lost
-    _, (discarded,) = pooled([draft()], [answer("ann", None, comment="garbled")])
+    _, (discarded,) = pool_reviews([draft()], [answer("ann", None, comment="garbled")])
     assert (discarded["reason"], discarded["reviews"]) == (
         "discarded by everybody",
         [{"annotator": "ann", "comment": "garbled"}],
@@ -117,23 +117,23 @@ def test_a_tie_rejects_and_what_everybody_discarded_is_rejected_with_what_was_sa
 
 def test_of_several_corrections_the_first_name_in_the_alphabet_counts() -> None:
     said = [answer("cid", "correct", "C"), answer("bob", "correct", "B"), answer("ann", "accept")]
-    (kept,), _ = pooled([draft()], said)
+    (kept,), _ = pool_reviews([draft()], said)
     assert (kept["messages"][-1]["content"], kept["corrected_by"]) == ("B", "bob")
     assert kept["reviewed_by"] == ["ann", "bob", "cid"]
 
 
 def test_a_draft_about_which_nobody_has_said_anything_is_neither_kept_nor_rejected() -> None:
-    assert pooled([draft()], []) == ([], [])
-    assert unreviewed(draft())["verdict"] == "unreviewed"
-    assert unreviewed(draft())["reviewed_by"] == []
+    assert pool_reviews([draft()], []) == ([], [])
+    assert as_unreviewed(draft())["verdict"] == "unreviewed"
+    assert as_unreviewed(draft())["reviewed_by"] == []
 
 
 @given(st.lists(st.sampled_from(["accept", "correct", "reject", None]), min_size=1, max_size=7), st.randoms())
 def test_the_majority_decides_whatever_the_order(verdicts: list[Verdict | None], shuffle: random.Random) -> None:
     said = [answer(f"a{number}", verdict, f"text {number}") for number, verdict in enumerate(verdicts)]
-    before = pooled([draft()], said)
+    before = pool_reviews([draft()], said)
     shuffle.shuffle(said)
-    assert pooled([draft()], said) == before
+    assert pool_reviews([draft()], said) == before
     in_favour = sum(verdict in ("accept", "correct") for verdict in verdicts)
     assert (len(before[0]), len(before[1])) == ((1, 0) if in_favour > verdicts.count("reject") else (0, 1))
 
@@ -162,24 +162,24 @@ def test_prompts_are_read_and_demonstrations_give_theirs(tmp_path: Path) -> None
 
 
 def test_new_prompts_are_taken_and_near_ones_short_ones_and_cut_ones_are_not() -> None:
-    inventing = Inventing(["How do I mend a lamp that flickers?"])
-    assert not inventing.take("how do I mend a lamp, that flickers")
-    assert not inventing.take("Why not?")
-    assert inventing.take("Which bread keeps longest in summer?")
-    assert not inventing.take("Which bread keeps longest in the summer?")
-    assert not inventing.take("word " * 151)
-    assert inventing.take("如何修理一盏闪烁的灯?")
-    assert inventing.made_up == ["Which bread keeps longest in summer?", "如何修理一盏闪烁的灯?"]
+    prompt_pool = PromptPool(["How do I mend a lamp that flickers?"])
+    assert not prompt_pool.add_if_new("how do I mend a lamp, that flickers")
+    assert not prompt_pool.add_if_new("Why not?")
+    assert prompt_pool.add_if_new("Which bread keeps longest in summer?")
+    assert not prompt_pool.add_if_new("Which bread keeps longest in the summer?")
+    assert not prompt_pool.add_if_new("word " * 151)
+    assert prompt_pool.add_if_new("如何修理一盏闪烁的灯?")
+    assert prompt_pool.made_up == ["Which bread keeps longest in summer?", "如何修理一盏闪烁的灯?"]
 
 
 def test_what_is_asked_shows_six_given_prompts_and_two_made_up_ones() -> None:
-    inventing = Inventing([f"Given number {number} of all?" for number in range(20)])
+    prompt_pool = PromptPool([f"Given number {number} of all?" for number in range(20)])
     for made in ("alpha beta gamma", "delta epsilon zeta", "eta theta iota"):
-        assert inventing.take(made)
-    request = inventing.request(random.Random(0))
-    assert request == inventing.request(random.Random(0))
+        assert prompt_pool.add_if_new(made)
+    request = prompt_pool.request(random.Random(0))
+    assert request == prompt_pool.request(random.Random(0))
     assert request.count("Given number") == 6
-    assert sum(made in request for made in inventing.made_up) == 2
+    assert sum(made in request for made in prompt_pool.made_up) == 2
 
 
 def test_a_list_that_was_cut_off_loses_its_last_entry() -> None:
