@@ -1,0 +1,125 @@
+"""What we rely on in other libraries without their promise, and a check that it is still there.
+
+Nothing here imports pytest or more than the library that is asked about: the server's environment runs it, too.
+"""
+
+import ast
+import inspect
+from functools import cache
+from importlib import import_module
+from importlib.metadata import packages_distributions, version
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
+
+from tests.private_uses import foreign_bases, names_on_self, nodes
+
+Kind = Literal["overridden", "called", "read", "set"]
+WHAT = {
+    "overridden": "is not called by the library's own code any more, so ours never runs",
+    "called": "is gone",
+    "read": "is gone",
+    "set": "is not read by the library's own code any more, so what we set there has no effect",
+}
+
+
+class Canary(NamedTuple):
+    """One name in a library, how we use it, which module of ours does, and what goes wrong without it."""
+
+    of: str  # the class or module, by dotted name
+    name: str
+    kind: Kind
+    ours: str
+    breaks: str
+    takes: str = ""  # the parameters, separated by blanks: all of an overridden method, those we give to a called one
+
+    def __str__(self) -> str:
+        return f"{self.of}.{self.name}"
+
+
+class Group(NamedTuple):
+    """Several names of one class or module that one module of ours uses in the same way, for the same purpose."""
+
+    of: str
+    kind: Kind
+    ours: str
+    breaks: str
+    names: dict[str, str]  # name -> parameters
+
+    def canaries(self) -> list[Canary]:
+        return [Canary(self.of, name, self.kind, self.ours, self.breaks, takes) for name, takes in self.names.items()]
+
+
+def fault(canary: Canary) -> str | None:
+    """What has changed, which module of ours relies on it and what then goes wrong; None where all is as it was."""
+    try:
+        owner = resolved(canary.of)
+    except (ImportError, AttributeError):
+        return _told(canary, f"{canary.of} is gone")
+    if not _holds(owner, canary):
+        return _told(canary, f"{canary} {WHAT[canary.kind]}")
+    found, wanted = _parameters(owner, canary.name), canary.takes.split()
+    if not wanted or found is None:
+        return None
+    names = [one.name for one in found]
+    if canary.kind == "overridden" and names != wanted:
+        return _told(canary, f"{canary} takes ({', '.join(names)}), not ({', '.join(wanted)})")
+    if lacking := [name for name in wanted if name not in names]:
+        return _told(canary, f"{canary} does not take {', '.join(lacking)} any more")
+    return None
+
+
+def resolved(path: str) -> Any:
+    """A module, or a class in one, by its dotted name."""
+    try:
+        return import_module(path)
+    except ImportError:
+        module, _, name = path.rpartition(".")
+        if not module:
+            raise
+        return getattr(resolved(module), name)
+
+
+def release(module: str) -> str:
+    """The distribution that a module comes from, and its version."""
+    root = module.partition(".")[0]
+    names = _distributions().get(root)
+    return f"{names[0]} {version(names[0])}" if names else f"{root} (of Python itself, or not installed)"
+
+
+@cache
+def _distributions() -> Any:
+    return packages_distributions()
+
+
+def _told(canary: Canary, change: str) -> str:
+    return f"{release(canary.of)}: {change}. {canary.ours} relies on it: {canary.breaks}. Look at its source there."
+
+
+def _holds(owner: Any, canary: Canary) -> bool:
+    if isinstance(owner, ModuleType):
+        return hasattr(owner, canary.name) and (canary.kind != "set" or canary.name in _names_read(owner))
+    read = {name for base in foreign_bases(owner) for name in names_on_self(base)[0]}
+    if canary.kind == "set":
+        return canary.name in read
+    if canary.kind == "overridden":
+        return hasattr(owner, canary.name) and canary.name in read
+    known = {name for base in foreign_bases(owner) for name in names_on_self(base)[1]}
+    return hasattr(owner, canary.name) or canary.name in known
+
+
+@cache
+def _names_read(module: ModuleType) -> frozenset[str]:
+    """The names that a module's functions look up when they are called."""
+    tree = ast.parse(inspect.getsource(module))
+    functions = [node for node in nodes(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = [node for function in functions for part in function.body for node in ast.walk(part)]
+    return frozenset(node.id for node in inside if isinstance(node, ast.Name))
+
+
+def _parameters(owner: Any, name: str) -> list[inspect.Parameter] | None:
+    """Those of a method or a function, `self` aside; None for what is not called."""
+    found = inspect.getattr_static(owner, name, None)
+    function = getattr(found, "__func__", found)
+    if not inspect.isfunction(function):
+        return None
+    return [one for one in inspect.signature(function).parameters.values() if one.name not in ("self", "cls")]

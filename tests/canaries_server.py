@@ -1,0 +1,81 @@
+"""The canaries of argilla-server and what it stands on: asked in the server's environment alone."""
+
+from tests.canaries import Canary, Group
+
+GROUPS = [
+    Group(
+        "argilla_server",
+        "read",
+        "labeling.server.inside.interface",
+        "the version is compared there at every start",
+        {"_version": ""},
+    ),
+    Group(
+        "argilla_server.webhooks.v1.records",
+        "set",
+        "labeling.server.inside.shortcuts",
+        "every record would be loaded with its whole dataset for webhooks that nobody set up",
+        {"build_record_event": "db record_event record"},
+    ),
+    Group(
+        "argilla_server.webhooks.v1.responses",
+        "set",
+        "labeling.server.inside.shortcuts",
+        "every answer would be loaded with its whole dataset for webhooks that nobody set up",
+        {"build_response_event": "db response_event response"},
+    ),
+    Group(
+        "argilla_server.contexts.webhooks",
+        "called",
+        "labeling.server.inside.shortcuts",
+        "it tells whether a webhook waits for an event",
+        {"list_enabled_webhooks": "db"},
+    ),
+    Group(
+        "argilla_server.models.database",
+        "set",
+        "labeling.server.inside.shortcuts",
+        "the schema of every question would be built anew for every record",
+        {"TypeAdapter": ""},
+    ),
+    Group(
+        "argilla_server.api.handlers.v1.jobs",
+        "set",
+        "labeling.server.inside.jobs",
+        "a job's status would be asked of Redis, which is not there",
+        {"Job": ""},
+    ),
+    Group(
+        "rq.Queue",
+        "set",
+        "labeling.server.inside.jobs",
+        "jobs would go to Redis, which is not there",
+        {"enqueue_call": ""},
+    ),
+    Group("redis.Redis", "called", "labeling.server.inside.jobs", "the server asks it at its start", {"ping": ""}),
+    Group(
+        "uvicorn.Server",
+        "overridden",
+        "labeling.server.inside.boot",
+        "no one would learn that the server is ready, and its write-ahead log would stay",
+        {"startup": "sockets", "shutdown": "sockets"},
+    ),
+    Group(
+        "uvicorn.Server", "set", "labeling.server.inside.boot", "an unused server would never end", {"should_exit": ""}
+    ),
+    Group(
+        "argilla_server.search_engine.SearchEngine",
+        "called",
+        "labeling.server.inside.search",
+        "the server finds our search by the name in its settings",
+        {"register": "engine_name"},
+    ),
+    Group(
+        "argilla_server.contexts.accounts",
+        "called",
+        "labeling.server.inside.database",
+        "the owner's account is made to fit the secrets with these",
+        {"get_user_by_username": "db username", "hash_password": "password", "update_user": "db user user_attrs"},
+    ),
+]
+SERVER: list[Canary] = [canary for group in GROUPS for canary in group.canaries()]
