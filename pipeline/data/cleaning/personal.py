@@ -1,9 +1,15 @@
 """Finds and masks e-mail addresses, phone numbers, card numbers and IBANs."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from string import ascii_uppercase
 
 from phonenumbers import Leniency, PhoneNumberMatcher
+from stdnum import luhn, numdb
+from stdnum.iso7064 import mod_97_10
 
 Found = tuple[str, int, int]  # kind, start, end
 
@@ -71,33 +77,29 @@ _ISSUED = re.compile(
 def _cards(text: str) -> Iterator[Found]:
     for match in _CARD.finditer(text):
         digits = re.sub("[ -]", "", match[0])
-        if _ISSUED.fullmatch(digits) and _luhn(digits) % 10 == 0:
+        if _ISSUED.fullmatch(digits) and luhn.is_valid(digits):
             yield "card", *match.span()
 
 
-def _luhn(digits: str) -> int:
-    return sum(map(int, digits[-1::-2])) + sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
+@cache
+def _iban() -> re.Pattern[str]:
+    """An IBAN by its country and length, in groups or in one piece."""
+    lengths = [rf"(?:{'|'.join(named)})[0-9]{{2}}(?:[ ]?[0-9A-Z]){{{n}}}" for n, named in _countries().items()]
+    return re.compile(rf"\b(?:{'|'.join(lengths)})\b")
 
 
-# IBAN length -> countries.
-_LENGTHS = {
-    15: "NO", 16: "BE", 18: "DK FI FK FO GL NL SD", 19: "MK SI", 20: "AT BA EE KZ LT LU MN XK", 21: "CH HR LI LV",
-    22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ OM SO TL", 24: "AD CZ ES MD PK RO SA SE SK TN VG",
-    25: "LY PT ST", 26: "IS TR", 27: "BI DJ FR GR IT MC MR SM", 28: "AL AZ BY CY DO GT HN HU LB NI PL SV",
-    29: "BR EG PS QA UA", 30: "JO KW MU YE", 31: "MT SC", 32: "LC", 33: "RU",
-}  # fmt: skip
-_IBAN = re.compile(
-    r"\b(?:"
-    + "|".join(
-        rf"(?:{countries.replace(' ', '|')})[0-9]{{2}}(?:[ ]?[0-9A-Z]){{{length - 4}}}"
-        for length, countries in _LENGTHS.items()
-    )
-    + r")\b"
-)
+def _countries() -> dict[int, list[str]]:
+    """The countries that have IBANs, by the number of characters after the check digits, from SWIFT's registry."""
+    registry, countries = numdb.get("iban"), defaultdict(list)
+    for country in map("".join, product(ascii_uppercase, repeat=2)):
+        structure = registry.info(country)[0][1].get("bban", "")
+        if structure:  # such as 4!a6!n8!n: four letters, six digits, eight digits
+            countries[sum(map(int, re.findall(r"\d+", structure)))].append(country)
+    return countries
 
 
 def _ibans(text: str) -> Iterator[Found]:
-    for match in _IBAN.finditer(text):
-        digits = re.sub(" ", "", match[0])
-        if int("".join(str(int(character, 36)) for character in digits[4:] + digits[:4])) % 97 == 1:
+    for match in _iban().finditer(text):
+        digits = match[0].replace(" ", "")
+        if mod_97_10.is_valid(digits[4:] + digits[:4]):
             yield "iban", *match.span()

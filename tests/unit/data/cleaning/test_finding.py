@@ -107,6 +107,45 @@ def test_orders_dates_sums_and_broken_check_digits_are_no_personal_data(text: st
     assert mask_personal_data(text) is text
 
 
+IBANS = {  # the examples of SWIFT's registry: all lengths from the shortest to the longest
+    "NO": "NO93 8601 1117 947",
+    "BE": "BE68 5390 0754 7034",
+    "DK": "DK50 0040 0440 1162 43",
+    "SI": "SI56 2633 0001 2039 086",
+    "AT": "AT61 1904 3002 3457 3201",
+    "CH": "CH93 0076 2011 6238 5295 7",
+    "DE": "DE89 3704 0044 0532 0130 00",
+    "AE": "AE07 0331 2345 6789 0123 456",
+    "SE": "SE45 5000 0000 0583 9825 7466",
+    "PT": "PT50 0002 0123 1234 5678 9015 4",
+    "TR": "TR33 0006 1005 1978 6457 8413 26",
+    "FR": "FR14 2004 1010 0505 0001 3M02 606",
+    "PL": "PL61 1090 1014 0000 0712 1981 2874",
+    "BR": "BR18 0036 0305 0000 1000 9795 493C 1",
+    "KW": "KW81 CBKU 0000 0000 0000 1234 5601 01",
+    "MT": "MT84 MALT 0110 0001 2345 MTLC AST0 01S",
+    "LC": "LC55 HEMM 0001 0001 0012 0012 0002 3015",
+    "RU": "RU03 0445 2522 5408 1781 0538 0913 1041 9",
+}
+
+
+@pytest.mark.parametrize("number", IBANS.values(), ids=list(IBANS))
+def test_an_iban_has_the_length_of_its_country_and_its_check_digits(number: str) -> None:
+    """In groups and in one piece, with words after it; not with a digit more, nor with other check digits."""
+    plain = number.replace(" ", "")
+    wrong = plain[:2] + str(98 - int(plain[2:4])).zfill(2) + plain[4:]
+    assert masked(f"To {number} AND SOON, or {plain}.") == "To [iban] AND SOON, or [iban]."
+    for other in (f"{plain}0", wrong):
+        assert not any(kind == "iban" for kind, _, _ in personal_data(other)), other
+
+
+def test_a_card_is_told_by_its_last_digit() -> None:
+    """Luhn's formula: of the ten numbers that differ in the last digit alone, one is right."""
+    for start in ("411111111111111", "555555555555444", "37828224631000", "601111111111111"):
+        cards = [digit for digit in range(10) if masked(f"{start}{digit}") == "[card]"]
+        assert len(cards) == 1
+
+
 PARTS = st.lists(
     st.sampled_from(
         ["a@b.com", "@", "415-555-2671", "+1", "4155552671", "4111111111111111", "call ", " ", "-", "7", "DE89"]
