@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
 from markupsafe import Markup
 
-from labeling.agreement import average_ranks
 from pipeline.evaluation.comparison import Comparison
 from pipeline.report.charts import Cloud, scatter
 from pipeline.report.svg import Point
@@ -62,7 +60,8 @@ def relations(seen: Comparison) -> Iterator[Relation]:
 
 def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
     """Spearman's rank correlation; None where one of them does not vary."""
-    first, second = (average_ranks(values) for values in (xs, ys))
-    if len(first) < 2 or first.std() == 0 or second.std() == 0:
+    from scipy.stats import spearmanr  # takes a second
+
+    if min(len(set(values)) for values in (xs, ys)) < 2:
         return None
-    return float(np.corrcoef(first, second)[0, 1])
+    return float(spearmanr(xs, ys).statistic)
