@@ -7,11 +7,10 @@ from torch import Tensor
 
 
 def correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Pearson's r; 0 where either does not vary."""
-    a, b = (torch.tensor(values, dtype=torch.float64) for values in (first, second))
-    a, b = a - a.mean(), b - b.mean()
-    scale = float(a.norm() * b.norm())
-    return float(a @ b) / scale if scale > 1e-12 else 0.0
+    """Pearson's r; 0 where either does not vary or is not finite."""
+    if min(len(set(values)) for values in (first, second)) < 2:
+        return 0.0
+    return float(torch.corrcoef(torch.tensor([first, second], dtype=torch.float64))[0, 1].nan_to_num())
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> float:

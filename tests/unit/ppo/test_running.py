@@ -99,7 +99,8 @@ def test_what_is_not_finite_ends_a_run_at_once(name: str):
 
 def test_correlation_is_pearsons():
     assert correlation([1, 2, 3], [2, 4, 7]) == pytest.approx(0.99339927)
-    assert correlation([1, 1, 1], [1, 2, 3]) == 0
+    assert correlation([0.1, 0.1, 0.1], [1, 2, 3]) == correlation([1, 2, 3], [0.1] * 3) == 0
+    assert correlation([5.0], [1]) == correlation([1, math.nan, 2], [1, 2, 3]) == 0
 
 
 def test_explained_variance_is_1_for_a_prophet_and_0_for_a_constant():
