@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal, NamedTuple, cast
 
+import numpy as np
+
 from labeling.records import Ranking, check_ranking, compare
 from labeling.votes import is_unnamed, prompt_key, squeezed
+from pipeline.data.deduplication.minhash import connected
 from pipeline.data.formats.labels import POOLED_ANNOTATOR
 from pipeline.data.rows import Message, Preference, as_messages, prompt_id
 
@@ -255,16 +258,11 @@ def rankings_by(rankings: Iterable[Ranking], names: Set[str]) -> list[Ranking]:
 
 def _clusters(rows: Sequence[Preference]) -> list[str]:
     """The name of each row's cluster: alphabetically the first of its connected prompts and groups."""
-    leads_to: dict[str, str] = {}
-
-    def name(node: str) -> str:
-        while (above := leads_to.setdefault(node, node)) != node:
-            leads_to[node] = leads_to[above]
-            node = above
-        return node
-
     prompts = ["prompt " + prompt_id(row["prompt"]) for row in rows]
-    for row, prompt in zip(rows, prompts, strict=True):
-        first, second = sorted((name(prompt), name("group " + row["group"])))
-        leads_to[second] = first
-    return [name(prompt) for prompt in prompts]
+    groups = ["group " + row["group"] for row in rows]
+    names = sorted({*prompts, *groups})
+    place = {name: number for number, name in enumerate(names)}
+    links = np.array([[place[name] for name in pair] for pair in zip(prompts, groups, strict=True)], dtype=np.int64)
+    labels = connected(len(names), links.reshape(-1, 2)).tolist()
+    first = dict(zip(labels[::-1], names[::-1], strict=True))  # of several, the last one put in stays
+    return [first[labels[place[prompt]]] for prompt in prompts]
