@@ -3,7 +3,7 @@
 from tests.canaries import Canary, Group
 
 TUNING = "pipeline.modeling.tuning"
-REWARD = "pipeline.modeling.reward_training"
+REWARD = "pipeline.modeling.rewards.training"
 TRAINING = "pipeline.modeling.training"
 FIGURES = "pipeline.modeling.figures"
 
@@ -162,7 +162,7 @@ GROUPS = [
     Group(
         "transformers.utils.chat_template_utils",
         "called",
-        "pipeline.template_check",
+        "pipeline.model_files.templates",
         "templates are tried out there before a stage runs",
         {"render_jinja_template": "conversations chat_template"},
     ),
@@ -206,7 +206,7 @@ GROUPS = [
     Group(
         "peft.utils.ModulesToSaveWrapper",
         "read",
-        "pipeline.modeling.reward_models",
+        "pipeline.modeling.rewards.models",
         "the head that is trained is found there",
         {"modules_to_save": "", "active_adapters": ""},
     ),
@@ -235,56 +235,56 @@ GROUPS = [
     Group(
         "datasets.data_files",
         "called",
-        "pipeline.hub",
+        "pipeline.services.hub",
         "they tell which files of a repository belong to a split",
         {"get_data_patterns": "base_path", "sanitize_patterns": "patterns"},
     ),
     Group(
         "datasets.data_files.DataFilesPatternsList",
         "called",
-        "pipeline.hub",
+        "pipeline.services.hub",
         "it finds a split's files",
         {"from_patterns": "patterns allowed_extensions", "resolve": "base_path"},
     ),
     Group(
         "datasets.utils.metadata.MetadataConfigs",
         "called",
-        "pipeline.hub",
+        "pipeline.services.hub",
         "it reads a repository's subsets from its README",
         {"from_dataset_card_data": "dataset_card_data"},
     ),
     Group(
         "huggingface_hub.HfApi",
         "called",
-        "pipeline.hub",
+        "pipeline.services.hub",
         "it tells the commit that a branch means, with and without a connection",
         {"resolve_revision": "repo_id repo_type revision local_files_only"},
     ),
     Group(
         "huggingface_hub.errors.HfHubHTTPError",
         "read",
-        "pipeline.endpoints",
+        "pipeline.services.endpoints",
         "the server's own words and its status are in these",
         {"server_message": "", "response": ""},
     ),
     Group(
         "huggingface_hub.InferenceClient",
         "called",
-        "pipeline.endpoints",
+        "pipeline.services.endpoints",
         "the address, the key and the header that keeps every other token out are given there",
         {"__init__": "base_url api_key headers timeout"},
     ),
     Group(
         "hydra.core.override_parser.overrides_parser.OverridesParser",
         "called",
-        "pipeline.compose",
+        "pipeline.config.compose",
         "every override is read by it",
         {"create": "", "parse_override": "s"},
     ),
     Group(
         "hydra.core.override_parser.types.Override",
         "called",
-        "pipeline.compose",
+        "pipeline.config.compose",
         "what a person wrote, and what it stands for, is read from these",
         dict.fromkeys(
             ("is_delete", "is_sweep_override", "get_key_element", "value", "sweep_string_iterator", "input_line"), ""
@@ -293,14 +293,14 @@ GROUPS = [
     Group(
         "hydra.core.config_loader.ConfigLoader",
         "called",
-        "pipeline.compose",
+        "pipeline.config.compose",
         "it tells which options were chosen explicitly",
         {"compute_defaults_list": "config_name overrides run_mode"},
     ),
     Group(
         "wandb.Settings",
         "read",
-        "pipeline.tracking",
+        "pipeline.services.tracking",
         "wandb would refuse its settings, and tracking would be off with a remark as if there were no network",
         dict.fromkeys(
             ("console", "silent", "disable_git", "save_code", "init_timeout", "x_disable_meta", "x_disable_stats"), ""
@@ -310,11 +310,11 @@ GROUPS = [
     Group(
         "argilla",
         "read",
-        "labeling.argilla_client",
+        "labeling.argilla.client",
         "a refused key and a wrong address are told apart by the errors in it",
         {"_exceptions": ""},
     ),
-    Group("argilla.Argilla", "read", "labeling.argilla_client", "all requests go through it", {"http_client": ""}),
+    Group("argilla.Argilla", "read", "labeling.argilla.client", "all requests go through it", {"http_client": ""}),
     Group(
         "argparse",
         "read",

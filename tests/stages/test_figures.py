@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.config.compose import load
 from pipeline.config.schema import BaseConfig, DpoConfig, RewardConfig, SftConfig
 from pipeline.errors import PipelineError
 from tests.lazily import lazily
@@ -163,12 +164,31 @@ def test_dpos_figures_are_means_over_pairs(micro: int | None, sft_weight: float,
     assert seen == pytest.approx(loss - sft_weight * float(chosen.mean()), rel=1e-4)
 
 
-def test_tokens_are_counted_once_and_without_padding(tmp_path: Path) -> None:
-    run = Run("dpo", 4, tmp_path).trained()
-    real = sum(len(side.prompt) + len(side.answer) for pair in tiny.pairs(ROWS) for side in pair)
+def ids(row: Answered) -> tuple[int, ...]:
+    return (*row.prompt, *row.answer)
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo", "reward"])
+def test_tokens_are_counted_once_and_without_padding(stage: str, tmp_path: Path) -> None:
+    """Each answer of a ranking once, whatever the number of its pairs."""
+    run = Run(stage, 4, tmp_path).trained()
+    if stage == "sft":
+        answers = {(i, row) for i, row in enumerate(map(ids, tiny.answers(ROWS)))}
+    elif stage == "dpo":
+        answers = {(i, side, ids(row)) for i, pair in enumerate(tiny.pairs(ROWS)) for side, row in enumerate(pair)}
+    else:
+        answers = {(pair.group, ids(row)) for pair in rankings(ROWS, 0) for row in (pair.chosen, pair.rejected)}
+    real = sum(len(answer[-1]) for answer in answers)
     assert run.seen("tokens")[-1] == [2 * real]
     assert training.cost(run.trainer)["tokens"] == 2 * real
-    assert "num_input_tokens_seen" not in run.history[-1]
+    assert not {"num_input_tokens_seen", "num_tokens"} & run.history[-1].keys()
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo", "reward"])
+def test_tokens_cannot_be_counted_twice(stage: str) -> None:
+    """transformers' counter is the only one; TRL's own beside it is left out of the history."""
+    with pytest.raises(PipelineError, match=r"include_num_input_tokens_seen.*padding aside"):
+        load([f"{stage}.trainer.include_num_input_tokens_seen=true"])
 
 
 # -- what is not finite ----------------------------------------------------------------------------------------------

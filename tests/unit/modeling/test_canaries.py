@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import pipeline
-from pipeline.config import DpoConfig, RewardConfig, SftConfig
+from pipeline.config.schema import DpoConfig, RewardConfig, SftConfig
 from tests import canaries
 from tests.canaries import Canary, fault
 from tests.canaries_server import SERVER
@@ -35,8 +35,8 @@ with lazily():
     from transformers import AutoModelForSequenceClassification, LlamaConfig
 
     from pipeline.modeling import policy, roles, training, tuning
-    from pipeline.modeling.rendering import Rendered
-    from pipeline.modeling.reward_training import Pair, reward_trainer
+    from pipeline.modeling.chat.rendering import Rendered
+    from pipeline.modeling.rewards.training import Pair, reward_trainer
 
 OPTIONS: dict[str, Any] = {"seed": 0, "epochs": 1, "batch_size": 8, "learning_rate": 1e-2, "evaluations": 2}
 BATCH = {"rows": 19, "micro_batch_size": 4}
@@ -119,7 +119,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: Count
 @pytest.mark.parametrize(("stage", "trainer"), [("sft", "SftTrainer"), ("dpo", "DpoTrainer"), ("reward", "")])
 def test_what_we_override_runs(stage: str, trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A method that the library calls by another name is dead, and the library's own does the work."""
-    module = import_module("pipeline.modeling.tuning" if trainer else "pipeline.modeling.reward_training")
+    module = import_module("pipeline.modeling.tuning" if trainer else "pipeline.modeling.rewards.training")
     kind, calls = getattr(module, trainer or "RewardTrainer"), Counter[str]()
     ours = {name for base in kind.__mro__ if base.__module__.startswith("pipeline") for name in vars(base)}
     overridden = {canary.name for canary in CANARIES if canary.kind == "overridden"} & ours
