@@ -65,6 +65,8 @@ def fault(canary: Canary) -> str | None:
         return _told(canary, f"{canary} takes ({', '.join(names)}), not ({', '.join(wanted)})")
     if lacking := [name for name in wanted if name not in names]:
         return _told(canary, f"{canary} does not take {', '.join(lacking)} any more")
+    if canary.kind == "called" and (more := [one.name for one in found if _is_needed(one) and one.name not in wanted]):
+        return _told(canary, f"{canary} needs {', '.join(more)}, too")
     return None
 
 
@@ -84,6 +86,11 @@ def release(module: str) -> str:
     root = module.partition(".")[0]
     names = _distributions().get(root)
     return f"{names[0]} {version(names[0])}" if names else f"{root} (of Python itself, or not installed)"
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    return parameter.default is parameter.empty and not several
 
 
 @cache

@@ -154,10 +154,10 @@ def _inherited(module: str, node: ast.ClassDef) -> Iterator[Use]:
     touched = dict(_touched(node)) if node.bases else {}
     if not touched:
         return
-    if module.startswith(ELSEWHERE):
+    kind = None if module.startswith(ELSEWHERE) else getattr(import_module(module), node.name, None)
+    if kind is None:  # elsewhere, or inside a function
         yield from (Use(module, name, line) for name, line in touched.items() if name not in _defined(node))
         return
-    kind = getattr(import_module(module), node.name)
     bases = foreign_bases(kind)
     theirs = {name for base in bases for names in names_on_self(base) for name in names}
     own = [base for base in kind.__mro__ if base.__module__.partition(".")[0] in OURS]

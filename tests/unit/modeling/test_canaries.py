@@ -82,23 +82,17 @@ def _missing(modules: Iterator[str]) -> Iterator[str]:
 # -- behaviour whose change would go unseen --------------------------------------------------------------------------
 
 
-def trained(stage: str, folder: Path, **options: Any) -> Any:
-    """A tiny trainer after a run with evaluations, checkpoints and the best of these loaded at the end."""
-    trainer, context = made(stage, folder, **options)
-    training.train(trainer, context, "training", OPTIONS["evaluations"])
-    return trainer
-
-
-def made(stage: str, folder: Path, **options: Any) -> Any:
+def made(stage: str, folder: Path) -> Any:
+    """A tiny trainer that evaluates, saves checkpoints and loads the best of these at the end; and its context."""
     context = tiny.context(folder, micro_batch_size=BATCH["micro_batch_size"])
-    pairs, given = [tiny.pairs(BATCH["rows"]), tiny.pairs(7, 1)], {**OPTIONS, **options}
+    pairs = [tiny.pairs(BATCH["rows"]), tiny.pairs(7, 1)]
     if stage == "dpo":
-        return tuning.dpo_trainer(tiny.trainee(tiny.model("llama")), *pairs, DpoConfig(**given), context), context
+        return tuning.dpo_trainer(tiny.trainee(tiny.model("llama")), *pairs, DpoConfig(**OPTIONS), context), context
     if stage == "reward":
         rows = [[Pair(*pair, 0.5, i) for i, pair in enumerate(part)] for part in pairs]
-        return reward_trainer(tiny.trainee(classifier()), *rows, RewardConfig(**given), context), context
+        return reward_trainer(tiny.trainee(classifier()), *rows, RewardConfig(**OPTIONS), context), context
     rows = [[Rendered(a.prompt + a.answer, [0, 0] + [1] * len(a.answer)) for a, _ in part] for part in pairs]
-    return tuning.sft_trainer(tiny.trainee(tiny.model("llama")), *rows, SftConfig(**given), context), context
+    return tuning.sft_trainer(tiny.trainee(tiny.model("llama")), *rows, SftConfig(**OPTIONS), context), context
 
 
 def classifier() -> Any:
@@ -116,11 +110,17 @@ def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: Count
     monkeypatch.setattr(owner, name, spy)
 
 
-@pytest.mark.parametrize(("stage", "trainer"), [("sft", "SftTrainer"), ("dpo", "DpoTrainer"), ("reward", "")])
-def test_what_we_override_runs(stage: str, trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+TRAINERS = {
+    "sft": "pipeline.modeling.tuning.SftTrainer",
+    "dpo": "pipeline.modeling.tuning.DpoTrainer",
+    "reward": "pipeline.modeling.reward_training.RewardTrainer",
+}
+
+
+@pytest.mark.parametrize("stage", TRAINERS)
+def test_what_we_override_runs(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A method that the library calls by another name is dead, and the library's own does the work."""
-    module = import_module("pipeline.modeling.tuning" if trainer else "pipeline.modeling.rewards.training")
-    kind, calls = getattr(module, trainer or "RewardTrainer"), Counter[str]()
+    kind, calls = canaries.resolved(TRAINERS[stage]), Counter[str]()
     ours = {name for base in kind.__mro__ if base.__module__.startswith("pipeline") for name in vars(base)}
     overridden = {canary.name for canary in CANARIES if canary.kind == "overridden"} & ours
     events = {name for name in vars(training.Milestones) if name.startswith("on_")}
@@ -128,8 +128,10 @@ def test_what_we_override_runs(stage: str, trainer: str, tmp_path: Path, monkeyp
         counted(monkeypatch, kind, name, calls)
     for name in events:
         counted(monkeypatch, training.Milestones, name, calls)
-    trained(stage, tmp_path)
+    trainer, context = made(stage, tmp_path)
+    history = training.train(trainer, context, "training", OPTIONS["evaluations"])
     assert calls.keys() == overridden | events
+    assert all({"loss", "eval_loss"} & row.keys() for row in history)  # none of transformers' summary of the run
     assert len(overridden) >= 8
     assert len(events) == 5
 
@@ -233,6 +235,9 @@ class Trainer:
         return self.scale * len(self._prepare(rows, "train"))
 
 
+def render(text): ...
+
+
 def build(event): ...
 
 def notify(event):
@@ -249,6 +254,8 @@ CHANGES = {
     "an attribute is renamed": ("self._figures", "self._numbers", ["Trainer._figures is gone"]),
     "what we set is read elsewhere": ("self.scale", "rows.scale", ["Trainer.scale is not read by the library's own"]),
     "a function is called by another name": ("return build(", "return made(", ["library.build is not read"]),
+    "a function needs more": ("render(text)", "render(text, where)", ["library.render needs where, too"]),
+    "a function may be given more": ("render(text)", "render(text, where=None)", []),
     "a parameter is renamed": ("def build(event)", "def build(what)", ["library.build does not take event any more"]),
 }
 
@@ -265,6 +272,7 @@ def test_a_change_in_a_library_is_told_with_who_relies_on_it(
         Canary("library.Trainer", "_prepare", "overridden", "pipeline.ours", "rows would be read twice", "rows name"),
         Canary("library.Trainer", "_figures", "read", "pipeline.ours", "no figures"),
         Canary("library.Trainer", "scale", "set", "pipeline.ours", "another loss"),
+        Canary("library", "render", "called", "pipeline.ours", "no text", "text"),
         Canary("library", "build", "set", "pipeline.ours", "too much work", "event"),
     ]
     found = [one for one in map(fault, relied) if one]
