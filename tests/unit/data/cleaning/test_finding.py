@@ -134,15 +134,15 @@ def test_an_iban_has_the_length_of_its_country_and_its_check_digits(number: str)
     """In groups and in one piece, with words after it; not with a digit more, nor with other check digits."""
     plain = number.replace(" ", "")
     wrong = plain[:2] + str(98 - int(plain[2:4])).zfill(2) + plain[4:]
-    assert masked(f"To {number} AND SOON, or {plain}.") == "To [iban] AND SOON, or [iban]."
+    assert mask_personal_data(f"To {number} AND SOON, or {plain}.") == "To [iban] AND SOON, or [iban]."
     for other in (f"{plain}0", wrong):
-        assert not any(kind == "iban" for kind, _, _ in personal_data(other)), other
+        assert not any(kind == "iban" for kind, _, _ in find_personal_data(other)), other
 
 
 def test_a_card_is_told_by_its_last_digit() -> None:
     """Luhn's formula: of the ten numbers that differ in the last digit alone, one is right."""
     for start in ("411111111111111", "555555555555444", "37828224631000", "601111111111111"):
-        cards = [digit for digit in range(10) if masked(f"{start}{digit}") == "[card]"]
+        cards = [digit for digit in range(10) if mask_personal_data(f"{start}{digit}") == "[card]"]
         assert len(cards) == 1
 
 
