@@ -113,7 +113,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: Count
 TRAINERS = {
     "sft": "pipeline.modeling.tuning.SftTrainer",
     "dpo": "pipeline.modeling.tuning.DpoTrainer",
-    "reward": "pipeline.modeling.reward_training.RewardTrainer",
+    "reward": "pipeline.modeling.rewards.training.RewardTrainer",
 }
 
 
