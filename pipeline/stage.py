@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.config.schema import LaunchConfig, PipelineConfig, stage_names
+from pipeline.model_files.architectures import Training
 from pipeline.progress import Progress
 from pipeline.store.artifacts import Artifact
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pipeline.people.annotators import People
 
 Metrics = dict[str, float]
+Makes = Literal["base model", "policy", "reward model", ""]
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,25 @@ class StageContext:
 
 
 @dataclass(frozen=True)
+class Asking:
+    """How a stage asks people."""
+
+    about: str  # the input that they are asked about
+    applies: Callable[[PipelineConfig], bool]  # whether this configuration asks people
+    observe: Callable[[Any, StageContext], Any]  # their answers by now; raises `WaitingForPeople` below the quorum
+    reused: str  # the remark where earlier answers serve another stage; {authors} are the policies that they are about
+    again: str  # the remark where the stage itself is asked for
+
+
+@dataclass(frozen=True)
 class Stage:
     """One step of the chain. `run` writes into `output_dir` and returns flat, finite metrics.
 
-    What a stage makes follows from its configuration and its inputs, unless it `asks` people: then it first observes
-    what they have said (or ends the command, waiting for them), and its version is hashed from that.
+    What a stage makes follows from its configuration and its inputs, unless it is `asking` people: then it first
+    observes their answers, and its version is hashed from these.
+
+    All that the other rooms know about a stage stands here: they are given stages, or names of them, and have no list
+    of their own.
 
     Modules of stages import nothing heavy at their top: torch is imported when a stage runs, not when it is planned.
     """
@@ -114,11 +130,21 @@ class Stage:
     run: Callable[[Any, StageContext], Metrics]
     summary: Callable[[Mapping[str, float]], str]
     version: int = 1  # raised by hand when the stage's meaning changes
-    asks: Callable[[PipelineConfig], bool] = lambda config: False
-    about: str = ""  # the input that people are asked about
-    observe: Callable[[Any, StageContext], Any] | None = None
+    makes: Makes = ""
+    label: str = ""  # what reports call a policy that it made
+    asking: Asking | None = None
     quick: bool = False  # done in seconds, with no curve to look at: tracked where a service is asked, not offline
     meets_people: bool = False  # it runs in the command's own process, where the annotators' server is reached
+    keeps_human_work: bool = False  # what people are asked about, or what they answered: never pruned
+    generates: bool = False  # it draws answers from the model that it trains
+    is_shared: bool = False  # policies that are compared on equal terms have the same version of it
+    is_side_branch: bool = False  # made on the way or outside the chain: never proposed as the next stage
+    compares_policies: bool = False  # its metrics are those of policies side by side
+
+    @property
+    def training(self) -> Training:
+        """What it does with the model that it trains."""
+        return Training(as_reward=self.makes == "reward model", generates=self.generates)
 
 
 def parse_reference(text: str) -> Reference:

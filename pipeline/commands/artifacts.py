@@ -228,7 +228,7 @@ def _damages(store: Store, stage: str, version: str, read: Callable[[int], None]
 
 def prune(store: Store, dry_run: bool) -> int:
     """Delete what nobody named and nothing named was made from. Rankings, and what was published, always stay."""
-    found = pruning(store)
+    found = pruning(store, [name for name, stage in STAGES.items() if not stage.keeps_human_work])
     freed = 0
     for stage, version in found.removable:
         size = _size(store.directory(stage, version)) if dry_run else store.remove(stage, version)

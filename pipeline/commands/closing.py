@@ -25,7 +25,7 @@ def closing(config: PipelineConfig, steps: list[Step], request: Request) -> None
             console.print(f"Run     {escape(request.command())}")
         return
     artifact = store.open(last.name, last.version)
-    if last.name in ("evaluate", "compare"):
+    if last.stage.compares_policies:
         console.print(policies_table(artifact, config))
         for sentence in head_to_head(artifact.metrics):
             console.print(f" {sentence}")

@@ -11,9 +11,6 @@ from pipeline.errors import PipelineError
 from pipeline.stages import STAGES
 from pipeline.store.artifacts import Store
 
-POLICIES = ("sft", "dpo", "ppo")
-ASIDE = ("base", "draft", "synthesize", "judge", "export")  # never next: made on the way, or not part of the chain
-
 Line = tuple[str, str]  # (a word before it, a command or a path)
 
 
@@ -26,7 +23,7 @@ def after(step: Step, config: PipelineConfig, store: Store, request: Request) ->
         return
     yield "Made", str(store.directory(step.name, step.version))
     words = iter(("Next", "", ""))
-    if step.name in POLICIES:
+    if step.stage.makes == "policy":
         yield next(words), chat_command([step.name], request)
     if step.name == "synthesize":
         yield next(words), f"{request.command('stage=sft', 'data.path=synthesize')}   (trains on them)"
@@ -41,19 +38,19 @@ def after(step: Step, config: PipelineConfig, store: Store, request: Request) ->
     fault = fault_of(planner)
     if not following and not fault:
         yield next(words), f"{request.command('stage=all')}   (all is made: the report)"
-    if fault and step.name in ("data", *POLICIES):
+    if fault and (step.name == "data" or step.stage.makes == "policy"):
         yield "Later", fault
 
 
 def successor(planner: Planner, given: str | None = None) -> Step | None:
     """The first stage of the chain that is not made and can be planned; of those that need `given`, if there is one."""
     missing = []
-    for name in STAGES:
+    for name, stage in STAGES.items():
         try:
             step = planner.step(name)
         except PipelineError:
             continue
-        if not step.complete and name not in ASIDE:
+        if not step.complete and not stage.is_side_branch:
             missing.append(step)
     direct = [step for step in missing if given in step.needs]
     return next(iter(direct or missing), None)

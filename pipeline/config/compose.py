@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.config.checks import check_values
 from pipeline.config.following import Followed, contradictions, followed
 from pipeline.config.names import CONF, FORMER_KEYS, all_names, nearest_key, option_hint, word_hint
-from pipeline.config.schema import PipelineConfig, followers, stage_names
+from pipeline.config.schema import PipelineConfig, followers, stage_names, tuned_stages
 from pipeline.errors import RequestError, listed
 
 OPEN_MAPPING = re.compile(
@@ -54,7 +54,7 @@ def normalize(overrides: Iterable[str]) -> list[str]:
     given = list(overrides)
     keys = dict.fromkeys(text.partition("=")[0].lstrip("+") for text in given)
     shared = [key for key in keys if re.fullmatch(r"peft\.\w+", key)]
-    followers = [f"{node}.{key}=${{{key}}}" for key in shared for node in _nodes_with_peft()]
+    followers = [f"{node}.{key}=${{{key}}}" for key in shared for node in tuned_stages()]
     opened = ("++" + text.lstrip("+") if OPENED.match(text.lstrip("+")) else text for text in given)
     return [*followers, *opened]
 
@@ -110,13 +110,6 @@ def check(overrides: Sequence[str]) -> None:
             found += _examined(request)[1]
     if found:
         raise RequestError(listed(list(dict.fromkeys(found))))
-
-
-@cache
-def _nodes_with_peft() -> tuple[str, ...]:
-    """Stages that `peft.<option>` is for; what follows another stage follows it in this, too."""
-    names = (stage for stage in stage_names() if stage not in followers())
-    return tuple(stage for stage in names if f"{stage}.peft" in all_names().keys)
 
 
 def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.config.schema import PipelineConfig, stage_names
+from pipeline.config.schema import PipelineConfig, stage_names, tuned_stages
 from pipeline.errors import RequestError, listed
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -102,7 +102,7 @@ def _ending_in(name: str) -> list[str]:
     if "=" in name:
         return [name]
     found = [key for key in all_names().keys if key.rpartition(".")[2] == name]
-    return sorted(found, key=lambda key: (key.count("."), not key.startswith(("sft.", "dpo.", "reward.", "ppo."))))
+    return sorted(found, key=lambda key: (key.count("."), key.partition(".")[0] not in tuned_stages()))
 
 
 def _did_you_mean(meant: Sequence[str]) -> str:

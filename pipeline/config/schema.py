@@ -554,6 +554,13 @@ def stage_names() -> list[str]:
     return list(stage_nodes())
 
 
+def tuned_stages() -> list[str]:
+    """The stages that fine-tune a model with a `peft` node of their own, without those that follow another's."""
+    return [
+        name for name, node in stage_nodes().items() if "peft" in node.__dataclass_fields__ and name not in followers()
+    ]
+
+
 def followers() -> dict[str, str]:
     """The stages whose options follow another stage's unless they are set: stage -> the stage that it follows."""
     return {name: node.follows for name, node in stage_nodes().items() if hasattr(node, "follows")}

@@ -58,8 +58,8 @@ class Maker:
         inputs = self._inputs(step)
         place = self.store.root / step.name
         context = self._context(inputs, place, NoTracker(), None)
-        assert step.stage.observe is not None
-        seen = step.stage.observe(step.config, context)
+        assert step.stage.asking is not None
+        seen = step.stage.asking.observe(step.config, context)
         version = observed_fingerprint(step.stage, seen, {role: given.version for role, given in inputs.items()})
         if self.store.is_complete(step.name, version):
             self.store.point(step.name, "latest", version)

@@ -18,9 +18,10 @@ from pipeline.engine.paths import missing_files, model_fault, with_keys
 from pipeline.errors import PipelineError, RequestError, listed
 from pipeline.model_files.checks import check_models
 from pipeline.model_files.folder import ModelFolder
-from pipeline.people.history import collections, reused_text
+from pipeline.people.history import authors, collections
 from pipeline.services.hub import hub_commit
 from pipeline.stage import (
+    Asking,
     FromDataset,
     FromFiles,
     FromModel,
@@ -39,6 +40,7 @@ from pipeline.store.hashing import HashCache, content_hash
 LAST = "compare"  # what stage=all asks for
 UP_TO_DATE = "up to date"
 ASKED = "people are asked"
+WRITERS = ("base model", "policy")  # what writes answers
 PENDING = ""  # the version of what depends on answers that people have not given yet
 
 
@@ -142,14 +144,14 @@ class Planner:
         self._open.append(name)
         try:
             inputs = self._inputs(stage, config)
-            check_models(name, config, inputs, self._sound)
+            check_models(config, inputs, stage.training, self._sound)
         except RequestError as error:
             self._refused[name] = Unplannable(_faults(error))
             raise self._refused[name] from None
         finally:
             self._open.pop()
-        if stage.asks(self.config):
-            step = self._asking(stage, config, inputs)
+        if stage.asking and stage.asking.applies(self.config):
+            step = self._asking(stage, stage.asking, config, inputs)
         elif any(given.version == PENDING for given in inputs.values()):
             step = Step(stage, config, PENDING, inputs, False, "once people have answered")
         else:
@@ -177,10 +179,10 @@ class Planner:
             raise errors[0]
         return inputs
 
-    def _asking(self, stage: Stage, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> Step:
+    def _asking(self, stage: Stage, asking: Asking, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> Step:
         """A step whose version people decide: what they said before, as far as that serves this request."""
-        about = inputs[stage.about]
-        made = collections(self.store, stage.name, stage.about)
+        about = inputs[asking.about]
+        made = collections(self.store, stage.name, asking.about)
         own = made.get(about.version)
         if stage.name in self.settled:
             return Step(stage, config, self.settled[stage.name], inputs, True, UP_TO_DATE)
@@ -189,10 +191,12 @@ class Planner:
             return Step(stage, config, own.version, inputs, True, UP_TO_DATE)
         if isinstance(about, Step) and not about.complete and made and self.config.labeling.reuse:
             last, again = list(made.values())[-1], self.config.stage == stage.name
-            why = reused_text(self.store, stage.name, stage.about, last, again=again)
+            asked = self.store.open(stage.name, last.version).inputs.get(asking.about)
+            writers = [one.name for one in STAGES.values() if one.makes in WRITERS]
+            why = (asking.again if again else asking.reused).format(authors=authors(asked, writers))
             if not again:
                 return Step(stage, config, last.version, {}, True, why)
-            inputs = {**inputs, stage.about: self.store.open(about.name, last.about)}
+            inputs = {**inputs, asking.about: self.store.open(about.name, last.about)}
             return Step(stage, config, PENDING, inputs, False, why)
         return Step(stage, config, PENDING, inputs, False, ASKED)
 
@@ -200,10 +204,11 @@ class Planner:
         """What stands for one role: one version; where people were asked in several rounds, all of these."""
         given = self.resolve(reference)
         yield role, given
-        if not isinstance(given, Step) or not given.stage.asks(self.config):
+        asking = given.stage.asking if isinstance(given, Step) else None
+        if not isinstance(given, Step) or not asking or not asking.applies(self.config):
             return
         if given.version != PENDING and self.config.labeling.reuse:
-            made = collections(self.store, given.name, given.stage.about).values()
+            made = collections(self.store, given.name, asking.about).values()
             others = [one for one in made if one.version != given.version]
             for number, other in enumerate(others, start=2):
                 yield f"{role}_{number}", self.store.open(given.name, other.version)

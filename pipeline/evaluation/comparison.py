@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from pipeline.stage import Stage
 from pipeline.store.artifacts import Artifact
-from pipeline.store.lineage import lineage
+from pipeline.store.lineage import lineage, of_stage
 
 Row = Mapping[str, Any]
 
 COLOURS = 8  # of the style sheet: 0 is the baseline's, arms count up from 1, what the baseline is made from down from 7
-NO_POLICIES = ("data", "reward", "judge")  # what else an evaluation needs
-SPOKEN = {"base": "Base", "sft": "SFT", "dpo": "DPO", "ppo": "PPO"}
 
 
 @dataclass(frozen=True)
@@ -23,15 +22,10 @@ class Policy:
     name: str
     colour: int
     metrics: Mapping[str, float]
+    label: str  # how people say it: SFT, DPO, SFT@friday; what is not a stage stays as it was written
     made: tuple[Artifact, ...] = ()  # its lineage, upstream first, itself last
     is_baseline: bool = False
     is_ancestor: bool = False  # what the baseline was made from, or `base`, the model that everything starts from
-
-    @property
-    def label(self) -> str:
-        """How people say it: SFT, DPO, SFT@friday; what is not a stage stays as it was written."""
-        stage, at, version = self.name.partition("@")
-        return SPOKEN.get(stage, stage) + at + version
 
     @property
     def artifact(self) -> Artifact | None:
@@ -44,6 +38,7 @@ class Comparison:
 
     evaluation: Artifact
     policies: Sequence[Policy]
+    stages: Mapping[str, Stage]  # all there are, in the order of the chain
     rows: Sequence[Row] = field(repr=False)
 
     @property
@@ -73,6 +68,12 @@ class Comparison:
         return lineage(self.evaluation)
 
     @property
+    def reward_models(self) -> list[Artifact]:
+        """Those in the lineage, in the order of the chain."""
+        names = [name for name, stage in self.stages.items() if stage.makes == "reward model"]
+        return [made for name in names for made in of_stage(self.made, name)]
+
+    @property
     def decides(self) -> str:
         """The number of an answer by which it wins: the truth where it is known, else the independent judge's."""
         known = any("score" in answer for row in self.rows for answer in row["answers"].values())
@@ -87,11 +88,10 @@ class Comparison:
         return [] if any(value is None or not math.isfinite(value) for value in found) else found
 
 
-def comparison(evaluation: Artifact, rows: Sequence[Row]) -> Comparison:
+def comparison(evaluation: Artifact, rows: Sequence[Row], stages: Mapping[str, Stage]) -> Comparison:
     """Sort out who is who: the baseline, what it was made from, and the arms."""
-    config = evaluation.manifest.get("config", {})
-    names: list[str] = list(config.get("policies") or (role for role in evaluation.inputs if role not in NO_POLICIES))
-    baseline = config.get("baseline", "sft" if "sft" in names else None)
+    config = evaluation.manifest["config"]
+    names, baseline = list(config["policies"]), config["baseline"]
     made = {name: tuple(lineage(evaluation.inputs[name])) if name in evaluation.inputs else () for name in names}
     below = {artifact.reference for artifact in made.get(baseline, ())}
     started = [name for name in names if name == "base" or (made[name] and made[name][-1].reference in below)]
@@ -103,9 +103,16 @@ def comparison(evaluation: Artifact, rows: Sequence[Row]) -> Comparison:
 
     def policy(name: str) -> Policy:
         metrics = own_metrics(evaluation.metrics, name)
-        return Policy(name, colours[name], metrics, made[name], name == baseline, name in ancestors)
+        label = label_of(name, stages)
+        return Policy(name, colours[name], metrics, label, made[name], name == baseline, name in ancestors)
 
-    return Comparison(evaluation, [policy(name) for name in names], rows)
+    return Comparison(evaluation, [policy(name) for name in names], stages, rows)
+
+
+def label_of(name: str, stages: Mapping[str, Stage]) -> str:
+    """`SFT@friday` of `sft@friday`; a name that is not a stage's is its own label."""
+    stage, at, version = name.partition("@")
+    return (stages[stage].label if stage in stages and stages[stage].label else stage) + at + version
 
 
 def own_metrics(metrics: Mapping[str, float], name: str) -> dict[str, float]:

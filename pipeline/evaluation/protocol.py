@@ -7,7 +7,6 @@ from pipeline.evaluation.comparison import Comparison, Policy
 from pipeline.store.artifacts import Artifact
 from pipeline.store.lineage import drawing_of, flat, of_stage
 
-SHARED = ("base", "model", "data", "sft", "collect", "preferences")  # what a fair comparison has in common
 ALIKE = ("seed", "peft.method")  # settings of the arms' own training that may explain a difference by themselves
 
 
@@ -27,7 +26,7 @@ def protocol(seen: Comparison) -> Protocol | None:
         return Protocol(False, f"Not on equal terms: {'; '.join(differing)}.")
     compared = seen.arms or list(seen.policies)
     names = " and ".join(policy.label for policy in compared)
-    shared = [made.reference for stage in ("sft", "preferences") for made in _common(compared, stage)]
+    shared = [made.reference for made in (*_common(compared, "sft"), *_common(compared, "preferences"))]
     terms = [f"{names} {'both ' if len(compared) == 2 else ''}come from {' and '.join(shared)}"] if shared else []
     terms.append(f"all policies answered the same {seen.prompts:,} prompts{_decoding(seen.evaluation)}")
     return Protocol(True, f"On equal terms, by the manifests: {', and '.join(terms)}.{''.join(_own_prompts(seen))}")
@@ -55,7 +54,8 @@ def _decoding(evaluation: Artifact) -> str:
 
 def _versions(seen: Comparison) -> Iterator[str]:
     """Policies made from different versions of what a fair comparison has in common."""
-    for stage in SHARED:
+    shared = [name for name, stage in seen.stages.items() if stage.is_shared]
+    for stage in ("model", *shared):  # what the policies start from can be a model of the user's own
         versions = {
             policy.label: "+".join(sorted(made.version for made in found))
             for policy in seen.policies

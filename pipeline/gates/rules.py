@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.evaluation.winrates import wilson
 from pipeline.files import write_atomically
@@ -79,20 +80,29 @@ def stopping(share: float, count: int, limit: int, stage: str = "sft") -> GateVe
     return GateVerdict("stopping", passed, says + ".", stage, advice, figures)
 
 
-SCORER = {"reward": "reward model", "judge": "judge"}  # the stage at fault -> what it is called
-TEACH = {  # what to do where it knows no more than length
-    "reward": (
-        "More pairs or more epochs for the reward model, a stronger model below it, or pairs of like length; "
-        "PPO would otherwise only learn to write longer or shorter."
-    ),
-    "judge": (
-        "More pairs for the judge (preferences.judge_fraction), more epochs or a stronger model below it; until then "
-        "read the answers side by side: its wins may only say which are longer or shorter."
-    ),
-}
+class Trained(NamedTuple):
+    """A model that scores answers: the stage at fault, its name in a sentence, and the advice where it fails."""
+
+    stage: str
+    name: str
+    advice: str
 
 
-def beats_length(accuracy: float, longer: float, pairs: int, stage: str = "reward") -> GateVerdict:
+REWARD = Trained(
+    "reward",
+    "reward model",
+    "More pairs or more epochs for the reward model, a stronger model below it, or pairs of like length; "
+    "PPO would otherwise only learn to write longer or shorter.",
+)
+JUDGE = Trained(
+    "judge",
+    "judge",
+    "More pairs for the judge (preferences.judge_fraction), more epochs or a stronger model below it; until then "
+    "read the answers side by side: its wins may only say which are longer or shorter.",
+)
+
+
+def beats_length(accuracy: float, longer: float, pairs: int, model: Trained = REWARD) -> GateVerdict:
     """Whether a reward model, or the judge, knows more than which answer is longer (or shorter: whichever tells more),
     and so more than chance.
 
@@ -102,30 +112,30 @@ def beats_length(accuracy: float, longer: float, pairs: int, stage: str = "rewar
     word = "longer" if longer >= 0.5 else "shorter"
     interval = f"[{estimate.low:.2f}, {estimate.high:.2f}]"
     says = (
-        f"The {SCORER[stage]} ranks {accuracy:.2f} {interval} of {pairs:,} held-out pairs rightly, and “the {word} "
+        f"The {model.name} ranks {accuracy:.2f} {interval} of {pairs:,} held-out pairs rightly, and “the {word} "
         f"answer wins” {length:.2f}"
     )
     passed = estimate.low > length
     ending = "." if passed else ": it is not shown to know more than length."
     figures = {"accuracy": accuracy, "low": estimate.low, "length": length, "pairs": pairs}
-    return GateVerdict("beats_length", passed, says + ending, stage, TEACH[stage], figures)
+    return GateVerdict("beats_length", passed, says + ending, model.stage, model.advice, figures)
 
 
-JUDGE = {"accuracy": "judge_accuracy", "accuracy_longer": "judge_accuracy_longer", "test": "judge_test"}
+KEPT = {"accuracy": "judge_accuracy", "accuracy_longer": "judge_accuracy_longer", "test": "judge_test"}
 
 
 def figures_of_judge(judge: Metrics) -> dict[str, float]:
     """What an evaluation keeps of the judge that decides it; nothing of one that was brought along."""
-    return {own: judge[name] for name, own in JUDGE.items()} if JUDGE.keys() <= judge.keys() else {}
+    return {own: judge[name] for name, own in KEPT.items()} if KEPT.keys() <= judge.keys() else {}
 
 
 def judge_verdict(evaluation: Metrics) -> GateVerdict:
     """The gate of the judge that decides an evaluation. Nothing is held against one of which nothing is known."""
-    if JUDGE["accuracy"] not in evaluation:
+    if KEPT["accuracy"] not in evaluation:
         says = "How often the judge ranks answers as people do is not known: it was brought along."
         return GateVerdict("beats_length", True, says, "judge", "")
-    accuracy, longer, pairs = (evaluation[own] for own in JUDGE.values())
-    return beats_length(accuracy, longer, int(pairs), "judge")
+    accuracy, longer, pairs = (evaluation[own] for own in KEPT.values())
+    return beats_length(accuracy, longer, int(pairs), JUDGE)
 
 
 def remark_on_judge(evaluation: Metrics) -> str:

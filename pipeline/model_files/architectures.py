@@ -8,7 +8,7 @@ import importlib.util
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 CONFIGS = ("auto_mappings.py", "CONFIG_MAPPING_NAMES")
 BODIES = ("modeling_auto.py", "MODEL_MAPPING_NAMES")
@@ -115,18 +115,23 @@ def quantization_fault(config: Mapping[str, Any]) -> str | None:
     )
 
 
-def training_fault(config: Mapping[str, Any], stage: str, method: str, dropout: float) -> str | None:
+class Training(NamedTuple):
+    """What a stage does with the model that it trains."""
+
+    as_reward: bool = False  # it trains a head that says one number
+    generates: bool = False  # it draws answers from it
+
+
+def training_fault(config: Mapping[str, Any], trains: Training, method: str, dropout: float) -> str | None:
     """Why a stage cannot train this architecture with this method; None where it can."""
     kind = str(config.get("model_type"))
     if method == "qlora" and kind in OWN_LINEAR:
         return f"the linear layers of {kind} cannot be quantized by bitsandbytes. Use peft=lora or peft=full."
     if method != "full" and dropout and is_mixture(config):
         return "adapters on a mixture's experts have no dropout. Use peft.dropout=0."
-    if stage in ("reward", "judge") and (
-        kind in NO_HEAD or (kind not in table(*CLASSIFIERS) and kind not in table(*BODIES))
-    ):
+    if trains.as_reward and (kind in NO_HEAD or (kind not in table(*CLASSIFIERS) and kind not in table(*BODIES))):
         return f"{kind} cannot carry a reward model's head. Use stage=dpo, or a reward model of another architecture."
-    if stage == "ppo" and kind in OWN_CACHE:
+    if trains.generates and kind in OWN_CACHE:
         return f"PPO cannot sample from {kind}, which keeps its state apart from the cache. Use stage=dpo."
     return None
 

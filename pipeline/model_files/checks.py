@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import RequestError
-from pipeline.model_files.architectures import ENDS, between_the_ends, training_fault
+from pipeline.model_files.architectures import ENDS, Training, between_the_ends, training_fault
 from pipeline.model_files.folder import ADAPTER, CONFIG, ModelFolder
 from pipeline.services.hub import hub_commit, is_hub_id, model_files
 from pipeline.store.artifacts import Artifact
@@ -26,19 +26,19 @@ class Made(Protocol):
     def inputs(self) -> Mapping[str, Any]: ...
 
 
-def check_models(stage: str, config: Any, inputs: Mapping[str, Any], sound: set[tuple[str, bool]]) -> None:
+def check_models(config: Any, inputs: Mapping[str, Any], trains: Training, sound: set[tuple[str, bool]]) -> None:
     """Raise `RequestError` where a model that a stage is given, or the one it is to train, cannot serve there.
 
     `sound` has the versions that were looked at before, as policies or as reward models, and takes those that are now.
     """
     policies = {*UNDER, "writer", *getattr(config, "policies", ())}
     for role, given in inputs.items():
-        scores = role.startswith(("reward", "judge"))
+        scores = role.startswith("reward") or role == "judge"
         if isinstance(given, Artifact) and (role in policies or scores) and (given.version, scores) not in sound:
             check_model(given, scores=scores)
             sound.add((given.version, scores))
     if hasattr(config, "peft"):
-        _check_training(stage, config.peft, next(inputs[role] for role in UNDER if role in inputs))
+        _check_training(trains, config.peft, next(inputs[role] for role in UNDER if role in inputs))
 
 
 def check_model(given: Artifact, *, scores: bool = False) -> None:
@@ -106,7 +106,7 @@ def base_of(folder: ModelFolder, said: Mapping[str, Any]) -> ModelFolder:
     )
 
 
-def _check_training(stage: str, peft: Any, given: Any) -> None:
+def _check_training(trains: Training, peft: Any, given: Any) -> None:
     """What a stage cannot do with the architecture below, whatever lies between."""
     for target in peft.target_modules.split(",") if peft.method != "full" else ():
         if target.rpartition(".")[2] in ENDS:
@@ -114,7 +114,7 @@ def _check_training(stage: str, peft: Any, given: Any) -> None:
     root = root_of(given)
     if root is None:
         return
-    fault = training_fault(root.config, stage, peft.method, peft.dropout)
+    fault = training_fault(root.config, trains, peft.method, peft.dropout)
     if fault:
         raise root.refuse(fault)
 

@@ -1,19 +1,11 @@
 """What people have answered in a project so far: rankings and reviews outlive the models that they are about."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from pipeline.store.artifacts import Artifact, Store
 
-REUSED = {  # where another stage needs it
-    "collect": "ranked before, answers of {authors}: nobody is asked again (`stage=publish` asks about new answers)",
-    "synthesize": "reviewed before, drafts of {authors}: nobody is asked again (`stage=draft` writes new ones)",
-}
-AGAIN = {  # where the stage itself is asked for
-    "collect": "looking again at the answers of {authors} (`stage=publish` asks about new answers)",
-    "synthesize": "looking again at the drafts of {authors} (`stage=draft` writes new ones)",
-}
-NO_AUTHORS = ("data", "sample", "gold", "guidelines", "prompts")  # inputs that write no answers
+MODELS = ("model", "folder")  # kinds of external artifacts that can write answers
 
 
 ANSWERED = ("rankings", "discarded", "accepted", "corrected", "rejected")  # metrics that count people's answers
@@ -55,17 +47,16 @@ def _answers(metrics: Mapping[str, float]) -> int:
     return int(sum(metrics.get(name, 0) for name in ANSWERED))
 
 
-def reused_text(store: Store, stage: str, about: str, collection: Collection, *, again: bool = False) -> str:
-    """Whose answers this is about, where what the request itself would ask about has not been made."""
-    asked = store.open(stage, collection.version).inputs.get(about)
-    authors = ", ".join(_authors(asked)) if asked else ""
-    text = (AGAIN if again else REUSED)[stage]
-    return text.format(authors=authors or "policies that are gone")
+def authors(asked: Artifact | None, writers: Container[str]) -> str:
+    """Who wrote what people were asked about, where the request's own has not been made; `writers` are stages."""
+    found = _authors(asked, writers) if asked else []
+    return ", ".join(found) or "policies that are gone"
 
 
-def _authors(about: Artifact) -> list[str]:
+def _authors(about: Artifact, writers: Container[str]) -> list[str]:
     """The policies, or the model behind an endpoint, that wrote it, as far as their lineage is still there."""
     made = about.inputs.get("sample", about)
-    writers = [given for role, given in made.manifest["inputs"].items() if role not in NO_AUTHORS]
+    inputs = made.manifest["inputs"].values()
+    wrote = [given for given in inputs if given["stage"] in writers or given["stage"] in MODELS]
     model = made.manifest["config"].get("model")
-    return [*(f"{given['stage']} {given['version'][:4]}" for given in writers), *([model] if model else [])]
+    return [*(f"{given['stage']} {given['version'][:4]}" for given in wrote), *([model] if model else [])]

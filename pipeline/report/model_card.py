@@ -1,17 +1,23 @@
 """The model card of an export: what it was made from, how, and what was measured."""
 
+from collections.abc import Mapping
+
+from pipeline.stage import Stage
 from pipeline.store.artifacts import Artifact
 from pipeline.store.lineage import lineage
 
 
-def model_card(artifact: Artifact) -> str:
+def model_card(artifact: Artifact, stages: Mapping[str, Stage]) -> str:
     """Markdown with the front matter that model hubs read."""
     ancestry = lineage(artifact)
+    tags = dict.fromkeys(
+        made.stage for made in ancestry if made.stage in stages and stages[made.stage].makes == "policy"
+    )
     lines = [
         "---",
         "library_name: transformers",
         "pipeline_tag: text-generation",
-        f"tags: [{', '.join(dict.fromkeys(a.stage for a in ancestry if a.stage in ('sft', 'dpo', 'ppo')))}]",
+        f"tags: [{', '.join(tags)}]",
         "---",
         "",
         f"# {artifact.reference}",

@@ -11,12 +11,11 @@ import statistics
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.evaluation.comparison import Comparison, Policy, comparison
+from pipeline.evaluation.comparison import Comparison, Policy
 from pipeline.evaluation.protocol import protocol
 from pipeline.files import write_atomically
 from pipeline.report import bars, charts, tables
@@ -25,16 +24,15 @@ from pipeline.report.curves import trainings
 from pipeline.report.examples import choose
 from pipeline.report.verdicts import caveats, judge, verdicts
 from pipeline.store.artifacts import Artifact
-from pipeline.store.lineage import of_stage, stage_of
+from pipeline.store.lineage import stage_of
 
 QUALITY = {"true_score": "true score", "judge_reward": "judge's reward", "reward": "reward"}  # the most trusted first
 WIDE = 1.96  # standard errors on each side of a mean: 95%
 UNSEEN = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}  # shown as ␀, ␁, …
 
 
-def write_report(path: Path, evaluation: Artifact, rows: list[dict[str, Any]], examples: int) -> None:
-    """Write what one evaluation has shown, for people: `rows` are its answers, `examples` how many of them to show."""
-    seen = comparison(evaluation, rows)
+def write_report(path: Path, seen: Comparison, examples: int) -> None:
+    """Write what one evaluation has shown, for people; `examples` is how many of its answers to show."""
     write_atomically(path, render(seen, examples))
 
 
@@ -122,7 +120,7 @@ def _spot(seen: Comparison, policy: Policy, quality: str) -> charts.Spot:
 
 def _calibrations(seen: Comparison) -> Iterator[tuple[str, Markup]]:
     """For each reward model, how sure it is against how often it is right."""
-    for made in [*of_stage(seen.made, "reward"), *of_stage(seen.made, "judge")]:
+    for made in seen.reward_models:
         file = made.path / "calibration.json"
         if file.is_file():
             bins = json.loads(file.read_text(encoding="utf-8"))["bins"]

@@ -185,7 +185,7 @@ def reward_models(seen: Comparison) -> list[RewardModelRow]:
             made.reference,
             [(form.format(made.metrics[key]), words) for key, (form, words) in forms.items() if key in made.metrics],
         )
-        for made in [*of_stage(seen.made, "reward"), *of_stage(seen.made, "judge")]
+        for made in seen.reward_models
     ]
 
 

@@ -36,4 +36,6 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['parameters'] / 1e6:.2f} M parameters, last loss {metrics['last_loss']:.2f}"
 
 
-STAGE = Stage("base", BaseConfig, inputs, run, summary)
+STAGE = Stage(
+    "base", BaseConfig, inputs, run, summary, makes="base model", label="Base", is_shared=True, is_side_branch=True
+)

@@ -19,7 +19,7 @@ from pipeline.files import write_atomically
 from pipeline.people.rounds import partial_text, rankings_of, read_round
 from pipeline.people.waiting import ask
 from pipeline.playground.scorer import true_score
-from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.stage import Asking, FromStage, Metrics, Reference, Stage, StageContext
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -122,6 +122,21 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['rankings']:,.0f} rankings by {metrics['annotators']:.0f}{simulated} annotators{partial}"
 
 
+ASKING = Asking(
+    about="publish",
+    applies=asks,
+    observe=observe,
+    reused="ranked before, answers of {authors}: nobody is asked again (`stage=publish` asks about new answers)",
+    again="looking again at the answers of {authors} (`stage=publish` asks about new answers)",
+)
 STAGE = Stage(
-    "collect", CollectConfig, inputs, run, summary, asks=asks, about="publish", observe=observe, meets_people=True
+    "collect",
+    CollectConfig,
+    inputs,
+    run,
+    summary,
+    asking=ASKING,
+    meets_people=True,
+    keeps_human_work=True,
+    is_shared=True,
 )

@@ -15,10 +15,12 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 
 def run(config: CompareConfig, context: StageContext) -> Metrics:
+    from pipeline.stages import STAGES  # this module is in it
+
     evaluation = context.inputs["evaluation"]
-    rows = read_jsonl(evaluation.file("answers.jsonl"))
-    write_report(context.output_dir / "report.html", evaluation, rows, config.examples)
-    terms = protocol(comparison(evaluation, rows))
+    seen = comparison(evaluation, read_jsonl(evaluation.file("answers.jsonl")), STAGES)
+    write_report(context.output_dir / "report.html", seen, config.examples)
+    terms = protocol(seen)
     if terms and not terms.equal:
         context.say(terms.text)
     return {**evaluation.metrics, "equal_terms": float(terms is None or terms.equal)}
@@ -28,4 +30,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return "report.html"
 
 
-STAGE = Stage("compare", CompareConfig, inputs, run, summary)
+STAGE = Stage("compare", CompareConfig, inputs, run, summary, compares_policies=True)

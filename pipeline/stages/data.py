@@ -62,4 +62,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['kept']:,.0f} of {metrics['read']:,.0f} rows kept, {metrics['test']:,.0f} test prompts"
 
 
-STAGE = Stage("data", DataConfig, inputs, run, summary, version=3, quick=True)
+STAGE = Stage("data", DataConfig, inputs, run, summary, version=3, quick=True, is_shared=True)

@@ -58,4 +58,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"accuracy {metrics['accuracy']:.2f}, margin {metrics['margin']:.2f}, {metrics['pairs']:,.0f} pairs"
 
 
-STAGE = Stage("dpo", DpoConfig, inputs, run, summary, version=2)
+STAGE = Stage("dpo", DpoConfig, inputs, run, summary, version=2, makes="policy", label="DPO")

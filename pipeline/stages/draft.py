@@ -163,4 +163,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['kept']:,.0f} drafts to {metrics['read']:,.0f} prompts{made_up}"
 
 
-STAGE = Stage("draft", DraftConfig, inputs, run, summary, version=2)
+STAGE = Stage("draft", DraftConfig, inputs, run, summary, version=2, keeps_human_work=True, is_side_branch=True)

@@ -182,4 +182,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"win rates: {shown}" if rates else f"{metrics['prompts']:,.0f} prompts, no scorer: see the report"
 
 
-STAGE = Stage("evaluate", EvaluateConfig, inputs, run, summary, version=3)
+STAGE = Stage("evaluate", EvaluateConfig, inputs, run, summary, version=3, compares_policies=True)

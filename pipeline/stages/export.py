@@ -14,12 +14,13 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 def run(config: ExportConfig, context: StageContext) -> Metrics:
     from pipeline.modeling.export import export
     from pipeline.report.model_card import model_card
+    from pipeline.stages import STAGES  # this module is in it
 
     artifact = context.inputs["policy"]
     exported = export(artifact, context.output_dir / "model", merge=config.merge)
     for remark in exported.remarks:
         context.say(remark)
-    write_atomically(context.output_dir / "model" / "README.md", model_card(artifact))
+    write_atomically(context.output_dir / "model" / "README.md", model_card(artifact, STAGES))
     context.say(f"from_pretrained({str(context.output_dir / 'model')!r})")
     return {"parameters": exported.parameters, "adapters": exported.adapters, "merged": float(config.merge)}
 
@@ -29,4 +30,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['parameters'] / 1e6:.2f} M parameters" + (merged if metrics["adapters"] else "")
 
 
-STAGE = Stage("export", ExportConfig, inputs, run, summary, version=3)
+STAGE = Stage("export", ExportConfig, inputs, run, summary, version=3, is_side_branch=True)

@@ -23,4 +23,4 @@ def run(config: JudgeConfig, context: StageContext) -> Metrics:
     return train_reward_model("judge", PAIRS, config, context)
 
 
-STAGE = Stage("judge", JudgeConfig, inputs, run, summary)
+STAGE = Stage("judge", JudgeConfig, inputs, run, summary, makes="reward model", is_side_branch=True)

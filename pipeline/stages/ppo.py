@@ -153,4 +153,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"reward {metrics['reward']:.2f}, KL {metrics['kl']:.1f}, {metrics['iterations']:.0f} iterations{early}"
 
 
-STAGE = Stage("ppo", PpoConfig, inputs, run, summary, version=2)
+STAGE = Stage("ppo", PpoConfig, inputs, run, summary, version=2, makes="policy", label="PPO", generates=True)

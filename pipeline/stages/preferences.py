@@ -135,4 +135,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-STAGE = Stage("preferences", PreferencesConfig, inputs, run, summary, version=3)
+STAGE = Stage("preferences", PreferencesConfig, inputs, run, summary, version=3, is_shared=True)

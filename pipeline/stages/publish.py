@@ -67,4 +67,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['tasks'] + metrics.get('calibration', 0):,.0f} prompts to rank{everybody}"
 
 
-STAGE = Stage("publish", PublishConfig, inputs, run, summary, meets_people=True)
+STAGE = Stage("publish", PublishConfig, inputs, run, summary, meets_people=True, keeps_human_work=True)

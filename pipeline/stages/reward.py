@@ -184,4 +184,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"accuracy {metrics['accuracy']:.2f} (longer wins {metrics['accuracy_longer']:.2f}{people})"
 
 
-STAGE = Stage("reward", RewardConfig, inputs, run, summary, version=2)
+STAGE = Stage("reward", RewardConfig, inputs, run, summary, version=2, makes="reward model")

@@ -70,4 +70,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"eval loss {metrics['eval_loss']:.2f}, {metrics['rows']:,.0f} rows"
 
 
-STAGE = Stage("sft", SftConfig, inputs, run, summary, version=2)
+STAGE = Stage("sft", SftConfig, inputs, run, summary, version=2, makes="policy", label="SFT", is_shared=True)

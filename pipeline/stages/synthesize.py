@@ -16,7 +16,7 @@ from pipeline.data.synthetic.drafts import Draft, Rejected, Reviewed, as_unrevie
 from pipeline.errors import RequestError
 from pipeline.people.rounds import complete_only, review_round
 from pipeline.people.waiting import ask
-from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.stage import Asking, FromFiles, FromStage, Metrics, Reference, Stage, StageContext
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -86,6 +86,21 @@ def summary(metrics: Mapping[str, float]) -> str:
     )
 
 
+ASKING = Asking(
+    about="draft",
+    applies=asks,
+    observe=observe,
+    reused="reviewed before, drafts of {authors}: nobody is asked again (`stage=draft` writes new ones)",
+    again="looking again at the drafts of {authors} (`stage=draft` writes new ones)",
+)
 STAGE = Stage(
-    "synthesize", SynthesizeConfig, inputs, run, summary, asks=asks, about="draft", observe=observe, meets_people=True
+    "synthesize",
+    SynthesizeConfig,
+    inputs,
+    run,
+    summary,
+    asking=ASKING,
+    meets_people=True,
+    keeps_human_work=True,
+    is_side_branch=True,
 )

@@ -5,15 +5,13 @@ stays.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
-from pipeline.config.schema import stage_names
 from pipeline.errors import PipelineError
 from pipeline.store.artifacts import Store
 from pipeline.store.hashing import DIGITS
 
-FOR_GOOD = ("draft", "synthesize", "publish", "collect")
 VERSION = re.compile(rf"[0-9a-f]{{{DIGITS}}}")  # a folder of any other name is somebody's own
 
 Version = tuple[str, str]  # stage and version
@@ -27,12 +25,13 @@ class Pruning:
     busy: dict[Version, str]
 
 
-def pruning(store: Store) -> Pruning:
-    """Unfinished versions that nobody writes; finished ones that are neither `latest` nor tagged nor below such.
+def pruning(store: Store, prunable: Container[str]) -> Pruning:
+    """What can go of the stages that are `prunable`: unfinished versions that no process writes, and finished ones that
+    are neither `latest` nor tagged nor below such.
 
     While something is being written, finished versions stay: nothing says yet which of them it is made from.
     """
-    stages = [stage for stage in store.stages() if stage in stage_names() and stage not in FOR_GOOD]
+    stages = [stage for stage in store.stages() if stage in prunable]
     unfinished = [(stage, version) for stage in store.stages() for version in store.unfinished(stage)]
     busy = {one: writer for one in unfinished if (writer := store.writer(*one))}
     deletable = [one for one in unfinished if one not in busy and one[0] in stages and VERSION.fullmatch(one[1])]

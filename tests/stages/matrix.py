@@ -116,7 +116,7 @@ class Laboratory:
         """Plan and run one stage, in place of what it made before. Raises `RequestError` where either refuses it."""
         config, inputs = replace(getattr(self.config, stage), **changes), self.inputs(stage)
         config = replace(config, rewards=self.rewards()) if stage == "ppo" else config
-        check_models(stage, config, inputs, set())
+        check_models(config, inputs, STAGES[stage].training, set())
         folder = self.folder / stage
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()

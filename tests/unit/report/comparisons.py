@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.evaluation.comparison import Comparison, comparison
+from pipeline.stages import STAGES
 from pipeline.store.artifacts import Artifact
 from pipeline.store.lineage import lineage
 
@@ -80,7 +81,7 @@ def told(
 ) -> Comparison:
     """`more` are metrics of the whole evaluation."""
     metrics = {f"{name}/{key}": value for name, values in own.items() for key, value in values.items()}
-    return comparison(evaluation(policies, {"prompts": prompts, **more, **metrics}), rows)
+    return comparison(evaluation(policies, {"prompts": prompts, **more, **metrics}), rows, STAGES)
 
 
 def usual(own: dict[str, float], **options: Any) -> Comparison:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.evaluation.comparison import comparison
 from pipeline.report.policies import write_report
+from pipeline.stages import STAGES
 from pipeline.store.artifacts import Artifact
 from tests.unit.report.comparisons import PLAIN, RATE, Elements, chain, evaluation, rows_of
 
@@ -16,7 +18,7 @@ ATTACK = '<script>alert(1)</script><img src="https://example.org/x" onerror="ale
 
 def page(tmp_path: Path, artifact: Artifact, rows: list[dict[str, Any]], examples: int = 4) -> str:
     path = tmp_path / "report.html"
-    write_report(path, artifact, rows, examples)
+    write_report(path, comparison(artifact, rows, STAGES), examples)
     return path.read_text(encoding="utf-8")
 
 
