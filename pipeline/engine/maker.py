@@ -132,8 +132,8 @@ def _manifest(
 
 def _recorded(artifact: Artifact, store: Store) -> dict[str, Any]:
     own: dict[str, Any] = {"stage": artifact.stage, "version": artifact.version}
-    if artifact.manifest.get("source"):
-        own["source"] = artifact.manifest["source"]
+    if artifact.is_external:
+        own["source"] = artifact.source
     elif not artifact.path.is_relative_to(store.root):  # of another project: found again by its place
         own["path"] = str(artifact.path.absolute())
     return own

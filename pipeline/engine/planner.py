@@ -34,7 +34,7 @@ from pipeline.stage import (
     policy,
 )
 from pipeline.stages import STAGES
-from pipeline.store.artifacts import MANIFEST, Artifact, Store, artifact_at
+from pipeline.store.artifacts import MANIFEST, Artifact, Store, artifact_at, external
 from pipeline.store.hashing import HashCache, content_hash
 
 LAST = "compare"  # what stage=all asks for
@@ -241,12 +241,11 @@ class Planner:
             case FromFiles(kind, paths):
                 files = find_files(paths)
                 version = content_hash([self.hashes.version_of(file) for file in files])
-                source = {"paths": [str(file.absolute()) for file in files]}
-                return Artifact(kind, version, files[0], {"source": source})
+                return external(kind, version, {"paths": [str(file.absolute()) for file in files]}, files[0])
             case FromDataset(path, revision, subset, part):
                 commit = hub_commit(path, revision, "dataset")
                 dataset = {"path": path, "revision": commit, "subset": subset, "part": part}
-                return Artifact("dataset", content_hash(dataset), Path(path), {"source": dataset})
+                return external("dataset", content_hash(dataset), dataset)
             case FromPath(path):
                 return self._path(path)
         raise AssertionError(f"{reference} is made, not found")
@@ -259,8 +258,8 @@ class Planner:
             raise RequestError(f"{text}: no such file or folder (looked in {path.absolute()}).{hint}")
         if (path / MANIFEST).is_file():  # an artifact of another project, or of another machine
             return artifact_at(path)
-        source = {"path": str(path.absolute())}
-        return Artifact("folder" if path.is_dir() else "file", self.hashes.version_of(path), path, {"source": source})
+        kind, source = "folder" if path.is_dir() else "file", {"path": str(path.absolute())}
+        return external(kind, self.hashes.version_of(path), source, path)
 
     def _model(self, model: FromModel) -> Artifact:
         path = Path(model.path).expanduser()
@@ -275,7 +274,7 @@ class Planner:
             weights = hub_commit(model.path, model.revision)
             source = {"path": model.path, "revision": weights}
         version = content_hash([weights, options])
-        return Artifact("model", version, Path(source["path"]), {"source": {**source, **options}})
+        return external("model", version, {**source, **options})
 
     def _tokenizer(self, path: str) -> Artifact:
         """A tokenizer, by the content of its own files: another model's of the same content is the same."""
@@ -283,11 +282,11 @@ class Planner:
         if folder.is_dir():
             files = ModelFolder(folder, path).tokenizer_files
             version = content_hash({file.name: self.hashes.version_of(file) for file in files})
-            return Artifact("tokenizer", version, folder, {"source": {"path": str(folder.absolute())}})
+            return external("tokenizer", version, {"path": str(folder.absolute())}, folder)
         if fault := model_fault(path, "data.tokenizer"):
             raise RequestError(fault)
         commit = hub_commit(path, None)
-        return Artifact("tokenizer", commit, Path(path), {"source": {"path": path, "revision": commit}})
+        return external("tokenizer", commit, {"path": path, "revision": commit})
 
     def _why(self, step: Step) -> str:
         name = step.name

@@ -226,7 +226,7 @@ def write_gates(folder: Path, verdicts: Sequence[GateVerdict]) -> None:
 
 def read_gates(artifact: Artifact) -> list[GateVerdict]:
     """The verdicts that stood before an arm's training; none where gates were off."""
-    return [] if artifact.manifest.get("source") else read_verdicts(artifact.path / GATES)
+    return [] if artifact.is_external else read_verdicts(artifact.path / GATES)
 
 
 def read_verdicts(path: Path) -> list[GateVerdict]:

@@ -13,7 +13,7 @@ from pipeline.errors import RequestError
 from pipeline.model_files.architectures import ENDS, Training, between_the_ends, training_fault
 from pipeline.model_files.folder import ADAPTER, CONFIG, ModelFolder
 from pipeline.services.hub import hub_commit, is_hub_id, model_files
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifacts import MODELS, Artifact
 
 UNDER = ("policy", "base")  # the input that a policy was made from
 LORA, TASK = "LORA", "SEQ_CLS"
@@ -46,7 +46,7 @@ def check_model(given: Artifact, *, scores: bool = False) -> None:
 
     What a stage made is right as it is.
     """
-    if given.stage not in ("model", "folder", "file"):
+    if given.stage not in MODELS:
         return
     folder = folder_of(given)
     if folder.path.is_file():
@@ -58,12 +58,12 @@ def check_model(given: Artifact, *, scores: bool = False) -> None:
     elif scores:
         folder.check_reward()
     else:
-        folder.check_policy(given.manifest["source"].get("chat_template"))
+        folder.check_policy(given.source.get("chat_template"))
 
 
 def folder_of(given: Artifact) -> ModelFolder:
     """Where a model's files are: a local folder, or the small ones of a hub repository at its commit."""
-    source = given.manifest["source"]
+    source = given.source
     if source.get("revision"):
         return ModelFolder(model_files(source["path"], source["revision"]), source["path"], whole=False)
     return ModelFolder(Path(source["path"]), source["path"])
@@ -121,7 +121,7 @@ def _check_training(trains: Training, peft: Any, given: Any) -> None:
 
 def root_of(given: Made | Artifact) -> ModelFolder | None:
     """The user's own whole model at the bottom of a policy; None where that is the embedded base, or is gone."""
-    while not (isinstance(given, Artifact) and given.manifest.get("source")):
+    while not (isinstance(given, Artifact) and given.is_external):
         below = next((given.inputs[role] for role in UNDER if role in given.inputs), None)
         if below is None:
             return None

@@ -70,11 +70,11 @@ def source_of(artifact: Artifact) -> PolicySource:
 
     Raises `RequestError` where the artifact is no policy, or what its adapter stands on is gone.
     """
-    source = artifact.manifest.get("source")
-    if artifact.stage == "model" and source:
+    source = artifact.source
+    if artifact.is_external and artifact.stage == "model":
         path, settled = source["path"], (source["chat_template"], source.get("thinking"))
         return PolicySource(path, path, source.get("revision"), source["dtype"], *settled)
-    folder = artifact.path if source else artifact.path / MODEL
+    folder = artifact.path if artifact.is_external else artifact.path / MODEL
     if (folder / "adapter_config.json").is_file():
         below = _below(artifact, folder)
         quantized = artifact.manifest.get("config", {}).get("peft", {}).get("method") == "qlora"
@@ -91,10 +91,9 @@ def _began_in(artifact: Artifact) -> str | None:
     for role in ("policy", "base"):
         if role in artifact.inputs:
             return _began_in(artifact.inputs[role])
-    source = artifact.manifest.get("source")
-    if source is None:
+    if not artifact.is_external:
         return None
-    return str(source["dtype"]) if artifact.stage == "model" else saved_dtype(artifact.path)
+    return str(artifact.source["dtype"]) if artifact.stage == "model" else saved_dtype(artifact.path)
 
 
 def saved_dtype(folder: Path) -> str | None:

@@ -3,10 +3,7 @@
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
-from pipeline.store.artifacts import Artifact, Store
-
-MODELS = ("model", "folder")  # kinds of external artifacts that can write answers
-
+from pipeline.store.artifacts import MODELS, Artifact, Store
 
 ANSWERED = ("rankings", "discarded", "accepted", "corrected", "rejected")  # metrics that count people's answers
 

@@ -58,7 +58,7 @@ def trainings(seen: Comparison) -> Iterator[Training]:
     """Every training stage in the lineage that left a history, upstream first."""
     colours = {policy.artifact.reference: policy.colour for policy in seen.policies if policy.artifact}
     for made in seen.made:
-        if made.manifest.get("source") or not (made.path / HISTORY).is_file():
+        if made.is_external or not (made.path / HISTORY).is_file():
             continue
         history = read_jsonl(made.path / HISTORY)
         best = kept(history, bool(made.manifest.get("config", {}).get("keep_best", True)))

@@ -17,7 +17,7 @@ from pipeline.report.wording import (
     read_pairwise,
 )
 from pipeline.store.artifacts import Artifact
-from pipeline.store.lineage import flat, is_external, lineage, made_from, of_stage, stage_of
+from pipeline.store.lineage import flat, lineage, made_from, of_stage, stage_of
 
 NONE = "—"
 INTERVALS = ("win_rate_low", "win_rate_high")
@@ -221,8 +221,8 @@ def lineage_rows(seen: Comparison) -> list[LineageRow]:
 def _lineage_row(made: Artifact) -> LineageRow:
     manifest = made.manifest
     settings: dict[str, Any] = {k: v for k, v in flat(manifest.get("config", {})) if v is not None}
-    if is_external(made):
-        settings = {k: v for k, v in flat(manifest["source"]) if v is not None}
+    if made.is_external:
+        settings = {k: v for k, v in flat(made.source) if v is not None}
     names = [name for name in MAIN_SETTINGS if name in settings]
     names += [name for name in settings if name not in names][: max(0, SETTINGS_SHOWN - len(names))]
     return LineageRow(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pipeline.evaluation.comparison import Comparison, Policy
 from pipeline.evaluation.winrates import difference, outcomes, win_rate
 from pipeline.gates.rules import judge_verdict, read_gates, remark_on_judge
-from pipeline.store.lineage import drawing_of, is_external, of_stage
+from pipeline.store.lineage import drawing_of, of_stage
 
 FEW_PROMPTS = 100  # below this, an interval is wider than 20 points
 STOPPED = 0.95  # a smaller share of finished answers is worth a warning
@@ -140,7 +140,7 @@ def _unknown(seen: Comparison) -> Iterator[str]:
     for policy in seen.policies:
         if policy.artifact is None:
             yield f"{policy.label}: its artifact has been removed, so nothing here says how it was made."
-        elif is_external(policy.artifact) and not policy.is_ancestor:
+        elif policy.artifact.is_external and not policy.is_ancestor:
             yield f"{policy.label} was brought along: nothing here says what it was trained on."
 
 

@@ -13,10 +13,12 @@ from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from pipeline.config.schema import TrackingConfig
+from pipeline.errors import RequestError
 from pipeline.store.artifacts import Artifact
 
 log = logging.getLogger(__name__)
 
+SERVICE = {"wandb", "requests", "urllib3", "httpx", "httpcore"}  # packages whose exceptions are the service's
 REACHED_WITHIN = 20  # seconds: longer, and a machine without a network waits for nothing
 
 
@@ -76,7 +78,9 @@ class WandbTracker:
             if artifact is not None:
                 self._mirror(artifact)
             self._run.finish(exit_code=0 if artifact is not None else 1)
-        except Exception:  # the version is made, whatever the service says
+        except Exception as error:  # the version is made, whatever the service says
+            if not is_service_fault(error):
+                raise
             log.exception("W&B did not take %s", self._run.id)
 
     def _mirror(self, artifact: Artifact) -> None:
@@ -87,11 +91,24 @@ class WandbTracker:
         if self._online:  # offline, `use_artifact` always raises: there the lineage is the metadata
             for given in artifact.inputs.values():
                 if given.manifest.get("files"):
-                    self._run.use_artifact(f"{given.stage}-{given.version}:latest")
+                    self._use(f"{given.stage}-{given.version}:latest")
         metadata = {"inputs": made_from, "metrics": dict(artifact.metrics), "reference": artifact.reference}
         logged = self._wandb.Artifact(f"{artifact.stage}-{artifact.version}", type=artifact.stage, metadata=metadata)
         logged.add_reference(artifact.path.absolute().as_uri(), checksum=False)
         self._run.log_artifact(logged)
+
+    def _use(self, name: str) -> None:
+        """Draw the lineage at W&B, as far as it is there: an input that was tracked offline is not."""
+        try:
+            self._run.use_artifact(name)
+        except ValueError as error:  # W&B's word for an artifact that it does not have
+            log.warning("W&B does not have %s: %s", name, error)
+
+
+def is_service_fault(error: Exception) -> bool:
+    """Whether an exception is W&B's, the network's or the disk's. All others are bugs of this pipeline."""
+    packages = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, OSError) or bool(packages & SERVICE)
 
 
 def mode_of(config: TrackingConfig) -> str:
@@ -126,6 +143,11 @@ class Tracking:
             try:
                 return WandbTracker(self.mode, self.config, self.folder, run)
             except Exception as error:  # a tracking service must never cost a training run
+                if type(error).__module__.startswith("pydantic"):  # of wandb.Settings: the environment's WANDB_…
+                    words = " ".join(str(error).splitlines()[1:3])
+                    raise RequestError(f"W&B refuses its settings (variables WANDB_…): {words}") from error
+                if not is_service_fault(error):
+                    raise
                 instead = "offline" if self.mode == "online" else "off"
                 self._say(f"W&B cannot be reached {self.mode} ({type(error).__name__}): {instead} from here")
                 self.mode = instead

@@ -25,7 +25,7 @@ from pipeline.lengths.limits import UNKNOWN, with_limit
 from pipeline.playground import texts
 from pipeline.services.endpoints import Endpoint
 from pipeline.stage import FromFiles, Metrics, Reference, Stage, StageContext, policy
-from pipeline.store.artifacts import CHECKPOINTS, Artifact, sources
+from pipeline.store.artifacts import CHECKPOINTS, Artifact
 
 ROUNDS = 5  # of making up prompts, until there are as many as are wanted
 PROMPTS = "prompts.jsonl"
@@ -82,7 +82,7 @@ def run(config: DraftConfig, context: StageContext) -> Metrics:
 def _given(config: DraftConfig, context: StageContext) -> tuple[list[list[Message]], Ledger]:
     """The prompts to answer, and the ledger of the rows in which there is none."""
     if "prompts" in context.inputs:
-        prompts, ledger = load_prompts(sources(context.inputs["prompts"]))
+        prompts, ledger = load_prompts(context.inputs["prompts"].external_files)
     else:
         own = texts.sampling_prompts(config.count, seed=config.world_seed, world_seed=config.world_seed)
         prompts, ledger = [[Message(role="user", content=text)] for text in own], Ledger()

@@ -24,7 +24,7 @@ from pipeline.data.writing import line_writer
 from pipeline.report.data import write_data_report
 from pipeline.services.hub import dataset_files, is_hub_id
 from pipeline.stage import FromDataset, FromFiles, FromTokenizer, Metrics, Reference, StageContext, parse_reference
-from pipeline.store.artifacts import CHECKPOINTS, Artifact, sources
+from pipeline.store.artifacts import CHECKPOINTS, Artifact
 
 DRAFTS = "synthesize"  # the stage whose demonstrations may be a source
 TEST = "test"
@@ -71,7 +71,7 @@ def prepare(config: DataConfig, context: StageContext) -> Metrics:
     given = [_source(one, config, context.inputs) for one in _mixed(config)]
     if config.test_path:
         given.append(
-            Source(TEST, sources(context.inputs[TEST]), config.format, config.columns, config.codes, tested=True)
+            Source(TEST, context.inputs[TEST].external_files, config.format, config.columns, config.codes, tested=True)
         )
     for source in given:
         _say_encodings(source.files, context.say)
@@ -133,10 +133,10 @@ def _source(one: MixedSourceConfig, config: DataConfig, inputs: Mapping[str, Art
 
 def _files(given: Artifact) -> Sequence[Path]:
     """The files that an input of this stage stands for."""
-    source = given.manifest.get("source", {})
     if given.stage == "dataset":
+        source = given.source
         return dataset_files(source["path"], source["revision"], source["subset"], source["part"])
-    return sources(given) or [given.file("demonstrations.jsonl")]
+    return given.external_files or [given.file("demonstrations.jsonl")]
 
 
 def _modes(config: DataConfig, specials: Sequence[str]) -> dict[str, str]:
@@ -169,7 +169,7 @@ def _tokens(context: StageContext) -> tuple[Measure, list[str]]:
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.chat.tokenizers import load_tokenizer
 
-    source = context.inputs[TOKENIZER].manifest["source"]
+    source = context.inputs[TOKENIZER].source
     tokenizer, remarks = load_tokenizer(source["path"], revision=source.get("revision"))
     for remark in remarks:
         context.say(f"data.tokenizer: {remark}")

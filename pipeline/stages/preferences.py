@@ -29,7 +29,7 @@ from pipeline.data.rows import Preference, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.people.chance import write_annotators
 from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
-from pipeline.store.artifacts import Artifact, sources
+from pipeline.store.artifacts import Artifact
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -42,7 +42,7 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
     files = _files(context.inputs)
     loaded = load_judgements(files, _manner(config))
     ledger = loaded.ledger
-    brought = any(sources(given) for given in context.inputs.values())
+    brought = any(given.external_files for given in context.inputs.values())
     for remark in [*(loaded.readings if brought else []), *loaded.remarks]:
         context.say(remark)
     if loaded.kind == "rankings":
@@ -126,7 +126,7 @@ def _of_prompts(rankings: Sequence[Ranking], rows: Sequence[Preference]) -> list
 
 def _files(given: Mapping[str, Artifact]) -> list[Path]:
     """Of every round in which people were asked, or the user's own."""
-    return [file for one in given.values() for file in sources(one) or [one.file("rankings.jsonl")]]
+    return [file for one in given.values() for file in one.external_files or [one.file("rankings.jsonl")]]
 
 
 def summary(metrics: Mapping[str, float]) -> str:

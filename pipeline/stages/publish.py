@@ -18,7 +18,7 @@ from pipeline.errors import RequestError
 from pipeline.files import write_atomically
 from pipeline.people.rounds import round_of
 from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
-from pipeline.store.artifacts import Artifact, sources
+from pipeline.store.artifacts import Artifact
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -41,7 +41,7 @@ def run(config: PublishConfig, context: StageContext) -> Metrics:
     write_jsonl(context.output_dir / "calibration.jsonl", checked.tasks)
     write_atomically(context.output_dir / "slots.json", json.dumps({**slots, **checked.slot_map}))
     write_atomically(context.output_dir / "checks.json", json.dumps(checked.checks))
-    guidelines = sources(context.inputs["guidelines"])[0].read_text(encoding="utf-8")
+    guidelines = context.inputs["guidelines"].external_files[0].read_text(encoding="utf-8")
     write_atomically(context.output_dir / "guidelines.md", guidelines)
     if context.people.named:
         asked = round_of(context.output_dir, cast(Question, config.question), context.people)
@@ -56,7 +56,7 @@ def run(config: PublishConfig, context: StageContext) -> Metrics:
 
 
 def _gold(given: Artifact) -> list[Ranking]:
-    loaded = load_judgements(sources(given), LoadingOptions(on_bad_row="error"))
+    loaded = load_judgements(given.external_files, LoadingOptions(on_bad_row="error"))
     if loaded.kind != "rankings":
         raise RequestError(f"labeling.gold={given.path}: these are pairs; gold has to be rankings.")
     return loaded.rankings

@@ -30,9 +30,10 @@ CHECKPOINTS = "checkpoints"  # a stage's own, inside its unfinished version; del
 
 @dataclass(frozen=True)
 class Artifact:
-    """One version of one stage's output, or something of the user's own (then without a manifest).
+    """One version of one stage's output, or an `external` one: files or a model that no stage of ours made.
 
-    `inputs` are the artifacts it was made from, as far as they still exist.
+    `inputs` are the artifacts it was made from, as far as they still exist. An external one has none; its `stage` is
+    the kind of what it stands for, and its manifest has the key `source` alone.
     """
 
     stage: str
@@ -47,9 +48,24 @@ class Artifact:
 
     @property
     def name(self) -> str:
-        """What messages call it: the path of what is the user's own, else its reference."""
-        path = self.manifest.get("source", {}).get("path")
+        """What messages call it: the path of an external artifact, else its reference."""
+        path = self.source.get("path")
         return str(path) if path else self.reference
+
+    @property
+    def is_external(self) -> bool:
+        """Whether no stage of ours made it: then nothing is known of how it came about."""
+        return "source" in self.manifest
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """Where an external artifact comes from: `path` or `paths`, `revision`, how to load it; else empty."""
+        return self.manifest.get("source", {})  # type: ignore[no-any-return]
+
+    @property
+    def external_files(self) -> list[Path]:
+        """The files or the folder that an external artifact stands for; empty for a stage's."""
+        return [Path(path) for path in self.source.get("paths") or [self.source["path"]]] if self.is_external else []
 
     def file(self, name: str) -> Path:
         """A file of the payload. Raises `RequestError` where it has none: this is then no input of that kind."""
@@ -63,10 +79,15 @@ class Artifact:
         return self.manifest.get("metrics", {})  # type: ignore[no-any-return]
 
 
-def sources(artifact: Artifact) -> list[Path]:
-    """The files of the user's own that an artifact without a manifest stands for; empty for one that a stage made."""
-    source = artifact.manifest.get("source")
-    return [Path(path) for path in source.get("paths") or [source["path"]]] if source else []
+MODELS = ("model", "folder", "file")  # the kinds of external artifacts that can stand where a model is wanted
+
+
+def external(kind: str, version: str, source: Mapping[str, Any], path: Path | None = None) -> Artifact:
+    """An artifact that no stage made: `source` has its `path`, or the `paths` of its files.
+
+    The kind is `model`, `dataset`, `tokenizer`, `folder`, `file`, or the name that `FromFiles` gives to its files.
+    """
+    return Artifact(kind, version, path or Path(source.get("path") or source["paths"][0]), {"source": source})
 
 
 class Store:
@@ -149,9 +170,8 @@ class Store:
         path = self.directory(stage, version) / MANIFEST
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            sealed = list(manifest)[-1] != "files"  # the first versions of this project wrote no checksum
-            whole = not sealed or manifest.get("checksum") == _checksum(manifest)
-        except (OSError, ValueError, TypeError, IndexError):
+            whole = manifest["checksum"] == _checksum(manifest)
+        except (OSError, ValueError, TypeError, KeyError):
             whole = False
         if not whole:
             raise PipelineError(
@@ -163,9 +183,7 @@ class Store:
     def _inputs(self, manifest: Mapping[str, Any]) -> Iterator[tuple[str, Artifact]]:
         for role, made_from in manifest["inputs"].items():
             if "source" in made_from:
-                source = made_from["source"]
-                path = Path(source.get("path") or source["paths"][0])
-                yield role, Artifact(made_from["stage"], made_from["version"], path, {"source": source})
+                yield role, external(made_from["stage"], made_from["version"], made_from["source"])
             elif "path" in made_from:  # of another project: where it lies is all that is known here
                 if (Path(made_from["path"]) / MANIFEST).is_file():
                     yield role, artifact_at(Path(made_from["path"]))

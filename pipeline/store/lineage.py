@@ -37,11 +37,6 @@ def drawing_of(artifact: Artifact) -> dict[str, Any]:
     return said
 
 
-def is_external(artifact: Artifact) -> bool:
-    """Of the user's own: no stage of ours made it, so nothing is known of how it came about."""
-    return "source" in artifact.manifest
-
-
 def made_from(artifact: Artifact) -> Iterator[tuple[str, str, bool]]:
     """(role, reference, whether it is still there), by the manifest: it names what has been removed since, too."""
     recorded: Mapping[str, Mapping[str, str]] = artifact.manifest.get("inputs", {})

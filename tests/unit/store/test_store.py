@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError, RequestError
 from pipeline.files import file_hash
-from pipeline.store.artifacts import CHECKPOINTS, MANIFEST, Store, artifact_at
+from pipeline.store.artifacts import CHECKPOINTS, MANIFEST, Store, artifact_at, external
 from tests.conftest import commit
 
 FILES = {"model/weights.bin": "0123456789" * 50, "log.txt": "began\n", "empty": ""}
@@ -300,3 +300,22 @@ def test_remove_frees_the_bytes_of_the_last_name_of_a_file_only(store: Store, tm
     assert (tmp_path / "elsewhere.txt").read_text() == "1234567"
     with pytest.raises(RequestError):
         store.open("sft", "aa11")
+
+
+def test_a_manifest_without_its_checksum_is_damaged(store: Store) -> None:
+    path = commit(store, "sft", "a1").path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["checksum"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(PipelineError, match=r"is damaged: it is not the manifest that was written"):
+        store.read_manifest("sft", "a1")
+
+
+def test_an_external_artifact_says_what_it_stands_for(store: Store, tmp_path: Path) -> None:
+    files = external("gold", "v1", {"paths": ["a.jsonl", "b.jsonl"]})
+    folder = external("model", "v2", {"path": str(tmp_path), "revision": "abc"})
+    assert (files.is_external, files.path, files.name) == (True, Path("a.jsonl"), "gold@v1")
+    assert files.external_files == [Path("a.jsonl"), Path("b.jsonl")]
+    assert (folder.name, folder.external_files, folder.source["revision"]) == (str(tmp_path), [tmp_path], "abc")
+    made = commit(store, "sft", "a1")
+    assert (made.is_external, made.source, made.external_files) == (False, {}, [])
