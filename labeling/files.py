@@ -36,11 +36,11 @@ def open_atomically(path: Path, *, owner_only: bool = False) -> Iterator[BinaryI
         sync(path.parent)
 
 
-def write_atomically(path: Path, content: str | bytes, *, owner_only: bool = False) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file, text in UTF-8, as `open_atomically` does; makes the folder where there is none."""
     data = content.encode("utf-8") if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open_atomically(path, owner_only=owner_only) as stream:
+    with open_atomically(path) as stream:
         stream.write(data)
 
 

@@ -21,7 +21,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from labeling.records import Message, Ranking, Task, ranks_from_scores, stable_random
 
@@ -72,22 +71,6 @@ class SimulatedAnnotator:
 def _doublings(response: str) -> float:
     """The length in words on a log2 scale: each doubling counts the same, an empty response counts as one word."""
     return math.log2(max(1, len(response.split())))
-
-
-def outcome_probabilities(gap: float, noise: float, tie_width: float = 0.0) -> tuple[float, float, float]:
-    """P(better one preferred), P(tie), P(worse one preferred) for two responses ``gap`` apart in quality.
-
-    See the module's docstring; for annotators without length bias and for tasks of two responses. Raises
-    ``statistics.StatisticsError`` (a ValueError) unless ``noise`` is positive.
-    """
-    difference = NormalDist(gap, noise * math.sqrt(2))
-    better, worse = 1 - difference.cdf(tie_width), difference.cdf(-tie_width)
-    return better, 1 - better - worse, worse
-
-
-def expected_agreement(gap: float, noise: float, tie_width: float = 0.0) -> float:
-    """The probability that two such annotators order the two responses in the same way, ties included."""
-    return sum(probability**2 for probability in outcome_probabilities(gap, noise, tie_width))
 
 
 def assign(task_ids: Sequence[str], names: Sequence[str], overlap: int, seed: int) -> dict[str, list[str]]:

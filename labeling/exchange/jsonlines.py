@@ -40,7 +40,7 @@ def read_rankings(rows: Rows, columns: Columns, reading: Reading) -> None:
         for number, said in enumerate(given):
             reading.rows += 1
             try:
-                reading.votes.append(_vote(listing, said, f"rankings[{number}]", when, reading))
+                reading.votes.append(_vote(listing, said, f"rankings[{number}]", when))
             except Unusable as fault:
                 reading.enter_bad(place, fault, row)
     _note_columns(names, time if times else None, reading)
@@ -109,7 +109,7 @@ def _listing(place: object, row: Row, reading: Reading) -> _Listing:
     return _Listing(place, None if is_absent(name) else str(name), prompt, responses, annotator)
 
 
-def _vote(listing: _Listing, said: object, field: str, when: str, reading: Reading) -> Vote:
+def _vote(listing: _Listing, said: object, field: str, when: str) -> Vote:
     if not isinstance(said, Mapping):
         raise Unusable(field, "must be a JSON object", said)
     ranks = said.get("ranks")

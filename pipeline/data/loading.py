@@ -13,7 +13,7 @@ from pipeline.data.formats.detection import AUTO, detect, format_named
 from pipeline.data.formats.printed import unprinted
 from pipeline.data.formats.table import Format
 from pipeline.data.formats.turned import as_rows_are
-from pipeline.data.ledger import Ledger, OnBadRow, excerpt_of, refuse_row
+from pipeline.data.ledger import Ledger, excerpt_of
 from pipeline.data.reading.files import BrokenRow, RawRow, read_rows
 from pipeline.errors import RequestError
 
@@ -78,24 +78,16 @@ def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
         return row
 
 
-def convert_row(
-    raw: RawRow | BrokenRow, convert: Callable[[Row], list[T]], ledger: Ledger, on_bad_row: OnBadRow = "drop"
-) -> list[T]:
-    """The converted items of a raw row, counted in the ledger; empty, with a ledger entry, if the row is unusable.
-
-    Raises RequestError instead with `on_bad_row="error"`, unless the row is marked as not to be used.
-    """
+def convert_row(raw: RawRow | BrokenRow, convert: Callable[[Row], list[T]], ledger: Ledger) -> list[T]:
+    """The converted items of a raw row, counted in the ledger; empty, with a ledger entry, if the row is unusable."""
     try:
         if isinstance(raw, BrokenRow):
             raise raw.fault
         found = convert(raw.fields)
     except BadRow as fault:
         ledger.count_read()
-        left_out = isinstance(fault, LeftOut)
         content = raw.text if isinstance(raw, BrokenRow) else raw.fields
-        entry = ledger.drop(raw.place, fault, content, "cleaning" if left_out else "format")
-        if on_bad_row == "error" and not left_out:
-            raise refuse_row(entry) from None
+        ledger.drop(raw.place, fault, content, "cleaning" if isinstance(fault, LeftOut) else "format")
         return []
     ledger.count_read(len(found))
     return found

@@ -15,15 +15,13 @@ from pipeline.data.reading.files import RawRow
 OPTION = "data.codes"
 
 
-def mark_meanings(
-    files: Sequence[Path], format: str, columns: Mapping[str, str], given: Mapping[str, str], option: str = OPTION
-) -> Meanings:
+def mark_meanings(files: Sequence[Path], format: str, columns: Mapping[str, str], given: Mapping[str, str]) -> Meanings:
     """The meanings of the marks in all files; files without marks are only read at their start.
 
     Raises RequestError with the observed values and the option that settles them.
     """
-    check_meanings(given, option)
-    codes, otherwise = Codes(given, option), ""
+    check_meanings(given, OPTION)
+    codes, otherwise = Codes(given, OPTION), ""
     for file in files:
         rows, chosen = rows_with_format(file, format, DEMONSTRATIONS, columns)
         if chosen.codes_of is not no_codes:

@@ -25,7 +25,6 @@ def answer_logprobs(
     *,
     pad_id: int,
     batch_size: int,
-    temperature: float = 1.0,
     advance: Advance = lambda done: None,
 ) -> list[float]:
     """Sum of log p(answer token | what is before it) for each row, in the order given.
@@ -36,7 +35,7 @@ def answer_logprobs(
 
     def sums(places: Sequence[int]) -> list[float]:
         batch = batch_of([rows[i].prompt for i in places], [rows[i].answer for i in places], pad_id, device)
-        found = token_logprobs(answer_states(transformer, batch), batch.tokens, head, temperature).logprobs
+        found = token_logprobs(answer_states(transformer, batch), batch.tokens, head).logprobs
         return cast(list[float], batch.aligned(found).sum(1).tolist())
 
     return computed_by_length(sums, [len(row.prompt) + len(row.answer) for row in rows], batch_size, advance)

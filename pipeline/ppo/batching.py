@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -27,7 +26,6 @@ class Batching:
     count: int  # answers of an iteration that fall to this process
     batch_size: int  # answers per optimizer step
     micro: int  # answers per pass
-    half: bool  # bf16 autocast
     seconds: dict[str, float] = field(default_factory=dict)  # of this iteration, by phase
 
     @classmethod
@@ -42,7 +40,6 @@ class Batching:
             count=config.rollouts // processes.num_processes,
             batch_size=config.batch_size,
             micro=min(launch.micro_batch_size or config.batch_size, config.batch_size),
-            half=trainee.half,
         )
 
     def cut(self, lengths: Sequence[int], iteration: int, epoch: int) -> list[list[list[int]]]:
@@ -51,9 +48,6 @@ class Batching:
 
     def collate(self, prompts: Sequence[list[int]], answers: Sequence[list[int]], rows: Sequence[int]) -> Batch:
         return batch_of([prompts[i] for i in rows], [answers[i] for i in rows], self.pad_id, self.device)
-
-    def autocast(self) -> Any:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:

@@ -59,7 +59,7 @@ class Gatherer:
         whole = cycled(len(self.task.prompts), cursor, config.rollouts, f"{config.seed} prompts")
         rows = whole[self.batching.rank * self.batching.count : (self.batching.rank + 1) * self.batching.count]
         prompts = [self.task.ids[i] for i in rows]
-        with self.batching.timed("sampling"), self.batching.autocast():
+        with self.batching.timed("sampling"), self.roles.trainee.autocast():
             roles.policy.switch()
             drawn = sample(
                 roles.policy.decoder,
@@ -107,7 +107,7 @@ class Gatherer:
         for rows in chain.from_iterable(epoch):
             batch = self.batching.collate(prompts, answers, rows)
             collated[tuple(rows)] = batch
-            with self.batching.autocast():
+            with self.roles.trainee.autocast():
                 own = self.roles.logprobs(self.roles.policy, batch, self.config.temperature, with_entropy=True)
                 reference = self.roles.logprobs(self.roles.reference, batch, self.config.temperature)
                 values = self.roles.values(batch)

@@ -19,11 +19,11 @@ def explained_variance(values: Tensor, returns: Tensor) -> float:
     return float(1 - (returns - values).double().var(correction=0) / spread) if spread > 1e-12 else 0.0
 
 
-def repetition(answers: Sequence[Sequence[int]], n: int = 3) -> float:
-    """Share of n-grams that stand in the same answer already."""
+def repetition(answers: Sequence[Sequence[int]]) -> float:
+    """Share of 3-grams that stand in the same answer already."""
     total = distinct = 0
     for answer in answers:
-        grams = [tuple(answer[i : i + n]) for i in range(len(answer) - n + 1)]
+        grams = [tuple(answer[i : i + 3]) for i in range(len(answer) - 2)]
         total, distinct = total + len(grams), distinct + len(set(grams))
     return 1 - distinct / total if total else 0.0
 

@@ -8,6 +8,8 @@ from markupsafe import Markup
 
 from pipeline.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, axes, line, svg, text, ticks
 
+BINS = 10  # parts of [0, 1] in a histogram
+
 
 class Bar(NamedTuple):
     """A share with its interval, between 0 and 1."""
@@ -30,10 +32,10 @@ def reliability(bins: Sequence[tuple[float, float, int]], x_name: str, y_name: s
     return svg(f"{y_name} against {x_name}", parts)
 
 
-def histogram(values: Sequence[float], colour: int, highest: float, x_name: str, bins: int = 10) -> Markup:
+def histogram(values: Sequence[float], colour: int, highest: float, x_name: str) -> Markup:
     """The distribution of scores in [0, 1], as shares; `highest` is the top of the axis, the same for all policies."""
     height = 160
-    shares = bin_shares(values, bins)
+    shares = bin_shares(values)
     top = ticks(0, max(highest, 0.01), 2)
     x, y = Scale(0, 1, LEFT, WIDTH - RIGHT), Scale(0, top[-1], height - BOTTOM, TOP)
     parts = axes(x, y, [0, 0.25, 0.5, 0.75, 1], [], x_name, "share of answers")
@@ -41,8 +43,8 @@ def histogram(values: Sequence[float], colour: int, highest: float, x_name: str,
     parts += [text(x.start - 6, y(tick) + 4, f"{tick:.0%}", "end") for tick in top]
     box = Markup('<rect class="bar p{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>')
     for i, share in enumerate(shares):
-        at, width = x(i / bins) + 1, x(1 / bins) - x(0) - 2
-        said = f"{i / bins:.1f} to {(i + 1) / bins:.1f}: {share:.0%} of answers"
+        at, width = x(i / BINS) + 1, x(1 / BINS) - x(0) - 2
+        said = f"{i / BINS:.1f} to {(i + 1) / BINS:.1f}: {share:.0%} of answers"
         parts.append(box.format(colour, at, y(share), width, y(0) - y(share), said))
     return svg("distribution of scores", parts, height)
 
@@ -74,11 +76,11 @@ def _begin(k: int) -> int:
     return 2 ** (k - 1) if k else 0
 
 
-def bin_shares(values: Sequence[float], bins: int = 10) -> list[float]:
-    """The share of values in each of `bins` equal parts of [0, 1]; the last one includes 1."""
-    counts = [0] * bins
+def bin_shares(values: Sequence[float]) -> list[float]:
+    """The share of values in each of `BINS` equal parts of [0, 1]; the last one includes 1."""
+    counts = [0] * BINS
     for value in values:
-        counts[max(0, min(int(value * bins + 1e-9), bins - 1))] += 1
+        counts[max(0, min(int(value * BINS + 1e-9), BINS - 1))] += 1
     return [count / len(values) for count in counts]
 
 

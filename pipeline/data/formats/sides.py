@@ -189,7 +189,7 @@ def _verdicts(row: Row, sides: Sides) -> list[tuple[str | None, str | None]]:
     if column is None:
         return []
     note(row, "judgement", column)
-    _check_scores(row, sides, choice := choice_in(row, column))
+    _check_scores(row, choice := choice_in(row, column))
     beside = (*sides, column)
     return [(annotator_in(row, beside), with_ties(row, choice, beside))]
 
@@ -254,7 +254,7 @@ def check_order(row: Row) -> None:
         raise BadRow(column, None, _OTHER_ORDER)
 
 
-def _check_scores(row: Row, sides: Sides, choice: str | None) -> None:
+def _check_scores(row: Row, choice: str | None) -> None:
     """Raise BadRow where SHP's label and its scores disagree."""
     if not sides_are(row, "human_ref_A", "human_ref_B") or not {"score_A", "score_B"} <= row.keys():
         return

@@ -19,7 +19,6 @@ from pipeline.modeling.passes import padded
 from pipeline.modeling.policy import context_of, device_of, source_of, tokenizer_of
 from pipeline.modeling.rewards.models import check_labels, decoder_of, head_of, load_reward, standard_of
 from pipeline.modeling.scoring import Answered
-from pipeline.progress import Advance
 from pipeline.stage import StageContext
 from pipeline.store.artifacts import Artifact
 
@@ -60,7 +59,6 @@ def raw_scores(
     batch_size: int,
     left: bool = False,
     more: int = 0,
-    advance: Advance = lambda done: None,
 ) -> list[float]:
     """The raw score of each row, in the order given; batched by length, `more` columns of padding on top."""
     device = next(model.parameters()).device
@@ -70,7 +68,7 @@ def raw_scores(
         ids, attention = padded([whole[i] for i in places], pad_id, left=left, more=more)
         return cast(list[float], read_scores(model, ids.to(device), attention.to(device)).tolist())
 
-    return computed_by_length(scores, [len(ids) for ids in whole], batch_size, advance)
+    return computed_by_length(scores, [len(ids) for ids in whole], batch_size)
 
 
 def padding_difference(model: Any, rows: Sequence[Answered], pad_id: int) -> float:
@@ -174,13 +172,7 @@ class RewardModel:
         own = self.chat.answer(prompt, answer.text)
         return own if answer.stopped else own[:-1] if own[-1:] == [stop_id] else own
 
-    def score(
-        self,
-        prompts: Sequence[Messages],
-        answers: Sequence[GivenAnswer],
-        batch_size: int = 64,
-        advance: Advance = lambda done: None,
-    ) -> list[float]:
+    def score(self, prompts: Sequence[Messages], answers: Sequence[GivenAnswer], batch_size: int = 64) -> list[float]:
         """One reward per answer, shift and scale applied.
 
         Raises `RequestError` for what exceeds the model's context, and where a score is no finite number.
@@ -190,7 +182,7 @@ class RewardModel:
         if longest > self.room:
             raise RequestError(f"{self.name}: an answer with its prompt has {longest} tokens, and {self.room} fit.")
         pad_id = self.chat.tokenizer.pad_token_id
-        scores = self.standard(raw_scores(self.model, rows, pad_id=pad_id, batch_size=batch_size, advance=advance))
+        scores = self.standard(raw_scores(self.model, rows, pad_id=pad_id, batch_size=batch_size))
         for score, answer in zip(scores, answers, strict=True):
             if not math.isfinite(score):
                 raise RequestError(f"{self.name}: its score of the answer {answer.text!r} is {score}.")

@@ -1,13 +1,15 @@
 """Simulated annotators: what is known of their noise and bias is what shows in their ranks."""
 
+import math
 from collections import Counter
 from itertools import combinations, pairwise
+from statistics import NormalDist
 
 import pytest
 
 from labeling.agreement import agreement_metrics, agreement_with_others, pairwise_agreement
 from labeling.records import Task
-from labeling.simulated import SimulatedAnnotator, annotate, assign, expected_agreement, outcome_probabilities
+from labeling.simulated import SimulatedAnnotator, annotate, assign
 
 
 def quality(prompt, response):
@@ -40,6 +42,18 @@ def test_agreement_falls_as_noise_grows():
     found = [agreement_metrics(annotate(FOURS, crew(3, noise=noise), 3, 0, quality)) for noise in (0.1, 0.5, 1, 2, 8)]
     for metric in ("alpha", "kendall_w", "pairwise_agreement"):
         assert all(one[metric] > other[metric] for one, other in pairwise(found)), metric
+
+
+def outcome_probabilities(gap: float, noise: float, tie_width: float = 0.0) -> tuple[float, float, float]:
+    """(better preferred, tie, worse preferred) for two responses that differ by ``gap``, as the module's docstring."""
+    difference = NormalDist(gap, noise * math.sqrt(2))
+    better, worse = 1 - difference.cdf(tie_width), difference.cdf(-tie_width)
+    return better, 1 - better - worse, worse
+
+
+def expected_agreement(gap: float, noise: float, tie_width: float = 0.0) -> float:
+    """The probability that two such annotators order the two responses in the same way, ties included."""
+    return sum(probability**2 for probability in outcome_probabilities(gap, noise, tie_width))
 
 
 @pytest.mark.parametrize("noise", [0.5, 1.0, 2.0, 4.0])
