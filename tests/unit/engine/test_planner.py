@@ -387,6 +387,22 @@ def test_a_damaged_neighbour_does_not_stop_planning(planned: Plan, store: Store)
     assert "damaged" in planned()["sft"].why
 
 
+def test_people_are_not_asked_again_because_their_round_is_damaged(planned: Plan, store: Store) -> None:
+    """Were a round whose manifest is cut off skipped, a chain would publish anew, or go on with an older round."""
+    people = ("labeling=embedded", "labeling.annotators=[ann,bob]")
+    metrics = {"rankings": 6, "annotators": 2, "complete": 1}
+    commit(store, "publish", "bb11")
+    commit(store, "collect", "cc11", inputs={"publish": {"stage": "publish", "version": "bb11"}}, metrics=metrics)
+    assert planned(*people)["collect"].version == "cc11"
+    manifest = store.directory("collect", "cc11") / "manifest.json"
+    whole = manifest.read_text()
+    for cut in (0, 1, len(whole) // 2, len(whole) - 1):
+        manifest.write_text(whole[:cut])
+        with pytest.raises(PipelineError, match=r"collect/cc11/manifest\.json is damaged.*may hold people's answers"):
+            planned(*people)
+    assert planned()["collect"].version != "cc11"  # simulated annotators have no use for it
+
+
 def test_upstream_require_builds_nothing_upstream(planned: Plan, store: Store, finished: dict[str, Step]) -> None:
     assert list(planned("upstream=require")) == list(finished)
     assert "dpo" in planned("stage=dpo", "dpo.beta=0.37", "upstream=require")  # the stage asked for itself may run
