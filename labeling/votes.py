@@ -89,7 +89,7 @@ def pool(votes: Iterable[Vote]) -> Pooled:
     for vote in votes:
         if vote.annotator is not None and _ADDRESS.search(vote.annotator):
             addresses += 1
-            vote = replace(vote, annotator=_pseudonym_of(vote.annotator))
+            vote = replace(vote, annotator=public_name(vote.annotator))
         spellings.setdefault(squeezed(vote.annotator or ""), vote.annotator or "")
         fault = _fault(vote)
         if fault:
@@ -106,8 +106,11 @@ def pool(votes: Iterable[Vote]) -> Pooled:
     return Pooled(rankings, left_out, [*remarks, *_remarks(rankings, left_out, addresses)])
 
 
-def _pseudonym_of(address: str) -> str:
-    return f"annotator-{hashlib.sha256(squeezed(address).encode()).hexdigest()[:8]}"
+def public_name(annotator: str) -> str:
+    """The name that rankings show: the annotator's own, or a pseudonym in place of an e-mail address."""
+    if not _ADDRESS.search(annotator):
+        return annotator
+    return f"annotator-{hashlib.sha256(squeezed(annotator).encode()).hexdigest()[:8]}"
 
 
 def is_unnamed(annotator: str | None) -> bool:

@@ -35,6 +35,7 @@ METRICS = {  # enough for every stage's summary
     "collect": {"rankings": 6, "annotators": 3, "simulated": 1},
     "preferences": {"pairs": 12, "ties": 1, "alpha": 0.5},
     "dpo": {"accuracy": 0.75, "margin": 0.5, "pairs": 12},
+    "kto": {"accuracy": 0.75, "answers": 12, "good": 7},
     "reward": {"accuracy": 0.75, "accuracy_longer": 0.5, "pairs": 12},
     "judge": {"accuracy": 0.75, "accuracy_longer": 0.5, "pairs": 3},
     "ppo": {"reward": 0.5, "kl": 2.0, "iterations": 3, "ended_early": 0},

@@ -83,7 +83,7 @@ class TrainingConfig:
     patience: int = number(2, least=1)  # evaluations without improvement before early stopping
     trainer: dict[str, Any] = field(default_factory=dict)  # any other option of the stage's TRL trainer
 
-    trl: ClassVar[str]  # the module in trl/trainer with the options that `trainer` can have
+    trl: ClassVar[str]  # the module in trl/trainer with the options that `trainer` can have; none: transformers' alone
 
 
 @dataclass
@@ -101,6 +101,7 @@ class LearningRates:
 
     sft: MethodRates = field(default_factory=MethodRates)
     dpo: MethodRates = field(default_factory=MethodRates)
+    kto: MethodRates = field(default_factory=MethodRates)
     reward: MethodRates = field(default_factory=MethodRates)
     ppo: MethodRates = field(default_factory=MethodRates)
 
@@ -359,6 +360,23 @@ class DpoConfig(TrainingConfig):
 
 
 @dataclass
+class KtoConfig(TrainingConfig):
+    """Kahneman-Tversky optimization, from the SFT policy and against it as the reference, of marked answers.
+
+    `batch_size` counts answers.
+    """
+
+    trl: ClassVar[str] = ""  # its loss is our own: the options are transformers'
+    learning_rate: float = rate_of("kto")
+    beta: float = number(0.1, above=0)  # how much leaving the reference costs
+    good_weight: float = number(1.0, above=0)  # of answers marked as good; a rare kind has to weigh more
+    bad_weight: float = number(1.0, above=0)  # of answers marked as bad
+    max_length: int | None = number(None, least=8)  # tokens of prompt and answer; the model's context if absent
+    peft: PeftConfig = field(default_factory=PeftConfig)
+    inputs: dict[str, str | None] = roles("policy", "preferences")
+
+
+@dataclass
 class RewardConfig(TrainingConfig):
     """A reward model (Bradley-Terry) from the SFT policy: its transformer with a head that says one number.
 
@@ -535,6 +553,7 @@ class PipelineConfig:
     collect: CollectConfig = field(default_factory=CollectConfig)
     preferences: PreferencesConfig = field(default_factory=PreferencesConfig)
     dpo: DpoConfig = field(default_factory=DpoConfig)
+    kto: KtoConfig = field(default_factory=KtoConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     judge: JudgeConfig = field(default_factory=lambda: following(JudgeConfig, "reward"))
     ppo: PpoConfig = field(default_factory=PpoConfig)

@@ -11,10 +11,15 @@ from pathlib import Path
 
 from pipeline.config.schema import stage_nodes
 
-SHARED = (("trl", "trainer/base_config.py"), ("transformers", "training_args.py"))
-SOURCES = {
-    stage: (("trl", f"trainer/{node.trl}.py"), *SHARED) for stage, node in stage_nodes().items() if hasattr(node, "trl")
-}
+TRANSFORMERS = (("transformers", "training_args.py"),)
+
+
+def _sources(trl: str) -> tuple[tuple[str, str], ...]:
+    """(package, file) of the classes with the options; `trl` is empty where they are transformers'."""
+    return (*((("trl", f"trainer/{trl}.py"), ("trl", "trainer/base_config.py")) if trl else ()), *TRANSFORMERS)
+
+
+SOURCES = {stage: _sources(node.trl) for stage, node in stage_nodes().items() if hasattr(node, "trl")}
 
 # Set by the pipeline itself, so that a `trainer:` mapping cannot change them behind the configuration's back:
 # the name, and where to set it instead.

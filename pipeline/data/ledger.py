@@ -193,14 +193,15 @@ def refuse_row(entry: Dropped, group: str = "data") -> RequestError:
     )
 
 
-def check_bad_fraction(ledger: Ledger, max_bad_fraction: float, group: str = "data") -> None:
+def check_bad_fraction(ledger: Ledger, max_bad_fraction: float, group: str = "data", *, used: bool = False) -> None:
     """Raise RequestError if no row is left, or if more rows are malformed than allowed.
 
-    `group` is the config node that names format and columns; empty if they cannot be named.
+    `group` is the config node that names format and columns; empty if they cannot be named. `used`: rows that the
+    ledger has as dropped are of use elsewhere, so that something is left in any case.
     """
     malformed = ledger.at("format")
     fraction = malformed / ledger.read if ledger.read else 0.0
-    if ledger.kept and fraction <= max_bad_fraction:
+    if (ledger.kept or used) and fraction <= max_bad_fraction:
         return
     steps: list[Step] = ["format"] if ledger.kept else list(STEPS)
     found = [(count, ledger.first[step, reason][0]) for step in steps for reason, count in ledger.reasons(step).items()]

@@ -14,6 +14,7 @@ from pipeline.errors import RequestError
 
 __all__ = [
     "Demonstration",
+    "MarkedAnswer",
     "Message",
     "Origin",
     "Preference",
@@ -63,6 +64,14 @@ class Preference(TypedDict):
     rejected: list[Message]
     margin: float
     group: str
+
+
+class MarkedAnswer(TypedDict):
+    """An answer that people marked as good or bad, beside no other; `answer` is one turn of the assistant's."""
+
+    prompt: list[Message]
+    answer: list[Message]
+    good: bool
 
 
 def as_messages(prompt: str | list[Message]) -> list[Message]:

@@ -8,10 +8,10 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.rows import Demonstration, Preference, Prompt, Ranking, as_messages, opening, prompt_id
+from pipeline.data.rows import Demonstration, MarkedAnswer, Preference, Prompt, Ranking, as_messages, opening, prompt_id
 from pipeline.errors import RequestError
 
-Splittable = Demonstration | Prompt | Preference | Ranking
+Splittable = Demonstration | Prompt | Preference | Ranking | MarkedAnswer
 RowT = TypeVar("RowT", bound=Splittable)
 Indexes = NDArray[np.int64]
 

@@ -93,13 +93,13 @@ class ExactFigures(ExactCheckpoints):
         """TRL's means of batches become means over what these count; what has no count is left out."""
         means, counted = self._metrics[self._mode], self._counted.pop(self._mode, [])
         exact = {
-            name: [weighted_mean(means[name], [float(counts[over]) for counts in counted])]
+            name: weighted_mean(means[name], [float(counts[over]) for counts in counted])
             for name, over in self.FIGURES.items()
-            if means.get(name)
+            if means.get(name) and any(counts[over] for counts in counted)
         }
         means.clear()
-        means.update(exact)
-        super().log(logs, start_time)
+        prefix = "eval_" if self._mode == "eval" else ""
+        super().log({**logs, **{prefix + name: value for name, value in exact.items()}}, start_time)
 
 
 def weighted_mean(values: list[float], weights: list[float]) -> float:

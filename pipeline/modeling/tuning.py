@@ -86,7 +86,7 @@ class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
 
     def _own_loss(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of `preferences.losses`, and what balances experts; its figures are logged as TRL's are."""
-        output = _logprobs_output(model, inputs, output_router_logits=self.aux_loss_enabled)
+        output = logprobs_output(model, inputs, output_router_logits=self.aux_loss_enabled)
         pairs = _pairs_of(output.log_probs.sum(1), inputs, self.label_smoothing)
         loss = torch.zeros((), device=pairs.chosen.device)
         for name, weight in zip(self.loss_types, self.loss_weights, strict=True):
@@ -101,27 +101,31 @@ class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
 
     @torch.no_grad()
     def _check_start(self, model: Any, inputs: Mapping[str, Tensor]) -> None:
-        """Before anything is learned the policy is its reference, and the sigmoid loss log 2 for each pair.
-
-        Raises `PipelineError` where an answer's log-probability is not the reference's, rounding aside.
-        """
-        policy = _logprobs_output(model, inputs).log_probs.sum(1)
+        policy = logprobs_output(model, inputs).log_probs.sum(1)
         reference = torch.cat([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]])
-        tokens = inputs["completion_mask"].sum(1)
-        half = self.args.bf16 or any(p.dtype not in (torch.float32, torch.float64) for p in self.model.parameters())
-        off = (policy - reference).abs() / tokens.sqrt()
-        worst = int(off.argmax())
-        if not off[worst] <= (HALF_START_TOLERANCE if half else START_TOLERANCE):
-            raise PipelineError(
-                f"DPO does not start at its reference: an answer of {tokens[worst]} tokens has the log-probability "
-                f"{policy[worst]:.3f} in training, and {reference[worst]:.3f} before it, with the same weights. Its "
-                f"first loss would not be log 2. Something in {type(causal_of(self.model)).__name__} acts in training "
-                "only (dropout, for instance) or depends on padding: use a model of another architecture."
-            )
+        check_start("DPO", self, policy, reference, inputs["completion_mask"].sum(1))
 
 
-def _logprobs_output(model: Any, inputs: Mapping[str, Tensor], **options: bool) -> Any:
-    """The model's output with the answers' `log_probs`, [2 pairs, width - 1], 0 where no answer's token stands."""
+def check_start(name: str, trainer: Any, policy: Tensor, reference: Tensor, tokens: Tensor) -> None:
+    """Before anything is learned the policy is its reference (and DPO's sigmoid loss log 2). All tensors are [answers].
+
+    Raises `PipelineError` where an answer's log-probability is not the reference's, rounding aside.
+    """
+    model = trainer.model
+    half = trainer.args.bf16 or any(p.dtype not in (torch.float32, torch.float64) for p in model.parameters())
+    off = (policy - reference).abs() / tokens.sqrt()
+    worst = int(off.argmax())
+    if not off[worst] <= (HALF_START_TOLERANCE if half else START_TOLERANCE):
+        raise PipelineError(
+            f"{name} does not start at its reference: an answer of {tokens[worst]} tokens has the log-probability "
+            f"{policy[worst]:.3f} in training, and {reference[worst]:.3f} before it, with the same weights. Its first "
+            f"loss would not be that of no difference. Something in {type(causal_of(model)).__name__} acts in training "
+            "only (dropout, for instance) or depends on padding: use a model of another architecture."
+        )
+
+
+def logprobs_output(model: Any, inputs: Mapping[str, Tensor], **options: bool) -> Any:
+    """The model's output with the answers' `log_probs`, [rows, width - 1], 0 where no answer's token stands."""
     labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, IGNORED)
     wanted = {name: value for name, value in options.items() if value}
     given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
@@ -149,7 +153,7 @@ def sft_trainer(
         train_dataset=_labelled(train),
         eval_dataset=_labelled(dev),
         processing_class=trainee.tokenizer,
-        callbacks=_early_stopping(config),
+        callbacks=early_stopping(config),
     )
     use_whole_head(trainee.model)
     return trainer
@@ -185,7 +189,8 @@ def dpo_trainer(
     active = list(model.base_model.active_adapters) if isinstance(model, PeftModel) else []
     batch_size = 2 * options["per_device_eval_batch_size"]  # a pair is two rows
     with trainee.autocast():  # as the policy in training
-        reference = _reference(model, [*train, *test], pad_id, batch_size, context)
+        sides = [side for pair in [*train, *test] for side in pair]
+        reference = reference_logprobs(model, sides, pad_id, batch_size, context)
     rows = [_with_reference(pairs, reference) for pairs in (train, test)]
     trainer = DpoTrainer(
         model=model,
@@ -198,7 +203,7 @@ def dpo_trainer(
         train_dataset=rows[0],
         eval_dataset=rows[1],
         processing_class=trainee.tokenizer,
-        callbacks=_early_stopping(config),
+        callbacks=early_stopping(config),
     )
     if isinstance(model, PeftModel):  # TRL made a copy of the new adapter for a reference that is not needed here
         if "ref" in model.peft_config:
@@ -226,15 +231,16 @@ def uses_own_losses(args: TrlDpoConfig) -> bool:
 Key = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def _key(row: Answered) -> Key:
+def key_of(row: Answered) -> Key:
+    """What an answer's log-probability under the reference is found by."""
     return tuple(row.prompt), tuple(row.answer)
 
 
-def _reference(
-    model: Any, pairs: Sequence[Pair], pad_id: int, batch_size: int, context: StageContext
+def reference_logprobs(
+    model: Any, answers: Sequence[Answered], pad_id: int, batch_size: int, context: StageContext
 ) -> dict[Key, float]:
     """log p(answer | prompt) of every answer, each once: in a ranking an answer is on a side of several pairs."""
-    rows = {_key(side): side for pair in pairs for side in pair}
+    rows = {key_of(answer): answer for answer in answers}
     model.eval()
     with context.progress("reference", len(rows)) as advance:
         values = answer_logprobs(model, [*rows.values()], pad_id=pad_id, batch_size=batch_size, advance=advance)
@@ -245,9 +251,9 @@ def _with_reference(pairs: Sequence[Pair], reference: Mapping[Key, float]) -> Da
     columns: dict[str, list[Any]] = {"prompt_ids": [pair[0].prompt for pair in pairs]}
     for side, name in enumerate(("chosen", "rejected")):
         columns[f"{name}_ids"] = [pair[side].answer for pair in pairs]
-        columns[f"ref_{name}_logps"] = [reference[_key(pair[side])] for pair in pairs]
+        columns[f"ref_{name}_logps"] = [reference[key_of(pair[side])] for pair in pairs]
     return Dataset.from_dict(columns)
 
 
-def _early_stopping(config: TrainingConfig) -> list[EarlyStoppingCallback]:
+def early_stopping(config: TrainingConfig) -> list[EarlyStoppingCallback]:
     return [EarlyStoppingCallback(config.patience)] if config.early_stopping else []

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.config.schema import DpoConfig, PipelineConfig
 from pipeline.data.rows import read_jsonl
+from pipeline.errors import RequestError
 from pipeline.gates.check import check_gates
 from pipeline.gates.rules import gate_metrics
 from pipeline.lengths.fitting import fitting
@@ -34,7 +35,10 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
 
     def pairs(name: str) -> list[tuple[Answered, Answered]]:
         file = context.inputs["preferences"].file(name)
-        return fitting(read_jsonl(file), pair, longer, limit, file, context)
+        rows = read_jsonl(file)
+        if not rows:
+            raise RequestError(f"{file}: no pairs to learn from.")
+        return fitting(rows, pair, longer, limit, file, context)
 
     train, test = pairs("train.jsonl"), pairs("test.jsonl")
     trainer = tuning.dpo_trainer(trainee, train, test, config, context)

@@ -1,5 +1,8 @@
 """`preferences`: rankings or ready-made pairs as rows to train on: pooled by majority, no ties, split by prompt.
 
+Where the files hold answers that were marked one by one, these are kept as well, in `marked_train.jsonl` and
+`marked_test.jsonl`: `kto` learns from them.
+
 A share of the prompts is set apart for the independent judge: what is trained on `train.jsonl` never meets them.
 """
 
@@ -13,7 +16,8 @@ from labeling.records import Ranking
 from labeling.votes import prompt_key
 from pipeline.config.names import nearest
 from pipeline.config.schema import PipelineConfig, PreferencesConfig
-from pipeline.data.judgements.loading import LoadingOptions, load_judgements
+from pipeline.data.judgements.loading import Loaded, LoadingOptions, load_judgements
+from pipeline.data.judgements.marked import MarkedAnswers, marked_answers, split_marked
 from pipeline.data.judgements.pooling import (
     Pool,
     Preferences,
@@ -54,17 +58,19 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
         split = split_preferences(
             preferences.rows, config.test_fraction, config.seed, judge_share=config.judge_fraction
         )
-    if not preferences.rows:
-        raise RequestError(f"{files[0]}: no pair comes from it: every comparison is a tie or of two equal answers.")
-    if not split.train or not split.test:
-        raise RequestError(
-            f"{files[0]}: its {len(preferences.rows)} pairs cannot be split by prompt into train and test "
-            f"({len(split.train)} and {len(split.test)}). Bring rankings of more prompts."
-        )
-    if config.judge_fraction and not (split.judge and split.judge_test):
+    answers = _marked_answers(loaded, config)
+    marked = split_marked(answers.rows, split, config.test_fraction, config.seed)
+    fault = _pairs_fault(preferences, split, files[0])
+    if fault and not marked["train"]:
+        raise RequestError(fault)
+    if fault:
+        context.say(f"{fault} `kto` can learn from its marked answers; `dpo` and `reward` need pairs.")
+    if preferences.rows and config.judge_fraction and not (split.judge and split.judge_test):
         context.say(f"too few prompts for an independent judge: {config.judge_fraction:.0%} of them leave it no pairs")
     for name, rows in split._asdict().items():
         write_jsonl(context.output_dir / f"{name}.jsonl", rows)
+    for name, some in marked.items() if loaded.marks else ():
+        write_jsonl(context.output_dir / f"marked_{name}.jsonl", some)
     ledger.write(context.output_dir / "ledger.jsonl")
     if ledger.dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in list(ledger.reasons().items())[:3])
@@ -74,8 +80,27 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
         "dropped": ledger.dropped,
         **{name: float(value) for name, value in preferences.counts.items()},
         **{name: float(len(rows)) for name, rows in split._asdict().items()},
+        **({"marked": float(len(answers.rows)), "marked_ties": float(answers.ties)} if loaded.marks else {}),
         **people,
     }
+
+
+def _pairs_fault(preferences: Preferences, split: Split, file: Path) -> str | None:
+    """Why nothing can be learned from the pairs; None where something can."""
+    if not preferences.rows:
+        return f"{file}: no pair comes from it: every comparison is a tie or of two equal answers."
+    if not split.train or not split.test:
+        return (
+            f"{file}: its {len(preferences.rows)} pairs cannot be split by prompt into train and test "
+            f"({len(split.train)} and {len(split.test)}). Bring rankings of more prompts."
+        )
+    return None
+
+
+def _marked_answers(loaded: Loaded, config: PreferencesConfig) -> MarkedAnswers:
+    """Answers marked as good or bad, for `kto`, without the marks of the judge's annotators."""
+    judges = split_off_judge_annotators(loaded.rankings, config.judge_fraction, config.seed).annotators
+    return marked_answers(loaded.marks, {*judges, *(config.exclude or ())})
 
 
 def _manner(config: PreferencesConfig) -> LoadingOptions:

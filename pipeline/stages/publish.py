@@ -59,6 +59,8 @@ def _gold(given: Artifact) -> list[Ranking]:
     loaded = load_judgements(given.external_files, LoadingOptions(on_bad_row="error"))
     if loaded.kind != "rankings":
         raise RequestError(f"labeling.gold={given.path}: these are pairs; gold has to be rankings.")
+    if not loaded.rankings:
+        raise RequestError(f"labeling.gold={given.path}: its answers were marked one by one; gold has to be rankings.")
     return loaded.rankings
 
 

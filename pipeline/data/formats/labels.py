@@ -112,6 +112,11 @@ class Grouped(NamedTuple, Generic[PlaceT]):
     votes: list[tuple[Vote, list[PlaceT]]]
     left_out: list[tuple[PlaceT, Marked, Cause | None]]  # without a cause: nothing to compare the answer with
 
+    def counted(self, marks: Sequence[tuple[PlaceT, Marked]]) -> list[Marked]:
+        """Those of the grouped marks that no other mark by the same person on the same answer replaces."""
+        replaced = {id(marked) for _, marked, cause in self.left_out if cause}
+        return [marked for _, marked in marks if id(marked) not in replaced]
+
 
 class _Mark(NamedTuple, Generic[PlaceT]):
     place: PlaceT

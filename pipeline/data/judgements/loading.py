@@ -21,12 +21,13 @@ from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.detection import AUTO
 from pipeline.data.formats.exchanged import read_exchanged
 from pipeline.data.formats.judged import Judgement, Marked, Pair, WrittenNumber
-from pipeline.data.formats.labels import group_marks
+from pipeline.data.formats.labels import Grouped, group_marks
 from pipeline.data.formats.nested import unnested
 from pipeline.data.formats.readings import Reading
 from pipeline.data.formats.table import EXCHANGED, JUDGEMENTS, MARKED, Format, judgements_in
 from pipeline.data.formats.watching import WatchedRow
 from pipeline.data.judgements.account import Account
+from pipeline.data.judgements.marked import good_or_bad
 from pipeline.data.judgements.pairs import as_preference, as_vote, is_vote, latest_pairs, pair_key
 from pipeline.data.ledger import Ledger, OnBadRow, Step, check_bad_fraction
 from pipeline.data.loading import rows_with_format
@@ -61,7 +62,7 @@ class LoadingOptions:
 
 
 class Loaded(NamedTuple):
-    """Rankings or ready-made pairs, the ledger, and remarks for the user."""
+    """Rankings or ready-made pairs, answers that were marked one by one, the ledger, and remarks for the user."""
 
     kind: Literal["rankings", "preferences"]
     rankings: list[Ranking]
@@ -69,6 +70,7 @@ class Loaded(NamedTuple):
     ledger: Ledger
     readings: list[str]  # how each file was read, in sentences
     remarks: list[str]
+    marks: Sequence[Marked] = ()  # as good or bad, with the annotators' public names; they also make up rankings
 
 
 class _File(NamedTuple):
@@ -103,10 +105,12 @@ def load_judgements(paths: Paths, options: LoadingOptions = LoadingOptions()) ->
     if _can_pool_as_votes(pairs, bool(votes or marks), paths):
         votes, pairs = [*votes, *((place, as_vote(pair)) for place, pair in pairs)], []
     rows = _preference_rows(pairs, account)
-    rankings = _pooled_rankings(votes, marks, account)
-    check_bad_fraction(account.ledger, options.max_bad_fraction, "labeling")
+    grouped = group_marks(marks)
+    rankings = _pooled_rankings(votes, marks, grouped, account)
+    thumbs = good_or_bad(grouped.counted(marks))
+    check_bad_fraction(account.ledger, options.max_bad_fraction, "labeling", used=bool(thumbs))
     kind: Literal["rankings", "preferences"] = "preferences" if rows else "rankings"
-    return Loaded(kind, rankings, rows, account.ledger, sentences, account.remarks)
+    return Loaded(kind, rankings, rows, account.ledger, sentences, account.remarks, thumbs)
 
 
 def _file(path: Path, options: LoadingOptions) -> _File:
@@ -261,10 +265,12 @@ def _preference_rows(pairs: Sequence[tuple[Place, Pair]], account: Account) -> l
 
 
 def _pooled_rankings(
-    votes: Sequence[tuple[Place, Vote]], marks: Sequence[tuple[Place, Marked]], account: Account
+    votes: Sequence[tuple[Place, Vote]],
+    marks: Sequence[tuple[Place, Marked]],
+    grouped: Grouped[Place],
+    account: Account,
 ) -> list[Ranking]:
     """One ranking for each prompt and set of answers; votes and marks that do not count go into the ledger."""
-    grouped = group_marks(marks)
     unnamed = sum(mark.annotator is None for _, mark in marks)
     if unnamed:
         account.remarks.append(

@@ -1,1 +1,1 @@
-"""Learning from people's preferences without a reward model: the losses of DPO."""
+"""Learning from people's judgements without a reward model: DPO's losses, and KTO."""

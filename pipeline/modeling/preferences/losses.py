@@ -1,15 +1,16 @@
-"""The losses of DPO and its relatives: pure functions of log-probabilities.
+"""The losses of DPO and its relatives, and KTO's: pure functions of log-probabilities.
 
 Notation: d = log p(chosen) - log p_ref(chosen) - (log p(rejected) - log p_ref(rejected)), of a policy p, its reference
 p_ref and a pair of answers to one prompt; s is the logistic sigmoid; e is the pair's `label_smoothing`.
 
-To add a loss: write a function of `Pairs` and beta that returns one value per pair, add its line to `LOSSES`, and its
-name to `LOSSES` of `pipeline/config/losses.py`, by which a request is checked (a test compares the two).
+To add a loss of pairs: write a function of `Pairs` and beta that returns one value per pair, add its line to `LOSSES`,
+and its name to `LOSSES` of `pipeline/config/losses.py`, by which a request is checked (a test compares the two).
 """
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -108,6 +109,33 @@ LOSSES: Mapping[str, PreferenceLoss] = {
     "sft": sft,
 }
 """By the names of `dpo.trainer.loss_type`."""
+
+
+class Marks(NamedTuple):
+    """Answers that were marked as good or bad, one by one. Tensors are [answers]."""
+
+    log_ratios: Tensor  # log p - log p_ref of the answer
+    good: Tensor  # bool
+    reference_point: Tensor  # scalar, without gradient: the KL divergence of p from p_ref, estimated
+
+
+def kto(marks: Marks, beta: float, good_weight: float = 1.0, bad_weight: float = 1.0) -> Tensor:
+    """w (1 - s(beta (r - z))) of good answers, w (1 - s(beta (z - r))) of bad ones, [answers]: KTO's loss.
+
+    r is the log-ratio, z the reference point, w the weight of good or of bad answers (Ethayarajh et al. 2024, arXiv
+    2402.01306, equation 7). It is bounded, so that a wrong mark cannot pull for ever.
+    """
+    gains = marks.log_ratios - marks.reference_point
+    losses = 1 - F.sigmoid(beta * torch.where(marks.good, gains, -gains))
+    return torch.where(marks.good, good_weight, bad_weight) * losses
+
+
+def reference_point(log_ratios: Tensor) -> Tensor:
+    """max(0, mean of log p - log p_ref) over answers to other prompts, [answers] -> scalar without gradient.
+
+    An estimate of the KL divergence that is biased and quick (arXiv 2402.01306).
+    """
+    return log_ratios.detach().mean().clamp(min=0)
 
 
 def reward_figures(pairs: Pairs, beta: Number) -> dict[str, Tensor]:

@@ -134,3 +134,19 @@ def test_beta_and_smoothing_may_differ_from_pair_to_pair(rows: list[Row], data: 
 def test_the_sft_loss_is_a_mean_over_tokens() -> None:
     given = pairs([(-6.0, 0, 0, 0), (-4.0, 0, 0, 0)], [(2, 1), (3, 1)])
     assert losses.sft(given, 0.1).tolist() == [2.0, 2.0]  # 10 nats over 5 tokens; by pairs it were 2.17
+
+
+def test_kto_by_hand() -> None:
+    """beta 0.5, reference point 1: a good answer 3 above it, a bad one 3 below, and each the other way round."""
+    marks = losses.Marks(
+        torch.tensor([4.0, -2.0, -2.0, 4.0]), torch.tensor([True, False, True, False]), torch.tensor(1.0)
+    )
+    low, high = 1 - 1 / (1 + math.exp(-1.5)), 1 - 1 / (1 + math.exp(1.5))
+    assert losses.kto(marks, 0.5, 1.0, 2.0).tolist() == pytest.approx([low, 2 * low, high, 2 * high], rel=1e-6)
+
+
+def test_the_reference_point_is_never_below_0_and_has_no_gradient() -> None:
+    ratios = torch.tensor([1.0, 3.0], requires_grad=True)
+    assert losses.reference_point(ratios).item() == 2.0
+    assert losses.reference_point(-ratios).item() == 0.0
+    assert not losses.reference_point(ratios).requires_grad

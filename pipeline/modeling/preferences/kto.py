@@ -1,0 +1,183 @@
+"""KTO (arXiv 2402.01306): learning from answers that were marked as good or bad, one by one.
+
+Its loss compares an answer's log-ratio with a reference point, an estimate of how far the policy is from its reference.
+As in the paper that is the mean log-ratio of answers that belong to other prompts. The paper pairs the rows of a micro
+batch; here every row has an answer to another prompt from the start, and the mean is over all rows of a step (or of an
+evaluation), so that it does not depend on how these are cut into micro batches.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput
+from trl.trainer.utils import disable_dropout_in_model
+
+from pipeline.config.schema import KtoConfig
+from pipeline.errors import RequestError
+from pipeline.modeling.figures import Counts, ExactFigures
+from pipeline.modeling.fused import use_whole_head
+from pipeline.modeling.passes import padded
+from pipeline.modeling.preferences.losses import Marks, kto, reference_point
+from pipeline.modeling.scoring import Answered
+from pipeline.modeling.trainee import Trainee
+from pipeline.modeling.training import tuning_arguments
+from pipeline.modeling.tuning import Key, check_start, early_stopping, key_of, logprobs_output, reference_logprobs
+from pipeline.stage import StageContext
+
+
+class MarkedRow(NamedTuple):
+    """An answer as token ids, and whether people marked it as good."""
+
+    answered: Answered
+    good: bool
+
+
+class KtoTrainer(ExactFigures):
+    """KTO over rows of `_dataset`. Means are over answers; those of rewards over good or over bad ones."""
+
+    FIGURES: ClassVar = {
+        "rewards/good": "good",
+        "rewards/bad": "bad",
+        **dict.fromkeys(("rewards/accuracies", "kl"), "answers"),
+    }
+
+    def __init__(self, config: KtoConfig, **options: Any) -> None:
+        super().__init__(**options)
+        self.config = config
+        self._metrics: dict[str, dict[str, list[float]]] = {mode: defaultdict(list) for mode in ("train", "eval")}
+        self._reference_point = torch.zeros(())
+
+    def _set_signature_columns_if_needed(self) -> None:
+        self._signature_columns = ["prompt", "answer", "other", "good", "reference", "other_reference"]
+
+    def counts(self, inputs: Mapping[str, Tensor]) -> Counts:
+        good = inputs["good"].sum()
+        answers = torch.tensor(len(inputs["good"]), device=good.device)
+        return {"answers": answers, "good": good, "bad": answers - good}
+
+    def share_of_loss(self, model: Any, inputs: dict[str, Any], shares: Counts) -> Tensor:
+        logprobs = logprobs_output(model, inputs).log_probs.sum(1)
+        if self.model.training and self.state.global_step == 0:
+            check_start("KTO", self, logprobs, inputs["reference"], inputs["completion_mask"].sum(1))
+        marks = Marks(logprobs - inputs["reference"], inputs["good"], self._reference_point.to(logprobs.device))
+        self._keep_figures(marks)
+        losses = kto(marks, self.config.beta, self.config.good_weight, self.config.bad_weight)
+        return losses.mean() * shares["answers"]
+
+    @torch.no_grad()
+    def _keep_figures(self, marks: Marks) -> None:
+        """An answer is on the right side where it gained more than the reference point, or lost, as it was marked."""
+        rewards, good, point = self.config.beta * marks.log_ratios, marks.good, marks.reference_point
+        figures = {
+            "rewards/good": rewards[good].sum() / good.sum().clamp(min=1),
+            "rewards/bad": rewards[~good].sum() / (~good).sum().clamp(min=1),
+            "rewards/accuracies": ((marks.log_ratios > point) == good).float().mean(),
+            "kl": point,
+        }
+        for name, value in figures.items():
+            self._metrics[self._mode][name].append(self.accelerator.gather(value).mean().item())
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Counts]:
+        """The micro batches of a step, for all of which the reference point is estimated first."""
+        batches, counts = super().get_batch_samples(*args, **kwargs)
+        if batches:
+            self._reference_point = self._estimated(batches)
+        return batches, counts
+
+    def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        self.model.eval()
+        self._reference_point = self._estimated(dataloader)
+        return super().evaluation_loop(dataloader, *args, **kwargs)
+
+    @torch.no_grad()
+    def _estimated(self, batches: Iterable[dict[str, Any]]) -> Tensor:
+        """The reference point of several batches together."""
+        ratios = []
+        for batch in batches:
+            inputs = self._prepare_inputs(batch)
+            other = {name.removeprefix("other_"): inputs[name] for name in inputs if name.startswith("other_")}
+            with self.compute_loss_context_manager():
+                ratios.append(logprobs_output(self.model, other).log_probs.sum(1) - other["reference"])
+        return reference_point(self.accelerator.gather(torch.cat(ratios)))
+
+
+def kto_trainer(
+    trainee: Trainee, train: Sequence[MarkedRow], test: Sequence[MarkedRow], config: KtoConfig, context: StageContext
+) -> KtoTrainer:
+    """A trainer whose reference is the model as it is handed in, as `dpo_trainer`'s; dropout is off.
+
+    Raises `RequestError` where all answers are to one prompt.
+    """
+    model, pad_id = trainee.model, trainee.tokenizer.pad_token_id
+    options = tuning_arguments(config, context, len(train), trainee.device, half=trainee.half)
+    parts = [with_others(part, config.seed) for part in (train, test)]
+    answers = [answer for part in parts for row, other in part for answer in (row.answered, other)]
+    with trainee.autocast():  # as the policy in training
+        reference = reference_logprobs(model, answers, pad_id, options["per_device_eval_batch_size"], context)
+    disable_dropout_in_model(model)
+    trainer = KtoTrainer(
+        config,
+        model=model,
+        args=TrainingArguments(**options),
+        data_collator=lambda rows: collated(rows, pad_id),
+        train_dataset=_dataset(parts[0], reference),
+        eval_dataset=_dataset(parts[1], reference),
+        processing_class=trainee.tokenizer,
+        callbacks=early_stopping(config),
+    )
+    use_whole_head(model)
+    return trainer
+
+
+def with_others(rows: Sequence[MarkedRow], seed: int) -> list[tuple[MarkedRow, Answered]]:
+    """Each row with an answer to another prompt, put after its own prompt: the next such in a random order.
+
+    Raises `RequestError` where all answers are to one prompt.
+    """
+    order = random.Random(f"others {seed}").sample(range(len(rows)), len(rows))
+    others: dict[int, Answered] = {}
+    for place, number in enumerate(order):
+        prompt = rows[number].answered.prompt
+        following = (rows[i].answered for i in order[place + 1 :] + order[:place])
+        other = next((answered for answered in following if answered.prompt != prompt), None)
+        if other is None:
+            raise RequestError("KTO compares answers to different prompts, and all marked answers are to one.")
+        others[number] = Answered(prompt, other.answer)
+    return [(row, others[number]) for number, row in enumerate(rows)]
+
+
+def _dataset(rows: Sequence[tuple[MarkedRow, Answered]], reference: Mapping[Key, float]) -> Dataset:
+    return Dataset.from_list(
+        [
+            {
+                "prompt": row.answered.prompt,
+                "answer": row.answered.answer,
+                "other": other.answer,
+                "good": row.good,
+                "reference": reference[key_of(row.answered)],
+                "other_reference": reference[key_of(other)],
+            }
+            for row, other in rows
+        ]
+    )
+
+
+def collated(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Tensor]:
+    """Rows as one batch: their answers, and under `other_` names the answers to other prompts.
+
+    Ids and masks are [rows, width], marks and log-probabilities under the reference [rows].
+    """
+    batch: dict[str, Tensor] = {"good": torch.tensor([row["good"] for row in rows])}
+    for prefix, name in (("", "answer"), ("other_", "other")):
+        ids, attention = padded([row["prompt"] + row[name] for row in rows], pad_id)
+        prompts = torch.tensor([len(row["prompt"]) for row in rows])[:, None]
+        batch[f"{prefix}input_ids"], batch[f"{prefix}attention_mask"] = ids, attention
+        batch[f"{prefix}completion_mask"] = attention * (torch.arange(ids.shape[1]) >= prompts)
+        batch[f"{prefix}reference"] = torch.tensor([row[f"{prefix}reference"] for row in rows])
+    return batch

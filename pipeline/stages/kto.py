@@ -1,0 +1,102 @@
+"""`kto`: Kahneman-Tversky optimization (arXiv 2402.01306) from the SFT policy, of answers marked as good or bad."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config.schema import KtoConfig, PipelineConfig
+from pipeline.data.rows import read_jsonl
+from pipeline.errors import RequestError
+from pipeline.gates.check import check_gates
+from pipeline.gates.rules import gate_metrics
+from pipeline.lengths.fitting import fitting
+from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
+
+if TYPE_CHECKING:
+    from pipeline.modeling.preferences.kto import MarkedRow
+    from pipeline.modeling.trainee import Trainee
+
+NEEDED = (
+    "kto learns from answers that people marked as good or bad, one by one (thumbs; formats kto, log and openwebui): "
+    "give a file of them, labeling.path=FILE"
+)
+MOST = 4 / 3  # how far the sum of weights of one kind may be above that of the other (arXiv 2402.01306)
+
+
+def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
+    pinned = config.kto.inputs.get("preferences") or config.preferences.inputs.get("rankings")
+    if config.labeling.backend != "file" and not pinned:
+        raise RequestError(f"{NEEDED}. Rankings say which answer is better, and of none that it is good.")
+    return {"policy": FromStage("sft"), "preferences": FromStage("preferences")}
+
+
+def run(config: KtoConfig, context: StageContext) -> Metrics:
+    from pipeline.modeling import training
+    from pipeline.modeling.preferences.kto import kto_trainer
+    from pipeline.modeling.trainee import prepare
+
+    verdicts = check_gates(context, "kto")
+    trainee = prepare(context.inputs["policy"], config.peft, config.seed, context)
+    train, test = (_rows(name, trainee, config, context) for name in ("marked_train.jsonl", "marked_test.jsonl"))
+    good = _balance(train, config, context)
+    trainer = kto_trainer(trainee, train, test, config, context)
+    history = training.train(trainer, context, "kto", config.evaluations)
+    training.remark_on_overfitting(history, config, context)
+    trainee.save(context)
+    kept = training.best_evaluation(history, config.keep_best)
+    return {
+        "train_loss": training.mean_loss(history),
+        "eval_loss": kept["eval_loss"],
+        "accuracy": kept["eval_accuracy"],
+        "answers": len(train),
+        "good": good,
+        **trainee.size(),
+        **training.cost(trainer),
+        **gate_metrics(verdicts),
+    }
+
+
+def _rows(name: str, trainee: "Trainee", config: KtoConfig, context: StageContext) -> "list[MarkedRow]":
+    """Marked answers as token ids, those that are too long left out. Raises `RequestError` where there are none."""
+    from pipeline.modeling.preferences.kto import MarkedRow
+    from pipeline.modeling.scoring import Answered
+
+    chat, artifact = trainee.chat, context.inputs["preferences"]
+    path = artifact.path / name
+    rows = read_jsonl(path) if path.is_file() else []
+    if not rows:
+        raise RequestError(f"{path}: no marked answers. {NEEDED}, with several prompts.")
+
+    def marked(row: Mapping[str, Any]) -> MarkedRow:
+        answer = chat.answer(row["prompt"], row["answer"][0]["content"])
+        return MarkedRow(Answered(chat.prompt(row["prompt"]), answer), row["good"])
+
+    limit = min(config.max_length or trainee.room, trainee.room)
+    return fitting(rows, marked, lambda row: sum(map(len, row.answered)), limit, path, context)
+
+
+def _balance(rows: "Sequence[MarkedRow]", config: KtoConfig, context: StageContext) -> int:
+    """How many answers are good; says so where good or bad ones weigh much more than the others together.
+
+    Raises `RequestError` where all are of one kind: there is nothing to tell apart.
+    """
+    good = sum(row.good for row in rows)
+    bad = len(rows) - good
+    if not good or not bad:
+        kind = "good" if good else "bad"
+        raise RequestError(
+            f"All {len(rows):,} answers to learn from are marked as {kind}. kto needs answers of both kinds."
+        )
+    ratio = config.good_weight * good / (config.bad_weight * bad)
+    if not 1 / MOST <= ratio <= MOST:
+        context.say(
+            f"{good:,} answers are good and {bad:,} bad, and weigh {ratio:.2f} to 1 together. KTO learns best near 1: "
+            f"kto.good_weight={config.bad_weight * bad / good:.2g}, for example"
+        )
+    return good
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    return f"accuracy {metrics['accuracy']:.2f}, {metrics['answers']:,.0f} marked answers, {metrics['good']:,.0f} good"
+
+
+STAGE = Stage("kto", KtoConfig, inputs, run, summary)
