@@ -13,7 +13,7 @@ from typing import Literal, NotRequired, Protocol, TypedDict
 from labeling.records import Task
 
 Comparison = Literal["ranking", "pairwise", "rating"]  # of several responses
-Question = Literal["ranking", "pairwise", "rating", "review"]
+Question = Comparison | Literal["review"]
 Verdict = Literal["accept", "correct", "reject"]
 Status = Literal["submitted", "discarded"]
 

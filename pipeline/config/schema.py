@@ -11,10 +11,11 @@ level, in `launch` and in `tracking`.
 import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from omegaconf import II, MISSING
 
+from labeling.backend import Comparison
 from labeling.backends import BACKENDS
 from pipeline.config.fields import OUTSIDE, choice, following, many, number, option, rate_like, rate_of, roles
 
@@ -266,7 +267,7 @@ class LabelingConfig:
     annotators: list[str] | None = None  # people, by pseudonyms; where absent, simulated ones (playground only)
     overlap: int = number(2, least=1)  # people who rank each prompt
     reuse: bool = True  # go on with what people have ranked when the models change; simulated ones rank anew
-    question: str = choice("ranking", "ranking", "pairwise", "rating")  # an order of all answers, one of two, or stars
+    question: str = choice("ranking", *get_args(Comparison))  # an order of all answers, one of two, or stars
     guidelines: str | None = None  # a Markdown file; where absent, the one that ships
     calibration: int = number(0, least=0)  # prompts that everybody ranks
     repeats: float = number(0.0, least=0, most=1)  # share of these that comes again, in other slots
