@@ -1,18 +1,24 @@
 """docs/extending.md, carried out: its code is run as it stands there."""
 
 import ast
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from labeling import questions
 from labeling.backend import Answer, Queue, Round, progress
 from labeling.backends import Place
 from labeling.records import Task
+from pipeline.config import compose, schema
+from pipeline.config.fields import number, roles
 from pipeline.data.formats.detection import detect
 from pipeline.data.formats.table import DEMONSTRATIONS, Format, demonstrations_in
+from pipeline.stage import FromStage, Stage
 from tests.places import ROOT
 from tests.unit.docs.documents import blocks
 
@@ -33,7 +39,34 @@ def executed(code: str, **names: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("code", SNIPPETS)
 def test_every_snippet_is_python(code: str) -> None:
-    ast.parse(code.replace("return Judgement", "Judgement"))
+    ast.parse(code.replace("return ", "_ = ") if code.startswith("options") else code)
+
+
+def test_the_stage_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = executed(snippet("@dataclass"), dataclass=dataclass, number=number, roles=roles)["LengthsConfig"]
+    monkeypatch.setattr(schema, "LengthsConfig", made, raising=False)
+    stage: Stage = executed(snippet('"""`lengths`'))["STAGE"]
+    (tmp_path / "sft.jsonl").write_text('{"messages": [{"role": "assistant", "content": "It leaks."}]}\n')
+    data = SimpleNamespace(file=lambda name: tmp_path / name)
+    context: Any = SimpleNamespace(inputs={"data": data}, output_dir=tmp_path)
+    metrics = stage.run(made(), context)
+    assert metrics == {"rows": 1, "mean": 2}
+    assert stage.summary(metrics) == "1 answers of 2.0 words"
+    assert stage.inputs(compose.load([])) == {"data": FromStage("data")}
+    assert (tmp_path / "lengths.jsonl").is_file()
+
+
+def test_the_loss_is_its_equation() -> None:
+    import torch
+    from pipeline.modeling.preferences.losses import LOSSES, Pairs
+    from torch.nn import functional
+
+    names = {"Pairs": Pairs, "Number": float, "Tensor": torch.Tensor, "F": functional}
+    slic = executed(snippet("def slic"), **names)["slic"]
+    assert "slic" not in LOSSES  # it is new
+    chosen, rejected, reference = torch.tensor([-1.0, -5.0]), torch.tensor([-4.0, -2.0]), torch.zeros(2)
+    pairs = Pairs(chosen, rejected, reference, reference, torch.ones(2), torch.ones(2))
+    assert slic(pairs, 0.1).tolist() == pytest.approx([1 - 0.3, 1 + 0.3])
 
 
 def test_the_format_is_recognized_and_read() -> None:
@@ -59,12 +92,11 @@ def test_the_backend_asks_and_answers(tmp_path: Path) -> None:
 
 
 def test_the_question_comes_back_as_the_ranks_that_went_out() -> None:
+    """Run among the names of labeling/questions.py, where it has to stand."""
     shown, sent, read = snippet("options = ").split("\n\n")
-    letters = "ABC"
-    asked = executed(shown, letters=letters, _asked=lambda name, title, settings: {"name": name, **settings})["asked"]
-    assert [option["value"] for option in asked[0]["options"]] == [*letters]
-    raw = executed(sent, ranks=[2, 1, 3], LETTERS=letters)["raw"]
+    names = {**vars(questions), "letters": "ABC", "size": 3, "ranks": [2, 1, 3], "comment": ""}
+    settings = executed(shown, **names)["asked"]
+    assert [option["value"] for option in settings[0]["settings"]["options"]] == ["A", "B", "C"]
+    raw = executed(sent, **names)["raw"]
     values = {name: given["value"] for name, given in raw.items()}
-    read = read.replace("return Judgement", "found = Judgement")
-    names = executed(read, letters=letters, values=values, size=3, comment="", Judgement=lambda ranks, comment: ranks)
-    assert names["found"] == [2, 1, 2]
+    assert executed(read.replace("return ", "found = "), **names, values=values)["found"].ranks == [2, 1, 2]
