@@ -96,8 +96,14 @@ class StageContext:
     progress: Progress
     say: Callable[[str], None]  # a remark for whoever runs this: shown, and kept in the log
     track: Callable[[Mapping[str, float], int], None]  # metrics at a step, for live curves
+
+
+@dataclass(frozen=True)
+class PeopleContext(StageContext):
+    """What a running stage that meets people is given as well."""
+
     people: "People"  # where annotators are asked
-    observed: Any = None  # what the stage's `observe` saw
+    observed: Any = None  # what the stage's `observe` returned
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ class Asking:
 
     about: str  # the input that they are asked about
     applies: Callable[[PipelineConfig], bool]  # whether this configuration asks people
-    observe: Callable[[Any, StageContext], Any]  # their answers by now; raises `WaitingForPeople` below the quorum
+    observe: Callable[[Any, PeopleContext], Any]  # their answers by now; raises `WaitingForPeople` below the quorum
     reused: str  # the remark where earlier answers serve another stage; {authors} are the policies that they are about
     again: str  # the remark where the stage itself is asked for
 
@@ -127,7 +133,7 @@ class Stage:
     name: str
     config: type
     inputs: Callable[[PipelineConfig], Mapping[str, Reference]]
-    run: Callable[[Any, StageContext], Metrics]
+    run: Callable[[Any, PeopleContext], Metrics]  # one that meets no people takes a StageContext
     summary: Callable[[Mapping[str, float]], str]
     version: int = 1  # raised by hand when the stage's meaning changes
     makes: Makes = ""

@@ -180,7 +180,7 @@ class Bench:
             gradient_checkpointing=case.recompute,
             mixed_precision="bf16" if case.method == "qlora" else "no",
         )
-        return StageContext({}, folder, Runtime(launch, 1), progress, print, lambda *_: None, None)  # type: ignore[arg-type]
+        return StageContext({}, folder, Runtime(launch, 1), progress, print, lambda *_: None)
 
     def ids(self, count: int, length: int, vocabulary: int) -> list[list[int]]:
         return torch.randint(3, vocabulary, (count, length), generator=torch.Generator().manual_seed(0)).tolist()

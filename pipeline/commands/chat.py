@@ -21,7 +21,6 @@ from pipeline.engine.planner import Planner
 from pipeline.errors import RequestError
 from pipeline.lengths.limits import with_limit
 from pipeline.model_files.checks import check_model
-from pipeline.people.annotators import People
 from pipeline.progress import Advance
 from pipeline.stage import FromReference, Reference, Runtime, StageContext, parse_reference, starting_model
 from pipeline.store.artifacts import Artifact, Store
@@ -80,13 +79,11 @@ def _policy(config: PipelineConfig, store: Store, text: str) -> Artifact:
 def _loaded(config: PipelineConfig, policies: Mapping[str, Artifact], folder: Path) -> dict[str, "Answerer"]:
     from pipeline.modeling.answering import Answerer
 
-    people = People(config.labeling, config.project, console.print)  # never asked here
-
     def context(name: str) -> StageContext:
         place = folder / str(list(policies).index(name))
         place.mkdir()
         runtime = Runtime(config.launch, threads(config))
-        return StageContext({}, place, runtime, _silent, console.print, _untracked, people)
+        return StageContext({}, place, runtime, _silent, console.print, _untracked)
 
     return {name: Answerer(artifact, context(name), config.seed) for name, artifact in policies.items()}
 

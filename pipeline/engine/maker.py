@@ -21,7 +21,7 @@ from pipeline.errors import PipelineError, RequestError
 from pipeline.people.annotators import People
 from pipeline.progress import Reporter
 from pipeline.services.tracking import NoTracker, Tracker, Tracking
-from pipeline.stage import Runtime, StageContext
+from pipeline.stage import PeopleContext, Runtime
 from pipeline.store.artifacts import Artifact, Store
 
 LOG = "log.txt"
@@ -97,14 +97,14 @@ class Maker:
 
     def _context(
         self, inputs: Mapping[str, Artifact], directory: Path, tracker: Tracker, observed: Any
-    ) -> StageContext:
+    ) -> PeopleContext:
         runtime = Runtime(self.config.launch, threads(self.config), self.config.gates)
 
         def track(metrics: Mapping[str, float], step: int) -> None:
             self.reporter.note(metrics)
             tracker.log(metrics, step)
 
-        return StageContext(inputs, directory, runtime, self.reporter.progress, self.say, track, self.people, observed)
+        return PeopleContext(inputs, directory, runtime, self.reporter.progress, self.say, track, self.people, observed)
 
 
 def _manifest(

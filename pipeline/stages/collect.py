@@ -19,7 +19,7 @@ from pipeline.files import write_atomically
 from pipeline.people.rounds import partial_text, rankings_of, read_round
 from pipeline.people.waiting import ask
 from pipeline.playground.scorer import true_score
-from pipeline.stage import Asking, FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.stage import Asking, FromStage, Metrics, PeopleContext, Reference, Stage
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -36,7 +36,7 @@ def asks(config: PipelineConfig) -> bool:
     return bool(config.labeling.annotators) and config.labeling.backend != "file"
 
 
-def observe(config: CollectConfig, context: StageContext) -> dict[str, Any]:
+def observe(config: CollectConfig, context: PeopleContext) -> dict[str, Any]:
     """All submitted and discarded answers of the round, once there are enough; the tasks are put there if need be.
 
     Raises `WaitingForPeople` if there are not enough.
@@ -49,7 +49,7 @@ def observe(config: CollectConfig, context: StageContext) -> dict[str, Any]:
     return ask("collect", config, context.people, context.say, asked, usable, partial_text)
 
 
-def run(config: CollectConfig, context: StageContext) -> Metrics:
+def run(config: CollectConfig, context: PeopleContext) -> Metrics:
     published, people = context.inputs["publish"], context.people
     asked = read_round(published, people)
     if context.observed is None:
@@ -92,7 +92,7 @@ def _pooled(name: str, shares: Sequence[Share]) -> dict[str, float]:
     return {name: sum(one.share * one.comparisons for one in shares if one.comparisons) / total} if total else {}
 
 
-def _simulated(config: CollectConfig, context: StageContext, asked: Round) -> list[Answer]:
+def _simulated(config: CollectConfig, context: PeopleContext, asked: Round) -> list[Answer]:
     """What simulated annotators rank, by way of the backend: on a server each has an account of its own."""
     people = context.people
     annotators = [SimulatedAnnotator(name, config.noise, config.tie_width) for name in people.names]

@@ -17,7 +17,7 @@ from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.files import write_atomically
 from pipeline.people.rounds import round_of
-from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.stage import FromFiles, FromStage, Metrics, PeopleContext, Reference, Stage
 from pipeline.store.artifacts import Artifact
 
 
@@ -28,7 +28,7 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
     return {"sample": FromStage("sample"), "guidelines": FromFiles("guidelines", guidelines), **gold}
 
 
-def run(config: PublishConfig, context: StageContext) -> Metrics:
+def run(config: PublishConfig, context: PeopleContext) -> Metrics:
     samples = read_jsonl(context.inputs["sample"].file("answers.jsonl"))
     tasks, slots = make_tasks(samples, config.seed)  # type: ignore[arg-type]
     everybody, others = choose_calibration(tasks, config.calibration, config.seed)

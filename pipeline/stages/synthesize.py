@@ -16,7 +16,7 @@ from pipeline.data.synthetic.drafts import Draft, Rejected, Reviewed, as_unrevie
 from pipeline.errors import RequestError
 from pipeline.people.rounds import complete_only, review_round
 from pipeline.people.waiting import ask
-from pipeline.stage import Asking, FromFiles, FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.stage import Asking, FromFiles, FromStage, Metrics, PeopleContext, Reference, Stage
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -34,7 +34,7 @@ def asks(config: PipelineConfig) -> bool:
     return config.synthesize.review and bool(config.labeling.annotators)
 
 
-def observe(config: SynthesizeConfig, context: StageContext) -> dict[str, Any]:
+def observe(config: SynthesizeConfig, context: PeopleContext) -> dict[str, Any]:
     """What people say about the drafts, once there is enough of it; the drafts are put there if need be.
 
     Raises `WaitingForPeople` if there is not enough.
@@ -43,7 +43,7 @@ def observe(config: SynthesizeConfig, context: StageContext) -> dict[str, Any]:
     return ask("synthesize", config, context.people, context.say, asked, _usable, _partial_text)
 
 
-def run(config: SynthesizeConfig, context: StageContext) -> Metrics:
+def run(config: SynthesizeConfig, context: PeopleContext) -> Metrics:
     drafts = cast(list[Draft], read_jsonl(context.inputs["draft"].file("drafts.jsonl")))
     if not config.review:
         return _write(context, [as_unreviewed(draft) for draft in drafts], [])
@@ -53,7 +53,7 @@ def run(config: SynthesizeConfig, context: StageContext) -> Metrics:
     return _write(context, *pool_reviews(drafts, answers)) | complete
 
 
-def _write(context: StageContext, kept: Sequence[Reviewed], rejected: Sequence[Rejected]) -> Metrics:
+def _write(context: PeopleContext, kept: Sequence[Reviewed], rejected: Sequence[Rejected]) -> Metrics:
     write_jsonl(context.output_dir / "demonstrations.jsonl", kept)
     write_jsonl(context.output_dir / "rejected.jsonl", rejected)
     verdicts = [row["verdict"] for row in kept]

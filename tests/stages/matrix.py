@@ -134,7 +134,6 @@ class Laboratory:
             _silent,
             self.said.append,
             lambda *_: None,
-            None,  # type: ignore[arg-type]
         )
 
     def history(self, stage: str) -> list[dict[str, float]]:

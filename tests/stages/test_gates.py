@@ -130,9 +130,7 @@ def before_ppo(folder: Path, **inputs: Artifact) -> dict[str, GateVerdict]:
     """The gates as `ppo` asks for them."""
     folder.mkdir()
     runtime = Runtime(LaunchConfig(), threads=1)
-    context = StageContext(
-        inputs, folder, runtime, progress, lambda remark: None, lambda metrics, step: None, None
-    )  # nobody is asked
+    context = StageContext(inputs, folder, runtime, progress, lambda remark: None, lambda metrics, step: None)
     return {verdict.name: verdict for verdict in check_gates(context, "ppo")}
 
 

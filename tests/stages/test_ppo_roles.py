@@ -38,9 +38,7 @@ TEXTS = ("Just wrap the kettle in wet wool.", "Go away!", "Turn it upside down. 
 
 @pytest.fixture
 def context(tmp_path: Path) -> StageContext:
-    return StageContext(
-        {}, tmp_path, Runtime(LaunchConfig(device="cpu"), 1), progress, lambda _: None, lambda *_: None, None
-    )
+    return StageContext({}, tmp_path, Runtime(LaunchConfig(device="cpu"), 1), progress, lambda _: None, lambda *_: None)
 
 
 def assembled(chain: Chain, context: StageContext, sft: str, peft: str, **options: Any) -> tuple[Roles, Rewards]:

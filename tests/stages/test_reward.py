@@ -53,9 +53,7 @@ QUESTION = [{"role": "user", "content": "My kettle hums. What can I do?"}]
 def context(folder: Path) -> StageContext:
     """What a stage would hand to a reward model, outside of one."""
     runtime = Runtime(LaunchConfig(device="cpu"), threads=1)
-    return StageContext(
-        {}, folder, runtime, progress, lambda remark: None, lambda metrics, step: None, None
-    )  # nobody is asked
+    return StageContext({}, folder, runtime, progress, lambda remark: None, lambda metrics, step: None)
 
 
 def loaded(artifact: Artifact) -> tuple[Any, ChatFormat]:

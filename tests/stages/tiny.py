@@ -96,7 +96,7 @@ def trainee(made: Any) -> Trainee:
 
 def context(folder: Path, said: Callable[[str], None] = lambda _: None, **launch: Any) -> StageContext:
     runtime = Runtime(LaunchConfig(device="cpu", **launch), 1)
-    return StageContext({}, folder, runtime, progress, said, lambda *_: None, None)
+    return StageContext({}, folder, runtime, progress, said, lambda *_: None)
 
 
 def answers(count: int, seed: int = 0) -> list[Answered]:

@@ -58,8 +58,9 @@ def test_the_stage_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_loss_is_its_equation() -> None:
     import torch
-    from pipeline.modeling.preferences.losses import LOSSES, Pairs
     from torch.nn import functional
+
+    from pipeline.modeling.preferences.losses import LOSSES, Pairs
 
     names = {"Pairs": Pairs, "Number": float, "Tensor": torch.Tensor, "F": functional}
     slic = executed(snippet("def slic"), **names)["slic"]

@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
@@ -26,8 +25,7 @@ def judge(metrics: dict[str, float]) -> Artifact:
 def context(folder: Path, gates: str) -> tuple[StageContext, list[str]]:
     said: list[str] = []
     runtime = Runtime(LaunchConfig(), 1, gates)
-    people = cast(Any, None)
-    return StageContext({}, folder, runtime, progress, said.append, lambda metrics, step: None, people), said
+    return StageContext({}, folder, runtime, progress, said.append, lambda metrics, step: None), said
 
 
 def test_a_judge_no_better_than_length_is_warned_of_and_its_figures_are_kept(tmp_path: Path) -> None:
