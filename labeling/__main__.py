@@ -1,4 +1,4 @@
-"""The command `python -m labeling`: a server for people who rank, their accounts, their progress, import and export."""
+"""The command `python -m labeling`: a server for annotators, their accounts, their progress, import and export."""
 
 import signal
 import sys
@@ -11,11 +11,11 @@ INTERRUPTED = 130
 STATUS = {"request": 2, "service": 1}
 
 ABOUT = """\
-Asks people to rank answers.
+Collects rankings of answers from people.
 
   serve     a real Argilla on this machine, with no Docker
   users     annotators' accounts and invitations
-  status    whether the server is up, and how far people are
+  status    state of the server, and progress of the annotators
   import    rankings from other tools
   export    rankings for other tools
 """
@@ -26,10 +26,12 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
-            print(f"{ABOUT}\npython -m labeling COMMAND --help says more.")
+            print(f"{ABOUT}\npython -m labeling COMMAND --help shows the options.")
             return 0 if arguments else 2
         if arguments[0] not in COMMANDS:
-            Parser(prog="python -m labeling").error(f"There is no command {arguments[0]!r}; {', '.join(COMMANDS)} are")
+            Parser(prog="python -m labeling").error(
+                f"There is no command {arguments[0]!r}; the commands are {', '.join(COMMANDS)}"
+            )
         return COMMANDS[arguments[0]](arguments[1:])
     except LabelingError as error:
         errors.print(f"[red]Error:[/] {str(error).replace('[', chr(92) + '[')}")

@@ -1,6 +1,6 @@
-"""How far annotators agree, and whom to trust: pure functions of rankings.
+"""Measures agreement among annotators: pure functions of rankings.
 
-What cannot be said (one annotator, nothing ranked by two, no variation) is NaN; ``agreement_metrics`` leaves it out.
+Undefined values (one annotator, no task ranked twice, no variation) are NaN; ``agreement_metrics`` leaves them out.
 """
 
 import math
@@ -17,11 +17,11 @@ from labeling.records import Ranking, compare
 Floats = NDArray[np.float64]
 
 Metric = Callable[[Floats, Floats], Floats]
-"""(values [V] ascending, how often each occurs [V]) -> squared differences [V, V], symmetric, zero diagonal."""
+"""(values [V] ascending, counts [V]) -> squared differences [V, V], symmetric, zero diagonal."""
 
 
 def nominal(values: Floats, counts: Floats) -> Floats:
-    """Different is different, however far: 0 or 1."""
+    """0 for equal values, 1 for different ones."""
     return np.not_equal(values[:, None], values).astype(np.float64)
 
 
@@ -36,14 +36,14 @@ def interval(values: Floats, counts: Floats) -> Floats:
 
 
 def krippendorff_alpha(units: Iterable[Sequence[float]], metric: Metric) -> float:
-    """Krippendorff's alpha: 1 is perfect agreement, 0 is what chance gives, below 0 is systematic disagreement.
+    """Krippendorff's alpha: 1 is perfect agreement, 0 is chance, below 0 is systematic disagreement.
 
-    ``units`` holds, for each thing that was judged, the values given to it by whoever judged it. Who gave which value
-    does not enter, so annotators may be missing; units with fewer than two values are left out.
+    ``units`` holds the values that annotators gave to each judged item. The annotator of a value does not matter, so
+    annotators may be missing. Units with fewer than two values are ignored.
 
     alpha = 1 - D_observed / D_expected, from the coincidence matrix o[c, k] = sum over units of (ordered pairs of
-    values c, k) / (values in the unit - 1): Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011). NaN
-    where all values are the same, or nothing was judged twice: then there is no disagreement to expect.
+    values c, k) / (values in the unit - 1): Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011). NaN if
+    all values are equal, or no unit has two: then the expected disagreement is 0.
     """
     paired = [unit for unit in units if len(unit) >= 2]
     if not paired:
@@ -61,9 +61,9 @@ def krippendorff_alpha(units: Iterable[Sequence[float]], metric: Metric) -> floa
 
 
 def average_ranks(ranks: ArrayLike) -> Floats:
-    """Ranks [..., n] -> ranks from 1 to n [..., n] in which tied items share the mean of the places they take.
+    """Ranks [..., n] -> ranks from 1 to n [..., n] in which tied items share their mean rank.
 
-    So 1, 1, 3 and 1, 1, 2, which both mean the same, become 1.5, 1.5, 3.
+    So 1, 1, 3 and 1, 1, 2, which mean the same, become 1.5, 1.5, 3.
     """
     array = np.asarray(ranks, float)
     better = (array[..., None, :] < array[..., :, None]).sum(axis=-1)
@@ -75,18 +75,19 @@ def average_ranks(ranks: ArrayLike) -> Floats:
 def ranking_alpha(rankings: Sequence[Ranking]) -> float:
     """Krippendorff's alpha of rankings: nominal if all of them are pairs, ordinal if some are longer.
 
-    *Pairs.* A unit is a ranking, its value is first better, tie or second better. Nominal, so that a tie is an answer
-    of its own; alpha falls as one answer becomes rare, so shuffle the slots.
+    *Pairs.* A unit is a ranking, its value is first better, tie or second better. Nominal, since a tie is a category of
+    its own. Alpha falls as one category becomes rare, so shuffle the slots.
 
     *Longer.* A unit is one response, its values are its ranks, on a scale from 0 (first) to 1 (last) so that rankings
-    of different lengths go together; ties share their mean rank. Ordinal, since ranks have an order and no distances.
+    of different lengths go together; ties share their mean rank. Ordinal, since ranks have an order but no distances.
     With n values in all, without missing annotators and ties, this is 1 - (1 - mean Spearman correlation) (n - 1) / n:
     Kendall's W, but with chance at 0. Its limits: the responses of one ranking are not independent units (their ranks
-    add up to a constant), so intervals must resample rankings, not responses; and one swap far apart costs as much as
-    several between neighbours. Alternatives: the mean of Kendall's tau-b, which weighs each pair of responses alike;
-    nominal alpha over all pairs of responses; a Plackett-Luce or Bradley-Terry model with an ability per annotator.
+    add up to a constant), so intervals must resample rankings, not responses; and one swap of distant ranks costs as
+    much as several of neighbours. Alternatives: the mean of Kendall's tau-b, which weights all pairs of responses
+    equally; nominal alpha over all pairs of responses; a Plackett-Luce or Bradley-Terry model with an ability per
+    annotator.
 
-    NaN if no ranking has two annotators, or if all gave the same answer everywhere.
+    NaN if no ranking has two annotators, or if all annotators gave equal ranks everywhere.
     """
     if all(len(ranking["responses"]) == 2 for ranking in rankings):
         outcomes = (list(outcome.values()) for outcome in _outcomes(rankings))
@@ -102,12 +103,12 @@ def _response_units(ranking: Ranking) -> list[list[float]]:
 
 
 def kendall_w(ranks: ArrayLike) -> float:
-    """Kendall's W of one task, with the correction for ties: 0 is no concordance, 1 is perfect.
+    """Kendall's W of one task, corrected for ties: 1 is perfect concordance.
 
     ``ranks`` is [annotators m, responses n]. W = 12 S / (m^2 (n^3 - n) - m T), with S the sum of squared deviations of
     the responses' rank sums from their mean, and T the sum of t^3 - t over all groups of t tied responses (Kendall and
-    Smith 1939; Siegel and Castellan 1988, section 9.7). Chance gives 1/m, not 0. NaN for fewer than two annotators and
-    if all of them tie everything.
+    Smith 1939; Siegel and Castellan 1988, section 9.7). Chance gives 1/m, not 0. NaN for fewer than two annotators, and
+    if all tie all responses.
     """
     ordered = average_ranks(ranks)
     m, n = ordered.shape
@@ -121,9 +122,9 @@ def kendall_w(ranks: ArrayLike) -> float:
 
 
 def mean_kendall_w(rankings: Iterable[Ranking]) -> float:
-    """Kendall's W per task, averaged over the tasks where it can be said; NaN if there is none.
+    """Kendall's W per task, averaged over the tasks where it is defined; NaN if there are none.
 
-    Chance gives 1 / (annotators per task): compare only where the overlap is the same.
+    Chance gives 1 / (annotators per task): compare only values of equal overlap.
     """
     values = [kendall_w(_ranks(ranking)) for ranking in rankings if len(ranking["rankings"]) >= 2]
     defined = [value for value in values if not math.isnan(value)]
@@ -131,9 +132,9 @@ def mean_kendall_w(rankings: Iterable[Ranking]) -> float:
 
 
 def pairwise_agreement(rankings: Iterable[Ranking]) -> float:
-    """The share, over all pairs of responses and of annotators who ranked both, that order them in the same way.
+    """The share of equal orders, over all pairs of responses and all pairs of annotators who ranked both.
 
-    First better, tie and second better are the three outcomes. Not corrected for chance. NaN if no ranking has two
+    The three outcomes are first better, tie and second better. Not corrected for chance. NaN if no ranking has two
     annotators.
     """
     same = total = 0
@@ -145,7 +146,7 @@ def pairwise_agreement(rankings: Iterable[Ranking]) -> float:
 
 
 class MajorityAgreement(NamedTuple):
-    """How often one annotator sided with the others: a share of ``comparisons``, NaN where there are none."""
+    """One annotator's agreement with the others: a share of ``comparisons``, NaN without comparisons."""
 
     agreement: float
     comparisons: int
@@ -154,9 +155,9 @@ class MajorityAgreement(NamedTuple):
 def agreement_with_others(rankings: Iterable[Ranking]) -> dict[str, MajorityAgreement]:
     """Each annotator's agreement with the majority of the others, over all pairs of responses.
 
-    The others' majority is their most frequent outcome (first better, tie, second better); where two outcomes are
-    equally frequent there is none, and the pair is not counted. Whoever answers blindly is near 1/2 where ties are
-    rare: look at ``comparisons`` before judging anyone. Annotators come sorted by name.
+    The others' majority is their most frequent outcome (first better, tie, second better); pairs with two equally
+    frequent outcomes are not counted. Random answers reach about 1/2 if ties are rare; with few ``comparisons`` the
+    value is unreliable. Sorted by name.
     """
     same: Counter[str] = Counter()
     total: Counter[str] = Counter()
@@ -175,11 +176,11 @@ def agreement_with_others(rankings: Iterable[Ranking]) -> dict[str, MajorityAgre
 
 
 def accuracy_of_people(rankings: Iterable[Ranking]) -> float:
-    """How often one annotator prefers what the majority of the others prefers: the human ceiling of a reward model.
+    """The accuracy of one annotator against the majority of the others: the human ceiling of a reward model.
 
-    Over all pairs of different responses and all annotators for whom the others have a majority one way; who ties such
-    a pair counts half, as a model's equal scores do. A model is held against the majority of everybody, one person more
-    than here, so with few annotators it can come out above this "ceiling". NaN where nobody can be compared.
+    Over all pairs of different responses and all annotators for whom the others have a majority. A tie by the annotator
+    counts half, like a model's equal scores. A model is compared with the majority of all annotators, one more than
+    here, so with few annotators it can exceed this "ceiling". NaN without comparisons.
     """
     right, total = 0.0, 0
     for ranking in rankings:
@@ -197,7 +198,7 @@ def accuracy_of_people(rankings: Iterable[Ranking]) -> float:
 
 
 def agreement_metrics(rankings: Sequence[Ranking]) -> dict[str, float]:
-    """``alpha``, ``kendall_w`` and ``pairwise_agreement``, for a manifest: what cannot be said is left out."""
+    """``alpha``, ``kendall_w`` and ``pairwise_agreement`` for a manifest, without undefined values."""
     metrics = {
         "alpha": ranking_alpha(rankings),
         "kendall_w": mean_kendall_w(rankings),
@@ -219,7 +220,7 @@ def _outcomes(rankings: Iterable[Ranking]) -> Iterator[Mapping[str, int]]:
 
 
 def _most_frequent(outcomes: Iterable[int]) -> int | None:
-    """The single most frequent outcome; None if there is none or if two share the first place."""
+    """The most frequent outcome; None without outcomes or if two are equally frequent."""
     ranked = Counter(outcomes).most_common(2)
     if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
         return None

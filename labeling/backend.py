@@ -1,8 +1,8 @@
-"""What every labeling backend takes and gives: a round of tasks in, answers of people out.
+"""The interface of labeling backends: they publish rounds of tasks and return annotators' answers.
 
-A *round* is one publication: tasks, the question, the guidelines. Its tasks lie in *queues*, since a server's quorum is
-one number for a whole dataset: what everybody ranks (calibration, repeats, gold) has a queue of its own. An *answer* is
-what one annotator said about one task. Only whole answers come back: drafts stay on the server.
+A *round* is one publication: tasks, the question, the guidelines. Its tasks are in *queues*, since a server's quorum is
+one number per dataset: tasks for all annotators (calibration, repeats, gold) have a queue of their own. An *answer* is
+one annotator's judgement of one task. Drafts stay on the server.
 """
 
 from collections import Counter
@@ -37,8 +37,8 @@ class Round:
     queues: Sequence[Queue]
 
 
-class Answer(TypedDict):
-    """What one annotator said about one task; a discarded one says nothing else, and its comment is the reason."""
+class AnnotatorAnswer(TypedDict):
+    """One annotator's judgement of one task. A discarded answer has only a comment, the reason."""
 
     task: str
     annotator: str
@@ -46,14 +46,14 @@ class Answer(TypedDict):
     ranks: list[int] | None  # one per response, in the shown order; they start at 1, equal ranks are ties
     comment: str
     both_bad: NotRequired[bool]  # pairwise only: a tie of two bad answers
-    ratings: NotRequired[list[int]]  # rating only: what the ranks were made from, higher is better
+    ratings: NotRequired[list[int]]  # rating only: the source of the ranks, higher is better
     verdict: NotRequired[Verdict]  # review only, which has no ranks
     text: NotRequired[str]  # review only: the draft as the annotator left it
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a round is. A discarded answer counts as one: whoever discarded a task does not see it again."""
+    """The progress of a round. A discarded answer counts, since its annotator does not see the task again."""
 
     answers: int
     wanted: int  # tasks times overlap, over all queues
@@ -75,23 +75,23 @@ class Backend(Protocol):
         ...
 
     def publish(self, asked: Round) -> int:
-        """Put the round's tasks there; returns how many were not there yet.
+        """Publish the round's tasks; returns the number of new tasks.
 
-        Idempotent: what is there stays, with its answers; what is missing (an interrupted upload, a server that lost
-        its data) is added; a changed overlap is set. Raises `LabelingError` where the place holds something else under
-        that name.
+        Idempotent: existing tasks stay, with their answers; missing tasks (after an interrupted upload or a loss of
+        data) are added; a changed overlap is set. Raises `LabelingError` if the service holds other tasks under that
+        name.
         """
         ...
 
-    def answers(self, asked: Round) -> list[Answer]:
+    def answers(self, asked: Round) -> list[AnnotatorAnswer]:
         """All submitted and discarded answers, sorted by task and annotator."""
         ...
 
     def add_annotators(self, names: Sequence[str], workspace: str) -> list[str]:
-        """Let these people answer in a workspace; returns those who had no account yet."""
+        """Give annotators access to a workspace; returns those who had no account yet."""
         ...
 
-    def submit(self, asked: Round, answers: Iterable[Answer], advance: Callable[[int], None]) -> None:
+    def submit(self, asked: Round, answers: Iterable[AnnotatorAnswer], advance: Callable[[int], None]) -> None:
         """Give the ranks of simulated annotators, each with that annotator's own account.
 
         Idempotent: a submitted answer stays as it is. `advance` is told how many more are done.
@@ -100,9 +100,9 @@ class Backend(Protocol):
 
 
 class LabelingError(Exception):
-    """Something is wrong with a server or a request to it; the message says what, where, and how to mend it.
+    """A fault of a server or of a request to it; the message tells the fault, its place and its correction.
 
-    `fault` says whose: the request's ("request": credentials, names, data) or the machine's ("service").
+    `fault` is "request" (credentials, names, data) or "service" (the machine).
     """
 
     def __init__(self, message: str, fault: Literal["request", "service"] = "service") -> None:
@@ -110,8 +110,8 @@ class LabelingError(Exception):
         self.fault = fault
 
 
-def progress(asked: Round, answers: Sequence[Answer], annotators: Sequence[str] = ()) -> Progress:
-    """How far a round is; `annotators` who have not begun are listed, too."""
+def progress(asked: Round, answers: Sequence[AnnotatorAnswer], annotators: Sequence[str] = ()) -> Progress:
+    """The progress of a round, including `annotators` without answers."""
     given = Counter(answer["task"] for answer in answers)
     wanted = {task["id"]: queue.overlap for queue in asked.queues for task in queue.tasks}
     by_annotator = Counter(dict.fromkeys(annotators, 0))

@@ -1,8 +1,8 @@
-"""Who agrees with the others no more than chance: answers given blindly, by the slot, or with the scale turned round.
+"""Finds annotators who agree with the others no more than chance: random, by slot, or on a reversed scale.
 
-A pure function of rankings, for files as for collected rounds: it needs neither repeats nor gold, only people who
-judged the same. What chance gives depends on how often someone ties: an annotator's answers are compared with answers
-that tie as often and fall on either side alike.
+Pure functions of rankings, from files or collected rounds: they need neither repeats nor gold, only several annotators
+per task. Chance agreement depends on the share of ties: an annotator's answers are compared with random answers that
+tie as often and prefer both sides equally.
 """
 
 import math
@@ -15,13 +15,13 @@ from typing import NamedTuple
 from labeling.records import Ranking, compare
 from labeling.votes import is_unnamed
 
-ENOUGH = 20  # prompts that were also judged by others; of fewer, nothing is said of a person
-ABOVE, BELOW = 1.96, 1.28  # standard errors with which agreement is shown to be above (97.5%) or below (90%) a value
-NOTHING, LITTLE = 0.1, 0.5  # shares of what is usual
+MIN_PROMPTS = 20  # prompts shared with others; with fewer, an annotator is not assessed
+ABOVE, BELOW = 1.96, 1.28  # standard errors to show that agreement is above (97.5%) or below (90%) a value
+MAX_SHARE_NEAR_CHANCE, MAX_SHARE_OF_MEDIAN = 0.1, 0.5  # of the median excess
 
 
 class AgainstChance(NamedTuple):
-    """How often one annotator says the same as another one, over all pairs of responses that both ordered.
+    """One annotator's agreement with other annotators, over all pairs of responses that both ordered.
 
     `error` is the standard error of `agreement` - `chance`; prompts are the independent observations.
     """
@@ -38,7 +38,7 @@ class AgainstChance(NamedTuple):
 
 
 class _Pair(NamedTuple):
-    """One annotator's answer to a pair of responses, and how often each answer was given, this one included."""
+    """One annotator's answer to a pair of responses, and the count of each answer, this one included."""
 
     prompt: int
     answer: int  # 1 the first is better, 0 a tie, -1 the second is better
@@ -46,7 +46,7 @@ class _Pair(NamedTuple):
 
 
 def against_chance(rankings: Sequence[Ranking]) -> dict[str, AgainstChance]:
-    """By annotator, sorted by name; without those who judged nothing that another one judged, and votes of nobody."""
+    """Annotator -> agreement, sorted by name; without unnamed votes and annotators who share no task with others."""
     pairs: dict[str, list[_Pair]] = defaultdict(list)
     for name, pair in _pairs(rankings):
         pairs[name].append(pair)
@@ -54,18 +54,20 @@ def against_chance(rankings: Sequence[Ranking]) -> dict[str, AgainstChance]:
 
 
 def at_chance(known: Mapping[str, AgainstChance]) -> list[str]:
-    """Those whose agreement with the others is not shown to be above chance, and is shown to be little beside what is
-    usual here. Where fewer than half agree, and of two people, nobody stands out.
+    """The annotators whose agreement with the others is not clearly above chance and clearly below the median.
+
+    Empty with fewer than three annotators, or if fewer than half of them agree more than chance.
     """
-    judged = {name: one for name, one in known.items() if one.prompts >= ENOUGH}
+    judged = {name: one for name, one in known.items() if one.prompts >= MIN_PROMPTS}
     agreeing = sum(one.excess > ABOVE * one.error for one in judged.values())
     if len(judged) < 3 or agreeing < len(judged) / 2:
         return []
-    usual = median(one.excess for one in judged.values())
+    typical = median(one.excess for one in judged.values())
     return [
         name
         for name, one in judged.items()
-        if one.excess - ABOVE * one.error <= NOTHING * usual and one.excess + BELOW * one.error < LITTLE * usual
+        if one.excess - ABOVE * one.error <= MAX_SHARE_NEAR_CHANCE * typical
+        and one.excess + BELOW * one.error < MAX_SHARE_OF_MEDIAN * typical
     ]
 
 
@@ -84,7 +86,7 @@ def _measured(pairs: Sequence[_Pair]) -> AgainstChance:
     ties = sum(pair.answer == 0 for pair in pairs) / len(pairs)
     share = {0: ties, 1: (1 - ties) / 2, -1: (1 - ties) / 2}
     same = expected = 0.0
-    gained: dict[int, float] = defaultdict(float)  # prompt -> agreements more than chance gives
+    gained: dict[int, float] = defaultdict(float)  # prompt -> agreements above chance
     compared: Counter[int] = Counter()
     for pair in pairs:
         agreed = pair.given[pair.answer] - 1

@@ -1,8 +1,8 @@
-"""What the values of a coded column mean, read over the whole column and never cell by cell. Pure.
+"""Settles the meanings of a coded column's values, over the whole column, never cell by cell. Pure functions.
 
-A *choice* says which of two answers is better: the first, the second, a tie, or none (the row says nothing). A *mark*
-says how good one answer is, as a number: higher is better, and a thumb is 0 or 1. Words and published codes speak for
-themselves. Numbers do so only where no other reading is in use; everything else is refused, and must be given.
+A *choice* tells which of two answers is better: first, second, tie, or none (no judgement). A *mark* tells how good one
+answer is: higher is better, and a thumb is 0 or 1. Words and published codes have known meanings. Numbers do only if a
+single reading is common; the meaning of other values must be given.
 """
 
 import re
@@ -13,12 +13,12 @@ Choice = Literal["first", "second", "tie", "none"]
 
 CHOICES: Final[tuple[Choice, ...]] = ("first", "second", "tie", "none")
 MARKS: Final = {"good": 1.0, "bad": 0.0}
-"""What a person may call a mark, beside numbers and `none`."""
+"""Names for marks that users may give, beside numbers and `none`."""
 
 NO_MARK: Final = float("nan")
-"""Stands for a value that says nothing of how good an answer is."""
+"""The mark of a value without a judgement."""
 
-_SHOWN = 12  # different values in an error
+_SHOWN = 12  # distinct values in an error
 _LONGEST = 40  # characters of a value in an error
 _KINDS = (
     "model|assistant|response|answer|output|completion|option|candidate|text|reply|side|human|chat|bot"
@@ -65,7 +65,7 @@ _TIES = (
     *("引き分け", "平局", "平手"),
     *("both equal", "both are equal", "both are good", "neither is better", "indifferent", "even"),
 )
-_SAYS_NOTHING = ("skip", "skipped", "n/a", "na", "nan", "unsure", "not sure", "i don't know", "invalid")
+_NO_JUDGEMENT = ("skip", "skipped", "n/a", "na", "nan", "unsure", "not sure", "i don't know", "invalid")
 _GOOD = (
     *("true", "yes", "y", "up", "thumb up", "thumbs up", "thumbsup", "thumb_up", "good", "like", "liked", "positive"),
     *("accept", "accepted", "desirable", "helpful", "upvote", "upvoted", "approve", "approved", "👍", "+1 vote"),
@@ -77,14 +77,14 @@ _BAD = (
     *("not desirable", "not good", "not accepted", "disapproved", "incorrect", "wrong", "dissatisfied", "☹", "🙁"),
     *("😞", "😠", "❌", "✘"),
 )
-_LOOKS_OF_EMOJI = "\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # drawn in colour; tones of skin
+_EMOJI_VARIANTS = "\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # colour presentation and skin tones
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?")
 
 
 class UnsettledCodes(Exception):
-    """Some values of a column do not say what they mean; `seen` counts all of them, `meanings` may be given.
+    """Some values of a column have no known meaning; `seen` counts all values, `meanings` are the possible ones.
 
-    `taken` are meanings that other values of the column have.
+    `taken` are the meanings of the column's other values.
     """
 
     def __init__(
@@ -103,13 +103,13 @@ class UnsettledCodes(Exception):
         self.reason = reason
 
     def values(self) -> str:
-        """The values and how often each occurs."""
+        """The values and their counts."""
         listed = [f"{_short(value)!r} ({count:,} times)" for value, count in list(self.seen.items())[:_SHOWN]]
         more = len(self.seen) - len(listed)
         return ", ".join([*listed, *([f"and {more:,} more"] if more else [])])
 
     def line(self, option: str) -> str:
-        """The line that settles them, as a shell takes it; the meanings in it are an example for a person to check."""
+        """The option that settles them, quoted for a shell; its meanings are an example to check."""
         example = dict(zip(self.unsettled[:_SHOWN], self._example(), strict=False))
         if all(map(_is_writable, example)):
             pairs = ", ".join(f"{_as_key(value)}: {meaning}" for value, meaning in example.items())
@@ -119,7 +119,7 @@ class UnsettledCodes(Exception):
         return f"{group}: {{{key}: {{{pairs}}}}} in an experiment file"
 
     def _example(self) -> list[str]:
-        """A meaning for each value: those from low to high, or as a scale from one answer to the other."""
+        """An example meaning for each value: from low to high, or a scale from one answer to the other."""
         count = len(self.unsettled)
         if "good" in self.meanings:
             return ["bad" if 2 * place + 1 < count else "good" for place in range(count)]
@@ -133,10 +133,12 @@ class UnsettledCodes(Exception):
 
 
 def canonical(value: object) -> str:
-    """A coded value as it is compared: 1, 1.0, "1" and " 1 " are one value, True and "true" another; blank is ""."""
+    """A coded value in the form used for comparison: 1, 1.0, "1" and " 1 " are equal, so are True and "true"; blank is
+    "".
+    """
     if value is None or value != value:  # NaN
         return ""
-    word = " ".join(str(value).split()).casefold().rstrip(_LOOKS_OF_EMOJI)
+    word = " ".join(str(value).split()).casefold().rstrip(_EMOJI_VARIANTS)
     if is_number(word):
         number = float(word)
         return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
@@ -149,18 +151,18 @@ def is_number(word: str) -> bool:
 
 
 def choice_of_word(word: str) -> Choice | None:
-    """What a canonical value says by itself, if it is a word; numbers say nothing by themselves."""
+    """The choice of a canonical value that is a known word; None for other words and for numbers."""
     if is_number(word):
         return None
     plain = " ".join(word.strip("[]().!\"' ").replace("_", " ").replace("-", " ").split())
     if plain in _TIES or " ".join(plain.replace("(", " ").replace(")", " ").split()) in _TIES:
         return "tie"
-    if plain in _SAYS_NOTHING:
+    if plain in _NO_JUDGEMENT:
         return "none"
-    if word == "[[c]]":  # as judges by model write a tie
+    if word == "[[c]]":  # model judges write a tie so
         return "tie"
     if over := _OVER.fullmatch(plain):
-        return _of_relation(_SIDES[over[1]], over[2][0], _SIDES[over[3]])
+        return _choice_of_relation(_SIDES[over[1]], over[2][0], _SIDES[over[3]])
     than = _THAN.fullmatch(plain)
     if than and (than[2] in _SIDES):
         better = _BETTER.fullmatch(than[1])
@@ -170,19 +172,19 @@ def choice_of_word(word: str) -> Choice | None:
 
 
 def mark_of_word(word: str) -> float | None:
-    """1 or 0 for a canonical value that says good or bad by itself, NaN for one that says nothing; numbers do not."""
+    """1 or 0 for a canonical value that means good or bad, NaN for no judgement; None for other words and numbers."""
     if is_number(word):
         return None
     plain = " ".join(word.strip(":.! ").replace("_", " ").replace("-", " ").split())
-    if plain in _SAYS_NOTHING:
+    if plain in _NO_JUDGEMENT:
         return NO_MARK
     return 1.0 if plain in _GOOD else 0.0 if plain in _BAD else None
 
 
 def settle_choices(seen: Mapping[str, int], given: Mapping[str, str]) -> dict[str, Choice]:
-    """What each canonical value says about two answers, from all values of a column and what a person gave.
+    """Canonical value -> choice, from all values of a column and the given meanings.
 
-    1 and 2 are the first and the second where both occur, and nothing else but words for ties. Raises UnsettledCodes.
+    1 and 2 mean first and second if both occur and all other values are words for ties or none. Raises UnsettledCodes.
     """
     settled: dict[str, Choice] = {value: choice for value, word in given.items() if (choice := _given_choice(word))}
     settled |= {
@@ -193,16 +195,16 @@ def settle_choices(seen: Mapping[str, int], given: Mapping[str, str]) -> dict[st
     if left == {"1", "2"} and words <= {"tie", "none"}:
         return settled | {"1": "first", "2": "second"}
     if left:
-        reason = "it is not clear which answer is meant by each value"
+        reason = "it is unclear which answer each value means"
         raise UnsettledCodes(seen, left, CHOICES, reason, {settled[value] for value in seen if value in settled})
     return settled
 
 
 def settle_marks(seen: Mapping[str, int], given: Mapping[str, str], scores: bool = False) -> dict[str, float]:
-    """How good each canonical value says an answer is, from all values of a column and what a person gave.
+    """Canonical value -> mark, from all values of a column and the given meanings.
 
-    Thumbs are 0 and 1, as words or as the numbers 0 and 1, or -1 and 1, where both occur and no other number does. With
-    `scores`, numbers are what they are: higher is better. Raises UnsettledCodes.
+    Thumbs are 0 and 1, as words or as the numbers 0 and 1, or -1 and 1, if both occur and no other number does. With
+    `scores`, numbers keep their value: higher is better. Raises UnsettledCodes.
     """
     settled = {value: mark for value, word in given.items() if (mark := _given_mark(word)) is not None}
     settled |= {value: mark for value in seen if value not in settled and (mark := mark_of_word(value)) is not None}
@@ -214,11 +216,11 @@ def settle_marks(seen: Mapping[str, int], given: Mapping[str, str], scores: bool
     if scores and all(map(is_number, left)) and not words:
         return settled | {value: float(value) for value in left}
     if left:
-        raise UnsettledCodes(seen, left, ("good", "bad", "none"), "it is not clear which values say that it is good")
+        raise UnsettledCodes(seen, left, ("good", "bad", "none"), "it is unclear which values mean a good answer")
     return settled
 
 
-def _of_relation(left: str, sign: str, right: str) -> Choice | None:
+def _choice_of_relation(left: str, sign: str, right: str) -> Choice | None:
     if left == right:
         return None
     return "tie" if sign in "=~≈" else _as_choice(left if sign == ">" else right)
@@ -240,7 +242,7 @@ def _given_mark(word: str) -> float | None:
 
 
 def _is_writable(value: str) -> bool:
-    """Whether Hydra's grammar takes the value as a key."""
+    """Whether Hydra's grammar accepts the value as a key."""
     return re.fullmatch(r"[\w ()\[\]{}:=,/\\+.$%*@?|-]+", value, re.ASCII) is not None
 
 
@@ -249,7 +251,7 @@ def _as_key(value: str) -> str:
 
 
 def _position(value: str) -> tuple[bool, float, str]:
-    """Numbers from low to high, then words."""
+    """A sort key: numbers from low to high, then words."""
     return (False, float(value), "") if is_number(value) else (True, 0.0, value)
 
 

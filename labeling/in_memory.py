@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from labeling.backend import Answer, Backend, Round
+from labeling.backend import AnnotatorAnswer, Backend, Round
 from labeling.backends import Place
 
 
@@ -15,7 +15,7 @@ class InMemory:
 
     def __init__(self) -> None:
         self._published: set[str] = set()
-        self._answers: dict[tuple[str, str], Answer] = {}
+        self._answers: dict[tuple[str, str], AnnotatorAnswer] = {}
 
     def publish(self, asked: Round) -> int:
         """See `Backend.publish`."""
@@ -23,7 +23,7 @@ class InMemory:
         self._published |= tasks
         return len(self._published) - before
 
-    def answers(self, asked: Round) -> list[Answer]:
+    def answers(self, asked: Round) -> list[AnnotatorAnswer]:
         """See `Backend.answers`."""
         tasks = {task["id"] for queue in asked.queues for task in queue.tasks}
         return [answer for (task, _), answer in sorted(self._answers.items()) if task in tasks]
@@ -32,7 +32,7 @@ class InMemory:
         """See `Backend.add_annotators`: accounts are not needed here."""
         return []
 
-    def submit(self, asked: Round, answers: Iterable[Answer], advance: Callable[[int], None]) -> None:
+    def submit(self, asked: Round, answers: Iterable[AnnotatorAnswer], advance: Callable[[int], None]) -> None:
         """See `Backend.submit`."""
         for answer in answers:
             self._answers.setdefault((answer["task"], answer["annotator"]), answer)

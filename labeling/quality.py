@@ -1,10 +1,10 @@
-"""Whom to trust: what everybody ranks, and what that says of each annotator. Pure functions.
+"""Assesses annotators by tasks that all of them rank. Pure functions.
 
-Three questions, since each catches what the others miss. *Consistency*: the same task again, in other slots, is ranked
-the same (intra-annotator agreement: "stability", the weakest form of reliability, in Krippendorff, Content Analysis,
-2004, chapter 11; Abercrombie, Rieser and Hovy 2023, arXiv:2301.10684). Whoever goes by the slot or by chance fails it.
-*Accuracy*: tasks whose right ranks are known are ranked so ("gold"; Snow et al. 2008, "Cheap and Fast - But is it
-Good?"). *Agreement* with the others' majority: `labeling.agreement`.
+Three measures, since each finds faults that the others miss. *Consistency*: the same task in other slots gets the same
+ranks (intra-annotator agreement: "stability", the weakest form of reliability, in Krippendorff, Content Analysis, 2004,
+chapter 11; Abercrombie, Rieser and Hovy 2023, arXiv:2301.10684). Annotators who answer by slot or at random fail it.
+*Accuracy*: tasks with known ranks get these ranks ("gold"; Snow et al. 2008, "Cheap and Fast - But is it Good?").
+*Agreement* with the others' majority: `labeling.agreement`.
 """
 
 import hashlib
@@ -17,26 +17,26 @@ from itertools import combinations
 from typing import NamedTuple, TypedDict
 
 from labeling.agreement import agreement_with_others
-from labeling.backend import Answer
+from labeling.backend import AnnotatorAnswer
 from labeling.records import Message, Ranking, SlotMap, Task, check_ranking, compare, stable_random
 
 
 class Repeat(TypedDict):
-    """A task that came before: its id, and for each slot shown the slot in which that response stood there."""
+    """The original of a repeated task: its id, and for each slot of the repeat the response's slot in the original."""
 
     task: str
     slots: list[int]
 
 
 class Checks(TypedDict):
-    """The key to what was mixed in; JSON, and nothing of it is shown to annotators."""
+    """The key to the mixed-in checks, as JSON; never shown to annotators."""
 
-    repeats: dict[str, Repeat]  # id of a repeat -> what it repeats
+    repeats: dict[str, Repeat]  # id of a repeat -> its original
     gold: dict[str, list[int]]  # id of a gold task -> its known ranks, in the shown order
 
 
 class CheckedQueue(NamedTuple):
-    """What everybody ranks, in order; the slots of what policies wrote (not of gold); and the key to the checks."""
+    """The tasks for all annotators, in order; the slots of policies' answers (not of gold); the key to the checks."""
 
     tasks: list[Task]
     slot_map: SlotMap
@@ -44,10 +44,10 @@ class CheckedQueue(NamedTuple):
 
 
 def choose_calibration(tasks: Sequence[Task], count: int, seed: int) -> tuple[list[Task], list[Task]]:
-    """The `count` tasks that everybody ranks, and all others; both in the given order.
+    """(the `count` tasks for all annotators, all other tasks), both in the given order.
 
-    Each task's place is drawn from the seed and its id: neither the order of the tasks nor which others exist changes
-    it, and a larger `count` adds to a smaller one.
+    The choice depends on the seed and each task's id, not on the order or the set of tasks; a larger `count` extends a
+    smaller one.
     """
     drawn = sorted(tasks, key=lambda task: (stable_random(seed, "calibration", task["id"]).random(), task["id"]))
     chosen = {task["id"] for task in drawn[: max(count, 0)]}
@@ -57,15 +57,15 @@ def choose_calibration(tasks: Sequence[Task], count: int, seed: int) -> tuple[li
 def make_checks(
     tasks: Sequence[Task], slot_map: SlotMap, *, repeats: float, gold: Sequence[Ranking], seed: int
 ) -> CheckedQueue:
-    """The given tasks with repeats and gold mixed in, so that nothing that is shown tells one from another.
+    """The given tasks with repeats and gold mixed in, indistinguishable for annotators.
 
-    `repeats` is the share of the tasks that comes twice (at least one task, where it is above 0): only who ranked both
-    can be compared with themselves, so give tasks that everybody ranks. A repeat has its responses in another order,
-    and stands half the tasks behind its original at least, provided that the queue is answered in this order. `gold`
-    are rankings with one row of ranks, the known ones; its slots are shuffled, too, and its prompt becomes messages.
-    New ids are hashes of 16 hexadecimal digits, like those of ordinary tasks.
+    `repeats` is the share of repeated tasks (at least one task if above 0). Use tasks for all annotators, since an
+    annotator must rank both. A repeat has its responses in another order and comes at least half the queue after its
+    original, if the queue is answered in order. `gold` are rankings with one row of known ranks; their slots are
+    shuffled, too, and their prompts become messages. New ids are hashes of 16 hexadecimal digits, like those of
+    ordinary tasks.
 
-    Raises ValueError for a share outside [0, 1], gold that is not one row of readable ranks, and gold given twice.
+    Raises ValueError for a share outside [0, 1], gold without exactly one row of valid ranks, and repeated gold.
     """
     if not 0 <= repeats <= 1:
         raise ValueError(f"repeats is a share of the tasks, between 0 and 1, but is {repeats}")
@@ -79,18 +79,18 @@ def make_checks(
         checks["repeats"][shown["id"]] = {"task": task["id"], "slots": order}
         slots[shown["id"]] = [slot_map[task["id"]][slot] for slot in order]
         again.append(shown)
-    head = max(len(queue) // 2, len(again))  # the originals are in it, the repeats behind it
-    queue = queue[:head] + _mixed(queue[head:], again, seed)
+    head = max(len(queue) // 2, len(again))  # holds the originals; the repeats follow
+    queue = queue[:head] + _interleaved(queue[head:], again, seed)
     known = [_gold_task(ranking, seed) for ranking in gold]
     checks["gold"] = {task["id"]: ranks for task, ranks in known}
-    queue = _mixed(queue, [task for task, _ in known], seed)
+    queue = _interleaved(queue, [task for task, _ in known], seed)
     if len({task["id"] for task in queue}) < len(queue):
         raise ValueError("two tasks or two gold rankings have the same id: give each a name of its own")
     return CheckedQueue(queue, slots, checks)
 
 
 def _reslotted(task: Task, kind: str, seed: int) -> tuple[Task, list[int]]:
-    """The task under an opaque id, in another order; and for each slot the slot in which that response stood."""
+    """(the task under an opaque id with reordered responses, the original slot of each response)."""
     slots = list(range(len(task["responses"])))
     draw, order = stable_random(seed, kind, task["id"]), slots
     while order == slots and len(slots) > 1:
@@ -113,8 +113,8 @@ def _gold_task(ranking: Ranking, seed: int) -> tuple[Task, list[int]]:
     return task, [ranks[slot] for slot in order]
 
 
-def _mixed(ours: Sequence[Task], others: Sequence[Task], seed: int) -> list[Task]:
-    """Both in one list, each in its own order, every way to mix them equally likely."""
+def _interleaved(ours: Sequence[Task], others: Sequence[Task], seed: int) -> list[Task]:
+    """Both lists merged at random, each in its own order."""
     from_others = [False] * len(ours) + [True] * len(others)
     stable_random(seed, "mixed", len(ours), len(others)).shuffle(from_others)
     left, right = iter(ours), iter(others)
@@ -122,7 +122,7 @@ def _mixed(ours: Sequence[Task], others: Sequence[Task], seed: int) -> list[Task
 
 
 class Share(NamedTuple):
-    """How often something held: a share of `comparisons` pairs of responses, NaN where there are none."""
+    """A share of `comparisons` pairs of responses; NaN without comparisons."""
 
     share: float
     comparisons: int
@@ -130,7 +130,7 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True)
 class AnnotatorQuality:
-    """What is known of one annotator. Look at the numbers of comparisons before judging anyone."""
+    """The measures of one annotator. With few comparisons they are unreliable."""
 
     submitted: int
     discarded: int
@@ -140,9 +140,9 @@ class AnnotatorQuality:
 
 
 def annotator_quality(
-    answers: Sequence[Answer], rankings: Sequence[Ranking], checks: Checks
+    answers: Sequence[AnnotatorAnswer], rankings: Sequence[Ranking], checks: Checks
 ) -> dict[str, AnnotatorQuality]:
-    """By annotator, sorted by name. `answers` are all of a round; `rankings` what came of them, without the checks."""
+    """Annotator -> quality, sorted by name. `answers` are all of a round, `rankings` those without the checks."""
     counted = {status: Counter(a["annotator"] for a in answers if a["status"] == status) for status in _STATUSES}
     consistent, accurate = consistency(answers, checks["repeats"]), accuracy(answers, checks["gold"])
     others = agreement_with_others(rankings)
@@ -159,10 +159,10 @@ def annotator_quality(
     }
 
 
-def consistency(answers: Iterable[Answer], repeats: Mapping[str, Repeat]) -> dict[str, Share]:
-    """By annotator: the share of pairs of responses that they ordered in the same way both times, ties included.
+def consistency(answers: Iterable[AnnotatorAnswer], repeats: Mapping[str, Repeat]) -> dict[str, Share]:
+    """Annotator -> the share of pairs of responses in the same order both times, ties included.
 
-    Chance gives 1/2 where there are no ties. Only who submitted both the task and its repeat is compared.
+    Chance gives 1/2 without ties. Only annotators who submitted a task and its repeat are compared.
     """
     given = _submitted(answers)
     pairs: defaultdict[str, list[bool]] = defaultdict(list)
@@ -175,10 +175,10 @@ def consistency(answers: Iterable[Answer], repeats: Mapping[str, Repeat]) -> dic
     return _shares(pairs)
 
 
-def accuracy(answers: Iterable[Answer], gold: Mapping[str, Sequence[int]]) -> dict[str, Share]:
-    """By annotator: the share of pairs of responses, among those that gold orders, that they ordered as gold does.
+def accuracy(answers: Iterable[AnnotatorAnswer], gold: Mapping[str, Sequence[int]]) -> dict[str, Share]:
+    """Annotator -> the share of pairs of responses in gold's order, among the pairs that gold orders.
 
-    A tie of the annotator's is wrong there. Pairs that gold ties are left out: either order can be defended.
+    An annotator's tie counts as wrong. Pairs that gold ties are ignored: either order is acceptable.
     """
     pairs: defaultdict[str, list[bool]] = defaultdict(list)
     for (name, task), ranks in _submitted(answers).items():
@@ -192,7 +192,7 @@ def accuracy(answers: Iterable[Answer], gold: Mapping[str, Sequence[int]]) -> di
 _STATUSES = ("submitted", "discarded")
 
 
-def _submitted(answers: Iterable[Answer]) -> dict[tuple[str, str], list[int]]:
+def _submitted(answers: Iterable[AnnotatorAnswer]) -> dict[tuple[str, str], list[int]]:
     """(annotator, task) -> ranks."""
     return {(answer["annotator"], answer["task"]): answer["ranks"] for answer in answers if answer["ranks"] is not None}
 

@@ -1,14 +1,13 @@
-"""The questions that people are asked, as Argilla knows them: what is set up, and what their answers mean. Pure.
+"""The questions for annotators in Argilla: their settings and the meaning of their answers. Pure functions.
 
     ranking    2 to 10 responses, each gets a rank; equal ranks are ties
     pairwise   2 responses: one is better, both are equally good, or both are bad
     rating     2 to 10 responses, 1 to 5 stars each; ranks follow from the stars
     review     1 response, a draft: it is accepted, corrected or rejected (see `labeling.reviews`)
 
-Responses to compare are called A, B, C … on the page, so that nobody takes a response's place for its rank. *Raw*
-values have the shape in which Argilla's page stores and sends them: a ranking is a list in the order of the options,
-with the rank beside each one. Its Python client forgets these ranks (argilla issue 5677), hence the raw shape
-everywhere.
+Responses to compare are called A, B, C … on the page, so that a response's place is not mistaken for its rank. *Raw*
+values have the format that Argilla's page stores and sends: a ranking is a list in the order of the options, with the
+rank beside each one. Its Python client loses these ranks (argilla issue 5677), hence the raw format everywhere.
 """
 
 from collections import defaultdict
@@ -37,12 +36,12 @@ VERDICTS: dict[Verdict, str] = {
 }
 
 Raw = dict[str, dict[str, Any]]
-"""Question name -> {"value": what Argilla stores}."""
+"""Question name -> {"value": stored value}."""
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What one answer says; without ranks it is a discarded one, whose comment is the reason."""
+class AnswerValues:
+    """The values of one answer. Without ranks it is discarded, and its comment is the reason."""
 
     ranks: list[int] | None
     comment: str = ""
@@ -51,7 +50,7 @@ class Judgement:
 
 
 def responses_per_task(question: Question, tasks: Sequence[Task]) -> int:
-    """How many responses each of these tasks has: the same number, since a dataset's question has fixed options.
+    """The number of responses per task: equal for all, since a dataset's question has fixed options.
 
     Raises ValueError if they differ (see `split_by_size`) or do not fit the question.
     """
@@ -71,7 +70,7 @@ def responses_per_task(question: Question, tasks: Sequence[Task]) -> int:
 
 
 def split_by_size(queue: Queue) -> list[Queue]:
-    """Queues whose tasks have one number of responses each, most tasks first; that one keeps the queue's name."""
+    """Queues with one number of responses each, the largest first, which keeps the queue's name."""
     by_size: dict[int, list[Task]] = defaultdict(list)
     for task in queue.tasks:
         by_size[len(task["responses"])].append(task)
@@ -83,41 +82,43 @@ def split_by_size(queue: Queue) -> list[Queue]:
 
 
 def question_settings(question: Question, size: int) -> list[dict[str, Any]]:
-    """The questions of a dataset whose tasks have `size` responses, as Argilla's REST API takes them."""
+    """The questions of a dataset with `size` responses per task, for Argilla's REST API."""
     letters = LETTERS[:size]
-    comment = _asked(
+    comment = _question(
         COMMENT, "Comment (optional; if you discard: why?)", {"type": "text", "use_markdown": False}, required=False
     )
     match question:
         case "ranking":
             title = "Rank the answers: 1 is best. Equally good answers get the same rank"
             options = [{"value": letter, "text": f"Answer {letter}"} for letter in letters]
-            asked = [_asked("ranking", title, {"type": "ranking", "options": options})]
+            questions = [_question("ranking", title, {"type": "ranking", "options": options})]
         case "pairwise":
             options = [{"value": value, "text": text} for value, text in OUTCOMES.items()]
-            asked = [_asked("pairwise", "Which answer is better?", {"type": "label_selection", "options": options})]
+            questions = [
+                _question("pairwise", "Which answer is better?", {"type": "label_selection", "options": options})
+            ]
         case "rating":
             stars = {"type": "rating", "options": [{"value": star + 1} for star in range(STARS)]}
             titles = {letter: f"Answer {letter}: 1 is bad, {STARS} is very good" for letter in letters}
-            asked = [_asked(_rating_name(letter), title, stars) for letter, title in titles.items()]
+            questions = [_question(_rating_name(letter), title, stars) for letter, title in titles.items()]
         case "review":
             options = [{"value": value, "text": text} for value, text in VERDICTS.items()]
             correction: dict[str, Any] = {"type": "text", "use_markdown": False}
-            asked = [
-                _asked(
+            questions = [
+                _question(
                     REVIEW, "Is this draft good enough to learn from?", {"type": "label_selection", "options": options}
                 ),
-                _asked(CORRECTION, "Corrected answer: change the draft here", correction, required=False),
+                _question(CORRECTION, "Corrected answer: change the draft here", correction, required=False),
             ]
-    return [*asked, comment]
+    return [*questions, comment]
 
 
-def _asked(name: str, title: str, settings: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+def _question(name: str, title: str, settings: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
     return {"name": name, "title": title, "required": required, "settings": settings}
 
 
 def options_of(settings: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, tuple[Any, ...]]]:
-    """What must be alike in two sets of questions for their answers to mean the same: names, types and options."""
+    """The names, types and options of questions: answers are comparable if these are equal."""
     return sorted(
         (
             question["name"],
@@ -129,9 +130,9 @@ def options_of(settings: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, tu
 
 
 def question_of(settings: Sequence[Mapping[str, Any]]) -> tuple[Question, int]:
-    """The kind of question and the number of responses that a dataset's questions are about.
+    """(kind of question, number of responses) of a dataset's questions.
 
-    Raises ValueError for questions that this project has not asked.
+    Raises ValueError for questions that this project does not use.
     """
     given = options_of(settings)
     several = range(2, len(LETTERS) + 1)
@@ -140,11 +141,11 @@ def question_of(settings: Sequence[Mapping[str, Any]]) -> tuple[Question, int]:
         for size in sizes:
             if options_of(question_settings(question, size)) == given:
                 return question, size
-    raise ValueError(f"these are none of this project's questions: {', '.join(name for name, _, _ in given)}")
+    raise ValueError(f"these are not this project's questions: {', '.join(name for name, _, _ in given)}")
 
 
 def raw_values(question: Comparison, ranks: Sequence[int], comment: str = "", both_bad: bool = False) -> Raw:
-    """What the page would send for these ranks. A rating has five steps: sixth and later ranks get one star, too."""
+    """The raw values that the page sends for these ranks. A rating has five steps: later ranks also get one star."""
     raw: Raw
     match question:
         case "ranking":
@@ -166,33 +167,35 @@ def discarded_values(reason: str) -> Raw:
     return {COMMENT: {"value": reason}} if reason else {}
 
 
-def read_values(question: Comparison, size: int, raw: Mapping[str, Any] | None, discarded: bool = False) -> Judgement:
-    """What an answer's raw values say. Ranks are taken as they are: 1, 1, 3, 4 and 1, 1, 2, 3 are both legal.
+def read_values(
+    question: Comparison, size: int, raw: Mapping[str, Any] | None, discarded: bool = False
+) -> AnswerValues:
+    """The values of an answer from its raw values. Ranks stay as given: 1, 1, 3, 4 and 1, 1, 2, 3 are both valid.
 
     Raises ValueError if a submitted answer does not fit the question.
     """
     values = plain_values(raw)
     comment = comment_in(values)
     if discarded:
-        return Judgement(None, comment)
+        return AnswerValues(None, comment)
     letters = LETTERS[:size]
     try:
         match question:
             case "ranking":
                 by_letter = {option["value"]: option["rank"] for option in values["ranking"]}
-                return Judgement([_whole(by_letter[letter]) for letter in letters], comment)
+                return AnswerValues([_whole(by_letter[letter]) for letter in letters], comment)
             case "pairwise":
                 ranks = {"first": [1, 2], "second": [2, 1], "tie": [1, 1], "both_bad": [1, 1]}[values["pairwise"]]
-                return Judgement(ranks, comment, both_bad=values["pairwise"] == "both_bad")
+                return AnswerValues(ranks, comment, both_bad=values["pairwise"] == "both_bad")
             case "rating":
                 stars = [_whole(values[_rating_name(letter)]) for letter in letters]
-                return Judgement(ranks_from_scores(stars), comment, ratings=stars)
+                return AnswerValues(ranks_from_scores(stars), comment, ratings=stars)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"a submitted {question} of {size} responses says {dict(raw or {})}") from error
+        raise ValueError(f"a submitted {question} of {size} responses has the values {dict(raw or {})}") from error
 
 
 def plain_values(raw: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Question name -> what was stored; without the questions that were left open."""
+    """Question name -> stored value, without unanswered questions."""
     return {name: given["value"] for name, given in (raw or {}).items() if given is not None}
 
 
@@ -202,7 +205,7 @@ def comment_in(values: Mapping[str, Any]) -> str:
 
 def _whole(number: object) -> int:
     if type(number) is not int or number < 1:
-        raise TypeError(f"no whole number from 1 upwards: {number!r}")
+        raise TypeError(f"not a whole number from 1 upwards: {number!r}")
     return number
 
 

@@ -1,8 +1,8 @@
-"""What annotators are asked, and what comes back.
+"""The records of labeling: tasks for annotators and the rankings they return.
 
-A *task* is shown to annotators: a prompt and answers to rank, with nothing that tells where an answer comes from.
-A *ranking* is the contract's row: the task again, with the ranks that each annotator gave. Which policy wrote the
-answer in which slot stays in the *slot map*, beside the tasks and never in them.
+A *task* is shown to annotators: a prompt and answers to rank, without the source of an answer. A *ranking* is the
+contract's row: the task with each annotator's ranks. The policy of the answer in each slot is in the *slot map*, beside
+the tasks and never in them.
 """
 
 import json
@@ -16,7 +16,7 @@ class Message(TypedDict):
 
     role: str
     content: str
-    train: NotRequired[bool]  # false for an answer that is context and not learned
+    train: NotRequired[bool]  # false for an answer that is only context
     reasoning_content: NotRequired[str]  # the reasoning before an answer
 
 
@@ -36,7 +36,7 @@ class Sample(TypedDict):
 
 
 class Task(TypedDict):
-    """What one annotator sees: ``responses`` in the order in which they are shown."""
+    """The view of an annotator: ``responses`` in the shown order."""
 
     id: str
     prompt: list[Message]
@@ -44,7 +44,7 @@ class Task(TypedDict):
 
 
 class Slot(TypedDict):
-    """Where the response in one slot comes from: its index among the sample's answers, and its policy."""
+    """The source of the response in one slot: its index among the sample's answers, and its policy."""
 
     answer: int
     policy: str
@@ -60,12 +60,12 @@ class Ranks(TypedDict):
     annotator: str
     ranks: list[int]
     comment: NotRequired[str]
-    both_bad: NotRequired[bool]  # of two responses that are tied because neither is any good
-    guidelines: NotRequired[str]  # the version of the guidelines that the annotator had
+    both_bad: NotRequired[bool]  # a tie of two bad responses
+    guidelines: NotRequired[str]  # version of the annotator's guidelines
 
 
 class Ranking(TypedDict):
-    """The contract's row: a task and the ranks of everyone who ranked it. Annotators are pseudonyms."""
+    """The contract's row: a task and the ranks of all its annotators. Annotators are pseudonyms."""
 
     id: str
     prompt: str | list[Message]
@@ -74,18 +74,18 @@ class Ranking(TypedDict):
 
 
 def stable_random(*key: str | int) -> random.Random:
-    """A generator that depends on ``key`` alone: not on the process, the order of calls or the other keys.
+    """A generator that depends only on ``key``, not on the process, the order of calls or other keys.
 
-    The key is written as JSON first, so that ("a", "bc") and ("ab", "c") differ; ``Random`` hashes strings by SHA-512.
+    The key becomes JSON first, so that ("a", "bc") and ("ab", "c") differ; ``Random`` hashes strings by SHA-512.
     """
     return random.Random(json.dumps(key))
 
 
 def make_tasks(samples: Iterable[Sample], seed: int) -> tuple[list[Task], SlotMap]:
-    """Tasks for annotators, in the samples' order, and the slot map that leads back to the policies.
+    """(tasks for annotators in the samples' order, the slot map to the policies).
 
-    The slots are shuffled per task, from the seed and the task's id: people prefer what stands first, and that must
-    favour no policy. A sample with fewer than two answers has nothing to rank and gets no task.
+    The slots are shuffled per task, from the seed and the task's id: people prefer the first response, and that must
+    not favour a policy. A sample with fewer than two answers gets no task.
 
     Raises ValueError if two samples have the same id, since the slot map could not tell them apart.
     """
@@ -108,9 +108,9 @@ def make_tasks(samples: Iterable[Sample], seed: int) -> tuple[list[Task], SlotMa
 def ranks_from_scores(scores: Sequence[float], tie_width: float = 0.0) -> list[int]:
     """Ranks, one per score, the highest score first; scores at most ``tie_width`` apart are tied.
 
-    Being close is not transitive (0.0, 0.9, 1.8 at width 1), but ties are. So each tie is anchored at its best score:
-    what lies within ``tie_width`` below that one joins it, and a chain of small steps never ties what is far apart.
-    Ranks are competition ranks (1, 1, 3): a rank is one more than the number of better responses.
+    Closeness is not transitive (0.0, 0.9, 1.8 at width 1), but ties are. So each tie is anchored at its best score:
+    scores within ``tie_width`` below it join the tie, and a chain of small steps never ties distant scores. Ranks are
+    competition ranks (1, 1, 3): a rank is one more than the number of better responses.
 
     Raises ValueError for a negative ``tie_width`` and for scores that are NaN, which have no order.
     """
@@ -133,9 +133,9 @@ def compare(ranks: Sequence[int], first: int, second: int) -> int:
 
 
 def check_ranking(ranking: Ranking) -> None:
-    """Raise ValueError, naming ranking and annotator, unless the ranks can be read as the contract says.
+    """Raise ValueError, naming ranking and annotator, unless the ranks follow the contract.
 
-    There must be two responses or more, one whole rank from 1 upwards for each, and each annotator once.
+    It requires at least two responses, a whole rank from 1 upwards for each, and each annotator once.
     """
     where = f"ranking {ranking['id']!r}"
     slots = len(ranking["responses"])

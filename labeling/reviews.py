@@ -1,7 +1,7 @@
-"""What a review of a draft says: accepted, corrected or rejected, and the text as the annotator left it. Pure.
+"""Reviews of drafts: accepted, corrected or rejected, and the annotator's text. Pure functions.
 
-The page shows the draft twice: as a reader sees it, and in a field in which it can be changed. What stands in that
-field counts, whichever button was pressed: an edit is never lost, and a correction that changes nothing is none.
+The page shows the draft twice: rendered, and in a field for changes. The text of that field counts with any button: an
+edit is never lost, and a correction without a change is an acceptance.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from labeling.questions import COMMENT, CORRECTION, REVIEW, VERDICTS, Raw, comme
 
 @dataclass(frozen=True)
 class Review:
-    """What one answer says about a draft; without a verdict it is a discarded one, whose comment is the reason."""
+    """The review in one answer. Without a verdict it is discarded, and its comment is the reason."""
 
     verdict: Verdict | None
     text: str = ""
@@ -22,7 +22,7 @@ class Review:
 
 
 def raw_review(verdict: Verdict, text: str | None, comment: str = "") -> Raw:
-    """What the page would send; `text` is what stands in the field, None for one that was emptied."""
+    """The raw values that the page sends; `text` is the text of the field, None for an emptied field."""
     raw: Raw = {REVIEW: {"value": verdict}}
     if text is not None:
         raw[CORRECTION] = {"value": text}
@@ -30,30 +30,28 @@ def raw_review(verdict: Verdict, text: str | None, comment: str = "") -> Raw:
 
 
 def read_review(draft: str, raw: Mapping[str, Any] | None, discarded: bool = False) -> Review:
-    """What an answer's raw values say about a draft.
+    """The review in an answer's raw values.
 
-    An accepted draft that was changed is a corrected one. A corrected one that was not changed is accepted; one whose
-    text was deleted is rejected, since there is nothing to learn from.
-
-    Raises ValueError if a submitted answer has no verdict.
+    An accepted draft with changes counts as corrected. A corrected draft without changes counts as accepted; with an
+    emptied text it counts as rejected. Raises ValueError if a submitted answer has no verdict.
     """
     values = plain_values(raw)
     comment = comment_in(values)
     if discarded:
         return Review(None, comment=comment)
-    said = values.get(REVIEW)
-    if said not in VERDICTS:
-        raise ValueError(f"a submitted review says {dict(raw or {})}")
-    verdict: Verdict = said
-    text = _as_written(values.get(CORRECTION) or "")
+    stored = values.get(REVIEW)
+    if stored not in VERDICTS:
+        raise ValueError(f"a submitted review has the values {dict(raw or {})}")
+    verdict: Verdict = stored
+    text = _without_browser_changes(values.get(CORRECTION) or "")
     if not text:
         return Review("reject" if verdict == "correct" else verdict, draft, comment)
-    changed = text != _as_written(draft)
+    changed = text != _without_browser_changes(draft)
     if verdict != "reject":
         verdict = "correct" if changed else "accept"
     return Review(verdict, text if changed else draft, comment)
 
 
-def _as_written(text: str) -> str:
-    """A text without what a browser's field makes of spaces and line ends by itself."""
+def _without_browser_changes(text: str) -> str:
+    """A text without a browser's own changes to spaces and line ends."""
     return text.replace("\r\n", "\n").replace("\u00a0", " ").strip()

@@ -1,9 +1,9 @@
-"""Annotators of known noise and bias, for the demo and for tests: who they prefer is computed, never human.
+"""Simulated annotators of known noise and bias, for the demo and for tests.
 
-Thurstone's model of comparative judgement (1927, case V): an annotator perceives each response's quality plus
-Gaussian noise, and ranks what is perceived. Let two responses differ by ``gap`` in quality, let each be perceived with
-noise of standard deviation s, and let perceived differences up to w count as ties. The perceived difference is
-Normal(gap, s * sqrt(2)), hence, with F the standard normal's distribution function,
+Thurstone's model of comparative judgement (1927, case V): an annotator perceives each response's quality plus Gaussian
+noise, and ranks the perceived values. Let two responses differ by ``gap`` in quality, let each be perceived with noise
+of standard deviation s, and let perceived differences up to w count as ties. The perceived difference is Normal(gap, s
+* sqrt(2)), hence, with F the standard normal's distribution function,
 
     P(better one preferred) = F((gap - w) / (s sqrt 2))        P(worse one preferred) = F((-gap - w) / (s sqrt 2))
 
@@ -25,17 +25,17 @@ from dataclasses import dataclass
 from labeling.records import Message, Ranking, Task, ranks_from_scores, stable_random
 
 Quality = Callable[[list[Message], str], float]
-"""(prompt, response) -> how good the response is; higher is better."""
+"""(prompt, response) -> quality of the response; higher is better."""
 
 
 @dataclass(frozen=True)
 class SimulatedAnnotator:
     """One annotator.
 
-    name: the pseudonym under which the ranks are returned.
+    name: the pseudonym of the ranks.
     noise: standard deviation of the error in each perceived quality, in the units of quality; 0 never errs.
     tie_width: perceived qualities at most this far apart are ranked as a tie.
-    length_bias: what a doubling of a response's words adds to its perceived quality; 0 is unbiased.
+    length_bias: added to the perceived quality per doubling of a response's words; 0 is unbiased.
     """
 
     name: str
@@ -53,8 +53,8 @@ class SimulatedAnnotator:
     def perceive(self, task: Task, quality: Quality, seed: int) -> list[float]:
         """The perceived quality of each response, in the shown order.
 
-        The error depends on seed, annotator, task id and response text alone: neither on the order of tasks, nor on
-        which other tasks exist, nor on the slot. So these annotators have no position bias.
+        The error depends only on seed, annotator, task id and response text, not on other tasks, their order or the
+        slot. So these annotators have no position bias.
         """
 
         def perceived(response: str) -> float:
@@ -69,15 +69,15 @@ class SimulatedAnnotator:
 
 
 def _doublings(response: str) -> float:
-    """The length in words on a log2 scale: each doubling counts the same, an empty response counts as one word."""
+    """The length in words on a log2 scale; an empty response counts as one word."""
     return math.log2(max(1, len(response.split())))
 
 
 def assign(task_ids: Sequence[str], names: Sequence[str], overlap: int, seed: int) -> dict[str, list[str]]:
-    """Task id -> the ``overlap`` annotators who rank it, each annotator's load equal to within one task.
+    """Task id -> its ``overlap`` annotators; loads differ by at most one task.
 
-    Each task takes those with the least to do so far; among equals, an order drawn for that task decides, so that
-    different pairs of annotators come together. Independent of the order in which the tasks are given.
+    Each task takes the annotators with the smallest load so far; a random order per task decides among equal loads, so
+    that pairs of annotators vary. Independent of the order of the tasks.
 
     Raises ValueError if ``overlap`` is below 1 or above the number of annotators, or if two share a name.
     """

@@ -1,8 +1,8 @@
-"""Votes on one prompt are one record, however they arrive: in one file or many, named or not, in any order. Pure.
+"""Pools votes on one prompt into one ranking, from any number of files, named or not, in any order. Pure functions.
 
-A *vote* is one person's judgement of the answers to one prompt. Votes belong together if they are about one prompt and
-the same set of responses; whitespace and letter case do not matter, nor does the order of the responses. Texts and
-names are kept as they were written first.
+A *vote* is one annotator's judgement of the answers to one prompt. Votes belong together if they have the same prompt
+and set of responses; whitespace, letter case and the order of the responses do not matter. Texts and names keep their
+first spelling.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, cast
 from labeling.records import Message, Ranking, Ranks
 
 UNNAMED = "unnamed"
-"""Begins the name that a vote gets where the file names no annotator: such a name is no person."""
+"""The prefix of names for votes without an annotator; such a name is not a person."""
 
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
@@ -26,12 +26,11 @@ Cause = Literal["duplicate", "superseded", "unusable"]
 
 @dataclass(frozen=True)
 class Vote:
-    """One person's judgement of the answers to one prompt.
+    """One annotator's judgement of the answers to one prompt.
 
-    `ranks` has one rank per response: from 1, lower is better, equal ranks are ties, None where the person
-    did not rank that response. It is None as a whole where a prompt is listed without rankings. `place` says where
-    the vote was read. `when` is a time as text that sorts by time, empty where the file has none. `said` holds what
-    else belongs to the vote: the optional keys of `Ranks`.
+    `ranks` has one rank per response: from 1, lower is better, equal ranks are ties, None for an unranked response. It
+    is None as a whole for a prompt without rankings. `place` is where the vote was read. `when` is a text that sorts by
+    time, empty without a time. `details` holds the optional keys of `Ranks`.
     """
 
     place: object
@@ -41,11 +40,11 @@ class Vote:
     annotator: str | None = None
     id: str | None = None
     when: str = ""
-    said: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 class LeftOutVote(NamedTuple):
-    """A vote that does not count, and why."""
+    """A vote that does not count, and the reason."""
 
     vote: Vote
     cause: Cause
@@ -53,7 +52,7 @@ class LeftOutVote(NamedTuple):
 
 
 class Pooled(NamedTuple):
-    """Rankings in the order in which they first occur, the votes that do not count, and what a person should know."""
+    """Rankings in the order of first occurrence, the votes that do not count, and remarks for the user."""
 
     rankings: list[Ranking]
     left_out: list[LeftOutVote]
@@ -62,25 +61,24 @@ class Pooled(NamedTuple):
 
 @dataclass
 class _Record:
-    """One prompt with one set of responses, as they were written first, and everybody's vote on it."""
+    """One prompt with one set of responses, in their first spelling, and all votes on it."""
 
     prompt: str | list[Message]
     responses: list[str]
     keys: list[str]
     ids: dict[str, None] = field(default_factory=dict)
-    votes: list[Vote] = field(default_factory=list)  # with ranks in this record's order of responses
+    votes: list[Vote] = field(default_factory=list)  # with ranks in the order of `responses`
 
 
 def pool(votes: Iterable[Vote]) -> Pooled:
-    """One ranking for each prompt and set of responses, with the ranks of everyone who voted on it.
+    """One ranking for each prompt and set of responses, with the ranks of all its annotators.
 
-    A vote is a duplicate only if annotator and ranks are equal to an earlier one's. Of different votes by one person on
-    one record the latest counts, by `when` or else by the order. Votes without an annotator are a vote each. A vote
-    that leaves responses unranked counts for those that it ranks, as a record of its own. An annotator who is named by
-    an e-mail address gets a pseudonym.
+    A vote is a duplicate only if annotator and ranks equal an earlier one's. Of different votes by one annotator on one
+    record the latest counts, by `when` or else by order. Unnamed votes count separately. A vote with unranked responses
+    counts for the ranked ones, as a record of its own. An e-mail address as annotator becomes a pseudonym.
 
-    A record keeps the first id that it was given; where ids do not tell prompts apart (each file counts from 0, say),
-    and where there are none, it is named by its content.
+    A record keeps its first id. Without an id, or if ids do not identify prompts (for example if each file counts from
+    0), its id is a hash of its content.
     """
     records: dict[str, _Record] = {}
     spellings: dict[str, str] = {}
@@ -90,12 +88,12 @@ def pool(votes: Iterable[Vote]) -> Pooled:
         if vote.annotator is not None and _ADDRESS.search(vote.annotator):
             addresses += 1
             vote = replace(vote, annotator=public_name(vote.annotator))
-        spellings.setdefault(squeezed(vote.annotator or ""), vote.annotator or "")
+        spellings.setdefault(normalized_text(vote.annotator or ""), vote.annotator or "")
         fault = _fault(vote)
         if fault:
             left_out.append(LeftOutVote(vote, "unusable", fault))
         else:
-            _enter(_ranked_part(vote), records)
+            _add_vote(_ranked_part(vote), records)
     names, remarks = _names(records)
     rankings = []
     for key, record in records.items():
@@ -110,32 +108,36 @@ def public_name(annotator: str) -> str:
     """The name that rankings show: the annotator's own, or a pseudonym in place of an e-mail address."""
     if not _ADDRESS.search(annotator):
         return annotator
-    return f"annotator-{hashlib.sha256(squeezed(annotator).encode()).hexdigest()[:8]}"
+    return f"annotator-{hashlib.sha256(normalized_text(annotator).encode()).hexdigest()[:8]}"
 
 
 def is_unnamed(annotator: str | None) -> bool:
-    """Whether it is no person's name: empty, or one that `pool` made."""
-    return not annotator or not annotator.strip() or re.fullmatch(rf"{UNNAMED} \d+", squeezed(annotator)) is not None
+    """Whether an annotator is unnamed: empty, or a name made by `pool`."""
+    return (
+        not annotator
+        or not annotator.strip()
+        or re.fullmatch(rf"{UNNAMED} \d+", normalized_text(annotator)) is not None
+    )
 
 
-def squeezed(text: str) -> str:
-    """What a text is matched by: whitespace, letter case and Unicode's two ways to write é make no difference."""
+def normalized_text(text: str) -> str:
+    """A text normalized for matching: whitespace, letter case and Unicode composition make no difference."""
     return unicodedata.normalize("NFC", " ".join(text.split()).casefold())
 
 
 def content_id(prompt: str | list[Message], responses: Sequence[str]) -> str:
-    """An id for a record that has none: a hash of what it is about."""
+    """An id for a record without one: a hash of prompt and responses."""
     return hashlib.sha256(json.dumps([prompt, list(responses)]).encode()).hexdigest()[:16]
 
 
 def prompt_key(prompt: str | list[Message]) -> str:
-    """What two prompts share that are the same but for whitespace and letter case; text is one user's turn."""
+    """A key of a prompt that ignores whitespace and letter case; text counts as one user turn."""
     turns = [Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt
-    return json.dumps([[turn["role"], squeezed(turn["content"])] for turn in turns])
+    return json.dumps([[turn["role"], normalized_text(turn["content"])] for turn in turns])
 
 
 def _fault(vote: Vote) -> str:
-    """Why the vote cannot be used, or nothing."""
+    """The reason why a vote is unusable, or an empty text."""
     if len(vote.responses) < 2:
         return f"two responses or more are needed to rank, found {len(vote.responses)}"
     if vote.ranks is None:
@@ -150,7 +152,7 @@ def _fault(vote: Vote) -> str:
 
 
 def _ranked_part(vote: Vote) -> Vote:
-    """The vote without the responses of which it says nothing."""
+    """The vote without its unranked responses."""
     if vote.ranks is None or None not in vote.ranks:
         return vote
     kept = [slot for slot, rank in enumerate(vote.ranks) if rank is not None]
@@ -159,13 +161,12 @@ def _ranked_part(vote: Vote) -> Vote:
     )
 
 
-def _keys(responses: Sequence[str]) -> list[str]:
-    """What each response is matched by.
+def _response_keys(responses: Sequence[str]) -> list[str]:
+    """The matching key of each response.
 
-    Those of one vote that differ in letter case alone, or in whitespace alone, stay apart; equal texts are told apart
-    by their order.
+    Responses of one vote that differ only in letter case or whitespace get different keys; equal texts are numbered.
     """
-    loose, exact = [squeezed(text) for text in responses], [" ".join(text.split()) for text in responses]
+    loose, exact = [normalized_text(text) for text in responses], [" ".join(text.split()) for text in responses]
     alike, same = Counter(loose), Counter(exact)
     keys = [
         key if alike[key] == 1 else strict if same[strict] == 1 else text
@@ -179,8 +180,8 @@ def _keys(responses: Sequence[str]) -> list[str]:
     return numbered
 
 
-def _enter(vote: Vote, records: dict[str, _Record]) -> None:
-    keys = _keys(vote.responses)
+def _add_vote(vote: Vote, records: dict[str, _Record]) -> None:
+    keys = _response_keys(vote.responses)
     identity = json.dumps([prompt_key(vote.prompt), sorted(keys)])
     record = records.setdefault(identity, _Record(vote.prompt, list(vote.responses), keys))
     if vote.id:
@@ -191,7 +192,7 @@ def _enter(vote: Vote, records: dict[str, _Record]) -> None:
 
 
 def _names(records: Mapping[str, _Record]) -> tuple[dict[str, str], list[str]]:
-    """A name for each record, all different, and remarks on the ids."""
+    """(a unique name for each record, remarks on the ids)."""
     prompts: dict[str, set[str]] = defaultdict(set)
     for record in records.values():
         for name in record.ids:
@@ -210,16 +211,16 @@ def _names(records: Mapping[str, _Record]) -> tuple[dict[str, str], list[str]]:
         return names, []
     shown = ", ".join(repr(name) for name in sorted(ambiguous)[:3])
     return names, [
-        f"{len(ambiguous):,} ids stand for several prompts ({shown}): these prompts are told apart by their texts"
+        f"{len(ambiguous):,} ids stand for several prompts ({shown}): these prompts are identified by their texts"
     ]
 
 
 def _counted(votes: Sequence[Vote]) -> tuple[list[Vote], list[LeftOutVote]]:
-    """One vote of each named person, the latest, in the order in which people first voted; and the others."""
+    """(the latest vote of each annotator and all unnamed votes, in order of the first vote; the other votes)."""
     latest: dict[str, Vote] = {}
     out: list[LeftOutVote] = []
     for number, vote in enumerate(votes):
-        person = f"\n{number}" if is_unnamed(vote.annotator) else squeezed(str(vote.annotator))
+        person = f"\n{number}" if is_unnamed(vote.annotator) else normalized_text(str(vote.annotator))
         before = latest.get(person)
         if before is None:
             latest[person] = vote
@@ -234,7 +235,7 @@ def _counted(votes: Sequence[Vote]) -> tuple[list[Vote], list[LeftOutVote]]:
 
 
 def _order(ranks: Sequence[int | None] | None) -> list[int]:
-    """Ranks without gaps: 1, 3, 3 and 1, 2, 2 say the same."""
+    """Ranks without gaps: 1, 3, 3 becomes the equivalent 1, 2, 2."""
     known = cast(Sequence[int], ranks or ())
     levels = sorted(set(known))
     return [levels.index(rank) for rank in known]
@@ -244,19 +245,19 @@ def _ranks(vote: Vote, number: int, spellings: dict[str, str]) -> Ranks:
     if vote.annotator is None or is_unnamed(vote.annotator):
         name = f"{UNNAMED} {number}"
     else:
-        name = spellings[squeezed(vote.annotator)]
+        name = spellings[normalized_text(vote.annotator)]
     row = Ranks(annotator=name, ranks=list(cast(Sequence[int], vote.ranks)))
-    return cast(Ranks, {**row, **vote.said})
+    return cast(Ranks, {**row, **vote.details})
 
 
 def _remarks(rankings: Sequence[Ranking], left_out: Sequence[LeftOutVote], addresses: int) -> list[str]:
     unnamed = sum(is_unnamed(row["annotator"]) for ranking in rankings for row in ranking["rankings"])
     superseded = sum(one.cause == "superseded" for one in left_out)
     duplicates = sum(one.cause == "duplicate" for one in left_out)
-    told = (
-        (addresses, "Votes with an e-mail address as annotator, in whose place a pseudonym stands"),
-        (unnamed, "Votes without an annotator, each of which counts as a vote of its own"),
-        (superseded, "Votes that the same annotator changed later: the later one counts"),
+    counts = (
+        (addresses, "Votes with an e-mail address as annotator, replaced by a pseudonym"),
+        (unnamed, "Votes without an annotator, each counted separately"),
+        (superseded, "Votes that the same annotator changed later: the later vote counts"),
         (duplicates, "Votes that the same annotator gave twice: they count once"),
     )
-    return [f"{text}: {count:,}" for count, text in told if count]
+    return [f"{text}: {count:,}" for count, text in counts if count]

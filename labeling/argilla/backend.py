@@ -1,8 +1,8 @@
-"""Rounds on an Argilla server: `ArgillaBackend` puts tasks there and reads what people said, rank by rank.
+"""Rounds on an Argilla server: `ArgillaBackend` publishes tasks and reads annotators' answers with exact ranks.
 
 The only modules that know Argilla's API are this one, `argilla_client` (requests and faults), `argilla_page` (what an
-annotator sees), `submitting` (people who answer over the API) and `server`. Nothing that is sent says which policy
-wrote a response: a record has its task's id, the prompt, the responses, and a checksum that annotators do not see.
+annotator sees), `submitting` (people who answer over the API) and `server`. No request reveals which policy wrote a
+response: a record has its task's id, the prompt, the responses, and a checksum that annotators do not see.
 """
 
 from collections import defaultdict
@@ -15,15 +15,15 @@ from typing import Any, cast
 from labeling.argilla.client import Client
 from labeling.argilla.page import CHECKSUM, METADATA, checksum, fields_of, record_of
 from labeling.argilla.submitting import submit_rankings
-from labeling.backend import Answer, LabelingError, Queue, Round
+from labeling.backend import AnnotatorAnswer, LabelingError, Queue, Round
 from labeling.questions import CORRECTION, options_of, question_settings, read_values, responses_per_task
 from labeling.records import Task
 from labeling.reviews import read_review
 from labeling.server import DEFAULT_HOME, Connection, accounts, address
 
-BULK = 250  # records in one request; Argilla takes 500
-LONGEST_GUIDELINES = 10_000
-LONGEST_NAME = 200
+BULK = 250  # records per request; Argilla accepts 500
+MAX_GUIDELINES = 10_000
+MAX_NAME = 200
 
 
 def _ignore(remark: str) -> None:
@@ -31,7 +31,7 @@ def _ignore(remark: str) -> None:
 
 
 class ArgillaBackend:
-    """A `Backend`. `connection` must be an owner's; `say` is told what people should know but nobody must mend."""
+    """A `Backend`. `connection` must be an owner's; `say` receives warnings that need no action."""
 
     def __init__(self, connection: Connection, say: Callable[[str], None] = _ignore, home: Path = DEFAULT_HOME) -> None:
         self.url = connection.url
@@ -54,8 +54,8 @@ class ArgillaBackend:
         workspace = self._workspace(asked.workspace)
         return sum(self._publish_queue(asked, queue, workspace) for queue in asked.queues)
 
-    def answers(self, asked: Round) -> list[Answer]:
-        """See `Backend.answers`. Drafts are left out; discarded ones come with their reason."""
+    def answers(self, asked: Round) -> list[AnnotatorAnswer]:
+        """See `Backend.answers`. Drafts are left out; discarded answers have their reason as comment."""
         check(asked)
         names = self._names()
         given = [answer for queue in asked.queues for answer in self._queue_answers(asked, queue, names)]
@@ -65,7 +65,7 @@ class ArgillaBackend:
         """See `Backend.add_annotators`; each new one gets an invitation file in the server's home."""
         return accounts.add_annotators(self._connection, list(names), workspace, self._home)
 
-    def submit(self, asked: Round, answers: Iterable[Answer], advance: Callable[[int], None]) -> None:
+    def submit(self, asked: Round, answers: Iterable[AnnotatorAnswer], advance: Callable[[int], None]) -> None:
         """See `Backend.submit`: all annotators at once."""
         queue_of = {task["id"]: queue.name for queue in asked.queues for task in queue.tasks}
         given: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(dict)
@@ -92,7 +92,9 @@ class ArgillaBackend:
         if any(dataset[key] != value for key, value in wanted.items()):
             self._client.patch(f"/datasets/{dataset['id']}", f"change dataset '{queue.name}'", wanted)
         missing = [task for task in queue.tasks if task["id"] not in there]
-        opened_again = [task for task in queue.tasks if task["id"] in there and _lost(there[task["id"]], queue.overlap)]
+        opened_again = [
+            task for task in queue.tasks if task["id"] in there and _has_lost_answers(there[task["id"]], queue.overlap)
+        ]
         path, doing = f"/datasets/{dataset['id']}/records/bulk", f"add records to dataset '{queue.name}'"
         try:
             correction = self._correction(dataset) if asked.question == "review" else None
@@ -104,7 +106,7 @@ class ArgillaBackend:
         return len(missing)
 
     def _dataset(self, asked: Round, queue: Queue, workspace_id: str, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The queue's dataset, made if it is missing, completed if its making was interrupted."""
+        """The queue's dataset; created if missing, completed if its creation was interrupted."""
         client, name = self._client, queue.name
         dataset = client.dataset(workspace_id, name)
         if dataset is None:
@@ -122,7 +124,7 @@ class ArgillaBackend:
         return dataset
 
     def _set_up(self, dataset: Mapping[str, Any], part: str, wanted: list[dict[str, Any]]) -> None:
-        """Add what a dataset's making has left out. Raises `LabelingError` if it is about something else."""
+        """Add missing parts of a dataset. Raises `LabelingError` if its parts differ from the wanted ones."""
         owner = "/me" if part == "metadata-properties" else ""
         doing = f"set up dataset '{dataset['name']}'"
         there = self._client.get(f"{owner}/datasets/{dataset['id']}/{part}", doing)["items"]
@@ -134,12 +136,12 @@ class ArgillaBackend:
         if options_of(there) != options_of(wanted):
             raise LabelingError(
                 f"Dataset '{dataset['name']}' at {self.url} has other {part.replace('-', ' ')} than this round: "
-                f"{', '.join(sorted(names))}. It is left as it is. Rename or delete it there, or use another project.",
+                f"{', '.join(sorted(names))}. It is not changed. Rename or delete it there, or use another project.",
                 fault="request",
             )
 
     def _correction(self, dataset: Mapping[str, Any]) -> str:
-        """The id of the question that is filled with the draft beforehand."""
+        """The id of the question that is prefilled with the draft."""
         doing = f"read the questions of dataset '{dataset['name']}'"
         questions = self._client.get(f"/datasets/{dataset['id']}/questions", doing)["items"]
         return next(str(question["id"]) for question in questions if question["name"] == CORRECTION)
@@ -149,26 +151,26 @@ class ArgillaBackend:
             record = there.get(task["id"])
             if record is not None and (record["metadata"] or {}).get(CHECKSUM) != checksum(task):
                 raise LabelingError(
-                    f"Record '{task['id']}' of dataset '{queue.name}' at {self.url} is about another prompt or other "
-                    "answers than this round. It is left as it is. Rename or delete the dataset there, or use another "
+                    f"Record '{task['id']}' of dataset '{queue.name}' at {self.url} has another prompt or other "
+                    "answers than this round. It is not changed. Rename or delete the dataset there, or use another "
                     "project.",
                     fault="request",
                 )
 
-    def _queue_answers(self, asked: Round, queue: Queue, names: Mapping[str, str]) -> list[Answer]:
+    def _queue_answers(self, asked: Round, queue: Queue, names: Mapping[str, str]) -> list[AnnotatorAnswer]:
         workspace_id = self._client.workspaces().get(asked.workspace)
         dataset = workspace_id and self._client.dataset(workspace_id, queue.name)
         if not dataset:
             raise LabelingError(
                 f"There is no dataset '{queue.name}' in a workspace '{asked.workspace}' at {self.url}. Publish it "
-                "(again): what is missing there is restored.",
+                "(again): missing parts are restored.",
                 fault="request",
             )
         tasks = {task["id"]: task for task in queue.tasks}
         answers, lost = [], 0
         for record in self._client.records(dataset):
             if task := tasks.get(record["external_id"]):
-                lost += _lost(record, dataset["distribution"]["min_submitted"])
+                lost += _has_lost_answers(record, dataset["distribution"]["min_submitted"])
                 answers += [
                     _answer(asked, task, response, names.get(response["user_id"]))
                     for response in record["responses"]
@@ -176,8 +178,9 @@ class ArgillaBackend:
                 ]
         if lost:
             self._say(
-                f"{lost:,} of {len(tasks):,} tasks in '{queue.name}' were complete and have lost answers: somebody's "
-                "account was deleted in Argilla, and their answers went with it. Publishing again lets others answer."
+                f"{lost:,} of {len(tasks):,} tasks in '{queue.name}' were complete and have lost answers: "
+                "an annotator's account was deleted in Argilla together with its answers. Publish again to let "
+                "others answer."
             )
         return answers
 
@@ -193,16 +196,16 @@ class ArgillaBackend:
 
 
 def check(asked: Round) -> None:
-    """Raise `LabelingError` (request) if Argilla cannot hold this round; nothing is sent before all is checked."""
-    if not 1 <= len(asked.guidelines) <= LONGEST_GUIDELINES:
+    """Raise `LabelingError` (request) if Argilla cannot hold this round, before anything is sent."""
+    if not 1 <= len(asked.guidelines) <= MAX_GUIDELINES:
         raise LabelingError(
-            f"Argilla takes guidelines of 1 to {LONGEST_GUIDELINES:,} characters, but these have "
+            f"Argilla takes guidelines of 1 to {MAX_GUIDELINES:,} characters, but these have "
             f"{len(asked.guidelines):,}. Shorten them, or link to the rest.",
             fault="request",
         )
     for queue in asked.queues:
-        if not 1 <= len(queue.name) <= LONGEST_NAME:
-            raise LabelingError(f"Argilla's names have 1 to {LONGEST_NAME} characters: {queue.name!r}", fault="request")
+        if not 1 <= len(queue.name) <= MAX_NAME:
+            raise LabelingError(f"Argilla's names have 1 to {MAX_NAME} characters: {queue.name!r}", fault="request")
         if queue.overlap < 1:
             raise LabelingError(f"Queue '{queue.name}': overlap must be at least 1", fault="request")
         try:
@@ -211,28 +214,28 @@ def check(asked: Round) -> None:
             raise LabelingError(f"Queue '{queue.name}': {error}", fault="request") from None
 
 
-def _lost(record: Mapping[str, Any], overlap: int) -> bool:
-    """Whether a record counts as complete without its answers: Argilla does not look again when an account goes."""
+def _has_lost_answers(record: Mapping[str, Any], overlap: int) -> bool:
+    """Whether a record counts as complete without its answers: Argilla does not recount when an account is deleted."""
     submitted = sum(response["status"] == "submitted" for response in record["responses"])
     return bool(record["status"] == "completed" and submitted < overlap)
 
 
-def _answer(asked: Round, task: Task, response: Mapping[str, Any], name: str | None) -> Answer:
+def _answer(asked: Round, task: Task, response: Mapping[str, Any], name: str | None) -> AnnotatorAnswer:
     try:
-        said = _said(asked, task, response)
+        values = _answer_values(asked, task, response)
     except ValueError as error:
         raise LabelingError(f"Task '{task['id']}', annotator '{name}': {error}", fault="request") from None
     annotator = name or f"deleted-{response['user_id'][:8]}"
-    answer = {"task": task["id"], "annotator": annotator, "status": response["status"], "ranks": None, **said}
-    return cast(Answer, answer)
+    answer = {"task": task["id"], "annotator": annotator, "status": response["status"], "ranks": None, **values}
+    return cast(AnnotatorAnswer, answer)
 
 
-def _said(asked: Round, task: Task, response: Mapping[str, Any]) -> dict[str, Any]:
-    """What a response says, under the names of `Answer`; without what does not belong to its question."""
+def _answer_values(asked: Round, task: Task, response: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a response under the names of `AnnotatorAnswer`, only those of its question."""
     discarded = response["status"] == "discarded"
     if asked.question == "review":
         review = read_review(task["responses"][0], response["values"], discarded)
         verdict = {"verdict": review.verdict, "text": review.text} if review.verdict else {}
         return {"comment": review.comment, **verdict}
-    said = read_values(asked.question, len(task["responses"]), response["values"], discarded)
-    return {name: value for name, value in vars(said).items() if value is not None}
+    values = read_values(asked.question, len(task["responses"]), response["values"], discarded)
+    return {name: value for name, value in vars(values).items() if value is not None}

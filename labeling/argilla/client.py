@@ -1,9 +1,9 @@
-"""Argilla's client, opened quietly and asked plainly: every fault is one `LabelingError`, nothing is printed.
+"""Wraps Argilla's client: every fault is one `LabelingError`, nothing is printed.
 
-The client (`argilla.Argilla`) opens the connection and checks the key; what is asked goes through its HTTP client,
-since its own classes lose ranks (argilla issue 5677), answer with None and a warning where something is missing, and
-draw progress bars. Connecting is tried for about 7 s, and a request whose connection breaks is sent once more, so that
-a server which is started again meanwhile is not noticed. That is safe: all requests here say how something shall be.
+`argilla.Argilla` opens the connection and checks the key. Requests go through its HTTP client, since its own classes
+lose ranks (argilla issue 5677), return None with a warning for missing things, and draw progress bars. Connecting is
+retried for about 7 s, and a request whose connection breaks is sent once more, which bridges a restart of the server.
+That is safe, since all requests here are idempotent.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ from labeling.backend import LabelingError
 from labeling.server import Connection
 from labeling.server.connection import trusted
 
-PAGE = 1_000  # records; the most that Argilla gives at once
-TIMEOUT = 120.0  # seconds; large bulks take a while on a busy machine
+PAGE = 1_000  # records per request; Argilla's maximum
+TIMEOUT = 120.0  # seconds; large bulks are slow on a busy machine
 CONNECT_RETRIES = 5
-_OPENING = threading.Lock()  # filters of warnings and handlers of logs are the whole process's
+_OPENING = threading.Lock()  # warning filters and log handlers are global
 
 
 class Client:
     """One account's view of a server. Paths start below `/api/v1`; `doing` names a request in messages."""
 
     def __init__(self, connection: Connection) -> None:
-        """Raises `LabelingError` if no Argilla answers there, the key is refused, or the versions do not match."""
+        """Raises `LabelingError` if no Argilla runs there, the key is refused, or the versions do not match."""
         self.url = connection.url.rstrip("/")
         self._http = _open(connection)
         self._check_version()
@@ -50,7 +50,7 @@ class Client:
         return self._ask("PATCH", path, doing, json=body)
 
     def workspaces(self) -> dict[str, str]:
-        """Name -> id of the workspaces that this account may see."""
+        """Name -> id of the workspaces visible to this account."""
         return {space["name"]: space["id"] for space in self.get("/me/workspaces", "list the workspaces")["items"]}
 
     def dataset(self, workspace_id: str, name: str) -> dict[str, Any] | None:
@@ -58,7 +58,7 @@ class Client:
         return found[0] if found else None
 
     def records(self, dataset: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """All records of a dataset with all their responses, straight from the server's tables; an owner's right."""
+        """All records of a dataset with all responses, from the server's tables; needs an owner's key."""
         path, doing = f"/datasets/{dataset['id']}/records", f"read dataset '{dataset['name']}'"
         offset, total = 0, 1
         while offset < total:
@@ -67,7 +67,7 @@ class Client:
             offset, total = offset + PAGE, page["total"]
 
     def own_records(self, dataset: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """All records of a dataset as an annotator sees them, with this account's response alone."""
+        """All records of a dataset as an annotator sees them, with only this account's response."""
         path, doing = f"/me/datasets/{dataset['id']}/records/search", f"search dataset '{dataset['name']}'"
         offset, total = 0, 1
         while offset < total:
@@ -91,8 +91,8 @@ class Client:
         theirs = str(self.get("/version", "tell its version").get("version"))
         if theirs.split(".")[:2] != argilla.__version__.split(".")[:2]:
             raise LabelingError(
-                f"{self.url} runs Argilla {theirs}, but the client here is {argilla.__version__}, and they go together "
-                "only within one minor version. Bring the server to that version; "
+                f"{self.url} runs Argilla {theirs}, but the client here is {argilla.__version__}, and both need "
+                "the same minor version. Bring the server to that version; "
                 "`python -m labeling serve` starts one that fits.",
                 fault="request",
             )
@@ -117,7 +117,7 @@ def _open(connection: Connection) -> httpx.Client:
             if error.status_code == httpx.codes.NOT_FOUND:
                 raise _no_argilla(connection.url) from None
             _refused(connection.url, "log in", error.status_code)
-        except (TypeError, AttributeError):  # JSON, but none of a user
+        except (TypeError, AttributeError):  # JSON, but not of a user
             raise _no_argilla(connection.url) from None
         http: httpx.Client = client.http_client
         return http
@@ -125,7 +125,7 @@ def _open(connection: Connection) -> httpx.Client:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Argilla's and httpx's remarks stay out of the terminal, and the program's logging stays as it was."""
+    """Suppress messages of Argilla and httpx, and restore the program's logging."""
     with _OPENING, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in ("httpx", "argilla.sdk"):
@@ -134,7 +134,7 @@ def _quiet() -> Iterator[None]:
         try:
             yield
         finally:
-            logging.root.handlers[:] = handlers  # the client's first message sets one up
+            logging.root.handlers[:] = handlers  # the client's first message adds one
 
 
 @contextlib.contextmanager
@@ -146,20 +146,20 @@ def _faults(url: str, doing: str) -> Iterator[None]:
             f"No Argilla answers at {url} ({error}). Start it with `python -m labeling serve`, or check the URL."
         ) from None
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise LabelingError(f"{url!r} is no URL of a server: {error}", fault="request") from None
+        raise LabelingError(f"{url!r} is not a server's URL: {error}", fault="request") from None
     except httpx.TimeoutException:
         raise LabelingError(f"Argilla at {url} took more than {TIMEOUT:.0f} s to {doing}. Try again later.") from None
     except httpx.HTTPError as error:
         raise LabelingError(
-            f"The connection to Argilla at {url} broke while it was to {doing} ({type(error).__name__}). "
-            "Nothing that it confirmed is lost: see that it runs, then give the same command again."
+            f"The connection to Argilla at {url} broke while trying to {doing} ({type(error).__name__}). "
+            "Confirmed data is not lost: check that the server runs, then repeat the command."
         ) from None
-    except ValueError:  # no JSON, or none of a user
+    except ValueError:  # not JSON, or not of a user
         raise _no_argilla(url) from None
 
 
 def _no_argilla(url: str) -> LabelingError:
-    return LabelingError(f"What answers at {url} is no Argilla. Check the URL.", fault="request")
+    return LabelingError(f"The server at {url} is not Argilla. Check the URL.", fault="request")
 
 
 def _refused(url: str, doing: str, status: int, detail: str = "") -> NoReturn:
@@ -168,14 +168,14 @@ def _refused(url: str, doing: str, status: int, detail: str = "") -> NoReturn:
     elif status == httpx.codes.FORBIDDEN:
         message = f"does not let this key's account {doing}. Use an owner's key."
     elif status >= 500:
-        raise LabelingError(f"Argilla at {url} failed to {doing} (HTTP {status}). Its log says why.")
+        raise LabelingError(f"Argilla at {url} failed to {doing} (HTTP {status}). See its log.")
     else:
         message = f"would not {doing} (HTTP {status}){': ' + detail if detail else ''}"
     raise LabelingError(f"Argilla at {url} {message}", fault="request")
 
 
 def _detail(answer: httpx.Response) -> str:
-    """What Argilla says is wrong, without the request's own text, which it may repeat at length."""
+    """Argilla's error message, without the request's own text, which it may repeat at length."""
     try:
         detail = answer.json().get("detail")
     except (ValueError, AttributeError):

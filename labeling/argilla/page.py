@@ -1,13 +1,12 @@
-"""What an annotator sees of a task in Argilla: the conversation as a chat, the responses side by side. Pure.
+"""Renders a task for Argilla's page: the conversation as a chat, the responses side by side. Pure functions.
 
-Model outputs are foreign text on a page where people are logged in, and only one kind of field in Argilla 2.8 shows
-formatted text safely: what its page takes for Markdown goes through a sanitizer (DOMPurify). A plain text field is put
-into the page as HTML, as it is; a custom field is a frame of the page's own origin into which the whole record is
-pasted as a script, so that a response with `</script>` runs in the annotator's session. So everything here is a field
-of the Markdown kind, and its Markdown is made into HTML beforehand: raw HTML in it is shown, never obeyed; pictures
-become links, so that nothing is fetched from outside; and responses share a grid, which text fields cannot.
+Model outputs are untrusted text on a page with logged-in users, and only Markdown fields in Argilla 2.8 show formatted
+text safely: their content passes a sanitizer (DOMPurify). A plain text field is inserted as raw HTML. A custom field is
+a frame of the page's own origin with the whole record as a script, so that a response with `</script>` runs in the
+annotator's session. So all fields are Markdown fields, and their Markdown is converted to HTML here: raw HTML is shown
+as text; pictures become links, so that nothing is fetched from outside; and responses share a grid.
 
-The HTML of a field is one line that begins with `<div`: Markdown leaves that alone up to the next blank line.
+The HTML of a field is one line that begins with `<div`: Markdown does not change it up to the next blank line.
 """
 
 import hashlib
@@ -25,8 +24,8 @@ from labeling.backend import Question
 from labeling.questions import LETTERS
 from labeling.records import Task
 
-LONGEST_MESSAGE = 20_000  # characters of HTML in one turn of a chat
-MOST_MESSAGES = 500
+MAX_MESSAGE = 20_000  # characters of HTML per chat turn
+MAX_MESSAGES = 500
 CHECKSUM = "task"
 
 FIELDS: list[dict[str, Any]] = [
@@ -55,26 +54,26 @@ _NAME = "font-weight:600;padding:6px 0;margin-bottom:4px;border-bottom:1px solid
 
 
 def fields_of(question: Question) -> list[dict[str, Any]]:
-    """The fields of a dataset, as Argilla's REST API takes them; a draft to review is no answer among others."""
+    """The fields of a dataset for Argilla's REST API; for a review the answers field is titled Draft."""
     if question != "review":
         return FIELDS
     return [{**field, "title": "Draft"} if field["name"] == "answers" else field for field in FIELDS]
 
 
 def record_of(task: Task, correction: str | None = None) -> dict[str, Any]:
-    """A task as a record of Argilla's REST API. Its checksum proves later that the same id is the same task.
+    """A task as a record for Argilla's REST API. Its checksum shows later whether the same id is the same task.
 
-    `correction` is the id of the question that is filled with the draft beforehand, for annotators to change.
-    Raises ValueError for a conversation that is longer than Argilla takes.
+    `correction` is the id of the question to prefill with the draft. Raises ValueError for a conversation that is too
+    long for Argilla.
     """
-    if len(task["prompt"]) > MOST_MESSAGES:
-        raise ValueError(f"task {task['id']!r}: Argilla shows up to {MOST_MESSAGES} turns, but it has more")
+    if len(task["prompt"]) > MAX_MESSAGES:
+        raise ValueError(f"task {task['id']!r}: Argilla shows up to {MAX_MESSAGES} turns, but it has more")
     messages = []
     for message in task["prompt"]:
         content = to_html(message["content"])
-        if len(content) > LONGEST_MESSAGE:
+        if len(content) > MAX_MESSAGE:
             raise ValueError(
-                f"task {task['id']!r}: a turn of its prompt is longer than the {LONGEST_MESSAGE:,} characters that "
+                f"task {task['id']!r}: a turn of its prompt is longer than the {MAX_MESSAGE:,} characters that "
                 "Argilla shows. Leave such prompts out."
             )
         messages.append({"role": message["role"], "content": content})
@@ -89,15 +88,15 @@ def record_of(task: Task, correction: str | None = None) -> dict[str, Any]:
 
 
 def checksum(task: Task) -> str:
-    """Of what is asked: the prompt and the responses in their slots."""
+    """A hash of the prompt and the responses in their slots."""
     asked = json.dumps([task["prompt"], task["responses"]], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 
 def side_by_side(responses: list[str]) -> str:
-    """The responses as one grid of cards, headed A, B, C …: three in a row, or two (for 2 or 4), or what fits.
+    """The responses as one grid of cards, headed A, B, C …: up to three per row, or two for 2 and 4 responses.
 
-    One alone stands there as it is: nothing has to be told from it.
+    A single response has no card.
     """
     if len(responses) == 1:
         return to_html(responses[0])
@@ -111,10 +110,10 @@ def side_by_side(responses: list[str]) -> str:
 
 
 def to_html(markdown: str) -> str:
-    """Markdown as safe HTML in one line; an empty text is said to be empty."""
+    """Markdown as safe HTML in one line; an empty text becomes "(empty)"."""
     if not markdown.strip():
         return "<div><p><em>(empty)</em></p></div>"
-    # Only in code blocks do line ends mean anything once it is HTML; there, and elsewhere, "&#10;" says the same.
+    # In HTML, line ends matter only in code blocks; "&#10;" is equivalent everywhere.
     return f"<div>{_renderer().render(markdown).strip()}</div>".replace("\n", "&#10;")
 
 

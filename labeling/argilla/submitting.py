@@ -1,6 +1,6 @@
-"""People who answer over Argilla's API with their own keys, in the shape in which its page would send it.
+"""Submits answers over Argilla's API with annotators' own keys, in the format of its page.
 
-For the demo's simulated annotators, and for scripted people in tests.
+For the demo's simulated annotators, and for scripted annotators in tests.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from labeling.questions import Raw, discarded_values, question_of, raw_values
 from labeling.reviews import raw_review
 from labeling.server import Connection
 
-BULK = 100  # responses in one request; the most that Argilla takes
+BULK = 100  # responses per request; Argilla's maximum
 
 
 def submit_rankings(
@@ -25,8 +25,8 @@ def submit_rankings(
 ) -> None:
     """Submit one annotator's ranks, task id -> ranks, with that annotator's `connection`.
 
-    Idempotent: what this annotator has submitted already stays as it is, so that a killed client goes on where it was.
-    `advance` is told how many more are there. Raises `LabelingError`, for a task that is not in the dataset, too.
+    Idempotent: submitted answers stay, so that a killed client continues where it stopped. `advance` receives the
+    number of new answers. Raises `LabelingError`, also for a task that is not in the dataset.
     """
     with Annotator(connection, dataset, workspace) as annotator:
         done = [task for task, status in annotator.statuses().items() if status == "submitted" and task in rankings]
@@ -36,7 +36,7 @@ def submit_rankings(
 
 
 class Annotator:
-    """One person's work on one dataset."""
+    """One annotator's access to one dataset."""
 
     def __init__(self, connection: Connection, dataset: str, workspace: str) -> None:
         self._client = Client(connection)
@@ -63,17 +63,14 @@ class Annotator:
         self._client.close()
 
     def statuses(self) -> dict[str, str]:
-        """Task id -> this person's "draft", "submitted" or "discarded"; "pending" where there is no answer yet.
-
-        As it was when this object was made.
-        """
+        """Task id -> "draft", "submitted" or "discarded", or "pending"; as of this object's creation."""
         return {
             task: record["responses"][0]["status"] if record.get("responses") else "pending"
             for task, record in self._records.items()
         }
 
     def pending(self) -> list[str]:
-        """The tasks that wait for this person: not answered by them, and not complete."""
+        """The tasks that are neither answered by this annotator nor complete."""
         return [
             task
             for task, status in self.statuses().items()
@@ -87,23 +84,28 @@ class Annotator:
         both_bad: Iterable[str] = (),
         advance: Callable[[int], None] = lambda number: None,
     ) -> None:
-        said, bad = comments or {}, set(both_bad)
-        values = {task: self._values(task, ranks, said.get(task, ""), task in bad) for task, ranks in rankings.items()}
+        given_comments, bad = comments or {}, set(both_bad)
+        values = {
+            task: self._values(task, ranks, given_comments.get(task, ""), task in bad)
+            for task, ranks in rankings.items()
+        }
         self._send("submitted", values, advance)
 
     def review(
         self, verdicts: Mapping[str, tuple[Verdict, str | None]], comments: Mapping[str, str] | None = None
     ) -> None:
-        """Task id -> the verdict on its draft, and what stands in the field for corrections."""
-        said = comments or {}
-        values = {task: raw_review(verdict, text, said.get(task, "")) for task, (verdict, text) in verdicts.items()}
+        """Submit reviews: task id -> (verdict on its draft, text of the correction field)."""
+        given_comments = comments or {}
+        values = {
+            task: raw_review(verdict, text, given_comments.get(task, "")) for task, (verdict, text) in verdicts.items()
+        }
         self._send("submitted", values)
 
     def draft(self, rankings: Mapping[str, Sequence[int]]) -> None:
         self._send("draft", {task: self._values(task, ranks) for task, ranks in rankings.items()})
 
     def discard(self, reasons: Mapping[str, str]) -> None:
-        """Task id -> why nobody could rank it."""
+        """Discard tasks: task id -> reason."""
         self._send("discarded", {task: discarded_values(reason) for task, reason in reasons.items()})
 
     def _values(self, task: str, ranks: Sequence[int], comment: str = "", both_bad: bool = False) -> Raw:

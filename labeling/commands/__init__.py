@@ -1,6 +1,6 @@
-"""The commands of `python -m labeling`, each a function of what follows its name; it returns the exit status.
+"""The commands of `python -m labeling`: each is a function of its arguments and returns the exit status.
 
-A command's module is imported when it is called.
+A command's module is imported when the command is called.
 """
 
 import argparse
@@ -20,7 +20,7 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with its faults said like all others: in one message, with exit status 2."""
+    """argparse with faults reported like all others: one message, exit status 2."""
 
     def error(self, message: str) -> NoReturn:
         raise LabelingError(f"{message}. {self.format_usage().strip()}", fault="request")
@@ -60,5 +60,5 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 
 
 def is_remote(home: Path | None) -> bool:
-    """Whether a command is about the server that the environment names."""
+    """Whether a command uses the server that the environment names."""
     return home is None and bool(os.environ.get("ARGILLA_API_URL"))

@@ -1,4 +1,4 @@
-"""`import` and `export`: rankings from and for other tools."""
+"""The commands `import` and `export`: rankings from and for other tools."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from labeling.codes import CHOICES
 from labeling.commands import Parser, command, console, home_option
 from labeling.exchange import FORMS, WRITABLE, Columns, Outcome, read, write
 from labeling.exchange.files import write_text
-from labeling.exchange.outcome import MAX_BAD_FRACTION, kinds
+from labeling.exchange.outcome import MAX_BAD_FRACTION, reason_lines
 from labeling.records import Ranking
 from labeling.votes import is_unnamed, prompt_key
 
 IMPORT = """\
-Rankings from other tools, as JSON lines that the pipeline takes: labeling=file labeling.path=rankings.jsonl.
+Converts rankings from other tools to JSON lines for the pipeline: labeling=file labeling.path=rankings.jsonl.
 
   import FILE… --to rankings.jsonl
   import --dataset NAME --workspace WS --to rankings.jsonl --prompt-field prompt --response-fields a,b,c
@@ -23,19 +23,19 @@ Rankings from other tools, as JSON lines that the pipeline takes: labeling=file 
 FILE, or each file in a folder, holds rankings (JSON lines), a wide table (a row per prompt and annotator: response_1,
 rank_1 or score_1, response_2, …), rows with lists of responses and ranks, a long table (a row per prompt, annotator and
 response: response, rank), pairs (response_a, response_b, preference; also MTurk's batches), or an export of Label
-Studio (Ranker, Pairwise, Choices; JSON, JSON-MIN, CSV). The format is found out from the content. With --dataset, a
-dataset on an Argilla server is read, with its exact ranks and ties: on the server of --home, or on the one that
+Studio (Ranker, Pairwise, Choices; JSON, JSON-MIN, CSV). The format is detected from the content. With --dataset, a
+dataset on an Argilla server is read, with exact ranks and ties: on the server of --home, or on the one that
 ARGILLA_API_URL and ARGILLA_API_KEY name.
 
-Votes on the same prompt and responses become one ranking, in whatever order and file they stand. Rows that cannot be
-used are left out, counted, and listed in a ledger beside the output. If there are too many of them, nothing is written.
+Votes on the same prompt and responses become one ranking, in any order and from any file. Unusable rows are left out,
+counted, and listed in a ledger beside the output. If there are too many of them, nothing is written.
 """
 EXPORT = """\
-Rankings for other tools: `wide` has a row per prompt and annotator, `long` one per prompt, annotator and response.
-Importing it again gives the same rankings, comments included.
+Converts rankings for other tools: `wide` has a row per prompt and annotator, `long` one per prompt, annotator and
+response. Importing the result gives the same rankings, comments included.
 
-Tables are CSV in UTF-8. A text that a spreadsheet would run as a formula (=, +, -, @ at its beginning) gets an
-apostrophe before it; `import` takes it away again.
+Tables are CSV in UTF-8. A text that a spreadsheet would run as a formula (starting with =, +, - or @) gets an
+apostrophe in front; `import` removes it.
 """
 SUFFIXES = {".csv": "wide", ".jsonl": "rankings"}
 
@@ -66,14 +66,14 @@ def import_(arguments: Sequence[str]) -> int:
 def export(arguments: Sequence[str]) -> int:
     parser = command("export", EXPORT)
     parser.add_argument(
-        "rankings", type=Path, metavar="RANKINGS", help="rankings.jsonl, as `collect` and `import` write"
+        "rankings", type=Path, metavar="RANKINGS", help="rankings.jsonl, as written by `collect` and `import`"
     )
-    parser.add_argument("--format", choices=WRITABLE, help="by the name of FILE, if absent: .csv is wide")
+    parser.add_argument("--format", choices=WRITABLE, help="default: from the name of FILE; .csv is wide")
     _to(parser)
     options = parser.parse_args(arguments)
     form = options.format or SUFFIXES.get(options.to.suffix.lower())
     if form is None:
-        parser.error(f"the name {options.to} does not say the format; give --format {'|'.join(WRITABLE)}")
+        parser.error(f"the name {options.to} does not show the format; give --format {'|'.join(WRITABLE)}")
     rankings = read(options.rankings, "rankings", on_bad_row="error").rankings
     write(options.to, rankings, form, options.overwrite)
     _count(options.to, rankings)
@@ -83,17 +83,17 @@ def export(arguments: Sequence[str]) -> int:
 def _import_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command("import", IMPORT)
     parser.add_argument("sources", nargs="*", type=Path, metavar="FILE")
-    parser.add_argument("--format", choices=FORMS, help="found out from the content, if absent")
+    parser.add_argument("--format", choices=FORMS, help="default: detected from the content")
     _to(parser)
-    parser.add_argument("--on-bad-row", choices=("drop", "error"), default="drop", help="%(default)s, if absent")
-    most = "how many of the rows may be left out (%(default)s)"
+    parser.add_argument("--on-bad-row", choices=("drop", "error"), default="drop", help="default: %(default)s")
+    most = "largest share of rows that may be left out (%(default)s)"
     parser.add_argument("--max-bad-fraction", type=_fraction, default=MAX_BAD_FRACTION, metavar="SHARE", help=most)
     server = parser.add_argument_group("from an Argilla server")
     server.add_argument("--dataset", metavar="NAME")
     server.add_argument("--workspace", metavar="WS")
     server.add_argument("--question", metavar="NAME", help="the ranking question, if there are several")
     home_option(parser)
-    fields = parser.add_argument_group("what the fields are called")
+    fields = parser.add_argument_group("names of fields")
     fields.add_argument("--id-field", metavar="NAME")
     fields.add_argument("--prompt-field", metavar="NAME")
     fields.add_argument("--response-fields", metavar="A,B,…", help="one per response (long table, Label Studio: one)")
@@ -103,10 +103,12 @@ def _import_options(arguments: Sequence[str]) -> argparse.Namespace:
     scale.add_argument("--scores", dest="scale", action="store_const", const="scores", help="the highest is best")
     fields.add_argument("--annotator-field", metavar="NAME")
     fields.add_argument("--comment-field", metavar="NAME", help="in Argilla, a question")
-    fields.add_argument("--choice-field", metavar="NAME", help="pairs: which response is better")
-    fields.add_argument("--choices", metavar="VALUE=first,…", type=_codes, help="pairs: what values mean (second, tie)")
+    fields.add_argument("--choice-field", metavar="NAME", help="pairs: the better response")
+    fields.add_argument(
+        "--choices", metavar="VALUE=first,…", type=_codes, help="pairs: meanings of values (second, tie)"
+    )
     fields.add_argument("--buckets", metavar="A,B,…", help="Label Studio's Ranker: best first; one bucket is a tie")
-    fields.add_argument("--tie", metavar="CHOICE", help="Label Studio: the choice that says that both are equal")
+    fields.add_argument("--tie", metavar="CHOICE", help="Label Studio: the choice for equal responses")
     options = parser.parse_args(arguments)
     if bool(options.sources) == bool(options.dataset):
         parser.error("either FILE or --dataset NAME")
@@ -114,7 +116,7 @@ def _import_options(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("--dataset and --workspace go together")
     written_to = options.to.resolve().parent
     if any(source.is_dir() and source.resolve() == written_to for source in options.sources):
-        parser.error("--to lies in the folder that is read, and would be read the next time: choose another folder")
+        parser.error("--to is in the input folder and would be read by the next import: choose another folder")
     return options
 
 
@@ -130,8 +132,8 @@ def _outcome(options: argparse.Namespace, columns: Columns) -> Outcome:
 
 
 def _to(parser: Parser) -> None:
-    parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="where to write")
-    parser.add_argument("--overwrite", action="store_true", help="even if that file exists")
+    parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="output file")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
 
 def _names(listed: str | None) -> tuple[str, ...]:
@@ -142,7 +144,7 @@ def _codes(listed: str) -> dict[str, str]:
     """0=first,1=second,2=tie as a mapping."""
     pairs = [entry.rpartition("=")[::2] for entry in _names(listed)]
     if not pairs or any(not value or meaning.strip() not in CHOICES for value, meaning in pairs):
-        raise argparse.ArgumentTypeError(f"write VALUE=MEANING,…, of which a meaning is one of {', '.join(CHOICES)}")
+        raise argparse.ArgumentTypeError(f"write VALUE=MEANING,…; a meaning is one of {', '.join(CHOICES)}")
     return {value.strip(): meaning.strip() for value, meaning in pairs}
 
 
@@ -157,12 +159,12 @@ def _fraction(text: str) -> float:
 
 
 def _explain(outcome: Outcome) -> None:
-    """How the files were read, what was left out, and what else a person should know."""
+    """Print how the files were read, the rows that were left out, and remarks."""
     for sentence in outcome.sentences:
         console.print(escape(sentence))
-    for title, faults in (("Not usable", outcome.bad), ("Left out", outcome.left_out)):
+    for title, faults in (("Unusable", outcome.bad), ("Left out", outcome.left_out)):
         if faults:
-            console.print(escape("\n".join([f"{title}  {len(faults):,}", *kinds(faults)])))
+            console.print(escape("\n".join([f"{title}  {len(faults):,}", *reason_lines(faults)])))
     for remark in outcome.remarks:
         console.print(escape(remark))
 
@@ -171,7 +173,7 @@ def _write_ledger(outcome: Outcome, path: Path) -> None:
     lines = list(outcome.ledger())
     if lines:
         write_text(path, "".join(lines))
-        console.print(f"Ledger of the rows that were left out  {escape(str(path))}")
+        console.print(f"Ledger of dropped rows  {escape(str(path))}")
     else:
         path.unlink(missing_ok=True)  # of an earlier import
 

@@ -1,4 +1,4 @@
-"""`status`: whether the server is up, and how far each annotator is in each data set."""
+"""The command `status`: the state of the server, and each annotator's progress in each data set."""
 
 import time
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from labeling.server import DEFAULT_HOME, Connection, remote, running
 from labeling.server.accounts import checked, session
 
 ABOUT = """\
-The server and the data sets on it: how many records have all their answers, and what each annotator has submitted,
-discarded, or left as a draft. `--follow` keeps looking until Ctrl-C.
+Shows the server and its data sets: complete records, and each annotator's submitted, discarded and draft answers.
+`--follow` repeats until Ctrl-C.
 """
 SECONDS = 2.0
 
@@ -25,7 +25,7 @@ SECONDS = 2.0
 def status(arguments: Sequence[str]) -> int:
     parser = command("status", ABOUT)
     home_option(parser)
-    parser.add_argument("--follow", action="store_true", help="keep looking, every two seconds")
+    parser.add_argument("--follow", action="store_true", help="repeat every two seconds")
     options = parser.parse_args(arguments)
     if not options.follow:
         console.print(_view(options.home))
@@ -48,7 +48,7 @@ def _view(home: Path | None) -> Group:
 
 
 def _datasets(connection: Connection) -> list[dict[str, Any]]:
-    """Name, workspace, records (completed, total) and each annotator's counts, of every data set there is."""
+    """Name, workspace, records (completed, total) and annotators' counts of each data set."""
     with session(connection) as client:
         workspaces = {place["id"]: place["name"] for place in checked(client.get("/me/workspaces"))["items"]}
         found = []
@@ -74,7 +74,7 @@ def _datasets(connection: Connection) -> list[dict[str, Any]]:
 
 
 def _counts(person: dict[str, Any]) -> tuple[int, int, int]:
-    """(submitted, discarded, drafts): Argilla counts those on open records and on completed ones apart."""
+    """(submitted, discarded, drafts) over open and completed records, which Argilla counts separately."""
     parts = [person.get("completed", {}), person.get("pending", {})]
     submitted, discarded, drafts = (
         sum(part.get(status, 0) for part in parts) for status in ("submitted", "discarded", "draft")

@@ -1,6 +1,6 @@
-"""Rankings from a dataset of other people on an Argilla server: exact ranks, read from its tables.
+"""Imports rankings from a foreign dataset on an Argilla server, with exact ranks from its tables.
 
-Argilla's client would lose them (argilla issue 5677), so nothing of it is used but its connection.
+Argilla's client loses ranks (argilla issue 5677), so only its connection is used.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from labeling.argilla.client import Client
 from labeling.argilla.page import CHECKSUM
 from labeling.backend import LabelingError
 from labeling.exchange.cells import prompt_in, rank_in, response_in
-from labeling.exchange.columns import AS_THEY_ARE, Columns
+from labeling.exchange.columns import UNMAPPED, Columns
 from labeling.exchange.outcome import MAX_BAD_FRACTION, OnBadRow, Outcome, pooled_outcome
 from labeling.exchange.reading import Reading, Unusable
 from labeling.server import Connection
@@ -23,7 +23,7 @@ _UNSUBMITTED = {"discarded": "the annotator discarded the record", "draft": "the
 
 @dataclass(frozen=True)
 class _Mapping:
-    """The question's name, the field of each of its options, in their order, and the fields of prompt and comment."""
+    """The names of the question, of each option's field, in order, and of the fields of prompt and comment."""
 
     question: str
     responses: Mapping[str, str]  # option -> field
@@ -36,7 +36,7 @@ def import_dataset(
     workspace: str,
     name: str,
     question: str | None,
-    columns: Columns = AS_THEY_ARE,
+    columns: Columns = UNMAPPED,
     on_bad_row: OnBadRow = "drop",
     max_bad_fraction: float = MAX_BAD_FRACTION,
 ) -> Outcome:
@@ -55,7 +55,7 @@ def import_dataset(
     reading.note("responses", *mapping.responses.values())
     reading.note("ranks", mapping.question)
     for record in records:
-        _enter(record, mapping, names, reading)
+        _add_record(record, mapping, names, reading)
     return pooled_outcome(f"Dataset '{name}' at {connection.url}", [reading], on_bad_row, max_bad_fraction)
 
 
@@ -72,7 +72,7 @@ def _dataset(client: Client, workspace: str, name: str) -> dict[str, Any]:
 
 
 def _mapping(client: Client, dataset: Mapping[str, Any], question: str | None, columns: Columns) -> _Mapping:
-    """Which field is what; all that is missing at once."""
+    """The mapping of fields. Raises `LabelingError` with all faults at once."""
     path, doing = f"/datasets/{dataset['id']}", f"read the settings of dataset '{dataset['name']}'"
     metadata = client.get(f"/me{path}/metadata-properties", doing)["items"]
     if any(part["name"] == CHECKSUM for part in metadata):
@@ -85,8 +85,8 @@ def _mapping(client: Client, dataset: Mapping[str, Any], question: str | None, c
     chosen = question or (next(iter(rankings)) if len(rankings) == 1 else None)
     faults = []
     if chosen not in rankings:
-        said = f"--question: '{question}' is no ranking" if question else "--question: name one"
-        faults.append(f"{said}; the ranking questions are {_listed(rankings)}")
+        problem = f"--question: '{question}' is not a ranking question" if question else "--question: name one"
+        faults.append(f"{problem}; the ranking questions are {_listed(rankings)}")
     options = [str(option["value"]) for option in rankings[chosen]["settings"]["options"]] if chosen in rankings else []
     responses = columns.responses or tuple(option for option in options if option in fields)
     prompt = columns.prompt or "prompt"
@@ -102,7 +102,7 @@ def _mapping(client: Client, dataset: Mapping[str, Any], question: str | None, c
     return _Mapping(chosen, dict(zip(options, responses, strict=True)), prompt, columns.comment or _COMMENT)
 
 
-def _enter(record: Mapping[str, Any], mapping: _Mapping, names: Mapping[str, str], reading: Reading) -> None:
+def _add_record(record: Mapping[str, Any], mapping: _Mapping, names: Mapping[str, str], reading: Reading) -> None:
     name = str(record["external_id"] or record["id"])
     place, fields = f"record {name}", record["fields"]
     for response in record["responses"] or ():
@@ -113,7 +113,7 @@ def _enter(record: Mapping[str, Any], mapping: _Mapping, names: Mapping[str, str
             try:
                 reading.votes.append(_vote(place, name, fields, response, mapping, names, reading))
             except Unusable as fault:
-                reading.enter_bad(place, fault, fields)
+                reading.add_bad(place, fault, fields)
 
 
 def _vote(
@@ -140,7 +140,7 @@ def _vote(
         ranks,
         names.get(response["user_id"]) or f"deleted-{str(response['user_id'])[:8]}",
         name,
-        said={"comment": comment} if isinstance(comment, str) and comment else {},
+        details={"comment": comment} if isinstance(comment, str) and comment else {},
     )
 
 

@@ -1,6 +1,6 @@
-"""Single cells: texts, ranks, scores, prompts and names, as CSV, JSON and data frames write them. Pure.
+"""Reads single cells of CSV, JSON and data frames: texts, ranks, scores, prompts and names. Pure functions.
 
-What is not there is empty text, null, NaN. Functions raise `Unusable` for what is there and cannot be read.
+Empty text, null and NaN are absent values. Functions raise `Unusable` for present values that cannot be read.
 """
 
 import json
@@ -14,18 +14,18 @@ from labeling.records import Message
 _NO_NUMBER = ("", "na", "n/a", "nan", "null", "none", "-", "–")
 NO_NAME = ("na", "n/a", "nan", "null", "none", "anonymous", "unknown")
 
-NUMBERS = "Responses that are a number, true or false, and are read as text: {}"
+NUMBERS = "Responses that are a number, true or false, read as text: {}"
 
 
 def is_absent(value: object) -> bool:
-    """Whether a cell is empty: null, NaN, or no text but spaces."""
+    """Whether a cell is empty: null, NaN, or blank text."""
     if isinstance(value, str):
         return not value.strip()
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def response_in(value: object, field: str, reading: Reading) -> str | None:
-    """A response's text, or None where there is none. Numbers are texts, which is counted."""
+    """A response's text, or None if absent. Numbers become text, which is counted."""
     if is_absent(value):
         return None
     if isinstance(value, list) and len(value) == 1:
@@ -41,7 +41,7 @@ def response_in(value: object, field: str, reading: Reading) -> str | None:
 
 
 def number_in(value: object, field: str) -> float | None:
-    """A number, or None where there is none."""
+    """A number, or None if absent."""
     if is_absent(value) or (isinstance(value, str) and value.strip().lower() in _NO_NUMBER):
         return None
     number = number_of(value)
@@ -60,7 +60,7 @@ def number_of(value: object) -> float | None:
 
 
 def rank_in(value: object, field: str) -> int | None:
-    """A rank, or None where there is none; spreadsheets like to write 2.0."""
+    """A rank, or None if absent; spreadsheets often write 2.0."""
     try:
         number = number_in(value, field)
     except Unusable:
@@ -73,7 +73,7 @@ def rank_in(value: object, field: str) -> int | None:
 
 
 def flag_in(value: object, field: str) -> bool:
-    """True, false, or false where there is nothing."""
+    """True or false; an empty cell is false."""
     word = str(value).strip().lower()
     if is_absent(value) or word == "false":
         return False
@@ -83,13 +83,13 @@ def flag_in(value: object, field: str) -> bool:
 
 
 def annotator_in(value: object, prefix: str = "") -> str | None:
-    """An annotator's name, or None. `prefix` stands before plain numbers."""
+    """An annotator's name, or None. Plain numbers get `prefix`."""
     name = person_in(value)
     return f"{prefix}{name}" if name is not None and name.isdecimal() else name
 
 
 def person_in(value: object) -> str | None:
-    """A person's name or number as text, also within an object; None for words such as `anonymous`."""
+    """A person's name or number as text, also inside an object; None for words such as `anonymous`."""
     if isinstance(value, Mapping):
         keys = ("id", "username", "name", "email")
         value = next((value[key] for key in keys if not is_absent(value.get(key))), None)
@@ -106,8 +106,8 @@ def person_in(value: object) -> str | None:
 def prompt_in(value: object, field: str, extra: object = None, system: object = None) -> str | list[Message]:
     """A prompt as text or as turns with role and content.
 
-    `extra` is the text that an instruction is about, often called `input`: it is joined to the prompt's text, as the
-    pipeline does where it reads rankings. Either may be blank. `system` becomes a turn before the others.
+    `extra` is the context of an instruction, often called `input`: it is joined to the prompt's text, as in the
+    pipeline's own reading of rankings. Either may be blank. `system` becomes the first turn.
     """
     for name, text in (("input", extra), ("system", system)):
         if not is_absent(text) and not isinstance(text, str):
@@ -121,7 +121,7 @@ def prompt_in(value: object, field: str, extra: object = None, system: object = 
 
 
 def messages_in(value: object, field: str) -> Any:
-    """Turns that stand in a cell as JSON text, as the list that they are."""
+    """The list of turns in a cell, parsed if it is JSON text."""
     if not isinstance(value, str):
         return value
     try:
@@ -131,7 +131,7 @@ def messages_in(value: object, field: str) -> Any:
 
 
 def opened(cell: object) -> object:
-    """A list or an object that stands in a cell as JSON text, as what it is; any other cell as it stands."""
+    """The list or object in a cell that holds it as JSON text; any other cell unchanged."""
     if not isinstance(cell, str) or cell.lstrip()[:1] not in ("[", "{"):
         return cell
     try:

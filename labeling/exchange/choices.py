@@ -1,4 +1,4 @@
-"""Verdicts on two responses in a coded column, settled over the whole file. Pure."""
+"""Settles verdicts on two responses in a coded column, over the whole file. Pure functions."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ RANKS_OF: Mapping[str, list[int]] = {"first": [1, 2], "second": [2, 1], "tie": [
 
 
 def verdict_word(value: object) -> str:
-    """A verdict as it is compared: of a list of choices the only one, of text its canonical form; blank is ""."""
+    """A verdict in the form used for comparison: the choices of a list, the canonical form of text; blank is ""."""
     if isinstance(value, Mapping):
         value = value.get("choices", value.get("selected", value.get("label")))
     if isinstance(value, list | tuple):
@@ -19,8 +19,8 @@ def verdict_word(value: object) -> str:
     return canonical(value)
 
 
-def settled(words: Iterable[str], columns: Columns, field: str) -> dict[str, Choice]:
-    """What each verdict means. Raises LabelingError with the values seen and the option that settles them."""
+def settle_verdicts(words: Iterable[str], columns: Columns, field: str) -> dict[str, Choice]:
+    """Verdict -> meaning. Raises LabelingError with the observed values and the option that settles them."""
     given = {canonical(value): meaning for value, meaning in columns.codes.items()}
     if columns.tie is not None:
         given[canonical(columns.tie)] = "tie"
@@ -29,12 +29,12 @@ def settled(words: Iterable[str], columns: Columns, field: str) -> dict[str, Cho
         return settle_choices(seen, given)
     except UnsettledCodes as error:
         refuse(
-            f"`{field}`: {error.reason}: {error.values()}. Give what they mean: {_line(error, columns.options.codes)}"
+            f"`{field}`: {error.reason}: {error.values()}. Give their meanings: {_line(error, columns.options.codes)}"
         )
 
 
 def _line(error: UnsettledCodes, option: str) -> str:
-    """The option or the key that settles the verdicts, as a shell takes it."""
+    """The option or config key that settles the verdicts, quoted for a shell."""
     if not option.startswith("--"):
         return error.line(option)
     return f"{option} '{','.join(f'{value}=…' for value in error.unsettled)}', each one of {', '.join(CHOICES)}"

@@ -1,6 +1,6 @@
-"""What the columns of foreign files and datasets are called, and which names mean the same. Pure.
+"""Common names of columns in foreign files and datasets, and which names are equivalent. Pure functions.
 
-Names are compared in one spelling (`plain`): `WorkerId`, `worker id` and `worker_id` are one name.
+Names are compared in one spelling (`plain`): `WorkerId`, `worker id` and `worker_id` are equal.
 """
 
 import re
@@ -37,11 +37,11 @@ JUDGES = (
     "who",
     "user",
 )
-"""Who judged, the clearest name first; each also with `_id`, `_name` and the like behind it."""
+"""Columns of annotators, the clearest name first; each also with a suffix such as `_id` or `_name`."""
 
-ASKED = ("prompt", "instruction", "question", "query")
-ASKED_IN_TABLES = (*ASKED, "problem", "user_prompt", "prompt_text")  # whose other columns hold rankings
-ABOUT = ("input", "context")
+PROMPT_NAMES = ("prompt", "instruction", "question", "query")
+TABLE_PROMPT_NAMES = (*PROMPT_NAMES, "problem", "user_prompt", "prompt_text")  # whose other columns hold rankings
+CONTEXT_NAMES = ("input", "context")
 SYSTEMS = ("system", "system_prompt")
 IDS = ("id", "prompt_id", "task_id", "question_id", "record_id", "example_id", "item_id", "hitid", "hit_id")
 TIMES = (
@@ -52,7 +52,7 @@ TIMES = (
     *("time_stamp", "tstamp", "ts", "created_at", "created_on", "inserted_at", "saved_at", "logged_at"),
     *("time", "datetime", "date_time", "date", "updated", "modified", "completed", "created"),
 )
-"""When it was judged, the clearest name first."""
+"""Columns of times of judgements, the clearest name first."""
 
 _MORE_JUDGES = (
     *("annotated_by", "labeled_by", "rated_by", "ranked_by", "judged_by", "reviewed_by", "submitted_by"),
@@ -99,7 +99,7 @@ _OF_ANSWERS = frozenset(
         *("of", "the", "for", "by", "a", "b", "c", "d", "e", "f", "g", "h", "raw", "scaled", "normalized", "weighted"),
     )
 )
-"""Words that may stand beside one for ranks or scores, if it is the answer as a whole that has them."""
+"""Words allowed beside a word for ranks or scores, if the rank or score is that of a whole answer."""
 
 _SLOT = r"(?:_?(?P<number>\d{1,2})|_(?P<letter>[a-h]))"
 _RESPONSE = re.compile(rf"(?:model_)?(?P<word>{_ANSWER}){_SLOT}(?:_text)?")
@@ -112,7 +112,7 @@ _JUDGED = (
 
 @dataclass(frozen=True)
 class Options:
-    """What the fields of `Columns` are called where a person gives them: for errors that ask for one."""
+    """The user's options for the fields of `Columns`, for errors that ask for one."""
 
     id: str = "--id-field"
     prompt: str = "--prompt-field"
@@ -129,7 +129,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Columns:
-    """Field mapping; where nothing is given, each format's own names hold.
+    """The mapping of fields; by default each format's own names apply.
 
     responses, ranks: one name per response, in one order. scale: whether the ranks are ranks or scores. choice: the
     column of two answers' verdicts, and codes: what its values mean (first, second, tie). buckets: of Label Studio's
@@ -151,7 +151,7 @@ class Columns:
     options: Options = Options()
 
 
-AS_THEY_ARE = Columns()
+UNMAPPED = Columns()
 
 
 @lru_cache(maxsize=4096)  # the same few names, for every row
@@ -162,13 +162,13 @@ def plain(name: str) -> str:
 
 
 def first_of(names: Iterable[str], wanted: Iterable[str]) -> str | None:
-    """The first of the wanted names that is there, as it is written."""
+    """The first of the wanted names that is present, in its original spelling."""
     spelled = {plain(name): name for name in reversed(list(names))}
     return next((spelled[name] for name in wanted if name in spelled), None)
 
 
 def judge_columns(names: Iterable[str]) -> list[str]:
-    """The columns that tell who judged, the clearest first."""
+    """The columns of annotators, the clearest name first."""
     return list(_judge_columns(tuple(names)))
 
 
@@ -187,7 +187,7 @@ def _judge_columns(names: tuple[str, ...]) -> tuple[str, ...]:
 def scale_of(name: str) -> Scale | None:
     """Whether a column's name is a word for ranks or for scores of an answer as a whole; None for any other name.
 
-    `toxicity_score`, `confidence_score` and `search_rank` are neither: more may be worse, or about something else.
+    `toxicity_score`, `confidence_score` and `search_rank` are neither: more may be worse, or mean something else.
     """
     words = set(re.findall(r"[a-z]+", plain(name)))
     if not words <= _OF_ANSWERS:
@@ -199,7 +199,7 @@ def scale_of(name: str) -> Scale | None:
 
 
 def numbered_responses(names: Iterable[str]) -> dict[str, str]:
-    """Slot -> column of the responses `response_1`, `answerA`, … ; of several such families the largest."""
+    """Slot -> column of the responses `response_1`, `answerA`, …; the largest such family."""
     families: dict[str, dict[str, str]] = {}
     for name in names:
         if match := _RESPONSE.fullmatch(plain(name)):

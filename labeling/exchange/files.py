@@ -1,4 +1,4 @@
-"""Files of rankings: which format they are in, read as a whole, written whole or not at all."""
+"""Reads and writes files of rankings: detects their format, reads them whole, writes them atomically."""
 
 import json
 from collections import Counter
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from labeling.backend import LabelingError
-from labeling.exchange.columns import AS_THEY_ARE, Columns
+from labeling.exchange.columns import UNMAPPED, Columns
 from labeling.exchange.forms import form_of, read_rows
 from labeling.exchange.jsonlines import rankings_text
 from labeling.exchange.outcome import MAX_BAD_FRACTION, OnBadRow, Outcome, Place, pooled_outcome
@@ -21,10 +21,10 @@ from labeling.signatures import PARQUET, way_out
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
 WRITABLE = {"rankings": rankings_text, "wide": write_wide, "long": write_long}
 
-_VOTERS = 100  # rows by which a file's format is told
+_MAX_ROWS_FOR_DETECTION = 100
 _LOSSY = (
-    "What Argilla's client writes to disk has lost the ranks: it keeps the order of the options, so every answer that "
-    "was given in Argilla's page would read as first > second > third, without ties (argilla issue 5677). Import from "
+    "Files written by Argilla's client have lost the ranks: they keep the order of the options, so every answer from "
+    "Argilla's page would read as first > second > third, without ties (argilla issue 5677). Import from "
     "the server instead: python -m labeling import --dataset NAME --workspace WS --to rankings.jsonl"
 )
 
@@ -32,11 +32,11 @@ _LOSSY = (
 def read(
     sources: Path | Sequence[Path],
     form: str | None = None,
-    columns: Columns = AS_THEY_ARE,
+    columns: Columns = UNMAPPED,
     on_bad_row: OnBadRow = "drop",
     max_bad_fraction: float = MAX_BAD_FRACTION,
 ) -> Outcome:
-    """All rankings of the files, pooled: votes on one prompt are one ranking, whichever file they stand in.
+    """All rankings of the files, pooled: votes on one prompt become one ranking, also across files.
 
     Raises LabelingError (request) if a file cannot be read, or as `pooled_outcome` does.
     """
@@ -55,13 +55,13 @@ def _reading(file: Path, form: str | None, columns: Columns) -> Reading:
         raise LabelingError(f"{file}: {error}", fault="request") from None
     for place, fault, row in bad:
         reading.rows += 1
-        reading.enter_bad(Place(str(file), place), fault, row)
+        reading.add_bad(Place(str(file), place), fault, row)
     return reading
 
 
 def _form(rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns) -> str:
-    """The format that the first rows show. Raises LabelingError (request) if they show none."""
-    head = [row for _, row in rows[:_VOTERS]]
+    """The format of the first rows. Raises LabelingError (request) if none matches."""
+    head = [row for _, row in rows[:_MAX_ROWS_FOR_DETECTION]]
     found = Counter(form for row in head if (form := form_of(row)))
     if found:
         return found.most_common(1)[0][0]
@@ -73,20 +73,20 @@ def _form(rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Columns) -> st
         return "pairs" if columns.choice else "wide"
     names = ", ".join(dict.fromkeys(str(name) for row in head for name in row))
     refuse(
-        "No rankings are found in it: neither ranks or scores beside responses, nor a verdict on two of them. "
-        f"The columns are {names}. If it holds some, name the format and the columns: "
+        "It has no rankings: neither ranks or scores beside responses, nor a verdict on two of them. "
+        f"The columns are {names}. If it has rankings, name the format and the columns: "
         "--format wide --prompt-field … --response-fields … --rank-fields …, or --format pairs … --choice-field …. "
-        "Other shapes are read by `python -m pipeline stage=preferences labeling=file labeling.path=FILE`."
+        "Other formats are read by `python -m pipeline stage=preferences labeling=file labeling.path=FILE`."
     )
 
 
 def write(target: Path, rankings: Sequence[Ranking], form: str, overwrite: bool = False) -> None:
-    """Write a file of rankings. Tables begin with a mark, so that Excel sees UTF-8.
+    """Write a file of rankings. Tables begin with a byte order mark, so that Excel detects UTF-8.
 
-    Raises LabelingError if the file exists, unless told to overwrite it, or if it cannot be written.
+    Raises LabelingError if the file exists and `overwrite` is false, or if it cannot be written.
     """
     if target.exists() and not overwrite:
-        raise LabelingError(f"{target} exists. Choose another name, or say --overwrite.", fault="request")
+        raise LabelingError(f"{target} exists. Choose another name, or give --overwrite.", fault="request")
     try:
         write_text(target, WRITABLE[form](rankings), "utf-8" if form == "rankings" else "utf-8-sig")
     except UnicodeEncodeError as error:
@@ -127,7 +127,7 @@ def _text(source: Path) -> str:
 
 
 def _parsed(file: Path) -> tuple[Sequence[tuple[str, Mapping[str, Any]]], BadRows]:
-    """(place, row), and the rows that are none."""
+    """((place, row) of all rows, the entries that are not rows)."""
     text = _text(file)
     if text.lstrip()[:1] not in ("{", "["):
         try:
@@ -145,7 +145,7 @@ def _parsed(file: Path) -> tuple[Sequence[tuple[str, Mapping[str, Any]]], BadRow
 
 
 def _objects(file: Path, text: str, bad: BadRows) -> Iterator[tuple[str, Any]]:
-    """(place, value): the entries of one JSON document, or one value a line. Raises LabelingError for broken ones."""
+    """(place, value) of the entries of one JSON document, or of each line. Raises LabelingError if it is broken."""
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -167,17 +167,17 @@ def _objects(file: Path, text: str, bad: BadRows) -> Iterator[tuple[str, Any]]:
 
 
 def _files(sources: Sequence[Path]) -> list[Path]:
-    """The files themselves, and those in folders that are of a kind that is read. Raises LabelingError for none."""
+    """The files themselves and the readable files in folders. Raises LabelingError for a folder without any."""
     found: list[Path] = []
     for source in sources:
         inside = sorted(filter(_is_readable, source.iterdir())) if source.is_dir() else []
         if source.is_dir() and not inside:
             refuse(f"{source} is a folder without a file {', '.join(SUFFIXES)}. {_LOSSY}")
         found += inside or [source]
-    return list({file.resolve(): file for file in found}.values())  # a file that is named twice counts once
+    return list({file.resolve(): file for file in found}.values())  # each file once
 
 
 def _is_readable(file: Path) -> bool:
-    """Whether a file in a folder is of a kind that is read: hidden ones and ledgers are not."""
+    """Whether a file in a folder is readable: not hidden, not a ledger, with a known suffix."""
     hidden = file.name.startswith(".") or file.name.endswith(".ledger.jsonl")
     return file.suffix.lower() in SUFFIXES and not hidden

@@ -1,19 +1,19 @@
-"""The formats of judgements: how a row shows its format, and the reader of each. Pure.
+"""The table of formats of judgements: the test and the reader of each. Pure functions.
 
-The readers take rows that are parsed already, from any kind of file.
+Readers take parsed rows, from any kind of file.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from labeling.exchange import jsonlines, label_studio, label_studio_flat, long, pairs, wide
-from labeling.exchange.columns import AS_THEY_ARE, Columns
+from labeling.exchange.columns import UNMAPPED, Columns
 from labeling.exchange.platforms import plain_rows, unfolded
 from labeling.exchange.reading import Reading, Rows
 
 
 class Form(NamedTuple):
-    """A format: whether a row is in it, and what enters such rows' votes into a reading."""
+    """A format: its test for a row, and its reader, which adds the rows' votes to a reading."""
 
     matches: Callable[[Mapping[str, Any]], bool]
     read: Callable[[Rows, Columns, Reading], None]
@@ -29,19 +29,19 @@ FORMS: Mapping[str, Form] = {
     "pairs": Form(pairs.is_pair, pairs.read_pairs),
     "long": Form(long.is_long, long.read_long),
 }
-"""By name, in the order in which they are tried."""
+"""Name -> form, in the order of detection."""
 
 
 def form_of(row: Mapping[str, Any]) -> str | None:
-    """The format that a row shows, or None."""
+    """The format of a row, or None."""
     plain = unfolded(row)[0]
     return next((name for name, form in FORMS.items() if form.matches(plain)), None)
 
 
-def read_rows(rows: Rows, form: str, columns: Columns = AS_THEY_ARE) -> Reading:
-    """The votes in rows of one format, with the rows that cannot be used.
+def read_rows(rows: Rows, form: str, columns: Columns = UNMAPPED) -> Reading:
+    """The votes in rows of one format, with the unusable rows.
 
-    Cells may be texts, numbers or null. Raises LabelingError (request) if the columns do not settle what is what.
+    Cells may be texts, numbers or null. Raises LabelingError (request) if the columns are ambiguous.
     """
     reading = Reading(form)
     plain = plain_rows(rows, reading)

@@ -1,4 +1,4 @@
-"""The columns that every table of judgements has: the prompt, who judged, when, and with which comment. Pure."""
+"""The columns common to all tables of judgements: prompt, annotator, time, comment. Pure functions."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,10 @@ from typing import Any
 
 from labeling.exchange.cells import annotator_in, flag_in, is_absent, messages_in, prompt_in
 from labeling.exchange.columns import (
-    ABOUT,
-    ASKED_IN_TABLES,
+    CONTEXT_NAMES,
     IDS,
     SYSTEMS,
+    TABLE_PROMPT_NAMES,
     TIMES,
     Columns,
     Options,
@@ -23,12 +23,12 @@ from labeling.exchange.times import times_in
 from labeling.records import Message
 from labeling.votes import Vote
 
-UNREAD_TIMES = "The times in `{}` cannot be read: of several answers by one person the later row counts"
+UNREAD_TIMES = "The times in `{}` cannot be read, so the later row counts where one person answered several times"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Which columns hold what; None where the table has no such column. `times` has one text per row."""
+    """The columns by role; None if the table has no such column. `times` has one text per row."""
 
     prompt: str
     messages: str | None
@@ -43,14 +43,13 @@ class Frame:
     prefix: str = ""
 
     def vote(self, index: int, place: object, row: Row, texts: Sequence[str], ranks: Sequence[int | None]) -> Vote:
-        """The vote of one row, or the mere listing of a prompt where no annotator and no rank is given.
-
-        Raises Unusable.
-        """
+        """The vote of one row; without ranks if the row has neither annotator nor ranks. Raises Unusable."""
         annotator = self.annotator_of(row)
         given = None if annotator is None and not any(ranks) else list(ranks)
         when = self.times[index] if self.times else ""
-        return Vote(place, self.prompt_of(row), list(texts), given, annotator, self.id_of(row), when, self.said_in(row))
+        return Vote(
+            place, self.prompt_of(row), list(texts), given, annotator, self.id_of(row), when, self.details_in(row)
+        )
 
     def prompt_of(self, row: Row) -> str | list[Message]:
         """The prompt. Raises Unusable."""
@@ -73,19 +72,19 @@ class Frame:
             return None
         return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
-    def said_in(self, row: Row) -> dict[str, Any]:
-        """What else belongs to a vote. Raises Unusable."""
+    def details_in(self, row: Row) -> dict[str, Any]:
+        """The further details of a vote: comment, guidelines, both_bad. Raises Unusable."""
         texts = {"comment": self.comment, "guidelines": self.guidelines}
-        said: dict[str, Any] = {
+        details: dict[str, Any] = {
             key: str(row[name]) for key, name in texts.items() if name and not is_absent(row.get(name))
         }
         if self.both_bad and flag_in(row.get(self.both_bad), self.both_bad):
-            said["both_bad"] = True
-        return said
+            details["both_bad"] = True
+        return details
 
 
 def frame_of(rows: Rows, columns: Columns, reading: Reading, prefix: str = "") -> Frame:
-    """The frame of these rows, noted in `reading`. Raises LabelingError if the prompt's column cannot be told."""
+    """The frame of these rows, noted in `reading`. Raises LabelingError if the prompt's column is unclear."""
     names = names_in(rows)
     options = columns.options
     named = {options.id: columns.id, options.prompt: columns.prompt, options.annotator: columns.annotator}
@@ -95,7 +94,7 @@ def frame_of(rows: Rows, columns: Columns, reading: Reading, prefix: str = "") -
     if prompt is None:
         refuse(f"There is no column for the prompt. Name it: {options.prompt}. The columns are {', '.join(names)}.")
     judges = [columns.annotator] if columns.annotator else judge_columns(name for name in names if name != prompt)
-    extra = first_of((name for name in names if name != prompt), ABOUT)
+    extra = first_of((name for name in names if name != prompt), CONTEXT_NAMES)
     system = first_of(names, SYSTEMS)
     id_, comment = columns.id or first_of(names, IDS), columns.comment or first_of(names, ("comment", "comments"))
     reading.note("prompt", *(name for name in (system, messages or prompt, extra) if name))
@@ -118,21 +117,21 @@ def frame_of(rows: Rows, columns: Columns, reading: Reading, prefix: str = "") -
 
 
 def check_names(names: Sequence[str], given: Mapping[str, Sequence[str | None]]) -> None:
-    """Raise LabelingError if an option names a column that is not there."""
+    """Raise LabelingError if an option names a missing column."""
     for option, wanted in given.items():
         for name in (name for name in wanted if name is not None and name not in names):
             refuse(f"{option}: there is no column '{name}'; the columns are {', '.join(names)}.")
 
 
 def note_unread(reading: Reading, names: Sequence[str], frame: Frame) -> None:
-    """Name the columns that nothing was read from."""
+    """Note the columns that were not read."""
     known = {name for found in reading.columns.values() for name in found}
     known |= {name for name in (frame.prompt, frame.both_bad, frame.guidelines) if name}
     reading.unread = tuple(name for name in names if name not in known)
 
 
 def _prompt_column(names: Sequence[str], options: Options) -> str | None:
-    found = [name for name in names if plain(name) in ASKED_IN_TABLES]
+    found = [name for name in names if plain(name) in TABLE_PROMPT_NAMES]
     if len(found) > 1:
         refuse(f"Several columns may hold the prompt: {listed(found)}. Name the one: {options.prompt}.")
     return found[0] if found else first_of(names, ("input",))

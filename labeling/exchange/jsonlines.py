@@ -1,4 +1,4 @@
-"""The contract's rankings: one JSON object a line, or a JSON array of them. Pure."""
+"""Reads and writes the contract's rankings: one JSON object per line, or a JSON array of them. Pure functions."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,12 +15,12 @@ _PROMPT = ("system", "prompt", "input")
 
 
 def is_ranking(row: Mapping[str, Any]) -> bool:
-    """Whether a row is in the contract's shape."""
+    """Whether a row has the contract's format."""
     return row.keys() >= {"responses", "rankings"}
 
 
 def read_rankings(rows: Rows, columns: Columns, reading: Reading) -> None:
-    """Enter the votes of rankings; an empty text among the responses is a response that was judged, null is none."""
+    """Add the votes of rankings. An empty response was judged; a null response is absent."""
     names = names_in(rows)
     time = first_of(names, TIMES)
     times = times_in([row.get(time) for _, row in rows]) if time else None
@@ -32,22 +32,22 @@ def read_rankings(rows: Rows, columns: Columns, reading: Reading) -> None:
                 raise Unusable("rankings", "must be a list", given)
         except Unusable as fault:
             reading.rows += 1
-            reading.enter_bad(place, fault, row)
+            reading.add_bad(place, fault, row)
             continue
         when = times[index] if times else ""
         if not given:
             reading.votes.append(listing.vote(None, None, "", {}))
-        for number, said in enumerate(given):
+        for number, given_ranks in enumerate(given):
             reading.rows += 1
             try:
-                reading.votes.append(_vote(listing, said, f"rankings[{number}]", when))
+                reading.votes.append(_vote(listing, given_ranks, f"rankings[{number}]", when))
             except Unusable as fault:
-                reading.enter_bad(place, fault, row)
+                reading.add_bad(place, fault, row)
     _note_columns(names, time if times else None, reading)
 
 
 def judgements_of(rankings: Iterable[Ranking]) -> Iterator[tuple[Ranking, Ranks | None]]:
-    """Each ranking with each of its annotators' ranks; once with None where there are none."""
+    """Each ranking with each annotator's ranks, or once with None if it has no ranks."""
     for ranking in rankings:
         if not ranking["rankings"]:
             yield ranking, None
@@ -56,7 +56,7 @@ def judgements_of(rankings: Iterable[Ranking]) -> Iterator[tuple[Ranking, Ranks 
 
 
 def rankings_text(rankings: Iterable[Ranking]) -> str:
-    """Rankings as JSON lines. Half a surrogate pair, which UTF-8 cannot hold, stays as its JSON escape."""
+    """Rankings as JSON lines. A lone surrogate, which UTF-8 cannot hold, is written as its JSON escape."""
     text = "".join(json.dumps(ranking, ensure_ascii=False) + "\n" for ranking in rankings)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -74,22 +74,22 @@ def _note_columns(names: Sequence[str], time: str | None, reading: Reading) -> N
 
 
 class _Listing(NamedTuple):
-    """A prompt and its responses, of which an absent one is None."""
+    """A prompt and its responses; an absent response is None."""
 
     place: object
     id: str | None
     prompt: str | list[Message]
     texts: Sequence[str | None]
-    annotator: str | None  # of the whole row, for ranks that name none
+    annotator: str | None  # of the whole row, for ranks without a name
 
     def vote(
-        self, ranks: Sequence[int | None] | None, annotator: str | None, when: str, said: Mapping[str, Any]
+        self, ranks: Sequence[int | None] | None, annotator: str | None, when: str, given_ranks: Mapping[str, Any]
     ) -> Vote:
-        """What one annotator gave, without the absent responses."""
+        """One annotator's vote, without absent responses."""
         there = [slot for slot, text in enumerate(self.texts) if text is not None]
         texts = [text for text in self.texts if text is not None]
         kept = None if ranks is None else [ranks[slot] for slot in there]
-        return Vote(self.place, self.prompt, texts, kept, annotator, self.id, when, said)
+        return Vote(self.place, self.prompt, texts, kept, annotator, self.id, when, given_ranks)
 
 
 def _listing(place: object, row: Row, reading: Reading) -> _Listing:
@@ -109,22 +109,22 @@ def _listing(place: object, row: Row, reading: Reading) -> _Listing:
     return _Listing(place, None if is_absent(name) else str(name), prompt, responses, annotator)
 
 
-def _vote(listing: _Listing, said: object, field: str, when: str) -> Vote:
-    if not isinstance(said, Mapping):
-        raise Unusable(field, "must be a JSON object", said)
-    ranks = said.get("ranks")
+def _vote(listing: _Listing, given_ranks: object, field: str, when: str) -> Vote:
+    if not isinstance(given_ranks, Mapping):
+        raise Unusable(field, "must be a JSON object", given_ranks)
+    ranks = given_ranks.get("ranks")
     if not isinstance(ranks, list) or len(ranks) != len(listing.texts):
         raise Unusable("ranks", "must be a list with a rank for each response", ranks)
-    name = next(iter(judge_columns(said)), None)
-    annotator = listing.annotator if name is None else annotator_in(said[name])
-    return listing.vote([rank_in(rank, "ranks") for rank in ranks], annotator, when, _said_in(said))
+    name = next(iter(judge_columns(given_ranks)), None)
+    annotator = listing.annotator if name is None else annotator_in(given_ranks[name])
+    return listing.vote([rank_in(rank, "ranks") for rank in ranks], annotator, when, _details_in(given_ranks))
 
 
-def _said_in(said: Mapping[str, Any]) -> dict[str, Any]:
+def _details_in(given_ranks: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for key, kind, what in (("comment", str, "text"), ("both_bad", bool, "true or false"), ("guidelines", str, "text")):
-        if said.get(key) is not None and not isinstance(said[key], kind):
-            raise Unusable(key, f"must be {what}", said[key])
-        if said.get(key):
-            kept[key] = said[key]
+        if given_ranks.get(key) is not None and not isinstance(given_ranks[key], kind):
+            raise Unusable(key, f"must be {what}", given_ranks[key])
+        if given_ranks.get(key):
+            kept[key] = given_ranks[key]
     return kept

@@ -1,14 +1,14 @@
 """Label Studio's JSON export: tasks with annotations of the tags Ranker, Pairwise or Choices. Pure.
 
 Ranker     value.ranker = {name: [ids in order]}, best first, of a list of items with an id each. Without buckets a
-           Ranker cannot say ties. With buckets, items in one bucket are tied; which bucket is better, the export does
-           not say, so it must be given.
-Pairwise   value.selected = "left" or "right", about the two names in `to_name`; it cannot say ties either. A project
-           that asks for them has a Choices tag beside it.
-Choices    value.choices = [choice], about two responses; what each choice means is settled over the whole file.
+           Ranker has no ties. With buckets, items in one bucket are tied; the order of the buckets is not in the export
+           and must be given.
+Pairwise   value.selected = "left" or "right", about the two names in `to_name`; it has no ties either. A project with
+           ties has a Choices tag beside it.
+Choices    value.choices = [choice], about two responses; the meanings of choices are settled over the whole file.
 
 Annotators are `annotator<id>`: exports may hold e-mail addresses, and rankings hold pseudonyms. Text areas are
-comments. Cancelled annotations are skipped tasks; drafts and predictions are no annotator's ranking. JSON-MIN and CSV
+comments. Cancelled annotations are skipped tasks; drafts and predictions are not rankings. JSON-MIN and CSV
 exports have a flat row per annotation. Sources: labelstud.io, "Label Studio task format", tags Ranker, List, Pairwise.
 """
 
@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 
 from labeling.codes import canonical, choice_of_word
 from labeling.exchange.cells import annotator_in, is_absent, prompt_in, response_in
-from labeling.exchange.choices import RANKS_OF, settled, verdict_word
-from labeling.exchange.columns import ABOUT, ASKED_IN_TABLES, SYSTEMS, Columns, first_of, numbered_responses
+from labeling.exchange.choices import RANKS_OF, settle_verdicts, verdict_word
+from labeling.exchange.columns import CONTEXT_NAMES, SYSTEMS, TABLE_PROMPT_NAMES, Columns, first_of, numbered_responses
 from labeling.exchange.ranker import ranked_items
 from labeling.exchange.reading import Reading, Row, Rows, Unusable, listed, refuse
 from labeling.exchange.times import times_in
 from labeling.votes import Vote
 
-NUMBERED = "annotator"  # stands before an account's number
-UNDECIDED = "the verdict prefers neither and is no tie"
+NUMBERED = "annotator"  # prefix of an account's number
+UNDECIDED = "the verdict is neither a preference nor a tie"
 
 
 class _Given(NamedTuple):
@@ -52,13 +52,13 @@ def is_flat(row: Mapping[str, Any]) -> bool:
 
 
 def read_label_studio(rows: Rows, columns: Columns, reading: Reading) -> None:
-    """Enter the votes of tasks; those without annotations have none. Raises LabelingError if choices are not clear."""
+    """Add the votes of tasks; tasks without annotations have none. Raises LabelingError if choices are unclear."""
     given = _with_one_tag_each([one for place, task in rows for one in _annotations(place, task, reading)], columns)
     words = [verdict_word(one.value("choices")) for one in given]
     alone = [
         word for one, word in zip(given, words, strict=True) if not one.value("ranker") and not one.value("pairwise")
     ]
-    meanings: Mapping[str, str] = settled(alone, columns, "choices")
+    meanings: Mapping[str, str] = settle_verdicts(alone, columns, "choices")
     times = times_in([one.annotation.get("updated_at") or one.annotation.get("created_at") for one in given])
     for index, (one, word) in enumerate(zip(given, words, strict=True)):
         if meanings.get(word) == "none" and not one.value("ranker") and not one.value("pairwise"):
@@ -69,7 +69,7 @@ def read_label_studio(rows: Rows, columns: Columns, reading: Reading) -> None:
             texts, ranks = _ranked(one, word, meanings, columns, reading)
             reading.votes.append(_vote(one, columns, texts, ranks, times[index] if times else "", reading))
         except Unusable as fault:
-            reading.enter_bad(one.place, fault, one.task)
+            reading.add_bad(one.place, fault, one.task)
     reading.note("annotators", "completed_by")
     fields = dict.fromkeys(f"data.{name}" for one in given for name in one.task["data"])
     read = {name for names in reading.columns.values() for name in names}
@@ -77,10 +77,9 @@ def read_label_studio(rows: Rows, columns: Columns, reading: Reading) -> None:
 
 
 def _with_one_tag_each(given: list[_Given], columns: Columns) -> list[_Given]:
-    """The annotations with the results of one tag of each kind: that of `columns.choice`, or the only one.
+    """The annotations with the results of one tag per kind: the tag `columns.choice`, or the only one.
 
-    Of several tags with choices the one counts that speaks of sides and ties. Raises LabelingError if several may be
-    meant.
+    Of several Choices tags the one with words for sides and ties counts. Raises LabelingError if several remain.
     """
     kept: set[tuple[str, str]] = set()
     for kind in ("ranker", "pairwise", "choices"):
@@ -89,7 +88,7 @@ def _with_one_tag_each(given: list[_Given], columns: Columns) -> list[_Given]:
         if columns.choice in names:
             names = [columns.choice]
         elif kind == "choices" and len(names) > 1:
-            names = [name for name in names if _speaks(results, name, columns)]
+            names = [name for name in names if _has_choice_words(results, name, columns)]
         if len(names) > 1:
             refuse(
                 f"Several tags {kind} hold results: {listed(names)}. Name the one to read: {columns.options.choice}."
@@ -107,8 +106,8 @@ def _with_one_tag_each(given: list[_Given], columns: Columns) -> list[_Given]:
     ]
 
 
-def _speaks(results: list[Mapping[str, Any]], name: str, columns: Columns) -> bool:
-    """Whether all choices under a name are words for a side or a tie, or have a meaning that was given."""
+def _has_choice_words(results: list[Mapping[str, Any]], name: str, columns: Columns) -> bool:
+    """Whether all choices under a name are words for a side or a tie, or have a given meaning."""
     words = {verdict_word(result.get("value")) for result in results if str(result.get("from_name", "")) == name}
     given = {canonical(word) for word in (*columns.codes, columns.tie)}
     return all(word in given or choice_of_word(word) for word in words)
@@ -119,14 +118,14 @@ def _annotations(place: object, task: Row, reading: Reading) -> list[_Given]:
     if not isinstance(annotations, list):
         reading.rows += 1
         field = "annotations" if is_task(task) else "data"
-        reading.enter_bad(place, Unusable(field, "a task needs `data` and a list of `annotations`"), task)
+        reading.add_bad(place, Unusable(field, "a task needs `data` and a list of `annotations`"), task)
         return []
     found = []
     for index, annotation in enumerate(annotations):
         if not isinstance(annotation, Mapping) or not isinstance(annotation.get("result"), list):
             reading.rows += 1
             fault = Unusable("annotations", "must be objects with a list 'result'", f"annotations[{index}]")
-            reading.enter_bad(place, fault, task)
+            reading.add_bad(place, fault, task)
         elif annotation.get("was_cancelled"):
             reading.leave_out(place, "was_cancelled", "the annotator skipped the task", task)
         elif not annotation["result"]:
@@ -139,18 +138,18 @@ def _annotations(place: object, task: Row, reading: Reading) -> list[_Given]:
 
 def _vote(one: _Given, columns: Columns, texts: list[str], ranks: list[int], when: str, reading: Reading) -> Vote:
     data = one.task["data"]
-    asked = columns.prompt or first_of(data, ASKED_IN_TABLES) or "prompt"
+    prompt = columns.prompt or first_of(data, TABLE_PROMPT_NAMES) or "prompt"
     annotator = annotator_in(one.annotation.get("completed_by"), NUMBERED)
     if annotator is None:
-        raise Unusable("completed_by", "does not tell who annotated")
-    about, system = first_of(data, ABOUT), first_of(data, SYSTEMS)
-    extra = None if about in (None, asked) else data[about]
-    reading.note("prompt", *(f"data.{name}" for name in (system, asked, about) if name in data))
+        raise Unusable("completed_by", "does not name the annotator")
+    about, system = first_of(data, CONTEXT_NAMES), first_of(data, SYSTEMS)
+    extra = None if about in (None, prompt) else data[about]
+    reading.note("prompt", *(f"data.{name}" for name in (system, prompt, about) if name in data))
     name = data.get(columns.id) if columns.id else one.task.get("id")
     comment = _comment(one)
     return Vote(
         one.place,
-        prompt_in(data.get(asked), f"data.{asked}", extra, data[system] if system else None),
+        prompt_in(data.get(prompt), f"data.{prompt}", extra, data[system] if system else None),
         texts,
         ranks,
         annotator,
@@ -175,22 +174,21 @@ def _ranked(
     found = [response_in(data.get(name), name, reading) for name in names]
     texts = [text for text in found if text is not None]
     if len(texts) != 2 or len(names) != 2:
-        reason = (
-            f"there are no two responses {' and '.join(names)}: name them, left one first: {columns.options.responses}"
-        )
-        raise Unusable("data", reason)
+        found_names = " and ".join(names)
+        option = columns.options.responses
+        raise Unusable("data", f"two responses are needed, found {found_names}: name them, left one first: {option}")
     reading.note("responses", *(f"data.{name}" for name in names))
     reading.note("verdicts", *(kind for kind in ("pairwise", "choices") if one.value(kind) is not None))
     return texts, RANKS_OF[verdict]
 
 
 def _verdict(one: _Given, word: str, meanings: Mapping[str, str], columns: Columns) -> str:
-    """first, second or tie; a choice beside the pair counts if it is a tie."""
+    """first, second or tie; a Choices result beside the pair counts only as a tie."""
     selected = one.value("pairwise")
     if selected is None:
         verdict = meanings.get(word, "none")
         if verdict == "none":
-            hint = "" if columns.tie else f" (if a choice means that both are equal, name it: {columns.options.tie})"
+            hint = "" if columns.tie else f" (if a choice means a tie, name it: {columns.options.tie})"
             raise Unusable("result", f"has neither a ranker nor a pairwise result nor a choice{hint}")
         return verdict
     given = {canonical(value): meaning for value, meaning in columns.codes.items()}
@@ -203,7 +201,7 @@ def _verdict(one: _Given, word: str, meanings: Mapping[str, str], columns: Colum
 
 
 def _pair(one: _Given, columns: Columns) -> list[str]:
-    """The names of the two responses: those of the tag, or what the template calls them."""
+    """The names of the two responses: from the option, the tag, or the template's usual names."""
     if columns.responses:
         return list(columns.responses)
     targets = next((str(result.get("to_name", "")) for result in one.results if result.get("type") == "pairwise"), "")
@@ -212,5 +210,5 @@ def _pair(one: _Given, columns: Columns) -> list[str]:
 
 def _comment(one: _Given) -> str:
     values = [result.get("value") for result in one.results if result.get("type") == "textarea"]
-    said = [value.get("text", "") for value in values if isinstance(value, Mapping)]
-    return "\n".join(str(line) for text in said for line in ([text] if isinstance(text, str) else text))
+    texts = [value.get("text", "") for value in values if isinstance(value, Mapping)]
+    return "\n".join(str(line) for text in texts for line in ([text] if isinstance(text, str) else text))

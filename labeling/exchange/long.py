@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 from labeling.exchange.cells import is_absent
 from labeling.exchange.columns import Columns, first_of, scale_of
 from labeling.exchange.frame import Frame, check_names, frame_of, note_unread
-from labeling.exchange.judged import Judged, enter_all_bad, enter_votes
 from labeling.exchange.reading import Reading, Row, Rows, Unusable, names_in, refuse
-from labeling.votes import prompt_key, squeezed
+from labeling.exchange.unread_votes import UnreadVote, add_all_bad, add_votes
+from labeling.votes import normalized_text, prompt_key
 
 RESPONSES = ("response", "answer", "output", "completion", "candidate", "generation", "reply")
-ROW_NUMBERS = "The values of `{}` number rows, and name no prompts: prompts are told apart by their texts"
+ROW_NUMBERS = "The values of `{}` number rows instead of prompts: prompts are identified by their texts"
 
 
 class _Line(NamedTuple):
-    """One row: its key among the responses to one prompt, and where it stands."""
+    """One row: its key among the responses to one prompt, its index and its place."""
 
     key: tuple[str, str]
     number: int
@@ -30,11 +30,10 @@ def is_long(row: Mapping[str, Any]) -> bool:
 
 
 def read_long(rows: Rows, columns: Columns, reading: Reading) -> None:
-    """Enter the votes of a long table. Raises LabelingError if its columns do not settle what is what.
+    """Add the votes of a long table. Raises LabelingError if its columns are ambiguous.
 
-    The rows of one annotator on one prompt are a vote; a response that comes again begins another vote, and so does
-    another file where nobody is named. Without the
-    column `slot` a response is known by its text.
+    The rows of one annotator on one prompt are a vote. A repeated response starts another vote, and so does another
+    file if annotators are unnamed. Without the column `slot` a response is identified by its text.
     """
     names = names_in(rows)
     response = (*columns.responses, first_of(names, RESPONSES))[0]
@@ -49,7 +48,7 @@ def read_long(rows: Rows, columns: Columns, reading: Reading) -> None:
     frame = frame_of(rows, columns, reading)
     slot = first_of(names, ("slot",))
     reading.note("slots", slot)
-    judged: list[Judged] = []
+    judged: list[UnreadVote] = []
     for lines in _groups(rows, frame, response, slot, reading):
         passes = _passes(lines, frame)
         unnamed = frame.annotator is None or is_absent(lines[0].row.get(frame.annotator))
@@ -57,10 +56,10 @@ def read_long(rows: Rows, columns: Columns, reading: Reading) -> None:
         uneven = len({frozenset(line.key for line in one) for one in passes}) > 1
         if not by_file and (uneven or (len(passes) > 1 and (unnamed or len(passes[0]) < 2))):
             rows_of_it = [(line.place, line.row) for line in lines]
-            enter_all_bad(rows_of_it, _twice(response, slot, unnamed), reading)
+            add_all_bad(rows_of_it, _repeated_response(response, slot, unnamed), reading)
         else:
             judged += [_judged(one, response, rank, slot) for one in by_file or passes]
-    enter_votes(judged, (rank,), frame, columns, reading)
+    add_votes(judged, (rank,), frame, columns, reading)
     note_unread(reading, names, frame)
 
 
@@ -73,9 +72,9 @@ def _groups(rows: Rows, frame: Frame, response: str, slot: str | None, reading: 
             number = _slot_in(row, slot)
         except Unusable as fault:
             reading.rows += 1
-            reading.enter_bad(place, fault, row)
+            reading.add_bad(place, fault, row)
             continue
-        key = (number, squeezed(text) if isinstance(text, str) else str(text))
+        key = (number, normalized_text(text) if isinstance(text, str) else str(text))
         lines.append((_Line(key, index, place, row), prompt))
     ids = [(_file_of(line.place), frame.id_of(line.row)) for line, _ in lines]
     numbered = _number_rows(ids, [prompt for _, prompt in lines])
@@ -83,13 +82,13 @@ def _groups(rows: Rows, frame: Frame, response: str, slot: str | None, reading: 
         reading.tallies[ROW_NUMBERS.replace("{}", str(frame.id))] += 1
     groups: dict[tuple[str | None, str, str], list[_Line]] = {}
     for (line, prompt), (_, name) in zip(lines, ids, strict=True):
-        judge = squeezed(str(line.row.get(frame.annotator) or "")) if frame.annotator else ""
+        judge = normalized_text(str(line.row.get(frame.annotator) or "")) if frame.annotator else ""
         groups.setdefault((None if numbered else name, prompt, judge), []).append(line)
     return groups.values()
 
 
 def _number_rows(ids: Sequence[tuple[object, str | None]], prompts: Sequence[str]) -> bool:
-    """Whether the ids of each file number its rows, or the rows about each prompt: then they tell no prompts apart."""
+    """Whether the ids number the rows of each file or of each prompt, so that they do not identify prompts."""
     if len(ids) < 2 or None in {name for _, name in ids}:
         return False
     return len(set(ids)) == len(ids) or len(set(ids)) < len(set(zip(ids, prompts, strict=True)))
@@ -100,7 +99,7 @@ def _file_of(place: object) -> object:
 
 
 def _passes(lines: Sequence[_Line], frame: Frame) -> list[list[_Line]]:
-    """The rows of one group, once through the responses at a time, the earliest first."""
+    """The rows of one group in passes, each with every response once, the earliest first."""
     ordered = sorted(lines, key=lambda line: frame.times[line.number]) if frame.times else lines
     by_key: dict[tuple[str, str], list[_Line]] = {}
     for line in ordered:
@@ -109,7 +108,7 @@ def _passes(lines: Sequence[_Line], frame: Frame) -> list[list[_Line]]:
 
 
 def _by_file(lines: Sequence[_Line]) -> list[list[_Line]]:
-    """The rows of one group by their files, if each of several files goes through the responses once; else none."""
+    """The rows of one group by file, if each of several files has every response once; else empty."""
     files: dict[object, list[_Line]] = {}
     for line in lines:
         files.setdefault(_file_of(line.place), []).append(line)
@@ -117,10 +116,10 @@ def _by_file(lines: Sequence[_Line]) -> list[list[_Line]]:
     return list(files.values()) if once and len(files) > 1 else []
 
 
-def _judged(lines: Sequence[_Line], response: str, rank: str, slot: str | None) -> Judged:
+def _judged(lines: Sequence[_Line], response: str, rank: str, slot: str | None) -> UnreadVote:
     ordered = sorted(lines, key=lambda line: int(line.key[0])) if slot else lines
     first = lines[0]
-    return Judged(
+    return UnreadVote(
         first.number,
         first.place,
         first.row,
@@ -139,14 +138,14 @@ def _slot_in(row: Row, slot: str | None) -> str:
     return number
 
 
-def _twice(response: str, slot: str | None, unnamed: bool) -> Unusable:
+def _repeated_response(response: str, slot: str | None, unnamed: bool) -> Unusable:
     if unnamed:
-        return Unusable(response, "occurs several times for one prompt: a column must tell who judged")
-    more = "" if slot else ": give a column `slot`, too, if two responses are alike"
+        return Unusable(response, "occurs several times for one prompt: a column with the annotator is needed")
+    more = "" if slot else ": add a column `slot` if two responses are equal"
     return Unusable(response, f"some responses occur more often than others for one annotator and prompt{more}")
 
 
 def _rank_column(names: Iterable[str]) -> str | None:
-    """`rank` where there is one, else the one column that is called a score."""
+    """The column `rank`, or else the only column named like a score."""
     found = [name for name in names if scale_of(name)]
     return first_of(found, ("rank",)) or (found[0] if len(found) == 1 else None)

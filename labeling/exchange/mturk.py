@@ -1,4 +1,6 @@
-"""Results of a batch on Amazon Mechanical Turk, with `Input.…` and `Answer.…` under short names. Pure."""
+"""Converts results of a batch on Amazon Mechanical Turk to short names, without `Input.…` and `Answer.…`. Pure
+functions.
+"""
 
 import re
 from collections.abc import Mapping
@@ -19,7 +21,7 @@ def is_batch(row: Row) -> bool:
 
 
 def plain_batch_row(row: Row) -> Row:
-    """A result under short names; of radio buttons (`Answer.q.a`: true, `Answer.q.b`: false) the option that is on."""
+    """A result under short names; radio buttons (`Answer.q.a`: true, `Answer.q.b`: false) become the option chosen."""
     found: dict[str, Any] = {}
     for name, value in _with_task_answers(row).items():
         option, word = _OPTION.match(name), str(value).strip().lower()
@@ -31,7 +33,7 @@ def plain_batch_row(row: Row) -> Row:
 
 
 def _with_task_answers(row: Row) -> dict[str, Any]:
-    """The row with the answers that crowd forms write into one cell: [{"question": {"option": true}}]."""
+    """The row with the answers from the one cell that crowd forms write: [{"question": {"option": true}}]."""
     cells = dict(row)
     forms = opened(cells.pop(_TASK_ANSWERS)) if _TASK_ANSWERS in cells else None
     for form in forms if isinstance(forms, list) else ():
@@ -42,7 +44,7 @@ def _with_task_answers(row: Row) -> dict[str, Any]:
 
 
 def choose(found: dict[str, Any], question: str, option: str, chosen: bool) -> None:
-    """Add an option to those that were chosen, if it was."""
+    """Add an option to the chosen ones, if it was chosen."""
     before = found.setdefault(question, None)
     if chosen:
         found[question] = option if before is None else f"{before} and {option}"

@@ -1,4 +1,4 @@
-"""Orders of numbered responses in one cell, best first: `B > A = C`. Pure."""
+"""Reads orders of numbered responses in one cell, best first: `B > A = C`. Pure functions."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ def is_order(cell: object) -> bool:
 
 
 def ranks_in_order(cell: object, slots: Sequence[str], field: str) -> list[int | None]:
-    """The rank of the response in each slot; None for one that the order leaves out. Raises Unusable."""
+    """The rank of each slot's response; None if the order omits it. Raises Unusable."""
     ranks: dict[str, int] = {}
     for group in re.split(r">+", str(cell)):
         rank, slot_names = len(ranks) + 1, [_slot(name, slots) for name in re.split(r"[=~≈]+", group)]
@@ -35,7 +35,7 @@ def order_column(row_names: Iterable[str], cells: Sequence[object]) -> str | Non
 
 
 def _slot(name: str, slots: Sequence[str]) -> str | None:
-    """The slot that a name means: `B`, `2`, `response_b`, `Model 2`."""
+    """The slot of a name: `B`, `2`, `response_b`, `Model 2`."""
     word = plain(name)
     slot = next(iter(numbered_responses([word])), word.rpartition("_")[2])
     if slot in slots:
@@ -44,7 +44,7 @@ def _slot(name: str, slots: Sequence[str]) -> str | None:
 
 
 def _other_kind(slot: str, slots: Sequence[str]) -> str | None:
-    """A letter for numbered responses, a number for those with letters."""
+    """The slot of a letter among numbered responses, or of a number among lettered ones."""
     letters = "abcdefgh"
     if slot in letters and slot and slots == [str(number + 1) for number in range(len(slots))]:
         place = letters.index(slot)

@@ -1,4 +1,4 @@
-"""The outcome of an import: rankings, the rows that were left out and why, and remarks for a person."""
+"""The outcome of an import: rankings, dropped rows with reasons, and remarks for the user."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,12 @@ from labeling.votes import LeftOutVote, Pooled, pool
 OnBadRow = Literal["drop", "error"]
 MAX_BAD_FRACTION = 0.2
 
-_EXAMPLES = 3  # places that are shown of one kind of fault
-_EXCERPT = 200  # characters of a row in the ledger
+_EXAMPLES = 3  # places shown per reason
+_EXCERPT = 200  # characters per row of the ledger
 
 
 class Place(NamedTuple):
-    """Where a row is: the file, and the row in the file's own words."""
+    """The place of a row: the file, and the row as the file's format names it."""
 
     file: str
     row: str
@@ -29,9 +29,9 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Rankings, how they were read, what was left out, and remarks.
+    """Rankings, sentences on their reading, dropped rows, and remarks.
 
-    `bad` and `left_out` are rows as in `Reading`; `repeated` are votes that the same annotator gave again.
+    `bad` and `left_out` are rows as in `Reading`; `repeated` are repeated votes of one annotator.
     """
 
     rankings: list[Ranking]
@@ -42,7 +42,7 @@ class Outcome:
     remarks: list[str]
 
     def ledger(self) -> Iterator[str]:
-        """One JSON line for each row that was left out."""
+        """One JSON line per dropped row."""
         for step, faults in (("format", self.bad), ("left out", self.left_out), ("repeated", self.repeated)):
             for fault in faults:
                 file, row = fault.place if isinstance(fault.place, Place) else ("", str(fault.place))
@@ -53,8 +53,8 @@ class Outcome:
 def pooled_outcome(source: str, readings: Sequence[Reading], on_bad_row: OnBadRow, max_bad_fraction: float) -> Outcome:
     """The votes of all readings, pooled.
 
-    Raises LabelingError (request) if there are no rankings, if more rows are bad than may be left out in passing, or if
-    any is bad and none may be.
+    Raises LabelingError (request) without rankings, with more bad rows than allowed, or with any bad row if none is
+    allowed.
     """
     pooled = pool(vote for reading in readings for vote in reading.votes)
     bad = [fault for reading in readings for fault in reading.bad] + _votes_out(pooled, unusable=True)
@@ -62,21 +62,23 @@ def pooled_outcome(source: str, readings: Sequence[Reading], on_bad_row: OnBadRo
     voted = any(ranking["rankings"] for ranking in pooled.rankings)
     sentences = list(dict.fromkeys(map(str, readings)))
     if not voted and not bad:
-        left = "".join(f"\n{line}" for line in kinds([fault for reading in readings for fault in reading.left_out]))
+        left = "".join(
+            f"\n{line}" for line in reason_lines([fault for reading in readings for fault in reading.left_out])
+        )
         refuse(f"{source} has no rankings: no row has ranks, scores or a verdict. {'. '.join(sentences)}.{left}")
     fraction = len(bad) / max(rows, 1)
     if not voted or fraction > max_bad_fraction or (bad and on_bad_row == "error"):
         limit = f", more than --max-bad-fraction {max_bad_fraction:g} allows" if fraction > max_bad_fraction else ""
         head = f"{source}: {len(bad):,} of {rows:,} rows ({fraction:.0%}) cannot be used{limit}; nothing was written."
-        hint = "Mend these rows. If they are read wrong, name the format and the columns: --format, --prompt-field, …"
-        raise LabelingError("\n".join([head, *sentences, *kinds(bad), hint]), fault="request")
+        hint = "Correct these rows. If they are misread, name the format and the columns: --format, --prompt-field, …"
+        raise LabelingError("\n".join([head, *sentences, *reason_lines(bad), hint]), fault="request")
     left_out = [fault for reading in readings for fault in reading.left_out]
     repeated = _votes_out(pooled, unusable=False)
     remarks = list(dict.fromkeys([*(line for reading in readings for line in reading.remarks), *pooled.remarks]))
     return Outcome(pooled.rankings, sentences, bad, left_out, repeated, remarks)
 
 
-def kinds(faults: Sequence[Fault]) -> list[str]:
+def reason_lines(faults: Sequence[Fault]) -> list[str]:
     """One line per reason, the most frequent first, with its count and a few examples."""
     files = {fault.place.file for fault in faults if isinstance(fault.place, Place)}
     by_reason: dict[str, list[Fault]] = {}

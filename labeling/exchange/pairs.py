@@ -1,4 +1,4 @@
-"""Tables with two responses and a verdict: `response_a`, `response_b`, `preference`. Pure."""
+"""Reads tables with two responses and a verdict: `response_a`, `response_b`, `preference`. Pure functions."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,14 +6,14 @@ from typing import Any
 
 from labeling.codes import canonical, choice_of_word
 from labeling.exchange.cells import is_absent, response_in
-from labeling.exchange.choices import RANKS_OF, settled, verdict_word
+from labeling.exchange.choices import RANKS_OF, settle_verdicts, verdict_word
 from labeling.exchange.columns import Columns, first_of, numbered_responses, plain
 from labeling.exchange.frame import Frame, check_names, frame_of, note_unread
 from labeling.exchange.label_studio import NUMBERED, UNDECIDED, is_flat
 from labeling.exchange.reading import Reading, Row, Rows, Unusable, listed, names_in, refuse
-from labeling.votes import Vote, squeezed
+from labeling.votes import Vote, normalized_text
 
-NO_VERDICT = "there is no verdict"
+NO_VERDICT = "the verdict is missing"
 
 _VERDICTS = (
     *("preference", "preferred", "winner", "choice", "chosen", "verdict", "better", "best", "comparison", "pairwise"),
@@ -22,24 +22,24 @@ _VERDICTS = (
 _CLEAR = ("winner", "preference", "preferred", "verdict", "better", "choice", "overall_preference", "human_preference")
 _TIES = ("tie", "is_tie", "tied", "status")
 _TIED = ("tie", "tied")
-_FLAGGED = (*_TIED, "true", "1", "yes")  # in a column that is about ties alone
+_FLAGGED = (*_TIED, "true", "1", "yes")  # in a column of ties only
 _LOOSELY = re.compile(r"(?:^|_)(?:pref|preference|preferred|prefer|winner|better|verdict)(?:_|$)")
 
 
 def is_pair(row: Mapping[str, Any]) -> bool:
-    """Whether a row has two numbered responses and a verdict; in Label Studio's flat exports any column may hold it."""
+    """Whether a row has two numbered responses and a verdict; Label Studio's flat exports have it in any column."""
     return len(numbered_responses(row)) == 2 and bool(_candidates([(None, row)]))
 
 
 def has_clear_verdict(row: Mapping[str, Any]) -> bool:
-    """Whether words in a column for verdicts tell which of two responses is better, whatever scores stand beside."""
+    """Whether a verdict column names the better of two responses in words; then scores beside it do not matter."""
     responses = tuple(numbered_responses(row).values())
     column = first_of(row, _CLEAR) if len(responses) == 2 else None
     return column is not None and bool(choice_of_word(_word(row, column, None, [responses, *_models(row, responses)])))
 
 
 def read_pairs(rows: Rows, columns: Columns, reading: Reading) -> None:
-    """Enter the votes of two responses each. Raises LabelingError if columns or verdicts are not clear.
+    """Add the votes on two responses each. Raises LabelingError if columns or verdicts are unclear.
 
     A verdict may also be the text of a response, or the name in `model_a` or `model_b`.
     """
@@ -57,7 +57,7 @@ def read_pairs(rows: Rows, columns: Columns, reading: Reading) -> None:
     named = [(*responses,), *_models(names, responses)]
     tie = first_of(names, _TIES)
     words = [_word(row, choice, tie, named) for _, row in rows]
-    meanings = settled(words, columns, choice)
+    meanings = settle_verdicts(words, columns, choice)
     reading.note("verdicts", choice, tie)
     reading.note("models", *(name for pair in named[1:] for name in pair))
     for index, ((place, row), word) in enumerate(zip(rows, words, strict=True)):
@@ -69,7 +69,7 @@ def read_pairs(rows: Rows, columns: Columns, reading: Reading) -> None:
         try:
             reading.votes.append(_vote(index, place, row, responses, RANKS_OF[meaning], frame, reading))
         except Unusable as fault:
-            reading.enter_bad(place, fault, row)
+            reading.add_bad(place, fault, row)
     note_unread(reading, names, frame)
 
 
@@ -78,23 +78,23 @@ def _vote(
 ) -> Vote:
     texts = [response_in(row.get(name), name, reading) for name in responses]
     if None in texts:
-        raise Unusable(responses[texts.index(None)], "is empty: an empty response is neither better nor worse")
+        raise Unusable(responses[texts.index(None)], "is empty, so the responses cannot be compared")
     return frame.vote(index, place, row, [text for text in texts if text is not None], ranks)
 
 
 def _candidates(rows: Rows) -> list[str]:
-    """The columns that may hold the verdict: the clearest names, or else all columns that speak of a side alone."""
+    """The columns that may hold the verdict: the clearest names, or else all columns of words for sides."""
     names = names_in(rows)
     texts = numbered_responses(names).values()
     exact = [name for name in names if plain(name) in _VERDICTS]
     loose = [name for name in names if _LOOSELY.search(plain(name))]
-    speaking = [name for name in (exact or loose or names) if name not in texts and _speaks(rows, name)]
+    speaking = [name for name in (exact or loose or names) if name not in texts and _has_choice_words(rows, name)]
     if exact or loose:
         return speaking if len(exact or loose) > 1 and speaking else exact or loose
     return speaking if is_flat(rows[0][1]) else []
 
 
-def _speaks(rows: Rows, name: str) -> bool:
+def _has_choice_words(rows: Rows, name: str) -> bool:
     """Whether all values in a column are words for a side or a tie."""
     words = {word for _, row in rows if (word := verdict_word(row.get(name)))}
     return bool(words) and all(choice_of_word(canonical(word)) for word in words)
@@ -103,7 +103,7 @@ def _speaks(rows: Rows, name: str) -> bool:
 def _the_one(names: list[str], option: str) -> str:
     if len(names) != 1:
         found = f"Several columns could hold it: {listed(names)}." if names else ""
-        refuse(f"Which column tells the better response? {found} Name it: {option}.")
+        refuse(f"Which column names the better response? {found} Name it: {option}.")
     return names[0]
 
 
@@ -116,18 +116,18 @@ def _models(names: Iterable[str], responses: tuple[str, ...]) -> list[tuple[str,
 
 
 def _word(row: Row, choice: str, tie: str | None, named: Iterable[tuple[str, ...]]) -> str:
-    """The verdict of a row in one word; a column that tells of a tie comes before all others."""
+    """The verdict of a row in one word; a tie column takes precedence."""
     if tie and canonical(row.get(tie)) in (_TIED if plain(tie) == "status" else _FLAGGED):
         return "tie"
     return _side(row, row.get(choice), named) or verdict_word(row.get(choice))
 
 
 def _side(row: Row, verdict: object, named: Iterable[tuple[str, ...]]) -> str | None:
-    """`a` or `b` if the verdict is what one of two columns holds, and not the other."""
+    """`a` or `b` if the verdict equals the value of exactly one of two columns; else None."""
     if is_absent(verdict) or not isinstance(verdict, str):
         return None
     for pair in named:
-        same = [squeezed(str(row.get(name))) == squeezed(verdict) for name in pair]
+        same = [normalized_text(str(row.get(name))) == normalized_text(verdict) for name in pair]
         if same.count(True) == 1:
             return "ab"[same.index(True)]
     return None

@@ -1,10 +1,10 @@
-"""Exports of annotation platforms as plain rows: MTurk's batches, Potato's tables, Argilla's records. Pure.
+"""Converts exports of annotation platforms to plain rows: MTurk's batches, Potato's tables, Argilla's records. Pure
+functions.
 
-MTurk    see `mturk`; `AssignmentStatus` tells what was rejected.
-Potato   columns `schema:::label`, of which the label that was chosen has a value; or these two levels nested.
-Argilla  `question.responses`, `….users` and `….status` with an entry per annotator, records with `fields` and
-         `responses`, or (version 1) a column for each question with its answers. A ranking question is read where its
-         ranks are there; the client of version 2 writes the options alone.
+MTurk    see `mturk`; `AssignmentStatus` marks rejected rows. Potato   columns `schema:::label`, where the chosen label
+has a value; or these two levels nested. Argilla  `question.responses`, `….users` and `….status` with an entry per
+annotator, records with `fields` and `responses`, or (version 1) a column for each question with its answers. A ranking
+question is read if it has ranks; the client of version 2 writes only the options.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,16 +15,16 @@ from labeling.exchange.cells import is_absent
 from labeling.exchange.columns import numbered_responses, plain
 from labeling.exchange.mturk import choose, is_batch, plain_batch_row
 from labeling.exchange.reading import Reading, Row, Rows
-from labeling.exchange.uncounted import telling_columns, uncounted
+from labeling.exchange.uncounted import status_columns, uncounted
 
 _POTATO = ":::"
 _VALUES = ("selection", "text_box", "slider", "number", "value", "rating", "free_response", "scale_value")
-_ORDER = "rank_order"  # from the best to the worst: B,D=A,C
+_ORDER = "rank_order"  # best to worst: B,D=A,C
 _RESPONSES = ".responses"
 
 
 def plain_rows(rows: Rows, reading: Reading) -> Rows:
-    """The rows as plain tables have them; what was rejected, discarded or not submitted is entered as left out."""
+    """The plain rows; rejected, discarded and unsubmitted ones are recorded as left out."""
     kept: list[tuple[object, Row]] = []
     for place, raw in rows:
         for row in unfolded(raw):
@@ -32,12 +32,12 @@ def plain_rows(rows: Rows, reading: Reading) -> Rows:
                 reading.leave_out(place, *left_out, raw)
             else:
                 kept.append((place, row))
-    reading.note("states", *dict.fromkeys(name for _, row in kept for name in telling_columns(row)))
+    reading.note("states", *dict.fromkeys(name for _, row in kept for name in status_columns(row)))
     return kept
 
 
 def unfolded(row: Row) -> list[Row]:
-    """The plain rows that one row stands for: one, but of Argilla's records one for each annotator."""
+    """The plain rows of one row: usually one, for Argilla's records one per annotator."""
     if _are_plain(tuple(row)):
         return [row]
     if is_batch(row):
@@ -57,13 +57,13 @@ def unfolded(row: Row) -> list[Row]:
 
 @lru_cache(maxsize=256)
 def _are_plain(names: tuple[str, ...]) -> bool:
-    """Whether no name is a platform's: most tables are done with that."""
+    """Whether no name belongs to a platform, as in most tables."""
     marks = (_POTATO, _RESPONSES, ".", "label_annotations", "fields", "-suggestion")
     return not any(mark in name for name in names for mark in marks)
 
 
 def has_lost_ranks(row: Row) -> bool:
-    """Whether it is a record of Argilla in which an answer is a list of options without ranks."""
+    """Whether the row is an Argilla record with an answer that lists options without ranks."""
     if unfolded(row) == [row]:
         return False
     answers = [value for plain_row in unfolded(row) for value in plain_row.values() if isinstance(value, list)]
@@ -89,7 +89,7 @@ def _of_potato(row: Row) -> Row:
 
 
 def _flat_record(record: Row) -> Row:
-    """A nested record in the flat shape."""
+    """A nested record as a flat one."""
     flat: dict[str, Any] = {"id": record.get("external_id") or record.get("id"), **record["fields"]}
     for question, answers in record["responses"].items():
         given = [answer for answer in _entries(answers) if isinstance(answer, Mapping)]
@@ -122,7 +122,7 @@ def _entries(value: object) -> list[Any]:
 
 
 def _are_answers(value: object) -> bool:
-    """Whether a cell holds answers to a question: a list of objects that tell who answered what."""
+    """Whether a cell holds answers to a question: a list of objects with annotator, value and status."""
     return (
         isinstance(value, list)
         and bool(value)
@@ -131,7 +131,7 @@ def _are_answers(value: object) -> bool:
 
 
 def _options(answer: object) -> object:
-    """The ranked options as a list, also where the export has a list of ranks and one of options."""
+    """The ranked options as a list, also if the export has separate lists of ranks and options."""
     if not isinstance(answer, Mapping) or not answer.keys() >= {"rank", "value"}:
         return answer
     ranks, options = _entries(answer["rank"]), _entries(answer["value"])
@@ -139,7 +139,7 @@ def _options(answer: object) -> object:
 
 
 def _answered(question: str, answer: object) -> Iterable[tuple[str, Any]]:
-    """The cells that an answer fills: of a ranking `rank_1` and so on, else one with the question's name."""
+    """(column, value) of an answer: `rank_1` and so on for a ranking, else one column with the question's name."""
     answer = _options(answer)
     if not isinstance(answer, list) or not answer or not all(_has_rank(option) for option in answer):
         return [(question, answer)]

@@ -1,4 +1,4 @@
-"""The order of items that Label Studio's Ranker gives, as ranks. Pure."""
+"""Converts the order of items from Label Studio's Ranker to ranks. Pure functions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from labeling.exchange.columns import Columns
 from labeling.exchange.reading import Unusable
 
-_UNSORTED = "_"  # the column of what was put into no bucket
+_UNSORTED = "_"  # the column of items without a bucket
 
 
 def ranked_items(items: object, value: object, field: str, columns: Columns) -> tuple[list[str], list[int]]:
@@ -28,13 +28,13 @@ def ranked_items(items: object, value: object, field: str, columns: Columns) -> 
 
 
 def _order(ranker: Mapping[str, list[str]], columns: Columns) -> list[list[str]]:
-    """The items from best to worst, tied ones together."""
+    """The items from best to worst, grouped by ties."""
     buckets, option = columns.buckets, columns.options.buckets
     filled = {name: ids for name, ids in ranker.items() if ids}
     if not buckets:
         if len(ranker) > 1:
             names = ",".join(ranker)
-            raise Unusable("result", f"has buckets: say which are better, best first: {option} {names}")
+            raise Unusable("result", f"has buckets: give their order, best first: {option} {names}")
         return [[name] for ids in filled.values() for name in ids]
     if unknown := sorted(filled.keys() - set(buckets)):
         named = "items in no bucket" if unknown == [_UNSORTED] else f"the bucket {', '.join(unknown)}"

@@ -1,4 +1,4 @@
-"""What a reader makes of a file's rows: votes, the rows that it cannot use, and how it read the columns."""
+"""The result of reading a file's rows: votes, unusable rows, and the roles of columns."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from labeling.votes import Vote
 
 Row = Mapping[str, Any]
 Rows = Sequence[tuple[object, Row]]
-"""(place, row): the place names the row to a person."""
+"""(place, row): the place identifies the row for the user."""
 
 ROLES = (
     "prompt",
@@ -26,13 +26,13 @@ ROLES = (
     "comments",
     "states",
 )
-"""What columns are read as, in the order of the sentence."""
+"""Roles of columns, in the order of the sentence."""
 
-_FOUND = 40  # characters of a cell that are shown
+_FOUND = 40  # shown characters of a cell
 
 
 class Unusable(ValueError):
-    """A row that cannot be used: the field, a reason that many rows share, and the cell's content."""
+    """An unusable row: the field, a reason that many rows share, and the cell's content."""
 
     def __init__(self, field: str, reason: str, found: object = "") -> None:
         super().__init__(f"{field}: {reason}")
@@ -40,11 +40,11 @@ class Unusable(ValueError):
 
 
 BadRows = list[tuple[str, Unusable, object]]
-"""(place, fault, content) of rows that are none."""
+"""(place, fault, content) of entries that are not rows."""
 
 
 class Fault(NamedTuple):
-    """One row, or part of it, that was left out, and why."""
+    """One dropped row or part of a row, and the reason."""
 
     place: object
     field: str
@@ -57,9 +57,8 @@ class Fault(NamedTuple):
 class Reading:
     """The outcome of reading rows in one format; readers fill it.
 
-    `bad` are rows that are not as they should be, `left_out` those that say themselves that they do not count. `rows`
-    is the number of judgements read, the bad ones among them. `columns` maps a role to the columns that were read as
-    such, `unread` names the other columns.
+    `bad` are malformed rows, `left_out` rows that are marked as not counting. `rows` is the number of judgements read,
+    bad ones included. `columns` maps a role to its columns, `unread` names the other columns.
     """
 
     form: str
@@ -73,19 +72,19 @@ class Reading:
 
     @property
     def remarks(self) -> list[str]:
-        """What a person should know of the reading; a tally's text has its count at {}."""
+        """Remarks for the user; {} in a tally's text becomes its count."""
         return [text.replace("{}", f"{count:,}") for text, count in self.tallies.items()]
 
-    def enter_bad(self, place: object, fault: Unusable, row: object) -> None:
-        """Count a row that is not as it should be."""
+    def add_bad(self, place: object, fault: Unusable, row: object) -> None:
+        """Record a malformed row."""
         self.bad.append(Fault(place, fault.field, fault.reason, fault.found, row))
 
     def leave_out(self, place: object, field: str, reason: str, row: object) -> None:
-        """Count a row that does not count by what it says itself."""
+        """Record a row that is marked as not counting."""
         self.left_out.append(Fault(place, field, reason, "", row))
 
     def note(self, role: str, *names: str | None) -> None:
-        """Remember columns as read, and as what."""
+        """Record columns as read in a role."""
         known = tuple(name for name in names if name)
         if known:
             self.columns[role] = known
@@ -99,12 +98,12 @@ class Reading:
 
 
 def names_in(rows: Rows) -> list[str]:
-    """The columns of all rows, in the order in which they first occur."""
+    """The columns of all rows, in the order of first occurrence."""
     return list(dict.fromkeys(name for _, row in rows for name in row))
 
 
 def refuse(message: str) -> NoReturn:
-    """Raise the error for a file that cannot be read as it is."""
+    """Raise the error for a file that cannot be read."""
     raise LabelingError(message, fault="request")
 
 
@@ -115,6 +114,6 @@ def shown(value: object) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names for a person; a long list by its first, second and last one."""
+    """Names as text; a long list is shortened to its first and last name."""
     quoted = [f"`{name}`" for name in names]
     return ", ".join(quoted) if len(quoted) <= 4 else f"{quoted[0]} … {quoted[-1]}"

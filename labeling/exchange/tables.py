@@ -1,16 +1,17 @@
-"""Rankings as tables: *wide* has a row per prompt and annotator, *long* one per prompt, annotator and response. Pure.
+"""Rankings as tables: *wide* has a row per prompt and annotator, *long* one per prompt, annotator and response. Pure
+functions.
 
     wide   id, prompt, messages, annotator, comment, both_bad, guidelines, responses, response_1, rank_1, response_2, …
     long   id, prompt, messages, annotator, comment, both_bad, guidelines, slot, response, rank
 
-`prompt` can be read by people. Where the prompt is a list of messages, it is the last turn's text, and `messages` holds
-them all as JSON; then `messages` is what counts. `responses` is their number, `slot` a response's place, from 1. A
-prompt without rankings has no annotator and no ranks. `prompt`, responses and ranks are needed, the rest may be absent.
+`prompt` is for people to read. If the prompt is a list of messages, it is the last turn's text, and `messages`, which
+takes precedence, holds all messages as JSON. `responses` is their number, `slot` a response's place, from 1. A prompt
+without rankings has neither annotator nor ranks. `prompt`, responses and ranks are needed, the rest is optional.
 `wide` and `long` read them.
 
-Spreadsheets run what begins with = + - @ (or a tab, or a line break) as a formula. So such a text is written with an
-apostrophe before it, which spreadsheets understand, and read without; texts that begin with apostrophes and then one of
-these get one more, so that every text comes back as it was.
+Spreadsheets run a text that begins with = + - @ (or a tab, or a line break) as a formula. So such a text is written
+with an apostrophe in front, which spreadsheets understand, and read without it. Texts that begin with apostrophes and
+one of these characters get one more, so that every text is read back unchanged.
 """
 
 import csv
@@ -29,27 +30,27 @@ _TASK = ("id", "prompt", "messages", "annotator", "comment", "both_bad", "guidel
 _LARGEST_CELL = 2**31 - 1
 
 
-def neutralised(text: str) -> str:
-    """The text as a cell that no spreadsheet runs."""
+def escape_formula(text: str) -> str:
+    """The text as a cell that spreadsheets do not run."""
     return f"'{text}" if re.match(f"'*{_FORMULA}", text) else text
 
 
-def restored(cell: str) -> str:
-    """The text that `neutralised` was given."""
+def unescape_formula(cell: str) -> str:
+    """The original text of a cell written by `escape_formula`."""
     return cell[1:] if re.match(f"'+{_FORMULA}", cell) else cell
 
 
 def read_table(text: str) -> tuple[list[tuple[str, dict[str, str]]], BadRows]:
-    """(place, row) for all rows that are not empty, and those that do not fit the header. Rows count from 1.
+    """((place, row) of the non-empty rows, the rows that do not fit the header). Rows count from 1.
 
-    Cells are separated by commas, semicolons or tabs. Raises LabelingError if the text is no table.
+    Cells are separated by commas, semicolons or tabs. Raises LabelingError if the text is not a table.
     """
     delimiter = max(_DELIMITERS, key=text.partition("\n")[0].count)
     csv.field_size_limit(_LARGEST_CELL)  # a conversation may be long
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
-        refuse(f"Not a table from row 1 or later ({error}): a text with quotes must be quoted as a whole.")
+        refuse(f"The table is broken ({error}): a text with quotes must be quoted as a whole.")
     header = [name.strip() for name in lines[0]] if lines else []
     if repeated := sorted({name for name in header if name and header.count(name) > 1}):
         refuse(f"Row 1: the column {', '.join(repeated)} occurs twice. Rename one of them.")
@@ -61,8 +62,8 @@ def read_table(text: str) -> tuple[list[tuple[str, dict[str, str]]], BadRows]:
             bad.append((f"row {number}", fault, cells))
         elif any(cells):
             padded = cells + [""] * (len(header) - len(cells))
-            row = dict(zip(header, map(restored, padded), strict=True))
-            row.pop("", None)  # a data frame's row numbers, which have no name
+            row = dict(zip(header, map(unescape_formula, padded), strict=True))
+            row.pop("", None)  # a data frame's unnamed row numbers
             rows.append((f"row {number}", row))
     return rows, bad
 
@@ -104,5 +105,5 @@ def _table(header: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(header)
-    writer.writerows([neutralised(row.get(name, "")) for name in header] for row in rows)
+    writer.writerows([escape_formula(row.get(name, "")) for name in header] for row in rows)
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""Times as files write them -> texts that sort by time. Pure."""
+"""Converts times in files to texts that sort by time. Pure functions."""
 
 import email.utils
 import re
@@ -14,28 +14,28 @@ _MILLISECONDS = 1e11  # as seconds, this is the year 5138
 
 
 def times_in(cells: Sequence[object]) -> list[str] | None:
-    """One text per cell, empty where the cell is; None unless one way of reading settles all of them.
+    """One text per cell, empty for an empty cell; None unless one time format fits all cells.
 
-    ISO, seconds or milliseconds since 1970, mail and crowd platforms' dates; 1/2/2026 only where other cells show
-    whether the day or the month comes first.
+    Formats: ISO, seconds or milliseconds since 1970, dates of mails and crowd platforms; 1/2/2026 only if other cells
+    show whether the day or the month comes first.
     """
-    said = ["" if is_absent(cell) else str(cell).strip() for cell in cells]
-    for read in (_iso, _epoch, _mail, *_slashed(said)):
+    texts = ["" if is_absent(cell) else str(cell).strip() for cell in cells]
+    for read in (_iso, _epoch, _mail, *_slashed(texts)):
         try:
-            return [read(text) if text else "" for text in said]
+            return [read(text) if text else "" for text in texts]
         except (ValueError, OverflowError, OSError):
             continue
     return None
 
 
 def _sortable(time: datetime) -> str:
-    """UTC; a time without a zone is taken as UTC, too."""
+    """The time in UTC; a time without a zone counts as UTC."""
     moment = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     return moment.isoformat(timespec="microseconds")
 
 
 def _iso(text: str) -> str:
-    if text.isdecimal():  # 20260101 is a date; 1767261600 is none
+    if text.isdecimal():  # 20260101 is a date, 1767261600 is not
         raise ValueError(text)
     written = _YEAR_FIRST.sub(lambda day: f"{day[1]}-{int(day[2]):02}-{int(day[3]):02}", text, count=1)
     return _sortable(datetime.fromisoformat(written.removesuffix(" UTC")))
@@ -43,7 +43,7 @@ def _iso(text: str) -> str:
 
 def _epoch(text: str) -> str:
     seconds = float(text)
-    if seconds < 1e8:  # before 1973: a duration or a number, and no time
+    if seconds < 1e8:  # before 1973: a duration or a number, not a time
         raise ValueError(text)
     return _sortable(datetime.fromtimestamp(seconds / 1000 if seconds > _MILLISECONDS else seconds, UTC))
 
@@ -56,7 +56,7 @@ def _mail(text: str) -> str:
 
 
 def _slashed(texts: Sequence[str]) -> list[Callable[[str], str]]:
-    """The one reader of 1/2/2026 that the values allow, if there is one."""
+    """The only reader of 1/2/2026 that fits the values, or empty."""
     found = [match for match in map(_DAY_AND_MONTH.fullmatch, texts) if match]
     firsts, seconds = (max((int(match[part]) for match in found), default=0) for part in (1, 3))
     if (firsts > 12) == (seconds > 12):

@@ -1,4 +1,4 @@
-"""Rows that say themselves that they do not count: rejected, skipped, spam, drafts. Pure."""
+"""Detects rows that are marked as not counting: rejected, skipped, spam, drafts. Pure functions."""
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
@@ -19,7 +19,7 @@ _STATES = {
     **dict.fromkeys(("spam", "spammer"), "it is marked as spam"),
     **dict.fromkeys(("invalid", "excluded", "deleted", "removed"), "it is marked as not to be used"),
 }
-"""What a status may be of a row that does not count, and why."""
+"""Status of a row that does not count -> reason."""
 
 _OF = ("assignment", "response", "annotation", "submission", "record", "review", "judgement", "judgment", "vote")
 _STATUS = {"status", "state", *(f"{thing}_{word}" for thing in _OF for word in ("status", "state"))}
@@ -37,29 +37,29 @@ _REVIEWS = {"approved": "no", "is_approved": "no", "accepted": "no", "is_accepte
     "rejected": "yes",
     "is_rejected": "yes",
 }
-"""What a review says of a judgement that it rejects, in words alone: a number may be that of an answer."""
+"""A review's column -> its word for a rejected judgement; only words count, since a number may be an answer's."""
 
 _TRUE, _FALSE = ("true", "1", "1.0", "yes", "y"), ("false", "0", "0.0", "no", "n")
 
 
 class Uncounted(NamedTuple):
-    """The column that says it, and why the row does not count."""
+    """The column that marks the row, and the reason."""
 
     field: str
     reason: str
 
 
 def uncounted(row: Mapping[str, Any], but: Collection[str] = ()) -> Uncounted | None:
-    """What says that the row does not count, or None; `but` are states that mean something else here."""
-    for field in telling_columns(row):
+    """The mark by which the row does not count, or None; `but` are states with another meaning here."""
+    for field in status_columns(row):
         state = _state(plain(field), str(row[field]))
         if state and state not in but:
             return Uncounted(field, _STATES[state])
     return None
 
 
-def telling_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """The columns that can say that a row does not count."""
+def status_columns(names: Iterable[str]) -> tuple[str, ...]:
+    """The columns that can mark a row as not counting."""
     return _telling(tuple(names))
 
 
@@ -70,14 +70,14 @@ def _telling(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _state(name: str, cell: str) -> str | None:
-    """The state of the row by one of its columns, if the row does not count by it."""
-    said, word = cell.strip().lower(), plain(cell)
+    """The row's state by one column, if the row does not count by it; else None."""
+    text, word = cell.strip().lower(), plain(cell)
     if name in _REVIEWS:
         rejects = _TRUE if _REVIEWS[name] == "yes" else _FALSE
-        return REJECTED if said in rejects and said[0].isalpha() else None
-    if name in _IF_TRUE and said in _TRUE:
+        return REJECTED if text in rejects and text[0].isalpha() else None
+    if name in _IF_TRUE and text in _TRUE:
         return _IF_TRUE[name]
-    if name in _UNLESS_TRUE and said in _FALSE:
+    if name in _UNLESS_TRUE and text in _FALSE:
         return "invalid"
     if name in _CHECKS and word not in ("fail", "failed"):
         return None

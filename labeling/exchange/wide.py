@@ -1,4 +1,4 @@
-"""Tables with a row per prompt and annotator: `response_1`, `rank_1`, … side by side, or a list of each. Pure."""
+"""Reads tables with a row per prompt and annotator: `response_1`, `rank_1`, … or lists of these. Pure functions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from labeling.exchange.cells import is_absent, opened
 from labeling.exchange.columns import Columns, first_of, numbered_judgements, numbered_responses
 from labeling.exchange.frame import check_names, frame_of, note_unread
-from labeling.exchange.judged import Judged, enter_votes
 from labeling.exchange.orders import order_column, ranks_in_order
 from labeling.exchange.reading import Reading, Rows, Unusable, listed, names_in, refuse
+from labeling.exchange.unread_votes import UnreadVote, add_votes
 
 _RESPONSES = ("responses", "answers", "outputs", "completions", "candidates", "generations")
 _JUDGEMENTS = ("ranks", "rank", "scores", "ratings")
@@ -29,20 +29,20 @@ def is_wide(row: Mapping[str, Any]) -> bool:
 
 
 def has_lists(row: Mapping[str, Any]) -> bool:
-    """Whether a row has a list of responses and, beside it, one of ranks or of scores."""
+    """Whether a row has a list of responses and a list of ranks or scores."""
     found = first_of(row, _RESPONSES), first_of(row, _JUDGEMENTS)
     return all(name is not None and isinstance(opened(row[name]), list) for name in found)
 
 
 def read_wide(rows: Rows, columns: Columns, reading: Reading) -> None:
-    """Enter the votes of a wide table. Raises LabelingError if its columns do not settle what is what."""
+    """Add the votes of a wide table. Raises LabelingError if its columns are ambiguous."""
     names = names_in(rows)
     layout = _layout(names, columns)
     check_names(names, {columns.options.responses: layout.responses, columns.options.ranks: layout.judgements})
     reading.note("responses", *layout.responses)
     frame = frame_of(rows, columns, reading)
     judged = [
-        Judged(
+        UnreadVote(
             index,
             place,
             row,
@@ -51,7 +51,7 @@ def read_wide(rows: Rows, columns: Columns, reading: Reading) -> None:
         )
         for index, (place, row) in enumerate(rows)
     ]
-    enter_votes(judged, layout.judgements, frame, columns, reading)
+    add_votes(judged, layout.judgements, frame, columns, reading)
     note_unread(reading, [name for name in names if name != "responses"], frame)
 
 
@@ -61,7 +61,7 @@ def has_order(row: Mapping[str, Any]) -> bool:
 
 
 def read_orders(rows: Rows, columns: Columns, reading: Reading) -> None:
-    """Enter the votes of rows with numbered responses and their order, `B > A = C`. Raises LabelingError."""
+    """Add the votes of rows with numbered responses and their order, `B > A = C`. Raises LabelingError."""
     names = names_in(rows)
     found = numbered_responses(names)
     order = next((name for _, row in rows if (name := order_column(row, list(row.values())))), None)
@@ -78,15 +78,15 @@ def read_orders(rows: Rows, columns: Columns, reading: Reading) -> None:
                 cells = [(order, rank) for rank in ranks_in_order(row.get(order), list(found), order)]
         except Unusable as fault:
             reading.rows += 1
-            reading.enter_bad(place, fault, row)
+            reading.add_bad(place, fault, row)
             continue
-        judged.append(Judged(index, place, row, [(name, row.get(name)) for name in found.values()], cells))
-    enter_votes(judged, (order,), frame, replace(columns, scale="ranks"), reading)
+        judged.append(UnreadVote(index, place, row, [(name, row.get(name)) for name in found.values()], cells))
+    add_votes(judged, (order,), frame, replace(columns, scale="ranks"), reading)
     note_unread(reading, names, frame)
 
 
 def read_lists(rows: Rows, columns: Columns, reading: Reading) -> None:
-    """Enter the votes of rows that hold a list of responses and one of ranks or scores. Raises LabelingError."""
+    """Add the votes of rows with a list of responses and a list of ranks or scores. Raises LabelingError."""
     names = names_in(rows)
     responses = (*columns.responses, first_of(names, _RESPONSES))[0]
     judgements = (*columns.ranks, first_of(names, _JUDGEMENTS))[0]
@@ -99,12 +99,12 @@ def read_lists(rows: Rows, columns: Columns, reading: Reading) -> None:
         texts, cells = opened(row.get(responses)), opened(row.get(judgements))
         if isinstance(texts, list) and isinstance(cells, list) and len(texts) == len(cells):
             both = [(responses, text) for text in texts], [(judgements, cell) for cell in cells]
-            judged.append(Judged(index, place, row, *both))
+            judged.append(UnreadVote(index, place, row, *both))
         else:
             reading.rows += 1
             fault = Unusable(judgements, f"must be a list as long as that of `{responses}`", row.get(judgements))
-            reading.enter_bad(place, fault, row)
-    enter_votes(judged, (judgements,), frame, columns, reading)
+            reading.add_bad(place, fault, row)
+    add_votes(judged, (judgements,), frame, columns, reading)
     note_unread(reading, names, frame)
 
 

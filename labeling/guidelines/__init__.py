@@ -1,4 +1,4 @@
-"""The guidelines that ship, one Markdown file for each question; `labeling.guidelines=FILE` replaces them."""
+"""The built-in guidelines, one Markdown file per question; `labeling.guidelines=FILE` replaces them."""
 
 from pathlib import Path
 

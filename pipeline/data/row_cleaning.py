@@ -106,8 +106,8 @@ class RowCleaner:
                 continue
             for conversation, mended in found:
                 done.changed[ROLES] += mended
-                reading.tell(_answer_remarks(conversation["messages"]))
-                reading.tell(odd_texts(conversation["messages"]))
+                reading.add_remarks(_answer_remarks(conversation["messages"]))
+                reading.add_remarks(odd_texts(conversation["messages"]))
                 self._clean(conversation, raw.place, done)
         if self.fingerprints:
             done.columns = fingerprints(done.rows, piece.boilerplate, piece.source)

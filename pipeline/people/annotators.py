@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from labeling.backend import Answer, Backend, LabelingError, Round
+from labeling.backend import AnnotatorAnswer, Backend, LabelingError, Round
 from labeling.backends import BACKENDS, Place, backend_module
 from pipeline.config.schema import LabelingConfig
 from pipeline.errors import PipelineError, RequestError
@@ -79,7 +79,7 @@ class People:
         with reported():
             return self.backend.publish(asked)
 
-    def answers(self, asked: Round) -> list[Answer]:
+    def answers(self, asked: Round) -> list[AnnotatorAnswer]:
         """See `labeling.backend.Backend.answers`."""
         with reported():
             return self.backend.answers(asked)
@@ -98,7 +98,7 @@ class People:
     def invitations(self) -> Path:
         return self._place.home / "invitations"
 
-    def submit(self, asked: Round, answers: Iterable[Answer], advance: Advance) -> None:
+    def submit(self, asked: Round, answers: Iterable[AnnotatorAnswer], advance: Advance) -> None:
         """See `labeling.backend.Backend.submit`; accounts that are missing are made."""
         self.invite()
         with reported():

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from labeling.backend import Answer, Progress, Question, Queue, Round
+from labeling.backend import AnnotatorAnswer, Progress, Question, Queue, Round
 from labeling.guidelines import shipped
 from labeling.questions import split_by_size
 from labeling.records import Ranking, Ranks, Task
@@ -39,7 +39,7 @@ def _tasks(file: Path) -> list[Task]:
     return [Task(id=row["id"], prompt=row["prompt"], responses=row["responses"]) for row in read_jsonl(file)]
 
 
-def rankings_of(asked: Round, answers: Iterable[Answer], leave_out: Collection[str] = ()) -> list[Ranking]:
+def rankings_of(asked: Round, answers: Iterable[AnnotatorAnswer], leave_out: Collection[str] = ()) -> list[Ranking]:
     """The contract's rows, in the order of the tasks: what was submitted, with its comment and the guidelines' version.
 
     Tasks that nobody has ranked give no row, nor do those to `leave_out` (repeats and gold records).
@@ -62,9 +62,9 @@ def rankings_of(asked: Round, answers: Iterable[Answer], leave_out: Collection[s
     ]
 
 
-def complete_only(asked: Round, answers: Sequence[Answer]) -> list[Answer]:
+def complete_only(asked: Round, answers: Sequence[AnnotatorAnswer]) -> list[AnnotatorAnswer]:
     """The answers to those tasks that enough people have answered."""
-    given: dict[str, list[Answer]] = defaultdict(list)
+    given: dict[str, list[AnnotatorAnswer]] = defaultdict(list)
     for answer in answers:
         given[answer["task"]].append(answer)
     needed = {task["id"]: queue.overlap for queue in asked.queues for task in queue.tasks}
@@ -95,7 +95,7 @@ def review_round(folder: Path, people: People) -> Round:
     return Round(people.workspace, "review", shipped("review").read_text(encoding="utf-8"), [queue])
 
 
-def partial_text(asked: Round, answers: Sequence[Answer]) -> str:
+def partial_text(asked: Round, answers: Sequence[AnnotatorAnswer]) -> str:
     """What `collect.accept=partial` would go on with; empty where no prompt is complete."""
     rankings = rankings_of(asked, complete_only(asked, answers))
     pairs = preferences_from_rankings(rankings).counts["pairs"]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from labeling.backend import Answer, Progress, Round, progress
+from labeling.backend import AnnotatorAnswer, Progress, Round, progress
 from pipeline.config.schema import CollectConfig, SynthesizeConfig
 from pipeline.console import counting
 from pipeline.errors import PipelineError, RequestError, WaitingForPeople
@@ -21,8 +21,8 @@ def ask(
     people: People,
     say: Callable[[str], None],
     asked: Round,
-    usable: Callable[[Sequence[Answer]], bool],
-    partial_text: Callable[[Round, Sequence[Answer]], str],
+    usable: Callable[[Sequence[AnnotatorAnswer]], bool],
+    partial_text: Callable[[Round, Sequence[AnnotatorAnswer]], str],
 ) -> dict[str, Any]:
     """All submitted and discarded answers of a round, once there are enough; the tasks are put there if need be.
 
@@ -48,12 +48,12 @@ def ask(
     return {"answers": chosen, "whole": so_far.done}
 
 
-def _looked(people: People, asked: Round) -> tuple[list[Answer], Progress]:
+def _looked(people: People, asked: Round) -> tuple[list[AnnotatorAnswer], Progress]:
     answers = people.answers(asked)
     return answers, progress(asked, answers, people.names)
 
 
-def _awaited(people: People, asked: Round) -> tuple[list[Answer], Progress]:
+def _awaited(people: People, asked: Round) -> tuple[list[AnnotatorAnswer], Progress]:
     """Looks again and again until all is answered; a server that is away for a while is borne with."""
     missed = 0
     with counting(sum(len(queue.tasks) * queue.overlap for queue in asked.queues)) as show:

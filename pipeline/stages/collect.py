@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from labeling.backend import Answer, Round
+from labeling.backend import AnnotatorAnswer, Round
 from labeling.quality import AnnotatorQuality, Share, annotator_quality
 from labeling.records import Message, Ranking
 from labeling.simulated import SimulatedAnnotator, annotate
@@ -43,7 +43,7 @@ def observe(config: CollectConfig, context: PeopleContext) -> dict[str, Any]:
     """
     asked = read_round(context.inputs["publish"], context.people)
 
-    def usable(answers: Sequence[Answer]) -> bool:
+    def usable(answers: Sequence[AnnotatorAnswer]) -> bool:
         return bool(rankings_of(asked, answers))
 
     return ask("collect", config, context.people, context.say, asked, usable, partial_text)
@@ -76,7 +76,7 @@ def run(config: CollectConfig, context: PeopleContext) -> Metrics:
     }
 
 
-def _discard(answer: Answer) -> dict[str, str]:
+def _discard(answer: AnnotatorAnswer) -> dict[str, str]:
     return {"id": answer["task"], "annotator": answer["annotator"], "reason": answer["comment"]}
 
 
@@ -92,7 +92,7 @@ def _pooled(name: str, shares: Sequence[Share]) -> dict[str, float]:
     return {name: sum(one.share * one.comparisons for one in shares if one.comparisons) / total} if total else {}
 
 
-def _simulated(config: CollectConfig, context: PeopleContext, asked: Round) -> list[Answer]:
+def _simulated(config: CollectConfig, context: PeopleContext, asked: Round) -> list[AnnotatorAnswer]:
     """What simulated annotators rank, by way of the backend: on a server each has an account of its own."""
     people = context.people
     annotators = [SimulatedAnnotator(name, config.noise, config.tie_width) for name in people.names]
@@ -106,9 +106,11 @@ def _simulated(config: CollectConfig, context: PeopleContext, asked: Round) -> l
         return people.answers(asked)
 
 
-def _answers(ranking: Ranking) -> Iterator[Answer]:
+def _answers(ranking: Ranking) -> Iterator[AnnotatorAnswer]:
     for one in ranking["rankings"]:
-        yield Answer(task=ranking["id"], annotator=one["annotator"], status="submitted", ranks=one["ranks"], comment="")
+        yield AnnotatorAnswer(
+            task=ranking["id"], annotator=one["annotator"], status="submitted", ranks=one["ranks"], comment=""
+        )
 
 
 def quality(prompt: Sequence[Message], response: str) -> float:

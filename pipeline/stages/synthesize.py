@@ -8,7 +8,7 @@ status 3. With `synthesize.review=false` all drafts go on, and their rows say th
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from labeling.backend import Answer, Round
+from labeling.backend import AnnotatorAnswer, Round
 from labeling.guidelines import shipped
 from pipeline.config.schema import PipelineConfig, SynthesizeConfig
 from pipeline.data.rows import read_jsonl, write_jsonl
@@ -47,7 +47,7 @@ def run(config: SynthesizeConfig, context: PeopleContext) -> Metrics:
     drafts = cast(list[Draft], read_jsonl(context.inputs["draft"].file("drafts.jsonl")))
     if not config.review:
         return _write(context, [as_unreviewed(draft) for draft in drafts], [])
-    answers: list[Answer] = context.observed["answers"]
+    answers: list[AnnotatorAnswer] = context.observed["answers"]
     people = {answer["annotator"] for answer in answers}
     complete = {"complete": float(context.observed["whole"]), "annotators": float(len(people))}
     return _write(context, *pool_reviews(drafts, answers)) | complete
@@ -66,11 +66,11 @@ def _write(context: PeopleContext, kept: Sequence[Reviewed], rejected: Sequence[
     }
 
 
-def _usable(answers: Sequence[Answer]) -> bool:
+def _usable(answers: Sequence[AnnotatorAnswer]) -> bool:
     return any("verdict" in answer for answer in answers)
 
 
-def _partial_text(asked: Round, answers: Sequence[Answer]) -> str:
+def _partial_text(asked: Round, answers: Sequence[AnnotatorAnswer]) -> str:
     """What `synthesize.accept=partial` would go on with; empty where no draft is complete."""
     complete = complete_only(asked, answers)
     return f"{len({answer['task'] for answer in complete}):,} drafts" if _usable(complete) else ""

@@ -88,7 +88,7 @@ def test_what_is_no_argilla_is_told(answers: dict[str, object]) -> None:
     with some_server(answers) as connection:
         error = refused(Client, connection)
     assert error.fault == "request"
-    assert f"What answers at {connection.url} is no Argilla" in str(error)
+    assert f"The server at {connection.url} is not Argilla" in str(error)
 
 
 def test_an_argilla_of_another_version_is_told(place: Place) -> None:
@@ -138,7 +138,7 @@ def test_somebody_elses_dataset_of_that_name_is_left_as_it_is(place: Place) -> N
     assert (error.fault, "has other fields than this round: text" in str(error)) == ("request", True)
     assert owner.get(f"/datasets/{dataset['id']}", "read")["guidelines"] == "theirs"
     error = refused(Annotator, place.key("ann"), name, place.workspace)
-    assert "none of this project's questions: mine" in str(error)
+    assert "not this project's questions: mine" in str(error)
 
 
 def test_the_same_id_with_another_content_is_refused_and_its_answers_stay(place: Place) -> None:

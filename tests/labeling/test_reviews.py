@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from labeling.argilla.submitting import Annotator
-from labeling.backend import Answer, LabelingError, Round, Verdict, progress
+from labeling.backend import AnnotatorAnswer, LabelingError, Round, Verdict, progress
 from labeling.server import Connection, accounts, serving
 from tests.labeling.asking import Place, make
 
@@ -19,7 +19,7 @@ def place(argilla_server: Connection, argilla_home: Path) -> Place:
     return Place(argilla_server, argilla_home)
 
 
-def answer(place: Place, task: str, name: str, verdict: Verdict, text: str, comment: str = "") -> Answer:
+def answer(place: Place, task: str, name: str, verdict: Verdict, text: str, comment: str = "") -> AnnotatorAnswer:
     return {
         "task": task,
         "annotator": place.person(name),
@@ -31,7 +31,7 @@ def answer(place: Place, task: str, name: str, verdict: Verdict, text: str, comm
     }
 
 
-def said_by_three(place: Place, asked: Round) -> list[Answer]:
+def said_by_three(place: Place, asked: Round) -> list[AnnotatorAnswer]:
     """Ann accepts, Bob corrects, Cid rejects the first draft, each with a key of their own; the other two are Ann's."""
     place.annotator("ann", asked).review(
         {"t0000": ("accept", DRAFT), "t0001": ("accept", "Edited."), "t0002": ("correct", None)}

@@ -22,7 +22,7 @@ RULES = (
     Rule("markup", ("off", "mend"), "mend", "tags and labels of a scraped page are not part of the conversation"),
     Rule("special_tokens", ("off", "mend", "drop"), "mend", "the model's own tokens in a text end or forge turns"),
     Rule("empty", ("off", "drop"), "drop", "a turn without content teaches empty answers"),
-    Rule("refusals", ("off", "flag", "drop"), "flag", "bare refusals (in English) teach to refuse what is harmless"),
+    Rule("refusals", ("off", "flag", "drop"), "flag", "bare refusals (in English) teach to refuse harmless requests"),
     Rule("personal_data", ("off", "flag", "mask", "drop"), "flag", "people's addresses and numbers would be memorised"),
     Rule("language", ("off", "drop"), "drop", "conversations in languages other than the configured ones"),
     Rule("repetition", ("off", "flag", "drop"), "flag", "answers that repeat themselves teach repetition"),

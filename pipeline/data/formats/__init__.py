@@ -1,1 +1,1 @@
-"""Raw rows in, demonstrations and judgements out: one function per format, and which of them a file is in."""
+"""Converts raw rows to demonstrations and judgements: one function per format, and format detection."""

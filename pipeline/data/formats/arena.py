@@ -1,4 +1,4 @@
-"""Chatbot Arena's battles: two whole conversations with the same questions, and which of them was better."""
+"""Chatbot Arena's battles: two whole conversations with the same questions, and a verdict."""
 
 import json
 
@@ -8,7 +8,7 @@ from pipeline.data.formats.coded import Coded, choice_in
 from pipeline.data.formats.comparisons import pair_of_turns
 from pipeline.data.formats.conversations import Row, in_order, turns_in
 from pipeline.data.formats.fields import list_in
-from pipeline.data.formats.judged import Pair, is_absent, response_in
+from pipeline.data.formats.judgement import Pair, is_absent, response_in
 from pipeline.data.formats.watching import note
 from pipeline.data.reading.jsontext import parse_json
 from pipeline.data.rows import Message
@@ -53,13 +53,13 @@ def codes_of(row: Row) -> list[Coded]:
 
 
 def has_battle(row: Row) -> bool:
-    """Whether there are two whole conversations and a column that can say which is better."""
+    """Whether the row has two whole conversations and a verdict column."""
     judged = sides.has_hot_verdict(row) or sides.verdict_column(row) is not None
     return all(isinstance(row.get(field), list) for field in _SIDES) and judged
 
 
 def has_turn_lists(row: Row) -> bool:
-    """Whether prompt and answers are lists of texts, as they stand or as JSON text."""
+    """Whether prompt and answers are lists of texts, also as JSON text."""
     if not sides.has_hot_verdict(row) or not row.keys() >= {"prompt", *_ANSWERS}:
         return False
     try:
@@ -71,20 +71,20 @@ def has_turn_lists(row: Row) -> bool:
 def _decided(row: Row, conversations: list[list[Message]], choice: str | None, fields: tuple[str, str]) -> Pair:
     sides.check_order(row)
     if choice is None:
-        raise BadRow(None, None, "no verdict says which of the two answers is better")
+        raise BadRow(None, None, "the verdict on the two answers is missing")
     first, second = conversations if choice != "second" else conversations[::-1]
     return pair_of_turns(row, first, second, 0.0 if choice == "tie" else None, fields)
 
 
 def _judged_part(row: Row, turns: list[Message]) -> list[Message]:
-    """The turns up to the answer that was judged: `turn` counts answers (MT-bench's judges saw one at a time)."""
+    """The turns up to the judged answer: `turn` counts answers (MT-bench judges one at a time)."""
     answers = [place for place, turn in enumerate(turns, start=1) if turn["role"] == "assistant"]
     count = row.get("turn")
     return turns[: answers[count - 1]] if type(count) is int and 0 < count < len(answers) else turns
 
 
 def _texts(value: object, field: str) -> list[str]:
-    """Texts in a list; a text that is absent is empty. Raises BadRow."""
+    """The texts of a list; an absent text is empty. Raises BadRow."""
     if isinstance(value, str):
         try:
             value = parse_json(value)

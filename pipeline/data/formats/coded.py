@@ -1,7 +1,7 @@
-"""Columns whose values are codes: collected over all rows first, and read by what they mean in the whole.
+"""Columns of codes: collected over all rows first, then settled as a whole.
 
-A format names its coded cells (`Coded`); `Codes` counts them and settles them; `with_meanings` puts the meanings into a
-row, as `Choice` and `Mark`. Formats read these, and never a code itself.
+A format names its coded cells (`Coded`). `Codes` counts and settles them. `with_meanings` puts the meanings into a row,
+as `Choice` and `Mark`. Formats read only these meanings.
 """
 
 import difflib
@@ -19,26 +19,26 @@ from pipeline.errors import RequestError
 
 Kind = Literal["choice", "thumb", "score"]
 
-ODD = 0.2
-"""The share of a column's values that may be odd: their rows are malformed, and too many of these refuse a file."""
+MAX_ODD_SHARE = 0.2
+"""The share of a column's values that may be odd. Rows with odd values are malformed."""
 
-RARE = 0.02
-"""The share of values that one odd value may have: a word that comes again and again is a code, a tie perhaps."""
+MAX_ODD_VALUE_SHARE = 0.02
+"""The share that one odd value may have. A more frequent value is a code, perhaps for a tie."""
 
 
 class Choice(str):
-    """What a code says about two answers: first, second, tie or none."""
+    """A code's meaning for two answers: first, second, tie or none."""
 
 
 class Mark(float):
-    """How good a code says that an answer is; NaN where it says nothing."""
+    """A code's meaning for one answer: the higher the better; NaN if the code has no judgement."""
 
 
 @dataclass(frozen=True)
 class Coded:
-    """A cell with a code. `about` names the column, or all columns that share its codes; `known` are published codes.
+    """A cell with a code. `about` names the column, or all columns with the same codes; `known` are published codes.
 
-    `path` leads to the cell: keys, one inside the other.
+    `path` holds the nested keys that lead to the cell.
     """
 
     path: tuple[str, ...]
@@ -60,7 +60,7 @@ def no_codes(row: Row) -> Sequence[Coded]:
 
 @dataclass
 class Codes:
-    """Grows by rows; then says what each code means. `option` is the key by which a person gives meanings."""
+    """Collects codes, then settles their meanings. `option` is the config key for given meanings."""
 
     given: Mapping[str, str] = field(default_factory=dict)
     option: str = "labeling.codes"
@@ -68,7 +68,7 @@ class Codes:
     known: dict[tuple[Kind, str], Mapping[str, str]] = field(default_factory=dict)
 
     def add(self, rows: Iterable[Row], codes_of: CodesOf) -> None:
-        """Count the codes of rows; those of a row that cannot be used are left to its reading."""
+        """Count the codes of rows; a malformed row is skipped here and reported when it is read."""
         for row in rows:
             try:
                 found = codes_of(row)
@@ -80,14 +80,14 @@ class Codes:
                     self.known[cell.kind, cell.about] = dict(cell.known)
 
     def settle(self, where: object, otherwise: str = "") -> Meanings:
-        """The meaning of all codes. Raises RequestError with the values seen and the line that settles them.
+        """The meanings of all codes. Raises RequestError with the observed values and the option that settles them.
 
-        `where` names the files; `otherwise` is a way out for a column that is no judgement.
+        `where` names the files; `otherwise` is a hint for a column without judgements.
         """
         return {key: self._settled(*key, where, otherwise) for key in self.seen}
 
     def unused(self) -> list[str]:
-        """The given codes that no column has."""
+        """The given codes that occur in no column."""
         seen = {value for counts in self.seen.values() for value in counts}
         return [value for value in self._given() if value not in seen]
 
@@ -106,7 +106,8 @@ class Codes:
         except UnsettledCodes:
             raise RequestError(
                 f"{where}: column {about} has the values {fault.values()}, and {fault.reason}. "
-                f"Say what each means ({', '.join(fault.meanings)}), for example: {fault.line(self.option)}.{otherwise}"
+                f"Give the meaning of each ({', '.join(fault.meanings)}), for example: "
+                f"{fault.line(self.option)}.{otherwise}"
             ) from None
 
 
@@ -117,7 +118,7 @@ def _settled(seen: Mapping[str, int], kind: Kind, given: Mapping[str, str]) -> M
 
 
 def check_meanings(given: Mapping[str, str], option: str) -> None:
-    """Raise RequestError for a meaning that is none, with the nearest one."""
+    """Raise RequestError for an unknown meaning, with the nearest known one."""
     known = (*codes.CHOICES, *codes.MARKS)
     for value, meaning in given.items():
         word = str(meaning).strip().lower()
@@ -131,7 +132,7 @@ def check_meanings(given: Mapping[str, str], option: str) -> None:
 
 
 def with_meanings(row: Row, codes_of: CodesOf, meanings: Meanings) -> Row:
-    """The row with the meanings of its codes in their place; the same row where it has none. Raises BadRow."""
+    """The row with meanings in place of its codes; the same row if it has no codes. Raises BadRow."""
     cells = codes_of(row)
     for cell in cells:
         row = _with_value(row, cell.path, _meaning(cell, meanings))
@@ -139,22 +140,22 @@ def with_meanings(row: Row, codes_of: CodesOf, meanings: Meanings) -> Row:
 
 
 def marked_good(row: Row, codes_of: CodesOf) -> Row:
-    """The row as if its answers were marked as good: for those who want its prompt alone. Raises BadRow."""
+    """The row with all marks set to good, for callers that need only its prompt. Raises BadRow."""
     for cell in codes_of(row):
         row = _with_value(row, cell.path, Mark(1.0))
     return row
 
 
 def choice_in(row: Row, column: str) -> str | None:
-    """What the column says about two answers, or None where it says nothing. Raises BadRow."""
+    """The column's verdict on two answers, or None without a verdict. Raises BadRow."""
     value = row.get(column)
     if not isinstance(value, Choice):
-        raise BadRow(column, None, f"a value that says which answer is better is expected, found {name_of(value)}")
+        raise BadRow(column, None, f"a verdict on the two answers is expected, found {name_of(value)}")
     return None if value == "none" else str(value)
 
 
 def mark_in(row: Mapping[str, Any], column: str) -> float | None:
-    """How good the column says that the answer is, or None where it says nothing. Raises BadRow."""
+    """The column's mark of the answer, or None without a mark. Raises BadRow."""
     value = row.get(column)
     if not isinstance(value, Mark):
         raise BadRow(column, None, f"a mark is expected, found {name_of(value)}")
@@ -162,21 +163,21 @@ def mark_in(row: Mapping[str, Any], column: str) -> float | None:
 
 
 def _without_odd_values(seen: Counter[str], kind: Kind, given: Mapping[str, str]) -> Counter[str]:
-    """The values without those that nothing explains, where these are few: they cost their rows, not the file.
+    """The values without unexplained ones, if these are few: then only their rows are malformed, not the file.
 
-    In a column of words a number is odd, too; among numbers none is, since each can change what the others mean.
+    In a column of words a number is odd, too. Among numbers no value is odd, since each may change the others' meaning.
     """
     explain = codes.choice_of_word if kind == "choice" else codes.mark_of_word
     clear = {value for value in seen if value in given or explain(value) is not None}
-    of_words = sum(seen[value] for value in clear) >= (1 - ODD) * seen.total()
+    of_words = sum(seen[value] for value in clear) >= (1 - MAX_ODD_SHARE) * seen.total()
     odd = {value for value in seen if value not in clear and (of_words or not codes.is_number(value))}
-    rare = all(seen[value] <= max(1, RARE * seen.total()) for value in odd)
-    few = rare and sum(seen[value] for value in odd) <= ODD * seen.total()
+    rare = all(seen[value] <= max(1, MAX_ODD_VALUE_SHARE * seen.total()) for value in odd)
+    few = rare and sum(seen[value] for value in odd) <= MAX_ODD_SHARE * seen.total()
     return Counter({value: count for value, count in seen.items() if not (few and value in odd)})
 
 
 def _meaning(cell: Coded, meanings: Meanings) -> object:
-    """A choice or a mark; blank cells say nothing, and what is no code stays as it is."""
+    """A choice or a mark; a blank cell has no judgement, and a value that is not a code stays."""
     if cell.value is not None and not isinstance(cell.value, str | int | float):
         return cell.value
     value = canonical(cell.value)
@@ -189,6 +190,6 @@ def _meaning(cell: Coded, meanings: Meanings) -> object:
 
 
 def _with_value(row: Row, path: Sequence[str], value: object) -> Row:
-    """A copy of the row with a value at the end of the path; what lies beside it is the same object."""
+    """A copy of the row with a value at the end of the path; all other objects are shared."""
     key, *rest = path
     return {**row, key: _with_value(row[key], rest, value) if rest else value}

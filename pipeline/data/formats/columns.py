@@ -1,10 +1,10 @@
-"""The columns that a prompt and its answer are in, under the names that are in use."""
+"""The columns of a prompt and its answer, under common names."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from labeling.exchange.columns import ABOUT, ASKED
+from labeling.exchange.columns import CONTEXT_NAMES, PROMPT_NAMES
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.conversations import (
     ROLE_KEYS,
@@ -23,16 +23,17 @@ from pipeline.data.formats.transcripts import prompt_turns
 from pipeline.data.formats.watching import note, peek
 from pipeline.data.rows import Message
 
-ANSWERED = ("completion", "response", "answer", "answers", "output", "chosen")
+ANSWER_KEYS = ("completion", "response", "answer", "answers", "output", "chosen")
 HISTORIES = ("history", "chat_history", "chathistory", "conversation_history", "previous_messages")
 CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat", "chat_messages")
 
 
 def with_columns(row: Row, columns: Mapping[str, str]) -> Row:
-    """The row with its columns under our names: `columns` maps ours to theirs, of which dots lead into objects.
+    """The row with its columns renamed: `columns` maps our names to the file's; dots in the file's names lead into
+    objects.
 
-    A column that was there under our name gives way. Others that could be the prompt, its answer or the conversation,
-    where that was mapped, get a name that nothing is read from. Raises BadRow if there is no column of their name.
+    An existing column under our name is dropped. If prompt, answer or conversation are mapped, other columns that could
+    be meant get a name that is never read. Raises BadRow if a mapped column does not exist.
     """
     named = {ours: _value_at(row, theirs) for ours, theirs in columns.items()}
     rest = {key: value for key, value in row.items() if key not in columns.values() and key not in columns}
@@ -41,13 +42,13 @@ def with_columns(row: Row, columns: Mapping[str, str]) -> Row:
 
 
 def named(row: Row, names: Collection[str]) -> list[str]:
-    """The row's keys that are one of the lower-case names, in whatever case; of several, those that say something."""
+    """The row's keys that match one of the lower-case names in any case; of several, the non-blank ones."""
     found = [key for key, name in zip(row, map(str.lower, row), strict=True) if name in names]
     return found if len(found) < 2 else [key for key in found if not is_blank(peek(row, key))] or found[:1]
 
 
 def only(row: Row, names: Sequence[str]) -> str | None:
-    """The one key among the names, or None. Raises BadRow if several of them say something."""
+    """The one key among the names, or None. Raises BadRow if several of them are not blank."""
     found = named(row, names)
     if len(found) > 1:
         raise BadRow(" or ".join(found), None, "several columns could be meant: keep one of them")
@@ -55,29 +56,29 @@ def only(row: Row, names: Sequence[str]) -> str | None:
 
 
 def is_blank(value: object) -> bool:
-    """Whether a cell says nothing: nothing, or text of spaces alone."""
+    """Whether a cell is None or only whitespace."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
 def asked_in(row: Row) -> list[str]:
-    """The keys that may hold the prompt; `input` is one where there is no other."""
-    return named(row, ASKED) or named(row, ("input",))
+    """The keys that may hold the prompt; `input` only without another."""
+    return named(row, PROMPT_NAMES) or named(row, ("input",))
 
 
 def prompt_column(row: Row) -> str | None:
     """The key of the prompt, or None. Raises BadRow if several columns may be meant."""
-    return only(row, ASKED) or only(row, ("input",))
+    return only(row, PROMPT_NAMES) or only(row, ("input",))
 
 
 def asked_turns(row: Row, key: str) -> list[Message]:
-    """The prompt in that column, as text or as messages, with the text that it is about joined to it. Raises BadRow."""
-    about = only(row, [name for name in ABOUT if name != key.lower()])
+    """The prompt in a column, as text or as messages, joined with the context column. Raises BadRow."""
+    about = only(row, [name for name in CONTEXT_NAMES if name != key.lower()])
     note(row, "prompt", key, *([about] if about else []))
     return turns_about(row.get(key), key, row[about] if about else None, about or "input")
 
 
 def history_in(row: Row) -> list[Message]:
-    """What was said before the prompt: pairs of a question and its answer, or turns; none without such a column.
+    """The turns before the prompt, from pairs of question and answer or from turns; empty without such a column.
 
     Raises BadRow.
     """
@@ -100,22 +101,22 @@ def _past(pair: object, field: str) -> list[Message]:
 
 
 def turns_about(asked: object, field: str, about: object, about_field: str = "input") -> list[Message]:
-    """A prompt as text, as a transcript, or as messages; what it is about is joined to its last turn. Raises BadRow."""
+    """A prompt as text, as a transcript or as messages; the context is joined to its last turn. Raises BadRow."""
     if isinstance(asked, str) and is_blank(about) and (turns := prompt_turns(asked, field)):
         return turns
     if isinstance(asked, dict):
-        asked = within(asked, ("messages", *ASKED, "input", "text", "content"), field)
+        asked = within(asked, ("messages", *PROMPT_NAMES, "input", "text", "content"), field)
     if not isinstance(asked, list):
         return [Message(role="user", content=joined(asked, about, field, about_field))]
     *before, last = turns_in(asked, field)
-    said = joined(last["content"], about, field, about_field)
-    return [*before, Message(role=last["role"], content=said)]
+    text = joined(last["content"], about, field, about_field)
+    return [*before, Message(role=last["role"], content=text)]
 
 
 def within(value: dict[str, Any], keys: Sequence[str], field: str) -> object:
-    """What an object holds that stands for a prompt or an answer: a message itself, or the value under one of the keys.
+    """The content of an object that stands for a prompt or an answer: a message, or the value under one of the keys.
 
-    Raises BadRow if it is neither, or if several of the keys say something.
+    Raises BadRow if it has neither, or values under several of the keys.
     """
     if not value.keys().isdisjoint(ROLE_KEYS):
         return [value]
@@ -127,13 +128,13 @@ def within(value: dict[str, Any], keys: Sequence[str], field: str) -> object:
 
 
 def prompt_in(row: Row, turns: Sequence[Message], field: str) -> list[Message]:
-    """The turns as a prompt, with the row's system text and tools before them. Raises BadRow."""
+    """The turns as a prompt, preceded by the row's system text and tools. Raises BadRow."""
     check_row(row)
     return opened(in_order(turns, field, last="user"), system_in(row), all_tools_in(row))
 
 
 def answer_turn(row: Row, key: str) -> Message:
-    """The answer as a turn, with its reasoning where it is a message that has some. Raises BadRow."""
+    """The answer as a turn, with its reasoning if it is a message that has one. Raises BadRow."""
     note(row, "answer", key)
     turns = text_or_turns(row.get(key), key, "assistant")
     if [turn["role"] for turn in turns] != ["assistant"]:
@@ -144,11 +145,11 @@ def answer_turn(row: Row, key: str) -> Message:
 @cache
 def _rivals(mapped: frozenset[str]) -> frozenset[str]:
     """Names of columns that could be meant instead of those that were mapped."""
-    rivals = [*(ASKED if "prompt" in mapped else ()), *(ANSWERED if "completion" in mapped else ())]
+    rivals = [*(PROMPT_NAMES if "prompt" in mapped else ()), *(ANSWER_KEYS if "completion" in mapped else ())]
     if mapped >= {"prompt", "completion"}:
         rivals += [*CONVERSATIONS, "text"]
     if not mapped.isdisjoint(CONVERSATIONS):
-        rivals += [*ASKED, *ANSWERED, *CONVERSATIONS, "text"]
+        rivals += [*PROMPT_NAMES, *ANSWER_KEYS, *CONVERSATIONS, "text"]
     return frozenset(rivals)
 
 
@@ -158,6 +159,6 @@ def _value_at(row: Row, path: str) -> Any:
     value: Any = row
     for key in path.split("."):
         if not isinstance(value, dict) or key not in value:
-            raise BadRow(path, None, "there is no such column")
+            raise BadRow(path, None, "the column does not exist")
         value = value[key]
     return value

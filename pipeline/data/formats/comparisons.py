@@ -1,4 +1,4 @@
-"""Ready-made pairs: one function per format that they come in, a raw row in, a pair out, or BadRow."""
+"""Formats of ready-made pairs: each function converts a raw row to a pair or raises BadRow."""
 
 from labeling.exchange.columns import first_of
 from pipeline.data.faults import BadRow
@@ -7,7 +7,7 @@ from pipeline.data.formats.columns import asked_turns, prompt_column, prompt_in
 from pipeline.data.formats.contents import tools_in
 from pipeline.data.formats.conversations import Row, in_order, opened, text_or_turns, turns_in
 from pipeline.data.formats.fields import object_in
-from pipeline.data.formats.judged import (
+from pipeline.data.formats.judgement import (
     Pair,
     annotator_in,
     group_in,
@@ -81,7 +81,7 @@ def swift_pair(row: Row) -> list[Pair]:
 
 
 def has_pair(row: Row) -> bool:
-    """Whether a row has a better answer and a worse one; ms-swift's has only the worse one beside `messages`."""
+    """Whether a row has a better and a worse answer; rows of ms-swift have only the worse one beside `messages`."""
     if pair_columns(row) is None or has_two_transcripts(row) or has_swift_pair(row):
         return False
     return not is_labelled(row)
@@ -123,7 +123,7 @@ def pair_of_turns(
 
 
 def codes_of(row: Row) -> list[Coded]:
-    """Flags beside the pair that may turn it."""
+    """Flags beside the pair that may reverse it."""
     return codes_beside(row, pair_columns(row) or _SIDES)
 
 
@@ -148,7 +148,7 @@ def _pair_in(
 
 
 def _asked(row: Row) -> list[Message]:
-    """The prompt in a column of its own, or a conversation that waits for an answer; nothing where there is none."""
+    """The prompt in a column of its own, or a conversation that ends with the user; empty if there is neither."""
     asked = prompt_column(row)
     if asked is not None:
         note(row, "prompt", asked)
@@ -171,12 +171,12 @@ def _pair(chosen: list[Message], rejected: list[Message], row: Row, sides: tuple
 
 
 def _whole(prompt: list[Message], value: object, field: str) -> list[Message]:
-    """The answer as a whole conversation: it may hold its prompt already, as lists of messages often do."""
+    """The answer as a whole conversation; a list of messages may already hold its prompt."""
     answer = _answered(value, field)
     if answer[0]["role"] != "assistant":
         return in_order(answer, field, "assistant")
     if not prompt:
-        raise BadRow("prompt", None, "there is no prompt, neither in a column nor in chosen and rejected")
+        raise BadRow("prompt", None, "the prompt is missing: neither in a column nor in chosen and rejected")
     return in_order([*prompt, *answer], f"prompt + {field}", "assistant")
 
 
@@ -190,6 +190,6 @@ def _answered(value: object, field: str) -> list[Message]:
 
 
 def _cell(row: Row, field: str) -> object:
-    """What the column holds; where that is the name of another column, what stands there: `chosen: answer_a`."""
+    """The column's value; if it names another column (`chosen: answer_a`), that column's value."""
     value = row.get(field)
     return row[value] if isinstance(value, str) and value in row and value != field else value

@@ -1,4 +1,4 @@
-"""What one turn says, as text: parts are joined, calls of tools are written as JSON, reasoning stays apart."""
+"""The content of one turn as text: parts are joined, tool calls become JSON, reasoning stays separate."""
 
 import json
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ _KEYED = {
     "reasoningContent": "reasoning",
     "cachePoint": "cache_point",
 } | dict.fromkeys(("image", "document", "video", "audio", "guardContent"), "media")
-_SAYS_NOTHING = ("redacted_thinking", "cache_point")  # what is encrypted, and where a service may keep what came before
+_IGNORED_KINDS = ("redacted_thinking", "cache_point")  # encrypted reasoning, and markers for a service's cache
 _RESULTS = ("tool_result", "tool_response", "function_response")
 
 
 @dataclass
-class Said:
-    """What a turn's parts come to: texts, calls as JSON, thoughts before the answer, and what tools returned."""
+class TurnParts:
+    """The parts of a turn: texts, tool calls as JSON, reasoning before the answer, and tool results."""
 
     texts: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -41,31 +41,31 @@ class Said:
         return "\n\n".join(text for text in ("\n\n".join(self.texts), "\n".join(self.calls)) if text.strip())
 
 
-def said_in(value: object, field: str, written: str) -> Said:
-    """What a turn's content says: text, a part or a list of parts, none of them a picture. Raises BadRow."""
-    said = Said()
+def turn_parts_in(value: object, field: str, written: str) -> TurnParts:
+    """The parts of a turn's content: text, a part or a list of parts, without pictures. Raises BadRow."""
+    parts = TurnParts()
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):
-        said.texts.append(spoken_in(value, field, written) if is_plain(value) else any_text_in(value, field, written))
-        return said
+        parts.texts.append(spoken_in(value, field, written) if is_plain(value) else any_text_in(value, field, written))
+        return parts
     for index, part in enumerate(value):
-        _add_part(said, object_in(part, f"{field}[{index}]"), f"{field}[{index}]", written)
-    return said
+        _add_part(parts, object_in(part, f"{field}[{index}]"), f"{field}[{index}]", written)
+    return parts
 
 
-def check_parts(said: Said, role: str, field: str, written: str) -> None:
-    """Raise BadRow for calls, thoughts or results in a turn of those who have none."""
-    if role != "assistant" and (said.calls or said.thoughts):
+def check_parts(parts: TurnParts, role: str, field: str, written: str) -> None:
+    """Raise BadRow for calls, reasoning or tool results in a turn of the wrong role."""
+    if role != "assistant" and (parts.calls or parts.thoughts):
         raise BadRow(field, written, "only the assistant calls tools and reasons")
-    if role not in ("user", "tool") and said.results:
-        raise BadRow(field, written, "what a tool returned must stand in a turn of the user's or the tool's")
+    if role not in ("user", "tool") and parts.results:
+        raise BadRow(field, written, "a tool's result must be in a turn of the user or the tool")
 
 
 def calls_in(turn: Mapping[str, Any], field: str, written: str) -> list[str]:
-    """The calls of tools in a turn of the assistant's as JSON objects with name and arguments.
+    """The tool calls of an assistant turn as JSON objects with name and arguments.
 
-    They are in `tool_calls`, or in `function_call` or `function_calls` as these were called before. Raises BadRow.
+    They are in `tool_calls`, or under the older keys `function_call` and `function_calls`. Raises BadRow.
     """
     for key in ("tool_calls", "function_calls"):
         given = _parsed(turn.get(key))
@@ -78,9 +78,9 @@ def calls_in(turn: Mapping[str, Any], field: str, written: str) -> list[str]:
 
 
 def tools_in(row: Mapping[str, Any], within: str = "") -> str:
-    """The `tools` (or `functions`) of a row or a turn as text: text as it stands, a list as JSON with one a line.
+    """The `tools` (or `functions`) of a row or a turn as text: text unchanged, a list as JSON with one tool per line.
 
-    Raises BadRow, also if both columns say something. `within` begins the names of fields in faults.
+    Raises BadRow, also if both columns have a value. `within` is the prefix of field names in faults.
     """
     found = {key: text for key in TOOLS if key in row and (text := _tools(row[key], f"{within}{key}"))}
     if len(set(found.values())) > 1:
@@ -96,11 +96,11 @@ def call_of(name: object, arguments: object, field: str, written: str) -> str:
 
 
 def as_text(value: object, field: str, written: str) -> str:
-    """What a tool returned: text as it stands, parts as their texts, anything else as JSON. Raises BadRow."""
+    """A tool's result: text unchanged, parts as their texts, anything else as JSON. Raises BadRow."""
     if isinstance(value, str):
         return text_in(value, field, written)
     if isinstance(value, list) and value and all(isinstance(part, dict) and _is_part(part) for part in value):
-        return text_in(said_in(value, field, written).text, field, written)
+        return text_in(turn_parts_in(value, field, written).text, field, written)
     if value is None:
         raise BadRow(field, written, "text is expected, found nothing")
     return _as_json(value, field, written)
@@ -120,22 +120,22 @@ def _tool(value: object, field: str) -> str:
     return any_text_in(value, field, "system")
 
 
-def _add_part(said: Said, part: dict[str, Any], field: str, written: str) -> None:
+def _add_part(parts: TurnParts, part: dict[str, Any], field: str, written: str) -> None:
     part = _typed(part)
     kind = "text" if part.get("type") is None else part["type"]
     if kind in _THOUGHTS:
-        if said.texts or said.calls:
-            raise BadRow(f"{field}.type", written, "reasoning must stand before what is said and called")
-        said.thoughts.append(any_text_in(part.get(kind, part.get("text")), f"{field}.{kind}", written))
-    elif kind in _SAYS_NOTHING:
+        if parts.texts or parts.calls:
+            raise BadRow(f"{field}.type", written, "reasoning must come before texts and calls")
+        parts.thoughts.append(any_text_in(part.get(kind, part.get("text")), f"{field}.{kind}", written))
+    elif kind in _IGNORED_KINDS:
         return
     elif kind in _CALLS:
-        said.calls.append(_call(part, field, written))
+        parts.calls.append(_call(part, field, written))
     elif kind in _RESULTS:
-        said.results.append(as_text(part.get("content", part.get("output")), f"{field}.content", written))
+        parts.results.append(as_text(part.get("content", part.get("output")), f"{field}.content", written))
     elif kind in _TEXT_PARTS:
         key = next((key for key in _TEXT_KEYS if part.get(key) is not None), "text")
-        said.texts.append(any_text_in(part.get(key), f"{field}.{key}", written))
+        parts.texts.append(any_text_in(part.get(key), f"{field}.{key}", written))
     else:
         raise BadRow(f"{field}.type", written, "only parts that are text can be used")
 
@@ -145,7 +145,7 @@ def _is_part(value: dict[str, Any]) -> bool:
 
 
 def _typed(part: dict[str, Any]) -> dict[str, Any]:
-    """A part of Bedrock's, which has its kind as its only key, with the kind as others write it."""
+    """A Bedrock part, whose only key is its kind, with the kind under `type`; other parts unchanged."""
     (kind, value), *others = [(key, value) for key, value in part.items() if value is not None] or [("", None)]
     if others or kind not in _KEYED:
         return part
@@ -162,7 +162,7 @@ def _call(value: object, field: str, written: str) -> str:
 
 
 def _parsed(arguments: object) -> object:
-    """Arguments are often JSON within JSON; what does not parse stays as it is written."""
+    """Arguments are often JSON within JSON; a text that does not parse stays."""
     if not isinstance(arguments, str):
         return arguments
     try:
@@ -180,7 +180,7 @@ def _as_json(value: object, field: str, written: str, with_nulls: bool = False) 
 
 
 def _without_nulls(value: Any) -> Any:
-    """The value without the keys that are null, which parquet fills in where objects of a list have different keys."""
+    """The value without null keys, which parquet adds if the objects of a list have different keys."""
     if isinstance(value, dict):
         return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value

@@ -1,13 +1,13 @@
-"""Turns as users write them, made into messages: who speaks, what is said, and in which order."""
+"""Converts users' turns to messages: role, content and order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.data.faults import BadRow
-from pipeline.data.formats.contents import Said, calls_in, check_parts, said_in, tools_in
+from pipeline.data.formats.contents import TurnParts, calls_in, check_parts, tools_in, turn_parts_in
 from pipeline.data.formats.fields import any_text_in, is_plain, list_in, object_in, spoken_in, text_in
-from pipeline.data.formats.flags import check_row_flags, is_learned
+from pipeline.data.formats.flags import check_row_flags, learning_flag
 from pipeline.data.formats.media import check_media, check_text
 from pipeline.data.formats.thoughts import in_channel, joined_answers, only_thinks, thoughts_in
 from pipeline.data.formats.verdicts import check_verdicts
@@ -42,9 +42,8 @@ _MAY_FOLLOW = {
 
 @dataclass(frozen=True)
 class Turns:
-    """A conversation as it stands in a row: its column, its turns in whatever order, and what other columns add.
-
-    `system` and `tools` are the texts of the columns of that name.
+    """A conversation of a row: its column, its turns in the original order, and the texts of the columns `system` and
+    `tools`.
     """
 
     field: str
@@ -55,7 +54,7 @@ class Turns:
 
 
 def turns_of_row(row: Row, field: str, messages: list[Message], *origin: str) -> Turns:
-    """The turns with the row's system text and tools, and with those columns of `origin` that hold text.
+    """The turns with the row's system text and tools, and the text columns among `origin`.
 
     `origin` are keys of `Origin`. Raises BadRow, also for a row with pictures or sound.
     """
@@ -66,57 +65,56 @@ def turns_of_row(row: Row, field: str, messages: list[Message], *origin: str) ->
 
 
 def check_row(row: Row) -> None:
-    """Raise BadRow if the row holds pictures or sound, and LeftOut if it says itself that it is not to be learned."""
+    """Raise BadRow if the row holds pictures or sound, and LeftOut if it is marked as not to be learned."""
     check_media(row)
     check_row_flags(row)
 
 
 def system_in(row: Row) -> str:
-    """The row's `system` column, or else its `system_prompt` or `system_message`, as text or parts; "" without one.
+    """The row's `system` column, or else its `system_prompt` or `system_message`, as text; "" without one. Raises
+    BadRow.
 
-    Raises BadRow.
-
-    Where the prompt is an object, such as a request to a service, the column may be in that.
+    If the prompt is an object, such as a request to a service, the column may be in that object.
     """
     for within in (row, *_requests(row)):
         keys = {key.lower(): key for key in within if key.lower() in SYSTEM}
         for name in [keys[name] for name in SYSTEM if name in keys]:
             if (text := within[name]) is not None:
-                said = said_in(text, name, "system").text if isinstance(text, list) else text
-                return any_text_in(said, name, "system")
+                content = turn_parts_in(text, name, "system").text if isinstance(text, list) else text
+                return any_text_in(content, name, "system")
     return ""
 
 
 def all_tools_in(row: Row) -> str:
-    """The row's tools, or else those of the object that its prompt is in; "" if there are none. Raises BadRow."""
+    """The row's tools, or else the tools of the object with its prompt; "" without tools. Raises BadRow."""
     return next((tools for within in (row, *_requests(row)) if (tools := tools_in(within))), "")
 
 
 def opened(messages: Sequence[Message], system: str, tools: str) -> list[Message]:
-    """Messages in order, with the tools joined to their system turn; `system` is that turn if they have none."""
+    """Messages in order, with the tools joined to their system turn. `system` is used if they have no system turn."""
     own = messages[0]["role"] == "system"
     texts = [messages[0]["content"] if own else system, tools]
-    said = "\n\n".join(text for text in texts if text.strip())
-    return [*([Message(role="system", content=said)] if said else []), *messages[own:]]
+    content = "\n\n".join(text for text in texts if text.strip())
+    return [*([Message(role="system", content=content)] if content else []), *messages[own:]]
 
 
 def joined(instruction: object, extra: object, field: str, extra_field: str = "input") -> str:
-    """An instruction and the text it is about, of which one may be blank. Raises BadRow if both are."""
+    """An instruction joined with its context; one may be blank. Raises BadRow if both are blank."""
     texts = [
         spoken_in(instruction, field, "user") if is_plain(instruction) else any_text_in(instruction, field, "user"),
         "" if extra is None else any_text_in(extra, extra_field, "user"),
     ]
-    said = [text for text in texts if text.strip()]
-    if not said:
+    filled = [text for text in texts if text.strip()]
+    if not filled:
         raise BadRow(field, "user", "the text is empty")
-    return check_text("\n\n".join(said), field, "user")
+    return check_text("\n\n".join(filled), field, "user")
 
 
 def turns_in(value: object, field: str, role_key: str = "role", text_key: str = "content") -> list[Message]:
-    """A list of turns as messages in the project's roles, in any order. Raises BadRow with turn and role.
+    """A list of turns as messages with the project's roles, in any order. Raises BadRow with turn and role.
 
-    Where a turn lacks these keys, others in use are taken (`from`, `value`, …). A turn may also be an exchange, keyed
-    by who speaks: `{"user": …, "assistant": …}`.
+    If a turn lacks these keys, other common ones are used (`from`, `value`, …). A turn may also be an exchange, keyed
+    by its speakers: `{"user": …, "assistant": …}`.
     """
     messages: list[Message] = []
     for index, turn in enumerate(list_in(value, field)):
@@ -128,15 +126,15 @@ def turns_in(value: object, field: str, role_key: str = "role", text_key: str = 
 
 
 def turn_in(turn: dict[str, Any], field: str, role_key: str, text_key: str) -> Message:
-    """One turn as one message, by the keys of its role and its text. Raises BadRow with the role as it is written."""
+    """One turn as one message, by the keys of its role and its text. Raises BadRow with the original role."""
     messages = _messages(turn, field, role_key, text_key)
     if len(messages) > 1:
-        raise BadRow(field, None, "one message is expected, several speak in it")
+        raise BadRow(field, None, "one message is expected, found several speakers")
     return messages[0]
 
 
 def text_or_turns(value: object, field: str, speaker: Speaker) -> list[Message]:
-    """Text is one turn of the speaker; anything else must be a message or a list of messages. Raises BadRow."""
+    """Text as one turn of the speaker, or a message or a list of messages as turns. Raises BadRow."""
     if isinstance(value, dict) and not value.keys().isdisjoint(("messages", *ROLE_KEYS)):
         value = value.get("messages") or [value]
     if isinstance(value, list):
@@ -145,16 +143,15 @@ def text_or_turns(value: object, field: str, speaker: Speaker) -> list[Message]:
 
 
 def in_order(turns: Sequence[Message], field: str, last: Speaker) -> list[Message]:
-    """The turns, if they are an optional system turn, then user and assistant in alternation up to `last`.
+    """The turns, checked to be an optional system turn, then user and assistant in alternation up to `last`.
 
-    Tools may answer an assistant's turn, which goes on after them. A system turn that says nothing is left out; of a
-    prompt, which ends with the user, only who speaks and what is said is kept.
-    Raises BadRow with the turn out of order and its role.
+    Tools may answer an assistant turn, which then continues. A blank system turn is dropped. A prompt, which ends with
+    the user, keeps only roles and contents. Raises BadRow with the turn out of order and its role.
     """
     spoken = turns[1:] if turns and turns[0]["role"] == "system" else turns
     offset = len(turns) - len(spoken)
     if not spoken:
-        raise BadRow(field, None, f"there is no turn of the {last}")
+        raise BadRow(field, None, f"a turn of the {last} is missing")
     before = None
     for index, turn in enumerate(spoken):
         _check_role(turn["role"], before, f"{field}[{index + offset}]")
@@ -166,15 +163,15 @@ def in_order(turns: Sequence[Message], field: str, last: Speaker) -> list[Messag
 
 
 def _requests(row: Row) -> list[dict[str, Any]]:
-    """The objects that a prompt may be in; a column that holds none does not count as read."""
+    """The objects that may hold the prompt; other columns do not count as read."""
     return [row[key] for key in _REQUESTS if isinstance(peek(row, key), dict)]
 
 
 def _messages(turn: dict[str, Any], field: str, role_key: str, text_key: str) -> list[Message]:
-    """A turn's messages: mostly one, several where an exchange or the results of several tools are written as one."""
+    """A turn's messages: usually one; several if the turn is an exchange or holds the results of several tools."""
     role_key, text_key = _key(turn, role_key, ROLE_KEYS), _key(turn, text_key, TEXT_KEYS)
     if role_key not in turn and (speakers := _exchanged(turn)):
-        rest = {key: value for key, value in turn.items() if key.lower() not in ROLES}  # flags, say
+        rest = {key: value for key, value in turn.items() if key.lower() not in ROLES}  # for example flags
         return [
             message
             for role in _ORDER
@@ -182,7 +179,7 @@ def _messages(turn: dict[str, Any], field: str, role_key: str, text_key: str) ->
             for message in _messages({**rest, "role": role, "content": turn[key]}, f"{field}.{key}", "role", "content")
         ]
     if role_key not in turn:
-        raise BadRow(f"{field}.{role_key}", None, "the turn does not say who speaks")
+        raise BadRow(f"{field}.{role_key}", None, "the turn has no role")
     written = text_in(turn.get(role_key), f"{field}.{role_key}")
     role = ROLES.get(written.strip().lower())
     if role is None:
@@ -192,35 +189,35 @@ def _messages(turn: dict[str, Any], field: str, role_key: str, text_key: str) ->
 
 
 def _spoken(turn: dict[str, Any], role: str, written: str, field: str, text_key: str) -> list[Message]:
-    """What is said in a turn of a known role."""
+    """The messages of a turn of a known role."""
     place, value = f"{field}.{text_key}", turn.get(text_key)
-    if len(turn) == 2 and isinstance(value, str) and role != "system":  # as most turns are: who speaks, and text
+    if len(turn) == 2 and isinstance(value, str) and role != "system":  # the usual turn: role and text
         return [Message(role=role, content=check_text(text_in(value, place, written), place, role))]
     check_media(turn)
     calls = calls_in(turn, field, written) if role == "assistant" else []
-    said = Said() if calls and not value else said_in(value, place, written)
-    said.calls += calls
+    parts = TurnParts() if calls and not value else turn_parts_in(value, place, written)
+    parts.calls += calls
     if role == "assistant" and turn.get("channel") is not None:
-        said = in_channel(said, str(turn["channel"]), f"{field}.channel", written)
+        parts = in_channel(parts, str(turn["channel"]), f"{field}.channel", written)
     if role == "system" and (tools := tools_in(turn, f"{field}.")):
-        said.texts.append(tools)
-    check_parts(said, role, place, written)
-    text = check_text(said.text, place, role)
-    if not (text.strip() or role == "system" or said.results or (said.thoughts and turn.get("channel"))):
+        parts.texts.append(tools)
+    check_parts(parts, role, place, written)
+    text = check_text(parts.text, place, role)
+    if not (text.strip() or role == "system" or parts.results or (parts.thoughts and turn.get("channel"))):
         raise BadRow(place, written, "the text is empty")
-    results = [Message(role="tool", content=result) for result in said.results]
+    results = [Message(role="tool", content=result) for result in parts.results]
     if results and not text.strip():
         return results
     message = Message(role=role, content=text)
-    if is_learned(turn, field, written) is False and role == "assistant":
+    if learning_flag(turn, field, written) is False and role == "assistant":
         message["train"] = False
-    if role == "assistant" and (thoughts := thoughts_in(turn, said, field, written)):
+    if role == "assistant" and (thoughts := thoughts_in(turn, parts, field, written)):
         message["reasoning_content"] = thoughts
     return [*results, message]
 
 
 def _key(turn: Mapping[str, Any], wanted: str, others: Sequence[str]) -> str:
-    """The key that is wanted, or else the first of the others that the turn has, in whatever case."""
+    """The wanted key, or else the first of the others that the turn has, in any case."""
     if wanted in turn:
         return wanted
     written = {key.lower(): key for key in turn}
@@ -228,7 +225,7 @@ def _key(turn: Mapping[str, Any], wanted: str, others: Sequence[str]) -> str:
 
 
 def _exchanged(turn: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The keys by role, of an exchange whose keys are the speakers; empty if it is none."""
+    """Role -> keys of an exchange whose keys are the speakers; empty for any other turn."""
     speakers: dict[str, list[str]] = {}
     for key, value in turn.items():
         role = ROLES.get(key.lower())

@@ -1,4 +1,4 @@
-"""Formats of whole conversations: a raw row in, its turns as they stand out, or BadRow."""
+"""Formats of whole conversations: each function converts a raw row to turns or raises BadRow."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ _SPEAKS = {*ROLE_KEYS, *(name for name, role in ROLES.items() if role in ("user"
 
 
 def alpaca(row: Row) -> list[Turns]:
-    """instruction, output; optional input, system, and history as pairs of what user and assistant said."""
+    """instruction, output; optional input, system, and history as pairs of user and assistant turns."""
     note(row, "prompt", *(key for key in ("instruction", "input") if not is_blank(peek(row, key))))
     note(row, "answer", "output")
     asked = row.get("instruction")
@@ -55,7 +55,7 @@ def openorca(row: Row) -> list[Turns]:
 
 
 def pubmedqa(row: Row) -> list[Turns]:
-    """QUESTION, CONTEXTS and LONG_ANSWER, in whatever case; the contexts may lie within `context`."""
+    """QUESTION, CONTEXTS and LONG_ANSWER, in any case; the contexts may lie within `context`."""
     columns = {key.lower(): value for key, value in row.items()}
     contexts = columns.get("contexts")
     if contexts is None:
@@ -68,7 +68,7 @@ def pubmedqa(row: Row) -> list[Turns]:
 
 
 def has_turns(columns: tuple[str, ...], *keys: str) -> Callable[[Row], bool]:
-    """Whether one of these columns is a list of turns that have one of the keys."""
+    """A test whether one of these columns is a list of turns that have one of the keys."""
 
     def matches(row: Row) -> bool:
         lists = [row[column] for column in columns if isinstance(row.get(column), list)]
@@ -82,7 +82,7 @@ def has_sharegpt(row: Row) -> bool:
 
 
 def has_conversation(row: Row) -> bool:
-    """Whether some column is a list of turns, however these are written but for ShareGPT's way."""
+    """Whether a column is a list of turns in any shape but ShareGPT's."""
     column = _conversation(row)
     return column is not None and not (column == "conversations" and has_sharegpt(row))
 
@@ -97,7 +97,7 @@ def has_pubmedqa(row: Row) -> bool:
 
 
 def _conversation(row: Row) -> str | None:
-    """The column with the conversation: the first of those names in whatever case, if it is a list of turns."""
+    """The column with the conversation: the first of the names, in any case, that holds a list of turns."""
     columns = {key.lower(): key for key in row if key.lower() in CONVERSATIONS and isinstance(peek(row, key), list)}
     return next(
         (columns[name] for name in CONVERSATIONS if name in columns and _are_turns(peek(row, columns[name]))), None

@@ -1,4 +1,4 @@
-"""Which format a file is in, by its content or by its name."""
+"""Detects the format of a file by its content, or finds a format by name."""
 
 import difflib
 from collections import Counter
@@ -17,7 +17,7 @@ from pipeline.errors import RequestError
 T_co = TypeVar("T_co", covariant=True)
 
 AUTO = "auto"
-_NEAR = 0.6  # likeness of names from which on a format is named as the nearest
+_MIN_LIKENESS = 0.6  # of keys, for naming the nearest format
 _ANSWERED = {("demonstrations", name) for name in ("prompt_completion", "alpaca", "openorca")}
 
 _JUDGED = (
@@ -28,7 +28,9 @@ _NAMEABLE: tuple[Format[object], ...] = (*JUDGEMENTS, *DEMONSTRATIONS, *PROMPTS,
 
 
 def format_named(name: str, formats: Sequence[Format[T_co]]) -> Format[T_co]:
-    """The format of that name. Raises RequestError with the nearest name, or with what the format is for."""
+    """The format of that name. Raises RequestError with the nearest name, or with the purpose of a format of another
+    kind.
+    """
     for candidate in formats:
         if candidate.name == name:
             return candidate
@@ -45,10 +47,10 @@ def format_named(name: str, formats: Sequence[Format[T_co]]) -> Format[T_co]:
 
 
 def detect(rows: Sequence[Row], formats: Sequence[Format[T_co]], file: Path, mapped: bool = False) -> Format[T_co]:
-    """The format that most of a file's first rows are in.
+    """The format that most of a file's first rows match.
 
-    Raises RequestError if none of them is in any, if another format has at least half as many votes or marks single
-    answers, or if what would be the answers look like labels, unless the columns were `mapped` by hand.
+    Raises RequestError if no row matches, if another format matches at least half as many rows or marks single answers,
+    or if the answers look like labels, unless the user `mapped` the columns.
     """
     votes = Counter(index for row in rows for index, one in enumerate(formats) if one.matches(row))
     if not votes:
@@ -58,7 +60,7 @@ def detect(rows: Sequence[Row], formats: Sequence[Format[T_co]], file: Path, map
     if rivals:
         found = ", ".join(f"{formats[index].name} ({votes[index]} rows)" for index in (first, *rivals))
         raise RequestError(
-            f"{file} may be of several formats, going by its first {len(rows)} rows: {found}. "
+            f"{file} may be in several formats, judging by its first {len(rows)} rows: {found}. "
             f"Keys found: {_keys(rows)}.{_by_hand(formats, formats[first].name)}"
         )
     if marked := [index for index, _ in others if _marks_answers(formats[index])]:
@@ -74,12 +76,12 @@ def detect(rows: Sequence[Row], formats: Sequence[Format[T_co]], file: Path, map
 
 
 def _marks_answers(one: Format[object]) -> bool:
-    """Whether the format reads marks of single answers: where few rows have one, these may be bad answers still."""
+    """Whether the format reads marks of single answers: a few marked rows may be bad answers."""
     return one.kind == "demonstrations" and one.codes_of is not no_codes
 
 
 def _check_answers(rows: Sequence[Row], chosen: Format[T_co], file: Path) -> None:
-    """Raise RequestError if the answers of a file are a few values that may be labels."""
+    """Raise RequestError if the answers of a file are a few values that look like labels."""
     if (chosen.kind, chosen.name) not in _ANSWERED:
         return
     answers: dict[str, list[str]] = {}
@@ -112,13 +114,13 @@ def _unknown(rows: Sequence[Row], formats: Sequence[Format[object]], file: Path)
     if _option(formats) == "data.format" and (odd := odd_conversation(rows)):
         return RequestError(f"{start}{odd} Keys found: {_keys(rows)}.")
     nearest = max(formats, key=lambda one: _likeness(one, rows))
-    near = _likeness(nearest, rows) >= _NEAR
+    near = _likeness(nearest, rows) >= _MIN_LIKENESS
     hint = f" Nearest format: {nearest.name}, which needs {nearest.needs}." if near else ""
     return RequestError(f"{start} Keys found: {_keys(rows)}.{hint}{_mapping(formats, rows)}{_by_hand(formats)}")
 
 
 def _mapping(formats: Sequence[Format[object]], rows: Sequence[Row]) -> str:
-    """How to say which columns are meant: by name where their contents show it."""
+    """A hint how to map the columns, with their names if their contents show them."""
     if _option(formats) == "labeling.format":
         return " Rename the keys, or map them: labeling.columns.prompt=… labeling.columns.response_a=… and so on."
     if _option(formats) != "data.format":
@@ -131,13 +133,13 @@ def _mapping(formats: Sequence[Format[object]], rows: Sequence[Row]) -> str:
 
 
 def _by_hand(formats: Sequence[Format[object]], name: str = "") -> str:
-    """How to name the format, where there is a key for it."""
+    """A hint how to name the format, if there is a config key for it."""
     option = _option(formats)
     return f" Name the right one by hand: {option}={name or _names(formats)}." if option else ""
 
 
 def _option(formats: Sequence[Format[object]]) -> str:
-    """The key by which one of these formats is named; none where a file of prompts is read."""
+    """The config key for naming one of these formats; empty for a file of prompts."""
     kinds = {one.kind for one in formats}
     if "prompts" in kinds:
         return ""
@@ -145,7 +147,7 @@ def _option(formats: Sequence[Format[object]]) -> str:
 
 
 def _likeness(candidate: Format[object], rows: Sequence[Row]) -> float:
-    """How near the keys of the rows come to what the format needs, from 0 to 1."""
+    """The similarity of the rows' keys to the columns that the format needs, from 0 to 1."""
     keys = {key.lower() for row in rows for key in row}
 
     def nearness(column: str) -> float:

@@ -1,6 +1,6 @@
 """Formats that `labeling import` reads: tables of ranks and scores, orders, and exports of annotation platforms.
 
-Each is read as a whole, since only all of its rows show how they are meant.
+A file is read as a whole, since only all of its rows settle their meaning.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from pipeline.errors import RequestError
 
 FORMS = ("wide", "long", "lists", "order", "label-studio", "label-studio-flat", "pairs")
 
-_TRANSCRIPTS = "Prompts that are written as transcripts, and are read as turns: {}"
+_TRANSCRIPTS = "Prompts written as transcripts, read as turns: {}"
 _IMPORT = "python -m labeling import FILE --to r.jsonl"
 _OPTIONS = Options(
     id="labeling.columns.id",
@@ -39,7 +39,7 @@ _OPTIONS = Options(
 
 
 def exchanged_form(row: Row) -> str | None:
-    """The form of these that the row is in, or None: what is read elsewhere is not theirs."""
+    """The row's form among these, or None; rows that other formats read are excluded."""
     form = form_of(row)
     if form == "pairs" and not (unfolded(row) != [row] or is_flat(row)):  # a platform's export
         return None
@@ -51,7 +51,7 @@ def exchanged_form(row: Row) -> str | None:
 
 
 def read_exchanged(rows: Sequence[tuple[object, Row]], form: str, codes: dict[str, str], where: object) -> Reading:
-    """The votes in all rows of one form. Raises RequestError if they do not settle what is what."""
+    """The votes in all rows of one form. Raises RequestError if the columns are ambiguous."""
     try:
         reading = read_rows(rows, form, Columns(codes=codes, options=_OPTIONS))
     except LabelingError as error:
@@ -61,7 +61,7 @@ def read_exchanged(rows: Sequence[tuple[object, Row]], form: str, codes: dict[st
 
 
 def _in_turns(prompt: str | list[Message], reading: Reading) -> str | list[Message]:
-    """A prompt that is written as a transcript as its turns; any other as it is."""
+    """A transcript prompt as its turns; any other prompt unchanged."""
     try:
         turns = prompt_turns(prompt, "prompt") if isinstance(prompt, str) else None
         found = in_order(turns, "prompt", last="user") if turns else None

@@ -1,4 +1,4 @@
-"""Conversations as other people's services write them: Gemini's contents, and ChatGPT's export."""
+"""Conversations exported by services: Gemini's contents and ChatGPT's export."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,12 +13,12 @@ from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
 
 _INSTRUCTIONS = ("systemInstruction", "system_instruction")
-_UNSAID = ("model_editable_context", "user_editable_context", "reasoning_recap", "system_error")
-"""Kinds of ChatGPT's contents that the page does not show as part of the conversation."""
+_HIDDEN_KINDS = ("model_editable_context", "user_editable_context", "reasoning_recap", "system_error")
+"""Kinds of ChatGPT contents that the page hides."""
 
 
 def gemini(row: Row) -> list[Turns]:
-    """contents with role and parts, in which functions may be called; an instruction to the system beside them."""
+    """contents with role and parts, which may hold function calls, and a system instruction beside them."""
     note(row, "turns", "contents")
     messages: list[Message] = []
     for key in _INSTRUCTIONS:
@@ -30,7 +30,7 @@ def gemini(row: Row) -> list[Turns]:
 
 
 def chatgpt(row: Row) -> list[Turns]:
-    """A conversation of ChatGPT's export: the branch of its tree that the page shows, up to its last answer."""
+    """A conversation of a ChatGPT export: the branch of its tree that the page shows, up to its last answer."""
     note(row, "turns", "mapping")
     nodes = object_in(row.get("mapping"), "mapping")
     turns: list[Message] = []
@@ -42,7 +42,7 @@ def chatgpt(row: Row) -> list[Turns]:
                 turns.append(message)
     answers = [index for index, turn in enumerate(turns) if turn["role"] == "assistant" and turn["content"].strip()]
     if not answers:
-        raise BadRow("mapping", None, "there is no turn of the assistant")
+        raise BadRow("mapping", None, "a turn of the assistant is missing")
     return [turns_of_row(row, "mapping", turns[: answers[-1] + 1], "id")]
 
 
@@ -66,7 +66,7 @@ def _parts_of(value: object, field: str) -> object:
 
 
 def _gemini_turn(turn: dict[str, Any], field: str) -> list[Message]:
-    """The messages of a turn: what functions returned each for itself, and all else as one."""
+    """The messages of a turn: one per function result, and one for everything else."""
     written = text_in(turn.get("role"), f"{field}.role")
     parts = turn.get("parts")
     content: list[dict[str, Any]] = []
@@ -76,12 +76,12 @@ def _gemini_turn(turn: dict[str, Any], field: str) -> list[Message]:
             _gemini_part({"text": part} if isinstance(part, str) else object_in(part, place), place, written)
         )
     role = "user" if written == "function" else written
-    rest = {key: value for key, value in turn.items() if key not in ("role", "parts")}  # flags, say
+    rest = {key: value for key, value in turn.items() if key not in ("role", "parts")}  # for example flags
     return turns_in([{**rest, "role": role, "content": content}], field)
 
 
 def _gemini_part(part: dict[str, Any], field: str, written: str) -> dict[str, Any]:
-    """The part as a block of the kinds that `contents.said_in` knows."""
+    """The part as a block of the kinds that `contents.turn_parts_in` knows."""
     plain = {key.replace("_", "").lower(): value for key, value in part.items() if value is not None}
     if "functioncall" in plain:
         call = object_in(plain["functioncall"], f"{field}.functionCall")
@@ -95,12 +95,12 @@ def _gemini_part(part: dict[str, Any], field: str, written: str) -> dict[str, An
 
 
 def _branch(nodes: dict[str, Any], last: object) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The nodes from the root to the one that is shown last. Raises BadRow if it is not there, or its own ancestor."""
+    """The nodes from the root to the last shown one. Raises BadRow if a node is missing or its own ancestor."""
     path: list[tuple[str, dict[str, Any]]] = []
     at: object = last if isinstance(last, str) else _leaf(nodes)
     while at is not None:
         if not isinstance(at, str) or at not in nodes or len(path) > len(nodes):
-            raise BadRow("mapping", None, "the tree is damaged: a node is not there, or is its own ancestor")
+            raise BadRow("mapping", None, "the tree is damaged: a node is missing or is its own ancestor")
         node = object_in(nodes[at], f"mapping.{at}")
         path.append((at, node))
         at = node.get("parent", "")
@@ -108,28 +108,28 @@ def _branch(nodes: dict[str, Any], last: object) -> Iterator[tuple[str, dict[str
 
 
 def _leaf(nodes: dict[str, Any]) -> str:
-    """The only node without children, where the export does not name the last one. Raises BadRow if there are more."""
+    """The only node without children, if the export does not name the last one. Raises BadRow for several."""
     leaves = [name for name, node in nodes.items() if isinstance(node, dict) and not node.get("children")]
     if len(leaves) != 1:
-        raise BadRow("current_node", None, "the conversation has several branches, and none is named as the last")
+        raise BadRow("current_node", None, "the conversation has several branches, and the last node is not named")
     return leaves[0]
 
 
 def _chatgpt_turn(node: dict[str, Any], field: str) -> list[Message]:
-    """What a node says: nothing if it holds no message, or one that the page hides."""
-    message = node.get("message")
-    if message is None:
+    """The messages of a node; empty without a message, or if the page hides it."""
+    if node.get("message") is None:
         return []
-    said = object_in(message, f"{field}.message")
-    content = object_in(said.get("content"), f"{field}.message.content")
-    role = object_in(said.get("author"), f"{field}.message.author").get("role")
-    hidden = isinstance(said.get("metadata"), dict) and said["metadata"].get("is_visually_hidden_from_conversation")
-    if hidden or content.get("content_type") in _UNSAID or (said.get("weight") == 0 and role == "system"):
+    message = object_in(node["message"], f"{field}.message")
+    content = object_in(message.get("content"), f"{field}.message.content")
+    role = object_in(message.get("author"), f"{field}.message.author").get("role")
+    metadata = message.get("metadata")
+    hidden = isinstance(metadata, dict) and metadata.get("is_visually_hidden_from_conversation")
+    if hidden or content.get("content_type") in _HIDDEN_KINDS or (message.get("weight") == 0 and role == "system"):
         return []
-    return _chatgpt_message(said, content, role, f"{field}.message")
+    return _chatgpt_message(message, content, role, f"{field}.message")
 
 
-def _chatgpt_message(said: dict[str, Any], content: dict[str, Any], role: object, field: str) -> list[Message]:
+def _chatgpt_message(message: dict[str, Any], content: dict[str, Any], role: object, field: str) -> list[Message]:
     written, kind = text_in(role, f"{field}.author.role"), content.get("content_type")
     if kind == "thoughts":
         thoughts = [text_in(object_in(one, field).get("content"), field) for one in content.get("thoughts") or []]
@@ -143,7 +143,7 @@ def _chatgpt_message(said: dict[str, Any], content: dict[str, Any], role: object
         text = "\n\n".join(part for part in parts if part.strip())
     else:
         raise BadRow(f"{field}.content.content_type", written, "only contents that are text can be used")
-    recipient = said.get("recipient")
+    recipient = message.get("recipient")
     if written == "assistant" and isinstance(recipient, str) and recipient != "all":
         text = call_of(recipient, text, field, written)
     return turns_in([{"role": written, "content": text}], field) if text.strip() else []

@@ -1,4 +1,4 @@
-"""Take text, lists and numbers out of a raw row, or say what is there instead."""
+"""Takes text, lists and numbers from a raw row; a fault names the value found instead."""
 
 import json
 import math
@@ -23,20 +23,20 @@ _NAMES = {
 
 
 def spoken_in(value: object, field: str, role: str | None = None) -> str:
-    """What a cell with a prompt or an answer says: its text; a number, true or false as JSON writes them.
+    """The text of a cell with a prompt or an answer; a number, true or false as in JSON.
 
-    Raises BadRow, also for text that says nothing.
+    Raises BadRow, also for blank text.
     """
     return text_in(json.dumps(value) if is_plain(value) else value, field, role)
 
 
 def is_plain(value: object) -> bool:
-    """Whether the value is a number, true or false; NaN, by which pandas writes that nothing is there, is none."""
+    """Whether the value is a number, true or false. NaN, pandas' empty cell, is not."""
     return isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def text_in(value: object, field: str, role: str | None = None) -> str:
-    """The value, if it is text that says something and that UTF-8 can hold. Raises BadRow."""
+    """The value, if it is non-blank text that UTF-8 can hold. Raises BadRow."""
     text = any_text_in(value, field, role)
     if not text.strip():
         raise BadRow(field, role, "the text is empty")
@@ -55,7 +55,7 @@ def any_text_in(value: object, field: str, role: str | None = None) -> str:
 
 
 def list_in(value: object, field: str) -> list[Any]:
-    """The value, if it is a list with something in it. Raises BadRow."""
+    """The value, if it is a non-empty list. Raises BadRow."""
     if not isinstance(value, list):
         raise BadRow(field, None, f"a list is expected, found {name_of(value)}")
     if not value:
@@ -71,7 +71,7 @@ def object_in(value: object, field: str) -> dict[str, Any]:
 
 
 def name_of(value: object) -> str:
-    """What a value is, in words: of JSON, or of a parquet file's other types."""
+    """The type of a value in words, for JSON types and parquet's other types."""
     if value is None:
         return "nothing"
     if isinstance(value, float) and not math.isfinite(value):

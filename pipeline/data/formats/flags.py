@@ -1,4 +1,4 @@
-"""Which turns are learned: flags on turns, and lists with one value for each turn (loss masks)."""
+"""Reads which turns are learned: flags on turns, and lists with one value per turn (loss masks)."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -35,12 +35,13 @@ TRUE, FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 @cache
 def learns(name: str) -> bool | None:
-    """What a flag of that name says if it is true: the turn is learned, it is not learned, or None: it is no flag.
+    """The meaning of a true flag of that name: True if the turn is learned, False if not, None if it is not a flag.
 
-    Known by its words: `weight`, `compute_loss`, `lossMask` are learned; `masked`, `no_loss`, `exclude_from_loss` not.
+    Decided by its words: `weight`, `compute_loss`, `lossMask` mean learned; `masked`, `no_loss`, `exclude_from_loss`
+    mean not learned.
     """
     words = [word for word in plain(name).split("_") if word not in _BESIDE]
-    if len(words) > 1 and words[-1] in _MASK:  # a mask of the loss has 1 where there is loss
+    if len(words) > 1 and words[-1] in _MASK:  # a loss mask has 1 where there is loss
         words.pop()
     others = [word for word in words if word not in _NOT]
     if not words or not _LEARNED.issuperset(others):
@@ -53,18 +54,18 @@ def is_loss_mask(name: str) -> bool:
     return plain(name) == "turn_mask" or learns(name) is True
 
 
-def is_learned(turn: Mapping[str, Any], field: str, written: str | None = None) -> bool | None:
-    """Whether a turn's flags let it be learned; None where it has none, so that it is.
+def learning_flag(turn: Mapping[str, Any], field: str, written: str | None = None) -> bool | None:
+    """Whether a turn's flags mark it as learned; None without flags, which means learned.
 
     Raises BadRow for a value that is neither true nor false, and for flags that disagree.
     """
-    said: dict[str, bool] = {}
+    by_key: dict[str, bool] = {}
     for key, value in turn.items():
         if value is not None and (learned := learns(key)) is not None:
-            said[key] = flag_in(value, f"{field}.{key}", written) == learned
-    if len(set(said.values())) > 1:
-        raise BadRow(f"{field}.{' + '.join(said)}", written, "the flags disagree on whether the turn is learned")
-    return next(iter(said.values()), None)
+            by_key[key] = flag_in(value, f"{field}.{key}", written) == learned
+    if len(set(by_key.values())) > 1:
+        raise BadRow(f"{field}.{' + '.join(by_key)}", written, "the flags disagree on whether the turn is learned")
+    return next(iter(by_key.values()), None)
 
 
 def flag_in(value: object, field: str, written: str | None) -> bool:
@@ -72,26 +73,28 @@ def flag_in(value: object, field: str, written: str | None) -> bool:
     word = str(value).strip().lower() if isinstance(value, str | int | float) else ""
     if word in TRUE or word in FALSE:
         return word in TRUE
-    raise BadRow(field, written, "a turn is learned or not: use 1 or 0, true or false; other weights are not supported")
+    raise BadRow(
+        field, written, "only 1 or 0, true or false mark a turn as learned or not; other weights are not supported"
+    )
 
 
 def check_row_flags(row: dict[str, Any]) -> None:
-    """Raise LeftOut if a flag of the whole row says that it is not to be learned.
+    """Raise LeftOut if a flag of the whole row marks it as not to be learned.
 
-    A value that is neither true nor false, such as a weight of 0.5, is not read.
+    Values other than true and false, such as a weight of 0.5, are ignored.
     """
     if ROW_FLAGS.isdisjoint(map(str.lower, row)):
         return
     for key in [key for key in row if key.lower() in ROW_FLAGS]:
         word = str(peek(row, key)).strip().lower()
         if word in (*TRUE, *FALSE) and not flag_in(row[key], key, None):
-            raise LeftOut(key, None, "the row says that it is not to be learned")
+            raise LeftOut(key, None, "the row is marked as not to be learned")
 
 
 def marked_turns(row: dict[str, Any], field: str) -> object:
-    """The turns in that column, each with its flag where the row has a loss mask; the value as it is where not.
+    """The turns in a column, each with its flag if the row has a loss mask; otherwise the unchanged value.
 
-    Raises BadRow if there are not as many flags as turns.
+    Raises BadRow if the numbers of flags and turns differ.
     """
     turns = row.get(field)
     masks = [key for key in row if is_loss_mask(key) and isinstance(peek(row, key), list) and peek(row, key)]
@@ -113,7 +116,7 @@ def marked_turns(row: dict[str, Any], field: str) -> object:
 def _marked(turn: object, flag: bool, field: str) -> object:
     if not isinstance(turn, dict):
         return turn
-    if is_learned(turn, field) not in (None, flag):
+    if learning_flag(turn, field) not in (None, flag):
         raise BadRow(field, None, "the turn's own flag and the loss mask disagree")
     own = {key: value for key, value in turn.items() if learns(key) is None}
     return {**own, "train": flag}

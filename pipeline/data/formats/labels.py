@@ -1,4 +1,4 @@
-"""Single answers that people marked: as good or bad (KTO), or with a score; and votes of those that one prompt has."""
+"""Single marked answers: good or bad (KTO) or with a score; and their pooling into votes per prompt."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,32 +7,32 @@ from typing import Generic, NamedTuple, TypeVar
 from labeling.codes import canonical, is_number, mark_of_word
 from labeling.exchange.columns import plain
 from labeling.records import ranks_from_scores
-from labeling.votes import Cause, Vote, prompt_key, squeezed
+from labeling.votes import Cause, Vote, normalized_text, prompt_key
 from pipeline.data.faults import LeftOut
 from pipeline.data.formats.coded import Coded, mark_in
 from pipeline.data.formats.columns import answer_turn, asked_turns, history_in, is_blank, prompt_in
 from pipeline.data.formats.conversations import Row, Turns, in_order, turns_in, turns_of_row
 from pipeline.data.formats.flags import marked_turns
-from pipeline.data.formats.judged import Marked, annotator_in, response_in, when_in
+from pipeline.data.formats.judgement import Marked, annotator_in, response_in, when_in
 from pipeline.data.formats.pairs import answered
 from pipeline.data.formats.watching import note
 
 POOLED_ANNOTATOR = "label"
-"""The annotator of answers that several people, or nobody by name, marked."""
+"""The annotator name of votes pooled from the marks of several or unnamed people."""
 
 MARKED_BAD = "the answer was marked as bad"
 _UNMARKED = "the answer is marked neither as good nor as bad"
 
-CONVERSATIONS = ("messages", "conversations", "conversation")
+CONVERSATION_COLUMNS = ("messages", "conversations", "conversation")
 
 LABELS = ("label", "kto_tag", "desirable", "is_desirable")
-"""Columns in which KTO's answers are marked."""
+"""Columns with KTO's marks."""
 
 PlaceT = TypeVar("PlaceT")
 
 
 def kto(row: Row) -> list[Turns]:
-    """A prompt, its completion and a label, or whole messages with a label: only good answers are demonstrations.
+    """A prompt, its completion and a label, or whole messages with a label. Only good answers are demonstrations.
 
     Raises LeftOut for the rest.
     """
@@ -84,7 +84,7 @@ def has_label(row: Row) -> bool:
 
 
 def _conversation(row: Row) -> str | None:
-    return next((key for key in CONVERSATIONS if isinstance(row.get(key), list)), None)
+    return next((key for key in CONVERSATION_COLUMNS if isinstance(row.get(key), list)), None)
 
 
 def label_column(row: Row) -> str | None:
@@ -94,7 +94,7 @@ def label_column(row: Row) -> str | None:
 
 
 def is_thumb(value: object) -> bool:
-    """Whether the value can say good or bad, or nothing at all; 0, 1 and -1 can."""
+    """Whether the value can mean good or bad, or is empty; 0, 1 and -1 can."""
     if not isinstance(value, str | int | float) and value is not None:
         return False
     word = canonical(value)
@@ -102,15 +102,15 @@ def is_thumb(value: object) -> bool:
 
 
 def is_mark(value: object) -> bool:
-    """Whether the value can be a thumb or a score, or nothing at all."""
+    """Whether the value can be a thumb or a score, or is empty."""
     return is_thumb(value) or (isinstance(value, str | int | float) and is_number(canonical(value)))
 
 
 class Grouped(NamedTuple, Generic[PlaceT]):
-    """The votes that marked answers come to, each with the places of its marks, and those that do not count."""
+    """The votes pooled from marked answers, each with the places of its marks, and the marks that do not count."""
 
     votes: list[tuple[Vote, list[PlaceT]]]
-    left_out: list[tuple[PlaceT, Marked, Cause | None]]  # without a cause: nothing to compare the answer with
+    left_out: list[tuple[PlaceT, Marked, Cause | None]]  # without a cause: there is no other answer to compare
 
     def counted(self, marks: Sequence[tuple[PlaceT, Marked]]) -> list[Marked]:
         """Those of the grouped marks that no other mark by the same person on the same answer replaces."""
@@ -124,10 +124,10 @@ class _Mark(NamedTuple, Generic[PlaceT]):
 
 
 def group_marks(marks: Sequence[tuple[PlaceT, Marked]]) -> Grouped[PlaceT]:
-    """Votes on the answers to each prompt: by each named person who marked two of them, and of everybody else one.
+    """Votes on the answers to each prompt: one by each named annotator who marked two of them, and one of all others.
 
-    In that one, an answer's score is the mean of its marks: 5 up and 1 down beat 1 up and 5 down, and equal means are a
-    tie. Of different marks by one person on one answer the latest counts.
+    In the common vote, an answer's score is the mean of its marks: 5 up and 1 down beat 1 up and 5 down, and equal
+    means are a tie. Of different marks by one annotator on one answer the latest counts.
     """
     prompts: dict[str, list[_Mark[PlaceT]]] = defaultdict(list)
     for place, marked in marks:
@@ -139,11 +139,11 @@ def group_marks(marks: Sequence[tuple[PlaceT, Marked]]) -> Grouped[PlaceT]:
 
 
 def _latest(marks: Sequence[_Mark[PlaceT]], grouped: Grouped[PlaceT]) -> list[_Mark[PlaceT]]:
-    """One mark by each person on each answer, and all that name nobody."""
+    """The latest mark of each annotator on each answer, and all unnamed marks."""
     counted: dict[tuple[str, str], _Mark[PlaceT]] = {}
     for number, mark in enumerate(marks):
         name = mark.marked.annotator
-        key = (squeezed(name) if name is not None else f"\n{number}", squeezed(mark.marked.response))
+        key = (normalized_text(name) if name is not None else f"\n{number}", normalized_text(mark.marked.response))
         before = counted.get(key)
         counted[key] = mark
         if before is None:
@@ -161,24 +161,26 @@ def _group(marks: Sequence[_Mark[PlaceT]], grouped: Grouped[PlaceT]) -> None:
     people: dict[str, list[_Mark[PlaceT]]] = defaultdict(list)
     for mark in marks:
         if mark.marked.annotator is not None:
-            people[squeezed(mark.marked.annotator)].append(mark)
+            people[normalized_text(mark.marked.annotator)].append(mark)
     voters = [own for own in people.values() if len(own) > 1]
     grouped.votes.extend((_vote(own, own[0].marked.annotator), [one.place for one in own]) for own in voters)
     others = [
-        mark for mark in marks if mark.marked.annotator is None or len(people[squeezed(mark.marked.annotator)]) < 2
+        mark
+        for mark in marks
+        if mark.marked.annotator is None or len(people[normalized_text(mark.marked.annotator)]) < 2
     ]
-    if len({squeezed(mark.marked.response) for mark in others}) > 1:
+    if len({normalized_text(mark.marked.response) for mark in others}) > 1:
         grouped.votes.append((_vote(others, POOLED_ANNOTATOR), [one.place for one in others]))
     else:
         grouped.left_out.extend((mark.place, mark.marked, None) for mark in others)
 
 
 def _vote(marks: Sequence[_Mark[PlaceT]], annotator: str | None) -> Vote:
-    """All answers that were marked, the one with the highest mean mark first; equal means are a tie."""
+    """A vote on all marked answers: the highest mean mark is best, equal means are a tie."""
     scores: dict[str, list[float]] = defaultdict(list)
     texts: dict[str, str] = {}
     for mark in marks:
-        key = squeezed(mark.marked.response)
+        key = normalized_text(mark.marked.response)
         texts.setdefault(key, mark.marked.response)
         scores[key].append(mark.marked.score)
     means = [sum(own) / len(own) for own in scores.values()]
@@ -187,7 +189,7 @@ def _vote(marks: Sequence[_Mark[PlaceT]], annotator: str | None) -> Vote:
 
 
 def _check_marked_good(row: Mapping[str, object], column: str) -> None:
-    """Raise LeftOut unless the column says that the answer is good."""
+    """Raise LeftOut unless the column marks the answer as good."""
     good = mark_in(row, column)
     if not good:
         raise LeftOut(column, "assistant", _UNMARKED if good is None else MARKED_BAD)

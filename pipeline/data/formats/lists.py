@@ -1,21 +1,21 @@
 """All answers to a prompt in one list, with a rank or a score each: Nectar, UltraFeedback, distilabel, Prodigy.
 
-Ranks: lower is better, from whatever number they start. Scores: higher is better. Equal ones are ties, and an answer
-without one is not compared.
+Ranks: lower is better, starting at any number. Scores: higher is better. Equal values are ties. An answer without a
+value is not compared.
 """
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from labeling.exchange.columns import ASKED, first_of
+from labeling.exchange.columns import PROMPT_NAMES, first_of
 from labeling.records import ranks_from_scores
 from labeling.votes import Vote
 from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.columns import asked_turns, named, only, prompt_column, prompt_in
 from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.fields import list_in, object_in
-from pipeline.data.formats.judged import annotator_in, is_absent, number_in, response_in, vote_of
+from pipeline.data.formats.judgement import annotator_in, is_absent, number_in, response_in, vote_of
 from pipeline.data.formats.watching import note
 from pipeline.data.reading.jsontext import parse_json
 from pipeline.data.rows import Message
@@ -83,7 +83,7 @@ def has_options(row: Row) -> bool:
 
 def prompt_columns(row: Row) -> list[str]:
     """The columns that may hold the prompt."""
-    return named(row, (*ASKED, "input"))
+    return named(row, (*PROMPT_NAMES, "input"))
 
 
 def only_list(row: Row, size: int) -> str | None:
@@ -103,7 +103,7 @@ def _list_column(row: Row) -> str | None:
 
 
 def _opened(cell: object) -> Any:
-    """A list that a CSV holds as JSON text, as the list that it is."""
+    """The list in a cell that holds it as JSON text; other cells unchanged."""
     if not isinstance(cell, str) or not cell.lstrip().startswith("["):
         return cell
     try:
@@ -121,24 +121,24 @@ def _prompt(row: Row) -> list[Message]:
 
 
 def _text(answer: object, field: str) -> str | None:
-    """An answer's text; None where it is absent."""
+    """An answer's text; None if it is absent."""
     if isinstance(answer, dict) and "role" not in answer:
         key = next((name for name in _TEXTS if name in answer), None)
         if key is None:
-            raise BadRow(field, None, "there is no text in the answer")
+            raise BadRow(field, None, "the answer has no text")
         answer, field = answer[key], f"{field}.{key}"
     return None if is_absent(answer) else response_in(answer, field)
 
 
 def _judge_of(answers: Sequence[Any]) -> str | None:
-    """The key of the answers that holds their rank or score, `annotations` where these hold ratings; None without."""
+    """The key of the answers' rank or score, or `annotations` if these hold ratings; None without one."""
     keys = {key.replace("-", "_"): key for one in answers if isinstance(one, dict) for key in one}
     found = next((keys[name] for name in (*_RANKS, *_SCORES) if name in keys), None)
     return found or keys.get("annotations")
 
 
 def _inner(row: Row, column: str, answers: Sequence[Any]) -> list[float | None]:
-    """The scores that stand within the answers; ranks with their sign turned. Raises BadRow."""
+    """The scores inside the answers; ranks with reversed sign. Raises BadRow."""
     judge = _judge_of(answers)
     if judge is None:
         raise BadRow(column, None, "the answers have neither ranks nor scores")
@@ -150,7 +150,7 @@ def _inner(row: Row, column: str, answers: Sequence[Any]) -> list[float | None]:
 
 
 def _beside(row: Row, size: int) -> list[float | None]:
-    """The scores in a list beside the answers; ranks with their sign turned. Raises BadRow."""
+    """The scores in a list beside the answers; ranks with reversed sign. Raises BadRow."""
     column = only_list(row, size)
     if column is None:
         raise BadRow(None, None, "there must be as many ranks or scores as answers")
@@ -164,7 +164,7 @@ def _beside(row: Row, size: int) -> list[float | None]:
 def _score(value: object, field: str, rank: bool) -> float | None:
     number = number_in(value, field)
     if rank and number is not None and number < 0:
-        raise BadRow(field, None, "a rank is 0 or more; where there is none, leave it empty")
+        raise BadRow(field, None, "a rank is 0 or more; leave a missing rank empty")
     return -number if rank and number is not None else number
 
 

@@ -1,4 +1,4 @@
-"""Logs of a model in use: what was asked and answered, and what somebody made of it: another answer, a thumb, stars."""
+"""Logs of a deployed model: prompt, answer, and user feedback: an edited answer, a thumb or stars."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from pipeline.data.formats.columns import (
 from pipeline.data.formats.conversations import Row, Turns, turns_in, turns_of_row
 from pipeline.data.formats.fields import text_in
 from pipeline.data.formats.flags import marked_turns
-from pipeline.data.formats.judged import Marked, annotator_in, vote_of, when_in
+from pipeline.data.formats.judgement import Marked, annotator_in, vote_of, when_in
 from pipeline.data.formats.labels import MARKED_BAD, has_label, is_mark, is_thumb
 from pipeline.data.formats.pairs import answered
 from pipeline.data.formats.watching import note
@@ -38,7 +38,7 @@ EDITS = (
     "final_response",
 )
 RATINGS = ("rating", "stars", "star_rating", "star", "user_rating", "human_rating", "thumb_rating", "thumbs_rating")
-"""Columns that judge the answer, whatever stands in them."""
+"""Columns that judge the answer, with any value."""
 
 THUMBS = (
     *(
@@ -57,7 +57,7 @@ THUMBS = (
     *("upvoted", "reaction", "vote"),
 )
 DOWNS = ("thumbs_down", "thumb_down", "downvoted", "disliked", "is_bad", "is_rejected")
-"""Columns in which true says that the answer is bad."""
+"""Columns in which true means a bad answer."""
 
 _DOWN = (("true", "bad"), ("1", "bad"), ("false", "good"), ("0", "good"))
 _JUDGING = frozenset(
@@ -77,7 +77,7 @@ _UNJUDGED = "the answer was neither corrected nor marked as good or bad"
 
 
 def log(row: Row) -> list[Turns]:
-    """The person's edit as the answer, or else the model's where its thumb is up. Raises LeftOut for the rest."""
+    """The user's edit as the answer, or else the model's answer if it is marked as good. Raises LeftOut otherwise."""
     field, asked, answer = _exchange(row)
     edit, mark = _edit(row), _mark(row)
     if edit is None and not mark:
@@ -90,7 +90,7 @@ def log(row: Row) -> list[Turns]:
 
 
 def judged_log(row: Row) -> list[Vote | Marked]:
-    """The edit ranked above the answer that it replaced, or else the answer with its mark. Raises LeftOut."""
+    """The edit ranked above the model's answer, or else the answer with its mark. Raises LeftOut without either."""
     field, asked, turn = _exchange(row)
     answer = turn["content"]
     prompt, judge = prompt_in(row, asked, field), annotator_in(row, _read_columns(row))
@@ -103,12 +103,12 @@ def judged_log(row: Row) -> list[Vote | Marked]:
 
 
 def thumbs_of(row: Row) -> list[Coded]:
-    """The marks of the row, each of which has to say good or bad."""
+    """The marks of the row, each to be settled as good or bad."""
     return [_coded(row, key, "thumb") for key in _mark_columns(row)]
 
 
 def scores_of(row: Row) -> list[Coded]:
-    """The marks of the row; a rating or stars may be numbers, of which higher ones are better."""
+    """The marks of the row; ratings and stars may be numbers: higher is better."""
     kinds: dict[str, Kind] = {key: "score" if scale_of(key) == "scores" else "thumb" for key in _mark_columns(row)}
     return [_coded(row, key, kind) for key, kind in kinds.items()]
 
@@ -118,20 +118,22 @@ def _coded(row: Row, key: str, kind: Kind) -> Coded:
 
 
 def is_log(row: Row) -> bool:
-    """Whether the row has an answer to a prompt and a column for somebody's edit of it or for a mark."""
+    """Whether the row has a prompt, an answer, and a column for an edit or a mark."""
     edits, answers = named(row, EDITS), named(row, MODELS_ANSWER)
     if has_label(row) and not edits:
         return False
     conversation = isinstance(row.get("messages"), list)
     if not (conversation or (asked_in(row) and answers)):
         return False
-    # the label of a whole conversation may be anything, its topic for one
+    # the label of a whole conversation may be its topic
     marks = [key for key in _named_marks(row) if _may_be_mark(row, key) and (answers or key.lower() != "label")]
     return bool(edits or marks or _judging_columns(row))
 
 
 def _may_be_mark(row: Row, key: str) -> bool:
-    """A `label` or a `vote` may be a class: only what is a thumb is one. A rating is one in whatever words."""
+    """Whether a column can be a mark. A `label` or a `vote` may be a class, so only thumbs count; ratings may be any
+    word.
+    """
     value, name = row[key], plain(key)
     if name in RATINGS:
         return is_mark(value) or (isinstance(value, str) and len(value) <= _LONGEST)
@@ -139,7 +141,7 @@ def _may_be_mark(row: Row, key: str) -> bool:
 
 
 def _named_marks(row: Row) -> list[str]:
-    """The columns that are called marks, those that say something first."""
+    """The columns that are named like marks, non-blank ones first."""
     return named(row, (*THUMBS, *DOWNS))
 
 
@@ -151,7 +153,7 @@ def _judging_columns(row: Row) -> list[str]:
 
 def _judges(value: object) -> bool:
     if not isinstance(value, str):
-        return isinstance(value, Mark)  # a settled one
+        return isinstance(value, Mark)  # settled already
     return len(value) <= _LONGEST and " ".join(canonical(value).replace("_", " ").replace("-", " ").split()) in _JUDGING
 
 
@@ -163,14 +165,14 @@ def _mark_columns(row: Row) -> list[str]:
 
 
 def _read_columns(row: Row) -> list[str]:
-    """Columns that are no annotator's name."""
+    """Columns that are read as something other than the annotator's name."""
     return [*named(row, EDITS), *named(row, MODELS_ANSWER), *_named_marks(row), *asked_in(row)]
 
 
 def _exchange(row: Row) -> tuple[str, list[Message], Message]:
-    """The field, what was asked and what the model answered, each turn with its flags. Raises BadRow.
+    """(the field, the prompt's turns, the model's answer), each turn with its flags. Raises BadRow.
 
-    `messages` may end with the answer, where no other column has it.
+    `messages` may end with the answer if no other column has it.
     """
     column = only(row, MODELS_ANSWER)
     if isinstance(row.get("messages"), list):
@@ -179,7 +181,7 @@ def _exchange(row: Row) -> tuple[str, list[Message], Message]:
         if column:
             return f"messages + {column}", turns, answer_turn(row, column)
         if turns[-1]["role"] != "assistant":
-            raise BadRow("messages", None, "there is no answer, neither in a column nor in the last message")
+            raise BadRow("messages", None, "the answer is missing: neither in a column nor in the last message")
         return "messages", turns[:-1], turns[-1]
     asked = prompt_column(row)
     if not asked or not column:
@@ -194,10 +196,10 @@ def _edit(row: Row) -> str | None:
 
 
 def _mark(row: Row) -> float | None:
-    """What the marks say, of which there may be several in a row. Raises BadRow if they disagree."""
+    """The mark that all mark columns of the row agree on, or None. Raises BadRow if they disagree."""
     keys = _mark_columns(row)
     note(row, "judgement", *keys)
-    said = {mark for key in keys if (mark := mark_in(row, key)) is not None}
-    if len(said) > 1:
+    marks = {mark for key in keys if (mark := mark_in(row, key)) is not None}
+    if len(marks) > 1:
         raise BadRow(" + ".join(keys), None, "the marks disagree")
-    return said.pop() if said else None
+    return marks.pop() if marks else None

@@ -1,4 +1,4 @@
-"""How clearly the chosen answer of a pair won: a tie, scores of both answers, a verdict beside them, a margin."""
+"""The margin of a pair: a tie, scores of both answers, a verdict beside them, or a margin column."""
 
 from collections.abc import Collection, Iterator
 from functools import lru_cache
@@ -9,7 +9,7 @@ from pipeline.data.faults import BadRow
 from pipeline.data.formats.coded import Choice, Coded
 from pipeline.data.formats.columns import is_blank
 from pipeline.data.formats.conversations import Row
-from pipeline.data.formats.judged import number_in
+from pipeline.data.formats.judgement import number_in
 from pipeline.data.formats.watching import note, peek
 
 _TWINS = {"chosen": "rejected", "preferred": "dispreferred", "accepted": "rejected", "better": "worse", "w": "l"}
@@ -32,9 +32,9 @@ _KNOWN = (("1", "first"), ("true", "first"))
 
 
 def margin_of(row: Row, sides: tuple[str, str]) -> float | None:
-    """How clearly the chosen answer won, or None; 0 for a tie by its mark, by a verdict or by scores.
+    """The margin of the chosen answer, or None; 0 for a tie by its mark, by a verdict or by scores.
 
-    Raises BadRow, also where the rejected answer has the better scores.
+    Raises BadRow, also if the rejected answer has the better scores.
     """
     if _is_tie(row, sides):
         return 0.0
@@ -59,12 +59,12 @@ def margin_of(row: Row, sides: tuple[str, str]) -> float | None:
 
 
 def is_turned(row: Row, sides: tuple[str, str]) -> bool:
-    """Whether a verdict beside the pair says that the second answer is the better one."""
+    """Whether a verdict beside the pair prefers the second answer."""
     return any(peek(row, key) == "second" for key in _verdicts(row, sides) if isinstance(peek(row, key), Choice))
 
 
 def codes_beside(row: Row, sides: tuple[str, str]) -> list[Coded]:
-    """Flags beside a pair that may turn it: of 1 and true it is certain that they do not."""
+    """Flags beside a pair that may reverse it; 1 and true certainly do not."""
     cells = ((key, row[key]) for key in _verdicts(row, sides))
     return [Coded((key,), value, "choice", key, _KNOWN) for key, value in cells if _is_flag(value)]
 
@@ -83,13 +83,13 @@ def _called(names: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def tie_marks(row: Row, beside: Collection[str]) -> list[str]:
-    """The columns that say by a mark, a status or a strength that both answers are equally good."""
+    """The columns that mark a tie, by a flag, a status or a strength."""
     marks = _called(tuple(row), (*_TIES, *_STRENGTHS, *_STATES))
     return [key for key in marks if key not in beside and _marks_tie(plain(key), peek(row, key))]
 
 
 def _is_tie(row: Row, sides: tuple[str, str]) -> bool:
-    verdicts = [key for key in _verdicts(row, sides) if _word(peek(row, key)) and _says_tie(_word(peek(row, key)))]
+    verdicts = [key for key in _verdicts(row, sides) if _word(peek(row, key)) and _is_tie_word(_word(peek(row, key)))]
     found = [*tie_marks(row, sides), *verdicts]
     note(row, "judgement", *(key for key in _verdicts(row, sides) if isinstance(peek(row, key), Choice)), *found)
     return any(row[key] is not None for key in found)
@@ -100,7 +100,7 @@ def _marks_tie(name: str, value: object) -> bool:
     if name in _TIES:
         return word in ("1", "true", "yes", "tie", "tied")
     if name in _STRENGTHS:
-        return word == "0" or _says_tie(word)
+        return word == "0" or _is_tie_word(word)
     return name in _STATES and word in ("tie", "tied")
 
 
@@ -108,12 +108,12 @@ def _word(value: object) -> str:
     return canonical(value) if isinstance(value, str | int | float) else ""
 
 
-def _says_tie(word: str) -> bool:
+def _is_tie_word(word: str) -> bool:
     return choice_of_word(word) == "tie"
 
 
 def _leads(row: Row) -> Iterator[tuple[str, float]]:
-    """By how much the chosen answer leads in each pair of columns with scores or ranks; the rejected one's name."""
+    """(the rejected answer's column, the lead of the chosen answer), per pair of columns with scores or ranks."""
     for key, other, scale in _twins(tuple(row)):
         better, worse = number_in(row[key], key), number_in(row[other], other)
         if better is not None and worse is not None:
@@ -123,7 +123,7 @@ def _leads(row: Row) -> Iterator[tuple[str, float]]:
 
 @lru_cache(maxsize=4096)
 def _twins(names: tuple[str, ...]) -> tuple[tuple[str, str, str], ...]:
-    """The columns with scores or ranks of the chosen answer, those of the rejected one, and which of both they are."""
+    """(column of the chosen answer, column of the rejected one, "ranks" or "scores"), for all such columns."""
     spelled = {plain(key): key for key in names}
     found = []
     for name, key in spelled.items():

@@ -1,4 +1,4 @@
-"""Pictures, sound and films, which no model here takes: rows with them are left out, never trained on without them."""
+"""Refuses rows with pictures, sound or films: no model here takes them, and without them the texts are incomplete."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ MEDIA = frozenset(
     for kind in ("image", "img", "picture", "photo", "video", "audio")
     for more in ("", "s", "_url", "_urls", "_path", "_paths", "_file", "_files", "_base64", "_b64", "_bytes")
 )
-"""Columns that hold them, or name them."""
+"""Columns with media or their names."""
 
 _REASON = "pictures, sound and films cannot be used: only rows of text alone"
 _PLACE = re.compile(
@@ -33,7 +33,7 @@ def check_media(row: Mapping[str, Any]) -> None:
 
 
 def check_text(text: str, field: str, role: str) -> str:
-    """The text. Raises BadRow if the user shows something in it: `<image>` stands for a picture, outside of code."""
+    """The text. Raises BadRow if a user text holds a media placeholder such as `<image>` outside of code."""
     if role == "user" and ("<" in text or ";base64," in text) and _PLACE.search(_CODE.sub("", text)):
         raise BadRow(field, role, _REASON)
     return text

@@ -1,7 +1,7 @@
-"""Rows whose votes lie within them, as the plain rows that these stand for.
+"""Splits rows with nested votes into plain rows.
 
-Votes on two answers, or on a list of answers, in a list of objects with a judge each, in a list of words, or by name in
-an object. And the published shapes of WebGPT's comparisons and OpenAI's summaries, whose parts lie within objects.
+Votes on two answers, or on a list of answers, may be in a list of objects with an annotator each, in a list of words,
+or in an object keyed by name. WebGPT's comparisons and OpenAI's summaries nest their parts in objects.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any
 from labeling.codes import canonical, choice_of_word
 from labeling.exchange.cells import opened
 from labeling.exchange.columns import first_of, judge_columns, plain
-from labeling.exchange.uncounted import telling_columns, uncounted
+from labeling.exchange.uncounted import status_columns, uncounted
 from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.sides import VERDICTS, sides_of
 
@@ -24,7 +24,7 @@ _RANKS = ("ranks", "scores")
 
 
 def unnested(row: Row) -> list[tuple[str, Row]]:
-    """The plain rows of a row, each with its place within it; the row itself, with no place, where it is plain."""
+    """The plain rows of a row, each with its place within the row; a plain row itself, with an empty place."""
     if "question" in row and isinstance(row["question"], dict) and "full_text" in row["question"]:
         return [("", {**row, "question": row["question"]["full_text"]})]
     if isinstance(row.get("summaries"), list) and isinstance(row.get("info"), dict) and "choice" in row:
@@ -47,31 +47,31 @@ def _list_column(names: tuple[str, ...]) -> str | None:
 
 
 def _states_of_rankings(row: Row) -> list[tuple[str, Row]]:
-    """A row for each ranking of the contract's, with what it says of itself, where one says that it does not count."""
+    """One row per ranking with its status columns, if a ranking of the contract's format is marked as not counting."""
     given = row.get("rankings")
     if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
         return []
     if not any(uncounted(one) for one in given):
         return []
-    said = [{key: one[key] for key in telling_columns(one)} for one in given]
+    all_states = [{key: one[key] for key in status_columns(one)} for one in given]
     return [
         (f"rankings[{index}]", {**row, "rankings": [one], **states})
-        for index, (one, states) in enumerate(zip(given, said, strict=True))
+        for index, (one, states) in enumerate(zip(given, all_states, strict=True))
     ]
 
 
 def _is_judged(row: Row) -> bool:
-    """Whether the row has the answers that votes within it are about."""
+    """Whether the row has answers that its votes can be about."""
     return sides_of(row) is not None or any(isinstance(opened(row.get(key)), list) for key in _RANKED)
 
 
 def _votes(cell: list[Any] | dict[str, Any]) -> Iterator[tuple[str, Row]]:
-    """Each vote of the cell with its place; none where the cell holds anything else."""
+    """Each vote of the cell with its place; empty for any other cell."""
     if isinstance(cell, dict):
-        if all(map(_speaks, cell.values())) and not any(map(_speaks, cell)):
+        if all(map(_is_choice_word, cell.values())) and not any(map(_is_choice_word, cell)):
             yield from ((f".{name}", {"annotator": name, "winner": word}) for name, word in cell.items())
         return
-    if all(map(_speaks, cell)):
+    if all(map(_is_choice_word, cell)):
         yield from ((f"[{index}]", {"winner": word}) for index, word in enumerate(cell))
         return
     if all(isinstance(one, dict) and _judges(one) for one in cell):
@@ -80,14 +80,14 @@ def _votes(cell: list[Any] | dict[str, Any]) -> Iterator[tuple[str, Row]]:
 
 
 def _judges(vote: dict[str, Any]) -> bool:
-    """Whether an object holds a verdict or ranks, and who gave them."""
+    """Whether an object holds a verdict or ranks, and an annotator."""
     verdict = first_of(vote, VERDICTS)
     judged = isinstance(vote.get(verdict), str | int | float) if verdict else False
     ranked = any(isinstance(vote.get(key), list) for key in _RANKS)
     return (judged or ranked) and bool(judge_columns(vote))
 
 
-def _speaks(word: object) -> bool:
+def _is_choice_word(word: object) -> bool:
     return isinstance(word, str) and choice_of_word(canonical(word)) is not None
 
 

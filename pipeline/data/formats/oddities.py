@@ -1,4 +1,4 @@
-"""What is odd about the texts of a conversation that was read as it stands, as phrases that can be counted."""
+"""Finds odd texts in a conversation, as phrases that can be counted."""
 
 import re
 from collections import Counter
@@ -13,27 +13,27 @@ _EMPTY = frozenset(
         *("#n/a", "#name?", "#ref!", "#value!", "#div/0!", "[deleted]", "[removed]"),
     )
 )
-"""What an empty or a broken cell is often written as."""
+"""Common spellings of an empty or broken cell."""
 
 _LONGEST = max(map(len, _EMPTY))
-_LEAST = 20  # characters of a question that is not repeated by chance
+_MIN_QUESTION = 20  # characters of a question that is not repeated by chance
 _NAMES = "Human|User|Assistant|AI|Bot|Chatbot|ChatGPT|GPT"
 _BEGINS = re.compile(rf"\s*(?:#+ *|<\|?)?(?:{_NAMES})(?:\|?>)? *:", re.IGNORECASE)
 _ENDS = re.compile(rf"\n *(?:#+ *|<\|?)?(?:{_NAMES})(?:\|?>)? *:\s*\Z", re.IGNORECASE)
 _MARK = re.compile(r"<[|｜][^\s<>]{1,40}[|｜]>|\[/?INST\]|<(?:start|end)_of_turn>|<eo[hm]>")
 
-_SPEAKER = "begins or ends with the name of a speaker (User:, Assistant:): read as it stands"
-_MARKED = "holds marks of a chat template (<|…|>, [INST]): read as it stands"
+_SPEAKER = "begins or ends with the name of a speaker (User:, Assistant:): read unchanged"
+_MARKED = "holds marks of a chat template (<|…|>, [INST]): read unchanged"
 
 
 def odd_texts(messages: Sequence[Message]) -> Counter[str]:
-    """How often each thing is so of the turns of a conversation."""
+    """Remark -> number of turns of the conversation that it applies to."""
     found: Counter[str] = Counter()
     asked = ""
     for turn in messages:
         text = turn["content"]
         if turn["role"] == "system" and _is_empty(text):
-            found[f"the system text is {text.strip()!r}, as an empty cell may be written: read as it stands"] += 1
+            found[f"the system text is {text.strip()!r}, as an empty cell may be written: read unchanged"] += 1
         if turn["role"] == "user":
             found.update(f"a question {what}" for what in (*_oddities(text), *_odd_end(text)))
             asked = text.strip()
@@ -53,16 +53,16 @@ def _is_empty(text: str) -> bool:
 
 
 def _odd_end(text: str) -> list[str]:
-    """What is told of a question to which a cell was joined that may be empty."""
+    """A remark on a question that ends with a joined cell that may be empty."""
     _, joint, last = text.rpartition("\n\n")
-    return [f"ends with {last!r}, as an empty cell may be written: read as it stands"] * bool(joint and _is_empty(last))
+    return [f"ends with {last!r}, as an empty cell may be written: read unchanged"] * bool(joint and _is_empty(last))
 
 
 def _odd_answer(text: str, asked: str) -> list[str]:
     found = []
     if _is_empty(text):
-        found.append(f"is {text.strip()!r}, as an empty cell may be written: learned as it stands")
-    if len(asked) >= _LEAST and text.lstrip().startswith(asked):
+        found.append(f"is {text.strip()!r}, as an empty cell may be written: learned unchanged")
+    if len(asked) >= _MIN_QUESTION and text.lstrip().startswith(asked):
         found.append("begins with its question, word for word: both are learned")
     if is_transcript(text):
         found.append("is a transcript of several speakers: learned as one answer")

@@ -1,4 +1,4 @@
-"""Open WebUI's export of feedback: a thumb on one message of a chat, whose history lies beside it."""
+"""Open WebUI's feedback export: a thumb on one message of a chat, with the chat's history."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.coded import Coded, mark_in
 from pipeline.data.formats.conversations import Row, in_order, turn_in
 from pipeline.data.formats.fields import object_in
-from pipeline.data.formats.judged import Marked
+from pipeline.data.formats.judgement import Marked
 from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
 
@@ -14,7 +14,7 @@ COLUMNS = (("data", "meta", "snapshot"),)
 
 
 def feedback(row: Row) -> list[Marked]:
-    """The message that was rated, after the turns that lead to it. Raises BadRow, LeftOut where there is no rating."""
+    """The rated message as a marked answer, with the turns before it. Raises BadRow, or LeftOut without a rating."""
     rating = mark_in(object_in(row.get("data"), "data"), "rating")
     if rating is None:
         raise LeftOut("data.rating", None, "the answer was neither corrected nor marked as good or bad")
@@ -42,7 +42,7 @@ def is_feedback(row: Row) -> bool:
 
 
 def _messages(row: Row) -> dict[str, Any]:
-    """Message id -> message, of the chat as it was when it was rated."""
+    """Message id -> message of the chat at the time of the rating."""
     inside = object_in(row.get("snapshot"), "snapshot")
     for key in ("chat", "chat", "history"):
         inside = object_in(inside.get(key), f"snapshot.{key}")
@@ -50,7 +50,7 @@ def _messages(row: Row) -> dict[str, Any]:
 
 
 def _path(messages: dict[str, Any], last: object) -> list[Message]:
-    """The turns from the first one to the message that was rated, by their parents."""
+    """The turns from the first one to the rated message, by their parents."""
     turns: list[Message] = []
     seen = set[str]()
     while isinstance(last, str) and last and last not in seen:
@@ -59,5 +59,5 @@ def _path(messages: dict[str, Any], last: object) -> list[Message]:
         turns.insert(0, turn_in(message, f"messages.{last}", "role", "content"))
         last = message.get("parentId")
     if not turns:
-        raise BadRow("meta.message_id", None, "the message that was rated is not in the chat")
+        raise BadRow("meta.message_id", None, "the rated message is not in the chat")
     return turns

@@ -1,9 +1,9 @@
-"""A prompt and its answer side by side, under the names that are in use."""
+"""Formats with a prompt and its answer side by side, under common names."""
 
 from typing import cast
 
 from pipeline.data.faults import BadRow, LeftOut
-from pipeline.data.formats.columns import ANSWERED, asked_in, asked_turns, history_in, named, prompt_column, within
+from pipeline.data.formats.columns import ANSWER_KEYS, asked_in, asked_turns, history_in, named, prompt_column, within
 from pipeline.data.formats.contents import ARGUMENTS, calls_in
 from pipeline.data.formats.conversations import Row, Turns, text_or_turns, turns_of_row
 from pipeline.data.formats.fields import any_text_in, list_in, object_in, text_in
@@ -20,7 +20,7 @@ COMMON_PAIRS = (
     ("query", "response"),
     ("input", "output"),
 )
-TOGETHER = (
+PAIRS_OF_NAMES = (
     ("inputs", "targets"),
     ("inputs", "outputs"),
     ("problem", "solution"),
@@ -31,7 +31,7 @@ TOGETHER = (
     ("human", "bot"),
     ("user", "bot"),
 )
-"""Names that mean a prompt and its answer where they stand together, and where no common ones do."""
+"""Names that mean a prompt and its answer if both are present and no common pair is."""
 
 _OUTPUTS = ("messages", "message", "choices", "output", "answer", "response", "completion", "text", "content")
 _VERDICTS = ("accept", "reject", "ignore")
@@ -45,7 +45,7 @@ def prompt_completion(row: Row) -> list[Turns]:
     pairs = _pairs(row)
     if not pairs:
         raise BadRow(None, None, f"a column is missing: {' or '.join(map(' + '.join, COMMON_PAIRS))}")
-    if len(pairs) > 1 and not _say_the_same(row, pairs):
+    if len(pairs) > 1 and not _are_equal_pairs(row, pairs):
         names = " or ".join(map(" + ".join, pairs))
         raise BadRow(names, None, "several columns could be the prompt and its answer: keep one of each")
     asked, answer_key = pairs[0]
@@ -60,7 +60,7 @@ def prompt_completion(row: Row) -> list[Turns]:
 
 
 def prodigy(row: Row) -> list[Turns]:
-    """A prompt, options, and the ids of those that were accepted. Raises LeftOut where none was."""
+    """A prompt, options, and the ids of the accepted options. Raises LeftOut if there are none."""
     asked = prompt_column(row) or "text"
     note(row, "answer", "options", "accept")
     _check_verdict(row)
@@ -82,19 +82,19 @@ def prodigy(row: Row) -> list[Turns]:
 
 
 def has_prompt_and_answer(row: Row) -> bool:
-    """Whether one column may be the prompt and one its answer; `chosen` beside `messages` says the same again."""
+    """Whether one column may be the prompt and one its answer; `chosen` beside `messages` only repeats the answer."""
     return any(answered.lower() != "chosen" or "messages" not in row for _, answered in _pairs(row))
 
 
 def has_options(row: Row) -> bool:
-    """Whether the row has options of which some may be accepted, as Prodigy writes them."""
+    """Whether the row has Prodigy's options, some of which may be accepted."""
     options = row.get("options")
     listed = isinstance(options, list) and any(isinstance(one, dict) and "text" in one for one in options)
     return listed and not row.keys().isdisjoint(("accept", "answer"))
 
 
-def _say_the_same(row: Row, pairs: list[tuple[str, str]]) -> bool:
-    """Whether all pairs have one prompt, and answers that differ in nothing: `chosen` often repeats the `response`."""
+def _are_equal_pairs(row: Row, pairs: list[tuple[str, str]]) -> bool:
+    """Whether all pairs have one prompt and equal answers: `chosen` often repeats the `response`."""
     asked, answers = zip(*pairs, strict=True)
     return len(set(asked)) == 1 and all(row[key] == row[answers[0]] for key in answers)
 
@@ -104,10 +104,10 @@ def has_alpaca(row: Row) -> bool:
 
 
 def _pairs(row: Row) -> list[tuple[str, str]]:
-    """Every prompt and answer that may be meant; instruction and output are Alpaca's where they are together."""
+    """All candidate columns of prompt and answer; `instruction` and `output` together belong to Alpaca."""
     taken = ("instruction", "output", "input") if has_alpaca(row) else ()
-    pairs = _answered_by(row, asked_in(row), named(row, ANSWERED), taken)
-    others = (_answered_by(row, named(row, (asked,)), named(row, (answer,)), taken) for asked, answer in TOGETHER)
+    pairs = _answered_by(row, asked_in(row), named(row, ANSWER_KEYS), taken)
+    others = (_answered_by(row, named(row, (asked,)), named(row, (answer,)), taken) for asked, answer in PAIRS_OF_NAMES)
     return pairs or next(filter(None, others), [])
 
 
@@ -126,7 +126,7 @@ def _is_label(row: Row, key: str) -> bool:
 
 
 def _check_verdict(row: Row) -> None:
-    """Prodigy's annotators say in `answer` what becomes of the row. Raises LeftOut unless it is accepted."""
+    """Check Prodigy's verdict in `answer`. Raises LeftOut unless it is "accept"."""
     verdict = peek(row, "answer")
     if isinstance(verdict, str) and verdict.strip().lower() in _VERDICTS:
         note(row, "judgement", "answer")
@@ -136,35 +136,35 @@ def _check_verdict(row: Row) -> None:
 
 
 def answered(row: Row, field: str, prompt: list[Message], answer: list[Message], *origin: str) -> Turns:
-    """The prompt and its answer, with the reasoning that a column beside them may hold. Raises BadRow.
+    """The prompt and its answer, with the reasoning of another column. Raises BadRow.
 
     `origin` as in `turns_of_row`.
     """
     asked = row.get(field.split(" + ")[0])
-    if isinstance(asked, str) and is_waiting(asked):  # the answer goes on where the transcript ends
+    if isinstance(asked, str) and is_waiting(asked):  # the answer continues the transcript
         answer = [_with(turn, content=text_in(without_end(turn["content"]), field, "assistant")) for turn in answer]
     thoughts = [key for key in named(row, REASONING) if isinstance(peek(row, key), str) and peek(row, key).strip()]
     if thoughts and "reasoning_content" not in answer[-1]:
         note(row, "answer", *thoughts)
         if len(thoughts) > 1:
             raise BadRow(" or ".join(thoughts), None, "several columns could be the reasoning: keep one of them")
-        said = any_text_in(row[thoughts[0]], thoughts[0], "assistant").strip()
-        answer = [*answer[:-1], _with(answer[-1], reasoning_content=said)]
+        reasoning = any_text_in(row[thoughts[0]], thoughts[0], "assistant").strip()
+        answer = [*answer[:-1], _with(answer[-1], reasoning_content=reasoning)]
     return turns_of_row(row, field, [*prompt, *answer], *origin)
 
 
 def answer_turns(value: object, field: str) -> list[Message]:
-    """An answer as text, as a message or messages, or in an object that holds these. Raises BadRow.
+    """An answer as text, as messages, or in an object that holds these. Raises BadRow.
 
-    An answer may be a list of calls of tools (xLAM's).
-    SQuAD's `answers` are an object with the texts: of several that are right, the first.
+    An answer may be a list of tool calls (xLAM). SQuAD's `answers` are an object with several right texts: the first is
+    taken.
     """
     if isinstance(value, list) and value and all(map(_is_call, value)):
         return [Message(role="assistant", content="\n".join(calls_in({"tool_calls": value}, field, "assistant")))]
     if isinstance(value, dict):
         if isinstance(value.get("text"), list):
             if len(set(map(str, value["text"]))) > 1 and not {"score", "scores"}.isdisjoint(value):
-                raise BadRow(field, "assistant", "several answers with scores: keep the one that is to be learned")
+                raise BadRow(field, "assistant", "several answers with scores: keep the one to learn")
             first = list_in(value.get("text"), f"{field}.text")[0]
             return [Message(role="assistant", content=text_in(first, f"{field}.text[0]", "assistant"))]
         value = within(value, _OUTPUTS, field)
@@ -176,7 +176,7 @@ def answer_turns(value: object, field: str) -> list[Message]:
 
 
 def _is_call(value: object) -> bool:
-    """Whether the value calls a tool and is no turn."""
+    """Whether the value is a tool call and not a turn."""
     return isinstance(value, dict) and "name" in value and not value.keys().isdisjoint(ARGUMENTS)
 
 

@@ -1,4 +1,4 @@
-"""Lists that were written as text, as JSON or as Python and numpy print them, read back: never text to learn."""
+"""Parses lists printed as text, by JSON, Python or numpy, so that they are never learned as text."""
 
 import ast
 import io
@@ -20,7 +20,7 @@ _LISTS = frozenset(
         *("answers", "contexts", "ranks", "scores", "ratings", "mapping", "replies"),
     )
 )
-"""Columns that hold lists: any list or object in their cells is meant as one."""
+"""Columns of lists: every printed list or object in their cells is parsed."""
 
 _SPEAKER, _SPOKEN = ("role", "from"), ("content", "value", "parts", "text", "tool_calls", "function_call")
 _KEYS = "|".join((*_SPEAKER, *_SPOKEN, "messages", "language", "name", "id"))
@@ -34,17 +34,17 @@ _DTYPE = (",", "dtype", "=")
 
 
 def unprinted(row: Row) -> Row:
-    """The row with lists and objects where cells hold them as text; the same row if none does.
+    """The row with printed lists and objects parsed; the same row if there are none.
 
-    In columns of lists, such as `messages`, any list or object is read back; in all others only turns of a
-    conversation. Raises BadRow where turns were printed and cannot be read back, since they are cut off, for example.
+    In columns of lists, such as `messages`, every list or object is parsed; in other columns only turns of a
+    conversation. Raises BadRow if printed turns cannot be parsed, for example because they are cut off.
     """
     found = {key: value for key, cell in row.items() if (value := _read_back(key, cell)) is not None}
     return {**row, **found} if found else row
 
 
 def _read_back(key: str, cell: object) -> list[object] | dict[str, object] | None:
-    """What was printed into the cell, or None."""
+    """The printed value of a cell, or None."""
     if not isinstance(cell, str) or cell.lstrip()[:1] not in ("[", "{", "a"):
         return None
     holds_lists = key.lower() in _LISTS or is_loss_mask(key)
@@ -54,7 +54,7 @@ def _read_back(key: str, cell: object) -> list[object] | dict[str, object] | Non
     if isinstance(value, list | dict) and (holds_lists or _are_turns(value)):
         return value
     if value is None and _BEGINS.match(cell) and _ROLE.search(cell):
-        raise BadRow(key, None, "turns that were printed as text cannot be read back: are they cut off?")
+        raise BadRow(key, None, "turns printed as text cannot be parsed: are they cut off?")
     return None
 
 
@@ -73,7 +73,7 @@ def _is_turn(turn: dict[str, object]) -> bool:
 
 
 def _parsed(text: str) -> object:
-    """The value that the text is as JSON, or else as Python or numpy print it; None if it is neither."""
+    """The text parsed as JSON, or else as Python or numpy print it; None if it is neither."""
     try:
         return parse_json(text)
     except json.JSONDecodeError:
@@ -86,7 +86,7 @@ def _parsed(text: str) -> object:
 
 
 def _as_python(text: str) -> Iterator[str]:
-    """The tokens of a literal. Numpy puts no commas between items: Python would join texts that stand side by side."""
+    """The tokens of a literal, with commas added: numpy prints none, and Python would join adjacent texts."""
     tokens = [one for one in tokenize.generate_tokens(io.StringIO(text.strip()).readline) if one.type not in _LAYOUT]
     ended, position = False, 0
     while position < len(tokens):

@@ -1,4 +1,4 @@
-"""The contract's rankings: a raw row in, a vote for each of its annotators out, or BadRow."""
+"""The contract's rankings: converts a raw row to one vote per annotator or raises BadRow."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.columns import is_blank, turns_about
 from pipeline.data.formats.conversations import Row, in_order, joined
 from pipeline.data.formats.fields import list_in, name_of, object_in
-from pipeline.data.formats.judged import annotator_in, is_absent, response_in, vote_of
+from pipeline.data.formats.judgement import annotator_in, is_absent, response_in, vote_of
 from pipeline.data.formats.transcripts import prompt_turns
 from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
@@ -16,7 +16,7 @@ from pipeline.data.rows import Message
 def ranking(row: Row) -> list[Vote]:
     """The contract's rankings; `input` is joined to the prompt.
 
-    An empty response is kept: people did judge it. A response that is null is absent, and so is its rank.
+    An empty response is kept, since annotators judged it. A null response is absent, and so is its rank.
     """
     prompt = _ranked_prompt(row)
     given = list_in(row.get("responses"), "responses")
@@ -55,7 +55,7 @@ def _ranked_prompt(row: Row) -> str | list[Message]:
 
 
 def _ranks(value: object, field: str, responses: int, person: str | None) -> tuple[str | None, list[int | None]]:
-    """Who ranked, which may stand beside the rankings or nowhere, and the ranks. Raises BadRow."""
+    """(the annotator, from the ranking or from the row, if named, and the ranks). Raises BadRow."""
     given = object_in(value, field)
     annotator = annotator_in(given) or person
     ranks = list_in(given.get("ranks"), f"{field}.ranks")
@@ -65,7 +65,7 @@ def _ranks(value: object, field: str, responses: int, person: str | None) -> tup
 
 
 def _rank(value: object, field: str, role: str | None = None) -> int | None:
-    """A rank, or None where there is none; data frames write 2.0. Raises BadRow."""
+    """A rank, or None if absent; data frames write 2.0. Raises BadRow."""
     if is_absent(value):
         return None
     whole = int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,6 +1,6 @@
-"""How a file was read, in a sentence: which column was the prompt, the answer, the judgement, and which were not used.
+"""Tells in one sentence how a file was read: the columns of prompt, answer and judgement, and the unused ones.
 
-A person who knows the file sees a misreading at once; so does one whose column means something and is not understood.
+So a user who knows the file notices a misread or an ignored column at once.
 """
 
 from collections import Counter
@@ -20,14 +20,14 @@ _WORDS: dict[Role, str] = {
     "judgement": "judged by",
     "annotator": "annotators from",
 }
-_SHOWN = 6  # columns that are not used, or meanings of one column
+_SHOWN = 6  # unused columns, or meanings of one column
 
 
 @dataclass
 class Reading:
-    """The format of rows, and what became of their columns.
+    """The format of rows and the use of their columns.
 
-    `columns` counts the rows in which each column holds something, `remarks` those of which something is to be told.
+    `columns` counts the rows in which a column has a value, `remarks` the rows that a remark applies to.
     """
 
     format: str
@@ -37,19 +37,19 @@ class Reading:
     remarks: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: WatchedRow) -> None:
-        """Take in a row that was read."""
+        """Add a row that was read."""
         self.read |= row.read
         self.roles |= row.roles
         self.columns.update(_filled(row))
-        self.tell(remarks_on(row))
+        self.add_remarks(remarks_on(row))
 
-    def tell(self, remarks: Mapping[str, int]) -> None:
-        """Count what is to be known of a row; mostly there is nothing."""
+    def add_remarks(self, remarks: Mapping[str, int]) -> None:
+        """Count remarks on a row; most rows have none."""
         if remarks:
             self.remarks.update(remarks)
 
     def merge(self, other: "Reading") -> None:
-        """Take in other rows of the same format."""
+        """Add the rows of another reading of the same format."""
         self.read |= other.read
         self.roles |= other.roles
         self.columns += other.columns
@@ -57,11 +57,11 @@ class Reading:
 
     @property
     def unused(self) -> dict[str, int]:
-        """Columns that hold something and are not read, with their rows."""
+        """Unread columns with values -> number of rows."""
         return {name: rows for name, rows in self.columns.items() if name not in self.read}
 
     def sentences(self, meanings: Meanings | None = None) -> list[str]:
-        """How the rows were read, what was not used of them, and what else is to be known; `meanings` are of codes."""
+        """Sentences on how the rows were read, on unused columns, and remarks; `meanings` are those of codes."""
         parts = [f"{words} {self._columns(role)}" for role, words in _WORDS.items() if self._columns(role)]
         coded = "; ".join(map(_meant, (meanings or {}).values())) if "judgement" in self.roles.values() else ""
         read = ": ".join([f"read as {self.format}", *([", ".join(parts)] if parts else [])])
@@ -77,17 +77,17 @@ class Reading:
 
 
 def _filled(row: WatchedRow) -> list[str]:
-    """The columns that hold something; looking does not count as reading."""
+    """The columns with a value, without marking them as read."""
     return [name for name, value in dict.items(row) if not (is_blank(value) or value in ([], {}))]
 
 
 def _meant(meanings: Mapping[str, Any]) -> str:
-    """What the codes of one column mean; scores mean themselves."""
+    """The meanings of one column's codes in words; scores keep their values."""
     if all(meaning == _number(value) for value, meaning in meanings.items()):
         return "the higher the better"
     named = {1.0: "good", 0.0: "bad"}
-    told = [f"{value}: {named.get(meaning, meaning)}" for value, meaning in meanings.items() if meaning == meaning]
-    return ", ".join(told[:_SHOWN]) + (", …" if len(told) > _SHOWN else "")
+    listed = [f"{value}: {named.get(meaning, meaning)}" for value, meaning in meanings.items() if meaning == meaning]
+    return ", ".join(listed[:_SHOWN]) + (", …" if len(listed) > _SHOWN else "")
 
 
 def _number(value: str) -> float | None:

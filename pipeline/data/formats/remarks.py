@@ -1,9 +1,9 @@
-"""What a person should know of how a row was read, as phrases that a file's rows share, so that they can be counted."""
+"""Remarks on how a row was read, as phrases that many rows share, so that they can be counted."""
 
 from collections import Counter
 from typing import Any
 
-from labeling.exchange.columns import ASKED
+from labeling.exchange.columns import PROMPT_NAMES
 from pipeline.data.formats.columns import is_blank
 from pipeline.data.formats.contents import TOOLS
 from pipeline.data.formats.conversations import ROLE_KEYS, ROLES, SYSTEM, TEXT_KEYS
@@ -16,7 +16,7 @@ from pipeline.data.formats.watching import WatchedRow, peek
 
 _SPEAKS = {*ROLE_KEYS, "user", "human", "assistant", "gpt", "bot"}
 _UNDERSTOOD = {*ROLE_KEYS, *TEXT_KEYS, "tool_calls", "function_call", "function_calls", "channel"}
-_DETAILS = {  # what a turn may hold that changes nothing about what is said
+_DETAILS = {  # metadata of a turn
     *("id", "message_id", "parent_id", "turn_id", "index", "turn", "name", "tool_call_id", "conversation_id"),
     *("timestamp", "created_at", "updated_at", "create_time", "date", "time", "lang", "language", "country", "state"),
     *("model", "source", "usage", "tokens", "token_count", "num_tokens", "type", "stop"),
@@ -24,52 +24,52 @@ _DETAILS = {  # what a turn may hold that changes nothing about what is said
 }
 _PLAIN = {("role", "content"), ("content", "role"), ("from", "value")}  # keys of turns that hold nothing else
 _TREES = ("mapping",)  # whose keys are names
-_HELD = {*("messages", "choices", *ASKED, "input", *TOOLS)} | {
+_HELD = {*("messages", "choices", *PROMPT_NAMES, "input", *TOOLS)} | {
     *("output", "answer", "response", "completion"),
-}  # by which an object holds a prompt or an answer
+}  # keys of an object with a prompt or an answer
 _ENDED = ("status", "finish_reason", "stop_reason")
 _WELL_ENDED = {
     *("stop", "end_turn", "stop_sequence", "eos", "tool_calls", "tool_use", "function_call"),
     *("finished_successfully", "finished", "complete", "completed", "done", "success", "ok", "sent"),
 }
-_WARNINGS = {"toxic", "redacted", "deleted", "hidden", "error", "is_error", "refusal"}  # which tell something if true
+_WARNINGS = {"toxic", "redacted", "deleted", "hidden", "error", "is_error", "refusal"}  # worth a remark if true
 
 
 def remarks_on(row: WatchedRow) -> Counter[str]:
-    """How often each thing is so of a row that was read: a key of its turns that is not understood, a text that was
-    none, a prompt that was a transcript.
+    """Remark -> count, for a row that was read: unknown keys of turns, values that were not text, a transcript as
+    prompt.
     """
     found: Counter[str] = Counter()
     for column in row:
         value = peek(row, column)
         if isinstance(value, list) and column in row.read:
-            found.update(f"`{column}[].{key}` is not understood and not read" for key in ignored_keys(value))
+            found.update(f"`{column}[].{key}` is unknown and ignored" for key in ignored_keys(value))
         elif isinstance(value, dict) and row.roles.get(column) in ("prompt", "answer") and column not in _TREES:
             unread = [key for key, inner in value.items() if key not in _HELD and _is_ignored(value, key, inner)]
-            found.update(f"`{column}.{key}` is not understood and not read" for key in unread)
+            found.update(f"`{column}.{key}` is unknown and ignored" for key in unread)
         elif is_plain(value) and row.roles.get(column) in ("prompt", "answer"):
             found[f"`{column}` is a number, or true or false: read as text"] += 1
         elif isinstance(value, str) and _is_whole_prompt(row, column) and is_waiting(value):
-            found[f"`{column}` is written as a transcript: read as turns"] += 1
+            found[f"`{column}` is a transcript: read as turns"] += 1
         elif column.lower() in SYSTEM and not is_blank(value) and _opens_with_another(row, value):
-            found[f"`{column}` is not used: the conversation opens with a system turn of its own"] += 1
+            found[f"`{column}` is not used: the conversation has its own system turn"] += 1
     return found
 
 
 def _opens_with_another(row: WatchedRow, system: object) -> bool:
-    """Whether a conversation of the row opens with a system turn that is another one."""
+    """Whether a conversation of the row opens with a different system turn."""
     firsts = [value[0] for key in row.read if isinstance(value := peek(row, key), list) and value]
     turns = [turn for turn in firsts if isinstance(turn, dict) and ROLES.get(_speaker(turn)) == "system"]
     return any(system not in turn.values() for turn in turns)
 
 
 def _is_whole_prompt(row: WatchedRow, column: str) -> bool:
-    """Whether the prompt is in that column alone: one that is joined to others is text."""
+    """Whether the prompt is in that column alone; joined with others it is plain text."""
     return [name for name, role in row.roles.items() if role == "prompt"] == [column]
 
 
 def ignored_keys(turns: list[Any]) -> Counter[str]:
-    """The keys of turns that are not read although they say something, with how many turns have each."""
+    """Unread keys of turns that have a value -> number of turns."""
     odd = (turn for turn in turns if isinstance(turn, dict) and tuple(turn) not in _PLAIN)  # most are plain
     spoken = (turn for turn in odd if not turn.keys().isdisjoint(_SPEAKS))
     return Counter(key for turn in spoken for key, value in turn.items() if _is_ignored(turn, key, value))
@@ -83,7 +83,7 @@ def _is_ignored(turn: dict[str, Any], name: str, value: object) -> bool:
     key = name.lower()
     if value in (None, "", [], {}) or key in _DETAILS or (key in _WARNINGS and not value):
         return False
-    exchange = turn.keys().isdisjoint(ROLE_KEYS)  # keyed by who speaks, the assistant with them
+    exchange = turn.keys().isdisjoint(ROLE_KEYS)  # keyed by speaker, the assistant included
     role = "assistant" if exchange else ROLES.get(_speaker(turn))
     if exchange and key in ROLES:
         return False
@@ -95,6 +95,6 @@ def _is_ignored(turn: dict[str, Any], name: str, value: object) -> bool:
         return role != "assistant" or not isinstance(value, str)
     if key in TOOLS:
         return role != "system"
-    if (learned := learns(name)) is not None:  # of the assistant's turns alone
+    if (learned := learns(name)) is not None:  # flags count on assistant turns only
         return learned and role != "assistant" and value not in (0, "0", "false", "False")
     return key not in _UNDERSTOOD

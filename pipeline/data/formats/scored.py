@@ -1,10 +1,10 @@
-"""One answer a row with a score: HelpSteer 2, and any prompt and response beside a rating, a score or points."""
+"""One scored answer per row: HelpSteer 2, and any prompt and response with a rating, a score or points."""
 
-from labeling.exchange.columns import ASKED, plain, scale_of
+from labeling.exchange.columns import PROMPT_NAMES, plain, scale_of
 from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.columns import asked_in, asked_turns, is_blank, named, only, prompt_column, prompt_in
 from pipeline.data.formats.conversations import Row
-from pipeline.data.formats.judged import Marked, annotator_in, number_in, response_in, when_in
+from pipeline.data.formats.judgement import Marked, annotator_in, number_in, response_in, when_in
 from pipeline.data.formats.logs import MODELS_ANSWER, THUMBS
 from pipeline.data.formats.watching import note
 
@@ -12,7 +12,7 @@ COLUMNS = (("prompt", "response", "score"), ("prompt", "response", "helpfulness"
 
 
 def scored_answer(row: Row) -> list[Marked]:
-    """A prompt, an answer and a score, of which higher is better. Raises LeftOut for an answer without one."""
+    """A prompt, an answer and a score: higher is better. Raises LeftOut for an answer without a score."""
     asked, answered, column = prompt_column(row), only(row, MODELS_ANSWER), _score_column(row)
     if asked is None or answered is None or column is None:
         raise BadRow(None, None, "a column is missing: prompt + response + score")
@@ -23,12 +23,12 @@ def scored_answer(row: Row) -> list[Marked]:
     note(row, "answer", answered)
     note(row, "judgement", column)
     prompt = prompt_in(row, asked_turns(row, asked), asked)
-    judge = annotator_in(row, (*ASKED, answered, column))
+    judge = annotator_in(row, (*PROMPT_NAMES, answered, column))
     return [Marked(prompt, response_in(row[answered], answered), score, judge, when_in(row))]
 
 
 def has_score(row: Row) -> bool:
-    """Whether the row has an answer to a prompt and a number that says how good it is."""
+    """Whether the row has a prompt, an answer and its score."""
     return bool(asked_in(row)) and bool(named(row, MODELS_ANSWER)) and _score_column(row) is not None
 
 

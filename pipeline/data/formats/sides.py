@@ -1,6 +1,6 @@
-"""Two answers side by side, and which of them each person found better, in columns of codes.
+"""Formats with two answers side by side and verdicts in columns of codes.
 
-The published ones among them say by their columns what their codes mean: PandaLM, HelpSteer 2 and 3, SHP, PKU-SafeRLHF.
+The columns of published datasets settle their codes: PandaLM, HelpSteer 2 and 3, SHP, PKU-SafeRLHF.
 """
 
 import re
@@ -15,7 +15,7 @@ from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.coded import Coded, choice_in
 from pipeline.data.formats.columns import asked_turns, is_blank, prompt_column, prompt_in
 from pipeline.data.formats.conversations import Row
-from pipeline.data.formats.judged import annotator_in, id_in, is_absent, response_in, vote_of
+from pipeline.data.formats.judgement import annotator_in, id_in, is_absent, response_in, vote_of
 from pipeline.data.formats.margins import tie_marks
 from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
@@ -26,14 +26,14 @@ _KINDS = ("response", "answer", "output", "completion", "generation", "candidate
 _SLOTS = ("1", "2"), ("a", "b"), ("0", "1")
 _SWAPPED = ("swapped", "is_swapped", "was_swapped", "swap", "flipped", "is_flipped", "reversed", "is_reversed")
 _OTHER_ORDER = (
-    "it says that the answers were shown in another order, and not which order the verdict is about: write the answers "
+    "the answers were shown in another order, and it is unclear which order the verdict refers to: write the answers "
     "in that order, without this column"
 )
-_MORE = {"2": "03", "b": "c", "1": "2"}  # after the second answer's slot, those of further ones
+_MORE = {"2": "03", "b": "c", "1": "2"}  # second answer's slot -> slots of further answers
 _PAIRS = tuple((f"{kind}_{one}", f"{kind}_{two}") for kind in _KINDS for one, two in _SLOTS)
 _PUBLISHED = (("human_ref_a", "human_ref_b"), ("left", "right"), ("left_response", "right_response"))
 _MODELS = ("model_1", "model_2"), ("model_a", "model_b"), ("model_0", "model_1"), ("generator_1", "generator_2")
-_ASKED = ("history", "context", "messages", "conversations")  # SHP, HelpSteer 3, …: where no other is the prompt
+_PROMPT_FALLBACKS = ("history", "context", "messages", "conversations")  # of SHP and HelpSteer 3, without other prompts
 
 _ANNOTATOR = re.compile(r"(?:annotator|rater|judge|labeler|worker|human|vote)_?\d+|annotator_?[a-h]")
 VERDICTS = (
@@ -49,9 +49,9 @@ _RANKS = {"first": (1, 2), "second": (2, 1), "tie": (1, 1)}
 _STRENGTHS = {str(number): "first" if number < 0 else "second" if number else "tie" for number in range(-3, 4)}
 _SCALES = ("overall_preference", "preference_strength")  # HelpSteer 3 and 2: below 0 for the first answer
 _INDEXES = ("better_response_id", "winner", "better", "better_response", "preferred")
-_LABEL = 40  # characters at most
+_MAX_LABEL = 40  # characters
 _SEVERAL = (
-    "there are more than two answers: a verdict on two is expected, or a rank for each answer (rank_1, rank_2, …), or "
+    "more than two answers: expected are two answers with a verdict, or a rank for each answer (rank_1, rank_2, …), or "
     "their order in a column `ranking` (B > A = C)"
 )
 
@@ -69,7 +69,7 @@ class Sides(NamedTuple):
 def side_by_side(row: Row) -> list[Vote]:
     """A prompt and two answers, judged in columns `annotator1`, `annotator2`, … or in one column such as `winner`.
 
-    Who gave no verdict has no say. The id is the row's, or made of PandaLM's `idx`. Raises BadRow.
+    Annotators without a verdict are skipped. The id is the row's, or built from PandaLM's `idx`. Raises BadRow.
     """
     sides = sides_of(row)
     if sides is None:
@@ -87,13 +87,13 @@ def side_by_side(row: Row) -> list[Vote]:
     made = f"pandalm-{row['idx']}" if type(row.get("idx")) is int else None
     judged = [(judge, choice) for judge, choice in _verdicts(row, sides) if choice is not None]
     if not judged:
-        raise LeftOut(None, None, "no verdict says which of the two answers is better")
+        raise LeftOut(None, None, "the verdict on the two answers is missing")
     vote = vote_of(row, prompt, responses, None, id=id_in(row) or made)
     return [replace(vote, ranks=list(_RANKS[choice]), annotator=judge) for judge, choice in judged]
 
 
 def codes_of(row: Row) -> list[Coded]:
-    """The verdicts of the row. Raises BadRow for a verdict that names one model where both are the same."""
+    """The verdicts of the row. Raises BadRow for a verdict by model name if both models are the same."""
     sides = sides_of(row)
     if sides is None or has_hot_verdict(row) or third_answer(row, sides):
         return []
@@ -107,13 +107,13 @@ def codes_of(row: Row) -> list[Coded]:
 
 
 def coded_verdict(row: Row, column: str, sides: Sides) -> Coded:
-    """The verdict in a column. Raises BadRow where it names one model and both are the same."""
+    """The verdict in a column. Raises BadRow if it names a model and both models are the same."""
     known = tuple(_known(row, column, sides).items())
     return Coded((column,), _named(row, column, sides), "choice", column, known)
 
 
 def has_two_sides(row: Row) -> bool:
-    """Whether there are two answers to a prompt and a column that can say which is better."""
+    """Whether the row has two answers to a prompt and a verdict column."""
     return sides_of(row) is not None and bool(_judges(row) or has_hot_verdict(row) or verdict_column(row))
 
 
@@ -128,7 +128,7 @@ def sides_of(row: Row) -> Sides | None:
 
 
 def third_answer(row: Row, sides: Sides) -> str | None:
-    """The column of a third answer beside the two, where it says something."""
+    """The non-blank column of a third answer, or None."""
     return next((key for key in _further(tuple(row), sides) if not is_blank(row[key])), None)
 
 
@@ -151,17 +151,17 @@ def verdict_column(row: Row) -> str | None:
 
 
 def is_labelled(row: Row) -> bool:
-    """Whether `chosen` and `rejected` only tell which of two answers beside them is meant, as A and B, say."""
+    """Whether `chosen` and `rejected` are only labels, such as A and B, of two other columns with answers."""
     sides = sides_of(row)
     labels = [row.get(key) for key in ("chosen", "rejected")]
-    if sides is None or not all(isinstance(label, str | int) and len(str(label)) <= _LABEL for label in labels):
+    if sides is None or not all(isinstance(label, str | int) and len(str(label)) <= _MAX_LABEL for label in labels):
         return False
     return not {row[side] for side in sides if isinstance(row[side], str)} & set(labels)
 
 
 def _prompt(row: Row, sides: Sides) -> list[Message]:
     asked = prompt_column({key: value for key, value in row.items() if key not in sides})
-    asked = asked or next((key for key in _ASKED if not is_blank(row.get(key))), None)
+    asked = asked or next((key for key in _PROMPT_FALLBACKS if not is_blank(row.get(key))), None)
     if asked is None:
         raise BadRow(None, None, "a column is missing: prompt + response1 + response2")
     note(row, "prompt", asked)
@@ -173,12 +173,12 @@ def _judges(row: Row) -> list[str]:
 
 
 def has_hot_verdict(row: Row) -> bool:
-    """Whether the winner stands in columns of 0 and 1, one for each outcome."""
+    """Whether the winner is one-hot: columns of 0 and 1, one per outcome."""
     return row.keys() >= set(_ONE_HOT[:2])
 
 
 def _verdicts(row: Row, sides: Sides) -> list[tuple[str | None, str | None]]:
-    """Who judged, and what. Raises BadRow."""
+    """(annotator, verdict) of all verdicts of the row. Raises BadRow."""
     if has_hot_verdict(row):
         return [(annotator_in(row, sides), hot_verdict(row))]
     judges = _judges(row)
@@ -204,7 +204,7 @@ def hot_verdict(row: Row) -> str:
 
 
 def _named(row: Row, column: str, sides: Sides) -> object:
-    """The verdict; where it is the name of a column, of a model or an answer's whole text, `a` or `b` for it."""
+    """The verdict; `a` or `b` if it is the name of a column, the name of a model or the whole text of an answer."""
     value = row[column]
     if not isinstance(value, str) or not value.strip():
         return value
@@ -212,7 +212,7 @@ def _named(row: Row, column: str, sides: Sides) -> object:
     for names in (sides, tuple(str(row[key]) for key in models)):
         found = [place for place, name in enumerate(names) if name.strip().casefold() == value.strip().casefold()]
         if len(found) > 1:
-            raise BadRow(column, None, "both answers are by the model that it names")
+            raise BadRow(column, None, "both answers are by the model it names")
         if found:
             return "ab"[found[0]]
     texts = [row.get(side) for side in sides]
@@ -222,7 +222,7 @@ def _named(row: Row, column: str, sides: Sides) -> object:
 
 
 def _models(row: Row) -> Sequence[str]:
-    """The columns with the names of the two models, if there are any."""
+    """The columns with the names of the two models, or empty."""
     for one, two in _MODELS:
         first, second = first_of(row, (one,)), first_of(row, (two,))
         if first and second:
@@ -231,7 +231,7 @@ def _models(row: Row) -> Sequence[str]:
 
 
 def _known(row: Row, column: str, sides: Sides) -> dict[str, str]:
-    """What the codes of a published file mean."""
+    """Code -> meaning for published datasets."""
     name = plain(column)
     if name == "labels" and sides_are(row, "human_ref_A", "human_ref_B"):
         return _SHP
@@ -241,14 +241,14 @@ def _known(row: Row, column: str, sides: Sides) -> dict[str, str]:
 
 
 def with_ties(row: Row, choice: str | None, beside: Collection[str]) -> str | None:
-    """The verdict; a tie where a mark beside the columns of the verdict says so."""
+    """The verdict, or a tie if another column marks one."""
     ties = tie_marks(row, beside) if choice is not None else []
     note(row, "judgement", *ties)
     return "tie" if any(row[key] is not None for key in ties) else choice
 
 
 def check_order(row: Row) -> None:
-    """Raise BadRow where a flag says that the answers were shown in another order: A may be either of them."""
+    """Raise BadRow if a flag marks the answers as shown in another order: A may be either of them."""
     column = first_of(row, _SWAPPED)
     if column is not None and str(row[column]).strip().lower() in ("1", "1.0", "true", "yes"):
         raise BadRow(column, None, _OTHER_ORDER)
@@ -265,5 +265,5 @@ def _check_scores(row: Row, choice: str | None) -> None:
 
 
 def _is_code(value: object) -> bool:
-    """Whether a cell may hold a code: a word or a number, or nothing."""
+    """Whether a cell may hold a code: a word, a number or nothing."""
     return value is None or isinstance(value, str | int | float)

@@ -1,4 +1,6 @@
-"""The formats that are understood, one entry each: what is needed, how to tell it, and what becomes of a row."""
+"""The table of known formats: needed columns, detection and conversion of each.
+
+Longer than other modules because it is one declarative table."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,8 +29,8 @@ from pipeline.data.formats import (
 from pipeline.data.formats.coded import CodesOf, no_codes
 from pipeline.data.formats.conversations import Row, Turns, in_order, opened
 from pipeline.data.formats.flags import UNLEARNED
-from pipeline.data.formats.judged import Judgement
-from pipeline.data.formats.mending import mended
+from pipeline.data.formats.judgement import Judgement
+from pipeline.data.formats.turn_order import repair_order
 from pipeline.data.rows import Demonstration, Message, Prompt, is_learned
 
 T_co = TypeVar("T_co", covariant=True)
@@ -36,10 +38,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True)
 class Format(Generic[T_co]):
-    """A format: its name, what its rows become, the sets of columns of which it needs one, how to tell it.
+    """A format: its name, the kind of its rows, the alternative sets of needed columns, its test and its conversion.
 
-    `advice` is for those who gave such a file where another kind is wanted. `codes_of` names a row's coded cells: rows
-    reach `convert` with the meanings of their codes (`coded.with_meanings`).
+    `advice` ends the error for such a file where another kind is expected. `codes_of` names a row's coded cells;
+    `convert` gets rows with the meanings of their codes (`coded.with_meanings`).
     """
 
     name: str
@@ -57,9 +59,9 @@ class Format(Generic[T_co]):
 
 
 def demonstrations_in(row: Row, format: Format[Turns], mend: bool) -> list[tuple[Demonstration, bool]]:
-    """The demonstrations of a row, each with whether the order of its turns was mended. Raises BadRow.
+    """(demonstration, whether the order of its turns was repaired), for each demonstration of a row. Raises BadRow.
 
-    With `mend`, turns out of order are mended where they can be; the fault is that of the row as it stands.
+    With `mend`, the order of turns is repaired if possible; a fault is always that of the original row.
     """
     return [_demonstration(turns, mend) for turns in format.convert(row)]
 
@@ -70,10 +72,10 @@ def judgements_in(row: Row, format: Format[Judgement]) -> Sequence[Judgement]:
 
 
 def _demonstration(turns: Turns, mend: bool) -> tuple[Demonstration, bool]:
-    ordered, needed_mending = _ordered(turns, mend)
+    ordered, was_repaired = _ordered(turns, mend)
     if not any(map(is_learned, ordered)):
         raise LeftOut(turns.field, "assistant", UNLEARNED)
-    return Demonstration(**turns.origin, messages=opened(ordered, turns.system, turns.tools)), needed_mending
+    return Demonstration(**turns.origin, messages=opened(ordered, turns.system, turns.tools)), was_repaired
 
 
 def _ordered(turns: Turns, mend: bool) -> tuple[list[Message], bool]:
@@ -83,13 +85,13 @@ def _ordered(turns: Turns, mend: bool) -> tuple[list[Message], bool]:
         if not mend:
             raise
         try:
-            return in_order(mended(turns.messages), turns.field, last="assistant"), True
+            return in_order(repair_order(turns.messages), turns.field, last="assistant"), True
         except BadRow:
             raise fault from None
 
 
 def _but_not(matches: Callable[[Row], bool], *others: Callable[[Row], bool]) -> Callable[[Row], bool]:
-    """A looser test, for rows that meet none of the stricter ones."""
+    """A test for rows that match `matches` and none of the others."""
     return lambda row: matches(row) and not any(other(row) for other in others)
 
 
@@ -195,7 +197,7 @@ _PUBLISHED: tuple[Format[Judgement], ...] = (
     ),
     Format("prodigy", "rankings", (("prompt", "options", "accept"),), lists.has_options, lists.accepted_option),
 )
-"""Judgements that are known by columns which no other format has."""
+"""Judgements recognised by columns of their own."""
 
 _is_published = _any_of(*(one.matches for one in _PUBLISHED))
 

@@ -1,4 +1,4 @@
-"""Conversations written as one text: turns begin with a speaker, as in Anthropic's HH, or with a template's mark."""
+"""Conversations written as one text: turns begin with a speaker, as in Anthropic's HH, or with a template's tokens."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _AFTER_NEWLINE = [re.compile(rf"(?:\A|\n)({asker}|Assistant):") for asker in _AS
 
 
 class _Marks(NamedTuple):
-    """How a template marks its turns: what begins one, with the speaker as the group, and what ends one."""
+    """A template's tokens: the beginning of a turn, with the speaker as the group, and the end of a turn."""
 
     begins: re.Pattern[str]
     ends: re.Pattern[str]
@@ -67,15 +67,15 @@ def has_two_transcripts(row: Row) -> bool:
 
 
 def is_transcript(value: object) -> bool:
-    """Whether the value is text in which a human (or user) and an assistant speak in turn."""
+    """Whether the value is a text of turns of a human (or user) and an assistant."""
     return isinstance(value, str) and (_speakers(value) is not None or _marked(value) is not None)
 
 
 def transcript(value: object, field: str) -> list[Message]:
     """The turns of `Human: ...`, `Assistant: ...`, with a blank line before each, or of a template. Raises BadRow.
 
-    `User:` is a human too, and a newline will do where the whole text is built so: within a text of blank lines, a
-    quoted dialogue is no new turn.
+    `User:` means a human, too. A newline suffices before each turn if the whole text is built so; in a text with blank
+    lines, a quoted dialogue does not start a turn.
     """
     text = text_in(value, field)
     marked = None if _speakers(text) else _marked(text)
@@ -89,9 +89,9 @@ def transcript(value: object, field: str) -> list[Message]:
 
 
 def prompt_turns(text: str, field: str) -> list[Message] | None:
-    """The turns of a prompt that is a transcript up to where the assistant begins to answer; None if it is none.
+    """The turns of a prompt that is a transcript and ends where the assistant answers; None for any other prompt.
 
-    Raises BadRow for one that ends in another way, where the marks leave no doubt that it is one.
+    Raises BadRow if its tokens clearly form a transcript that ends in another way.
     """
     marked = _waiting(text)
     if marked is None:
@@ -102,12 +102,12 @@ def prompt_turns(text: str, field: str) -> list[Message] | None:
 
 
 def is_waiting(text: str) -> bool:
-    """Whether a prompt is written as a transcript."""
+    """Whether a prompt is a transcript that ends where the assistant answers."""
     return _waiting(text) is not None
 
 
 def without_end(text: str) -> str:
-    """An answer to a prompt that is a transcript, without the space around it and the template's mark behind it."""
+    """An answer to a transcript prompt, without surrounding space and the template's end token."""
     return _END.sub("", text).strip()
 
 
@@ -116,7 +116,7 @@ def _column(row: Row) -> str:
 
 
 def _waiting(text: str) -> list[tuple[str, str]] | None:
-    """Speakers and texts of a transcript that waits for an answer. A dialogue that is only quoted does not wait."""
+    """(speaker, text) of a transcript that ends where the assistant answers; None for others, such as a quotation."""
     speakers = _speakers(text)
     if speakers is None:
         return _marked(text)
@@ -132,27 +132,29 @@ def _waiting(text: str) -> list[tuple[str, str]] | None:
 
 
 def _marked(text: str) -> list[tuple[str, str]] | None:
-    """Speakers and texts of a text with a template's marks, of both a user and an assistant; None without these."""
+    """(speaker, text) of a text with a template's tokens for user and assistant; None for other texts."""
     if "[INST]" not in text and "<" not in text and "###" not in text and "USER:" not in text:
         return None
     return next((turns for turns in (_instructed(text), *(_cut(one, text) for one in _TEMPLATES)) if turns), None)
 
 
 def _cut(marks: _Marks, text: str) -> list[tuple[str, str]] | None:
-    """The turns; what stands before the first mark is the system's. An input belongs to its instruction."""
+    """(role, text) of the turns; text before the first token is the system's. An input belongs to its instruction."""
     before, *parts = marks.begins.split(_BEGINNING.sub("", text))
     if before.strip() and not _PREAMBLE.match(before.strip()):
         return None
     roles = [_SPEAKERS.get(name.lower(), name.lower()) for name in parts[::2]]
     if not {"user", "assistant"} <= set(roles):
         return None
-    said = [marks.ends.sub("", part).strip() for part in parts[1::2]]
-    spoken = [(role, _INPUT.sub("\n\n", one) if role == "user" else one) for role, one in zip(roles, said, strict=True)]
+    texts = [marks.ends.sub("", part).strip() for part in parts[1::2]]
+    spoken = [
+        (role, _INPUT.sub("\n\n", one) if role == "user" else one) for role, one in zip(roles, texts, strict=True)
+    ]
     return [*([("system", before.strip())] if before.strip() else []), *spoken]
 
 
 def _instructed(text: str) -> list[tuple[str, str]] | None:
-    """The turns of `[INST] … [/INST] …`, with the system's text between `<<SYS>>` where there is one."""
+    """The turns of `[INST] … [/INST] …`, with the system text between `<<SYS>>` tags, if any."""
     if not re.match(r"\s*(?:<s>)?\s*\[INST\]", text):
         return None
     return list(_instructions(text)) or None
@@ -168,7 +170,7 @@ def _instructions(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _speakers(text: str) -> re.Pattern[str] | None:
-    """What cuts the text into turns, if it is built of turns of two speakers."""
+    """The pattern that cuts the text into turns, if it consists of turns of two speakers."""
     if "Assistant:" not in text:
         return None
     built = (pattern for pattern in _AFTER_BLANK_LINE if len(set(pattern.findall(text))) == 2)

@@ -1,4 +1,4 @@
-"""OpenAssistant's trees: under each message the replies to it, those of the assistant ranked by people."""
+"""OpenAssistant's trees: each message with its replies; replies of the assistant are ranked by people."""
 
 import math
 from collections.abc import Iterator
@@ -14,38 +14,38 @@ Node = dict[str, Any]
 
 SINGLE_MESSAGES = "Give the file of trees, in which the replies lie within the message they answer (*.trees.jsonl)."
 ANNOTATOR = "oasst"
-"""Who gave the ranks: many people, whose judgements the export holds only together."""
+"""The annotator name for the export's ranks, which pool many people's judgements."""
 
 
 def best_path(row: Row) -> list[Turns]:
-    """The conversation that follows the best reply at each turn, up to the last of the assistant's.
+    """The conversation that follows the best reply at each turn, up to the last assistant turn.
 
-    The best has the lowest rank; where none is ranked it is the first. What was deleted or rejected in review is
-    never on the path. Raises BadRow, also if nobody answers.
+    The best reply has the lowest rank; without ranks it is the first. Deleted and rejected messages are skipped. Raises
+    BadRow, also if no answer is left.
     """
     node, field = _root(row)
-    turns = [_said(node, field)]
+    turns = [_message(node, field)]
     while replies := _replies(node, field):
         node, field = min(replies, key=lambda reply: _rank(*reply))
-        turns.append(_said(node, field))
+        turns.append(_message(node, field))
     while turns and turns[-1]["role"] != "assistant":
         turns.pop()
     if not turns:
-        raise BadRow("prompt.replies", None, "no answer is left that was neither deleted nor rejected")
+        raise BadRow("prompt.replies", None, "all answers were deleted or rejected")
     named = {"id": row.get("message_tree_id")}
     return [turns_of_row(named, "prompt", turns, "id")]
 
 
 def tree_rankings(row: Row) -> list[Vote]:
-    """One vote for each message to which at least two ranked answers were given. Raises BadRow if there is none."""
+    """One vote for each message with at least two ranked answers. Raises BadRow if there are none."""
     node, field = _root(row)
     rankings: list[Vote] = []
-    waiting = [(node, field, [_said(node, field)])]
+    waiting = [(node, field, [_message(node, field)])]
     while waiting:
         node, field, path = waiting.pop()
         replies = _replies(node, field)
         rankings += _ranking(node, field, path, replies)
-        waiting += [(*reply, [*path, _said(*reply)]) for reply in reversed(replies)]
+        waiting += [(*reply, [*path, _message(*reply)]) for reply in reversed(replies)]
     if not rankings:
         raise BadRow("prompt.replies", None, "no message has two ranked answers")
     return rankings
@@ -56,18 +56,18 @@ def has_tree(row: Row) -> bool:
 
 
 def is_single_message(row: Row) -> bool:
-    """Whether the row is one message of a tree that is written flat."""
+    """Whether the row is one message of a flat export."""
     return row.keys() >= {"message_id", "parent_id", "text"}
 
 
 def _root(row: Row) -> tuple[Node, str]:
     node = object_in(row.get("prompt"), "prompt")
-    if not _stands(node):
+    if not _is_usable(node):
         raise BadRow("prompt", None, "the prompt was deleted or rejected in review")
     return node, "prompt"
 
 
-def _stands(node: Node) -> bool:
+def _is_usable(node: Node) -> bool:
     return not node.get("deleted") and node.get("review_result") is not False
 
 
@@ -77,15 +77,15 @@ def _replies(node: Node, field: str) -> list[tuple[Node, str]]:
         return []
     given = enumerate(list_in(node["replies"], f"{field}.replies"))
     replies = [(object_in(reply, f"{field}.replies[{index}]"), f"{field}.replies[{index}]") for index, reply in given]
-    return [(reply, place) for reply, place in replies if _stands(reply)]
+    return [(reply, place) for reply, place in replies if _is_usable(reply)]
 
 
-def _said(node: Node, field: str) -> Message:
+def _message(node: Node, field: str) -> Message:
     return turn_in(node, field, "role", "text")
 
 
 def _rank(node: Node, field: str) -> float:
-    """0 for the best reply, infinity for one that nobody ranked."""
+    """The rank of a reply: 0 for the best one, infinity without a rank."""
     rank = node.get("rank")
     if rank is None:
         return math.inf
@@ -96,7 +96,7 @@ def _rank(node: Node, field: str) -> float:
 
 def _ranking(node: Node, field: str, path: list[Message], replies: list[tuple[Node, str]]) -> Iterator[Vote]:
     ranks = [_rank(*reply) for reply in replies]
-    answers = [(_said(*reply), int(rank)) for reply, rank in zip(replies, ranks, strict=True) if rank < math.inf]
+    answers = [(_message(*reply), int(rank)) for reply, rank in zip(replies, ranks, strict=True) if rank < math.inf]
     answers = [(turn, rank) for turn, rank in answers if turn["role"] == "assistant"]
     if len(answers) < 2:
         return

@@ -1,4 +1,4 @@
-"""Rows and turns that stand the other way round: in a viewer's frame, a list for each key, a number for each turn.
+"""Transposes rows: out of a viewer's frame, lists per key into turns, numbered turns into lists.
 
 `datasets` turns lists of objects into objects of lists; its viewer's service puts each row into a frame.
 """
@@ -16,7 +16,7 @@ _SPEAKS = {*ROLE_KEYS, *ROLES}
 
 
 def as_rows_are(row: Row) -> Row:
-    """The row out of its frame, with its conversations as lists of turns; the same row if nothing stands otherwise."""
+    """The row without its frame and with conversations as lists of turns; the same row if nothing changes."""
     inner = row.get("row")
     if isinstance(inner, dict) and row.keys() <= _FRAME:
         return as_rows_are(inner)
@@ -29,7 +29,7 @@ def as_rows_are(row: Row) -> Row:
 
 
 def _turns(value: dict[str, Any] | list[Any]) -> list[Any] | None:
-    """The turns, or None if the value is a list of turns already, or nothing of these kinds."""
+    """The turns as a list, or None if the value is already one or of no known shape."""
     if isinstance(value, list):
         return (_parsed(value) if all(isinstance(one, str) for one in value) else _exchanges(value)) if value else None
     inner = list(value.values())
@@ -42,16 +42,16 @@ def _turns(value: dict[str, Any] | list[Any]) -> list[Any] | None:
 
 
 def _exchanges(turns: list[Any]) -> list[Any] | None:
-    """Exchanges written as `input` and `output` (XTuner's), or as `question` and `answer`, with their speakers."""
+    """Exchanges as `input` and `output` (XTuner), or as `question` and `answer`, keyed by role."""
     for asked, answered in _EXCHANGES:
         if all(isinstance(one, dict) and one.keys() >= {asked, answered} for one in turns):
             names = {asked: "user", answered: "assistant", "output_with_loss": "train"}
-            return [{names.get(key, key): said for key, said in one.items()} for one in turns]
+            return [{names.get(key, key): value for key, value in one.items()} for one in turns]
     return None
 
 
 def _parsed(texts: list[str]) -> list[Any] | None:
-    """Turns each of which is written as JSON text."""
+    """The turns, if each is written as JSON text; else None."""
     if not all(text.lstrip().startswith("{") for text in texts):
         return None
     try:

@@ -1,6 +1,6 @@
-"""Columns by which somebody says of a whole row that it is not to be used: `deleted`, `rejected`, `valid: false`.
+"""Columns that mark a whole row as not to be used: `deleted`, `rejected`, `valid: false`.
 
-Marks that a format of its own reads (`label`, `accepted`, a thumb) are not among them: see `labels` and `logs`.
+Marks of answers (`label`, `accepted`, a thumb) are read by `labels` and `logs`.
 """
 
 from functools import cache
@@ -24,14 +24,14 @@ _BESIDE = frozenset(("is", "was", "be", "to", "should", "for", "in", "from", "tr
 
 
 def check_verdicts(row: dict[str, Any]) -> None:
-    """Raise LeftOut if a column of the row says that it is not to be used; text that is neither yes nor no does not."""
+    """Raise LeftOut if a column marks the row as not to be used; values other than yes and no are ignored."""
     for key in [key for key in row if _is_for(key) is not None]:
         value = peek(row, key)
         word = str(value).strip().lower() if type(value) in (bool, int, float, str) else ""
         if word in TRUE or word in FALSE:
             note(row, "judgement", key)
             if flag_in(row[key], key, None) != _is_for(key):
-                raise LeftOut(key, None, "the row says that it is not to be used")
+                raise LeftOut(key, None, "the row is marked as not to be used")
 
 
 def is_verdict(name: str) -> bool:
@@ -41,7 +41,7 @@ def is_verdict(name: str) -> bool:
 
 @cache
 def _is_for(name: str) -> bool | None:
-    """Whether true in a column of that name is for the row; None where it says nothing of that kind."""
+    """Whether true in a column of that name speaks for using the row; None for other columns."""
     words = [word for word in plain(name).split("_") if word not in _BESIDE]
     if len(words) != 1 or not words[0]:
         return None

@@ -1,4 +1,4 @@
-"""Which columns of a row a format reads, and as what: for the sentence that says how a file was read."""
+"""Records which columns of a row a format reads, and in which role, for the sentence on how a file was read."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,7 @@ Role = Literal["turns", "prompt", "answer", "judgement", "annotator", "other"]
 
 
 class WatchedRow(dict[str, Any]):
-    """A row that remembers which of its columns were read, and as what."""
+    """A row that records which of its columns were read, and in which role."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         super().__init__(fields)
@@ -25,11 +25,11 @@ class WatchedRow(dict[str, Any]):
 
 
 def peek(row: dict[str, Any], key: str) -> Any:
-    """The value under the key, or None, without its counting as read: to see whether a column is meant at all."""
+    """The value under the key, or None, without marking the column as read."""
     return dict.get(row, key)
 
 
 def note(row: dict[str, Any], role: Role, *columns: str) -> None:
-    """Say what columns of the row are read as; remembered by a watched row only."""
+    """Record the role of columns; has an effect on watched rows only."""
     if isinstance(row, WatchedRow):
         row.roles.update(dict.fromkeys(columns, role))

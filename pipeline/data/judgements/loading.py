@@ -20,7 +20,7 @@ from pipeline.data.formats.columns import with_columns
 from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.detection import AUTO
 from pipeline.data.formats.exchanged import read_exchanged
-from pipeline.data.formats.judged import Judgement, Marked, Pair, WrittenNumber
+from pipeline.data.formats.judgement import Judgement, Marked, Pair, WrittenNumber
 from pipeline.data.formats.labels import Grouped, group_marks
 from pipeline.data.formats.nested import unnested
 from pipeline.data.formats.readings import Reading

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import NamedTuple
 
-from labeling.votes import prompt_key, public_name, squeezed
-from pipeline.data.formats.judged import Marked
+from labeling.votes import normalized_text, prompt_key, public_name
+from pipeline.data.formats.judgement import Marked
 from pipeline.data.judgements.pooling import Split
 from pipeline.data.rows import MarkedAnswer, Message, as_messages
 from pipeline.data.splits import split_by_prompt
@@ -42,13 +42,13 @@ def marked_answers(marks: Sequence[Marked], without: Set[str] = frozenset()) -> 
 
     Answers of one prompt are told apart as `labeling.votes` does: whitespace and letter case make no difference.
     """
-    left_out = {squeezed(name) for name in without}
+    left_out = {normalized_text(name) for name in without}
     prompts: dict[str, list[Message]] = {}  # each as it was written first, so that it is never on two sides of a split
     texts: dict[tuple[str, str], str] = {}
     scores: dict[tuple[str, str], list[float]] = defaultdict(list)
     for mark in marks:
-        if mark.annotator is None or squeezed(mark.annotator) not in left_out:
-            key = (prompt_key(mark.prompt), squeezed(mark.response))
+        if mark.annotator is None or normalized_text(mark.annotator) not in left_out:
+            key = (prompt_key(mark.prompt), normalized_text(mark.response))
             prompts.setdefault(key[0], as_messages(mark.prompt))
             texts.setdefault(key, mark.response)
             scores[key].append(mark.score)

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import TypeVar
 
-from labeling.votes import Cause, Vote, prompt_key, squeezed
-from pipeline.data.formats.judged import Pair
+from labeling.votes import Cause, Vote, normalized_text, prompt_key
+from pipeline.data.formats.judgement import Pair
 from pipeline.data.rows import Message, Preference, prompt_id
 
 PlaceT = TypeVar("PlaceT")
@@ -40,7 +40,7 @@ def latest_pairs(pairs: Sequence[tuple[PlaceT, Pair]]) -> tuple[list[Pair], list
     kept: dict[str, tuple[PlaceT, Pair]] = {}
     out: list[tuple[PlaceT, Cause]] = []
     for number, (place, pair) in enumerate(pairs):
-        key = json.dumps([number if pair.annotator is None else squeezed(pair.annotator), *pair_key(pair)])
+        key = json.dumps([number if pair.annotator is None else normalized_text(pair.annotator), *pair_key(pair)])
         before = kept.get(key)
         kept[key] = (place, pair)
         if before is None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, cast
 import numpy as np
 
 from labeling.records import Ranking, check_ranking, compare
-from labeling.votes import is_unnamed, prompt_key, squeezed
+from labeling.votes import is_unnamed, normalized_text, prompt_key
 from pipeline.data.deduplication.minhash import connected
 from pipeline.data.formats.labels import POOLED_ANNOTATOR
 from pipeline.data.rows import Message, Preference, as_messages, prompt_id
@@ -51,7 +51,7 @@ def preferences_from_rankings(rankings: Iterable[Ranking], pool: Pool = "majorit
     for ranking in rankings:
         check_ranking(ranking)
         count += 1
-        people.update(squeezed(name) for name in people_in([ranking]))
+        people.update(normalized_text(name) for name in people_in([ranking]))
         _add_votes(ranking, polls, spelled)
     outcomes = [poll.outcome(pool) for poll in polls.values()]
     rows = [row for row in outcomes if row is not None]
@@ -113,7 +113,7 @@ def _add_votes(
         poll = polls.setdefault((prompt, one_key, other_key), new)
         for row in ranking["rankings"]:
             name = row["annotator"]
-            person = f"{name}\n{ranking['id']}" if is_unnamed(name) else squeezed(name)
+            person = f"{name}\n{ranking['id']}" if is_unnamed(name) else normalized_text(name)
             poll.votes[person] = [compare(row["ranks"], *pair) for pair in several]
 
 
@@ -122,8 +122,8 @@ def _text_keys(responses: Sequence[str]) -> list[str]:
 
     Within this ranking such differences count if two responses differ in nothing else.
     """
-    spellings = Counter(squeezed(text) for text in set(responses))
-    return [key if spellings[key := squeezed(text)] == 1 else text for text in responses]
+    spellings = Counter(normalized_text(text) for text in set(responses))
+    return [key if spellings[key := normalized_text(text)] == 1 else text for text in responses]
 
 
 def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]], pool: Pool = "majority") -> Preferences:

@@ -1,1 +1,1 @@
-"""Users' files in, raw rows with their places out."""
+"""Reads users' files into raw rows with their places."""

@@ -1,4 +1,4 @@
-"""Rows of parquet files and of Arrow's (feather, and what `Dataset.save_to_disk` writes)."""
+"""Reads rows of parquet and Arrow files (feather, and the files of `Dataset.save_to_disk`)."""
 
 import shutil
 import tempfile
@@ -18,9 +18,9 @@ _BATCH = 512
 
 
 def columnar_rows(file: Path) -> Iterator[RawRow]:
-    """All rows of a parquet or an Arrow file, a batch at a time; the line of a row is its number, from 1.
+    """All rows of a parquet or an Arrow file, a batch at a time. The line of a row is its number, from 1.
 
-    Lists and structs are Python's lists and dicts, and so are maps; bytes and times stay what they are.
+    Lists become lists, structs and maps become dicts; bytes and times stay.
     Raises RequestError if the file is damaged, has no rows, or has one column name twice.
     """
     import pyarrow as pa
@@ -54,7 +54,7 @@ def _parquet(source: BinaryIO) -> tuple[list[str], Iterator[Any]]:
 
 
 def _arrow(source: BinaryIO) -> tuple[list[str], Iterator[Any]]:
-    """Arrow is written as a file with an index of its batches, or as a stream of batches."""
+    """(column names, batches) of Arrow data, a file with an index of its batches or a stream of batches."""
     from pyarrow import ipc
 
     indexed = source.read(len(ARROW)) == ARROW
@@ -72,7 +72,7 @@ def _sliced(batches: Iterator[Any]) -> Iterator[Any]:
 
 @contextmanager
 def _seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
-    """Parquet is read from its end: what is compressed on top of it is unpacked into a temporary file first."""
+    """A seekable stream: parquet is read from its end, so a compressed file is first unpacked into a temporary file."""
     if stream.seekable():
         yield stream
         return

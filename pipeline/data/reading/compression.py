@@ -1,4 +1,4 @@
-"""Files opened as what they hold, whether compressed with gzip, with zstd or not at all."""
+"""Opens files, unpacking gzip and zstd."""
 
 import io
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from pipeline.errors import RequestError
 
 _KINDS = {GZIP: "gzip", ZSTD: "zstd"}
 _CHUNK = 1 << 17
-_WINDOW = 1 << 31  # bytes that a frame may look back on: all that `zstd --long` writes
+_WINDOW = 1 << 31  # bytes of a frame's window: the maximum of `zstd --long`
 
 
 @contextmanager
 def unpacked(file: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, unpacked while they are read; several members or frames are read as one.
+    """The bytes of a file, unpacked while read; several members or frames are read as one.
 
-    Raises RequestError if the file is missing, may not be read, or is compressed and damaged or cut off.
+    Raises RequestError if the file is missing or unreadable, or if it is compressed and damaged or cut off.
     """
     try:
         with file.open("rb") as stream:
@@ -45,7 +45,7 @@ class _Frames(io.RawIOBase):
         return True
 
     def readinto(self, target: memoryview) -> int:  # type: ignore[override]
-        """Fill the target as far as one piece of the stream goes; 0 at the end."""
+        """Fill the target with at most one piece of the stream; returns the number of bytes, 0 at the end."""
         while not self._ready and self._more():
             self._unpack()
         count = min(len(target), len(self._ready))
@@ -53,7 +53,7 @@ class _Frames(io.RawIOBase):
         return count
 
     def _more(self) -> bool:
-        """Whether there are packed bytes, of which more are taken where none are left."""
+        """Read more packed bytes if none are left; returns whether there are any."""
         self._packed = self._packed or self._stream.read(_CHUNK)
         if not self._packed and self._begun:
             raise OSError("the last frame is not complete")
@@ -86,5 +86,5 @@ def _unpacking(stream: io.BufferedReader, kind: str) -> BinaryIO:
 def _damaged(file: Path, error: OSError) -> RequestError:
     return RequestError(
         f"{file} is compressed, and damaged or cut off: {error}. Copy or download it again; "
-        "`gzip -t` or `zstd -t --long=31` says whether it is whole."
+        "check it with `gzip -t` or `zstd -t --long=31`."
     )

@@ -1,7 +1,6 @@
-"""Which encoding a text file is in, and its text, decoded while it is read.
+"""Detects the encoding of a text file and decodes its text while reading.
 
-UTF-8 is what files are taken for until they prove otherwise: a few broken bytes among good UTF-8 are damage to their
-rows, not another encoding.
+UTF-8 is the default: a few broken bytes among valid UTF-8 damage their rows; they do not show another encoding.
 """
 
 import codecs
@@ -21,7 +20,7 @@ from pipeline.errors import RequestError
 UTF8 = "utf-8"
 
 _MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16's, with which it begins
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark is its prefix
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -31,20 +30,20 @@ _CANDIDATES = [
     *("gb18030", "big5", "cp932", "euc_jp", "cp949"),
 ]
 _WESTERN = "cp1252"
-_AS_PLAUSIBLE = 0.07
+_CHAOS_TOLERANCE = 0.07
 
 _BROKEN = re.compile("[\ud800-\udfff]")
 _CHUNK = 1 << 20
 _SAMPLE = 1 << 16
-_ENOUGH = 1000
+_CERTAIN = 1000
 _FEW_LINES = 20
 
 
 def encoding_of(file: Path) -> str:
-    """The Python name of the encoding that a file's text is in: `utf-8` unless there is evidence of another.
+    """The Python name of the encoding of a file's text: `utf-8` unless there is evidence of another.
 
-    It takes one pass over the bytes, which ends early once the answer is sure. Parquet, Arrow and Excel count as UTF-8.
-    Raises RequestError if the file is missing, may not be read, holds no text, or is compressed and damaged.
+    Takes one pass over the bytes, which ends early once the answer is certain. Parquet, Arrow and Excel count as UTF-8.
+    Raises RequestError if the file is missing or unreadable, holds no text, or is compressed and damaged.
     """
     with unpacked(file) as stream:
         head = stream.read(HEAD_BYTES)
@@ -59,10 +58,10 @@ def encoding_of(file: Path) -> str:
 
 @contextmanager
 def opened_text(file: Path, encoding: str, newline: str | None = None) -> Iterator[TextIO]:
-    """The text of a file, as `open(newline=...)` gives it, without a byte order mark.
+    """The text of a file as from `open(newline=...)`, without a byte order mark.
 
-    Bytes that are not of the encoding become lone surrogates, for `damage` to find.
-    Raises RequestError as `encoding_of` does, and if the rest of the file cannot be decoded at all.
+    Invalid bytes become lone surrogates, which `damage` finds.
+    Raises RequestError as `encoding_of` does, and if the rest of the file cannot be decoded.
     """
     wide = encoding.startswith(("utf-16", "utf-32"))
     codec = "utf-8-sig" if encoding == UTF8 else encoding
@@ -77,7 +76,7 @@ def opened_text(file: Path, encoding: str, newline: str | None = None) -> Iterat
 
 
 def damage(text: str, encoding: str) -> BadRow | None:
-    """What makes a piece of text unusable: bytes that are not of the encoding, or a NUL; None if nothing does."""
+    """The fault of a text with bytes outside the encoding or with a NUL byte; None for an intact text."""
     if "\0" in text:
         return BadRow(f"column {_column(text, text.index(chr(0)))}", None, "a NUL byte in the text")
     if text.isascii():
@@ -90,12 +89,12 @@ def damage(text: str, encoding: str) -> BadRow | None:
 
 
 def readable(text: str) -> str:
-    """The text with a replacement character for each broken byte."""
+    """The text with a replacement character for each invalid byte."""
     return _BROKEN.sub("\ufffd", text)
 
 
 class _Tally(NamedTuple):
-    """How many characters beyond ASCII are good UTF-8, how many bytes are not; the lines; the first broken lines."""
+    """Counts of non-ASCII characters in UTF-8, of invalid bytes and of lines, and the first invalid lines."""
 
     good: int
     broken: int
@@ -108,7 +107,7 @@ def _marked(head: bytes) -> str | None:
 
 
 def _utf16_unmarked(head: bytes) -> str | None:
-    """UTF-16 if its first two characters are ASCII and all of the sample can be decoded so."""
+    """UTF-16 without a mark, if the first two characters are ASCII and the whole sample decodes; else None."""
     zeros = [index for index, byte in enumerate(head[:4]) if byte == 0]
     encoding = "utf-16-le" if zeros == [1, 3] else "utf-16-be" if zeros == [0, 2] else None
     if encoding is None:
@@ -121,12 +120,12 @@ def _utf16_unmarked(head: bytes) -> str | None:
 
 
 def _tally(stream: BinaryIO, head: bytes) -> _Tally:
-    """Count until either kind is met so often that it cannot be chance, or to the end."""
+    """Count until one kind is too frequent for chance, or to the end."""
     decoder = codecs.getincrementaldecoder(UTF8)("surrogateescape")
     good = broken = lines = 0
     sample = b""
     chunk = head + stream.readline(_CHUNK)
-    while chunk and max(good, broken) < _ENOUGH:
+    while chunk and max(good, broken) < _CERTAIN:
         text = decoder.decode(chunk)
         lines += chunk.count(b"\n")
         if not text.isascii():
@@ -139,7 +138,7 @@ def _tally(stream: BinaryIO, head: bytes) -> _Tally:
 
 
 def _foreign_lines(chunk: bytes) -> bytes:
-    """The lines that are not ASCII, cut where no character is cut."""
+    """The non-ASCII lines, cut between characters."""
     sample = b"".join(line for line in chunk.splitlines(keepends=True) if not line.isascii())[:_SAMPLE]
     return sample[: 1 + max(sample.rfind(end) for end in (b"\n", b'"', b" "))] or sample
 
@@ -150,7 +149,7 @@ def _unmarked(tally: _Tally) -> str:
 
 
 def _guess(sample: bytes) -> str:
-    """The likeliest encoding; the Western one if its reading is about as plausible as the best."""
+    """The most likely encoding; the Western one if it is about as plausible as the best."""
     from charset_normalizer import from_bytes
 
     matches = from_bytes(sample, cp_isolation=_CANDIDATES)
@@ -158,7 +157,7 @@ def _guess(sample: bytes) -> str:
     if best is None:
         return UTF8
     plausible = {
-        name for one in matches if one.chaos <= best.chaos + _AS_PLAUSIBLE for name in one.could_be_from_charset
+        name for one in matches if one.chaos <= best.chaos + _CHAOS_TOLERANCE for name in one.could_be_from_charset
     }
     return _WESTERN if _WESTERN in plausible else best.encoding
 

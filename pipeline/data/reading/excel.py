@@ -1,4 +1,4 @@
-"""Rows of Excel's .xlsx files: a header line, then one record a row, as the cells are shown."""
+"""Reads rows of Excel's .xlsx files: a header line, then one record per row, with the displayed values."""
 
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ def is_excel(file: Path, head: bytes) -> bool:
 
 
 def excel_rows(file: Path) -> Iterator[RawRow | BrokenRow]:
-    """All rows of the one sheet that holds any; the line of a row is its number in the sheet.
+    """All rows of the only filled sheet. The line of a row is its number in the sheet.
 
     An empty cell is empty text, a date is text, a formula is its value.
     Raises RequestError if the file is damaged, several sheets hold rows, no row follows the header, or the header has
@@ -39,7 +39,7 @@ def excel_rows(file: Path) -> Iterator[RawRow | BrokenRow]:
     try:
         shown, written = _sheet(file, data_only=True), _sheet(file, data_only=False)
         both = zip(shown.iter_rows(values_only=True), written.iter_rows(values_only=True), strict=False)
-        rows = ((line, *cells) for line, cells in enumerate(both, start=1) if _says_something(cells[1]))
+        rows = ((line, *cells) for line, cells in enumerate(both, start=1) if _has_value(cells[1]))
         names = _names(file, next(rows)[2])
         first = next(rows, None)
         if first is None:
@@ -51,13 +51,13 @@ def excel_rows(file: Path) -> Iterator[RawRow | BrokenRow]:
 
 
 def _sheet(file: Path, data_only: bool) -> Any:
-    """The only sheet with anything in it. With `data_only`, formulas are the values that Excel saw last."""
+    """The only filled sheet. With `data_only`, formulas are replaced by the values that Excel saved."""
     from openpyxl import load_workbook
 
     try:
         book = load_workbook(file, read_only=True, data_only=data_only)
-        filled = [sheet for sheet in book.worksheets if any(map(_says_something, sheet.iter_rows(values_only=True)))]
-    except Exception as error:  # whatever a damaged archive makes of openpyxl, zipfile or the XML parser
+        filled = [sheet for sheet in book.worksheets if any(map(_has_value, sheet.iter_rows(values_only=True)))]
+    except Exception as error:  # a damaged archive raises many kinds in openpyxl, zipfile and the XML parser
         raise RequestError(f"{file} is an Excel file, but damaged: {error}. Save it as CSV UTF-8.") from None
     if len(filled) > 1:
         names = ", ".join(sheet.title for sheet in filled)
@@ -67,7 +67,7 @@ def _sheet(file: Path, data_only: bool) -> Any:
     return filled[0]
 
 
-def _says_something(cells: Cells) -> bool:
+def _has_value(cells: Cells) -> bool:
     return any(cell is not None for cell in cells)
 
 
@@ -90,13 +90,13 @@ def _row(place: Place, names: Sequence[str], values: Cells, formulas: Cells) -> 
     ]
     if lost:
         return BrokenRow(place, str(cells), BadRow(lost[0], None, _FORMULA))
-    if _says_something(formulas[len(names) :]):
+    if _has_value(formulas[len(names) :]):
         return BrokenRow(place, str(cells), BadRow(None, None, "the row has more cells than the header"))
     return RawRow(place, {**dict.fromkeys(names, ""), **cells})
 
 
 def _cell(value: Any) -> object:
-    """The value; nothing is empty text, and a date or a time is text."""
+    """The value; None becomes empty text, a date or a time becomes text."""
     if value is None:
         return ""
     return value.isoformat() if isinstance(value, date | time) else value

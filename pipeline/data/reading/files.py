@@ -1,4 +1,4 @@
-"""Read users' files by what they hold rather than by their names, as raw rows with their places."""
+"""Reads users' files as raw rows with their places; contents, not names, decide the kind of file."""
 
 import glob
 from collections.abc import Iterator, Sequence
@@ -27,11 +27,11 @@ _LOOK_AHEAD = 1 << 16
 
 
 def find_files(paths: Paths) -> list[Path]:
-    """The files that are meant by a file, a folder, a glob, or a list of these; each once, in a fixed order.
+    """The files of a path, a folder, a glob or a list of these; each once, in a fixed order.
 
-    Of a folder, those directly in it whose suffix is that of a format that can be read, compressed or not; of one that
-    `save_to_disk` wrote, those with its rows.
-    Raises RequestError for a path that does not exist and for a folder or a glob with nothing to read.
+    A folder stands for its direct files with a readable suffix, compressed or not; a folder written by `save_to_disk`
+    for its data files. Raises RequestError for a path that does not exist and for a folder or a glob without readable
+    files.
     """
     several = [paths] if isinstance(paths, str | Path) else paths
     found = [file for path in several for file in _reachable_files(Path(path).expanduser())]
@@ -41,14 +41,14 @@ def find_files(paths: Paths) -> list[Path]:
 
 
 def listed_files(files: Sequence[Path]) -> str:
-    """The first file's name, and how many more there are."""
+    """The first file's name and the number of further files."""
     return files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1:,} more files"
 
 
 def read_rows(file: Path) -> Iterator[RawRow | BrokenRow]:
-    """All rows of one file of JSON, JSON lines, CSV, TSV, parquet, Arrow, Excel or plain text, as it is or compressed.
+    """All rows of one file of JSON, JSON lines, CSV, TSV, parquet, Arrow, Excel or plain text, compressed or not.
 
-    Rows come one at a time, except from a JSON document, which is read whole. Text is decoded as `encoding_of` says.
+    Rows are read one at a time, except from a JSON document, which is read whole. `encoding_of` gives the encoding.
     Raises RequestError if the file is missing, unreadable, damaged as a whole, empty, or of another kind.
     """
     head = _first_bytes(file)
@@ -72,7 +72,7 @@ def _first_bytes(file: Path) -> bytes:
 
 
 def _first_lines(file: Path, encoding: str) -> list[str]:
-    """Whole lines, at least three that are not blank if there are so many. Raises RequestError if there is none."""
+    """The first whole lines, with three non-blank ones if the file has so many. Raises RequestError without any."""
     lines: list[str] = []
     characters = filled = 0
     with opened_text(file, encoding, newline="") as stream:

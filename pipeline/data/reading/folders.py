@@ -1,4 +1,4 @@
-"""Folders that `save_to_disk` of the `datasets` library wrote: which of their files hold the rows."""
+"""Finds the data files in folders written by `save_to_disk` of the `datasets` library."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,9 @@ _SPLITS, _STATE = "dataset_dict.json", "state.json"
 
 
 def saved_files(folder: Path) -> list[Path] | None:
-    """The files of a saved dataset, in the order of its rows; None if the folder is none.
+    """The files of a saved dataset, in the order of its rows; None for another folder.
 
-    Raises RequestError if it holds several splits, or if what describes it is damaged.
+    Raises RequestError if it holds several splits, or if its description is damaged.
     """
     if (folder / _SPLITS).is_file():
         splits = _described(folder / _SPLITS).get("splits") or []

@@ -1,7 +1,7 @@
-"""Rows of JSON files: one object a line, one document of rows, or objects one after the other.
+"""Reads rows of JSON files: one object per line, one document of rows, or consecutive objects.
 
-One broken line spoils one row; a document that does not parse spoils the file, since nobody can say where its next
-row starts.
+A broken line breaks one row. A document that does not parse breaks the file, since the start of its next row is
+unknown.
 """
 
 import json
@@ -15,16 +15,16 @@ from pipeline.data.reading.raw import BrokenRow, RawRow
 from pipeline.data.reading.tables import COLUMNS
 from pipeline.errors import RequestError
 
-_SPACE = " \t\r\n\ufeff"  # where files were joined, a byte order mark may start any line
+_SPACE = " \t\r\n\ufeff"  # in joined files, a byte order mark may start any line
 
 _WRAPPERS = ("data", "rows", "examples", "items", "records", "samples", "dataset", "train")
-"""Keys of a document under which a list of rows may stand."""
+"""Keys of a document that may hold a list of rows."""
 
 
 def is_json(head: Sequence[str]) -> bool:
-    """Whether a file that begins with these lines is meant as JSON; its first row may be broken."""
-    said = _said(head)
-    return said[0][0] in "[{" or 2 * sum(line[0] == "{" for line in said) >= len(said)
+    """Whether a file that begins with these lines is JSON; its first row may be broken."""
+    filled = _filled_lines(head)
+    return filled[0][0] in "[{" or 2 * sum(line[0] == "{" for line in filled) >= len(filled)
 
 
 def json_rows(file: Path, encoding: str, head: Sequence[str]) -> Iterator[RawRow | BrokenRow]:
@@ -32,9 +32,9 @@ def json_rows(file: Path, encoding: str, head: Sequence[str]) -> Iterator[RawRow
 
     Raises RequestError if it holds no rows or is neither JSON nor JSON lines.
     """
-    said = _said(head)
-    whole = [_holds_objects(line) for line in said] if len(said) > 1 else [False]
-    if 2 * sum(whole) > len(said):
+    filled = _filled_lines(head)
+    whole = [_holds_objects(line) for line in filled] if len(filled) > 1 else [False]
+    if 2 * sum(whole) > len(filled):
         return _line_rows(file, encoding)
     try:
         return _document_rows(file, encoding)
@@ -48,8 +48,8 @@ def json_rows(file: Path, encoding: str, head: Sequence[str]) -> Iterator[RawRow
         ) from None
 
 
-def _said(lines: Sequence[str]) -> list[str]:
-    """The lines that are not blank, without the space around them."""
+def _filled_lines(lines: Sequence[str]) -> list[str]:
+    """The non-blank lines without surrounding space."""
     return [text for text in (line.strip(_SPACE) for line in lines) if text]
 
 
@@ -79,7 +79,7 @@ def _line_rows(file: Path, encoding: str) -> Iterator[RawRow | BrokenRow]:
 
 
 def _joined_rows(place: Place, text: str, error: json.JSONDecodeError) -> Iterator[RawRow | BrokenRow]:
-    """The rows of a line on which several objects stand; of any other line that does not parse, one broken row."""
+    """The rows of a line with several objects; one broken row for any other line that does not parse."""
     try:
         items = scan_objects(text)
     except json.JSONDecodeError:
@@ -90,7 +90,7 @@ def _joined_rows(place: Place, text: str, error: json.JSONDecodeError) -> Iterat
 
 
 def _document_rows(file: Path, encoding: str) -> Iterator[RawRow | BrokenRow]:
-    """Raises JSONDecodeError if the text is neither one document nor objects one after the other."""
+    """The rows of a document or of consecutive objects. Raises JSONDecodeError if the text is neither."""
     with opened_text(file, encoding) as stream:
         text = stream.read()
     items = _items(text)
@@ -109,12 +109,12 @@ def _items(text: str) -> list[Item]:
         return rows
     keyed = items and isinstance(items[0].key, str)
     if keyed and not all(isinstance(item.value, dict) for item in items):
-        return [item._replace(key=None) for item in scan_objects(text)]  # an object of values is itself the row
+        return [item._replace(key=None) for item in scan_objects(text)]  # an object of plain values is the row itself
     return items
 
 
 def _wrapped(items: list[Item], text: str) -> list[Item] | None:
-    """The rows of a document that is an object with one list of them, beside what it says of them; None for others."""
+    """The rows of an object with one list of rows beside metadata; None for other documents."""
     lists = [item for item in items if item.key in _WRAPPERS and _are_objects(item.value)]
     others = [item for item in items if item not in lists]
     if len(lists) != 1 or any(_are_objects(one.value) or str(one.key).lower() in COLUMNS for one in others):
@@ -136,7 +136,9 @@ def _objects_or_raise(text: str, error: json.JSONDecodeError) -> list[Item]:
     try:
         return scan_objects(text)
     except json.JSONDecodeError as other:
-        raise max(error, other, key=lambda one: one.pos) from None  # whoever came further was meant
+        raise max(
+            error, other, key=lambda one: one.pos
+        ) from None  # the parser that got further shows the intended kind
 
 
 def _item_row(file: Path, item: Item, damaged: str | None, encoding: str) -> RawRow | BrokenRow:

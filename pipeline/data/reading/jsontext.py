@@ -1,4 +1,4 @@
-"""JSON text that anybody may have written: whatever is wrong with it raises JSONDecodeError."""
+"""Parses JSON text of unknown origin: every fault raises JSONDecodeError."""
 
 import json
 import re
@@ -10,7 +10,7 @@ _DECODER = json.JSONDecoder()
 
 
 class Item(NamedTuple):
-    """One value of a longer text: its index or key, its line, and where in the text it (or its key) starts and ends."""
+    """One value of a longer text: its index or key, its line, and its start (or its key's) and end in the text."""
 
     key: int | str | None
     line: int
@@ -31,7 +31,7 @@ def parse_json(text: str) -> object:
 def scan_document(text: str) -> list[Item]:
     """The items of one JSON array or object, each with the line it is on.
 
-    Of an object with two equal keys both items are returned. Raises JSONDecodeError for any other value.
+    Equal keys of an object give an item each. Raises JSONDecodeError for any other value.
     """
     start = _skip_space(text, 0)
     if text[start : start + 1] not in ("[", "{"):
@@ -43,9 +43,9 @@ def scan_document(text: str) -> list[Item]:
 
 
 def scan_objects(text: str) -> list[Item]:
-    """The objects that stand one after the other with nothing but space between them, each with its line.
+    """The consecutive objects of a text, separated by space alone, each with its line.
 
-    Raises JSONDecodeError if there is anything else, and for no object at all.
+    Raises JSONDecodeError for anything else, and if there is no object.
     """
     try:
         return list(_objects(text))
@@ -95,7 +95,7 @@ def _scan_key(text: str, position: int) -> tuple[str, int]:
 
 
 def _expect(character: str, text: str, position: int) -> int:
-    """Where the text goes on after the character and the space behind it."""
+    """The position after the character and the space behind it."""
     if text[position : position + 1] != character:
         raise json.JSONDecodeError(f"Expecting {character!r} delimiter", text, position)
     return _skip_space(text, position + 1)

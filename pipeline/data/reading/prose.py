@@ -1,4 +1,4 @@
-"""Rows of plain text: one per paragraph, or, where a person and an assistant speak, one per transcript."""
+"""Reads rows of plain text: one per paragraph, or one per transcript of a user and an assistant."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +15,12 @@ _RULE = re.compile(r"\s*(-{3,}|\*{3,}|={3,})\s*")
 def prose_rows(file: Path, encoding: str, head: Sequence[str]) -> Iterator[RawRow | BrokenRow]:
     """Rows `{"text": ...}` of a file that begins with these lines, one at a time.
 
-    Blank lines part paragraphs. Where `Human:` or `User:` and `Assistant:` begin lines, the file is one transcript,
-    or several parted by lines of only dashes, asterisks or equals signs.
+    Blank lines separate paragraphs. If `Human:` or `User:` and `Assistant:` begin lines, the file is one transcript, or
+    several separated by lines of only dashes, asterisks or equals signs.
     """
-    parts = _is_rule if _has_speakers(head) else _is_blank
+    is_separator = _is_rule if _has_speakers(head) else _is_blank
     with opened_text(file, encoding) as stream:
-        for line, text in _blocks(stream, parts):
+        for line, text in _blocks(stream, is_separator):
             fault = damage(text, encoding)
             place = Place(file, line)
             yield RawRow(place, {"text": text}) if fault is None else BrokenRow(place, readable(text), fault)
@@ -39,12 +39,12 @@ def _is_blank(line: str) -> bool:
     return not line.strip()
 
 
-def _blocks(lines: Iterator[str], parts: Callable[[str], bool]) -> Iterator[tuple[int, str]]:
-    """The blocks between the lines that part them, each with the number of its first line; blank ones are none."""
+def _blocks(lines: Iterator[str], is_separator: Callable[[str], bool]) -> Iterator[tuple[int, str]]:
+    """(number of the first line, text) of the non-blank blocks between separator lines."""
     block: list[str] = []
     start = 1
     for number, line in enumerate(lines, start=1):
-        if parts(line):
+        if is_separator(line):
             yield from _block(start, block)
             block = []
         elif block or line.strip():

@@ -1,4 +1,4 @@
-"""What reading gives: a row as its user wrote it, or what stands where a row should be."""
+"""The results of reading: rows as users wrote them, and broken rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ class RawRow:
 
 @dataclass(frozen=True)
 class BrokenRow:
-    """Something that is not an object, where a row should be."""
+    """A text that should be a row but cannot be parsed as an object."""
 
     place: Place
     text: str

@@ -1,4 +1,4 @@
-"""Files that hold no text are told by their first bytes and refused, with the way to something that can be read."""
+"""Recognises files without text by their first bytes, and refuses them with a hint how to convert them."""
 
 import re
 from pathlib import Path
@@ -44,14 +44,14 @@ def is_columnar(head: bytes) -> bool:
 
 
 def refuse_foreign(file: Path, head: bytes) -> None:
-    """Raise RequestError if the first (unpacked) bytes are those of a file that holds no text."""
+    """Raise RequestError if the first (unpacked) bytes are those of a file without text."""
     for pattern, what, way_out in _FOREIGN:
         if re.match(pattern, head, re.DOTALL):
             raise RequestError(f"{file} {what}. {way_out}")
 
 
 def refuse_binary(file: Path, head: bytes) -> None:
-    """Raise RequestError if too many of the first bytes are such as no text in a single-byte encoding has."""
+    """Raise RequestError if too many of the first bytes are control characters, which text does not have."""
     controls = len(head) - len(head.translate(None, _CONTROLS))
     if controls > _MOST_CONTROLS * len(head):
         raise RequestError(

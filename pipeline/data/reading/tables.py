@@ -1,4 +1,4 @@
-"""Rows of CSV and TSV files: a header line, then one record a row; cells may hold line breaks, in quotes."""
+"""Reads rows of CSV and TSV files: a header line, then one record per row; quoted cells may hold line breaks."""
 
 import csv
 import re
@@ -27,7 +27,7 @@ COLUMNS = frozenset(
 
 
 class Record(NamedTuple):
-    """The cells of a record, the line it starts on, its text, and what is wrong with its quotes, if anything."""
+    """The cells of a record, its first line, its text, and the fault in its quotes, if any."""
 
     cells: list[str]
     line: int
@@ -36,10 +36,10 @@ class Record(NamedTuple):
 
 
 def find_delimiter(head: Sequence[str]) -> str | None:
-    """What separates the cells, if these first lines are a table's: tab, semicolon or comma.
+    """The delimiter of the table that begins with these lines: tab, semicolon or comma; None without a table.
 
-    A table has a header of at least two names of which two are known to this project; or names without space around
-    the delimiter, and below them records that have as many cells. Prose with commas has neither.
+    A table has at least two header names known to this project; or header names without space around the delimiter and
+    records with as many cells. Prose with commas has neither.
     """
     return next((delimiter for delimiter in _DELIMITERS if _is_table(head, delimiter)), None)
 
@@ -68,14 +68,14 @@ def _is_table(head: Sequence[str], delimiter: str) -> bool:
     names, *rows = records
     if sum(name.strip().lower() in COLUMNS for name in names) >= 2:
         return True
-    rows = rows[:-1] or rows  # the last one may go on beyond these lines
+    rows = rows[:-1] or rows  # the last one may continue beyond these lines
     alike = sum(len(cells) == len(names) for cells in rows)
     named = all(map(_NAME.fullmatch, names if names[0] else names[1:]))  # the first may be an index without a name
     return named and 0 < len(rows) * 9 <= alike * 10
 
 
 def _records(file: Path, lines: Iterable[str], delimiter: str) -> Iterator[Record]:
-    """The records that are not blank. After a fault in its quotes, the next one starts on the next line."""
+    """The non-blank records. After a record with a fault in its quotes, the next one starts on the next line."""
     taken: list[str] = []
 
     def taking() -> Iterator[str]:
@@ -133,6 +133,6 @@ def _fault(record: Record, names: Sequence[str]) -> BadRow | None:
 
 def _endless(file: Path, line: int) -> RequestError:
     return RequestError(
-        f"{file}, line {line}: in the row that starts here a quote opens that never closes, so nobody can say where "
-        "the next row starts. Is the file cut off? Close the quote, or delete what is left of the row."
+        f"{file}, line {line}: a quote in the row that starts here never closes, so the start of the next row is "
+        "unknown. Is the file cut off? Close the quote, or delete what is left of the row."
     )

@@ -1,4 +1,4 @@
-"""Text files of our own, and errors about any file that say how to mend it."""
+"""Reads our own text files, and builds errors about files with a hint how to correct them."""
 
 import difflib
 import os
@@ -13,9 +13,9 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def text_lines(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file of our own that are not blank, each with its number, one at a time.
+    """(line number, text) of the non-blank lines of our own UTF-8 file, one at a time.
 
-    Lines end at a newline byte only: a string may hold U+2028, at which `str.splitlines` would cut it.
+    Lines end at a newline byte only: `str.splitlines` would also cut at U+2028, which a string may hold.
     Raises RequestError if the file is missing, unreadable or not UTF-8.
     """
     try:
@@ -32,17 +32,17 @@ def text_lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def missing_file(path: Path) -> RequestError:
-    """The error for a path that does not exist, with the nearest name beside it."""
+    """The error for a path that does not exist, with the nearest existing name."""
     folder = path.parent
     names = os.listdir(folder) if folder.is_dir() and os.access(folder, os.R_OK) else []
-    stems = {Path(name).stem: name for name in names}  # endings are alike anyway
+    stems = {Path(name).stem: name for name in names}  # suffixes are similar anyway
     nearest = difflib.get_close_matches(path.stem, stems, n=1)
     hint = f" Did you mean {folder / stems[nearest[0]]}?" if nearest else " Check the path."
     return RequestError(f"No such file or folder: {path} (looked from {Path.cwd()}).{hint}")
 
 
 def refuse_file(file: Path, error: OSError) -> NoReturn:
-    """Raise what the system's error means: the user's mistake, or a failing machine."""
+    """Raise the system's error as a RequestError (the user's mistake) or a PipelineError (a failing machine)."""
     if isinstance(error, FileNotFoundError):
         raise missing_file(file) from error
     if isinstance(error, PermissionError):

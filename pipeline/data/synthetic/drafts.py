@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, NotRequired, TypedDict
 
-from labeling.backend import Answer, Verdict
+from labeling.backend import AnnotatorAnswer, Verdict
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.faults import BadRow, Place
 from pipeline.data.ledger import Ledger
@@ -104,14 +104,14 @@ def as_unreviewed(draft: Draft) -> Reviewed:
     return _demonstration(draft, draft["draft"], "unreviewed", [])
 
 
-def pool_reviews(drafts: Iterable[Draft], answers: Iterable[Answer]) -> tuple[list[Reviewed], list[Rejected]]:
+def pool_reviews(drafts: Iterable[Draft], answers: Iterable[AnnotatorAnswer]) -> tuple[list[Reviewed], list[Rejected]]:
     """(drafts to learn from, rejected drafts); a draft without reviews is in neither.
 
     The majority of verdicts decides: accepting and correcting count as one side, a tie rejects, discarded answers do
     not count. If a reviewer corrected an accepted draft, the correction is taken: the one by the alphabetically first
     name.
     """
-    by_draft: dict[str, list[Answer]] = defaultdict(list)
+    by_draft: dict[str, list[AnnotatorAnswer]] = defaultdict(list)
     for answer in sorted(answers, key=lambda answer: answer["annotator"]):
         by_draft[answer["task"]].append(answer)
     kept, rejected = list[Reviewed](), list[Rejected]()
@@ -125,7 +125,7 @@ def pool_reviews(drafts: Iterable[Draft], answers: Iterable[Answer]) -> tuple[li
     return kept, rejected
 
 
-def _rejection_reason(answers: Sequence[Answer]) -> str | None:
+def _rejection_reason(answers: Sequence[AnnotatorAnswer]) -> str | None:
     verdicts = [answer["verdict"] for answer in answers if "verdict" in answer]
     against = verdicts.count("reject")
     if not verdicts:
@@ -135,7 +135,7 @@ def _rejection_reason(answers: Sequence[Answer]) -> str | None:
     return REASONS["rejected"] if 2 * against > len(verdicts) else None
 
 
-def _as_reviewed(draft: Draft, answers: Sequence[Answer]) -> Reviewed:
+def _as_reviewed(draft: Draft, answers: Sequence[AnnotatorAnswer]) -> Reviewed:
     reviewers = [answer["annotator"] for answer in answers if "verdict" in answer]
     for answer in answers:
         if answer.get("verdict") == "correct":
@@ -150,7 +150,7 @@ def _demonstration(draft: Draft, text: str, verdict: str, reviewers: list[str]) 
     return Reviewed(messages=messages, id=draft["id"], writer=draft["writer"], verdict=verdict, reviewed_by=reviewers)
 
 
-def _review(draft: Draft, answer: Answer) -> Review:
+def _review(draft: Draft, answer: AnnotatorAnswer) -> Review:
     review = Review(annotator=answer["annotator"])
     if "verdict" in answer:
         review["verdict"] = answer["verdict"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from labeling.votes import Vote, pool
 from pipeline.data.formats.coded import Codes, with_meanings
 from pipeline.data.formats.detection import format_named
-from pipeline.data.formats.judged import Judgement, Marked, Pair
+from pipeline.data.formats.judgement import Judgement, Marked, Pair
 from pipeline.data.formats.table import DEMONSTRATIONS, JUDGEMENTS, demonstrations_in, judgements_in
 from pipeline.data.judgements.pairs import as_preference
 from pipeline.data.rows import Demonstration, Message, Preference, Ranking

@@ -187,7 +187,7 @@ def test_too_many_bad_rows(tmp_path: Path) -> None:
     assert text.index("3 x the text is empty") < text.index("1 x text is expected, found nothing")
     assert all(f"the first: {file}, line {line}: " in text for line in (6, 7, 10))
     assert f"{file}, line 8" not in text
-    assert "may be the wrong ones" in text
+    assert "may be misread, too" in text
     assert "raise" not in text
 
 

@@ -14,7 +14,7 @@ from labeling.in_memory import InMemory
 from tests.places import ROOT
 
 TASKS = [{"id": f"t{n}", "prompt": [{"role": "user", "content": "?"}], "responses": ["a", "b"]} for n in range(3)]
-ASKED = Round("w", "ranking", "Rank them.", [Queue("w-one", TASKS[:2], 2), Queue("w-two", TASKS[2:], 1)])  # type: ignore[arg-type]
+PROMPT_NAMES = Round("w", "ranking", "Rank them.", [Queue("w-one", TASKS[:2], 2), Queue("w-two", TASKS[2:], 1)])  # type: ignore[arg-type]
 
 
 def public(kind: type) -> dict[str, list[str]]:
@@ -51,17 +51,17 @@ def test_answers_in_memory_come_back_once_each_and_sorted(tmp_path: Path) -> Non
     given = [answer("t2", "bob", [1, 2]), answer("t0", "bob", [1, 1]), answer("t0", "ann", [2, 1])]
     told: list[int] = []
     with backend_module("simulated").open_backend(Place(tmp_path, print)) as backend:
-        assert (backend.publish(ASKED), backend.publish(ASKED)) == (3, 0)
-        backend.submit(ASKED, given, told.append)
-        backend.submit(ASKED, given[:1], told.append)
-        found = backend.answers(ASKED)
+        assert (backend.publish(PROMPT_NAMES), backend.publish(PROMPT_NAMES)) == (3, 0)
+        backend.submit(PROMPT_NAMES, given, told.append)
+        backend.submit(PROMPT_NAMES, given[:1], told.append)
+        found = backend.answers(PROMPT_NAMES)
     assert found == [given[2], given[1], given[0]]
     assert told == [1, 1, 1, 1]  # what is there already counts, as for a client that goes on
-    assert (progress(ASKED, found).complete, progress(ASKED, found).answers) == (2, 3)
+    assert (progress(PROMPT_NAMES, found).complete, progress(PROMPT_NAMES, found).answers) == (2, 3)
 
 
 def test_a_submitted_answer_stays_as_it_is() -> None:
     backend = InMemory()
-    backend.submit(ASKED, [answer("t0", "ann", [1, 2])], lambda number: None)
-    backend.submit(ASKED, [answer("t0", "ann", [2, 1])], lambda number: None)
-    assert backend.answers(ASKED) == [answer("t0", "ann", [1, 2])]
+    backend.submit(PROMPT_NAMES, [answer("t0", "ann", [1, 2])], lambda number: None)
+    backend.submit(PROMPT_NAMES, [answer("t0", "ann", [2, 1])], lambda number: None)
+    assert backend.answers(PROMPT_NAMES) == [answer("t0", "ann", [1, 2])]

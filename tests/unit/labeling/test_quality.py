@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.backend import Answer
+from labeling.backend import AnnotatorAnswer
 from labeling.quality import Share, accuracy, annotator_quality, choose_calibration, consistency, make_checks
 from labeling.records import Ranking, SlotMap, Task, stable_random
 from labeling.simulated import SimulatedAnnotator
@@ -36,7 +36,7 @@ def slots_of(tasks: list[Task]) -> SlotMap:
     }
 
 
-def answer(annotator: str, name: str, *ranks: int) -> Answer:
+def answer(annotator: str, name: str, *ranks: int) -> AnnotatorAnswer:
     return {
         "task": name,
         "annotator": annotator,

@@ -101,7 +101,7 @@ def test_a_discarded_answer_has_a_reason_and_no_ranks(raw: dict[str, dict[str, s
     ],
 )
 def test_a_submitted_answer_that_does_not_fit_the_question_is_refused(stored: dict[str, object] | None) -> None:
-    with pytest.raises(ValueError, match="a submitted ranking of 2 responses says"):
+    with pytest.raises(ValueError, match="a submitted ranking of 2 responses has the values"):
         read_values("ranking", 2, stored)
 
 
@@ -120,7 +120,7 @@ def test_a_datasets_questions_tell_what_was_asked(question, size) -> None:
 
 def test_questions_of_other_people_are_not_taken_for_ours() -> None:
     other = [{"name": "ranking", "settings": {"type": "ranking", "options": [{"value": "x"}, {"value": "y"}]}}]
-    with pytest.raises(ValueError, match="none of this project's questions: ranking"):
+    with pytest.raises(ValueError, match="not this project's questions: ranking"):
         question_of(other)
     assert options_of(other) != options_of(question_settings("ranking", 2))
 

@@ -69,7 +69,7 @@ def test_a_discarded_draft_has_a_reason_and_no_verdict(raw: dict[str, dict[str, 
 
 @pytest.mark.parametrize("raw", [None, {}, {"review": {"value": "maybe"}}, {"correction": {"value": "Better."}}])
 def test_a_submitted_review_without_a_verdict_is_refused(raw: dict[str, dict[str, str]] | None) -> None:
-    with pytest.raises(ValueError, match="a submitted review says"):
+    with pytest.raises(ValueError, match="a submitted review has"):
         read_review(DRAFT, raw)
 
 

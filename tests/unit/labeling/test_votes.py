@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from labeling.agreement import agreement_metrics
 from labeling.records import Ranking, Ranks, compare
-from labeling.votes import UNNAMED, Vote, is_unnamed, pool, prompt_key, squeezed
+from labeling.votes import UNNAMED, Vote, is_unnamed, normalized_text, pool, prompt_key
 
 PEOPLE = ("ann", "ben", "cem")
 words = st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max_size=8)
@@ -43,11 +43,12 @@ def meaning(rankings: list[Ranking]) -> dict:
     """What rankings say, without the order of rows, of slots and of people: prompt -> person -> response -> rank."""
     found: dict = {}
     for ranking in rankings:
-        responses = [squeezed(text) for text in ranking["responses"]]
+        responses = [normalized_text(text) for text in ranking["responses"]]
         key = (prompt_key(ranking["prompt"]), frozenset(responses))
         assert key not in found, "one prompt and one set of responses are two records"
         found[key] = {
-            squeezed(row["annotator"]): dict(zip(responses, row["ranks"], strict=True)) for row in ranking["rankings"]
+            normalized_text(row["annotator"]): dict(zip(responses, row["ranks"], strict=True))
+            for row in ranking["rankings"]
         }
     return found
 
@@ -92,7 +93,7 @@ def test_ids_that_count_from_0_in_each_file_do_not_join_prompts(draw):
     assert meaning(pooled.rankings) == meaning(rankings)
     assert len({ranking["id"] for ranking in pooled.rankings}) == 6
     assert pooled.remarks == [
-        "3 ids stand for several prompts ('0', '1', '2'): these prompts are told apart by their texts"
+        "3 ids stand for several prompts ('0', '1', '2'): these prompts are identified by their texts"
     ]
 
 
@@ -119,7 +120,7 @@ def test_of_several_votes_by_one_person_the_latest_counts_in_whatever_order_they
     pooled = pool(vote("ann", *ranks, when=when) for when, ranks in times)
     assert pooled.rankings[0]["rankings"] == [{"annotator": "ann", "ranks": [3, 2, 1]}]
     assert [out.cause for out in pooled.left_out] == ["superseded", "superseded"]
-    assert pooled.remarks == ["Votes that the same annotator changed later: the later one counts: 2"]
+    assert pooled.remarks == ["Votes that the same annotator changed later: the later vote counts: 2"]
 
 
 def test_without_times_the_last_vote_of_a_person_counts():
@@ -141,7 +142,7 @@ def test_votes_without_a_name_are_votes_of_their_own(name):
     assert [row["ranks"] for row in rows] == [[1, 2, 3], [1, 2, 3], [3, 2, 1]]
     assert [row["annotator"] for row in rows] == [f"{UNNAMED} 1", f"{UNNAMED} 2", f"{UNNAMED} 3"]
     assert all(is_unnamed(row["annotator"]) for row in rows)
-    assert pooled.remarks == ["Votes without an annotator, each of which counts as a vote of its own: 3"]
+    assert pooled.remarks == ["Votes without an annotator, each counted separately: 3"]
 
 
 def test_unnamed_votes_of_two_pooled_files_stay_as_many():
@@ -215,7 +216,7 @@ def test_prompts_that_nobody_has_ranked_are_kept_and_join_their_votes():
     assert (ranking["id"], len(ranking["rankings"])) == ("a", 1)
 
 
-@given(st.lists(words, min_size=2, max_size=4, unique_by=squeezed), st.data())
+@given(st.lists(words, min_size=2, max_size=4, unique_by=normalized_text), st.data())
 def test_a_changed_rank_name_or_response_changes_what_is_pooled(texts, data):
     """A mutation of any meaning is seen in the rankings."""
     ranks = data.draw(st.lists(st.integers(1, 4), min_size=len(texts), max_size=len(texts)))

@@ -63,7 +63,7 @@ def test_columns_named_by_hand() -> None:
     assert mapped == {"data": row["data"], "prompt": "q", "completion": "a", "id": 2}
     assert with_columns({"a": 1, "b": 2}, {"a": "b", "b": "a"}) == {"a": 2, "b": 1}
     for missing in ("nothing", "data.nothing", "Frage.text"):
-        with pytest.raises(BadRow, match="there is no such column") as caught:
+        with pytest.raises(BadRow, match="the column does not exist") as caught:
             with_columns(row, {"prompt": missing})
         assert caught.value.field == missing
 

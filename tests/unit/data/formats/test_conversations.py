@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.conversations import in_order
 from pipeline.data.formats.detection import format_named
-from pipeline.data.formats.mending import mended
 from pipeline.data.formats.table import DEMONSTRATIONS, demonstrations_in
+from pipeline.data.formats.turn_order import repair_order
 from pipeline.data.rows import Message
 from tests.unit.data.raw_rows import A, S, T, U, conversations, demonstration, said, texts
 
@@ -147,8 +147,8 @@ def test_what_cannot_be_mended_is_named_as_it_stands() -> None:
 @settings(deadline=None)
 @given(turns=any_turns)
 def test_mending_is_idempotent_and_invents_nothing(turns: list[Message]) -> None:
-    once = mended(turns)
-    assert mended(once) == once
+    once = repair_order(turns)
+    assert repair_order(once) == once
     kept = [word for turn in once for word in turn["content"].split()]
     given = [word for turn in turns for word in turn["content"].split()]
     assert all(kept.count(word) <= given.count(word) for word in kept)
@@ -160,13 +160,13 @@ def test_without_tools_a_user_who_is_answered_is_enough_to_mend(turns: list[Mess
     turns = [turn for turn in turns if turn["role"] != T]
     roles = "".join(turn["role"][0] for turn in turns if turn["role"] != S)
     if "ua" in roles:
-        in_order(mended(turns), "messages", last="assistant")
+        in_order(repair_order(turns), "messages", last="assistant")
     else:
         with pytest.raises(BadRow):
-            in_order(mended(turns), "messages", last="assistant")
+            in_order(repair_order(turns), "messages", last="assistant")
 
 
 @settings(deadline=None)
 @given(turns=conversations(tools=True))
 def test_what_is_in_order_needs_no_mending(turns: list[Message]) -> None:
-    assert mended(turns) == turns == in_order(turns, "messages", last="assistant")
+    assert repair_order(turns) == turns == in_order(turns, "messages", last="assistant")

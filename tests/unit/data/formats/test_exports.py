@@ -67,7 +67,7 @@ def test_blocks_of_anthropic() -> None:
     [
         (0, {"type": "image", "source": {}}, "messages[0].content[0].type", "only parts that are text"),
         (0, {"type": "tool_use", "name": "f", "input": {}}, "messages[0].content", "only the assistant calls"),
-        (1, {"type": "tool_result", "content": "1"}, "messages[1].content", "what a tool returned"),
+        (1, {"type": "tool_result", "content": "1"}, "messages[1].content", "a tool's result"),
         (2, {"type": "tool_result", "content": None}, "messages[2].content[0].content", "found nothing"),
         (3, {"type": "thinking", "thinking": None}, "messages[3].content[0].thinking", "found nothing"),
     ],
@@ -142,7 +142,7 @@ def test_tools_that_chatgpt_calls() -> None:
     [
         ({"current_node": "gone"}, "mapping", "damaged"),
         ({"current_node": None}, "current_node", "several branches"),
-        ({"current_node": "u"}, "mapping", "no turn of the assistant"),
+        ({"current_node": "u"}, "mapping", "a turn of the assistant is missing"),
     ],
 )
 def test_trees_that_are_damaged_or_not_settled(change: dict[str, Any], field: str, reason: str) -> None:

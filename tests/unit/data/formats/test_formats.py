@@ -114,7 +114,7 @@ def test_an_ambiguous_file_names_the_candidates_and_the_keys() -> None:
     with pytest.raises(RequestError) as caught:
         detect([row] * 3, DEMONSTRATIONS, Path("both.json"))
     text = str(caught.value)
-    assert "both.json may be of several formats" in text
+    assert "both.json may be in several formats" in text
     assert "alpaca (3 rows), prompt_completion (3 rows)" in text
     assert "Keys found: instruction, output, prompt, completion" in text
     assert "format=alpaca" in text
@@ -241,7 +241,7 @@ Q, R = turn("human", "q"), turn("gpt", "a")
             {"conversations": [turn("system", "s")]},
             "conversations",
             None,
-            "no turn of the assistant",
+            "a turn of the assistant is missing",
         ),
         (sharegpt, {"conversations": ["q", "a"]}, "conversations[0]", None, "found text"),
         (
@@ -281,7 +281,7 @@ Q, R = turn("human", "q"), turn("gpt", "a")
             None,
             "one prompt",
         ),
-        (preference, {"chosen": "a", "rejected": "b"}, "prompt", None, "there is no prompt"),
+        (preference, {"chosen": "a", "rejected": "b"}, "prompt", None, "the prompt is missing"),
         (preference, {"prompt": "q", "chosen": "a"}, "rejected", A, "found nothing"),
         (
             preference,

@@ -108,7 +108,7 @@ def test_what_is_not_understood_is_counted_for_each_row() -> None:
     format_named("messages", DEMONSTRATIONS).convert(row)
     assert remarks_on(row) == Counter(
         {
-            f"`messages[].{key}` is not understood and not read": n
+            f"`messages[].{key}` is unknown and ignored": n
             for key, n in (("rating", 1), ("weight", 1), ("reasoning", 1), ("toxic", 1))
         }
     )
@@ -120,7 +120,7 @@ def test_texts_that_were_none_and_transcripts_are_counted() -> None:
     assert remarks_on(row) == Counter(
         {
             "`completion` is a number, or true or false: read as text": 1,
-            "`prompt` is written as a transcript: read as turns": 1,
+            "`prompt` is a transcript: read as turns": 1,
         }
     )
     assert "score" not in row.read

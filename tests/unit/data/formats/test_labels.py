@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from labeling.votes import pool
 from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.detection import detect
-from pipeline.data.formats.judged import Marked
+from pipeline.data.formats.judgement import Marked
 from pipeline.data.formats.labels import group_marks
 from pipeline.data.formats.table import DEMONSTRATIONS
 from pipeline.data.judgements.pooling import preferences_from_rankings

@@ -8,7 +8,7 @@ import pytest
 from labeling.votes import Vote
 from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.detection import detect
-from pipeline.data.formats.judged import Marked
+from pipeline.data.formats.judgement import Marked
 from pipeline.data.formats.table import DEMONSTRATIONS, JUDGEMENTS
 from pipeline.errors import RequestError
 from tests.unit.data.raw_rows import A, S, U, demonstration, judged, mark_of, said
@@ -92,7 +92,7 @@ def test_an_edit_that_changes_nothing_is_no_judgement() -> None:
         ({**LOGGED, "output": "b", "thumb": "up"}, "response or output", "keep one"),
         ({**LOGGED, "edit": "b", "correction": "c"}, "edit or correction", "keep one"),
         ({"prompt": "q", "thumb": "up"}, None, "a column is missing"),
-        ({"messages": said((U, "q")), "thumb": "up"}, "messages", "there is no answer"),
+        ({"messages": said((U, "q")), "thumb": "up"}, "messages", "the answer is missing"),
     ],
 )
 def test_faults_of_logs(row: dict[str, Any], field: str | None, reason: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.faults import BadRow, LeftOut
-from pipeline.data.formats.mending import mended
+from pipeline.data.formats.turn_order import repair_order
 from pipeline.data.prompts.turns import prompts_of
 from pipeline.data.statistics import Statistics
 from pipeline.errors import RequestError
@@ -62,12 +62,16 @@ def test_a_loss_mask_marks_turn_by_turn(key: str, flags: list[bool], form: Any) 
 @pytest.mark.parametrize(
     ("change", "field", "reason"),
     [
-        (with_flags("weight", None, 0.5, None, 1), "messages[1].weight", "use 1 or 0"),
-        (with_flags("train", None, "maybe", None, 1), "messages[1].train", "use 1 or 0"),
-        (with_flags("train_detail", None, [{"begin_offset": 0}], None, None), "messages[1].train_detail", "use 1 or 0"),
+        (with_flags("weight", None, 0.5, None, 1), "messages[1].weight", "only 1 or 0"),
+        (with_flags("train", None, "maybe", None, 1), "messages[1].train", "only 1 or 0"),
+        (
+            with_flags("train_detail", None, [{"begin_offset": 0}], None, None),
+            "messages[1].train_detail",
+            "only 1 or 0",
+        ),
         ({"messages": [TURNS[0], {**TURNS[1], "weight": 0, "train": True}]}, "messages[1].weight + train", "disagree"),
         ({"messages": TURNS, "loss_mask": [0, 1]}, "loss_mask", "as many values as there are turns"),
-        ({"messages": TURNS, "loss_mask": [0, 0, 0, 0.5]}, "loss_mask[3]", "use 1 or 0"),
+        ({"messages": TURNS, "loss_mask": [0, 0, 0, 0.5]}, "loss_mask[3]", "only 1 or 0"),
         ({"messages": TURNS, "loss_mask": [0, 0, 0, 1], "weights": [1, 1, 1, 1]}, "loss_mask or weights", "keep one"),
         ({**with_flags("train", None, True, None, None), "loss_mask": [0, 0, 0, 1]}, "messages[1]", "disagree"),
     ],
@@ -82,7 +86,7 @@ def test_flags_that_are_not_understood_cost_the_row(change: dict[str, Any], fiel
 def test_a_row_may_say_that_it_is_not_to_be_learned(key: str) -> None:
     row = {"prompt": "q", "completion": "a"}
     for no in NO:
-        with pytest.raises(LeftOut, match="the row says that it is not to be learned"):
+        with pytest.raises(LeftOut, match="the row is marked as not to be learned"):
             demonstration("prompt_completion", {**row, key: no})
     for yes in (*YES, 0.5, "train"):
         assert demonstration("prompt_completion", {**row, key: yes})["messages"] == said((U, "q"), (A, "a"))
@@ -97,10 +101,10 @@ def test_an_exchange_that_is_not_to_be_learned() -> None:
 
 def test_mending_joins_no_answer_to_one_that_is_not_learned() -> None:
     unlike = [TURNS[0], {**TURNS[1], "train": False}, TURNS[3]]
-    assert mended(unlike) == unlike
+    assert repair_order(unlike) == unlike
     alike = [TURNS[0], {**TURNS[1], "train": False}, {**TURNS[3], "train": False, "reasoning_content": "r"}]
     joined = {"role": A, "content": "bad\n\ngood", "train": False, "reasoning_content": "r"}
-    assert mended(alike) == [TURNS[0], joined]
+    assert repair_order(alike) == [TURNS[0], joined]
 
 
 def test_prompts_and_statistics_are_of_what_is_learned() -> None:

@@ -25,9 +25,7 @@ def told(asked: str, answer: str) -> list[str]:
     "text", ["nan", "NULL", "None", "N/A", " n/a ", "#N/A", "#NAME?", "undefined", "[deleted]", "-"]
 )
 def test_answers_that_may_be_empty_cells(tmp_path: Path, text: str) -> None:
-    assert told(ASKED, text) == [
-        f"an answer is {text.strip()!r}, as an empty cell may be written: learned as it stands"
-    ]
+    assert told(ASKED, text) == [f"an answer is {text.strip()!r}, as an empty cell may be written: learned unchanged"]
     (row,), _, _ = load_demonstrations(lines(tmp_path, {"prompt": ASKED, "completion": text}))
     assert row["messages"][1]["content"] == text
 
@@ -125,8 +123,8 @@ def test_empty_cells_that_were_joined_are_told(tmp_path: Path, text: str) -> Non
     row = {"instruction": ASKED, "input": text, "system": text, "output": "Paris."}
     (found,), _, _ = load_demonstrations(lines(tmp_path, row))
     assert sorted(odd_texts(found["messages"])) == [
-        f"a question ends with {text!r}, as an empty cell may be written: read as it stands",
-        f"the system text is {text!r}, as an empty cell may be written: read as it stands",
+        f"a question ends with {text!r}, as an empty cell may be written: read unchanged",
+        f"the system text is {text!r}, as an empty cell may be written: read unchanged",
     ]
 
 

@@ -79,7 +79,7 @@ def test_answers_with_their_places_as_pandas_prints_them() -> None:
 def test_turns_that_are_cut_off_cost_the_row(column: str) -> None:
     for text in printed(TURNS):
         for cut in (text[:-3], text[:-20]):
-            with pytest.raises(BadRow, match="cannot be read back") as caught:
+            with pytest.raises(BadRow, match="cannot be parsed") as caught:
                 unprinted({column: cut})
             assert caught.value.field == column
 

@@ -43,7 +43,7 @@ def test_plain_text_says_what_is_missing() -> None:
         with pytest.raises(RequestError) as caught:
             detect([row], formats, Path("f"))
         assert "It holds texts (text)" in str(caught.value)
-        assert "Plain text: there is no prompt and no answer in it;" in str(caught.value)
+        assert "Plain text has no prompt and no answer;" in str(caught.value)
     assert detect([row], TEXTS, Path("f")).convert(row) == ["Once upon a time."]
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from labeling.votes import Vote
 from pipeline.data.formats.detection import detect
-from pipeline.data.formats.judged import Marked
+from pipeline.data.formats.judgement import Marked
 from pipeline.data.formats.table import DEMONSTRATIONS, JUDGEMENTS, demonstrations_in
 from pipeline.data.rows import Message, conversation_hash
 from tests.unit.data.raw_rows import A, U, conversations, demonstration, judged, said, texts

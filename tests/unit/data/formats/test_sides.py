@@ -153,9 +153,9 @@ def test_numbers_and_true_are_texts_too() -> None:
 @pytest.mark.parametrize(
     ("row", "field", "reason"),
     [
-        ({**WON, "winner": []}, None, "no verdict says"),
-        ({**ROW, "annotator1": None}, None, "no verdict says"),
-        ({**WON, "winner": ""}, None, "no verdict says"),
+        ({**WON, "winner": []}, None, "the verdict on the two"),
+        ({**ROW, "annotator1": None}, None, "the verdict on the two"),
+        ({**WON, "winner": ""}, None, "the verdict on the two"),
         ({**WON, "response_b": None, "winner": "a"}, "response_b", "the answer is missing"),
         ({"prompt": "q", "response_a": "a", "winner": 1}, None, "a column is missing"),
         ({**WON, "model_a": "m", "model_b": "m", "winner": "m"}, "winner", "both answers are by the model"),

@@ -60,9 +60,9 @@ def test_every_set_of_ranked_answers_is_a_ranking() -> None:
 @pytest.mark.parametrize(
     ("convert", "row", "field", "reason"),
     [
-        (best_path, tree(), "prompt.replies", "no answer is left"),
+        (best_path, tree(), "prompt.replies", "all answers were deleted"),
         (best_path, tree(node("a"), deleted=True), "prompt", "was deleted or rejected"),
-        (best_path, tree(node("a", deleted=True)), "prompt.replies", "no answer is left"),
+        (best_path, tree(node("a", deleted=True)), "prompt.replies", "all answers were deleted"),
         (best_path, tree(node("a", rank="0"), node("b")), "prompt.replies[0].rank", "a whole number from 0"),
         (best_path, tree(node("a", role="critic")), "prompt.replies[0].role", "unknown role"),
         (tree_rankings, tree(node("a", rank=0), node("b")), "prompt.replies", "no message has two ranked answers"),

@@ -128,9 +128,9 @@ def test_a_row_of_a_wrapped_list_has_its_line(tmp_path: Path) -> None:
     [
         ({"body": {"messages": TURNS}}, "data.columns.messages=body.messages"),
         ({"data": {"turns": TURNS}}, "data.columns.messages=data.turns"),
-        ({"messages": ["q", "a"]}, "`messages` holds a list of which the first is text"),
-        ({"conversation": [["q", "a"]]}, "`conversation` holds a list of which the first is a list"),
-        ({"messages": [{"type": "human", "content": "q"}]}, "the first is an object with type, content"),
+        ({"messages": ["q", "a"]}, "`messages` holds a list that starts with text"),
+        ({"conversation": [["q", "a"]]}, "`conversation` holds a list that starts with a list"),
+        ({"messages": [{"type": "human", "content": "q"}]}, "starts with an object with type, content"),
     ],
 )
 def test_hints_on_conversations(tmp_path: Path, row: dict[str, Any], hint: str) -> None:
@@ -140,5 +140,5 @@ def test_hints_on_conversations(tmp_path: Path, row: dict[str, Any], hint: str) 
 
 
 def test_rows_that_cannot_be_read_are_told_with_the_first_fault(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"none of its first 2 rows .* printed as text cannot be read back"):
+    with pytest.raises(RequestError, match=r"none of its first 2 rows .* printed as text cannot be parsed"):
         load_demonstrations(lines(tmp_path, *({"messages": str(TURNS)[:-20]} for _ in range(2))))

@@ -147,7 +147,7 @@ def test_ids_that_count_the_answers_to_each_prompt_make_no_votes(tmp_path: Path,
         for place, text in enumerate(order)
     ]
     if not named:
-        with pytest.raises(RequestError, match="a column must tell who judged"):
+        with pytest.raises(RequestError, match="a column with the annotator is needed"):
             load(tmp_path, *rows)
         return
     for ranking in load(tmp_path, *rows).rankings:

@@ -182,7 +182,7 @@ def test_pairs_without_names_are_pooled_and_stay_pairs(tmp_path: Path) -> None:
     turned = {"prompt": "P ", "chosen": "b", "rejected": "a"}
     loaded = load_judgements(lines(tmp_path, pair, pair, turned, {**turned, "prompt": "q"}, {**pair, "prompt": "q"}))
     assert (loaded.kind, numbers(loaded.ledger)) == ("preferences", (5, 5, 0, 0))
-    assert "Pairs of two answers that other rows compare, too, and that are pooled: 3" in loaded.remarks
+    assert "Pairs of answers that other rows also compare, pooled with these: 3" in loaded.remarks
     assert judged(loaded) == {("p", "a", "b", 0.33)}
 
 
@@ -275,7 +275,7 @@ def test_marked_answers_count_each_for_itself(tmp_path: Path) -> None:
     loaded = load_judgements(lines(tmp_path, *rows), LoadingOptions(max_bad_fraction=0.5))
     assert (loaded.kind, len(loaded.rankings)) == ("rankings", 1)
     assert loaded.rankings[0]["responses"] == ["good", "bad", "worse"]
-    assert any(remark.endswith("whose mean ranks answers: 5") for remark in loaded.remarks)
+    assert any(remark.startswith("Marks without an annotator: 5.") for remark in loaded.remarks)
     assert numbers(loaded.ledger) == (6, 4, 2, 0)
     assert [entry.place.line for entry in loaded.ledger.entries] == [5, 4]
 
@@ -289,7 +289,9 @@ def test_labels_are_no_answers(tmp_path: Path) -> None:
         turned = [{**rows[0], "chosen": rejected, "rejected": chosen}]
         assert judged(load_judgements(lines(tmp_path, *turned))) == {("p", "bad", "good", 1.0)}
     labels = lines(tmp_path, *({"prompt": f"p{n}", "chosen": "A", "rejected": "B"} for n in range(10)))
-    with pytest.raises(RequestError, match=r"answers are 'A', 'B': labels, it seems.*labeling\.format=preferences"):
+    with pytest.raises(
+        RequestError, match=r"answers are 'A', 'B': these look like labels.*labeling\.format=preferences"
+    ):
         load_judgements(labels)
     assert len(judged(load_judgements(labels, LoadingOptions("preferences")))) == 10
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.formats.judged import Marked
+from pipeline.data.formats.judgement import Marked
 from pipeline.data.judgements.loading import LoadingOptions, load_judgements
 from pipeline.data.judgements.marked import good_or_bad, marked_answers, split_marked
 from pipeline.data.judgements.pooling import Split, preferences_from_rankings, split_preferences

@@ -285,7 +285,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"a": 1}\n{"a":', r"rows\.jsonl, line 2, column 6: not valid JSON .*make it again"),
+        ('{"a": 1}\n{"a":', r"rows\.jsonl, line 2, column 6: not valid JSON .*create it again"),
         ('{"a": 1}\n\n[1]', r"rows\.jsonl, line 3: not a JSON object. Write one row per line"),
         ('{"a": 1}\n{"b": "ö"}'.encode("latin-1"), r"is not UTF-8: byte 0xf6 at line 2, column 8. .*iconv -f LATIN1"),
         ('{"a": 1}'.encode("utf-16"), r"is not UTF-8: byte 0xff at line 1, column 1. .*iconv -f UTF-16"),

@@ -87,7 +87,7 @@ def test_records_that_do_not_fit_the_header_are_broken_rows(tmp_path: Path) -> N
         ("prompt,answer,prompt\na,b,c\n", r"line 1: two columns are named 'prompt'"),
         (",prompt,answer\n0,b,c\n", r"line 1: a column of the header has no name.*index=False"),
         ("prompt,answer\n", r"holds no rows, only a header"),
-        ('prompt,answer\na,b\nc,"d\ne,f\n', r"line 3: .*a quote opens that never closes"),
+        ('prompt,answer\na,b\nc,"d\ne,f\n', r"line 3: .*a quote in the row that starts here never closes"),
     ],
 )
 def test_tables_that_are_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.backend import Answer, Verdict
+from labeling.backend import AnnotatorAnswer, Verdict
 from pipeline.data.prompts.loading import load_prompts
 from pipeline.data.rows import Message, write_jsonl
 from pipeline.data.synthetic.drafts import Draft, Generated, as_unreviewed, pool_reviews, usable_drafts
@@ -44,7 +44,7 @@ def draft(name: str = "d", text: str = "Turn it off.") -> Draft:
     return Draft(id=name, prompt=asked("Why?"), draft=text, writer="m")
 
 
-def answer(annotator: str, verdict: Verdict | None, text: str = "Turn it off.", comment: str = "") -> Answer:
+def answer(annotator: str, verdict: Verdict | None, text: str = "Turn it off.", comment: str = "") -> AnnotatorAnswer:
     said: dict[str, Any] = {"verdict": verdict, "text": text} if verdict else {}
     status = "submitted" if verdict else "discarded"
     return {"task": "d", "annotator": annotator, "status": status, "ranks": None, "comment": comment, **said}  # type: ignore[typeddict-item, return-value]
@@ -110,7 +110,7 @@ def test_a_tie_rejects_and_what_everybody_discarded_is_rejected_with_what_was_sa
     assert tied["reviews"][1] == {"annotator": "bob", "verdict": "correct", "text": "Turn it on."}  # no edit is lost
     _, (discarded,) = pool_reviews([draft()], [answer("ann", None, comment="garbled")])
     assert (discarded["reason"], discarded["reviews"]) == (
-        "discarded by everybody",
+        "discarded by all reviewers",
         [{"annotator": "ann", "comment": "garbled"}],
     )
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from labeling.__main__ import main
 from labeling.backend import LabelingError
-from labeling.exchange import AS_THEY_ARE, Columns, form_of, read, read_rows
+from labeling.exchange import UNMAPPED, Columns, form_of, read, read_rows
 from labeling.exchange.cells import NO_NAME
 from labeling.exchange.jsonlines import rankings_text
-from labeling.exchange.tables import neutralised, read_table, restored, write_long, write_wide
+from labeling.exchange.tables import escape_formula, read_table, unescape_formula, write_long, write_wide
 from labeling.records import Ranking, Ranks
-from labeling.votes import is_unnamed, pool, prompt_key, squeezed
+from labeling.votes import is_unnamed, normalized_text, pool, prompt_key
 
 texts = st.text(max_size=12) | st.sampled_from(
     [
@@ -53,7 +53,7 @@ def rankings_strategy(draw, responses=texts) -> list[Ranking]:
     for name, prompt in zip(ids, asked, strict=True):
         answers = draw(st.lists(responses, min_size=2, max_size=4))
         rows = []
-        for annotator in draw(st.lists(names, unique_by=squeezed, max_size=3)):
+        for annotator in draw(st.lists(names, unique_by=normalized_text, max_size=3)):
             ranks = draw(st.lists(st.integers(1, 4), min_size=len(answers), max_size=len(answers)))
             row = Ranks(annotator=annotator, ranks=ranks)
             if comment := draw(filled | st.just("")):
@@ -66,7 +66,7 @@ def rankings_strategy(draw, responses=texts) -> list[Ranking]:
         rankings.append(Ranking(id=name, prompt=prompt, responses=answers, rankings=rows))
     spelled: dict[str, str] = {}  # one person is written alike everywhere
     for row in (row for ranking in rankings for row in ranking["rankings"]):
-        row["annotator"] = spelled.setdefault(squeezed(row["annotator"]), row["annotator"])
+        row["annotator"] = spelled.setdefault(normalized_text(row["annotator"]), row["annotator"])
     return rankings
 
 
@@ -94,9 +94,9 @@ def test_tables_give_back_the_same_rankings(rankings):
 
 @given(texts)
 def test_no_cell_begins_as_a_formula_and_every_text_comes_back(text):
-    cell = neutralised(text)
+    cell = escape_formula(text)
     assert cell[:1] not in ("=", "+", "-", "@", "\t", "\r", "\n")
-    assert restored(cell) == text
+    assert unescape_formula(cell) == text
 
 
 @given(rankings_strategy())
@@ -155,7 +155,7 @@ def test_a_file_that_is_there_is_overwritten_only_when_told_to(source, tmp_path,
     assert sorted(os.listdir(tmp_path)) == ["rankings.jsonl", "t.csv"]
 
 
-def outcome(tmp_path, text: str, columns: Columns = AS_THEY_ARE, name="in.csv", form: str | None = None, **limits):
+def outcome(tmp_path, text: str, columns: Columns = UNMAPPED, name="in.csv", form: str | None = None, **limits):
     path = tmp_path / name
     path.write_bytes(text.encode())
     return read(path, form, columns, **limits)
@@ -219,14 +219,14 @@ def test_each_kind_of_fault_is_one_line_with_its_count_and_three_places(tmp_path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("prompt,annotator,response,rank\nHi?,x,one,1\nHi?,x,one,2\n", "give a column `slot`"),
-        ("prompt,response,rank\nHi?,one,1\nHi?,two,2\nHi?,one,2\nHi?,two,1\n", "a column must tell who judged"),
+        ("prompt,annotator,response,rank\nHi?,x,one,1\nHi?,x,one,2\n", "add a column `slot`"),
+        ("prompt,response,rank\nHi?,one,1\nHi?,two,2\nHi?,one,2\nHi?,two,1\n", "a column with the annotator is needed"),
         ("prompt,annotator,response,rank\nHi?,x,one,1\nHi?,x,two,2\nHi?,y,one,1\n", "two responses or more"),
         ("prompt,annotator,slot,response,rank\nHi?,x,1,one,1\nHi?,x,zwei,two,1\n", r"row 3, slot \('zwei'\)"),
         ("annotator,response,rank\nx,one,1\n", "no column for the prompt.*--prompt-field"),
         ("prompt,annotator,response,rank,rank\n", "occurs twice"),
         ('prompt,annotator,response,rank\n"Hi?,x,one,1\n', "quotes"),
-        ("a,b\n1,2\n", "No rankings are found in it.*columns are a, b"),
+        ("a,b\n1,2\n", "It has no rankings.*columns are a, b"),
         ("", "is empty"),
         ("prompt,annotator,response,rank\n", "has no rankings"),
         (

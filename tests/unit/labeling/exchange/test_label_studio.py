@@ -6,7 +6,7 @@ import json
 import pytest
 
 from labeling.backend import LabelingError
-from labeling.exchange import AS_THEY_ARE, Columns, read
+from labeling.exchange import UNMAPPED, Columns, read
 
 ITEMS = [
     {"id": "llm_1", "title": "LLM 1", "body": "one"},
@@ -42,7 +42,7 @@ def choice(name: str) -> dict:
     return {"from_name": "equal", "to_name": "answer1", "type": "choices", "value": {"choices": [name]}}
 
 
-def imported(tmp_path, data: dict, *annotations: dict, columns: Columns = AS_THEY_ARE):
+def imported(tmp_path, data: dict, *annotations: dict, columns: Columns = UNMAPPED):
     path = tmp_path / "export.json"
     task = {
         "id": 7,
@@ -73,7 +73,7 @@ def test_a_ranker_gives_ranks_in_the_order_of_the_items(tmp_path):
 
 def test_buckets_are_ties_once_their_order_is_known(tmp_path):
     said = annotation(ranker({"bad": ["llm_2"], "good": ["llm_3", "llm_1"], "_": []}))
-    with pytest.raises(LabelingError, match="say which are better, best first: --buckets bad,good,_"):
+    with pytest.raises(LabelingError, match="give their order, best first: --buckets bad,good,_"):
         imported(tmp_path, {"items": ITEMS}, said)
     (ranking,) = imported(tmp_path, {"items": ITEMS}, said, columns=Columns(buckets=("good", "bad")))
     assert ranking["rankings"][0]["ranks"] == [1, 3, 1]
@@ -99,7 +99,7 @@ def test_a_pair_is_left_or_right_in_the_order_of_the_tag(tmp_path):
 def test_names_of_tags_are_mapped_to_fields(tmp_path):
     columns = Columns(responses=("answer1", "answer2"))
     said = annotation(pairwise("right", "txt-1,txt-2"))
-    with pytest.raises(LabelingError, match=r"no two responses txt-1 and txt-2.*--response-fields"):
+    with pytest.raises(LabelingError, match=r"two responses are needed, found txt-1 and txt-2.*--response-fields"):
         imported(tmp_path, PAIR, said)
     (ranking,) = imported(tmp_path, PAIR, said, columns=columns)
     assert ranking["rankings"][0]["ranks"] == [2, 1]
@@ -107,7 +107,7 @@ def test_names_of_tags_are_mapped_to_fields(tmp_path):
 
 @pytest.mark.parametrize("word", ["Equal", "Tie", "Both are good", "=="])
 def test_a_choice_beside_the_pair_is_a_tie_if_its_word_or_the_option_says_so(tmp_path, word):
-    columns = Columns(tie="==") if word == "==" else AS_THEY_ARE
+    columns = Columns(tie="==") if word == "==" else UNMAPPED
     (ranking,) = imported(tmp_path, PAIR, annotation(pairwise("left"), choice(word)), columns=columns)
     assert ranking["rankings"][0]["ranks"] == [1, 1]
 
@@ -141,7 +141,7 @@ def test_choices_that_are_no_words_for_a_side_are_refused_with_the_option_that_s
         ({"items": ["a", "b"]}, annotation(ranker({"rank": ["0", "1"]})), r"must be a list of items.*data\.items"),
         ({"items": ITEMS}, annotation({"type": "ranker", "value": 3}), "must be lists of ids"),
         (PAIR, annotation(pairwise("both")), "must say left or right"),
-        (PAIR, annotation(pairwise("left"), by=None), "does not tell who annotated"),
+        (PAIR, annotation(pairwise("left"), by=None), "does not name the annotator"),
         (PAIR, {"id": 1}, "must be objects with a list 'result'"),
         (
             {"prompt": 3, **PAIR},

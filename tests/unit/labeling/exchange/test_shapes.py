@@ -12,7 +12,7 @@ import pytest
 
 from labeling.agreement import agreement_metrics
 from labeling.exchange import read
-from labeling.votes import Vote, pool, prompt_key, squeezed
+from labeling.votes import Vote, normalized_text, pool, prompt_key
 from tests.unit.data.judgements.pair_shapes import PAIR_SHAPES
 from tests.unit.data.judgements.ranking_shapes import LONG_SHAPES, Shape, label_studio_copied, votes
 
@@ -20,9 +20,9 @@ from tests.unit.data.judgements.ranking_shapes import LONG_SHAPES, Shape, label_
 def meaning(rankings) -> dict:
     """prompt and responses -> person -> response -> rank, whatever stands in which order."""
     return {
-        (prompt_key(one["prompt"]), frozenset(map(squeezed, one["responses"]))): {
+        (prompt_key(one["prompt"]), frozenset(map(normalized_text, one["responses"]))): {
             row["annotator"].removeprefix("annotator"): dict(
-                zip(map(squeezed, one["responses"]), row["ranks"], strict=True)
+                zip(map(normalized_text, one["responses"]), row["ranks"], strict=True)
             )
             for row in one["rankings"]
         }

@@ -6,14 +6,14 @@ import pytest
 
 from labeling.__main__ import main
 from labeling.backend import LabelingError
-from labeling.exchange import AS_THEY_ARE, Columns, judge_columns, read
+from labeling.exchange import UNMAPPED, Columns, judge_columns, read
 from labeling.exchange.columns import Options
 from labeling.exchange.forms import read_rows
 from labeling.exchange.outcome import Outcome
 from labeling.exchange.times import times_in
 
 
-def imported(tmp_path, *lines: str, columns: Columns = AS_THEY_ARE, form: str | None = None) -> Outcome:
+def imported(tmp_path, *lines: str, columns: Columns = UNMAPPED, form: str | None = None) -> Outcome:
     path = tmp_path / "in.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return read(path, form, columns)
@@ -34,7 +34,7 @@ FOUR = "prompt,annotator,response_1,rank_1,response_2,rank_2,response_3,rank_3,r
 def test_a_missing_rank_leaves_the_others(tmp_path):
     outcome = imported(tmp_path, FOUR, "Q,ann,w,1,x,2,y,3,z,4", "Q,ben,w,2,x,1,y,,z,4")
     assert ranks_in(outcome) == [("ann", ["w", "x", "y", "z"], [1, 2, 3, 4]), ("ben", ["w", "x", "z"], [2, 1, 4])]
-    assert outcome.remarks == ["Responses without a rank beside ranked ones, of which nothing is known: 1"]
+    assert outcome.remarks == ["Responses without a rank beside ranked ones, not compared: 1"]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_missing_rank_leaves_the_others(tmp_path):
 def test_where_every_row_ranks_the_best_k_the_rest_is_worse_and_tied(tmp_path, rows, ranks):
     outcome = imported(tmp_path, FOUR, *rows)
     assert [row for _, _, row in ranks_in(outcome)] == ranks
-    assert "the others are worse, and tied" in outcome.remarks[0]
+    assert "the others count as worse and tied" in outcome.remarks[0]
 
 
 def test_one_row_that_is_no_top_k_makes_the_unranked_unknown(tmp_path):
@@ -58,7 +58,7 @@ def test_one_row_that_is_no_top_k_makes_the_unranked_unknown(tmp_path):
 def test_an_empty_response_is_absent_even_if_it_is_ranked(tmp_path):
     outcome = imported(tmp_path, FOUR, "Q,ann,w,1,,2,y,3,z,4", "P,ann,w,2,x,1,  ,,z,3")
     assert [row[1:] for row in ranks_in(outcome)] == [(["w", "y", "z"], [1, 3, 4]), (["w", "x", "z"], [2, 1, 3])]
-    assert outcome.remarks == ["Responses that are ranked and empty, and so count as absent: 1"]
+    assert outcome.remarks == ["Responses that are ranked but empty, and count as absent: 1"]
 
 
 def test_another_subset_for_each_worker_is_read(tmp_path):
@@ -158,7 +158,7 @@ def test_an_e_mail_address_becomes_a_pseudonym_that_is_the_same_for_each_address
 def test_rows_without_an_annotator_are_a_vote_each(tmp_path, name):
     outcome = imported(tmp_path, TWO.format("rank"), *[f"Q,{name},x,1,y,2"] * 3)
     assert len(ranks_in(outcome)) == 3
-    assert outcome.remarks == ["Votes without an annotator, each of which counts as a vote of its own: 3"]
+    assert outcome.remarks == ["Votes without an annotator, each counted separately: 3"]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_the_later_answer_counts_whatever_the_times_are_written_like(tmp_path, e
     outcome = imported(tmp_path, header, f"Q,ann,x,2,y,1,{late}", f"Q,ann,x,1,y,2,{early}")
     assert ranks_in(outcome) == [("ann", ["x", "y"], [2, 1])]
     assert (len(outcome.bad), len(outcome.left_out), len(outcome.repeated)) == (0, 0, 1)
-    assert outcome.remarks == ["Votes that the same annotator changed later: the later one counts: 1"]
+    assert outcome.remarks == ["Votes that the same annotator changed later: the later vote counts: 1"]
 
 
 def test_times_that_the_file_does_not_settle_are_not_used(tmp_path):
@@ -226,7 +226,7 @@ def test_cells_may_be_numbers_and_null(tmp_path):
         ("3", ["true", "7"], [1, 2]),
         ("4", ["true", "7"], [2, 1]),
     ]
-    assert reading.remarks == ["Responses that are a number, true or false, and are read as text: 2"]
+    assert reading.remarks == ["Responses that are a number, true or false, read as text: 2"]
     assert [fault.place for fault in reading.left_out] == [2]
 
 

@@ -1,4 +1,4 @@
-"""From responses and what stands beside them, ranks or scores, to votes: what all tables of judgements share. Pure."""
+"""Converts responses with ranks or scores beside them to votes; shared by all tables of judgements. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,19 +11,19 @@ from labeling.exchange.reading import Reading, Row, Rows, Unusable, listed, refu
 from labeling.records import ranks_from_scores
 from labeling.votes import Vote
 
-EMPTY = "Responses that are ranked and empty, and so count as absent: {}"
-UNRANKED = "Responses without a rank beside ranked ones, of which nothing is known: {}"
-TOP = "Every row ranks the best {} of its responses only: the others are worse, and tied"
+EMPTY = "Responses that are ranked but empty, and count as absent: {}"
+UNRANKED = "Responses without a rank beside ranked ones, not compared: {}"
+TOP = "Every row ranks only its best {} responses: the others count as worse and tied"
 NO_RANKS = "ranks none of the responses"
 
 Cell = tuple[str, object]
-"""A column's name and what stands there."""
+"""A column's name and the cell's value."""
 
 
-class Judged(NamedTuple):
-    """What one person wrote beside the responses to one prompt, unread; `number` is that of the row.
+class UnreadVote(NamedTuple):
+    """One annotator's unread cells beside the responses to one prompt.
 
-    `more` are further rows of the same vote.
+    `number` is the index of the row, `more` are further rows of the same vote.
     """
 
     number: int
@@ -34,12 +34,12 @@ class Judged(NamedTuple):
     more: Rows = ()
 
 
-def enter_votes(
-    judged: Sequence[Judged], names: Sequence[str], frame: Frame, columns: Columns, reading: Reading
+def add_votes(
+    judged: Sequence[UnreadVote], names: Sequence[str], frame: Frame, columns: Columns, reading: Reading
 ) -> None:
-    """Read all judgements and enter them as votes or as faults; `names` are the columns of ranks or scores.
+    """Read all judgements and add them as votes or as faults; `names` are the columns of ranks or scores.
 
-    Raises LabelingError if it cannot be told whether these are ranks or scores.
+    Raises LabelingError if it is unclear whether these are ranks or scores.
     """
     scale = settle_scale(judged, names, columns)
     reading.note("ranks" if scale == "ranks" else "scores (higher is better)", *names)
@@ -49,8 +49,8 @@ def enter_votes(
         try:
             vote = _vote(one, scale, frame, reading)
         except Unusable as fault:
-            reading.enter_bad(one.place, fault, one.row)
-            enter_all_bad(one.more, fault, reading)
+            reading.add_bad(one.place, fault, one.row)
+            add_all_bad(one.more, fault, reading)
             continue
         if vote.ranks is not None and not any(vote.ranks):
             reading.leave_out(one.place, names[0], NO_RANKS, one.row)
@@ -62,17 +62,17 @@ def enter_votes(
         reading.tallies[UNRANKED] += unranked
 
 
-def enter_all_bad(rows: Rows, fault: Unusable, reading: Reading) -> None:
-    """Count rows that cannot be used for one and the same reason."""
+def add_all_bad(rows: Rows, fault: Unusable, reading: Reading) -> None:
+    """Count rows that are unusable for one reason."""
     reading.rows += len(rows)
     for place, row in rows:
-        reading.enter_bad(place, fault, row)
+        reading.add_bad(place, fault, row)
 
 
-def settle_scale(judged: Sequence[Judged], names: Sequence[str], columns: Columns) -> Scale:
-    """Ranks or scores, by what is given, by the columns' names, or else ranks where all values can be ranks.
+def settle_scale(judged: Sequence[UnreadVote], names: Sequence[str], columns: Columns) -> Scale:
+    """Ranks or scores, by option, by the columns' names, or else ranks if all values can be ranks.
 
-    Raises LabelingError with the values that were seen if they cannot.
+    Raises LabelingError with the observed values otherwise.
     """
     if columns.scale:
         return columns.scale
@@ -91,7 +91,7 @@ def settle_scale(judged: Sequence[Judged], names: Sequence[str], columns: Column
 
 
 def with_the_rest_below(votes: Sequence[Vote], reading: Reading) -> list[Vote]:
-    """The votes, where each of them ranks exactly 1 to k of more than k responses: the rest tied at k + 1."""
+    """The votes; if each of them ranks exactly 1 to k of more than k responses, the rest is tied at k + 1."""
     ranked = [vote for vote in votes if vote.ranks is not None]
     sizes = {sum(rank is not None for rank in vote.ranks or ()) for vote in ranked}
     best = next(iter(sizes)) if len(sizes) == 1 else 0
@@ -104,7 +104,7 @@ def with_the_rest_below(votes: Sequence[Vote], reading: Reading) -> list[Vote]:
     ]
 
 
-def _vote(one: Judged, scale: Scale, frame: Frame, reading: Reading) -> Vote:
+def _vote(one: UnreadVote, scale: Scale, frame: Frame, reading: Reading) -> Vote:
     texts: list[str] = []
     kept: list[Cell] = []
     for (field, cell), judgement in zip(one.responses, one.judgements, strict=True):
@@ -125,8 +125,8 @@ def _ranks(cells: Sequence[Cell], scale: Scale) -> list[int | None]:
     return [None if score is None else next(ranks) for score in scores]
 
 
-def _numbers(one: Judged) -> list[float]:
-    """The numbers beside the responses; what is no number costs its row later."""
+def _numbers(one: UnreadVote) -> list[float]:
+    """The numbers beside the responses; other values are reported when the row is read."""
     found = []
     for field, cell in one.judgements:
         try:
@@ -138,5 +138,5 @@ def _numbers(one: Judged) -> list[float]:
     return found
 
 
-def _can_be_rank(value: float, one: Judged) -> bool:
+def _can_be_rank(value: float, one: UnreadVote) -> bool:
     return value.is_integer() and 1 <= value <= len(one.judgements)

@@ -1,4 +1,4 @@
-"""Mend conversations whose speakers do not alternate, without changing what anybody says."""
+"""Repairs conversations whose speakers do not alternate, without changing any text."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -6,12 +6,12 @@ from itertools import groupby
 from pipeline.data.rows import Message
 
 
-def mended(turns: Sequence[Message]) -> list[Message]:
-    """The turns in the order that `in_order` asks for, as far as these four mends reach.
+def repair_order(turns: Sequence[Message]) -> list[Message]:
+    """The turns in the order that `in_order` requires, as far as four repairs can.
 
-    System turns are joined into one at the beginning; what comes before the first user turn and after the last
-    assistant turn is cut off; turns of user or assistant that follow their own are joined, unless one of them is not
-    learned. Joined turns have a blank line between them. Turns that are in order already come back as they are.
+    System turns are joined into one at the beginning. Turns before the first user turn and after the last assistant
+    turn are cut off. Consecutive turns of one role are joined with a blank line, unless only one of them is learned.
+    Turns in order are returned unchanged.
     """
     system = [turn for turn in turns if turn["role"] == "system"]
     spoken = _whole_exchanges([turn for turn in turns if turn["role"] != "system"])

@@ -1,4 +1,4 @@
-"""What judgement formats make of a row: votes, single answers that were marked, ready-made pairs; and shared cells."""
+"""The judgements that formats make of a row: votes, single marked answers, ready-made pairs; and shared columns."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -18,7 +18,7 @@ from pipeline.data.rows import Message
 
 @dataclass(frozen=True)
 class Marked:
-    """An answer that was marked by itself, beside no other: the higher its score, the better it is."""
+    """A single marked answer; a higher score is better."""
 
     prompt: list[Message]
     response: str
@@ -29,12 +29,12 @@ class Marked:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers of one or more turns to one prompt, the better one first; of margin 0 where they are equally good."""
+    """Two answers of one or more turns to one prompt, the better one first; margin 0 if they are equally good."""
 
     prompt: list[Message]
     chosen: list[Message]
     rejected: list[Message]
-    margin: float | None = None  # None where the row has none: one vote
+    margin: float | None = None  # None if the row has none: one vote
     group: str | None = None
     annotator: str | None = None
     id: str | None = None
@@ -45,11 +45,11 @@ Judgement = Vote | Marked | Pair
 
 
 class WrittenNumber(str):
-    """A text that stood in its file as a JSON number, or as true or false: to be counted where it is read."""
+    """A text that was a JSON number, true or false in its file, to be counted."""
 
 
 def response_in(value: object, field: str) -> str:
-    """An answer's text, which may be empty: text, a number or true as text, or one message of the assistant's.
+    """An answer's text, which may be empty, from text, a number or boolean, or one message of the assistant.
 
     Raises BadRow.
     """
@@ -66,14 +66,14 @@ def response_in(value: object, field: str) -> str:
 
 
 def is_absent(value: object) -> bool:
-    """Whether there is no answer at all: null or NaN, which a data frame writes for it. Empty text is an answer."""
+    """Whether an answer is absent: null, or NaN from a data frame. Empty text is an answer."""
     return value is None or value != value
 
 
 def annotator_in(row: Row, beside: Collection[str] = ()) -> str | None:
-    """Who judged, by the first column that names people and says something; `beside` are columns of another use.
+    """The annotator's name, from the first non-blank annotator column not in `beside`; None if unnamed.
 
-    `anonymous` and the like are no names: such votes are a vote each.
+    `anonymous` and similar words count as unnamed.
     """
     columns = [key for key in judge_columns(row) if key not in beside and _is_person(row[key])]
     if not columns:
@@ -84,18 +84,18 @@ def annotator_in(row: Row, beside: Collection[str] = ()) -> str | None:
 
 
 def id_in(row: Row, *more: str) -> str | None:
-    """The row's own name, or None."""
+    """The row's id, or None."""
     column = first_of((key for key in row if _is_name(row[key])), (*IDS, *more))
     return None if column is None else _as_text(row[column])
 
 
 def group_in(row: Row) -> str | None:
-    """The group that the row says it belongs to, or None."""
+    """The row's `group`, or None."""
     return _as_text(row["group"]) if _is_name(row.get("group")) else None
 
 
 def when_in(row: Row) -> str:
-    """The time of the judgement as it is written, or nothing."""
+    """The time of the judgement as written, or an empty text."""
     column = first_of((key for key in row if _is_name(row[key])), TIMES)
     return "" if column is None else _as_text(row[column])
 
@@ -108,12 +108,12 @@ def vote_of(
     annotator: str | None = None,
     id: str | None = None,
 ) -> Vote:
-    """A vote whose place is not known yet."""
+    """A vote without a place."""
     return Vote(None, prompt, responses, ranks, annotator, id or id_in(row), when_in(row))
 
 
 def number_in(value: object, field: str) -> float | None:
-    """A number, also as text, or None where there is none. Raises BadRow."""
+    """A number, also as text, or None if absent. Raises BadRow."""
     if is_blank(value) or value != value:
         return None
     number = number_of(value)
