@@ -54,7 +54,7 @@ def against_chance(rankings: Sequence[Ranking]) -> dict[str, AgainstChance]:
 
 
 def at_chance(known: Mapping[str, AgainstChance]) -> list[str]:
-    """The annotators whose agreement with the others is not clearly above chance and clearly below the median.
+    """The annotators whose agreement with the others is not clearly above chance, and clearly below the median.
 
     Empty with fewer than three annotators, or if fewer than half of them agree more than chance.
     """

@@ -133,9 +133,7 @@ class UnsettledCodes(Exception):
 
 
 def canonical(value: object) -> str:
-    """A coded value in the form used for comparison: 1, 1.0, "1" and " 1 " are equal, so are True and "true"; blank is
-    "".
-    """
+    """A coded value in comparable form: 1, 1.0, "1" and " 1 " are equal, so are True and "true"; blank is ""."""
     if value is None or value != value:  # NaN
         return ""
     word = " ".join(str(value).split()).casefold().rstrip(_EMOJI_VARIANTS)

@@ -1,7 +1,7 @@
 """Rounds on an Argilla server: `ArgillaBackend` publishes tasks and reads annotators' answers with exact ranks.
 
-The only modules that know Argilla's API are this one, `argilla_client` (requests and faults), `argilla_page` (what an
-annotator sees), `submitting` (people who answer over the API) and `server`. No request reveals which policy wrote a
+The only modules that know Argilla's API are this one, `client` (requests and faults), `page` (an annotator's view),
+`submitting` (answers over the API) and `server`. No request reveals which policy wrote a
 response: a record has its task's id, the prompt, the responses, and a checksum that annotators do not see.
 """
 

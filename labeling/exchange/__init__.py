@@ -1,5 +1,4 @@
-"""Imports and exports rankings: the contract's JSON lines, tables, Label Studio's exports, datasets on an Argilla
-server.
+"""Imports and exports rankings: JSON lines, tables, Label Studio's exports, datasets on an Argilla server.
 
 Readers (`forms`) turn parsed rows into votes, `labeling.votes.pool` turns votes into rankings. Unusable rows are left
 out and counted; nothing is written if the file seems to be misread.

@@ -1,6 +1,4 @@
-"""Converts results of a batch on Amazon Mechanical Turk to short names, without `Input.…` and `Answer.…`. Pure
-functions.
-"""
+"""Shortens the column names of Amazon Mechanical Turk's batches: `Input.…` and `Answer.…`. Pure functions."""
 
 import re
 from collections.abc import Mapping

@@ -1,5 +1,4 @@
-"""Converts exports of annotation platforms to plain rows: MTurk's batches, Potato's tables, Argilla's records. Pure
-functions.
+"""Converts exports of MTurk, Potato and Argilla to plain rows. Pure functions.
 
 MTurk    see `mturk`; `AssignmentStatus` marks rejected rows. Potato   columns `schema:::label`, where the chosen label
 has a value; or these two levels nested. Argilla  `question.responses`, `….users` and `….status` with an entry per

@@ -1,5 +1,6 @@
-"""Rankings as tables: *wide* has a row per prompt and annotator, *long* one per prompt, annotator and response. Pure
-functions.
+"""Rankings as tables. Pure functions.
+
+*wide* has a row per prompt and annotator, *long* one per prompt, annotator and response.
 
     wide   id, prompt, messages, annotator, comment, both_bad, guidelines, responses, response_1, rank_1, response_2, …
     long   id, prompt, messages, annotator, comment, both_bad, guidelines, slot, response, rank

@@ -40,7 +40,7 @@ STEPS: dict[Step, str] = {
     "near-duplicate": "near-duplicates",
     "overlap": "too close to a test row",
     "superseded": "answered again by the same person",
-    "conflict": "another answer to the same prompt came first",
+    "conflict": "conflicting answers to one prompt",
     "weight": "not drawn at the source's weight",
     "unpaired": "nothing to compare them with",
 }  # in the order of the steps; in words
@@ -171,9 +171,7 @@ def excerpt_of(content: object) -> str:
 
 
 def ledger_of_lengths(rows: Sequence[RowT], lengths: Sequence[int | BadRow], limit: int, file: Path) -> Ledger:
-    """The ledger of a file of our own, one row per line: drops rows longer than `limit` tokens and rows without a
-    length.
-    """
+    """The ledger of our own file, one row per line: drops rows over `limit` tokens and rows without a length."""
     ledger = Ledger()
     ledger.count_read(len(rows))
     for line, (row, length) in enumerate(zip(rows, lengths, strict=True), start=1):

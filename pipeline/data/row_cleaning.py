@@ -131,8 +131,10 @@ class RowCleaner:
 
 
 def fingerprints(rows: Sequence[Demonstration], boilerplate: UInt64s, source: str = "") -> dict[str, NDArray[Any]]:
-    """Columns for comparing rows: hashes of the whole, of the opening prompt and of the conversation's name (0 without
-    a name) [rows]; signatures and bands of the whole and of the prompt [rows, …].
+    """Columns for comparing rows, by name.
+
+    Hashes of the whole, of the opening prompt and of the conversation's name (0 without a name) [rows]; signatures and
+    bands of the whole and of the prompt [rows, …].
     """
     prompts = [opening(row["messages"]) for row in rows]
     whole, prompt = signatures(texts_of(rows), boilerplate), signatures(list(map(_learned_text, prompts)), boilerplate)

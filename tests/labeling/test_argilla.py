@@ -330,7 +330,7 @@ def test_a_server_that_lost_its_data_gets_the_round_back(
     assert place.backend.publish(asked) == 3
     with serving(tmp_path / "new", say=print) as connection:
         fresh = Place(connection, tmp_path / "new", place.workspace)
-        with pytest.raises(LabelingError, match="what is missing there is restored") as error:
+        with pytest.raises(LabelingError, match="missing parts are restored") as error:
             fresh.backend.answers(asked)
         assert error.value.fault == "request"
         assert fresh.backend.publish(asked) == 3

@@ -27,8 +27,7 @@ _MIN_REPEATED_SHARE = 0.5
 
 
 def repeats_itself(text: str) -> bool:
-    """Whether more than half of a text repeats its earlier part, in windows of 20 characters; never below 500
-    characters.
+    """Whether more than half of a text of over 500 characters repeats its earlier part, in windows of 20.
 
     Typical shares: prose 0.02 to 0.1, code 0.2, a paragraph and 60 equal lines 0.65, a loop 0.99. Of a very long text
     only the end is examined, since loops occur there.

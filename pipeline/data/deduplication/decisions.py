@@ -1,5 +1,6 @@
-"""Decides which rows are duplicates, overlap with test rows, or answer one prompt differently, and which must share a
-split. Works on columns of numbers only.
+"""Decides which rows are duplicates, overlap with test rows or conflict, and which must share a split.
+
+Rows conflict if they answer one prompt differently. Works on columns of numbers only.
 """
 
 from collections.abc import Callable

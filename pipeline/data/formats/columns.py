@@ -29,8 +29,7 @@ CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialo
 
 
 def with_columns(row: Row, columns: Mapping[str, str]) -> Row:
-    """The row with its columns renamed: `columns` maps our names to the file's; dots in the file's names lead into
-    objects.
+    """The row with its columns renamed: `columns` maps our names to the file's, in which dots lead into objects.
 
     An existing column under our name is dropped. If prompt, answer or conversation are mapped, other columns that could
     be meant get a name that is never read. Raises BadRow if a mapped column does not exist.

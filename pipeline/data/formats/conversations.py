@@ -42,9 +42,7 @@ _MAY_FOLLOW = {
 
 @dataclass(frozen=True)
 class Turns:
-    """A conversation of a row: its column, its turns in the original order, and the texts of the columns `system` and
-    `tools`.
-    """
+    """A conversation of a row: its column, its turns in the original order, its system text, tools and origin."""
 
     field: str
     messages: list[Message]
@@ -71,10 +69,9 @@ def check_row(row: Row) -> None:
 
 
 def system_in(row: Row) -> str:
-    """The row's `system` column, or else its `system_prompt` or `system_message`, as text; "" without one. Raises
-    BadRow.
+    """The row's `system` column, or else its `system_prompt` or `system_message`, as text; "" without one.
 
-    If the prompt is an object, such as a request to a service, the column may be in that object.
+    Raises BadRow. If the prompt is an object, such as a request to a service, the column may be in that object.
     """
     for within in (row, *_requests(row)):
         keys = {key.lower(): key for key in within if key.lower() in SYSTEM}

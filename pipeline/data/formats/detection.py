@@ -28,9 +28,7 @@ _NAMEABLE: tuple[Format[object], ...] = (*JUDGEMENTS, *DEMONSTRATIONS, *PROMPTS,
 
 
 def format_named(name: str, formats: Sequence[Format[T_co]]) -> Format[T_co]:
-    """The format of that name. Raises RequestError with the nearest name, or with the purpose of a format of another
-    kind.
-    """
+    """The format of that name. Raises RequestError with the nearest name, or with the kind of another format."""
     for candidate in formats:
         if candidate.name == name:
             return candidate

@@ -131,9 +131,7 @@ def is_log(row: Row) -> bool:
 
 
 def _may_be_mark(row: Row, key: str) -> bool:
-    """Whether a column can be a mark. A `label` or a `vote` may be a class, so only thumbs count; ratings may be any
-    word.
-    """
+    """Whether a column can be a mark. A `label` or a `vote` may be a class, so only thumbs count there."""
     value, name = row[key], plain(key)
     if name in RATINGS:
         return is_mark(value) or (isinstance(value, str) and len(value) <= _LONGEST)

@@ -36,9 +36,7 @@ _WARNINGS = {"toxic", "redacted", "deleted", "hidden", "error", "is_error", "ref
 
 
 def remarks_on(row: WatchedRow) -> Counter[str]:
-    """Remark -> count, for a row that was read: unknown keys of turns, values that were not text, a transcript as
-    prompt.
-    """
+    """Remark -> count, for a row that was read: unknown keys of turns, values other than text, transcripts."""
     found: Counter[str] = Counter()
     for column in row:
         value = peek(row, column)

@@ -10,8 +10,8 @@ def repair_order(turns: Sequence[Message]) -> list[Message]:
     """The turns in the order that `in_order` requires, as far as four repairs can.
 
     System turns are joined into one at the beginning. Turns before the first user turn and after the last assistant
-    turn are cut off. Consecutive turns of one role are joined with a blank line, unless only one of them is learned.
-    Turns in order are returned unchanged.
+    turn are cut off. Consecutive turns of user or assistant are joined with a blank line, unless only one of them is
+    learned. Turns in order are returned unchanged.
     """
     system = [turn for turn in turns if turn["role"] == "system"]
     spoken = _whole_exchanges([turn for turn in turns if turn["role"] != "system"])

@@ -86,9 +86,7 @@ class _Poll:
 
 
 def _decides(votes: Sequence[float], pool: Pool) -> bool:
-    """Whether signed votes prefer one side: with more than half of all votes, or with `net` with more than the other
-    side.
-    """
+    """Whether signed votes prefer one side: more than half of all votes, or with `net` more than the other side."""
     lead = sum(votes)
     return lead != 0 and (pool == "net" or 2 * sum(vote * lead > 0 for vote in votes) > len(votes))
 

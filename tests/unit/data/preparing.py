@@ -43,7 +43,7 @@ def prepared(
 def load_demonstrations(
     paths: Paths, format: str = "auto", on_bad_row: OnBadRow = "drop", max_bad_fraction: float = 0.2
 ) -> tuple[list[Demonstration], Ledger, str]:
-    """All rows that are kept, whatever they say; the ledger; and the formats they were in, joined by a comma."""
+    """(all kept rows, the ledger, the formats of the files joined by a comma)."""
     source = Source("files", find_files(paths), format)
     with tempfile.TemporaryDirectory() as folder:
         rows, ledger, formats = prepared(

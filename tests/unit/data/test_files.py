@@ -70,7 +70,7 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
 
 def running(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE  # nobody may be there to collect an orphan
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE  # an orphan may never be collected
     except psutil.NoSuchProcess:
         return False
 

@@ -1,4 +1,4 @@
-"""The stage `data` on a user's own files needs no model, and what is about tokens needs only the tokenizer named."""
+"""The stage `data` on a user's own files needs no model, and token counts need only the named tokenizer."""
 
 import json
 import subprocess

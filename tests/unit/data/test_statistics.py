@@ -1,4 +1,4 @@
-"""What a report says of data is what was put in."""
+"""The statistics in a report match the data."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Agreement: published examples, equivalences with other statistics, and what cannot be said."""
+"""Agreement: published examples, equivalences with other statistics, and undefined values."""
 
 import json
 import math
@@ -222,7 +222,7 @@ def test_the_human_ceiling_is_one_against_the_majority_of_the_others():
     assert accuracy_of_people([ranking([1, 2], [1, 2]), ranking([1, 2], [2, 1])]) == 0.5
 
 
-def test_no_ceiling_is_known_where_nobody_can_be_compared():
+def test_the_ceiling_is_undefined_without_comparisons():
     same = ranking([1, 2], [1, 2])
     same["responses"] = ["one answer", "one answer"]
     for rankings in ([], [ranking([1, 2])], [ranking([1, 1], [1, 1])], [same]):

@@ -1,4 +1,4 @@
-"""Who answers blindly is told from who does not by what others said of the same, and nobody else is accused."""
+"""Random annotators are found by comparison with the others, and no other annotator is."""
 
 import json
 import random
@@ -54,7 +54,7 @@ GOOD: dict[str, Answer] = dict.fromkeys(("ann", "ben", "cleo"), careful)
 
 @pytest.mark.parametrize("spammer", [blind, by_slot, turned, always_tied])
 @pytest.mark.parametrize("responses", [2, 4])
-def test_a_spammer_is_named_and_nobody_else(spammer: Answer, responses: int) -> None:
+def test_only_a_spammer_is_named(spammer: Answer, responses: int) -> None:
     for seed in range(10):
         known = against_chance(rankings({**GOOD, "zed": spammer}, 400, responses, seed))
         assert at_chance(known) == ["zed"]
@@ -65,7 +65,7 @@ def test_two_spammers_among_six_are_named() -> None:
     assert at_chance(against_chance(rankings(six, 300))) == ["yan", "zed"]
 
 
-def test_nobody_is_named_where_all_agree_or_nobody_does() -> None:
+def test_no_annotator_is_named_where_all_agree_or_none_do() -> None:
     for seed in range(20):
         assert at_chance(against_chance(rankings(GOOD, 100, seed=seed))) == []
         assert at_chance(against_chance(rankings(dict.fromkeys(GOOD, blind), 100, seed=seed))) == []
@@ -92,7 +92,7 @@ def test_the_order_of_responses_changes_nothing_even_where_the_better_one_is_alw
 
 
 def test_agreement_is_counted_by_hand() -> None:
-    """Three people, one pair: x and y say first, z says second."""
+    """Three people, one pair: x and y choose the first, z the second."""
     given = [Ranking(id="r", prompt="?", responses=["a", "b"], rankings=[])]
     given[0]["rankings"] = [Ranks(annotator=n, ranks=r) for n, r in (("x", [1, 2]), ("y", [1, 2]), ("z", [2, 1]))]
     known = against_chance(given)
@@ -103,7 +103,7 @@ def test_agreement_is_counted_by_hand() -> None:
     }
 
 
-def test_votes_of_nobody_are_compared_with_and_are_no_people() -> None:
+def test_unnamed_votes_are_compared_with_and_are_not_annotators() -> None:
     given = rankings({"unnamed 1": careful, "unnamed 2": careful, "ann": careful}, 30)
     assert list(against_chance(given)) == ["ann"]
     assert against_chance(rankings({"ann": careful}, 30)) == {}

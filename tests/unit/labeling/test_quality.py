@@ -145,7 +145,7 @@ def test_consistency_counts_pairs_ordered_alike_both_times():
         answer("same", "first", 1, 2, 2),
         answer("same", "again", 2, 1, 2),  # the same judgement, in the other slots
         answer("by slot", "first", 1, 2, 3),
-        answer("by slot", "again", 1, 2, 3),  # whatever stands there: only slots 0 and 1 of the original agree
+        answer("by slot", "again", 1, 2, 3),  # with any ranks: only slots 0 and 1 of the original agree
         answer("once", "again", 1, 2, 3),
         answer("discarder", "first", 1, 2, 3),
         answer("discarder", "again"),

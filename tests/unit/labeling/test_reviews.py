@@ -1,4 +1,4 @@
-"""A review of a draft: what is sent, what it means, and that no edit is lost."""
+"""A review of a draft: its raw values, their meaning, and no lost edit."""
 
 from typing import get_args
 
@@ -87,7 +87,7 @@ def test_a_record_shows_the_draft_and_fills_the_field_for_corrections_with_it() 
     assert "<strong>Turn</strong> it off." in record["fields"]["answers"]
     assert "Answer A" not in record["fields"]["answers"]
     assert record["suggestions"] == [{"question_id": "id-of-the-question", "value": "**Turn** it off."}]
-    assert "suggestions" not in record_of(task("one", "two"))  # they would sway whoever compares
+    assert "suggestions" not in record_of(task("one", "two"))  # they would influence annotators
 
 
 def test_a_draft_is_called_a_draft() -> None:

@@ -1,4 +1,4 @@
-"""Simulated annotators: what is known of their noise and bias is what shows in their ranks."""
+"""Simulated annotators: their ranks show the known noise and bias."""
 
 import math
 from collections import Counter
@@ -13,7 +13,7 @@ from labeling.simulated import SimulatedAnnotator, annotate, assign
 
 
 def quality(prompt, response):
-    """The last word of a response says how good it is."""
+    """The last word of a response is its quality."""
     return float(response.split()[-1])
 
 
@@ -102,7 +102,7 @@ def test_length_bias_is_worth_its_points_per_doubling():
     ]
 
 
-def test_whoever_answers_blindly_agrees_least_with_the_others():
+def test_a_random_annotator_agrees_least_with_the_others():
     annotators = [*crew(4, noise=0.5), SimulatedAnnotator("spammer", noise=1e6)]
     with_others = agreement_with_others(annotate(FOURS, annotators, 3, 0, quality))
     assert min(with_others, key=lambda name: with_others[name].agreement) == "spammer"

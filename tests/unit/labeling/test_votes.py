@@ -116,7 +116,7 @@ def vote(person: str | None, *ranks: int | None, when: str = "", prompt: str = "
 
 
 @given(st.permutations([("2026-01-01", (1, 2, 3)), ("2026-01-02", (2, 1, 3)), ("2026-01-03", (3, 2, 1))]))
-def test_of_several_votes_by_one_person_the_latest_counts_in_whatever_order_they_stand(times):
+def test_of_several_votes_by_one_annotator_the_latest_counts_in_any_order(times):
     pooled = pool(vote("ann", *ranks, when=when) for when, ranks in times)
     assert pooled.rankings[0]["rankings"] == [{"annotator": "ann", "ranks": [3, 2, 1]}]
     assert [out.cause for out in pooled.left_out] == ["superseded", "superseded"]
@@ -210,7 +210,7 @@ def test_a_text_and_one_turn_of_the_user_are_one_prompt():
     assert len(pool([vote("ann", 1, 2, 3), replace(vote("ben", 1, 2, 3), prompt=system)]).rankings) == 2
 
 
-def test_prompts_that_nobody_has_ranked_are_kept_and_join_their_votes():
+def test_unranked_prompts_are_kept_and_join_their_votes():
     listed = Vote(0, "Why?", ["x", "y", "z"], None, id="a")
     (ranking,) = pool([listed, vote("ann", 1, 2, 3)]).rankings
     assert (ranking["id"], len(ranking["rankings"])) == ("a", 1)

@@ -1,4 +1,4 @@
-"""Finding empty turns, refusals, personal data, other languages, answers that repeat themselves; and what is not."""
+"""Detection of empty turns, refusals, personal data, other languages and repetition, without false positives."""
 
 from itertools import pairwise
 

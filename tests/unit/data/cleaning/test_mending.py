@@ -1,4 +1,4 @@
-"""Mending: what is broken is mended, what only looks broken stays, and mending twice is mending once."""
+"""Corrections: broken texts are corrected, intact texts stay, and correcting twice equals correcting once."""
 
 import time
 from collections.abc import Callable
@@ -154,7 +154,7 @@ def test_text_that_is_in_order_keeps_its_quotes_ligatures_and_width(text: str) -
         ("\U0001f3f4\U000e0041\U000e0042\U000e007f", "\U0001f3f4"),
     ],
 )
-def test_what_nobody_sees_is_removed(text: str, mended: str) -> None:
+def test_invisible_characters_are_removed(text: str, mended: str) -> None:
     assert mend_invisible(text) == mended
 
 
@@ -241,7 +241,7 @@ def test_what_only_looks_like_a_scraped_page_is_left_alone(text: str) -> None:
 def test_time_grows_with_the_number_of_scripts_and_not_with_its_square() -> None:
     began = time.process_time()
     for text in ("<p>a</p>\n" + "<script>" * 50_000, "<p>a</p>" + "\n<script>x" * 20_000 + "</script>"):
-        assert without_markup(text) == text  # so many tags are no page
+        assert without_markup(text) == text  # too many tags for a page
     assert time.process_time() - began < 2
 
 

@@ -1,4 +1,4 @@
-"""All rules together: a conversation keeps its turns, what happened to it is said, and nothing breaks it."""
+"""All rules together: a conversation keeps its turns, every change is reported, and no input breaks them."""
 
 import pickle
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Rows among each other: what is said twice goes once, nothing like a tested row is learned, groups stay together."""
+"""Deduplication: duplicates are dropped once, no row similar to a test row is learned, groups stay together."""
 
 from collections.abc import Callable
 from typing import Any
@@ -112,7 +112,7 @@ def test_no_group_of_a_kept_row_holds_a_tested_one(said: list[tuple[str, str]], 
     assert len(set(seen)) == len(seen)
 
 
-def test_a_weight_is_how_often_a_row_is_drawn_whatever_the_order() -> None:
+def test_a_weight_sets_how_often_a_row_is_drawn_in_any_order() -> None:
     content = np.random.default_rng(0).integers(0, 2**63, 20_000).astype(np.uint64)
     drawn = draw_counts(content, np.full(len(content), 2.25), seed=0)
     assert set(drawn) == {2, 3}

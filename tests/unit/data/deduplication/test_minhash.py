@@ -1,4 +1,4 @@
-"""Near-duplicates are found, different texts are not, and what all texts share is no likeness."""
+"""Near-duplicates are found, different texts are not, and boilerplate does not count as similarity."""
 
 import random
 import re

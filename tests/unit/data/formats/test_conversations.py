@@ -1,4 +1,4 @@
-"""Who speaks when: tools, calls, parts, system texts; and mending what is out of order."""
+"""Roles and order of turns: tools, calls, parts, system texts; and repair of the order."""
 
 from typing import Any
 

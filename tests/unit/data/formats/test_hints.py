@@ -1,4 +1,4 @@
-"""Hints that help: a mapping only where contents show it, keys that exist, and what was not understood, counted."""
+"""Hints: a mapping only if the contents show it, only existing keys, and counts of ignored keys."""
 
 from collections import Counter
 from pathlib import Path

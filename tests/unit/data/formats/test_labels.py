@@ -1,4 +1,4 @@
-"""Answers that somebody marked: read as demonstrations or as judgements, and grouped by prompt."""
+"""Marked answers: read as demonstrations or as judgements, and grouped by prompt."""
 
 from itertools import permutations
 from pathlib import Path

@@ -71,7 +71,7 @@ def test_a_thumb_up_stands_for_the_answer() -> None:
         ({}, "neither corrected nor marked"),
     ],
 )
-def test_what_nobody_vouched_for_is_left_out(mark: dict[str, Any], reason: str) -> None:
+def test_answers_without_a_good_mark_are_left_out(mark: dict[str, Any], reason: str) -> None:
     with pytest.raises(LeftOut, match=reason):
         demonstration("log", {**LOGGED, **mark})
 

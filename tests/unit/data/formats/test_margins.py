@@ -1,4 +1,4 @@
-"""What a row says beside its pair: a tie stays a tie, and a verdict against the pair turns it or refuses the file."""
+"""Columns beside a pair: a tie stays a tie, and a verdict against the pair reverses it or refuses the file."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Turns that are marked as not to be learned are context: in rows, in what is compared, counted, asked and cleaned."""
+"""Turns marked as not to be learned are context: in rows, comparison, counts, prompts and cleaning."""
 
 from pathlib import Path
 from typing import Any
@@ -223,7 +223,7 @@ SHAPES: list[dict[str, Any]] = [
         *(("include_in_training", "0", "1"), ("isGood", False, True)),
     ],
 )
-def test_rows_that_somebody_ruled_out_are_left_out_of_every_shape(
+def test_excluded_rows_are_left_out_of_every_format(
     tmp_path: Path, shape: dict[str, Any], key: str, against: Any, otherwise: Any
 ) -> None:
     fine = {**shape, key: otherwise}

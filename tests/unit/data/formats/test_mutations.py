@@ -115,7 +115,7 @@ def mutants(value: Any) -> Iterator[Any]:
 
 
 def read(name: str, row: dict[str, Any]) -> Any:
-    """What is read of a row, with what is said of it; None if it is refused."""
+    """The reading of a row with its remarks; None if the row is refused."""
     watched = WatchedRow(row)
     try:
         found = demonstrations_in(watched, format_named(name, DEMONSTRATIONS), mend=False)
@@ -145,7 +145,7 @@ def is_named(path: Path, names: set[str]) -> bool:
 
 
 def has_default(path: Path, mutant: object) -> bool:
-    """Whether nothing says the same as this: a part without a type is text, a turn without a weight is learned."""
+    """Whether the default equals this value: a part without a type is text, a turn without a weight is learned."""
     return path[-1] in ("type", "weight") and mutant is None
 
 

@@ -1,4 +1,4 @@
-"""Votes that lie within a row are read as if each stood in a row of its own, and change what is read as these do."""
+"""Nested votes are read like rows of their own, and their changes have the same effect."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is odd about texts is counted and told; nothing of it is changed."""
+"""Odd texts are counted and reported, and never changed."""
 
 from pathlib import Path
 from typing import Any

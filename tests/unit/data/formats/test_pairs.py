@@ -1,4 +1,4 @@
-"""A prompt and its answer: under which names, within which objects, as which text; labels are no answers."""
+"""A prompt and its answer: names, objects and texts; labels do not count as answers."""
 
 from pathlib import Path
 from typing import Any

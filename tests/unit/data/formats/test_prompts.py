@@ -1,4 +1,4 @@
-"""Prompts that wait for an answer, and plain text: told from demonstrations, with a message that says what is amiss."""
+"""Prompts without answers, and plain text: distinguished from demonstrations, with a message on the fault."""
 
 from pathlib import Path
 from typing import Any

@@ -336,7 +336,7 @@ def test_battles_of_several_turns_stay_whole(tmp_path: Path) -> None:
     assert twice.ledger.reasons() == {"the same person answered again later": 1}
 
 
-def test_what_nobody_answered_is_left_out(tmp_path: Path) -> None:
+def test_rows_without_a_judgement_are_left_out(tmp_path: Path) -> None:
     (row,) = prodigy("first")
     rows = [row, *({**row, "text": answer, "answer": answer} for answer in ("reject", "ignore"))]
     loaded = load_judgements(write(tmp_path, rows))

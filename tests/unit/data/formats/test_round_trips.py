@@ -25,7 +25,7 @@ def test_messages_and_sharegpt_come_back(messages: list[Message], mend: bool) ->
 
 
 def in_parts(messages: list[Message]) -> tuple[str, list[Message], str]:
-    """The system text, what is said before the last answer, and that answer."""
+    """The system text, the turns before the last answer, and that answer."""
     system = messages[0]["content"] if messages[0]["role"] == "system" else ""
     return system, [turn for turn in messages[:-1] if turn["role"] != "system"], messages[-1]["content"]
 

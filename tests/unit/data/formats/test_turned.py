@@ -1,4 +1,4 @@
-"""Rows and turns that stand the other way round come to the same conversation; what is cut short does not."""
+"""Transposed rows and turns give the same conversation; incomplete ones do not."""
 
 import json
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_flags_and_system_texts_of_turned_turns_hold(tmp_path: Path) -> None:
     "row",
     [
         {"messages": {"role": [U, A], "content": ["q"]}},  # one text is missing
-        {"messages": ["q", "a"]},  # nobody says who speaks
+        {"messages": ["q", "a"]},  # no roles
         {"messages": [["q", "a"]]},
         {"messages": {"0": "q", "1": "a"}},
         {"row": {"messages": TURNS}, "label": 0},
@@ -102,7 +102,7 @@ def test_a_list_of_rows_in_a_document(tmp_path: Path, key: str, beside: dict[str
 @pytest.mark.parametrize(
     "document",
     [
-        {"train": ROWS, "test": ROWS},  # which of them is not said
+        {"train": ROWS, "test": ROWS},  # which of them is unknown
         {"instruction": "Do it.", "examples": ROWS},  # the rows belong to the instruction
         {"data": []},
     ],

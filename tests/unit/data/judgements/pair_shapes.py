@@ -42,7 +42,7 @@ def pairs_of_models(rows: Sequence[Vote], path: Path) -> None:
 
 
 def mturk(rows: Sequence[Vote], path: Path) -> None:
-    """With an assignment that was rejected and says the opposite."""
+    """With a rejected assignment of the opposite verdict."""
     good = [(v, "Approved") for v in rows]
     bad = [(replace(rows[0], ranks=list(reversed(rows[0].ranks or ())), annotator="spam"), "Rejected")]
     table(

@@ -121,7 +121,7 @@ def test_a_vote_is_a_duplicate_only_if_person_and_content_are_equal(tmp_path: Pa
     assert any("later one counts" in remark for remark in loaded.remarks)
 
 
-def test_the_later_time_counts_whatever_the_order(tmp_path: Path) -> None:
+def test_the_later_time_counts_in_any_order(tmp_path: Path) -> None:
     times = [sides(1, "a", judge="x", created_at="2026-02-01"), sides(1, "b", judge="x", created_at="2026-01-01")]
     assert {row[1] for row in judged(load_judgements(lines(tmp_path, *times)))} == {"good"}
     assert {row[1] for row in judged(load_judgements(lines(tmp_path, *times[::-1])))} == {"good"}
@@ -205,7 +205,7 @@ def test_pairs_are_votes_beside_rankings_where_they_can_be(tmp_path: Path) -> No
 
 
 def test_codes_are_read_over_all_files(tmp_path: Path) -> None:
-    """One file says only 1, the other only 2: together they are clear, and each alone is not."""
+    """One file has only 1, the other only 2: together they are clear, each alone is ambiguous."""
     one_file, two = (lines(tmp_path, sides(side, str(side)), name=f"{side}.jsonl") for side in (1, 2))
     assert {row[:2] for row in judged(load_judgements([one_file, two]))} == {("q1", "good"), ("q2", "bad")}
     with pytest.raises(RequestError, match=r"1\.jsonl: column winner has the values '1' \(1 times\)"):

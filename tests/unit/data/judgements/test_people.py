@@ -158,7 +158,7 @@ def test_only_scores_of_the_answer_as_a_whole_are_scores(name: str, scale: str |
 
 
 def test_all_rows_of_a_vote_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
-    """One of four ranks cannot be read: four rows are lost, and are said to be."""
+    """One of four ranks cannot be read: four rows are dropped and reported."""
     rows = [
         {"prompt": f"q{n}", "response": f"r{slot}", "rank": slot if (n, slot) != (0, 1) else "?", "annotator": "ann"}
         for n in range(10)

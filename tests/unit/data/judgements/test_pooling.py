@@ -286,7 +286,7 @@ def names(rankings: list[Ranking]) -> set[str]:
 @given(
     st.lists(st.sets(st.sampled_from("abcdefghij"), max_size=4), max_size=20), st.floats(0.01, 0.7), st.integers(0, 3)
 )
-def test_nobody_teaches_both_the_judge_and_what_it_judges(groups, share, seed):
+def test_no_annotator_teaches_both_the_judge_and_the_policies(groups, share, seed):
     rankings = ranked_by(*groups)
     found = split_off_judge_annotators(rankings, share, seed)
     if len(names(rankings)) < MIN_ANNOTATORS_FOR_JUDGE_SPLIT:
@@ -298,7 +298,7 @@ def test_nobody_teaches_both_the_judge_and_what_it_judges(groups, share, seed):
     assert split_off_judge_annotators(rankings[::-1], share, seed).annotators == found.annotators
 
 
-def test_votes_that_name_nobody_are_no_people():
+def test_unnamed_votes_do_not_count_as_annotators():
     rankings = ranked_by("abcde", "abcde")
     for one in rankings:
         one["rankings"] += [{"annotator": f"unnamed {number}", "ranks": [2, 1]} for number in (1, 2)]
@@ -310,7 +310,7 @@ def test_votes_that_name_nobody_are_no_people():
     assert {"unnamed 1", "unnamed 2"} < names(found.rankings)
 
 
-def test_nobody_is_set_apart_where_there_is_no_judge():
+def test_no_annotator_is_set_apart_without_a_judge():
     rankings = ranked_by("abcdef", "defghi")
     assert split_off_judge_annotators(rankings, 0.0, 0) == (rankings, rankings, [])
 

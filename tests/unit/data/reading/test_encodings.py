@@ -1,4 +1,4 @@
-"""Compression, encodings and what is no text at all."""
+"""Compression, encodings and binary files."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Users' files are read by what they hold; what cannot be read says where and how to mend it."""
+"""Users' files are read by content; faults name the place and the correction."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""CSV, TSV and parquet: told by content, rows with their places, and what is wrong with a record."""
+"""CSV, TSV and parquet: detection by content, rows with their places, and faults of records."""
 
 import datetime
 import json
@@ -107,7 +107,7 @@ def test_a_row_that_the_look_ahead_cuts_is_still_a_row(tmp_path: Path) -> None:
     assert [row.place.line for row in rows] == [2, 9003]
 
 
-def test_cells_are_text_whatever_they_hold(tmp_path: Path) -> None:
+def test_cells_are_always_text(tmp_path: Path) -> None:
     cell = json.dumps([{"role": "user", "content": "q"}])
     rows = read(tmp_path, 'id,messages\n1,"' + cell.replace('"', '""') + '"\n', "rows.csv")
     assert fields(rows) == [{"id": "1", "messages": cell}]

@@ -122,14 +122,14 @@ def test_of_several_corrections_the_first_name_in_the_alphabet_counts() -> None:
     assert kept["reviewed_by"] == ["ann", "bob", "cid"]
 
 
-def test_a_draft_about_which_nobody_has_said_anything_is_neither_kept_nor_rejected() -> None:
+def test_a_draft_without_reviews_is_neither_kept_nor_rejected() -> None:
     assert pool_reviews([draft()], []) == ([], [])
     assert as_unreviewed(draft())["verdict"] == "unreviewed"
     assert as_unreviewed(draft())["reviewed_by"] == []
 
 
 @given(st.lists(st.sampled_from(["accept", "correct", "reject", None]), min_size=1, max_size=7), st.randoms())
-def test_the_majority_decides_whatever_the_order(verdicts: list[Verdict | None], shuffle: random.Random) -> None:
+def test_the_majority_decides_in_any_order(verdicts: list[Verdict | None], shuffle: random.Random) -> None:
     said = [answer(f"a{number}", verdict, f"text {number}") for number, verdict in enumerate(verdicts)]
     before = pool_reviews([draft()], said)
     shuffle.shuffle(said)

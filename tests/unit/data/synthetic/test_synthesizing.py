@@ -1,4 +1,4 @@
-"""Drafts and their reviews in a plan: what changes a version, who is asked, and that nobody is asked twice."""
+"""Drafts and their reviews in a plan: causes of a new version, the annotators asked, and no question asked twice."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -70,10 +70,10 @@ def test_reviews_outlive_the_writer(store: Store, drafted: str, planned: Plan) -
     for made in planned("stage=draft", changed).values():
         if not made.complete:
             finish(store, made)
-    assert upstream(store, changed).version == PENDING  # they were written because somebody asked for them
+    assert upstream(store, changed).version == PENDING  # they were written on request
 
 
-def test_drafts_that_nobody_reviewed_are_not_taken_for_reviewed_ones(store: Store, drafted: str, planned: Plan) -> None:
+def test_unreviewed_drafts_are_not_used_as_reviewed_ones(store: Store, drafted: str, planned: Plan) -> None:
     finish(store, planned(*STAGE, "synthesize.review=false")["synthesize"])
     manifest = {"accepted": 0, "corrected": 0, "unreviewed": 7, "rejected": 0}
     commit(

@@ -1,4 +1,4 @@
-"""Whatever stands in a row: it is a vote, a fault or left out, and nothing else is raised than a request's error."""
+"""Any row is a vote, a fault or left out, and no error but a request's is raised."""
 
 import contextlib
 

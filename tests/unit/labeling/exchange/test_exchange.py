@@ -185,7 +185,7 @@ def test_a_wide_table_with_its_own_names(tmp_path):
 
 
 def said_of(tmp_path, text: str, **more) -> str:
-    """What the refusal of a text says."""
+    """The message of a refused text."""
     with pytest.raises(LabelingError) as caught:
         imported(tmp_path, text, **more)
     assert caught.value.fault == "request"

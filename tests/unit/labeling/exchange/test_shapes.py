@@ -1,4 +1,4 @@
-"""The shapes in which people have rankings: each is read as what it says, and says something else once it is changed.
+"""The shapes in which people have rankings: each is read correctly, and a change of meaning changes the result.
 
 Each shape writes the same votes; what is read must be these votes, pooled. Then one meaning at a time is changed (a
 rank, a tie, a name, the order of the responses), and what is read must change with it.
@@ -18,7 +18,7 @@ from tests.unit.data.judgements.ranking_shapes import LONG_SHAPES, Shape, label_
 
 
 def meaning(rankings) -> dict:
-    """prompt and responses -> person -> response -> rank, whatever stands in which order."""
+    """prompt and responses -> person -> response -> rank, independent of order."""
     return {
         (prompt_key(one["prompt"]), frozenset(map(normalized_text, one["responses"]))): {
             row["annotator"].removeprefix("annotator"): dict(

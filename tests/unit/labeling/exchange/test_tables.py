@@ -1,4 +1,4 @@
-"""Tables of rankings: what is missing, what may be a score, who judged, and when; and what is said of it."""
+"""Tables of rankings: missing values, scores, annotators and times, and the remarks on them."""
 
 import json
 
@@ -176,7 +176,7 @@ def test_rows_without_an_annotator_are_a_vote_each(tmp_path, name):
         ("2/28/2026 9:00:00 AM", "2/28/2026 1:00:00 PM"),
     ],
 )
-def test_the_later_answer_counts_whatever_the_times_are_written_like(tmp_path, early, late):
+def test_the_later_answer_counts_in_every_time_format(tmp_path, early, late):
     header = TWO.format("rank") + ",Timestamp"
     outcome = imported(tmp_path, header, f"Q,ann,x,2,y,1,{late}", f"Q,ann,x,1,y,2,{early}")
     assert ranks_in(outcome) == [("ann", ["x", "y"], [2, 1])]
@@ -230,7 +230,7 @@ def test_cells_may_be_numbers_and_null(tmp_path):
     assert [fault.place for fault in reading.left_out] == [2]
 
 
-def test_errors_ask_in_the_words_of_whoever_reads(tmp_path):
+def test_errors_name_the_options_of_the_caller(tmp_path):
     rows = [(1, {"prompt": "Q", "question": "R", "response_1": "a", "rank_1": 1, "response_2": "b", "rank_2": 2})]
     with pytest.raises(LabelingError, match=r"Name the one: labeling\.columns\.prompt"):
         read_rows(rows, "wide", Columns(options=Options(prompt="labeling.columns.prompt")))
