@@ -4,7 +4,7 @@ Readers (`forms`) turn parsed rows into votes, `labeling.votes.pool` turns votes
 out and counted; nothing is written if the file seems to be misread.
 """
 
-from labeling.exchange.columns import UNMAPPED, Columns, judge_columns
+from labeling.exchange.columns import UNMAPPED, Columns, annotator_columns
 from labeling.exchange.files import WRITABLE, read, write
 from labeling.exchange.forms import FORMS, form_of, read_rows
 from labeling.exchange.outcome import Outcome
@@ -19,8 +19,8 @@ __all__ = [
     "Outcome",
     "Reading",
     "Unusable",
+    "annotator_columns",
     "form_of",
-    "judge_columns",
     "read",
     "read_rows",
     "write",

@@ -11,7 +11,7 @@ from typing import Literal
 
 Scale = Literal["ranks", "scores"]
 
-JUDGES = (
+ANNOTATOR_NAMES = (
     "annotator",
     "labeler",
     "labeller",
@@ -54,7 +54,7 @@ TIMES = (
 )
 """Columns of times of judgements, the clearest name first."""
 
-_MORE_JUDGES = (
+_MORE_ANNOTATOR_NAMES = (
     *("annotated_by", "labeled_by", "rated_by", "ranked_by", "judged_by", "reviewed_by", "submitted_by"),
     *("completed_by", "graded_by", "scored_by", "assessed_by", "evaluated_by", "voted_by", "answered_by"),
 )
@@ -167,14 +167,14 @@ def first_of(names: Iterable[str], wanted: Iterable[str]) -> str | None:
     return next((spelled[name] for name in wanted if name in spelled), None)
 
 
-def judge_columns(names: Iterable[str]) -> list[str]:
+def annotator_columns(names: Iterable[str]) -> list[str]:
     """The columns of annotators, the clearest name first."""
-    return list(_judge_columns(tuple(names)))
+    return list(_annotator_columns(tuple(names)))
 
 
 @lru_cache(maxsize=4096)  # the same few columns, for every row
-def _judge_columns(names: tuple[str, ...]) -> tuple[str, ...]:
-    order = [rf"{judge}{_SUFFIX}" for judge in JUDGES] + list(_MORE_JUDGES) + list(_ADDRESSES)
+def _annotator_columns(names: tuple[str, ...]) -> tuple[str, ...]:
+    order = [rf"{name}{_SUFFIX}" for name in ANNOTATOR_NAMES] + list(_MORE_ANNOTATOR_NAMES) + list(_ADDRESSES)
     found = []
     for name in names:
         spelled = plain(name)

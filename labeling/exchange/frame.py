@@ -14,8 +14,8 @@ from labeling.exchange.columns import (
     TIMES,
     Columns,
     Options,
+    annotator_columns,
     first_of,
-    judge_columns,
     plain,
 )
 from labeling.exchange.reading import Reading, Row, Rows, listed, names_in, refuse
@@ -93,12 +93,14 @@ def frame_of(rows: Rows, columns: Columns, reading: Reading, prefix: str = "") -
     prompt = columns.prompt or _prompt_column(names, options) or messages
     if prompt is None:
         refuse(f"There is no column for the prompt. Name it: {options.prompt}. The columns are {', '.join(names)}.")
-    judges = [columns.annotator] if columns.annotator else judge_columns(name for name in names if name != prompt)
+    annotators = (
+        [columns.annotator] if columns.annotator else annotator_columns(name for name in names if name != prompt)
+    )
     extra = first_of((name for name in names if name != prompt), CONTEXT_NAMES)
     system = first_of(names, SYSTEMS)
     id_, comment = columns.id or first_of(names, IDS), columns.comment or first_of(names, ("comment", "comments"))
     reading.note("prompt", *(name for name in (system, messages or prompt, extra) if name))
-    reading.note("annotators", *judges[:1])
+    reading.note("annotators", *annotators[:1])
     reading.note("ids", id_)
     reading.note("comments", comment)
     return Frame(
@@ -107,7 +109,7 @@ def frame_of(rows: Rows, columns: Columns, reading: Reading, prefix: str = "") -
         extra=extra,
         system=system,
         id=id_,
-        annotator=judges[0] if judges else None,
+        annotator=annotators[0] if annotators else None,
         comment=comment,
         both_bad=first_of(names, ("both_bad",)),
         guidelines=first_of(names, ("guidelines",)),

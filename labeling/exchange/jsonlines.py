@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from labeling.exchange.cells import annotator_in, is_absent, prompt_in, rank_in, response_in
-from labeling.exchange.columns import TIMES, Columns, first_of, judge_columns
+from labeling.exchange.columns import TIMES, Columns, annotator_columns, first_of
 from labeling.exchange.reading import Reading, Row, Rows, Unusable, names_in
 from labeling.exchange.times import times_in
 from labeling.records import Message, Ranking, Ranks
@@ -67,7 +67,7 @@ def _note_columns(names: Sequence[str], time: str | None, reading: Reading) -> N
     reading.note("responses", "responses")
     reading.note("ranks", "rankings")
     named = any(vote.annotator for vote in reading.votes)
-    reading.note("annotators", next(iter(judge_columns(names)), "rankings.annotator") if named else None)
+    reading.note("annotators", next(iter(annotator_columns(names)), "rankings.annotator") if named else None)
     reading.note("times", time)
     known = {"id", *(name for found in reading.columns.values() for name in found)}
     reading.unread = tuple(name for name in names if name not in known)
@@ -104,8 +104,8 @@ def _listing(place: object, row: Row, reading: Reading) -> _Listing:
         text if isinstance(text, str) else response_in(text, field, reading)
         for text, field in zip(texts, fields, strict=True)
     ]
-    judge = next(iter(judge_columns(row)), None)
-    annotator = annotator_in(row[judge]) if judge else None
+    column = next(iter(annotator_columns(row)), None)
+    annotator = annotator_in(row[column]) if column else None
     return _Listing(place, None if is_absent(name) else str(name), prompt, responses, annotator)
 
 
@@ -115,7 +115,7 @@ def _vote(listing: _Listing, given_ranks: object, field: str, when: str) -> Vote
     ranks = given_ranks.get("ranks")
     if not isinstance(ranks, list) or len(ranks) != len(listing.texts):
         raise Unusable("ranks", "must be a list with a rank for each response", ranks)
-    name = next(iter(judge_columns(given_ranks)), None)
+    name = next(iter(annotator_columns(given_ranks)), None)
     annotator = listing.annotator if name is None else annotator_in(given_ranks[name])
     return listing.vote([rank_in(rank, "ranks") for rank in ranks], annotator, when, _details_in(given_ranks))
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labeling.exchange.cells import opened
-from labeling.exchange.columns import Columns, judge_columns
+from labeling.exchange.columns import Columns, annotator_columns
 from labeling.exchange.label_studio import is_flat, read_label_studio
 from labeling.exchange.reading import Reading, Row, Rows
 
@@ -23,7 +23,7 @@ def _as_task(row: Row) -> dict[str, Any]:
     """The row as a task with one annotation; each column with an order is the result of a tag."""
     data = {name: opened(value) for name, value in row.items()}
     annotation = {name: row.get(name) for name in ("created_at", "updated_at")}
-    annotation["completed_by"] = row.get(next(iter(judge_columns(row)), "annotator"))
+    annotation["completed_by"] = row.get(next(iter(annotator_columns(row)), "annotator"))
     annotation["result"] = [
         {"type": "ranker", "from_name": name, "value": value} for name, value in data.items() if _is_order(value)
     ]

@@ -82,8 +82,8 @@ def _groups(rows: Rows, frame: Frame, response: str, slot: str | None, reading: 
         reading.tallies[ROW_NUMBERS.replace("{}", str(frame.id))] += 1
     groups: dict[tuple[str | None, str, str], list[_Line]] = {}
     for (line, prompt), (_, name) in zip(lines, ids, strict=True):
-        judge = normalized_text(str(line.row.get(frame.annotator) or "")) if frame.annotator else ""
-        groups.setdefault((None if numbered else name, prompt, judge), []).append(line)
+        annotator = normalized_text(str(line.row.get(frame.annotator) or "")) if frame.annotator else ""
+        groups.setdefault((None if numbered else name, prompt, annotator), []).append(line)
     return groups.values()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labeling.exchange.cells import number_of, person_in
-from labeling.exchange.columns import IDS, TIMES, first_of, judge_columns
+from labeling.exchange.columns import IDS, TIMES, annotator_columns, first_of
 from labeling.votes import Vote
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.columns import is_blank
@@ -75,7 +75,7 @@ def annotator_in(row: Row, beside: Collection[str] = ()) -> str | None:
 
     `anonymous` and similar words count as unnamed.
     """
-    columns = [key for key in judge_columns(row) if key not in beside and _is_person(row[key])]
+    columns = [key for key in annotator_columns(row) if key not in beside and _is_person(row[key])]
     if not columns:
         return None
     note(row, "annotator", columns[0])

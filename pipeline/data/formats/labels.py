@@ -54,17 +54,17 @@ def kto_mark(row: Row) -> list[Marked]:
     if good is None:
         raise LeftOut(column, None, _UNMARKED)
     note(row, "judgement", column)
-    judge, when = annotator_in(row, (column,)), when_in(row)
+    annotator, when = annotator_in(row, (column,)), when_in(row)
     whole = _conversation(row)
     if whole:
         note(row, "prompt", whole)
         *asked, last = in_order(turns_in(row[whole], whole), whole, "assistant")
         prompt = prompt_in(row, asked, whole)
-        return [Marked(prompt, last["content"], good, judge, when)]
+        return [Marked(prompt, last["content"], good, annotator, when)]
     note(row, "prompt", "prompt")
     note(row, "answer", "completion")
     prompt = prompt_in(row, asked_turns(row, "prompt"), "prompt")
-    return [Marked(prompt, response_in(row.get("completion"), "completion"), good, judge, when)]
+    return [Marked(prompt, response_in(row.get("completion"), "completion"), good, annotator, when)]
 
 
 def codes_of(row: Row) -> list[Coded]:

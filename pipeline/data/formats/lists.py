@@ -72,7 +72,7 @@ def has_answers_in_list(row: Row) -> bool:
         return False
     answers = _opened(row[column])
     if isinstance(answers[0], dict):
-        return _judge_of(answers) is not None and any(key in answers[0] for key in _TEXTS)
+        return _value_key(answers) is not None and any(key in answers[0] for key in _TEXTS)
     beside = only_list(row, len(answers))
     return beside is not None
 
@@ -130,7 +130,7 @@ def _text(answer: object, field: str) -> str | None:
     return None if is_absent(answer) else response_in(answer, field)
 
 
-def _judge_of(answers: Sequence[Any]) -> str | None:
+def _value_key(answers: Sequence[Any]) -> str | None:
     """The key of the answers' rank or score, or `annotations` if these hold ratings; None without one."""
     keys = {key.replace("-", "_"): key for one in answers if isinstance(one, dict) for key in one}
     found = next((keys[name] for name in (*_RANKS, *_SCORES) if name in keys), None)
@@ -139,14 +139,14 @@ def _judge_of(answers: Sequence[Any]) -> str | None:
 
 def _inner(row: Row, column: str, answers: Sequence[Any]) -> list[float | None]:
     """The scores inside the answers; ranks with reversed sign. Raises BadRow."""
-    judge = _judge_of(answers)
-    if judge is None:
+    key = _value_key(answers)
+    if key is None:
         raise BadRow(column, None, "the answers have neither ranks nor scores")
-    values = [object_in(one, f"{column}[{index}]").get(judge) for index, one in enumerate(answers)]
+    values = [object_in(one, f"{column}[{index}]").get(key) for index, one in enumerate(answers)]
     note(row, "judgement", column)
-    if judge == "annotations":
+    if key == "annotations":
         return [_mean_rating(value, f"{column}[{index}].annotations") for index, value in enumerate(values)]
-    return [_score(value, f"{column}[{index}].{judge}", judge in _RANKS) for index, value in enumerate(values)]
+    return [_score(value, f"{column}[{index}].{key}", key in _RANKS) for index, value in enumerate(values)]
 
 
 def _beside(row: Row, size: int) -> list[float | None]:

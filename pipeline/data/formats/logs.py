@@ -93,13 +93,13 @@ def judged_log(row: Row) -> list[Vote | Marked]:
     """The edit ranked above the model's answer, or else the answer with its mark. Raises LeftOut without either."""
     field, asked, turn = _exchange(row)
     answer = turn["content"]
-    prompt, judge = prompt_in(row, asked, field), annotator_in(row, _read_columns(row))
+    prompt, annotator = prompt_in(row, asked, field), annotator_in(row, _read_columns(row))
     edit, mark = _edit(row), _mark(row)
     if edit is not None and edit.split() != answer.split():
-        return [vote_of(row, prompt, [edit, answer], [1, 2], judge)]
+        return [vote_of(row, prompt, [edit, answer], [1, 2], annotator)]
     if mark is None:
         raise LeftOut(field, "assistant", _UNJUDGED)
-    return [Marked(prompt, answer, mark, judge, when_in(row))]
+    return [Marked(prompt, answer, mark, annotator, when_in(row))]
 
 
 def thumbs_of(row: Row) -> list[Coded]:
@@ -146,10 +146,10 @@ def _named_marks(row: Row) -> list[str]:
 def _judging_columns(row: Row) -> list[str]:
     """The columns of other names in which a word judges the answer: `status: rejected`."""
     known = {*_read_columns(row), *named(row, ("input", "context", "system", "system_prompt", "chosen", "rejected"))}
-    return [key for key, value in row.items() if key not in known and _judges(value)]
+    return [key for key, value in row.items() if key not in known and _is_judging_word(value)]
 
 
-def _judges(value: object) -> bool:
+def _is_judging_word(value: object) -> bool:
     if not isinstance(value, str):
         return isinstance(value, Mark)  # settled already
     return len(value) <= _LONGEST and " ".join(canonical(value).replace("_", " ").replace("-", " ").split()) in _JUDGING

@@ -10,7 +10,7 @@ from typing import Any
 
 from labeling.codes import canonical, choice_of_word
 from labeling.exchange.cells import opened
-from labeling.exchange.columns import first_of, judge_columns, plain
+from labeling.exchange.columns import annotator_columns, first_of, plain
 from labeling.exchange.uncounted import status_columns, uncounted
 from pipeline.data.formats.conversations import Row
 from pipeline.data.formats.sides import VERDICTS, sides_of
@@ -74,17 +74,17 @@ def _votes(cell: list[Any] | dict[str, Any]) -> Iterator[tuple[str, Row]]:
     if all(map(_is_choice_word, cell)):
         yield from ((f"[{index}]", {"winner": word}) for index, word in enumerate(cell))
         return
-    if all(isinstance(one, dict) and _judges(one) for one in cell):
+    if all(isinstance(one, dict) and _is_judged_vote(one) for one in cell):
         for index, one in enumerate(cell):
             yield f"[{index}]", {key: value for key, value in one.items() if plain(key) != "id"}
 
 
-def _judges(vote: dict[str, Any]) -> bool:
+def _is_judged_vote(vote: dict[str, Any]) -> bool:
     """Whether an object holds a verdict or ranks, and an annotator."""
     verdict = first_of(vote, VERDICTS)
     judged = isinstance(vote.get(verdict), str | int | float) if verdict else False
     ranked = any(isinstance(vote.get(key), list) for key in _RANKS)
-    return (judged or ranked) and bool(judge_columns(vote))
+    return (judged or ranked) and bool(annotator_columns(vote))
 
 
 def _is_choice_word(word: object) -> bool:

@@ -24,8 +24,8 @@ def feedback(row: Row) -> list[Marked]:
     *asked, answer = in_order(_path(messages, meta.get("message_id")), "snapshot", "assistant")
     user = row.get("user_id")
     when = row.get("updated_at") or row.get("created_at") or ""
-    judge = str(user) if isinstance(user, str | int) and user != "" else None
-    return [Marked(asked, answer["content"], rating, judge, str(when))]
+    annotator = str(user) if isinstance(user, str | int) and user != "" else None
+    return [Marked(asked, answer["content"], rating, annotator, str(when))]
 
 
 def codes_of(row: Row) -> list[Coded]:

@@ -23,8 +23,8 @@ def scored_answer(row: Row) -> list[Marked]:
     note(row, "answer", answered)
     note(row, "judgement", column)
     prompt = prompt_in(row, asked_turns(row, asked), asked)
-    judge = annotator_in(row, (*PROMPT_NAMES, answered, column))
-    return [Marked(prompt, response_in(row[answered], answered), score, judge, when_in(row))]
+    annotator = annotator_in(row, (*PROMPT_NAMES, answered, column))
+    return [Marked(prompt, response_in(row[answered], answered), score, annotator, when_in(row))]
 
 
 def has_score(row: Row) -> bool:

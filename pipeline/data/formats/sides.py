@@ -85,11 +85,11 @@ def side_by_side(row: Row) -> list[Vote]:
         raise BadRow(absent[0], "assistant", "the answer is missing")
     responses = [response_in(row[side], side) for side in sides]
     made = f"pandalm-{row['idx']}" if type(row.get("idx")) is int else None
-    judged = [(judge, choice) for judge, choice in _verdicts(row, sides) if choice is not None]
+    judged = [(annotator, choice) for annotator, choice in _verdicts(row, sides) if choice is not None]
     if not judged:
         raise LeftOut(None, None, "the verdict on the two answers is missing")
     vote = vote_of(row, prompt, responses, None, id=id_in(row) or made)
-    return [replace(vote, ranks=list(_RANKS[choice]), annotator=judge) for judge, choice in judged]
+    return [replace(vote, ranks=list(_RANKS[choice]), annotator=annotator) for annotator, choice in judged]
 
 
 def codes_of(row: Row) -> list[Coded]:
@@ -97,11 +97,11 @@ def codes_of(row: Row) -> list[Coded]:
     sides = sides_of(row)
     if sides is None or has_hot_verdict(row) or third_answer(row, sides):
         return []
-    judges = _judges(row)
-    if judges:
+    annotators = _annotator_columns(row)
+    if annotators:
         known = _PANDALM if "idx" in row and sides_are(row, "response1", "response2") else {}
-        about = f"{judges[0].rstrip('0123456789')}1, 2, …" if judges[0][-1].isdigit() else judges[0]
-        return [Coded((key,), row[key], "choice", about, tuple(known.items())) for key in judges]
+        about = f"{annotators[0].rstrip('0123456789')}1, 2, …" if annotators[0][-1].isdigit() else annotators[0]
+        return [Coded((key,), row[key], "choice", about, tuple(known.items())) for key in annotators]
     column = verdict_column(row)
     return [coded_verdict(row, column, sides)] if column else []
 
@@ -114,7 +114,7 @@ def coded_verdict(row: Row, column: str, sides: Sides) -> Coded:
 
 def has_two_sides(row: Row) -> bool:
     """Whether the row has two answers to a prompt and a verdict column."""
-    return sides_of(row) is not None and bool(_judges(row) or has_hot_verdict(row) or verdict_column(row))
+    return sides_of(row) is not None and bool(_annotator_columns(row) or has_hot_verdict(row) or verdict_column(row))
 
 
 def sides_of(row: Row) -> Sides | None:
@@ -168,7 +168,7 @@ def _prompt(row: Row, sides: Sides) -> list[Message]:
     return prompt_in(row, asked_turns(row, asked), asked)
 
 
-def _judges(row: Row) -> list[str]:
+def _annotator_columns(row: Row) -> list[str]:
     return [key for key in row if _ANNOTATOR.fullmatch(plain(key)) and _is_code(row[key])]
 
 
@@ -181,10 +181,10 @@ def _verdicts(row: Row, sides: Sides) -> list[tuple[str | None, str | None]]:
     """(annotator, verdict) of all verdicts of the row. Raises BadRow."""
     if has_hot_verdict(row):
         return [(annotator_in(row, sides), hot_verdict(row))]
-    judges = _judges(row)
-    if judges:
-        note(row, "judgement", *judges)
-        return [(key, choice_in(row, key)) for key in judges]
+    annotators = _annotator_columns(row)
+    if annotators:
+        note(row, "judgement", *annotators)
+        return [(key, choice_in(row, key)) for key in annotators]
     column = verdict_column(row)
     if column is None:
         return []

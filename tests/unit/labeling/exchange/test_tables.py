@@ -6,7 +6,7 @@ import pytest
 
 from labeling.__main__ import main
 from labeling.backend import LabelingError
-from labeling.exchange import UNMAPPED, Columns, judge_columns, read
+from labeling.exchange import UNMAPPED, Columns, annotator_columns, read
 from labeling.exchange.columns import Options
 from labeling.exchange.forms import read_rows
 from labeling.exchange.outcome import Outcome
@@ -136,12 +136,12 @@ def test_of_several_columns_of_annotators_the_clearest_is_read_and_the_others_ar
     outcome = imported(tmp_path, header, "Q,a@b.org,7,x,1,y,2")
     assert ranks_in(outcome)[0][0] == "7"
     assert outcome.sentences[0].endswith("not read: `email`")
-    assert judge_columns(["user", "annotator"]) == ["annotator", "user"]
+    assert annotator_columns(["user", "annotator"]) == ["annotator", "user"]
 
 
 @pytest.mark.parametrize("name", ["annotator1", "model_user_prompt", "users", "worker_comment", "prompt"])
 def test_other_names_are_no_annotators(name):
-    assert judge_columns([name]) == []
+    assert annotator_columns([name]) == []
 
 
 def test_an_e_mail_address_becomes_a_pseudonym_that_is_the_same_for_each_address(tmp_path):
