@@ -8,8 +8,9 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
+from operator import attrgetter
 from typing import cast
 
 import yaml
@@ -215,10 +216,21 @@ def _converted(composed: DictConfig) -> tuple[PipelineConfig | None, list[str]]:
         config = cast(PipelineConfig, OmegaConf.to_object(composed))
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         return None, [f"{error.full_key}: {_first_line(error)}."]
+    _merge_mappings(config)
+    return config, list(check_values(config))
+
+
+def _merge_mappings(config: PipelineConfig) -> None:
+    """Put together the mappings of which one follows another; a node's own entries win."""
     for stage, other in followers().items():
         node = getattr(config, stage)
         node.trainer = {**getattr(config, other).trainer, **node.trainer}
-    return config, list(check_values(config))
+    for stage in stage_names():
+        node = getattr(config, stage)
+        for item in fields(node):
+            if "added_to" in item.metadata:
+                followed_mapping = attrgetter(item.metadata["added_to"])(config)
+                setattr(node, item.name, {**followed_mapping, **getattr(node, item.name)})
 
 
 def _unknown(override: Override) -> str | None:

@@ -68,6 +68,14 @@ def _follow(item: Any, key: str) -> Any:
     return {role: II(f"{key}.{role}") for role in item.default_factory()} if item.name == "inputs" else II(key)
 
 
+def added_to(key: str) -> Any:
+    """A mapping whose entries come on top of another mapping's, when the configuration is composed.
+
+    An interpolation would not do: it is the other mapping itself, so that an entry set here would be set there, too.
+    """
+    return field(default_factory=dict, metadata={"added_to": key})
+
+
 def many(*default: Any) -> Any:
     """A list field."""
     return field(default_factory=lambda: list(default))

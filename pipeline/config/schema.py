@@ -17,7 +17,7 @@ from omegaconf import II, MISSING
 
 from labeling.backend import Comparison
 from labeling.backends import BACKENDS
-from pipeline.config.fields import OUTSIDE, choice, following, many, number, option, rate_like, rate_of, roles
+from pipeline.config.fields import OUTSIDE, added_to, choice, following, many, number, option, rate_like, rate_of, roles
 
 DEMONSTRATION_FORMATS = (
     *("alpaca", "sharegpt", "messages", "prompt_completion", "openorca", "pubmedqa", "oasst", "hh", "kto", "log"),
@@ -339,8 +339,8 @@ class PreferencesConfig:
     exclude: list[str] | None = None  # annotators whose rankings are left out
     pool: str = choice("majority", "majority", "net")  # the chosen answer has more than half of all votes, or just more
     format: str = II("labeling.format")  # as in labeling
-    columns: dict[str, str] = II("labeling.columns")  # as in labeling
-    codes: dict[Any, str] = II("labeling.codes")  # as in labeling
+    columns: dict[str, str] = added_to("labeling.columns")  # beside those in labeling
+    codes: dict[Any, str] = added_to("labeling.codes")  # beside those in labeling
     on_bad_row: str = choice(II("labeling.on_bad_row"), "drop", "error")  # as in labeling
     max_bad_fraction: float = number(II("labeling.max_bad_fraction"), least=0, most=1)  # as in labeling
     inputs: dict[str, str | None] = roles("rankings")

@@ -1,12 +1,14 @@
 """A stage whose options follow another stage's: the judge is trained as the reward model is."""
 
 import dataclasses
+from collections.abc import Iterator
 from operator import attrgetter
+from typing import cast
 
 import pytest
 
 from pipeline.config import compose
-from pipeline.config.schema import PeftConfig, RewardConfig
+from pipeline.config.schema import PeftConfig, PipelineConfig, RewardConfig
 from pipeline.errors import RequestError
 
 OTHER = {  # a value that no default has, by the kind of the option
@@ -64,3 +66,24 @@ def test_a_fault_that_the_judge_follows_is_said_once() -> None:
 def test_the_former_key_of_the_judge_is_refused_with_its_stage() -> None:
     with pytest.raises(RequestError, match=r"reward\.as_judge: no such key.*stage=judge"):
         compose.load(["stage=reward", "reward.as_judge=true"])
+
+
+def test_what_is_set_in_a_mapping_that_follows_another_is_not_set_in_the_other() -> None:
+    given = ["preferences.columns.prompt=Frage", "preferences.codes={1: first}", "labeling.path=votes.csv"]
+    config = compose.load([*given, "labeling.columns.chosen=gut"])
+    assert config.preferences.columns == {"prompt": "Frage", "chosen": "gut"}
+    assert config.labeling.columns == {"chosen": "gut"}
+    assert (config.preferences.codes, config.labeling.codes) == ({1: "first"}, {})
+
+
+def test_no_mapping_or_list_is_an_interpolation() -> None:
+    """It would be the other one itself: an entry that is set here would be set there, too."""
+
+    def interpolated(node: type, prefix: str) -> Iterator[str]:
+        for item in dataclasses.fields(node):
+            if dataclasses.is_dataclass(item.type):
+                yield from interpolated(cast(type, item.type), f"{prefix}{item.name}.")
+            elif str(item.type).startswith(("dict", "list")) and "${" in str(item.default):
+                yield prefix + item.name
+
+    assert list(interpolated(PipelineConfig, "")) == []
