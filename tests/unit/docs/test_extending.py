@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from labeling import questions
-from labeling.backend import Answer, Queue, Round, progress
+from labeling.backend import AnnotatorAnswer, Queue, Round, progress
 from labeling.backends import Place
 from labeling.records import Task
 from pipeline.config import compose, schema
@@ -83,7 +83,7 @@ def test_the_format_is_recognized_and_read() -> None:
 def test_the_backend_asks_and_answers(tmp_path: Path) -> None:
     module = executed(snippet('"""Rounds in a folder'))
     asked = Round("w", "ranking", "Rank them.", [Queue("q", [Task(id="t", prompt=[], responses=["a", "b"])], 2)])
-    given = [Answer(task="t", annotator=n, status="submitted", ranks=[1, 2], comment="") for n in ("bob", "ann")]
+    given = [AnnotatorAnswer(task="t", annotator=n, status="submitted", ranks=[1, 2], comment="") for n in ("bob", "ann")]
     module["prepare"](Place(tmp_path, print), Event())
     with module["open_backend"](Place(tmp_path, print)) as backend:
         assert (backend.publish(asked), backend.publish(asked)) == (1, 0)
@@ -96,7 +96,7 @@ def test_the_question_comes_back_as_the_ranks_that_went_out() -> None:
     """Run among the names of labeling/questions.py, where it has to stand."""
     shown, sent, read = snippet("options = ").split("\n\n")
     names = {**vars(questions), "letters": "ABC", "size": 3, "ranks": [2, 1, 3], "comment": ""}
-    settings = executed(shown, **names)["asked"]
+    settings = executed(shown, **names)["questions"]
     assert [option["value"] for option in settings[0]["settings"]["options"]] == ["A", "B", "C"]
     raw = executed(sent, **names)["raw"]
     values = {name: given["value"] for name, given in raw.items()}

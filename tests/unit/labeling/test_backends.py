@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labeling.argilla.backend import ArgillaBackend
-from labeling.backend import Answer, Backend, Queue, Round, progress
+from labeling.backend import AnnotatorAnswer, Backend, Queue, Round, progress
 from labeling.backends import BACKENDS, BackendModule, Place, backend_module
 from labeling.in_memory import InMemory
 from tests.places import ROOT
@@ -43,8 +43,8 @@ def test_the_table_loads_no_client() -> None:
     assert said.stdout.strip() == "[]"
 
 
-def answer(task: str, annotator: str, ranks: list[int]) -> Answer:
-    return Answer(task=task, annotator=annotator, status="submitted", ranks=ranks, comment="")
+def answer(task: str, annotator: str, ranks: list[int]) -> AnnotatorAnswer:
+    return AnnotatorAnswer(task=task, annotator=annotator, status="submitted", ranks=ranks, comment="")
 
 
 def test_answers_in_memory_come_back_once_each_and_sorted(tmp_path: Path) -> None:
