@@ -28,7 +28,7 @@ def main() -> None:
     os.umask(0o077)
     secrets = json.loads((home / "secrets.json").read_text())
     _settings(home, secrets["auth"])
-    from . import database, interface, jobs, logs, shortcuts
+    from . import database, interface, jobs, logs, shortcuts, views
     from .search import SqlSearchEngine
 
     try:
@@ -40,6 +40,7 @@ def main() -> None:
     shortcuts.unheard_events()
     shortcuts.remembered_schemas()
     jobs.replace_redis()
+    views.show_only_own_answers()
     asyncio.run(database.settle(secrets))
     _serve(home, listener, *sys.argv[4:6])
 

@@ -21,11 +21,15 @@ def check(engine: type) -> None:
     """Raise `Mismatch` naming everything that is not as it was."""
     from argilla_server import _version
     from argilla_server.api.handlers.v1 import jobs
+    from argilla_server.api.routes import api_v1
     from argilla_server.jobs import queues
     from argilla_server.models import Dataset, Record, Response
     from argilla_server.models import database as models
     from argilla_server.search_engine import SearchEngine
     from argilla_server.webhooks.v1 import records, responses
+
+    from .routes import has_route
+    from .views import ENDPOINTS
 
     faults = []
     if _version.__version__ != VERSION:
@@ -47,6 +51,7 @@ def check(engine: type) -> None:
     for module, name in ((records, "build_record_event"), (responses, "build_response_event"), (models, "TypeAdapter")):
         if not callable(getattr(module, name, None)):
             faults.append(f"{module.__name__} has no {name}")
+    faults += [f"it has no {method} {path}" for method, path, _ in ENDPOINTS if not has_route(api_v1, method, path)]
     columns = {
         Record: ("fields", "metadata_", "status", "external_id", "dataset_id", "inserted_at", "updated_at"),
         Response: ("values", "status", "record_id", "user_id"),
