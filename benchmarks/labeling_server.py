@@ -1,22 +1,28 @@
-"""The embedded Argilla server under load: cold start, push and pull, ten annotators at once, memory.
+"""The embedded Argilla server under load: cold start, push and pull, fifty annotators at once, memory.
 
-    python benchmarks/labeling_server.py [--records 1000] [--annotators 10] [--submits 100]
+    python benchmarks/labeling_server.py [--records 3000] [--annotators 50] [--seconds 60]
 
-Each record has four answers of 150 words. Every annotator has an own thread and key, fetches the pending queue by pages
-of ten as Argilla's page does, and submits one ranking after the other without pause: people are slower. Client and
-server share this machine's cores.
+Each record has four answers of 150 words. Every annotator has an own thread, connection and key, fetches the pending
+queue by pages of ten as Argilla's page does, and submits one ranking after the other without pause for a minute: people
+are slower. Client and server share this machine's cores. It ends with status 1 if a request fails or an answer is lost
+or doubled.
 """
 
 import argparse
+import http.client
+import json
 import os
 import random
 import statistics
+import sys
 import tempfile
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
@@ -29,7 +35,7 @@ from labeling.server import Connection, accounts, serving
 from labeling.server.home import Home
 
 WORKSPACE, DATASET = "benchmark", "benchmark"
-ANSWERS, WORDS, OVERLAP = 4, 150, 2
+ANSWERS, WORDS, OVERLAP = 4, 150, 3
 PENDING = {
     "filters": {
         "type": "and",
@@ -51,27 +57,52 @@ def tasks(count: int) -> list[Task]:
     return made
 
 
-def annotate(
-    connection: Connection, dataset: str, submits: int, begin: threading.Barrier
-) -> tuple[list[float], list[float]]:
-    """One annotator's work: the seconds of every submit, and of every page fetched."""
-    submitting, fetching = [], []
-    with connection.client(timeout=60) as client:
+class Annotator:
+    """One person's work: the seconds of every submit and of every page fetched, and what went wrong."""
+
+    def __init__(self, connection: Connection, dataset: str) -> None:
+        self.dataset = dataset
+        self.headers = {"X-Argilla-Api-Key": connection.api_key, "Content-Type": "application/json"}
+        self.http = http.client.HTTPConnection(urlsplit(connection.url).netloc, timeout=60)
+        self.submits: dict[str, float] = {}  # record id -> seconds
+        self.pages: list[float] = []
+        self.faults: list[str] = []
+
+    def work(self, seconds: float, begin: threading.Barrier) -> "Annotator":
         begin.wait()
-        while len(submitting) < submits:
-            start = time.perf_counter()
-            page = client.post(f"/me/datasets/{dataset}/records/search", json=PENDING, params={"limit": 10})
-            fetching.append(time.perf_counter() - start)
-            items = page.raise_for_status().json()["items"]
-            if not items:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            took, page = self.post(f"/me/datasets/{self.dataset}/records/search?limit=10", PENDING)
+            self.pages.append(took)
+            if not page or not page["items"]:
                 break
-            for item in items[: submits - len(submitting)]:
+            for item in page["items"]:
                 values = raw_values("ranking", random.sample(range(1, ANSWERS + 1), ANSWERS))
-                body = {"status": "submitted", "values": values}
-                start = time.perf_counter()
-                client.post(f"/records/{item['record']['id']}/responses", json=body).raise_for_status()
-                submitting.append(time.perf_counter() - start)
-    return submitting, fetching
+                record = item["record"]["id"]
+                took, given = self.post(f"/records/{record}/responses", {"status": "submitted", "values": values})
+                if given:
+                    self.submits[record] = took
+                if time.monotonic() > end:
+                    break
+        self.http.close()
+        return self
+
+    def post(self, path: str, body: Any) -> tuple[float, Any]:
+        """Seconds and the answer's JSON, None for a fault."""
+        start = time.perf_counter()
+        try:
+            self.http.request("POST", f"/api/v1{path}", json.dumps(body), self.headers)
+            answer = self.http.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.faults.append(f"{type(error).__name__}: {error}")
+            self.http.close()
+            return time.perf_counter() - start, None
+        took = time.perf_counter() - start
+        if answer.status >= 300:
+            self.faults.append(f"{answer.status}: {text.decode(errors='replace')[:200]}")
+            return took, None
+        return took, json.loads(text)
 
 
 def processor(pid: int) -> float:
@@ -94,11 +125,11 @@ def milliseconds(seconds: list[float]) -> str:
     return f"p50 {1000 * median:.0f} ms, p95 {1000 * cuts[-1]:.0f} ms, most {1000 * most:.0f} ms"
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=1000)
-    parser.add_argument("--annotators", type=int, default=10)
-    parser.add_argument("--submits", type=int, default=100, help="by each annotator")
+    parser.add_argument("--records", type=int, default=3000)
+    parser.add_argument("--annotators", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of work without pause")
     given = parser.parse_args()
     console = Console()
     table = Table("what", "measured", box=None)
@@ -107,45 +138,59 @@ def main() -> None:
         start = time.perf_counter()
         with serving(home, say=console.print) as owner:
             table.add_row("cold start, new home", f"{time.perf_counter() - start:.1f} s")
-            state = Home(home).state()
-            assert state is not None
-            asked = Round(WORKSPACE, "ranking", "Rank.", [Queue(DATASET, tasks(given.records), overlap=OVERLAP)])
-            backend = ArgillaBackend(owner, home=home)
-            start = time.perf_counter()
-            backend.publish(asked)
-            table.add_row(f"push of {given.records:,} records", f"{time.perf_counter() - start:.1f} s")
-            names = [f"annotator{number}" for number in range(given.annotators)]
-            accounts.add_annotators(owner, names, WORKSPACE, home)
-            with owner.client() as client:
-                dataset = client.get("/me/datasets").json()["items"][0]["id"]
-            begin = threading.Barrier(given.annotators)
-            start, used = time.perf_counter(), processor(state.pid)
-            with ThreadPoolExecutor(given.annotators) as pool:
-                jobs = [
-                    pool.submit(annotate, accounts.key_of(owner, name), dataset, given.submits, begin) for name in names
-                ]
-                work = [job.result() for job in jobs]
-            seconds = time.perf_counter() - start
-            submitting = [value for one, _ in work for value in one]
-            table.add_row(f"{len(submitting):,} submits, {given.annotators} at once", milliseconds(submitting))
-            table.add_row("  a second", f"{len(submitting) / seconds:.0f}")
-            used = processor(state.pid) - used
-            table.add_row("  server's processor time for each", f"{1000 * used / len(submitting):.1f} ms")
-            table.add_row("  pages of the queue", milliseconds([value for _, one in work for value in one]))
-            start = time.perf_counter()
-            answers = backend.answers(asked)
-            table.add_row(f"pull, {len(answers):,} answers", f"{time.perf_counter() - start:.1f} s")
-            assert len(answers) == len(submitting), "answers were lost"
-            with owner.client() as client:
-                done = client.get(f"/datasets/{dataset}/progress").json()
-            beyond = sum(max(0, count - OVERLAP) for count in Counter(answer["task"] for answer in answers).values())
-            table.add_row("records complete, answers beyond their overlap", f"{done['completed']:,}, {beyond:,}")
-            table.add_row("peak memory", f"{memory(state.pid):.0f} MB")
+            faults = load(given, owner, home, table)
         start = time.perf_counter()
         with serving(home, say=lambda message: None):
             table.add_row("warm start", f"{time.perf_counter() - start:.1f} s")
     console.print(table)
+    for fault, count in Counter(faults).most_common(5):
+        console.print(f"[red]{count:,} times[/]: {fault}", markup=True)
+    return 1 if faults else 0
+
+
+def load(given: argparse.Namespace, owner: Connection, home: Path, table: Table) -> list[str]:
+    """Push, work, pull; what was measured goes into the table. Returns what went wrong."""
+    state = Home(home).state()
+    assert state is not None
+    asked = Round(WORKSPACE, "ranking", "Rank.", [Queue(DATASET, tasks(given.records), overlap=OVERLAP)])
+    backend = ArgillaBackend(owner, home=home)
+    start = time.perf_counter()
+    backend.publish(asked)
+    table.add_row(f"push of {given.records:,} records", f"{time.perf_counter() - start:.1f} s")
+    names = [f"annotator{number}" for number in range(given.annotators)]
+    accounts.add_annotators(owner, names, WORKSPACE, home)
+    keys = [accounts.key_of(owner, name) for name in names]
+    with owner.client() as client:
+        dataset = client.get("/me/datasets").json()["items"][0]["id"]
+    begin = threading.Barrier(given.annotators)
+    start, used = time.perf_counter(), processor(state.pid)
+    with ThreadPoolExecutor(given.annotators) as pool:
+        jobs = [pool.submit(Annotator(key, dataset).work, given.seconds, begin) for key in keys]
+        people = [job.result() for job in jobs]
+    seconds, used = time.perf_counter() - start, processor(state.pid) - used
+    submits = [took for person in people for took in person.submits.values()]
+    pages = [took for person in people for took in person.pages]
+    table.add_row(f"{len(submits):,} submits, {given.annotators} at once", milliseconds(submits))
+    table.add_row("  a second", f"{len(submits) / seconds:.0f}, and {len(pages) / seconds:.0f} pages of the queue")
+    table.add_row("  server's processor time for each", f"{1000 * used / len(submits):.1f} ms")
+    table.add_row("  pages of the queue", milliseconds(pages))
+    start = time.perf_counter()
+    answers = backend.answers(asked)
+    table.add_row(f"pull, {len(answers):,} answers", f"{time.perf_counter() - start:.1f} s")
+    with owner.client() as client:
+        done = client.get(f"/datasets/{dataset}/progress").json()
+    beyond = sum(max(0, count - OVERLAP) for count in Counter(answer["task"] for answer in answers).values())
+    table.add_row("records complete, answers beyond their overlap", f"{done['completed']:,}, {beyond:,}")
+    table.add_row("peak memory", f"{memory(state.pid):.0f} MB")
+    faults = [fault for person in people for fault in person.faults]
+    table.add_row("faults", f"{len(faults):,}")
+    wanted = Counter({name: len(person.submits) for name, person in zip(names, people, strict=True)})
+    kept = Counter(answer["annotator"] for answer in answers)
+    faults += [
+        f"{name} submitted {count}, kept are {kept[name]}" for name, count in wanted.items() if kept[name] != count
+    ]
+    return faults
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

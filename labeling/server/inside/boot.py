@@ -28,7 +28,10 @@ def main() -> None:
     os.umask(0o077)
     secrets = json.loads((home / "secrets.json").read_text())
     _settings(home, secrets["auth"])
-    from . import database, interface, jobs, logs, shortcuts, views
+    from . import connections
+
+    connections.without_threads(home)
+    from . import answers, database, events, interface, jobs, logs, shortcuts, views
     from .search import SqlSearchEngine
 
     try:
@@ -37,8 +40,11 @@ def main() -> None:
         sys.exit(str(error))
     database.prepare()
     logs.configure(home / "server.log")
-    shortcuts.unheard_events()
+    answers.take_in_one_transaction()
+    events.only_if_heard()
+    shortcuts.remembered_people()
     shortcuts.remembered_schemas()
+    shortcuts.no_thread_for_telemetry()
     jobs.replace_redis()
     views.show_only_own_answers()
     asyncio.run(database.settle(secrets))
@@ -67,7 +73,7 @@ def _serve(home: Path, listener: socket.socket, certificate: str | None = None, 
     import uvicorn
     from argilla_server import app
 
-    from . import database, shortcuts
+    from . import database, front
 
     class Announced(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -82,7 +88,7 @@ def _serve(home: Path, listener: socket.socket, certificate: str | None = None, 
             logging.getLogger("labeling").warning("stopped")
 
     config = uvicorn.Config(
-        shortcuts.uncompressed_here(app),
+        front.before(app),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -13,8 +13,16 @@ STATISTICS = {  # index -> rows, and rows of one value: as they are with some th
     "ix_records_status": "10000 5000",
     "ix_records_dataset_id": "10000 2000",
     "ix_records_external_id": "10000 1",
+    "ix_records_queue": "10000 2000 1000 1 1",
+    "ix_responses_counted": "30000 3 2",
 }
 """Without these SQLite takes all submitted answers to be few, and reads them all whenever one is submitted."""
+
+INDEXES = (
+    "CREATE INDEX IF NOT EXISTS ix_records_queue ON records (dataset_id, status, inserted_at, id)",
+    "CREATE INDEX IF NOT EXISTS ix_responses_counted ON responses (record_id, status)",
+)
+"""What the pending queue asks for, without reading the texts of all records: 1 ms of 9 with a thousand of them."""
 
 
 def prepare() -> None:
@@ -32,13 +40,16 @@ def prepare() -> None:
         current = MigrationContext.configure(connection).get_current_revision()
     if current != ScriptDirectory.from_config(config).get_current_head():
         alembic.command.upgrade(config, "head")
+    with sync_engine.begin() as connection:
+        for index in INDEXES:
+            connection.execute(text(index))
     sync_engine.dispose()
 
 
 def _pragmas(connection: Any, record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")  # an answer that was taken survives a power cut
+    cursor.execute("PRAGMA synchronous = NORMAL")  # `connections.Writes` waits for the disk
     cursor.close()
 
 

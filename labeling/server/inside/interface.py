@@ -22,14 +22,15 @@ def check(engine: type) -> None:
     from argilla_server import _version
     from argilla_server.api.handlers.v1 import jobs
     from argilla_server.api.routes import api_v1
+    from argilla_server.contexts import datasets
     from argilla_server.jobs import queues
     from argilla_server.models import Dataset, Record, Response
     from argilla_server.models import database as models
     from argilla_server.search_engine import SearchEngine
     from argilla_server.webhooks.v1 import records, responses
 
+    from . import answers, views
     from .routes import has_route
-    from .views import ENDPOINTS
 
     faults = []
     if _version.__version__ != VERSION:
@@ -51,7 +52,13 @@ def check(engine: type) -> None:
     for module, name in ((records, "build_record_event"), (responses, "build_response_event"), (models, "TypeAdapter")):
         if not callable(getattr(module, name, None)):
             faults.append(f"{module.__name__} has no {name}")
-    faults += [f"it has no {method} {path}" for method, path, _ in ENDPOINTS if not has_route(api_v1, method, path)]
+    ours = [answers.CREATE, *((method, path) for method, path, _ in views.ENDPOINTS)]
+    faults += [f"it has no {' '.join(endpoint)}" for endpoint in ours if not has_route(api_v1, *endpoint)]
+    faults += [
+        f"its {name} takes other arguments"
+        for name in ("update_response", "upsert_response", "delete_response")
+        if not _takes(getattr(datasets, name, None), "db", "search_engine")
+    ]
     columns = {
         Record: ("fields", "metadata_", "status", "external_id", "dataset_id", "inserted_at", "updated_at"),
         Response: ("values", "status", "record_id", "user_id"),

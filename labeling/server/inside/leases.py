@@ -40,3 +40,6 @@ class Leases:
                     if end > now:
                         held[record] = held.get(record, 0) + 1
         return held
+
+
+leases = Leases()

@@ -17,7 +17,6 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from argilla_server.database import AsyncSessionLocal
 from argilla_server.enums import MetadataPropertyType, RecordStatus, ResponseStatus, ResponseStatusFilter
 from argilla_server.errors.future import UnprocessableEntityError
 from argilla_server.models import Dataset, MetadataProperty, Record, Response, User
@@ -34,9 +33,7 @@ from argilla_server.search_engine import (
 )
 
 from .conditions import condition, ordering, text_condition
-from .leases import Leases
-
-leases = Leases()
+from .leases import leases
 
 
 @SearchEngine.register("sql")
@@ -67,8 +64,7 @@ class SqlSearchEngine(SearchEngine):
 
     async def delete_records(self, dataset: Dataset, records: Any) -> None: ...
 
-    async def update_record_response(self, response: Response) -> None:
-        leases.end(response.user_id, response.record_id)
+    async def update_record_response(self, response: Response) -> None: ...
 
     async def delete_record_response(self, response: Response) -> None: ...
 
@@ -80,14 +76,14 @@ class SqlSearchEngine(SearchEngine):
         """`total` records, and how many of each status; nothing for a draft."""
         if dataset.is_draft:
             return {}
-        return await _counts(sa.select(Record.status).where(Record.dataset_id == dataset.id))
+        return await _counts(dataset, sa.select(Record.status).where(Record.dataset_id == dataset.id))
 
     async def get_dataset_user_progress(self, dataset: Dataset, user: User) -> dict[str, int]:
         """`total` answers of one person, and how many of each status; nothing for a draft."""
         if dataset.is_draft:
             return {}
         mine = sa.select(Response.status).join(Record).where(Record.dataset_id == dataset.id)
-        return await _counts(mine.where(Response.user_id == user.id))
+        return await _counts(dataset, mine.where(Response.user_id == user.id))
 
     async def search(
         self,
@@ -108,10 +104,10 @@ class SqlSearchEngine(SearchEngine):
         if user_id is not None and not sort and _asks_for_pending(filter):
             async with leases.handing_out:
                 order = _pending_order(dataset, leases.of_others(user_id))
-                found, total = await _page(where, order, offset, limit)
+                found, total = await _page(dataset, where, order, offset, limit)
                 leases.give(user_id, found)
         else:
-            found, total = await _page(where, [ordering(key) for key in sort or []], offset, limit)
+            found, total = await _page(dataset, where, [ordering(key) for key in sort or []], offset, limit)
         return SearchResponses(items=[SearchResponseItem(record_id=record) for record in found], total=total)
 
     async def similarity_search(self, *arguments: Any, **options: Any) -> SearchResponses:
@@ -126,33 +122,39 @@ class SqlSearchEngine(SearchEngine):
             value = sa.func.json_each(Record.metadata_, path).table_valued("value").alias("term")
             terms = sa.select(sa.cast(value.c.value, sa.Text)).select_from(Record).join(value, sa.true())
             terms = terms.where(Record.dataset_id == metadata_property.dataset_id, value.c.value.is_not(None))
-            counts = await _counts(terms)
+            counts = await _counts(metadata_property, terms)
             total = counts.pop("total")
             values = [TermsMetrics.TermCount(term=term, count=count) for term, count in counts.items()]
             return TermsMetrics(total=total, values=values)
         number = sa.func.json_extract(Record.metadata_, path)
-        async with AsyncSessionLocal() as session:
-            extent = sa.select(sa.func.min(number), sa.func.max(number))
-            least, most = (await session.execute(extent.where(Record.dataset_id == metadata_property.dataset_id))).one()
+        extent = sa.select(sa.func.min(number), sa.func.max(number))
+        extent = extent.where(Record.dataset_id == metadata_property.dataset_id)
+        least, most = (await _session(metadata_property).execute(extent)).one()
         whole = metadata_property.type == MetadataPropertyType.integer
         return (IntegerMetadataMetrics if whole else FloatMetadataMetrics)(min=least, max=most)
 
 
-async def _page(where: list[Any], order: list[Any], offset: int, limit: int) -> tuple[list[UUID], int]:
+def _session(of: Any) -> Any:
+    """The request's own session, which has loaded this: a second one would need a second connection."""
+    return of.current_async_session
+
+
+async def _page(
+    dataset: Dataset, where: list[Any], order: list[Any], offset: int, limit: int
+) -> tuple[list[UUID], int]:
     """The ids of one page in this order, else as published, and how many records there are."""
     published = [Record.inserted_at, sa.literal_column("records.rowid")]
     page = sa.select(Record.id).where(*where).order_by(*order, *published).offset(offset).limit(limit)
-    async with AsyncSessionLocal() as session:
-        total = await session.scalar(sa.select(sa.func.count()).select_from(Record).where(*where))
-        return list(await session.scalars(page)), total
+    session = _session(dataset)
+    total = await session.scalar(sa.select(sa.func.count()).select_from(Record).where(*where))
+    return list(await session.scalars(page)), total
 
 
-async def _counts(values: Any) -> dict[str, int]:
-    """One column of values -> how often each occurs, most often first, and `total`."""
+async def _counts(of: Any, values: Any) -> dict[str, int]:
+    """One column of values -> how often each occurs, most often first, and `total`; in the session that `of` is in."""
     column = values.subquery().c[0]
     rows = sa.select(column, sa.func.count()).group_by(column).order_by(sa.func.count().desc(), column)
-    async with AsyncSessionLocal() as session:
-        counts = {getattr(value, "value", value): count for value, count in await session.execute(rows)}
+    counts = {getattr(value, "value", value): count for value, count in await _session(of).execute(rows)}
     return {"total": sum(counts.values()), **counts}
 
 

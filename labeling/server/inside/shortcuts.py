@@ -1,40 +1,30 @@
-"""What Argilla does for every record and answer, and need not: half the work of taking an answer, most of a push.
+"""What Argilla does for every request and record, and need not: most of the work of a small request.
 
-`unheard_events`: for a webhook's sake it loads the whole dataset around each record and answer, even where there is no
-webhook. `remembered_schemas`: it builds the schema of a question's or a metadata property's settings each time anew.
+`remembered_schemas`: it builds the schema of a question's or a metadata property's settings each time anew.
+`remembered_people`: it loads an account four times, with its workspaces, and its membership once more.
+`no_thread_for_telemetry`: it asks a thread for the telemetry client, which is there, before every page of a queue.
 """
 
 import functools
-from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
-Build = Callable[..., Awaitable[Any]]
+import sqlalchemy as sa
+from argilla_server.api.routes import api_v1
+from argilla_server.contexts import accounts
+from argilla_server.models import User, WorkspaceUser
+from argilla_server.security.authentication.db import APIKeyAuthenticationBackend
+from argilla_server.security.authentication.userinfo import UserInfo
+from argilla_server.security.settings import settings
+from argilla_server.telemetry import get_telemetry_client
+from starlette.authentication import AuthCredentials
 
+from .known import known
+from .routes import route
 
-class Unheard:
-    """An event that no webhook waits for."""
-
-    async def notify(self, session: Any) -> list[Any]:
-        return []
-
-
-def unheard_events() -> None:
-    """Build the events of records and answers only where an enabled webhook is."""
-    from argilla_server.webhooks.v1 import records, responses
-
-    records.build_record_event = _if_heard(records.build_record_event)
-    responses.build_response_event = _if_heard(responses.build_response_event)
-
-
-def _if_heard(build: Build) -> Build:
-    from argilla_server.contexts import webhooks
-
-    @functools.wraps(build)
-    async def built(session: Any, *of: Any) -> Any:
-        heard = await webhooks.list_enabled_webhooks(session)
-        return await build(session, *of) if heard else Unheard()
-
-    return built
+_NAME = sa.select(User.username).where(User.api_key == sa.bindparam("key"))
+_PERSON = sa.select(User).where(User.username == sa.bindparam("name"))
+_WORKSPACES = sa.select(WorkspaceUser.workspace_id).where(WorkspaceUser.user_id == sa.bindparam("user"))
 
 
 def remembered_schemas() -> None:
@@ -43,14 +33,47 @@ def remembered_schemas() -> None:
     database.TypeAdapter = functools.cache(database.TypeAdapter)
 
 
-def uncompressed_here(app: Any) -> Any:
-    """Spare programs on this machine (a key, no browser) the compression of what they read: most of a pull."""
+def remembered_people() -> None:
+    if settings.oauth.providers:
+        return  # they look at an account's workspaces
+    APIKeyAuthenticationBackend.authenticate = _by_key
+    accounts.get_user_by_username = _by_name
+    User.is_member = _is_member
 
-    async def answer(scope: Any, receive: Any, send: Any) -> None:
-        here = scope["type"] == "http" and scope["client"] and scope["client"][0] in ("127.0.0.1", "::1")
-        if here and any(name == b"x-argilla-api-key" for name, _ in scope["headers"]):
-            plain = [header for header in scope["headers"] if header[0] != b"accept-encoding"]
-            scope = {**scope, "headers": plain}
-        await app(scope, receive, send)
 
-    return answer
+def no_thread_for_telemetry() -> None:
+    async def client() -> Any:
+        return get_telemetry_client()
+
+    for each in route(api_v1, "POST", "/me/datasets/{dataset_id}/records/search").dependant.dependencies:
+        if each.call is get_telemetry_client:
+            each.call = client
+
+
+async def _by_key(self: Any, request: Any) -> tuple[AuthCredentials, UserInfo] | None:
+    key = await self.scheme(request)
+    if not key:
+        return None
+    name = known.names.get(key)
+    if name is None:
+        name = await request.state.db.scalar(_NAME, {"key": key})
+        if name is None:
+            return None
+        known.names[key] = name
+    return AuthCredentials(), UserInfo(username=name)
+
+
+async def _by_name(session: Any, username: str) -> User | None:
+    person: User | None = known.people.get(username)
+    if person is None:
+        person = await session.scalar(_PERSON, {"name": username})
+        if person is not None:
+            workspaces = await session.scalars(_WORKSPACES, {"user": person.id})
+            known.workspaces[person.id] = set(workspaces)
+            session.expunge(person)
+            known.people[username] = person
+    return person
+
+
+async def _is_member(self: Any, workspace_id: UUID) -> bool:
+    return workspace_id in known.workspaces.get(self.id, ())

@@ -1,0 +1,52 @@
+"""What every request asks for and what seldom changes: people, their keys and workspaces, and what a dataset asks.
+
+It is read once and kept until a transaction that has written to one of its tables is committed.
+"""
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+TABLES = {"users", "workspaces", "workspaces_users", "datasets", "questions"}
+TOUCH = "UPDATE datasets SET last_activity_at"  # every answer does this, and it changes nothing that is kept
+_WRITTEN = re.compile(r"\s*(?:INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM)\s+\"?(\w+)", re.IGNORECASE)
+
+
+@functools.lru_cache(4096)
+def changes_what_is_known(statement: str) -> bool:
+    written = _WRITTEN.match(statement)
+    return written is not None and written[1] in TABLES and not statement.startswith(TOUCH)
+
+
+@dataclass(frozen=True)
+class Question:
+    """As Argilla's checks of an answer look at it."""
+
+    name: str
+    required: bool
+    parsed_settings: Any
+
+
+@dataclass(frozen=True)
+class Dataset:
+    id: UUID
+    workspace_id: UUID
+    min_submitted: int
+    questions: list[Question]
+
+
+class Known:
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self.people: dict[str, Any] = {}  # name -> the account, in no session
+        self.names: dict[str, str] = {}  # API key -> name
+        self.workspaces: dict[UUID, set[UUID]] = {}  # person -> workspaces
+        self.datasets: dict[UUID, Dataset] = {}
+        self.answering: set[tuple[UUID, UUID]] = set()  # dataset and a person who has answered there
+
+
+known = Known()
