@@ -20,7 +20,10 @@ Annotators' accounts on the running server of --home, or on a remote one.
   add NAME …             accounts, each with a generated password in an invitation file that only you can read
   add --from people.csv  the same from a table: column `username` (or `name`), and `workspace` if it is to differ
   list                   who there is
-  reset NAME             a new password and invitation; answers stay
+  reset NAME             a new password and invitation; answers stay, old keys, tokens and passwords end at once
+  remove NAME            access ends at once; the answers are kept, and count, under the name
+
+Who has signed in on the page signs in again after 12 hours. Five wrong passwords for a name lock it for a minute.
 
 Choose pseudonyms (annotator1, reader_b): names are kept with the rankings, in artifacts and reports.
 """
@@ -33,28 +36,35 @@ def users(arguments: Sequence[str]) -> int:
     if options.action == "add":
         return _add(connection, home, options)
     if options.action == "reset":
-        _invited(accounts.reset(connection, options.name, home), options.show)
+        invitation, ended = accounts.reset(connection, options.name, home)
+        _invited(invitation, options.show)
+        _tell_unless(ended, connection)
         return 0
+    if options.action == "remove":
+        return _remove(connection, home, options.name)
     table = Table("name", "workspaces", box=None, pad_edge=False)
     for person in accounts.annotators(connection):
-        table.add_row(escape(person["username"]), escape(", ".join(person["workspaces"])))
+        where = "(removed; answers kept)" if person["removed"] else ", ".join(person["workspaces"])
+        table.add_row(escape(person["username"]), escape(where))
     console.print(table)
     return 0
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command("users", ABOUT)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="add|list|reset")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="add|list|reset|remove")
     add = actions.add_parser("add", help="make accounts and invitations")
     add.add_argument("names", nargs="*", metavar="NAME", help="a pseudonym: it is kept with the rankings")
     add.add_argument("--from", dest="source", type=Path, metavar="CSV", help="a table with a column `username`")
     add.add_argument("--workspace", default=WORKSPACE, help="the project they rank for (%(default)s)")
     listing = actions.add_parser("list", help="who there is")
     reset = actions.add_parser("reset", help="a new password and invitation")
-    reset.add_argument("name", metavar="NAME")
+    remove = actions.add_parser("remove", help="end someone's access, and keep their answers")
+    for action in (reset, remove):
+        action.add_argument("name", metavar="NAME")
     for action in (add, reset):
         action.add_argument("--show", action="store_true", help="print the invitation, too, password included")
-    for action in (add, listing, reset):
+    for action in (add, listing, reset, remove):
         home_option(action)
     options = parser.parse_args(arguments)
     if options.action == "add" and bool(options.names) == (options.source is not None):
@@ -83,13 +93,31 @@ def _add(connection: Connection, home: Path, options: argparse.Namespace) -> int
     for names in by_workspace.values():
         accounts.check_names(names)
     for workspace, names in by_workspace.items():
-        new = accounts.add_annotators(connection, names, workspace, home)
+        new = accounts.add_annotators(connection, names, workspace, home, returning=True)
         for name in names:
             if name in new:
                 _invited(Home(home).invitations / f"{name}.txt", options.show)
             else:
                 console.print(f"{escape(name):<16}has an account already; now also in {escape(workspace)}")
     return 0
+
+
+def _remove(connection: Connection, home: Path, name: str) -> int:
+    ended = accounts.remove(connection, name, home)
+    console.print(
+        f"{escape(name)} has no access any more; the answers are kept. If labeling.annotators names them, take them "
+        "out there: publishing stops at a removed name."
+    )
+    _tell_unless(ended, connection)
+    return 0
+
+
+def _tell_unless(ended: bool, connection: Connection) -> None:
+    if not ended:
+        console.print(
+            f"[yellow]Argilla at {connection.url} keeps API keys for good[/], and lets people who have signed in stay "
+            "so for up to a day."
+        )
 
 
 def _invited(file: Path, show: bool) -> None:

@@ -1,6 +1,7 @@
-"""Annotators' accounts on a server, and the invitations by which they learn of them.
+"""Annotators' accounts on a server: made, given a new password, and closed.
 
-Passwords are generated and lie in the invitation alone: one owner-only file per person, for the owner to hand over.
+An account is never deleted: Argilla would delete its answers with it. A removed person's account keeps them under its
+name, in no workspace, with a password that nobody has, and is marked.
 """
 
 import re
@@ -14,35 +15,47 @@ import httpx
 
 from labeling.backend import LabelingError
 from labeling.server.connection import Connection, address
-from labeling.server.home import Home, write_private
+from labeling.server.invitations import invite, withdraw
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,49}")
 NAMES = "letters, digits, '_', '-' and '.', 50 at most, the first one a letter or digit"
+REMOVED = "(removed)"  # an account's last name
 SYLLABLES = [first + vowel for first in "bdfghjklmnprstvz" for vowel in "aeiou"]  # 80: 6.3 bits each
 
 
-def add_annotators(connection: Connection, names: Sequence[str], workspace: str, home: Path) -> list[str]:
-    """Let these people answer in a workspace, which is made if it is missing; returns those who had no account yet.
+def add_annotators(
+    connection: Connection, names: Sequence[str], workspace: str, home: Path, *, returning: bool = False
+) -> list[str]:
+    """Let these people answer in a workspace, which is made if it is missing; returns those who are new.
 
-    Each of those gets a password and an invitation, `<home>/invitations/NAME.txt`. Nothing is created unless every name
-    is possible. Raises `LabelingError`: a name that is not, a key that may not do this, a server that does not answer.
+    Each of those gets a password and an invitation, `<home>/invitations/NAME.txt`; so does a removed person, if they
+    are `returning`. Nothing is created unless every name is possible. Raises `LabelingError`: a name that is not, a
+    removed person, a key that may not do this, a server that does not answer.
     """
     check_names(names)
     with session(connection) as client:
         accounts = {user["username"]: user for user in _items(client.get("/users"))}
         if wrong := [name for name in names if name in accounts and accounts[name]["role"] != "annotator"]:
             raise LabelingError(f"Not annotators on {connection.url}: {', '.join(wrong)}.", fault="request")
+        gone = [name for name in names if name in accounts and accounts[name]["last_name"] == REMOVED]
+        if gone and not returning:
+            raise LabelingError(
+                f"Removed from {connection.url}: {', '.join(gone)}. Take them out of labeling.annotators, or let them "
+                f"in again: python -m labeling users add {' '.join(gone)}",
+                fault="request",
+            )
         place = _workspace(client, workspace)
         members = {user["id"] for user in _items(client.get(f"/workspaces/{place}/users"))}
-        new = []
-        for name in dict.fromkeys(names):
-            if name not in accounts:
-                password = _password()
-                invite(
-                    home, address(home, connection), name, password
-                )  # first: a password that nobody knows is of no use
+        new = [name for name in dict.fromkeys(names) if name not in accounts or name in gone]
+        for name in new:
+            password = _password()
+            # first: a password that nobody knows is of no use
+            invite(home, address(home, connection), name, password)
+            if name in gone:
+                _change(client, accounts[name], password=password, last_name=None)
+            else:
                 accounts[name] = _create(client, name, password)
-                new.append(name)
+        for name in dict.fromkeys(names):
             if accounts[name]["id"] not in members:
                 checked(client.post(f"/workspaces/{place}/users", json={"user_id": accounts[name]["id"]}))
         return new
@@ -57,17 +70,40 @@ def key_of(connection: Connection, name: str) -> Connection:
         return Connection(connection.url, _account(client, connection, name)["api_key"], connection.certificate)
 
 
-def reset(connection: Connection, name: str, home: Path) -> Path:
-    """A new password for this person, and where the new invitation is; answers and key stay as they are."""
+def reset(connection: Connection, name: str, home: Path) -> tuple[Path, bool]:
+    """A new password for this person, whose answers stay: the new invitation, and whether old keys and tokens ended.
+
+    They end at once on a server of ours. A stock Argilla keeps the key, and its tokens for up to a day.
+    """
     password = _password()
     with session(connection) as client:
         account = _account(client, connection, name)
-        checked(client.patch(f"/users/{account['id']}", json={"password": password}))
-    return invite(home, address(home, connection), name, password)
+        if account["last_name"] == REMOVED:
+            raise LabelingError(
+                f"{name!r} was removed. Let them in again: python -m labeling users add {name}", fault="request"
+            )
+        ended = _change(client, account, password=password)
+    return invite(home, address(home, connection), name, password), ended
+
+
+def remove(connection: Connection, name: str, home: Path) -> bool:
+    """End this person's access and keep their answers; whether old keys and tokens ended, as for `reset`.
+
+    Raises `LabelingError` (request) for an owner's account, or one that is not there.
+    """
+    with session(connection) as client:
+        account = _account(client, connection, name)
+        if account["role"] != "annotator":
+            raise LabelingError(f"{name!r} is no annotator but {account['role']} of {connection.url}.", fault="request")
+        ended = _change(client, account, password=_password(), last_name=REMOVED)
+        for place in _items(client.get(f"/users/{account['id']}/workspaces")):
+            checked(client.delete(f"/workspaces/{place['id']}/users/{account['id']}"))
+    withdraw(home, name)
+    return ended
 
 
 def annotators(connection: Connection) -> list[dict[str, Any]]:
-    """The annotators' accounts: `username`, `id`, and `workspaces`, the names of theirs."""
+    """The annotators' accounts: `username`, `id`, `workspaces`, the names of theirs, and whether they are `removed`."""
     with session(connection) as client:
         people = [user for user in _items(client.get("/users")) if user["role"] == "annotator"]
         members: dict[str, list[str]] = {}
@@ -75,7 +111,12 @@ def annotators(connection: Connection) -> list[dict[str, Any]]:
             for user in _items(client.get(f"/workspaces/{place['id']}/users")):
                 members.setdefault(user["id"], []).append(place["name"])
         return [
-            {"username": user["username"], "id": user["id"], "workspaces": members.get(user["id"], [])}
+            {
+                "username": user["username"],
+                "id": user["id"],
+                "workspaces": members.get(user["id"], []),
+                "removed": user["last_name"] == REMOVED,
+            }
             for user in people
         ]
 
@@ -84,22 +125,6 @@ def check_names(names: Iterable[str]) -> None:
     """Raise `LabelingError` (request) listing all names that no account can have."""
     if wrong := [name for name in names if not NAME.fullmatch(name)]:
         raise LabelingError(f"Not possible as names: {', '.join(map(repr, wrong))}. Use {NAMES}.", fault="request")
-
-
-def invite(home: Path, where: str, name: str, password: str) -> Path:
-    """Write one person's invitation, and say where it is."""
-    place = Home(home)
-    place.make()
-    place.invitations.mkdir(mode=0o700, exist_ok=True)
-    file = place.invitations / f"{name}.txt"
-    write_private(
-        file,
-        f"Address    {where}\nName       {name}\nPassword   {password}\n\n"
-        "Open the address in a browser, sign in, and choose a data set. Its guidelines are behind the button\n"
-        '"Guidelines". Rank the answers, best first; equal ones may share a place. Then press Submit. You can stop at\n'
-        "any time: what you have submitted is kept.\n",
-    )
-    return file
 
 
 @contextmanager
@@ -159,6 +184,12 @@ def _create(client: httpx.Client, name: str, password: str) -> Mapping[str, Any]
     account = {"username": name, "first_name": name, "role": "annotator", "password": password}
     made: Mapping[str, Any] = checked(client.post("/users", json=account))
     return made
+
+
+def _change(client: httpx.Client, account: Mapping[str, Any], **changes: str | None) -> bool:
+    """Change an account; whether its API key has changed, too."""
+    changed = checked(client.patch(f"/users/{account['id']}", json=changes))
+    return bool(changed["api_key"] != account["api_key"])
 
 
 def _password() -> str:

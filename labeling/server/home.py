@@ -4,6 +4,7 @@
     server.log      bounded                    server.json      where the server is, while it runs
     serving.lock    held while it runs         in_use.lock      shared by everybody who needs it
     invitations/    one file per annotator     supervisor.lock  held by what restarts a detached one
+    address         where it was last
 
 Locks are the kernel's (flock): they end with the processes that hold them, however these end, so none goes stale.
 """
@@ -68,6 +69,14 @@ class Home:
             (self.path / "server.json").unlink(missing_ok=True)
         else:
             write_private(self.path / "server.json", json.dumps(asdict(state)))
+            write_private(self.path / "address", state.address)
+
+    def last_address(self) -> str | None:
+        """Where people found the last server of this home, running or not."""
+        try:
+            return (self.path / "address").read_text()
+        except OSError:
+            return None
 
     def ready(self, pid: int) -> bool:
         """Whether the server with this process id has said that it has started."""

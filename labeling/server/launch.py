@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from labeling.backend import LabelingError
 from labeling.server.connection import Connection, running
 from labeling.server.environment import ensure_environment
 from labeling.server.home import Home, Lock, State
+from labeling.server.invitations import readdress
 
 DEFAULT_HOME = Path("outputs/.argilla")
 DEFAULT_PORT = 6900
@@ -88,21 +90,30 @@ def _start_or_join(
         time.sleep(0.2)
     try:
         place.write_state(None)
-        with listen(host, port) as listener:
+        with listen(host, port, last_port(place)) as listener:
             server = Server(place, lock, listener, tls, say)
             return server.wait(), server
     finally:
         lock.close()  # the server has it
 
 
-def listen(host: str, port: int | None) -> socket.socket:
-    """A listening socket on `port`, or on the first free one from 6900 on.
+def last_port(place: Home) -> int | None:
+    """The port of this home's last server: people have its address."""
+    try:
+        return urlsplit(place.last_address() or "").port
+    except ValueError:
+        return None
+
+
+def listen(host: str, port: int | None, last: int | None = None) -> socket.socket:
+    """A listening socket on `port`; without one on the `last`, or on the first free one from 6900 on.
 
     It is bound before the server starts, so that no two servers take one port, and kept by a supervisor while the
     server is restarted, so that clients wait instead of failing. Raises `LabelingError` (service) if it is taken.
     """
-    last: OSError | None = None
-    for candidate in [port] if port is not None else range(DEFAULT_PORT, DEFAULT_PORT + PORTS):
+    fault: OSError | None = None
+    usual = [*([last] if last else []), *range(DEFAULT_PORT, DEFAULT_PORT + PORTS)]
+    for candidate in [port] if port is not None else usual:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -112,9 +123,9 @@ def listen(host: str, port: int | None) -> socket.socket:
             return listener
         except OSError as error:
             listener.close()
-            last = error
+            fault = error
     where = f"port {port}" if port is not None else f"any port from {DEFAULT_PORT} to {DEFAULT_PORT + PORTS - 1}"
-    raise LabelingError(f"The server cannot listen on {where} of {host}: {last}. Choose another with --port.")
+    raise LabelingError(f"The server cannot listen on {where} of {host}: {fault}. Choose another with --port.")
 
 
 class Server:
@@ -128,6 +139,7 @@ class Server:
         say("Starting Argilla")
         self.place = place
         self.tls = tls
+        self._say = say
         self.url, self.address = addresses(listener, tls)
         self.secrets = place.ensure_secrets()
         here = Path(__file__).parent
@@ -168,7 +180,10 @@ class Server:
             raise
         now = datetime.now(UTC).isoformat(timespec="seconds")
         certificate = str(connection.certificate) if connection.certificate else None
+        before = self.place.last_address()
         self.place.write_state(State(self.url, self.address, self.process.pid, now, certificate))
+        if changed := readdress(self.place.path, before, self.address):
+            self._say(f"The address is {self.address} now, not {before}: {changed} invitations say so, tell the people")
         return connection
 
     def stop(self) -> None:

@@ -19,7 +19,7 @@ from labeling.backend import LabelingError
 from labeling.server.connection import Connection
 from labeling.server.environment import ensure_environment
 from labeling.server.home import Home, write_private
-from labeling.server.launch import STOP_SECONDS, Say, Server, Tls, listen
+from labeling.server.launch import STOP_SECONDS, Say, Server, Tls, last_port, listen
 
 PAUSES = (0.0, 1.0, 5.0, 15.0, 60.0)  # seconds before the first, second, … start after a crash
 STAMP = len("2026-01-31 12:00:00 ")
@@ -49,7 +49,7 @@ def supervise(
             raise LabelingError(f"A server of {place.path} is stopping, but does not end. Try again.")
         if not serving.acquire(wait=math.inf if patient else 0.0):
             raise LabelingError(f"Another process is just starting a server on {place.path}.", fault="request")
-        with listen(host, port) as listener:
+        with listen(host, port, last_port(place)) as listener:
             crashes = 0
             while True:
                 began = time.monotonic()

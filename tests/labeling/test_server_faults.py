@@ -91,6 +91,23 @@ def test_a_taken_port_is_one_clear_message_and_a_free_one_is_found(home: Path, t
         assert one.url != two.url
 
 
+def test_a_home_keeps_its_port_and_where_it_cannot_its_invitations_follow(home: Path) -> None:
+    with serving(home, say=print) as first:
+        add_annotators(first, ["reader"], "work", home)
+    invitation = home / "invitations" / "reader.txt"
+    with serving(home, say=print) as again:
+        assert again.url == first.url
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", int(first.url.rpartition(":")[2])))
+        other.listen()
+        said: list[str] = []
+        with serving(home, say=said.append) as moved:
+            assert moved.url != first.url
+            assert f"Address    {moved.url}\n" in invitation.read_text()
+    assert f"The address is {moved.url} now, not {first.url}: 1 invitations say so, tell the people" in said
+
+
 def test_a_second_server_on_a_home_is_refused_by_naming_the_first(
     served: Connection, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,19 +78,78 @@ def test_a_password_is_shown_only_on_request(said: Said, argilla_home: Path) -> 
     assert password(argilla_home / "invitations" / "shown.txt") in out
 
 
-def test_a_reset_gives_a_new_password_and_keeps_the_key(
+def token(server: Connection, name: str, word: str) -> httpx.Client:
+    """A client that has signed in, as the page does."""
+    given = httpx.post(f"{server.url}/api/v1/token", data={"username": name, "password": word}).json()["access_token"]
+    return httpx.Client(base_url=f"{server.url}/api/v1", headers={"Authorization": f"Bearer {given}"})
+
+
+def test_a_reset_gives_a_new_password_and_ends_old_keys_and_tokens_at_once(
     said: Said, argilla_server: Connection, argilla_home: Path
 ) -> None:
     add_annotators(argilla_server, ["forgetful"], "books", argilla_home)
     invitation = argilla_home / "invitations" / "forgetful.txt"
     old, key = password(invitation), key_of(argilla_server, "forgetful")
-    assert said("users", "reset", "forgetful")[0] == 0
+    with token(argilla_server, "forgetful", old) as signed_in, key.client() as program:
+        assert [client.get("/me").status_code for client in (signed_in, program)] == [200, 200]
+        assert said("users", "reset", "forgetful")[0] == 0
+        assert [client.get("/me").status_code for client in (signed_in, program)] == [401, 401]
     assert not logs_in(argilla_server, "forgetful", old)
     assert logs_in(argilla_server, "forgetful", password(invitation))
-    assert key_of(argilla_server, "forgetful") == key
+    with token(argilla_server, "forgetful", password(invitation)) as signed_in:
+        assert signed_in.get("/me").status_code == 200
+    assert key_of(argilla_server, "forgetful").answers()
     status, _, err = said("users", "reset", "nobody")
     assert status == 2
     assert "no account 'nobody'" in err
+
+
+def test_a_removed_person_has_no_access_and_their_answers_stay(
+    said: Said, argilla_server: Connection, argilla_home: Path
+) -> None:
+    place = Place(argilla_server, argilla_home, "ab", overlap=1)
+    place.publish(numbered(2))
+    place.answer(0, "r00", quality=4)
+    gone = place.people[0]
+    invitation = argilla_home / "invitations" / f"{gone}.txt"
+    old, key = password(invitation), key_of(argilla_server, gone)
+    (own,) = place.get(f"/datasets/{place.id}/records?include=responses&limit=1")[0]["responses"]
+    with token(argilla_server, gone, old) as signed_in, key.client() as program:
+        assert said("users", "remove", gone)[0] == 0
+        for client in (signed_in, program):
+            assert client.get("/me").status_code == 401
+            assert client.put(f"/responses/{own['id']}", json={"status": "discarded"}).status_code == 401
+    assert not logs_in(argilla_server, gone, old)
+    assert not invitation.exists()
+    assert place.get(f"/datasets/{place.id}/records?include=responses&limit=1")[0]["responses"] == [own]
+    assert gone in {user["username"] for user in place.get("/users")}  # whose name stands beside the answer
+    assert f"{gone}  (removed; answers kept)" in said("users", "list")[1].replace("   ", "  ")
+    assert said("users", "reset", gone)[0] == 2
+    place.close()
+
+
+def test_a_removed_person_comes_back_only_when_asked_for(
+    said: Said, argilla_server: Connection, argilla_home: Path
+) -> None:
+    add_annotators(argilla_server, ["boomerang", "still_there"], "books", argilla_home)
+    assert said("users", "remove", "boomerang")[0] == 0
+    assert said("users", "remove", "boomerang")[0] == 0  # again is no harm
+    with pytest.raises(LabelingError, match="Take them out of labeling") as refused:
+        add_annotators(argilla_server, ["still_there", "boomerang"], "books", argilla_home)
+    assert refused.value.fault == "request"
+    assert "users add boomerang" in str(refused.value)
+    assert said("users", "add", "boomerang", "--workspace", "books")[0] == 0
+    word = password(argilla_home / "invitations" / "boomerang.txt")
+    with token(argilla_server, "boomerang", word) as signed_in:
+        assert [place["name"] for place in signed_in.get("/me/workspaces").json()["items"]] == ["books"]
+    assert add_annotators(argilla_server, ["boomerang"], "books", argilla_home) == []
+
+
+def test_an_owner_is_not_removed(said: Said, argilla_server: Connection) -> None:
+    status, _, err = said("users", "remove", "owner")
+    assert status == 2
+    assert "no annotator but owner" in err
+    assert argilla_server.answers()
 
 
 def test_people_come_from_a_table_each_into_their_workspace(

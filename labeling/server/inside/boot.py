@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 POLL_SECONDS = 0.5
+TOKEN_SECONDS = 12 * 60 * 60  # a working day, after which people sign in again
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
     from . import connections
 
     connections.without_threads(home)
-    from . import answers, database, events, interface, jobs, logs, shortcuts, views
+    from . import answers, database, events, interface, jobs, logins, logs, shortcuts, views
     from .search import SqlSearchEngine
 
     try:
@@ -47,6 +48,7 @@ def main() -> None:
     shortcuts.no_thread_for_telemetry()
     jobs.replace_redis()
     views.show_only_own_answers()
+    logins.guard()
     asyncio.run(database.settle(secrets))
     _serve(home, listener, *sys.argv[4:6])
 
@@ -59,6 +61,7 @@ def _settings(home: Path, auth: str) -> None:
         "ARGILLA_DATABASE_SQLITE_TIMEOUT": "15",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "ARGILLA_AUTH_SECRET_KEY": auth,
+        "ARGILLA_AUTH_TOKEN_EXPIRATION": str(TOKEN_SECONDS),
     }
     scratch = home / "tmp"  # Argilla copies its pages to a new temporary folder at each start and leaves it there
     shutil.rmtree(scratch, ignore_errors=True)
@@ -92,6 +95,7 @@ def _serve(home: Path, listener: socket.socket, certificate: str | None = None, 
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # else a client of this machine says which address it comes from
         timeout_graceful_shutdown=5,
         ssl_certfile=certificate,
         ssl_keyfile=key,

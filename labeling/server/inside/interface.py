@@ -29,7 +29,7 @@ def check(engine: type) -> None:
     from argilla_server.search_engine import SearchEngine
     from argilla_server.webhooks.v1 import records, responses
 
-    from . import answers, views
+    from . import answers, logins, views
     from .routes import has_route
 
     faults = []
@@ -52,7 +52,7 @@ def check(engine: type) -> None:
     for module, name in ((records, "build_record_event"), (responses, "build_response_event"), (models, "TypeAdapter")):
         if not callable(getattr(module, name, None)):
             faults.append(f"{module.__name__} has no {name}")
-    ours = [answers.CREATE, *((method, path) for method, path, _ in views.ENDPOINTS)]
+    ours = [answers.CREATE, logins.ENDPOINT, *((method, path) for method, path, _ in views.ENDPOINTS)]
     faults += [f"it has no {' '.join(endpoint)}" for endpoint in ours if not has_route(api_v1, *endpoint)]
     faults += [
         f"its {name} takes other arguments"

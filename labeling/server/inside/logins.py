@@ -1,0 +1,116 @@
+"""Logging in: wrong passwords are counted, and a changed password ends what was given out before it.
+
+Argilla takes any number of wrong passwords, checks each of them on the event loop (a quarter of a second in which
+nobody else is answered), and lets keys and tokens live on when a password is changed.
+
+A token carries a fingerprint of the account's password and key, so it ends with either of them, and nothing has to be
+stored. It ends after a working day in any case (`boot.TOKEN_SECONDS`).
+"""
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from argilla_server.api.routes import api_v1
+from argilla_server.api.schemas.v1.oauth2 import Token
+from argilla_server.contexts import accounts
+from argilla_server.errors import UnauthorizedError
+from argilla_server.models.database import generate_user_api_key
+from argilla_server.security.authentication.db import BearerTokenAuthenticationBackend
+from argilla_server.security.authentication.jwt import JWT
+from argilla_server.security.authentication.userinfo import UserInfo
+from fastapi import HTTPException, Request
+from starlette.authentication import AuthCredentials
+
+from .routes import route
+
+TRIES, MINUTE = 5, 60.0
+ENDPOINT = ("POST", "/token")
+_THREAD = ThreadPoolExecutor(1, thread_name_prefix="passwords")  # one: the other core is for those who work
+
+
+class Attempts:
+    """Wrong passwords of the last minute, for each name and address."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._of: dict[tuple[str, str], deque[float]] = {}
+
+    def begin(self, who: tuple[str, str]) -> float:
+        """Count one try, which `succeed` takes back; returns the seconds to wait before it, 0 if it may be made."""
+        now = self._clock()
+        for each in [each for each, times in self._of.items() if times[-1] <= now - MINUTE]:
+            del self._of[each]
+        times = self._of.setdefault(who, deque(maxlen=TRIES))
+        if len(times) == TRIES and times[0] > now - MINUTE:
+            return times[0] + MINUTE - now
+        times.append(now)
+        return 0.0
+
+    def succeed(self, who: tuple[str, str]) -> None:
+        self._of.pop(who, None)
+
+
+attempts = Attempts()
+
+
+def guard() -> None:
+    """Put these in the place of Argilla's."""
+    dependant = route(api_v1, *ENDPOINT).dependant
+    dependant.call, dependant.request_param_name = create_token, "request"
+    accounts.generate_user_token = _token
+    accounts.update_user = _with_a_new_key(accounts.update_user)
+    BearerTokenAuthenticationBackend.authenticate = _by_token
+
+
+async def create_token(*, request: Request, db: Any, username: str, password: str) -> Token:
+    who = (username, request.client.host if request.client else "")
+    if wait := attempts.begin(who):
+        raise HTTPException(
+            429,
+            f"Too many wrong passwords for this name. Try again in {wait:.0f} seconds.",
+            {"Retry-After": f"{wait:.0f}"},
+        )
+    user = await accounts.get_user_by_username(db, username)
+    check = (accounts.verify_password, password, user.password_hash) if user else (accounts._dummy_verify,)
+    if not (await asyncio.get_running_loop().run_in_executor(_THREAD, *check) and user):
+        raise UnauthorizedError()
+    attempts.succeed(who)
+    return Token(access_token=_token(user))
+
+
+def _token(user: Any) -> str:
+    info = {"identity": str(user.id), "name": user.first_name, "username": user.username, "role": user.role}
+    return JWT.create(UserInfo(**info, credentials=_fingerprint(user)))
+
+
+def _fingerprint(user: Any) -> str:
+    given = f"{user.id}\n{user.password_hash}\n{user.api_key}".encode()
+    return hmac.new(JWT.secret.encode(), given, hashlib.sha256).hexdigest()
+
+
+async def _by_token(self: Any, request: Request) -> tuple[AuthCredentials, UserInfo] | None:
+    credentials = await self.scheme(request)
+    if not credentials:
+        return None
+    told = JWT.decode(credentials.credentials)
+    user = await accounts.get_user_by_username(request.state.db, told.get("username"))
+    if user is None or not hmac.compare_digest(str(told.get("credentials")), _fingerprint(user)):
+        return None
+    return AuthCredentials(), UserInfo(username=user.username)
+
+
+def _with_a_new_key(update: Any) -> Any:
+    """A new password comes with a new API key; an owner's key stays, since it lies in `secrets.json`."""
+
+    async def update_user(db: Any, user: Any, user_attrs: dict[str, Any]) -> Any:
+        if "password" in user_attrs and not user.is_owner:
+            user_attrs = {"api_key": generate_user_api_key(), **user_attrs}
+        return await update(db, user, user_attrs)
+
+    return update_user

@@ -1,0 +1,64 @@
+"""Signing in: wrong passwords are counted, tokens end, and nobody else waits meanwhile."""
+
+import base64
+import json
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from labeling.server import Connection
+from labeling.server.accounts import add_annotators
+from labeling.server.invitations import invite, readdress
+
+
+def sign_in(server: Connection, name: str, word: str, **headers: str) -> httpx.Response:
+    return httpx.post(
+        f"{server.url}/api/v1/token", data={"username": name, "password": word}, headers=headers, timeout=60
+    )
+
+
+@pytest.fixture
+def word(argilla_server: Connection, argilla_home: Path, request: pytest.FixtureRequest) -> str:
+    """The password of an account `guessed`, whose wrong tries are forgotten."""
+    add_annotators(argilla_server, ["guessed", "other"], "work", argilla_home)
+    return (argilla_home / "invitations" / "guessed.txt").read_text().split("Password")[1].split()[0]
+
+
+def test_the_sixth_wrong_password_in_a_minute_is_not_even_looked_at(argilla_server: Connection, word: str) -> None:
+    statuses = [sign_in(argilla_server, "guessed", f"wrong{number}").status_code for number in range(5)]
+    assert statuses == [401] * 5
+    # not by another claim of where it comes from, and not with the right one either
+    for given, headers in (("wrong", {}), ("wrong", {"X-Forwarded-For": "10.0.0.9"}), (word, {})):
+        refused = sign_in(argilla_server, "guessed", given, **headers)
+        assert refused.status_code == 429
+        assert "Too many wrong passwords" in refused.json()["detail"]
+        assert 0 < int(refused.headers["Retry-After"]) <= 60
+    assert sign_in(argilla_server, "other", "wrong").status_code == 401  # another name is another matter
+    statuses = [sign_in(argilla_server, "nobody_of_this_name", "wrong").status_code for _ in range(6)]
+    assert statuses == [401] * 5 + [429]  # which tells nobody what names there are
+
+
+def test_a_token_ends_after_a_working_day(argilla_server: Connection, argilla_home: Path) -> None:
+    add_annotators(argilla_server, ["worker"], "work", argilla_home)
+    text = (argilla_home / "invitations" / "worker.txt").read_text()
+    token = sign_in(argilla_server, "worker", text.split("Password")[1].split()[0]).json()["access_token"]
+    told = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert 11.9 < (told["exp"] - time.time()) / 3600 <= 12
+    assert set(told) == {"identity", "name", "username", "role", "exp", "credentials"}
+    forged = token.rsplit(".", 1)[0] + "." + base64.urlsafe_b64encode(b"x" * 32).decode().rstrip("=")
+    for given in (forged, token[:-2], "none"):
+        answer = httpx.get(f"{argilla_server.url}/api/v1/me", headers={"Authorization": f"Bearer {given}"})
+        assert answer.status_code == 401
+
+
+def test_invitations_follow_their_server_and_no_other(tmp_path: Path) -> None:
+    old, new = "http://127.0.0.1:6900", "http://127.0.0.1:6917"
+    here, elsewhere = invite(tmp_path, old, "here", "word-1"), invite(tmp_path, "https://team.example", "far", "word-2")
+    before = here.read_text(), elsewhere.read_text()
+    assert readdress(tmp_path, old, new) == 1
+    assert here.read_text() == before[0].replace(old, new)
+    assert elsewhere.read_text() == before[1]
+    assert here.stat().st_mode & 0o777 == 0o600
+    assert readdress(tmp_path, new, new) == 0
