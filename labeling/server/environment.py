@@ -66,6 +66,7 @@ def _build(folder: Path, say: Callable[[str], None], stop: threading.Event) -> N
         ) from None
     command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar=off", "--require-hashes", "--only-binary=:all:", "--requirement", str(LOCK_FILE)]
+    command += ["--no-deps"]  # all of it is in the lock, some newer than argilla-server asks for
     last_words: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
         assert pip.stdout is not None

@@ -75,6 +75,7 @@ def _settings(home: Path, auth: str) -> None:
 def _serve(home: Path, listener: socket.socket, certificate: str | None = None, key: str | None = None) -> None:
     import uvicorn
     from argilla_server import app
+    from argilla_server.api.routes import api_v1
 
     from . import database, front
 
@@ -91,7 +92,7 @@ def _serve(home: Path, listener: socket.socket, certificate: str | None = None, 
             logging.getLogger("labeling").warning("stopped")
 
     config = uvicorn.Config(
-        front.before(app),
+        front.before(app, api_v1),
         log_config=None,
         access_log=False,
         server_header=False,
