@@ -86,7 +86,7 @@ async def create_token(*, request: Request, db: Any, username: str, password: st
 
 def _token(user: Any) -> str:
     info = {"identity": str(user.id), "name": user.first_name, "username": user.username, "role": user.role}
-    return JWT.create(UserInfo(**info, credentials=_fingerprint(user)))
+    return str(JWT.create(UserInfo(**info, credentials=_fingerprint(user))))
 
 
 def _fingerprint(user: Any) -> str:
