@@ -14,7 +14,8 @@ from labeling.server.home import Home
 ABOUT = """\
 A real Argilla, with its pages, on SQLite: no Docker, no Elasticsearch, no Redis. Its environment is built on first
 use (about a minute, needs the network once). It runs until Ctrl-C, or, with --detach, until `serve --stop`; after a
-crash it is started again. Data, log and generated secrets lie in --home, which only you can read.
+crash it is started again. Data, log and generated secrets lie in --home, which only you can read. It keeps its port;
+where that is taken, the invitations say the new address. Annotators see their own answers alone.
 
 By default only this machine can reach it. For a team on one network: --host 0.0.0.0 with --tls-cert and --tls-key,
 since passwords would travel in the open without. From elsewhere: ssh -L 6900:127.0.0.1:6900 THIS_MACHINE.

@@ -15,7 +15,7 @@ from labeling.backend import Queue, Round
 from labeling.questions import raw_values
 from labeling.server import Connection, accounts
 from labeling.server.accounts import checked
-from tests.labeling.asking import make
+from tests.labeling.asking import Place, make
 
 PEOPLE, OVERLAP = 20, 5  # 15 had a connection each
 
@@ -106,3 +106,35 @@ def test_a_response_twice_is_refused_and_blocks_nobody(
         start = time.monotonic()
         checked(two.post(f"/records/{record}/responses", json=body))
         assert time.monotonic() - start < 10  # SQLite would wait 15 s for a writer that has not finished
+
+
+def test_several_browsers_open_their_queues_at_once_and_each_shows_a_record(
+    argilla_server: Connection, argilla_home: Path
+) -> None:
+    """Each asks for some fifteen things at once; sixteen do so when this is measured by hand."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here: pip install -e .[test]")
+    from tests.labeling.browser import CHROMIUM, QUIET, AnnotatorPage
+
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    place = Place(argilla_server, argilla_home)
+    asked = place.round(tasks=make(10), overlap=2)
+    place.backend.publish(asked)
+    names = [place.person(f"p{number}") for number in range(4)]
+    place.backend.add_annotators(names, place.workspace)
+    faults: list[str] = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        pages = [browser.new_context().new_page() for _ in names]
+        for page, name in zip(pages, names, strict=True):
+            page.set_default_timeout(60_000)
+            page.on("response", lambda answer: faults.append(answer.url) if answer.status >= 400 else None)
+            invitation = (argilla_home / "invitations" / f"{name}.txt").read_text()
+            AnnotatorPage(page, argilla_server.url).sign_in(name, invitation.split("Password")[1].split()[0])
+            AnnotatorPage(page, argilla_server.url).open(asked.queues[0].name)
+        for page in pages:
+            page.reload(wait_until="commit")
+        for page in pages:
+            page.wait_for_selector(".questions-form")
+        browser.close()
+    assert faults == []
