@@ -64,7 +64,10 @@ def _rows(name: str, trainee: "Trainee", config: KtoConfig, context: StageContex
     path = artifact.path / name
     rows = read_jsonl(path) if path.is_file() else []
     if not rows:
-        raise RequestError(f"{path}: no marked answers. {NEEDED}, with several prompts.")
+        earlier = " Preferences from before `kto` kept none: remove that folder, and they are made again."
+        raise RequestError(
+            f"{path}: no marked answers. {NEEDED}, with several prompts.{'' if path.is_file() else earlier}"
+        )
 
     def marked(row: Mapping[str, Any]) -> MarkedRow:
         answer = chat.answer(row["prompt"], row["answer"][0]["content"])
@@ -99,4 +102,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"accuracy {metrics['accuracy']:.2f}, {metrics['answers']:,.0f} marked answers, {metrics['good']:,.0f} good"
 
 
-STAGE = Stage("kto", KtoConfig, inputs, run, summary)
+STAGE = Stage("kto", KtoConfig, inputs, run, summary, makes="policy", label="KTO", is_side_branch=True)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from benchmarks.labeling_server import PENDING
-from labeling.argilla import ArgillaBackend
+from labeling.argilla.backend import ArgillaBackend
 from labeling.backend import Queue, Round
 from labeling.questions import raw_values
 from labeling.server import Connection, accounts

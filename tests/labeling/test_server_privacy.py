@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from labeling.argilla_page import CHECKSUM
+from labeling.argilla.page import CHECKSUM
 from labeling.server import Connection
 from labeling.server.accounts import checked
 from tests.labeling.asking import Place, make

@@ -83,7 +83,9 @@ def test_the_format_is_recognized_and_read() -> None:
 def test_the_backend_asks_and_answers(tmp_path: Path) -> None:
     module = executed(snippet('"""Rounds in a folder'))
     asked = Round("w", "ranking", "Rank them.", [Queue("q", [Task(id="t", prompt=[], responses=["a", "b"])], 2)])
-    given = [AnnotatorAnswer(task="t", annotator=n, status="submitted", ranks=[1, 2], comment="") for n in ("bob", "ann")]
+    given = [
+        AnnotatorAnswer(task="t", annotator=n, status="submitted", ranks=[1, 2], comment="") for n in ("bob", "ann")
+    ]
     module["prepare"](Place(tmp_path, print), Event())
     with module["open_backend"](Place(tmp_path, print)) as backend:
         assert (backend.publish(asked), backend.publish(asked)) == (1, 0)
