@@ -118,7 +118,7 @@ def test_a_vote_is_a_duplicate_only_if_person_and_content_are_equal(tmp_path: Pa
         "ann": [3, 2, 1],
         "ben": [1, 3, 2],
     }
-    assert any("later one counts" in remark for remark in loaded.remarks)
+    assert any("later vote counts" in remark for remark in loaded.remarks)
 
 
 def test_the_later_time_counts_in_any_order(tmp_path: Path) -> None:
