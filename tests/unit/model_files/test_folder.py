@@ -296,7 +296,7 @@ def test_the_tables_are_those_of_the_installed_transformers() -> None:
 def test_a_plan_needs_no_torch(tmp_path: Path) -> None:
     folder = model(tmp_path / "brought", {"model_type": "bert"})
     code = (
-        "import sys\nfrom pipeline import compose\nfrom pipeline.store.artifacts import Store\n"
+        "import sys\nfrom pipeline.config import compose\nfrom pipeline.store.artifacts import Store\n"
         "from pipeline.engine.planner import Planner\nfrom pathlib import Path\n"
         f"config = compose.load(['outputs={tmp_path}/out', 'stage=sft', 'model.path={folder}'])\n"
         "try: Planner(config, Store(Path(config.outputs), config.project)).plan()\n"
