@@ -267,7 +267,5 @@ def address_fault(url: str) -> str | None:
     if not named:
         return "it has to be like https://HOST/v1."
     if parts.username or parts.password or parts.query or parts.fragment:
-        return (
-            f"an address without name, password or query is needed; its key stands in the environment: {ENDPOINT_KEY}."
-        )
+        return f"an address has no name, password or query; the key comes from the environment ({ENDPOINT_KEY})."
     return None
