@@ -5,6 +5,7 @@ from tests.canaries import Canary, Group
 TUNING = "pipeline.modeling.tuning"
 REWARD = "pipeline.modeling.rewards.training"
 TRAINING = "pipeline.modeling.training"
+KTO = "pipeline.modeling.preferences.kto"
 FIGURES = "pipeline.modeling.figures"
 
 PREPARED = "dataset processing_class args dataset_name"
@@ -38,6 +39,27 @@ GROUPS = [
         TUNING,
         "shares of the loss and the sums for weighted DPO follow these",
         {"loss_types": "", "use_weighting": ""},
+    ),
+    Group(
+        "transformers.Trainer",
+        "overridden",
+        KTO,
+        "transformers would drop the columns that marked answers are made of",
+        {"_set_signature_columns_if_needed": ""},
+    ),
+    Group(
+        "transformers.Trainer",
+        "set",
+        KTO,
+        "transformers would drop the columns that marked answers are made of",
+        {"_signature_columns": ""},
+    ),
+    Group(
+        "transformers.Trainer",
+        "called",
+        KTO,
+        "batches of the evaluation set are put on the device with it",
+        {"_prepare_inputs": "inputs"},
     ),
     Group(
         "trl.RewardTrainer",

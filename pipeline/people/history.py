@@ -3,6 +3,7 @@
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
+from pipeline.errors import PipelineError
 from pipeline.store.artifacts import MODELS, Artifact, Store
 
 ANSWERED = ("rankings", "discarded", "accepted", "corrected", "rejected")  # metrics that count people's answers
@@ -28,7 +29,10 @@ def collections(store: Store, stage: str, about: str) -> dict[str, Collection]:
     """
     found: dict[str, Collection] = {}
     for version in store.versions(stage):
-        manifest = store.read_manifest(stage, version)
+        try:
+            manifest = store.read_manifest(stage, version)
+        except PipelineError as error:
+            raise PipelineError(f"{error} It may hold people's answers: without it they are asked again.") from None
         asked, metrics = manifest["inputs"].get(about, {}).get("version"), manifest["metrics"]
         if not asked or "complete" not in metrics or metrics.get("simulated"):
             continue

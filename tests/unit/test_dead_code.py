@@ -15,6 +15,7 @@ FROM_OUTSIDE = {"main"}  # Python's own way in
 LOOKED_UP = {"import_": "labeling/__main__.py finds a command's function by its name"}
 NEVER_GIVEN = {
     "age_text now": "a clock that tests set",
+    "Attempts clock": "a clock that tests set",
     "Leases clock": "a clock",
     "Leases seconds": "how long a lease holds",
     "calibration bins": "tests count by hand in five",

@@ -26,6 +26,7 @@ MAY_WRITE = {
     "labeling/files.py": "the one that all others use",
     "labeling/server/home.py": "a lock file, which has no content",
     "labeling/server/inside/boot.py": "runs in the server's environment; a mark that is half there does not match",
+    "labeling/server/inside/front.py": "runs in the server's environment; a copy of its pages, made at each start",
     "labeling/server/launch.py": "a log that a process writes to as it starts",
     "pipeline/data/scratch.py": "a folder of its own that is removed after use",
     "pipeline/modeling/memory.py": "a switch of the kernel's",
