@@ -69,7 +69,7 @@ def asked(argilla_environment: Path, tmp_path_factory: pytest.TempPathFactory) -
     return found
 
 
-@pytest.mark.parametrize("name", [str(canary) for canary in SERVER])
+@pytest.mark.parametrize("name", [f"{canary} in {canary.ours}" for canary in SERVER])
 def test_what_the_server_relies_on_is_still_there(asked: dict[str, Any], name: str) -> None:
     assert asked["faults"][name] is None
 
