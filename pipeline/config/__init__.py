@@ -1,1 +1,1 @@
-"""From a command line to a checked configuration: the schema, its checks, and the words for its keys. Never torch."""
+"""Turns a command line into a checked configuration: schema, checks, help texts of the keys. Never imports torch."""

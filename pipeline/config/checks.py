@@ -1,4 +1,4 @@
-"""Checks of a composed configuration: values outside their limits, and keys that do not go together."""
+"""Checks a composed configuration: values outside their limits, and keys that contradict each other."""
 
 import dataclasses
 import math
@@ -23,9 +23,9 @@ from pipeline.config.trainer_options import SOURCES, option_names, own_place
 
 
 def check_values(config: PipelineConfig) -> Iterator[str]:
-    """Every value that its key cannot have, and every unknown name in a `trainer:` or `inputs:` mapping.
+    """Yield a message for each invalid value and each unknown name in a `trainer:` or `inputs:` mapping.
 
-    What a stage follows another one in is at fault once, by the other's key.
+    Where a stage inherits a wrong option from another stage, only the other stage's key is reported.
     """
     found = list(_value_and_name_faults(config))
     for fault in found:
@@ -61,7 +61,7 @@ def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
 
 
 def _wrong_names(config: PipelineConfig) -> Iterator[str]:
-    """Names that become folders and files, and the stage that is asked for."""
+    """Yield faults in the requested stage and in names that become folders: project, tag, outputs."""
     if config.stage not in ("all", *stage_names()):
         yield f"stage={config.stage}: no such stage. {stage_hint(config.stage)}"
     rule = "letters, digits, '.', '_' and '-' only, and begins with a letter or a digit."
@@ -76,7 +76,7 @@ def _wrong_names(config: PipelineConfig) -> Iterator[str]:
 
 
 def _indivisible_batches(config: PipelineConfig) -> Iterator[str]:
-    """Micro batches that would make the global batch another than the one asked for."""
+    """Yield micro batches that do not divide the global batch, and rollouts that are not whole batches."""
     micro = config.launch.micro_batch_size
     trained = {name: node for name in stage_names() if hasattr(node := getattr(config, name), "peft")}
     for name, node in trained.items():
@@ -89,7 +89,7 @@ def _indivisible_batches(config: PipelineConfig) -> Iterator[str]:
 
 
 def _of_no_use(config: PipelineConfig) -> Iterator[str]:
-    """What is said about files or a model of the user's own where none is given."""
+    """Yield keys that describe user files or a user model where the request names none."""
     data, model, plain = config.data, config.model, DataConfig()
     if data.source == "playground":
         for key in ("test_path", "format", "columns", "revision", "subset", "part"):
@@ -107,7 +107,7 @@ def _of_no_use(config: PipelineConfig) -> Iterator[str]:
 
 
 def _wrong_sources(config: PipelineConfig) -> Iterator[str]:
-    """What is read from the user's own files."""
+    """Yield faults in the keys that describe the user's files."""
     data = config.data
     if data.source == "files":
         if data.path is None and data.sources is None:
@@ -128,14 +128,17 @@ def _wrong_sources(config: PipelineConfig) -> Iterator[str]:
 
 
 def _wrong_paths(key: str, value: Any) -> Iterator[str]:
-    """What names no files, where something is named."""
+    """Yield a fault if a given value is not a path or a list of paths."""
     paths = value if isinstance(value, list) else [value]
     if value is not None and not all(isinstance(path, str) and path for path in paths):
         yield f"{key}={value}: it has to be a file, a folder or a glob, or a list of them."
 
 
 def _wrong_mixture(data: DataConfig) -> Iterator[str]:
-    """Sources are told apart by their names, in the rows, the report and the manifest; each is read in its own way."""
+    """Yield faults in the names of mixed sources, and keys of `data` that belong to one source.
+
+    Names must be unique: rows, the report and the manifest identify a source by its name.
+    """
     plain = SourceConfig()
     for key in ("format", "columns", "codes", "revision", "subset", "part") if data.sources else ():
         if getattr(data, key) != getattr(plain, key):
@@ -152,7 +155,7 @@ def _wrong_mixture(data: DataConfig) -> Iterator[str]:
 
 
 def _without_tokenizer(config: PipelineConfig) -> Iterator[str]:
-    """What is about tokens, where no tokenizer says what they are."""
+    """Yield keys that count or match tokens where no tokenizer is given."""
     data, plain = config.data, DataConfig()
     about: dict[str, Any] = {"max_length": data.max_length, "min_length": data.min_length}
     asked = {key: value for key, value in about.items() if value != getattr(plain, key)}
@@ -167,7 +170,7 @@ def _without_tokenizer(config: PipelineConfig) -> Iterator[str]:
 
 def _wrong_languages(languages: list[str] | None) -> Iterator[str]:
     if languages:
-        from pipeline.data.cleaning.language import check_languages  # loads a model: only asked where it is needed
+        from pipeline.data.cleaning.language import check_languages  # loads a model: imported only if needed
 
         try:
             check_languages(languages)
@@ -176,7 +179,7 @@ def _wrong_languages(languages: list[str] | None) -> Iterator[str]:
 
 
 def _wrong_labeling(config: PipelineConfig) -> Iterator[str]:
-    """Who is asked what, where it does not go together."""
+    """Yield contradictions between backend, annotators, overlap and question."""
     labeling, names = config.labeling, config.labeling.annotators or []
     if labeling.backend == "file" and not labeling.path:
         yield "labeling.path has to be given: labeling.path=…"
@@ -196,7 +199,7 @@ def _wrong_labeling(config: PipelineConfig) -> Iterator[str]:
 
 
 def _wrong_writer(config: PipelineConfig) -> Iterator[str]:
-    """Who drafts, and answers to what: a policy has its name already, what is behind an endpoint needs one."""
+    """Yield faults in the writer of drafts and its prompts. Only a model behind an endpoint needs `draft.model`."""
     draft = config.draft
     yield from _wrong_paths("draft.prompts", draft.prompts)
     if is_endpoint(draft.writer):
@@ -210,7 +213,7 @@ def _wrong_writer(config: PipelineConfig) -> Iterator[str]:
 
 
 def _unusable(node: Any, prefix: str = "") -> Iterator[str]:
-    """Values of the right type that nothing can be done with: infinite numbers, empty lists."""
+    """Yield values that have the right type but cannot be used: infinite numbers, empty lists."""
     for name, value in _items(node):
         key = prefix + name
         if isinstance(value, float) and (math.isinf(value) or (isinstance(node, Mapping) and math.isnan(value))):
@@ -228,7 +231,7 @@ def _items(node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def faults(node: Any, prefix: str = "") -> Iterator[str]:
-    """Every value of `node` that is outside its field's limits, one message each, keys in dotted form."""
+    """Yield one message for each value of `node` outside its field's limits, with dotted keys."""
     for item in dataclasses.fields(node):
         value, key = getattr(node, item.name), prefix + item.name
         nodes = value if isinstance(value, list) else [value]
@@ -253,12 +256,12 @@ def _value_faults(key: str, value: Any, limits: Any) -> Iterator[str]:
 
 
 def is_endpoint(writer: str) -> bool:
-    """Whether a writer is an address rather than a policy."""
+    """Whether a writer is a URL, not a policy."""
     return writer.startswith(("http://", "https://"))
 
 
 def address_fault(url: str) -> str | None:
-    """What is wrong with an endpoint's address; addresses are shown and logged, so that no key may be in one."""
+    """Return the fault in an endpoint's URL, or None. URLs are shown and logged, so they must not hold a key."""
     try:
         parts = urlsplit(url)
         named = bool(parts.hostname) and (parts.port is None or parts.port > 0)

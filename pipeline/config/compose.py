@@ -1,7 +1,7 @@
-"""From a command line to a checked configuration, with all that is wrong in it said at once.
+"""Turns a command line into a checked configuration and reports all its faults at once.
 
-Hydra stops at the first wrong override, and takes some that no stage ever reads. Here every override is looked at by
-itself, so that one answer names every fault, each with the nearest right name. Nothing in this module imports torch.
+Hydra stops at the first wrong override, and accepts some that no stage reads. This module checks each override
+separately, so one message lists all faults, each with the nearest valid name. Nothing here imports torch.
 """
 
 import itertools
@@ -30,27 +30,25 @@ from pipeline.config.names import CONF, FORMER_KEYS, all_names, nearest_key, opt
 from pipeline.config.schema import PipelineConfig, followers, stage_names, tuned_stages
 from pipeline.errors import RequestError, listed
 
-OPEN_MAPPING = re.compile(
-    r"(?P<mapping>\w+\.(trainer|inputs|columns|codes))(\.\w+)+"
-)  # new keys need no Hydra's `+` here
-OPENED = re.compile(rf"{OPEN_MAPPING.pattern}=|\w+\.(trainer|inputs|columns|codes)=\{{")  # one key of it, or several
+OPEN_MAPPING = re.compile(r"(?P<mapping>\w+\.(trainer|inputs|columns|codes))(\.\w+)+")  # new keys here need no `+`
+OPENED = re.compile(rf"{OPEN_MAPPING.pattern}=|\w+\.(trainer|inputs|columns|codes)=\{{")  # one key or several
 QUOTED_KEY = re.compile(r"([{,]\s*)(['\"])([\w. -]+)\2\s*:")
 REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)  # raised for a wrong override
 
 
 @cache
 def register_schema() -> None:
-    """Make the typed schema known to Hydra as `schema`, the first entry of conf/config.yaml."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra ends the process with status 1 by itself
+    """Register the typed schema with Hydra as `schema`, the first entry of conf/config.yaml."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # otherwise Hydra exits with status 1
     ConfigStore.instance().store(name="schema", node=PipelineConfig)
 
 
 def normalize(overrides: Iterable[str]) -> list[str]:
-    """What Hydra is given for what a person writes.
+    """Translate the overrides that a user writes into Hydra's.
 
-    `dpo.trainer.loss_type=ipo` is Hydra's `++dpo.trainer.loss_type=ipo`, and `data.columns={…}` likewise. Every
-    stage has a `peft` node of its own, so `peft.rank=4` makes all of them follow it; a stage's own `dpo.peft.rank=8`
-    comes later and wins.
+    `dpo.trainer.loss_type=ipo` becomes `++dpo.trainer.loss_type=ipo`; `data.columns={…}` likewise. Each training stage
+    has its own `peft` node, so `peft.rank=4` is passed on to all of them. A stage's `dpo.peft.rank=8` comes later and
+    takes precedence.
     """
     given = list(overrides)
     keys = dict.fromkeys(text.partition("=")[0].lstrip("+") for text in given)
@@ -62,22 +60,22 @@ def normalize(overrides: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checked configuration, and the choices in it that follow from others."""
+    """A checked configuration, and the choices that were derived from the request."""
 
     config: PipelineConfig
     followed: Sequence[Followed]
 
 
 def load(overrides: Sequence[str]) -> PipelineConfig:
-    """The configuration that these overrides ask for.
+    """Return the configuration that the overrides describe.
 
-    Raises `RequestError` with every fault found, one per line.
+    Raises `RequestError` with all faults, one per line.
     """
     return read(overrides).config
 
 
 def read(overrides: Sequence[str]) -> Loaded:
-    """As `load`, with what was added to the request because it follows from it."""
+    """Like `load`, but also return the derived choices."""
     register_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         parsed, wrong = _parse(overrides)
@@ -90,19 +88,22 @@ def read(overrides: Sequence[str]) -> Loaded:
 
 
 def with_followed(overrides: Sequence[str]) -> list[str]:
-    """The overrides with the choices that follow from them. Raises `RequestError` as `load` does."""
+    """Return the overrides together with the derived choices. Raises `RequestError` as `load` does."""
     return [*overrides, *(one.override for one in read(overrides).followed)]
 
 
 def jobs(overrides: Sequence[str]) -> list[list[str]]:
-    """The requests of a sweep, one for each combination of its values, in the order in which Hydra runs them."""
+    """Return the requests of a sweep: one per combination of values, in the order in which Hydra runs them."""
     parsed, _ = _parse(overrides)
     values = [_values(o) if o.is_sweep_override() else [_text(o)] for o in parsed]
     return [list(job) for job in itertools.product(*values)]
 
 
 def check(overrides: Sequence[str]) -> None:
-    """Refuse a command line, sweeps included: every value of a sweep is looked at before the first job starts."""
+    """Check a command line with all values of its sweeps, before the first job starts.
+
+    Raises `RequestError` with all faults.
+    """
     register_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         parsed, found = _parse(overrides)
@@ -114,7 +115,7 @@ def check(overrides: Sequence[str]) -> None:
 
 
 def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
-    """The overrides that are of the right form, and a message for each that is not."""
+    """Return the well-formed overrides, and a message for each other one."""
     parser, parsed, wrong = OverridesParser.create(), [], []
     for text in overrides:
         try:
@@ -130,7 +131,7 @@ def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
 
 
 def _parsed(parser: OverridesParser, text: str) -> Override:
-    """An override; quoted keys of a mapping, as JSON and Python write them, are read without their quotes."""
+    """Parse one override. Keys of a mapping may be quoted, as in JSON and Python."""
     try:
         return parser.parse_override(text)
     except HydraException:
@@ -148,7 +149,7 @@ def _needs_m(override: Override) -> str:
 
 
 def _requests(parsed: Sequence[Override]) -> Iterator[list[str]]:
-    """The requests in which every value of every sweep occurs, each beside the first values of the others."""
+    """Yield requests that cover every value of every sweep, each with the first values of the other sweeps."""
     options = {_text(o): _values(o) for o in parsed if o.is_sweep_override()}
     fixed = [_text(o) for o in parsed if not o.is_sweep_override()]
     first = {text: values[0] for text, values in options.items() if values}
@@ -159,7 +160,7 @@ def _requests(parsed: Sequence[Override]) -> Iterator[list[str]]:
 
 
 def _values(override: Override) -> list[str]:
-    """`dpo.beta=0.1,0.3` as `dpo.beta=0.1` and `dpo.beta=0.3`; `peft=glob(*)` as all its options."""
+    """Split `dpo.beta=0.1,0.3` into `dpo.beta=0.1` and `dpo.beta=0.3`, and `peft=glob(*)` into all its options."""
     key, value = _text(override).partition("=")[0], override.value()
     if isinstance(value, Glob):
         return [f"{key}={name}" for name in value.filter(list(all_names().groups.get(_key(override), ())))]
@@ -167,7 +168,7 @@ def _values(override: Override) -> list[str]:
 
 
 def _examined(overrides: list[str]) -> tuple[Loaded | None, list[str]]:
-    """A configuration from overrides of the right form, and every fault in it; without the overrides at fault."""
+    """Return the configuration (None if it cannot be built) and all faults. Wrong overrides are left out of it."""
     parsed, found = _parse(overrides)
     known = []
     for override in parsed:
@@ -184,7 +185,7 @@ def _examined(overrides: list[str]) -> tuple[Loaded | None, list[str]]:
         found += wrong
         composed = _composed(right)
     try:
-        # finding out what was chosen takes a third of the whole, and mostly nothing follows whatever it was
+        # `_chosen` takes a third of the whole time, and usually nothing follows: check that first
         added = followed(composed, _chosen(right)) if followed(composed, ()) else []
         composed = _composed([*right, *(one.override for one in added)]) if added else composed
         found += contradictions(composed)
@@ -195,13 +196,13 @@ def _examined(overrides: list[str]) -> tuple[Loaded | None, list[str]]:
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
-    """With Hydra's own node, which says which option each group has."""
+    """Compose the configuration, including Hydra's node, which records the chosen option of each group."""
     composed: DictConfig = compose("config", normalize(overrides), return_hydra_config=True)
     return composed
 
 
 def _chosen(overrides: Sequence[str]) -> set[str]:
-    """The groups whose options were chosen explicitly, on the command line or by an experiment."""
+    """Return the groups with an option chosen explicitly, on the command line or by an experiment."""
     loader = GlobalHydra.instance().config_loader()
     return set(loader.compute_defaults_list("config", normalize(overrides), RunMode.RUN).overrides.override_choices)
 
@@ -221,7 +222,7 @@ def _converted(composed: DictConfig) -> tuple[PipelineConfig | None, list[str]]:
 
 
 def _merge_mappings(config: PipelineConfig) -> None:
-    """Put together the mappings of which one follows another; a node's own entries win."""
+    """Merge each mapping with the one that it follows. A node's own entries take precedence."""
     for stage, other in followers().items():
         node = getattr(config, stage)
         node.trainer = {**getattr(config, other).trainer, **node.trainer}
@@ -234,7 +235,7 @@ def _merge_mappings(config: PipelineConfig) -> None:
 
 
 def _unknown(override: Override) -> str | None:
-    """What is wrong with the name before the `=`, or with the option of a group behind it."""
+    """Return the fault in the key before the `=`, or in the option of a group after it; None if both are known."""
     key, value, known = _key(override), override.value(), all_names()
     group, at, node = key.partition("@")
     if key.startswith("hydra"):
@@ -260,7 +261,7 @@ def _unknown(override: Override) -> str | None:
 
 
 def _tried_alone(known: list[Override]) -> tuple[list[str], list[str]]:
-    """Each override by itself, on top of the right group choices: (the right ones, a message for each wrong one)."""
+    """Try each override alone, with the valid group choices: (valid overrides, a message for each other one)."""
     choices = [o for o in known if _key(o).partition("@")[0] in all_names().groups and not isinstance(o.value(), dict)]
     right: list[str] = []
     wrong: list[str] = []

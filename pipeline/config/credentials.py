@@ -1,4 +1,4 @@
-"""Credentials in a request: refused, because requests are remembered, and end up in manifests, logs and reports."""
+"""Refuses credentials in a request, because requests are stored in files, manifests, logs and reports."""
 
 import re
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from typing import Any
 from pipeline.config.keys import leaves
 
 KEY = re.compile(r"(?i)(^|[._])(hub_token|api_?key|access_token|auth_token|token_id|password|passwd|secret)s?$")
-ENDPOINT_KEY = "OPENAI_API_KEY"  # the environment's, for models behind endpoints
+ENDPOINT_KEY = "OPENAI_API_KEY"  # environment variable with the key for endpoints
 VALUE = re.compile(r"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|ghp_[A-Za-z0-9]{16,})\b|://[^/@\s]+@")
 
 
 def credentials(config: Any) -> Iterator[str]:
-    """A message for each key that holds a credential, or a value that looks like one; the value is not repeated."""
+    """Yield a message for each key that holds or seems to hold a credential. Messages do not contain the value."""
     for key, value in leaves(config):
         if value and (KEY.search(key) or (isinstance(value, str) and VALUE.search(value))):
             yield (

@@ -1,6 +1,6 @@
-"""Choices that follow from what was given: `data.path=FILE` alone means `data=files`.
+"""Derives choices from given keys: `data.path=FILE` alone means `data=files`.
 
-Without this, files that were named would be ignored, and the playground trained in their place.
+Without this, the named files would be ignored and the run would train on the playground.
 """
 
 from collections.abc import Collection, Iterator
@@ -15,14 +15,14 @@ from labeling.backends import BACKENDS
 
 @dataclass(frozen=True)
 class Rule:
-    """Keys that only mean something beside one option of their group."""
+    """Keys that have an effect only with one option of their group."""
 
     group: str
     option: str
     keys: tuple[str, ...]
     others: tuple[str, ...]  # options that ignore these keys
-    instead: str  # why it ignores them otherwise, in the words of a message
-    decides: str = ""  # the key behind the group that says what is read
+    instead: str  # why the other options ignore them, as part of a message
+    decides: str = ""  # the key of the group that determines the data to read
 
     def decided_by(self, composed: DictConfig) -> str:
         return f"{self.decides}={_value(composed, self.decides)}"
@@ -37,7 +37,7 @@ RULES = (
 
 @dataclass(frozen=True)
 class Followed:
-    """A choice that was added to a request, and the key that it follows from."""
+    """A choice added to a request, and the key that it is derived from."""
 
     override: str
     key: str
@@ -48,14 +48,14 @@ class Followed:
 
 
 def followed(composed: DictConfig, chosen: Collection[str]) -> list[Followed]:
-    """The choices that this configuration lacks; `chosen` are the groups that were chosen explicitly."""
+    """Return the choices to add to this configuration. Groups in `chosen` were chosen explicitly and do not change."""
     return [
         Followed(f"{rule.group}={rule.option}", key) for rule, key in _ignored(composed) if rule.group not in chosen
     ]
 
 
 def contradictions(composed: DictConfig) -> Iterator[str]:
-    """A message for each key that the option of its group would ignore."""
+    """Yield a message for each key that the chosen option of its group ignores."""
     for rule, key in _ignored(composed):
         option = composed.hydra.runtime.choices[rule.group]
         setting = f"{rule.group}={option}" if option != rule.option else rule.decided_by(composed)
@@ -81,5 +81,5 @@ def _is_obeyed(composed: DictConfig, rule: Rule) -> bool:
 def _value(composed: DictConfig, key: str) -> Any:
     try:
         return OmegaConf.select(composed, key, throw_on_missing=False, default=None)
-    except OmegaConfBaseException:  # an interpolation that leads nowhere: said where values are checked
+    except OmegaConfBaseException:  # a broken interpolation: reported where values are checked
         return None

@@ -1,4 +1,4 @@
-"""All keys of the configuration, each with its words: the comment beside it in the source of `schema.py`."""
+"""All keys of the configuration with their help texts, read from the comments in `schema.py`."""
 
 import ast
 import inspect
@@ -15,7 +15,7 @@ from pipeline.config import schema
 
 @dataclass(frozen=True)
 class Key:
-    """One key; `node` is the class of the keys below it, if it holds any."""
+    """One key, and its help text in `words`. `node` is the class with the keys below it, or None."""
 
     name: str
     words: str
@@ -24,7 +24,7 @@ class Key:
 
 
 def keys(node: type = schema.PipelineConfig, prefix: str = "") -> Iterator[Key]:
-    """Every key, in the order of the configuration, those of a node right after it."""
+    """Yield every key in the order of the configuration. The keys of a node follow it directly."""
     for item in fields(node):
         below = cast(type, item.type) if is_dataclass(item.type) else None
         words = first_sentence(below) if below else words_of(node, item.name)
@@ -34,7 +34,10 @@ def keys(node: type = schema.PipelineConfig, prefix: str = "") -> Iterator[Key]:
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All values with their keys; those of a list with their places, and each text in it as the list's."""
+    """Yield (dotted key, value) for every value.
+
+    Nodes in a list have their index in the key. A list of plain values is yielded whole, then entry by entry.
+    """
     if is_dataclass(node):
         for item in fields(node):
             yield from leaves(getattr(node, item.name), f"{prefix}.{item.name}" if prefix else item.name)
@@ -51,7 +54,7 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def words_of(node: type, name: str) -> str:
-    """What stands beside a field where it was first defined, else what its default says; empty where nothing does."""
+    """Return a field's help text: the comment in the class that defines it, else a text from its default, or ""."""
     found = (_comments().get((owner.__name__, name), "") for owner in node.__mro__)
     return next((words for words in found if words), "") or _words_of_default(getattr(node(), name))
 
@@ -65,13 +68,13 @@ def _words_of_default(default: Any) -> str:
 
 
 def first_sentence(node: type) -> str:
-    """The beginning of a node's docstring."""
+    """Return the first sentence of a node's docstring, without its full stop."""
     return (inspect.getdoc(node) or "").split("\n\n")[0].replace("\n", " ").partition(". ")[0].rstrip(".")
 
 
 @cache
 def _comments() -> Mapping[tuple[str, str], str]:
-    """(class, field) -> the last comment within the field's lines."""
+    """Map (class name, field name) to the last comment on the field's lines."""
     source = inspect.getsource(schema)
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     at = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}

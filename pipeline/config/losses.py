@@ -1,16 +1,16 @@
-"""The losses that `dpo.trainer.loss_type` can name, and the options that go with them, checked without torch."""
+"""Checks the losses that `dpo.trainer.loss_type` names, and their options, without torch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 LOSSES = ("sigmoid", "sigmoid_norm", "cdpo", "robust", "ipo", "sft")
-"""Computed by `pipeline.modeling.preferences.losses`, which has a function for each."""
+"""Losses that `pipeline.modeling.preferences.losses` computes, one function each."""
 
 TRL_LOSSES = (
     *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
     *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
 )
-"""Known to TRL, which computes a request's losses where one of them is none of `LOSSES`."""
+"""Losses that TRL has. TRL computes all losses of a request if one of them is not in `LOSSES`."""
 
 SMOOTHED = ("cdpo", "robust", "exo_pair", "aot", "aot_unpaired")
 """Losses that use `label_smoothing`."""
@@ -22,13 +22,13 @@ KEY = "dpo.trainer"
 
 
 def loss_types(trainer: Mapping[str, Any]) -> list[Any]:
-    """The losses that the options of DPO's trainer name: one, several, or plain DPO."""
+    """Return the loss names in the options of DPO's trainer: one or several; `sigmoid` (plain DPO) by default."""
     wanted = trainer.get("loss_type", "sigmoid")
     return list(wanted) if isinstance(wanted, list | tuple) else [wanted]
 
 
 def loss_faults(trainer: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the losses that are asked for, and with their options, one message each."""
+    """Yield one message for each fault in the requested losses and their options."""
     types, known = loss_types(trainer), sorted({*LOSSES, *TRL_LOSSES})
     unknown = [name for name in types if name not in known]
     for name in unknown:
@@ -50,7 +50,7 @@ def _weight_faults(weights: Any, types: Sequence[Any]) -> Iterator[str]:
 
 
 def _smoothing_faults(smoothing: Any, types: Sequence[str]) -> Iterator[str]:
-    """Smoothing that no loss would use is refused: it would be ignored in silence."""
+    """Refuse smoothing that is out of range, or that no requested loss uses: it would be ignored silently."""
     if not _is_number(smoothing) or not 0 <= smoothing < 0.5:
         yield f"{KEY}.label_smoothing={smoothing}: out of range, it has to be at least 0 and below 0.5."
     elif smoothing and not set(types) & set(SMOOTHED):
@@ -61,7 +61,7 @@ def _smoothing_faults(smoothing: Any, types: Sequence[str]) -> Iterator[str]:
 
 
 def _own_faults(trainer: Mapping[str, Any], types: Sequence[str]) -> Iterator[str]:
-    """TRL computes all losses of a request or none, so those that it lacks cannot stand beside what only it has."""
+    """Refuse losses that TRL lacks together with options that only TRL has: TRL computes all losses or none."""
     for name in (name for name in types if name not in TRL_LOSSES):
         beside = [f"loss_type={other}" for other in types if other not in LOSSES]
         beside += [f"f_divergence_type={_divergence(trainer)}"] if _divergence(trainer) != "reverse_kl" else []
@@ -71,7 +71,7 @@ def _own_faults(trainer: Mapping[str, Any], types: Sequence[str]) -> Iterator[st
 
 
 def _divergence_faults(trainer: Mapping[str, Any], types: Sequence[str]) -> Iterator[str]:
-    """Combinations that TRL refuses when training begins."""
+    """Refuse combinations that TRL rejects only when training begins."""
     if trainer.get("use_weighting"):
         for name in (name for name in types if name in ("aot", "aot_unpaired")):
             yield f"{KEY}.loss_type={name}: it does not go with {KEY}.use_weighting=true."

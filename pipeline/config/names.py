@@ -1,4 +1,4 @@
-"""The names that can stand on a command line, and what was probably meant by one that cannot."""
+"""The names that a command line may contain, and suggestions for unknown names."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,16 +12,16 @@ from pipeline.config.schema import PipelineConfig, stage_names, tuned_stages
 from pipeline.errors import RequestError, listed
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-COMMANDS = ("status", "artifacts", "chat", "new")  # words that stand first, without a `=`
+COMMANDS = ("status", "artifacts", "chat", "new")  # first word of a command line, without `=`
 FLAGS = {"-h", "--help", "--hydra-help", "--version", "--resolve", "-m", "--multirun"}
 FLAGS_WITH_VALUE = {"-c", "--cfg", "-p", "--package", "-i", "--info", "-sc", "--shell-completion"}
-PATHS = ("model", "data", "labeling")  # groups beside whose option stands a path
-FILE_WORDS = ("file", "files", "folder", "dir", "name", "name_or_path")  # what people call a path behind these
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a project, a tag, a source, an annotator: they become folders
-LISTED = 40  # names that one message lists
-SHOWN = 4  # keys that a hint names
+PATHS = ("model", "data", "labeling")  # groups that also have a key `path`
+FILE_WORDS = ("file", "files", "folder", "dir", "name", "name_or_path")  # other names for `path` in these groups
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of projects, tags, sources, annotators: used in paths
+LISTED = 40  # most names listed in one message
+SHOWN = 4  # most keys in one hint
 
-HABITS = {  # what other tools call it: our key, or the end of it, or a whole override
+HABITS = {  # name in other tools -> our key, its last part, or a whole override
     "lr": "learning_rate", "num_train_epochs": "epochs", "num_epochs": "epochs", "max_seq_length": "max_length",
     "per_device_train_batch_size": "launch.micro_batch_size", "gradient_accumulation_steps": "launch.micro_batch_size",
     "model_name_or_path": "model.path", "model_name": "model.path", "model_id": "model.path",
@@ -37,7 +37,7 @@ HABITS = {  # what other tools call it: our key, or the end of it, or a whole ov
 
 FORMER_KEYS = {"reward.as_judge": "The judge is a stage of its own: stage=judge, with options judge.…"}
 
-STAGE_HABITS = {  # what other tools call a stage
+STAGE_HABITS = {  # name in other tools -> our stage
     "train": "sft", "finetune": "sft", "fine_tune": "sft", "rm": "reward", "reward_model": "reward", "rlhf": "ppo",
     "rl": "ppo", "eval": "evaluate", "test": "evaluate", "report": "compare", "label": "publish", "annotate": "publish",
     "rank": "publish", "prepare": "data", "generate": "sample", "run": "all",
@@ -46,7 +46,7 @@ STAGE_HABITS = {  # what other tools call a stage
 
 @dataclass(frozen=True)
 class Names:
-    """All that can stand before a `=`."""
+    """All names that may precede a `=`."""
 
     keys: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]]  # group -> its options
@@ -69,7 +69,7 @@ def _keys(node: type, prefix: str = "") -> Iterator[str]:
 
 
 def nearest(word: str, words: Any) -> str:
-    """The end of a message about an unknown word: the nearest right one, or all of them."""
+    """Return the end of a message about an unknown word: the nearest valid word, or all of them."""
     known = sorted(map(str, words))
     by_lower = {one.lower(): one for one in known}
     close = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
@@ -79,7 +79,11 @@ def nearest(word: str, words: Any) -> str:
 
 
 def nearest_key(key: str) -> str:
-    """The key that was meant: one that ends like this, else the nearest, of the same node if there is such a node."""
+    """Return a suggestion for an unknown key.
+
+    In order: the key for another tool's name, the nearest key of the same node, a key with the same last part or the
+    nearest of all keys.
+    """
     node, _, last = key.rpartition(".")
     known = [*all_names().keys, *all_names().groups]
     if node in PATHS and last in FILE_WORDS:
@@ -98,7 +102,7 @@ def nearest_key(key: str) -> str:
 
 
 def _ending_in(name: str) -> list[str]:
-    """The keys with this last part, those of the training stages first."""
+    """Return the keys with this last part, shorter keys first, then those of training stages. An override is kept."""
     if "=" in name:
         return [name]
     found = [key for key in all_names().keys if key.rpartition(".")[2] == name]
@@ -111,7 +115,7 @@ def _did_you_mean(meant: Sequence[str]) -> str:
 
 
 def option_hint(group: str, option: str) -> str:
-    """What to do about an option that a group does not have: it is often a path."""
+    """Return a suggestion for an option that a group does not have. It is often a path."""
     options = all_names().groups[group]
     if group in PATHS and _is_path(option):
         return f"Did you mean '{group}.path={option}'?"
@@ -123,13 +127,13 @@ def _is_path(text: str) -> bool:
 
 
 def stage_hint(text: str) -> str:
-    """What a stage that does not exist may stand for."""
+    """Return a suggestion for an unknown stage."""
     meant = STAGE_HABITS.get(text.lower().replace("-", "_"))
     return f"Did you mean '{meant}'?" if meant else nearest(text, ["all", *stage_names()])
 
 
 def word_hint(text: str) -> str:
-    """What a word without `=`, or with an odd value, may stand for."""
+    """Return a suggestion for an argument without `=`, or with an unquoted special character in its value."""
     key, sign, value = text.partition("=")
     if sign and value:
         return f"Quote a value with special characters: \"{key}='{value}'\"."
@@ -156,7 +160,10 @@ def word_hint(text: str) -> str:
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(Hydra's flags with their values, the overrides). Raises `RequestError` for other flags, all at once."""
+    """Split arguments into (Hydra's flags with their values, overrides).
+
+    Raises `RequestError` for all other flags at once.
+    """
     flags: list[str] = []
     overrides: list[str] = []
     wrong: list[str] = []
@@ -185,7 +192,7 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _taken_apart(text: str, rest: Sequence[str]) -> int:
-    """How many words behind a key are its value, written apart from it: `stage sft`."""
+    """Return how many words after a key are its value, written with spaces: 1 in `stage sft`, 2 in `stage = sft`."""
     if text not in all_names().keys or text in stage_names() or not rest:
         return 0
     return 2 if rest[0] == "=" and len(rest) > 1 else int("=" not in rest[0] and not rest[0].startswith("-"))

@@ -1,7 +1,7 @@
-"""The last request of a project, in `outputs/PROJECT/request.yaml`: what `status`, `chat` and "Next" go by.
+"""Stores a project's last request in `outputs/PROJECT/request.yaml`, for `status`, `chat` and "Next".
 
-A project is not defined by its name: which model, files and judgements it is about stands in its requests. A command
-that leaves some of that out would run something else under the same name.
+A project's name does not define it: its requests name the model, files and judgements. A command that leaves some of
+them out would run something else under the same name.
 """
 
 import contextlib
@@ -18,47 +18,47 @@ from pipeline.errors import RequestError
 from pipeline.files import write_atomically
 
 FILE = "request.yaml"
-ABOUT_A_RUN = ("plan", "tag")  # what is asked of one run, and not of the next
+ABOUT_A_RUN = ("plan", "tag")  # apply to one run only, not to the next
 HEAD = "# The last request of this project: `status` and `chat` go by it, and what a command says comes next.\n"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked for: overrides as they were written, and where and when."""
+    """A user's request: the overrides as written, the working directory and the time."""
 
     overrides: tuple[str, ...]
-    folder: str = ""  # the working directory: relative paths are meant from there
+    folder: str = ""  # the working directory that relative paths refer to
     time: str = ""
 
     def command(self, *changes: str) -> str:
-        """The whole request with these changes, as a line for the shell."""
+        """Return the whole request with these changes, as a shell command."""
         kept = [text for text in merged(self.overrides, changes) if key_of(text) not in ABOUT_A_RUN]
         return shlex.join(["python", "-m", "pipeline", *kept])
 
     def place(self) -> list[str]:
-        """The overrides that say which project it is, and where."""
+        """Return the overrides that name the project and its output folder."""
         return [text for text in self.overrides if key_of(text) in ("project", "outputs")]
 
 
 def request_of(overrides: Sequence[str]) -> Request:
-    """A request that is made here and now."""
+    """Return a request with the current directory and time."""
     return Request(tuple(overrides), str(Path.cwd()), datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def key_of(override: str) -> str:
-    """`dpo.beta` of `dpo.beta=0.3`, `++dpo.trainer.loss_type` without its signs."""
+    """Return an override's key: `dpo.beta` of `dpo.beta=0.3`, and `++dpo.trainer.loss_type` without its signs."""
     return override.partition("=")[0].lstrip("+")
 
 
 def merged(before: Sequence[str], later: Sequence[str]) -> list[str]:
-    """Overrides with later ones in the place of those that they replace.
+    """Return the overrides of both requests; later ones take the place of earlier ones with the same key.
 
-    A path that is given anew also replaces other ways to name what is read, and a choice that would ignore it.
+    A new path also removes the other keys that name the same input, and an option that would ignore the path.
     """
     new = {key_of(text): text for text in later}
     gone = {key for rule in RULES if _is_about(rule, later) for key in rule.keys}
     ignoring = {f"{rule.group}={other}" for rule in RULES if new.keys() & set(rule.keys) for other in rule.others}
-    whole: dict[str, str] = {}  # by their keys, each in the place where it first stood
+    whole: dict[str, str] = {}  # by key, in the order of `before`
     for text in before:
         key = key_of(text)
         if key in new:
@@ -70,14 +70,17 @@ def merged(before: Sequence[str], later: Sequence[str]) -> list[str]:
 
 
 def _is_about(rule: Rule, later: Sequence[str]) -> bool:
-    """Whether these overrides say anew what is read: by a path, or by an option that reads nothing."""
+    """Whether these overrides change the rule's input: by a path, or by an option that ignores paths."""
     return any(
         key_of(text) in rule.keys or text in [f"{rule.group}={other}" for other in rule.others] for text in later
     )
 
 
 def left_out(last: Request, request: Request) -> list[str]:
-    """The model and the data that the last request named and this one does not: the playground's take their place."""
+    """Return the model and data overrides of the last request that this one leaves out.
+
+    Without them, the playground's model and data are used.
+    """
     given = {key_of(text) for text in request.overrides}
     rules = [rule for rule in RULES if rule.group in ("model", "data") and not given & {*rule.keys, rule.group}]
     named = [text for text in last.overrides for rule in rules if key_of(text) in rule.keys]
@@ -85,9 +88,9 @@ def left_out(last: Request, request: Request) -> list[str]:
 
 
 def recall(root: Path) -> Request | None:
-    """The last request of the project in this folder; None where none is remembered.
+    """Return the last request of the project in this folder, or None if there is no file.
 
-    Raises `RequestError` if the file cannot be read as one.
+    Raises `RequestError` if the file is not a valid request.
     """
     file = root / FILE
     try:
@@ -103,7 +106,7 @@ def recall(root: Path) -> Request | None:
 
 
 def remember(root: Path, request: Request) -> None:
-    """Keep a request as the last one of its project."""
+    """Store a request as the last one of its project."""
     about = {
         "command": request.command(),
         "time": request.time,
@@ -116,11 +119,11 @@ def remember(root: Path, request: Request) -> None:
 
 @contextlib.contextmanager
 def remembering(root: Path, request: Request | None, made_something: Callable[[], bool]) -> Iterator[None]:
-    """The request is the project's last one from here on, unless it is refused before it has made anything."""
+    """Store the request; restore the previous one if it is refused (`RequestError`) before it has made anything."""
     file = root / FILE
     before = file.read_text(encoding="utf-8") if file.is_file() else None
     if request is not None:
-        with contextlib.suppress(OSError):  # a full disk is said by the first stage that needs it
+        with contextlib.suppress(OSError):  # the first stage that writes reports a full disk
             remember(root, request)
     try:
         yield
@@ -137,4 +140,4 @@ def _forget(root: Path, before: str | None) -> None:
             return
         (root / FILE).unlink(missing_ok=True)
         for folder in (root, root.parent):
-            folder.rmdir()  # only where nothing else is in it
+            folder.rmdir()  # raises OSError, suppressed, if the folder is not empty

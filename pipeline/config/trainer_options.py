@@ -1,7 +1,7 @@
-"""The option names of TRL's and transformers' training configurations, without importing them.
+"""Lists the option names of TRL's and transformers' training configurations, without importing them.
 
-A `trainer:` mapping may hold any of them. Importing the classes takes seconds and pulls torch, so the annotated
-names are read from the modules' source instead; a test compares them with `dataclasses.fields`.
+A `trainer:` mapping may hold any of them. Importing the classes takes seconds and loads torch, so the annotated
+names are read from the modules' source. A test compares them with `dataclasses.fields`.
 """
 
 import ast
@@ -15,14 +15,14 @@ TRANSFORMERS = (("transformers", "training_args.py"),)
 
 
 def _sources(trl: str) -> tuple[tuple[str, str], ...]:
-    """(package, file) of the classes with the options; `trl` is empty where they are transformers'."""
+    """Return (package, file) of each class with the options. An empty `trl` means transformers' options only."""
     return (*((("trl", f"trainer/{trl}.py"), ("trl", "trainer/base_config.py")) if trl else ()), *TRANSFORMERS)
 
 
 SOURCES = {stage: _sources(node.trl) for stage, node in stage_nodes().items() if hasattr(node, "trl")}
 
-# Set by the pipeline itself, so that a `trainer:` mapping cannot change them behind the configuration's back:
-# the name, and where to set it instead.
+# Options that the pipeline sets, so a `trainer:` mapping cannot contradict the configuration:
+# the option's name -> where to set it instead.
 OWN = {
     "output_dir": "outputs",
     "seed": "<stage>.seed",
@@ -69,23 +69,23 @@ OWN = {
 
 @cache
 def option_names(stage: str) -> frozenset[str]:
-    """Every name that the `trainer:` mapping of a stage may hold."""
+    """Return every name that a stage's `trainer:` mapping may hold."""
     return all_names(stage) - OWN.keys()
 
 
 @cache
 def all_names(stage: str) -> frozenset[str]:
-    """Every option of the stage's TRL trainer, those that the pipeline sets itself included."""
+    """Return every option of the stage's trainer, including those that the pipeline sets."""
     names = {name for package, file in SOURCES[stage] for name in _annotated_names(package, file)}
     return frozenset(name for name in names if not name.startswith("_"))
 
 
 def own_place(stage: str, name: str) -> str | None:
-    """Where to set an option that the pipeline sets itself; None for any other name."""
+    """Return the place to set an option that the pipeline controls; None for any other name."""
     if name not in OWN or name not in all_names(stage):
         return None
     if (stage, name) == ("sft", "max_length"):
-        return "data.max_length"  # rows are measured when the data is read, so that the ledger has the long ones
+        return "data.max_length"  # rows are measured when data is read, so the ledger lists the long ones
     return OWN[name].replace("<stage>", stage)
 
 
