@@ -6,6 +6,7 @@ import queue
 import signal
 import threading
 from collections.abc import Mapping
+from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -195,7 +196,9 @@ def work(config: PipelineConfig, channel: Connection, torch_threads: int, gpu: s
 
 
 def _import_ahead() -> None:
-    """What training takes seconds to import, while this worker has nothing else to do."""
+    """Import the modules of training, which takes seconds, while this worker has nothing else to do."""
+    import_module("pipeline.modeling.rewards.training")
+    import_module("pipeline.modeling.tuning")
 
 
 def _planned(config: PipelineConfig, store: Store, order: Order) -> Step:
