@@ -1,1 +1,1 @@
-"""Plans a request and runs it: which versions are needed, which are there, and who makes the rest."""
+"""Plans a request and runs it: determines the versions it needs, and makes those that do not exist."""

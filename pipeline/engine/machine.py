@@ -1,4 +1,4 @@
-"""What this machine has to give: idle cores, GPUs, and how a request uses them."""
+"""Finds this machine's idle cores and GPUs, and the number of threads and stages for a request."""
 
 import os
 from functools import cache
@@ -9,22 +9,22 @@ import psutil
 from pipeline.config.schema import PipelineConfig
 
 SMALL = 50_000_000  # bytes of weights
-LOOK = 0.3  # seconds of looking at how busy the cores are
+LOOK = 0.3  # seconds over which the load of the cores is measured
 
 
 def is_small(config: PipelineConfig) -> bool:
-    """Whether the model is about as small as the embedded one: threads then only wait for each other."""
+    """Whether the model is about as small as the embedded one. Several threads make such a model slower."""
     folder = Path(config.model.path)
     return not config.model.path or 0 < sum(f.stat().st_size for f in folder.glob("*.safetensors")) < SMALL
 
 
 def threads(config: PipelineConfig) -> int:
-    """Torch threads of a process: one for a small model, else the cores that are idle as this command starts."""
+    """Return the torch threads per process: one for a small model, else the cores idle when the command starts."""
     return config.threads or (1 if is_small(config) else idle_cores())
 
 
 def parallel(config: PipelineConfig) -> int:
-    """How many stages run at the same time: one per GPU; on a CPU one per idle core, if the model is small."""
+    """Return how many stages run at once: one per GPU; on a CPU, one per idle core if the model is small, else one."""
     if config.launch.parallel is not None:
         return config.launch.parallel
     if config.launch.device in ("auto", "cuda") and gpus():
@@ -34,9 +34,9 @@ def parallel(config: PipelineConfig) -> int:
 
 @cache
 def idle_cores() -> int:
-    """Cores of this process that nothing else uses, at least one; looked at once in a command.
+    """Return the number of idle cores that this process may use, at least one. Measured once per command.
 
-    On two busy cores a second thread made 21 s of work take 3 min 05 s.
+    On two busy cores, a second thread made 21 s of work take 3 min 05 s.
     """
     mine = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None
     busy = psutil.cpu_percent(LOOK, percpu=True)
@@ -45,7 +45,7 @@ def idle_cores() -> int:
 
 
 def gpus() -> list[str]:
-    """NVIDIA GPUs that a process may see, as CUDA_VISIBLE_DEVICES names them; without importing torch."""
+    """Return the visible NVIDIA GPUs, named as in CUDA_VISIBLE_DEVICES, without importing torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name and name != "-1"]

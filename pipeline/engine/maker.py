@@ -1,4 +1,4 @@
-"""Makes one version: runs its stage into its directory, under its lock, with a log of its own, and commits it."""
+"""Makes one version: locks its directory, runs the stage there with a log file, and commits the result."""
 
 import contextlib
 import errno
@@ -26,7 +26,7 @@ from pipeline.store.artifacts import Artifact, Store
 
 LOG = "log.txt"
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "tokenizers", "wandb")
-FULL = 1_000_000  # bytes left on a disk that nothing more goes onto
+FULL = 1_000_000  # a disk with fewer free bytes counts as full
 DISK = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class Maker:
-    """Makes versions in this process."""
+    """Makes versions in the current process."""
 
     def __init__(self, config: PipelineConfig, store: Store, people: People, reporter: Reporter) -> None:
         self.config, self.store, self.people, self.reporter = config, store, people, reporter
@@ -48,11 +48,14 @@ class Maker:
         self.reporter.say(remark)
 
     def make(self, step: Step) -> Artifact:
-        """The step's artifact; for one that asks people, that of the version which their answers come to."""
+        """Make a step and return its artifact. For a step that asks people, the version depends on their answers."""
         return self.observed(step) if step.asks else self.run_step(step)
 
     def observed(self, step: Step) -> Artifact:
-        """What people have said by now, as the version that their answers come to."""
+        """Return the artifact of people's answers so far; its version is the hash of these answers.
+
+        Raises `WaitingForPeople` if there are too few.
+        """
         if step.why != ASKED:
             self.say(step.why)
         inputs = self._inputs(step)
@@ -67,10 +70,13 @@ class Maker:
         return self.run_step(replace(step, version=version), seen)
 
     def run_step(self, step: Step, observed: Any = None) -> Artifact:
-        """Run one stage into its version's directory and commit it."""
+        """Run one stage in its version's directory, commit it, and return the artifact.
+
+        A `RequestError` also removes the directory if nothing but the log is in it.
+        """
         inputs = self._inputs(step)
         with self.store.writing(step.name, step.version) as directory:
-            if self.store.is_complete(step.name, step.version):  # another process made it in the meantime
+            if self.store.is_complete(step.name, step.version):  # made meanwhile by another process
                 return self.store.open(step.name, step.version)
             tracker = self.tracking.start(_tracked_run(step, self.config, inputs), quick=step.stage.quick)
             artifact = None
@@ -134,7 +140,7 @@ def _recorded(artifact: Artifact, store: Store) -> dict[str, Any]:
     own: dict[str, Any] = {"stage": artifact.stage, "version": artifact.version}
     if artifact.is_external:
         own["source"] = artifact.source
-    elif not artifact.path.is_relative_to(store.root):  # of another project: found again by its place
+    elif not artifact.path.is_relative_to(store.root):  # of another project: its path is needed to find it again
         own["path"] = str(artifact.path.absolute())
     return own
 
@@ -157,7 +163,7 @@ def _tracked_run(step: Step, config: PipelineConfig, inputs: Mapping[str, Artifa
 
 @contextlib.contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    """Everything that is logged while a stage runs goes into its log file, and nowhere else."""
+    """Write the log messages and warnings of a running stage to its log file."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
@@ -180,7 +186,7 @@ def _logging_to(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reported_faults(step: Step, directory: Path) -> Iterator[None]:
-    """Faults of the machine and of our own code as one message each; what was done so far stays and is resumed."""
+    """Turn any other exception into one `PipelineError`. The unfinished version stays and is resumed later."""
     again = f"What is done is kept in {directory}; the same command goes on from there."
     try:
         yield
@@ -196,12 +202,12 @@ def _reported_faults(step: Step, directory: Path) -> Iterator[None]:
 
 
 def _machine_fault(error: BaseException, directory: Path) -> str | None:
-    """What the machine ran out of, from an exception of any library; None where it is something else."""
+    """Return the resource that ran out (disk, quota, memory) or the failed file access; None for other exceptions."""
     text = str(error)
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"{DISK.get(error.errno or 0, error.strerror or text)}{where}"
-    if "No space left on device" in text or shutil.disk_usage(directory).free < FULL:  # torch only says it failed
+    if "No space left on device" in text or shutil.disk_usage(directory).free < FULL:  # torch gives no reason
         return DISK[errno.ENOSPC]
     if "File too large" in text or "os error 27" in text:
         return DISK[errno.EFBIG]

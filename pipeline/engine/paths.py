@@ -1,4 +1,4 @@
-"""The paths of a request: which keys name them, and which of them are not there."""
+"""Checks the paths in a request: the keys that name them, and the paths that do not exist."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from pipeline.stages.own_files import references
 
 
 def with_keys(config: PipelineConfig, written: Any, message: str) -> str:
-    """A message about what a request names, with the keys that name it before it, unless it begins with one."""
+    """Return a message with the keys that have the value `written` before it, unless it begins with one of them."""
     keys = [key for key, value in leaves(config) if value == written and value]
     if not keys or any(message.startswith(key) for key in keys):
         return message
@@ -24,7 +24,7 @@ def with_keys(config: PipelineConfig, written: Any, message: str) -> str:
 
 
 def missing_files(config: PipelineConfig) -> Iterator[str]:
-    """A message for each file, folder or glob of a request that is not there, whichever stage needs it."""
+    """Yield a message for each file, folder or glob of the request that does not exist, for all stages."""
     for paths in own_files(config):
         try:
             find_files(paths)
@@ -36,9 +36,9 @@ def missing_files(config: PipelineConfig) -> Iterator[str]:
 
 
 def model_fault(path: str, key: str = "model.path") -> str | None:
-    """Why a path is neither a model's folder nor the name of a repository on the hub; None where it is."""
+    """Return why a path is neither a model folder nor a hub id; None if it is one of them, or empty."""
     place = Path(path).expanduser()
-    misspelt = "/" in path and place.parent.is_dir()  # owner/name is no folder here
+    misspelt = "/" in path and place.parent.is_dir()  # a hub id has no local parent folder
     if not path or place.is_dir() or (is_hub_id(path) and not misspelt and not place.exists()):
         return None
     if place.exists():
@@ -49,7 +49,7 @@ def model_fault(path: str, key: str = "model.path") -> str | None:
 
 
 def own_files(config: PipelineConfig) -> Iterator[Any]:
-    """What the request names as files: a path, a glob or a list of these each."""
+    """Yield each entry of the request that names files: a path, a glob or a list of these."""
     data, labeling = config.data, config.labeling
     if data.source == "files":
         yield from (one.paths for one in references(data).values() if isinstance(one, FromFiles))

@@ -1,8 +1,8 @@
-"""Which versions a request asks for, which of them exist, and why the others have to be made.
+"""Determines the versions that a request needs, which of them exist, and why the others have to be made.
 
-A version is what it was made from: the hash of the stage's name and version, its configuration, and the versions of
-its inputs. All of it is known before anything runs, so a whole chain is planned at once; but for what people say, which
-is known once they have said it. Until then that step, and all that needs it, is `PENDING`.
+A version is the hash of the stage's name and version, its configuration, and the versions of its inputs. All of these
+are known before anything runs, so a whole chain is planned at once. People's answers are the exception: until they
+exist, the step that asks, and all steps that need it, have the version `PENDING`.
 """
 
 import re
@@ -37,23 +37,23 @@ from pipeline.stages import STAGES
 from pipeline.store.artifacts import MANIFEST, Artifact, Store, artifact_at, external
 from pipeline.store.hashing import HashCache, content_hash
 
-LAST = "compare"  # what stage=all asks for
+LAST = "compare"  # the last stage of stage=all
 UP_TO_DATE = "up to date"
 ASKED = "people are asked"
-WRITERS = ("base model", "policy")  # what writes answers
-PENDING = ""  # the version of what depends on answers that people have not given yet
+WRITERS = ("base model", "policy")  # models that write answers
+PENDING = ""  # the version of a step that depends on answers which people have not given yet
 
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of a chain, as this request asks for it."""
+    """One stage of a chain, configured by this request."""
 
     stage: Stage
     config: Any
     version: str
     inputs: Mapping[str, "Step | Artifact"]
     complete: bool
-    why: str  # why it is to be run, or that it is up to date
+    why: str  # why it has to run, or `UP_TO_DATE`
 
     @property
     def name(self) -> str:
@@ -61,17 +61,17 @@ class Step:
 
     @property
     def asks(self) -> bool:
-        """Whether running this step means to look at what people have answered."""
+        """Whether running this step reads people's answers."""
         return self.version == PENDING and all(given.version != PENDING for given in self.inputs.values())
 
     @property
     def needs(self) -> set[str]:
-        """The names of the steps that it is made from."""
+        """The names of the steps that are its inputs."""
         return {given.name for given in self.inputs.values() if isinstance(given, Step)}
 
 
 class Unplannable(RequestError):
-    """A request that cannot be planned, with every reason that was found."""
+    """A request that cannot be planned, with all reasons."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = list(dict.fromkeys(faults))
@@ -79,9 +79,9 @@ class Unplannable(RequestError):
 
 
 class Planner:
-    """Resolves references to versions; every step is resolved once.
+    """Resolves references to versions. Each step is resolved once.
 
-    `settled` has the versions that people's answers have come to while this command ran: stage -> version.
+    `settled` maps a stage to the version of the people's answers that arrived while this command ran.
     """
 
     def __init__(self, config: PipelineConfig, store: Store, settled: Mapping[str, str] | None = None) -> None:
@@ -89,14 +89,17 @@ class Planner:
         self.store = store
         self.settled = settled or {}
         self.hashes = HashCache(store.root.parent / ".cache" / "hashes.json")
-        self.steps: dict[str, Step] = {}  # by their names, in the order in which they have to run
-        self._refused: dict[str, Unplannable] = {}  # what was found out about a step is said once
+        self.steps: dict[str, Step] = {}  # by name, in the order in which they have to run
+        self._refused: dict[str, Unplannable] = {}  # faults of each step, so that they are found once
         self._unfound: dict[str, PipelineError] = {}
-        self._sound: set[tuple[str, bool]] = set()  # models of the user's own that were looked at
-        self._open: list[str] = []  # being resolved: a stage that meets itself here is its own ancestor
+        self._sound: set[tuple[str, bool]] = set()  # user models that passed their checks
+        self._open: list[str] = []  # stages being resolved: one that occurs again is its own ancestor
 
     def plan(self) -> list[Step]:
-        """The steps of the chain that ends with the stage asked for, upstream first."""
+        """Return the steps of the chain that ends with the requested stage, upstream first.
+
+        Raises `Unplannable` with all faults, and `RequestError` if `upstream=require` and an input does not exist.
+        """
         wanted = LAST if self.config.stage == "all" else self.config.stage
         if wanted not in STAGES:
             raise RequestError(f"stage={wanted}: no such stage. {nearest(wanted, ['all', *STAGES])}")
@@ -111,7 +114,10 @@ class Planner:
         return list(self.steps.values())
 
     def to_run(self, target: str | None = None) -> list[Step]:
-        """The incomplete steps that the target (the last step planned), or something incomplete for it, needs."""
+        """Return the incomplete steps to make for `target` (default: the last planned step), upstream first.
+
+        A complete step's inputs are not included.
+        """
         needed = {target or list(self.steps)[-1]}
         for step in reversed(self.steps.values()):
             if step.name in needed and not step.complete:
@@ -121,7 +127,7 @@ class Planner:
     def _require(self, target: Step) -> None:
         for step in self.to_run():
             if step is not target:
-                self.store.resolve(step.name)  # says so if there is none at all
+                self.store.resolve(step.name)  # raises if the stage has no version at all
                 raise RequestError(
                     f"'{step.name}' has no finished version for this request ({step.why}), and upstream=require "
                     f"forbids making it. Run `python -m pipeline stage={step.name} …` first, or name a version with "
@@ -129,9 +135,9 @@ class Planner:
                 )
 
     def step(self, name: str) -> Step:
-        """A stage as this request asks for it, with all that it needs.
+        """Resolve a stage of this request and all its inputs.
 
-        Raises `Unplannable` with all that is wrong with it and with what it needs.
+        Raises `Unplannable` with all faults of the stage and of its inputs.
         """
         stage, config = STAGES[name], getattr(self.config, name)
         if name in self.steps:
@@ -163,7 +169,7 @@ class Planner:
         return step
 
     def _inputs(self, stage: Stage, config: Any) -> dict[str, "Step | Artifact"]:
-        """What stands for each role of a stage. Raises `Unplannable` with every role that nothing can stand for."""
+        """Map each input role of a stage to a step or an artifact. Raises `Unplannable` with all unresolved roles."""
         pinned = {role: policy(self.config, text) for role, text in config.inputs.items() if text}
         wanted = {**stage.inputs(self.config), **pinned}
         inputs: dict[str, Step | Artifact] = {}
@@ -180,7 +186,7 @@ class Planner:
         return inputs
 
     def _asking(self, stage: Stage, asking: Asking, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> Step:
-        """A step whose version people decide: what they said before, as far as that serves this request."""
+        """Return the step of a stage that asks people. Earlier answers are used if they fit this request."""
         about = inputs[asking.about]
         made = collections(self.store, stage.name, asking.about)
         own = made.get(about.version)
@@ -201,7 +207,7 @@ class Planner:
         return Step(stage, config, PENDING, inputs, False, ASKED)
 
     def _given(self, role: str, reference: Reference) -> Iterator[tuple[str, "Step | Artifact"]]:
-        """What stands for one role: one version; where people were asked in several rounds, all of these."""
+        """Yield (role, version) for one role: a single version, or all rounds if people answered in several."""
         given = self.resolve(reference)
         yield role, given
         asking = given.stage.asking if isinstance(given, Step) else None
@@ -214,9 +220,9 @@ class Planner:
                 yield f"{role}_{number}", self.store.open(given.name, other.version)
 
     def resolve(self, reference: Reference) -> "Step | Artifact":
-        """What a reference stands for: a step of this request, or something that is there already.
+        """Resolve a reference to a step of this request or to an existing artifact.
 
-        Raises `RequestError` where nothing does; the message begins with the keys that name it.
+        Raises `RequestError` if neither exists. The message begins with the keys that contain the reference.
         """
         if isinstance(reference, FromStage):
             return self.step(reference.stage)
@@ -226,7 +232,7 @@ class Planner:
                 return self._found(reference)
             except Unplannable as error:
                 self._unfound[key] = error
-            except PipelineError as error:  # of the hub, too, which is not asked twice
+            except PipelineError as error:  # stored, so that the hub is not asked twice
                 self._unfound[key] = type(error)(with_keys(self.config, _written(reference), str(error)))
         raise self._unfound[key]
 
@@ -277,7 +283,7 @@ class Planner:
         return external("model", version, {**source, **options})
 
     def _tokenizer(self, path: str) -> Artifact:
-        """A tokenizer, by the content of its own files: another model's of the same content is the same."""
+        """Return a tokenizer, versioned by the content of its files: equal files of two models are one version."""
         folder = Path(path).expanduser()
         if folder.is_dir():
             files = ModelFolder(folder, path).tokenizer_files
@@ -299,7 +305,7 @@ class Planner:
             return "not made yet"
         try:
             before = self.store.read_manifest(name, last)
-        except PipelineError:  # its damage is said when it is used
+        except PipelineError:  # the damage is reported when it is used
             return f"{short(last)} is another one, and damaged"
         changes = list(_differences(content(step.config), before["config"]))
         for role in dict.fromkeys([*step.inputs, *before["inputs"]]):
@@ -311,7 +317,7 @@ class Planner:
 
 
 def _written(reference: Reference) -> Any:
-    """How the request names it."""
+    """Return the value in the request that this reference comes from; None for a stage."""
     match reference:
         case FromFiles(_, paths):
             return paths
@@ -323,12 +329,12 @@ def _written(reference: Reference) -> Any:
 
 
 def fingerprint(stage: Stage, config: Any, inputs: Mapping[str, str]) -> str:
-    """The version of what a stage makes from this configuration and these versions of its inputs."""
+    """Return the version of a stage's output from its configuration and the versions of its inputs."""
     return _fingerprint(stage, {"config": content(config)}, inputs)
 
 
 def observed_fingerprint(stage: Stage, observed: Any, inputs: Mapping[str, str]) -> str:
-    """The version of what people have said, whatever the configuration was."""
+    """Return the version of people's answers, independent of the configuration."""
     return _fingerprint(stage, {"observed": observed}, inputs)
 
 
@@ -346,7 +352,7 @@ def _differences(new: Mapping[str, Any], old: Mapping[str, Any], prefix: str = "
 
 
 def _text_of(file: str | None) -> tuple[str | None, str]:
-    """(a template, what is wrong with its file)"""
+    """Return (chat template or None, fault or ""). None without a fault means that no file is named."""
     try:
         return Path(file).expanduser().read_text(encoding="utf-8") if file else None, ""
     except (OSError, UnicodeDecodeError) as error:
@@ -359,5 +365,5 @@ def _faults(error: PipelineError) -> list[str]:
 
 
 def short(version: str) -> str:
-    """A version as people read it aloud."""
+    """Return the first four digits of a version, or "…" for a pending one."""
     return re.sub(r"^(.{4}).*$", r"\1", version) or "…"

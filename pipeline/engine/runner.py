@@ -1,4 +1,4 @@
-"""Runs a plan: skips what is up to date, makes the rest as its inputs are there, several stages at once if it can."""
+"""Runs a plan: skips finished steps, and makes the others when their inputs exist, several at once if possible."""
 
 import contextlib
 import os
@@ -23,15 +23,14 @@ from pipeline.progress import BOARD, REPORTER
 from pipeline.services.tracking import mode_of
 from pipeline.store.artifacts import Artifact, Store
 
-WIDE = 114  # columns from which on a stage's line also says what it was made from
+WIDE = 114  # narrower terminals omit the inputs ("from …") on a stage's line
 
 
 def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
-    """Make what the configuration asks for. Returns the steps of the chain; their artifacts are then in the store.
+    """Make the requested stage and its inputs. Returns the steps of the chain; their artifacts are in the store.
 
-    The request is remembered as the project's last one. Raises `WaitingForPeople` where it cannot go on before they
-    have answered. A stage that fails takes only those with it that need it; its error is raised once the others are
-    made.
+    Stores the request as the project's last one. Raises `WaitingForPeople` if people have to answer first. If a stage
+    fails, only the stages that need it are not made; its error is raised after the others are done.
     """
     store = Store(Path(config.outputs), config.project)
     planner = Planner(config, store)
@@ -67,8 +66,8 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
 
 
 def _say_what_is_left_out(store: Store, request: Request | None) -> None:
-    """A request that names less than the last one is another chain under the same name."""
-    with contextlib.suppress(RequestError):  # a damaged file: `status` says so
+    """Remark on model and data overrides that the last request had and this one lacks: the chain is a different one."""
+    with contextlib.suppress(RequestError):  # `status` reports a damaged file
         last = recall(store.root)
         named = left_out(last, request) if last and request else []
         if named:
@@ -77,7 +76,7 @@ def _say_what_is_left_out(store: Store, request: Request | None) -> None:
 
 
 def _at_once(config: PipelineConfig, planner: Planner) -> int:
-    """How many of this plan's steps run at the same time: one, unless there are two that do not need each other."""
+    """Return how many steps of this plan run at once: one, unless two steps do not depend on each other."""
     needed = {step.name: step.needs for step in planner.to_run()}
     for name in needed:  # upstream first
         needed[name] |= {further for one in list(needed[name]) for further in needed.get(one, ())}
@@ -86,7 +85,7 @@ def _at_once(config: PipelineConfig, planner: Planner) -> int:
 
 
 class Run:
-    """One way through a plan."""
+    """One pass through a plan."""
 
     def __init__(self, planner: Planner, maker: Maker, crew: Crew, settled: dict[str, str], printed: set[str]) -> None:
         self.steps = planner.steps
@@ -99,9 +98,9 @@ class Run:
         self.answers: Artifact | None = None
 
     def to_the_end(self) -> Artifact | None:
-        """Make all that can be made; where people are asked, what is made up to their answers, which are returned.
+        """Make all steps that can be made. Returns the artifact of new answers from people, or None.
 
-        Raises the error of what failed.
+        Raises the errors of failed steps as one.
         """
         while self._start_what_can() or self.crew.busy:
             if self.crew.busy:
@@ -112,7 +111,7 @@ class Run:
         return self.answers
 
     def _start_what_can(self) -> bool:
-        """Whether anything was started; in this process, a step is also over then, and one is made at a time."""
+        """Start the possible steps and return whether there was one. Without workers, run a single step to its end."""
         started = False
         for step in self._startable():
             self._start(step)
@@ -122,14 +121,14 @@ class Run:
         return started
 
     def _startable(self) -> Iterator[Step]:
-        """Steps whose inputs are there: in the order of the chain; side by side, those first that most depends on."""
+        """Yield the steps with all inputs made: in the chain's order, or with workers the longest path first."""
         ordered = sorted(self.open, key=lambda step: -self.heights[step.name]) if self.crew.is_a_crowd else [*self.open]
         for step in ordered:
             if step.complete or (step.needs & self.to_run <= self.done and self._can_start(step)):
                 yield step
 
     def _can_start(self, step: Step) -> bool:
-        """Nothing new is begun once answers have come: the plan is then another one."""
+        """Whether a step may start now. After new answers, no step starts, because a new plan follows."""
         if self.answers is not None or (step.version == PENDING and not step.asks):
             return False
         return step.stage.meets_people or not self.crew.is_a_crowd or self.crew.has_room
@@ -148,7 +147,7 @@ class Run:
                 self._settle(step, error)
 
     def _settle(self, step: Step, made: Artifact | PipelineError) -> None:
-        """Take in what became of a step, and print its line."""
+        """Record the result of a step and print its line."""
         if isinstance(made, PipelineError):
             self.failed[step.name] = made
             others = self.crew.busy or any(True for _ in self._startable())
@@ -166,7 +165,7 @@ class Run:
 
 
 def _heights(steps: Collection[Step]) -> dict[str, int]:
-    """How many steps there are on the longest way from each to the end; given are they upstream first."""
+    """Map each step to the number of steps on its longest path to the end of the chain. `steps` is upstream first."""
     heights = {step.name: 1 for step in steps}
     for step in reversed([*steps]):
         for name in step.needs:
@@ -175,7 +174,7 @@ def _heights(steps: Collection[Step]) -> dict[str, int]:
 
 
 def _all_in_one(failed: dict[str, PipelineError]) -> PipelineError:
-    """The error to end with: a fault before a wait, the first of several with the others' words after it."""
+    """Return one error for all. Faults take precedence over waiting; several become one of the first fault's type."""
     faults = [error for error in failed.values() if not isinstance(error, WaitingForPeople)]
     if len(faults) > 1:
         return type(faults[0])("\n".join(map(str, faults)))
@@ -193,7 +192,7 @@ def _print_plan(planner: Planner) -> None:
 
 
 def heading(config: PipelineConfig, running: int) -> str:
-    """The first line: which project this is, where it runs, and that annotators are simulated if they are."""
+    """Return the first line of output: project, device, tracking mode, and whether annotators are simulated."""
     mode = mode_of(config.tracking)
     parts = [f"[bold]{config.project}[/]", f"device {config.launch.device}", f"tracking {mode}"]
     if config.labeling.backend != "file" and not config.labeling.annotators and config.data.source == "playground":

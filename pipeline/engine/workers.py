@@ -1,4 +1,4 @@
-"""Processes that make steps side by side: each makes one at a time, and keeps what it has imported for the next."""
+"""Worker processes that make steps in parallel, one step at a time each. A worker keeps its imports between steps."""
 
 import contextlib
 import os
@@ -22,11 +22,11 @@ from pipeline.errors import PipelineError
 from pipeline.progress import BOARD, Event, Remark, Reporter
 from pipeline.store.artifacts import Artifact, Store
 
-PATIENCE = 10.0  # seconds in which a worker that was asked to end has to
+PATIENCE = 10.0  # seconds that a worker has to end before it is killed
 
 
 class Order(NamedTuple):
-    """The step that a worker is to make; `settled` is the planner's, so that both plan the same."""
+    """The step that a worker has to make. `settled` is the planner's, so that both make the same plan."""
 
     name: str
     version: str
@@ -34,17 +34,17 @@ class Order(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A worker has made what it was asked for."""
+    """A worker has finished its step."""
 
 
 class Failed(NamedTuple):
-    """A worker could not make what it was asked for."""
+    """A worker's step has failed."""
 
     error: PipelineError
 
 
 class Crew:
-    """At most `count` workers, started when they are first needed. One alone is no crowd: nothing is handed to it."""
+    """Up to `count` workers, started when first needed. With a count of 1, none is used: steps run in this process."""
 
     def __init__(self, config: PipelineConfig, count: int) -> None:
         self.config, self.count = config, count
@@ -67,7 +67,7 @@ class Crew:
 
     @property
     def busy(self) -> bool:
-        """Whether any step is being made."""
+        """Whether a worker is making a step."""
         return any(worker.step for worker in self._workers)
 
     @property
@@ -75,7 +75,7 @@ class Crew:
         return sum(worker.step is not None for worker in self._workers) < self.count
 
     def start(self, step: Step, settled: Mapping[str, str]) -> None:
-        """Hand a step to a worker that has nothing to do, those first that have worked before."""
+        """Give a step to an idle worker; start a new one if there is none."""
         idle = [worker for worker in self._workers if worker.step is None]
         if not idle:
             idle = [_Worker(self.config, self._gpu(), self._results)]
@@ -83,18 +83,18 @@ class Crew:
         idle[0].make(step, settled)
 
     def _gpu(self) -> str | None:
-        """A GPU of its own for each worker, where there are several."""
+        """Return a GPU that no other worker uses; None if the machine has fewer than two, or none is free."""
         there, taken = gpus(), [worker.gpu for worker in self._workers]
         return next((gpu for gpu in there if gpu not in taken), None) if len(there) > 1 else None
 
     def next_result(self) -> tuple[str, Artifact | PipelineError]:
-        """Wait until a step ends: its name, and what became of it."""
+        """Wait until a step ends. Returns its name, and its artifact or error."""
         while True:
             worker, result = self._results.get()
             if result is None:
                 self._workers.remove(worker)
             step, worker.step = worker.step, None
-            if step is None:  # a worker without work has ended
+            if step is None:  # an idle worker has ended
                 continue
             if isinstance(result, Made):
                 return step.name, self._store.open(step.name, step.version)
@@ -107,10 +107,10 @@ class Crew:
 
 
 class _Worker:
-    """The parent's end of one process."""
+    """The parent's side of one worker process."""
 
     def __init__(self, config: PipelineConfig, gpu: str | None, results: "queue.SimpleQueue[Any]") -> None:
-        # Not forked: this process may hold torch and its threads.
+        # Spawned, not forked: this process may have loaded torch with its threads.
         context = get_context("spawn")
         self._channel, theirs = context.Pipe()
         self.gpu = gpu
@@ -122,11 +122,11 @@ class _Worker:
 
     def make(self, step: Step, settled: Mapping[str, str]) -> None:
         self.step = step
-        with contextlib.suppress(OSError):  # it has just died: who listens is told
+        with contextlib.suppress(OSError):  # the process has just died: `_listen` reports it
             self._channel.send(Order(step.name, step.version, dict(settled)))
 
     def _listen(self, results: "queue.SimpleQueue[Any]") -> None:
-        """Show what the process tells of its work, and hand on what becomes of it."""
+        """Show the events of the process and put its results into `results`; None when it ends."""
         with contextlib.suppress(EOFError, OSError):
             while True:
                 said = self._channel.recv()
@@ -140,11 +140,11 @@ class _Worker:
         results.put((self, None))
 
     def _named(self, event: Event) -> Event:
-        """A remark with the step's name before it: who is meant is not to be seen from what is printed around it."""
+        """Add the step's name to a remark, because the lines of several steps are mixed."""
         return Remark(event.text, self.step.name) if isinstance(event, Remark) and self.step else event
 
     def end(self, *, at_once: bool) -> None:
-        """Ask it to end: after its work, or at once, in which case what it makes is resumed the next time."""
+        """Ask the process to end after its step, or at once; an interrupted step is resumed by the next run."""
         if at_once:
             self._process.terminate()
         else:
@@ -165,7 +165,7 @@ class _Worker:
 
 
 def work(config: PipelineConfig, channel: Connection, torch_threads: int, gpu: str | None) -> None:
-    """Make the steps that come through the channel, until None does."""
+    """Make the steps received through the channel, until None is received. Runs in the worker process."""
     from pipeline.engine.maker import Maker
     from pipeline.people.annotators import People
 
@@ -174,7 +174,7 @@ def work(config: PipelineConfig, channel: Connection, torch_threads: int, gpu: s
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     quiet_logging()
-    config.threads = torch_threads  # as the parent has measured it: here the others' work would count
+    config.threads = torch_threads  # measured by the parent: here other workers would count as load
     sending = threading.Lock()
 
     def send(said: Any) -> None:
@@ -202,7 +202,7 @@ def _import_ahead() -> None:
 
 
 def _planned(config: PipelineConfig, store: Store, order: Order) -> Step:
-    """The step of an order. Raises `PipelineError` where the user's files have changed since it was planned."""
+    """Return the step of an order. Raises `PipelineError` if the user's files have changed since it was planned."""
     planner = Planner(config, store, order.settled)
     planner.plan()
     step = planner.steps[order.name]
