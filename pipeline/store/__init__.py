@@ -1,1 +1,1 @@
-"""Versioned artifacts: where they lie, what their versions are hashed from, what they were made from, what may go."""
+"""Versioned artifacts: their files, the hashes that are their versions, their lineage, and pruning."""

@@ -1,7 +1,7 @@
-"""The store of versioned artifacts: `outputs/<project>/<stage>/<version>/manifest.json` beside the payload.
+"""The store of versioned artifacts: `outputs/<project>/<stage>/<version>/manifest.json` and the payload beside it.
 
-A directory with a manifest is complete and is never written again; one without is unfinished and is resumed. The
-manifest is therefore written last, by an atomic rename; it holds the hash of every file beside it, and its own.
+A directory with a manifest is complete and never changes; a directory without one is unfinished and is resumed. So
+the manifest is written last, by an atomic rename. It contains the hash of every file beside it, and its own checksum.
 `latest` and the tags are pointer files beside the versions.
 """
 
@@ -25,15 +25,15 @@ from pipeline.errors import PipelineError, RequestError
 from pipeline.files import file_hash, is_temporary, stat_of, sync, write_atomically
 
 MANIFEST = "manifest.json"
-CHECKPOINTS = "checkpoints"  # a stage's own, inside its unfinished version; deleted at commit
+CHECKPOINTS = "checkpoints"  # folder in an unfinished version; deleted at commit
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One version of one stage's output, or an `external` one: files or a model that no stage of ours made.
+    """One version of a stage's output, or an external artifact: files or a model that no stage made.
 
-    `inputs` are the artifacts it was made from, as far as they still exist. An external one has none; its `stage` is
-    the kind of what it stands for, and its manifest has the key `source` alone.
+    `inputs` are the artifacts it was made from, without those that no longer exist. An external artifact has none;
+    its `stage` is its kind (see `external`), and its manifest has only the key `source`.
     """
 
     stage: str
@@ -48,27 +48,27 @@ class Artifact:
 
     @property
     def name(self) -> str:
-        """What messages call it: the path of an external artifact, else its reference."""
+        """The name in messages: the path of an external artifact, else the reference."""
         path = self.source.get("path")
         return str(path) if path else self.reference
 
     @property
     def is_external(self) -> bool:
-        """Whether no stage of ours made it: then nothing is known of how it came about."""
+        """Whether no stage made it. Its origin is then unknown."""
         return "source" in self.manifest
 
     @property
     def source(self) -> Mapping[str, Any]:
-        """Where an external artifact comes from: `path` or `paths`, `revision`, how to load it; else empty."""
+        """`path` or `paths`, `revision` and load options of an external artifact; empty for stage outputs."""
         return self.manifest.get("source", {})  # type: ignore[no-any-return]
 
     @property
     def external_files(self) -> list[Path]:
-        """The files or the folder that an external artifact stands for; empty for a stage's."""
+        """User files or folder behind an external artifact; empty for stage outputs."""
         return [Path(path) for path in self.source.get("paths") or [self.source["path"]]] if self.is_external else []
 
     def file(self, name: str) -> Path:
-        """A file of the payload. Raises `RequestError` where it has none: this is then no input of that kind."""
+        """Return the path of a payload file. Raises `RequestError` if it is missing: the input is of another kind."""
         path = self.path / name
         if not path.is_file():
             raise RequestError(f"{self.reference} ({self.path}) has no {name}: it cannot be used here.")
@@ -79,13 +79,13 @@ class Artifact:
         return self.manifest.get("metrics", {})  # type: ignore[no-any-return]
 
 
-MODELS = ("model", "folder", "file")  # the kinds of external artifacts that can stand where a model is wanted
+MODELS = ("model", "folder", "file")  # kinds of external artifacts that can be used as a model
 
 
 def external(kind: str, version: str, source: Mapping[str, Any], path: Path | None = None) -> Artifact:
-    """An artifact that no stage made: `source` has its `path`, or the `paths` of its files.
+    """Return an artifact that no stage made. `source` has its `path`, or the `paths` of its files.
 
-    The kind is `model`, `dataset`, `tokenizer`, `folder`, `file`, or the name that `FromFiles` gives to its files.
+    `kind` is `model`, `dataset`, `tokenizer`, `folder`, `file`, or the `kind` of a `FromFiles`.
     """
     return Artifact(kind, version, path or Path(source.get("path") or source["paths"][0]), {"source": source})
 
@@ -112,7 +112,7 @@ class Store:
         return sorted(p.name for p in _folders(self.root))
 
     def versions(self, stage: str) -> list[str]:
-        """Complete versions, oldest first by their own manifests: a copied file has the time of the copy."""
+        """Return the complete versions, oldest first by the time in their manifests (file times change in copies)."""
         complete = [p for p in _folders(self.root / stage) if (p / MANIFEST).is_file()]
         return [name for _, name in sorted((_created(p / MANIFEST), p.name) for p in complete)]
 
@@ -120,7 +120,10 @@ class Store:
         return [p.name for p in _folders(self.root / stage) if not (p / MANIFEST).is_file()]
 
     def resolve(self, reference: str) -> tuple[str, str]:
-        """`stage`, `stage@latest`, `stage@<unique prefix of a version>` or `stage@<tag>` -> (stage, version)."""
+        """Resolve `stage`, `stage@latest`, `stage@<unique prefix of a version>` or `stage@<tag>` to (stage, version).
+
+        Raises `RequestError` if no version matches, or several do.
+        """
         stage, _, wanted = reference.partition("@")
         wanted = wanted or "latest"
         versions = self.versions(stage)
@@ -151,9 +154,9 @@ class Store:
         )
 
     def open(self, stage: str, version: str) -> Artifact:
-        """A complete artifact whose payload is as it was committed, with what it was made from.
+        """Return a complete artifact with its inputs, after checking that its payload has not changed.
 
-        Raises `RequestError` if there is none, `PipelineError` if its payload has changed since.
+        Raises `RequestError` if there is none, `PipelineError` if its payload has changed since the commit.
         """
         key = (stage, version)
         if key not in self._opened:
@@ -166,7 +169,7 @@ class Store:
         return self._opened[key]
 
     def read_manifest(self, stage: str, version: str) -> dict[str, Any]:
-        """A manifest alone, without a look at the payload. Raises `PipelineError` if it is not as it was written."""
+        """Read a manifest without checking the payload. Raises `PipelineError` if its checksum does not match."""
         path = self.directory(stage, version) / MANIFEST
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -184,14 +187,14 @@ class Store:
         for role, made_from in manifest["inputs"].items():
             if "source" in made_from:
                 yield role, external(made_from["stage"], made_from["version"], made_from["source"])
-            elif "path" in made_from:  # of another project: where it lies is all that is known here
+            elif "path" in made_from:  # of another project: only its path is recorded
                 if (Path(made_from["path"]) / MANIFEST).is_file():
                     yield role, artifact_at(Path(made_from["path"]))
             elif self.is_complete(made_from["stage"], made_from["version"]):
                 yield role, self.open(made_from["stage"], made_from["version"])
 
     def _command(self, stage: str) -> str:
-        """What makes it: the project's last request for this stage, else with all that a request has to name."""
+        """Return the command that makes a stage: the project's last request with this stage, else a template."""
         with contextlib.suppress(RequestError):
             last = recall(self.root)
             if last:
@@ -200,7 +203,7 @@ class Store:
         return f"python -m pipeline stage={stage}{where}"
 
     def _elsewhere(self, stage: str) -> str:
-        """Another project that has one, where there is."""
+        """Return a sentence naming another project that has this stage, or ""."""
         beside = [folder.name for folder in sorted(_folders(self.root.parent)) if folder != self.root]
         having = [name for name in beside if Store(self.root.parent, name).versions(stage)]
         return f" Project {having[0]} has one: project={having[0]}." if having else ""
@@ -208,7 +211,10 @@ class Store:
     # -- integrity -------------------------------------------------------------------------------------------------
 
     def _check(self, stage: str, version: str) -> None:
-        """Compare sizes and times with those recorded at the last full hash, and hash again where they differ."""
+        """Compare file sizes and times with those of the last full check; if they differ, hash all files again.
+
+        Raises `PipelineError` if a hash has changed.
+        """
         record = self.root / stage / f".{version}.check"
         files = self.read_manifest(stage, version)["files"]
         now = self._stats(stage, version, files)
@@ -221,7 +227,7 @@ class Store:
                 f"{stage}@{version} is damaged and is not used: {damaged[0]}. Restore that file, or remove "
                 f"{self.directory(stage, version)} and run the same command: it is made again."
             )
-        with contextlib.suppress(OSError):  # a read-only store is as good, only slower to open
+        with contextlib.suppress(OSError):  # a read-only store works, but opens more slowly
             write_atomically(record, json.dumps(now))
 
     def _stats(self, stage: str, version: str, files: Mapping[str, Any]) -> dict[str, list[int] | None]:
@@ -229,9 +235,9 @@ class Store:
         return {name: stat_of(path / name) for name in sorted(files)}
 
     def verify(self, stage: str, version: str, read: Callable[[int], None] = lambda size: None) -> list[str]:
-        """Every file hashed again: a message for each that is missing or differs from the manifest.
+        """Hash every file. Returns a message for each file that is missing or differs from the manifest.
 
-        `read` is told the bytes of each file that was read.
+        `read` is called with the size in bytes of each file after it is read.
         """
         path = self.directory(stage, version)
         problems = []
@@ -251,7 +257,10 @@ class Store:
 
     @contextlib.contextmanager
     def writing(self, stage: str, version: str) -> Iterator[Path]:
-        """The directory of an unfinished version, while no other process writes it."""
+        """Lock the directory of an unfinished version and yield its path.
+
+        Raises `PipelineError` if another process holds the lock.
+        """
         path = self.directory(stage, version)
         with self._locked(stage, version):
             with _disk_faults(path):
@@ -260,9 +269,9 @@ class Store:
 
     @contextlib.contextmanager
     def _locked(self, stage: str, version: str) -> Iterator[None]:
-        """One process at a time. The operating system drops the lock of a process that was killed.
+        """Lock a version for one process. The operating system releases the lock of a killed process.
 
-        The lock's empty file stays: deleting it could let two processes each lock a file of that name.
+        The empty lock file stays: if it were deleted, two processes could each lock a different file of that name.
         """
         holder = self.root / stage / f".{version}.holder"
         lock = self._lock(stage, version)
@@ -277,7 +286,7 @@ class Store:
                     "Wait for it to end; then the same command finds it done."
                 ) from None
         try:
-            with contextlib.suppress(OSError):  # says who it is, and is not needed for the lock
+            with contextlib.suppress(OSError):  # for messages only; the lock does not need it
                 holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
             yield
         finally:
@@ -289,7 +298,7 @@ class Store:
         return FileLock(self.root / stage / f".{version}.lock", timeout=0)
 
     def writer(self, stage: str, version: str) -> str | None:
-        """Who writes this version now; None where nobody does."""
+        """Return the process that writes this version now, for messages; None if there is none."""
         if not Path(self._lock(stage, version).lock_file).is_file():
             return None
         try:
@@ -298,11 +307,11 @@ class Store:
         except Timeout:
             holder = self.root / stage / f".{version}.holder"
             return (holder.read_text() if holder.is_file() else "") or "another process"
-        except OSError:  # a folder that cannot be written to: nobody writes there
+        except OSError:  # a read-only folder: no process writes there
             return None
 
     def commit(self, stage: str, version: str, manifest: Mapping[str, Any]) -> Artifact:
-        """Hash the payload and write the manifest, by which the version becomes complete; `latest` then names it."""
+        """Hash the payload, write the manifest, which completes the version, and point `latest` to it."""
         path = self.directory(stage, version)
         shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
         files = {}
@@ -312,7 +321,7 @@ class Store:
                 continue
             files[file.relative_to(path).as_posix()] = {"bytes": file.stat().st_size, "sha256": file_hash(file)}
             sync(file)
-        created = datetime.now(UTC).isoformat(timespec="microseconds")  # two versions of one second keep their order
+        created = datetime.now(UTC).isoformat(timespec="microseconds")  # keeps the order within a second
         whole = {"stage": stage, "version": version, "created": created, **manifest, "files": files}
         whole["checksum"] = _checksum(whole)
         write_atomically(self.root / stage / f".{version}.check", json.dumps(self._stats(stage, version, files)))
@@ -321,9 +330,9 @@ class Store:
         return self.open(stage, version)
 
     def discard(self, stage: str, version: str, traces: Collection[str]) -> None:
-        """Remove a version that was refused before it left anything but `traces`; the caller holds its lock.
+        """Remove a refused version if it contains no files but `traces` and empty ones; the caller holds its lock.
 
-        The lock's file goes, too: another process that makes this version is refused as well.
+        The lock file is removed, too: another process that makes this version would be refused as well.
         """
         path = self.directory(stage, version)
         left = [p for p in path.rglob("*") if p.is_file() and p.name not in traces and p.stat().st_size]
@@ -334,10 +343,10 @@ class Store:
             for file in (f".{version}.holder", f".{version}.lock"):
                 (self.root / stage / file).unlink(missing_ok=True)
             for folder in (path.parent, self.root):
-                folder.rmdir()  # only where nothing else is in it
+                folder.rmdir()  # raises OSError, suppressed, if the folder is not empty
 
     def point(self, stage: str, name: str, version: str) -> None:
-        """Let `latest` or a tag name a version."""
+        """Point `latest` or a tag to a version."""
         if not NAME.fullmatch(name):
             raise RequestError(f"'{name}': a tag has letters, digits, '.', '_' and '-' only.")
         if (self.root / stage / name).is_dir():
@@ -348,13 +357,13 @@ class Store:
                 write_atomically(pointer, version)
 
     def pointers(self, stage: str) -> dict[str, str]:
-        """`latest` and the tags: name -> version."""
+        """Map `latest` and each tag to its version."""
         folder = self.root / stage
         files = [p for p in folder.iterdir() if p.is_file() and NAME.fullmatch(p.name)] if folder.is_dir() else []
         return {p.name: p.read_text().strip() for p in files}
 
     def remove(self, stage: str, version: str) -> int:
-        """Delete a version, complete or not; returns the bytes freed. The manifest goes first.
+        """Delete a version, complete or not, manifest first. Returns the freed bytes.
 
         Raises `PipelineError` while a process writes it.
         """
@@ -369,13 +378,13 @@ class Store:
 
 
 def artifact_at(path: Path) -> Artifact:
-    """The artifact in a version's directory, of whatever project."""
+    """Return the artifact in a version's directory, of any project."""
     stage = path.absolute().parent
     return Store(stage.parent.parent, stage.parent.name).open(stage.name, path.name)
 
 
 def _created(manifest: Path) -> datetime:
-    """When a version was made; a damaged manifest counts as the oldest, and is refused when it is read."""
+    """Return when a version was made. A damaged manifest sorts as the oldest, and is refused when it is read."""
     try:
         created = datetime.fromisoformat(json.loads(manifest.read_text(encoding="utf-8"))["created"])
         return created if created.tzinfo else created.replace(tzinfo=UTC)
@@ -384,14 +393,14 @@ def _created(manifest: Path) -> datetime:
 
 
 def _checksum(manifest: Mapping[str, Any]) -> str:
-    """sha256 of what a manifest says, its own checksum aside."""
+    """Return the sha256 of a manifest without its key `checksum`."""
     said = {key: value for key, value in manifest.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def _disk_faults(path: Path) -> Iterator[None]:
-    """A disk that is full or a folder that is read-only, as one message."""
+    """Turn an OSError, such as a full disk or a read-only folder, into a `PipelineError`."""
     try:
         yield
     except OSError as error:

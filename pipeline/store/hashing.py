@@ -1,4 +1,4 @@
-"""What a version is hashed from: a configuration, and files of the user's own."""
+"""Hashes configurations and user files into versions."""
 
 import contextlib
 import hashlib
@@ -9,18 +9,18 @@ from typing import Any
 from pipeline.errors import RequestError
 from pipeline.files import file_hash, stat_of, write_atomically
 
-DIGITS = 12  # of a version: 48 bits, and short enough to read aloud
-LARGE = 1_000_000  # bytes from which on a file's hash is worth remembering
+DIGITS = 12  # hexadecimal digits of a version: 48 bits, and short enough to read aloud
+LARGE = 1_000_000  # bytes; hashes of smaller files are not cached
 
 
 def content_hash(value: Any) -> str:
-    """The version that a JSON-able value stands for; the order of keys does not matter."""
+    """Return the version of a JSON value: the first `DIGITS` digits of its sha256. The order of keys has no effect."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 class HashCache:
-    """sha256 of large files that others own, remembered by path, size and time, so that planning stays fast."""
+    """Caches the sha256 of large user files by path, size and time, so that planning is fast."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,9 +31,9 @@ class HashCache:
             self._known = known if isinstance(known, dict) else {}
 
     def version_of(self, path: Path) -> str:
-        """The version of a file or folder: names and contents, wherever it lies.
+        """Return the version of a file or folder, from file names in it and contents, independent of its path.
 
-        Raises `RequestError` for a file that cannot be read.
+        Raises `RequestError` if a file cannot be read.
         """
         try:
             files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
@@ -54,8 +54,8 @@ class HashCache:
         return str(self._known[key][-1])
 
     def keep(self, *, make_folder: bool = False) -> None:
-        """Write down what was found out, where its folder's parent is there already: looking leaves nothing behind."""
+        """Write new hashes to disk if the outputs folder exists or `make_folder` is set."""
         if self._changed and (make_folder or self.path.parent.parent.is_dir()):
-            with contextlib.suppress(OSError):  # a cache that cannot be kept costs time only
+            with contextlib.suppress(OSError):  # without the cache, only time is lost
                 write_atomically(self.path, json.dumps(self._known))
             self._changed = False

@@ -1,4 +1,4 @@
-"""What an artifact was made from. Pure functions of artifacts."""
+"""Lineage: the artifacts that an artifact was made from. Pure functions of artifacts."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from pipeline.store.artifacts import Artifact
 
 
 def lineage(artifact: Artifact) -> list[Artifact]:
-    """The artifact and everything it was made from, each once, upstream first."""
+    """Return the artifact and all artifacts it was made from, each once, upstream first."""
     seen: dict[str, Artifact] = {}
 
     def visit(made: Artifact) -> None:
@@ -25,12 +25,12 @@ def of_stage(artifacts: Iterable[Artifact], stage: str) -> list[Artifact]:
 
 
 def stage_of(artifact: Artifact) -> str:
-    """The stage that makes such an artifact now: `judge` for one that `reward` made with its former key `as_judge`."""
+    """Return the stage that makes such an artifact now: `judge` for a `reward` made with the former key `as_judge`."""
     return "judge" if artifact.manifest.get("config", {}).get("as_judge") else artifact.stage
 
 
 def drawing_of(artifact: Artifact) -> dict[str, Any]:
-    """How `sample` or `evaluate` drew answers, with the limit on new tokens that it chose where none was set."""
+    """Return the decoding options of `sample` or `evaluate`, including the limit on new tokens that it used."""
     said = {**artifact.manifest.get("config", {}).get("decoding", {})}
     if "max_new_tokens" in artifact.metrics:
         said["max_new_tokens"] = int(artifact.metrics["max_new_tokens"])
@@ -38,7 +38,7 @@ def drawing_of(artifact: Artifact) -> dict[str, Any]:
 
 
 def made_from(artifact: Artifact) -> Iterator[tuple[str, str, bool]]:
-    """(role, reference, whether it is still there), by the manifest: it names what has been removed since, too."""
+    """Yield (role, reference, whether it still exists) for each input, including inputs that were removed since."""
     recorded: Mapping[str, Mapping[str, str]] = artifact.manifest.get("inputs", {})
     for role, given in recorded.items():
         yield role, f"{given['stage']}@{given['version']}", role in artifact.inputs
@@ -48,7 +48,7 @@ def made_from(artifact: Artifact) -> Iterator[tuple[str, str, bool]]:
 
 
 def flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Nested settings in dotted form, as one types them."""
+    """Yield (dotted key, value) of nested settings, as on the command line."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")

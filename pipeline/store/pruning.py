@@ -1,7 +1,6 @@
-"""What `artifacts prune` deletes: whatever nobody named, and that nothing which somebody named was made from.
+"""Selects the versions that `artifacts prune` deletes: neither named (`latest`, tags) nor upstream of a named version.
 
-People's judgements are the most expensive thing in a project, so what they were asked about and what came back always
-stays.
+People's judgements are the most expensive part of a project, so their tasks and answers are never deleted.
 """
 
 import re
@@ -12,24 +11,25 @@ from pipeline.errors import PipelineError
 from pipeline.store.artifacts import Store
 from pipeline.store.hashing import DIGITS
 
-VERSION = re.compile(rf"[0-9a-f]{{{DIGITS}}}")  # a folder of any other name is somebody's own
+VERSION = re.compile(rf"[0-9a-f]{{{DIGITS}}}")  # folders with other names are the user's
 
 Version = tuple[str, str]  # stage and version
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """What can go, each with the reason; and what is being written now, by whom."""
+    """Versions that can be deleted, each with the reason; and versions being written, each with its writer."""
 
     removable: dict[Version, str]
     busy: dict[Version, str]
 
 
 def pruning(store: Store, prunable: Container[str]) -> Pruning:
-    """What can go of the stages that are `prunable`: unfinished versions that no process writes, and finished ones that
-    are neither `latest` nor tagged nor below such.
+    """Select the versions of `prunable` stages that can be deleted.
 
-    While something is being written, finished versions stay: nothing says yet which of them it is made from.
+    These are unfinished versions that no process writes, and finished ones that are neither `latest` nor tagged nor
+    upstream of such a version. While a version is being written, no finished one is selected: its inputs are not yet
+    known.
     """
     stages = [stage for stage in store.stages() if stage in prunable]
     unfinished = [(stage, version) for stage in store.stages() for version in store.unfinished(stage)]
@@ -52,13 +52,16 @@ def _kept(store: Store) -> set[Version]:
 
 
 def _lineage(store: Store, version: Version) -> Iterator[Version]:
-    """A version and everything that it was made from, as far as it is in this project."""
+    """Yield a version and all versions it was made from, within this project.
+
+    Raises `PipelineError` if a manifest is damaged.
+    """
     if not store.is_complete(*version):
         return
     yield version
     try:
         inputs = store.read_manifest(*version)["inputs"].values()
-    except PipelineError as error:  # what it was made from cannot be known, so nothing can go
+    except PipelineError as error:  # its inputs are unknown, so nothing may be deleted
         raise PipelineError(f"Nothing was pruned: {error}") from None
     for given in inputs:
         yield from _lineage(store, (given["stage"], given["version"]))
