@@ -54,7 +54,10 @@ class HashCache:
         return str(self._known[key][-1])
 
     def keep(self, *, make_folder: bool = False) -> None:
-        """Write new hashes to disk if the outputs folder exists or `make_folder` is set."""
+        """Write new hashes to disk if the outputs folder exists or `make_folder` is set.
+
+        A command that only reads must not create the folder.
+        """
         if self._changed and (make_folder or self.path.parent.parent.is_dir()):
             with contextlib.suppress(OSError):  # without the cache, only time is lost
                 write_atomically(self.path, json.dumps(self._known))
