@@ -1,1 +1,1 @@
-"""Where people are asked: the annotators, the rounds they are given, and what has come back."""
+"""Annotators, the rounds of tasks that they get, and their answers."""

@@ -1,4 +1,4 @@
-"""The annotators of a project: who they are, and the backend where they are asked, opened when first needed."""
+"""The annotators of a project and their backend, which is opened when first needed."""
 
 import contextlib
 import threading
@@ -16,10 +16,10 @@ from pipeline.progress import Advance
 
 
 class People:
-    """The annotators of one project, as the configuration names them.
+    """The annotators of one project, named by the configuration.
 
-    A server for people goes on when the command ends, so that they can answer; one for simulated annotators ends with
-    it, unless it ran before.
+    A server for people keeps running after the command, so that they can answer. A server for simulated annotators
+    ends with the command, unless it was running before.
     """
 
     def __init__(self, config: LabelingConfig, project: str, say: Callable[[str], None]) -> None:
@@ -44,10 +44,10 @@ class People:
         self._open.close()
 
     def prepare(self) -> None:
-        """Begin in the background what reaching them takes, and for simulated ones reach them.
+        """Prepare the backend in a background thread; for simulated annotators, also open it.
 
-        People's server is started when they are asked: a chain that fails before leaves none behind. What goes wrong
-        here is met again, and then reported, when they are reached.
+        People's server starts only when they are asked, so a chain that fails earlier leaves no server running. Errors
+        here are ignored: they occur again, and are reported, when the backend is opened.
         """
         if self._preparing is None:
             self._preparing = threading.Thread(target=self._prepare)
@@ -61,7 +61,7 @@ class People:
 
     @property
     def named(self) -> bool:
-        """Whether these are people; simulated annotators have no names of their own."""
+        """Whether the annotators are people. The configuration does not name simulated annotators."""
         return bool(self.config.annotators)
 
     @property
@@ -85,13 +85,13 @@ class People:
             return self.backend.answers(asked)
 
     def invite(self) -> list[str]:
-        """Accounts for those annotators who have none yet; returns their names."""
+        """Create accounts for annotators without one. Returns their names."""
         with reported():
             return self.backend.add_annotators(self.names, self.workspace)
 
     @property
     def address(self) -> str:
-        """Where people find the place where they answer."""
+        """The address at which people answer."""
         return self.backend.address
 
     @property
@@ -99,7 +99,7 @@ class People:
         return self._place.home / "invitations"
 
     def submit(self, asked: Round, answers: Iterable[AnnotatorAnswer], advance: Advance) -> None:
-        """See `labeling.backend.Backend.submit`; accounts that are missing are made."""
+        """See `labeling.backend.Backend.submit`. Also creates missing accounts."""
         self.invite()
         with reported():
             self.backend.submit(asked, answers, advance)
@@ -107,7 +107,7 @@ class People:
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """What is wrong with a server or a request to it, as the pipeline's own errors."""
+    """Turn a `LabelingError` into `RequestError` if the request is at fault, else into `PipelineError`."""
     try:
         yield
     except LabelingError as error:

@@ -1,4 +1,4 @@
-"""What is known of each annotator whose rankings become preferences, and a word about those who answer at random."""
+"""Figures about each annotator of the rankings, and a remark about annotators who seem to answer at random."""
 
 import json
 from collections import Counter
@@ -13,7 +13,10 @@ SHOWN = 5  # names in one remark
 
 
 def write_annotators(rankings: Sequence[Ranking], folder: Path, say: Callable[[str], None]) -> dict[str, float]:
-    """Leave `annotators.json`, say who agrees with the others no more than chance, and return how many these are."""
+    """Write `annotators.json` and report the annotators whose agreement with the others is not above chance.
+
+    Returns their number as the metric `annotators_at_chance`; no metric if agreement cannot be measured.
+    """
     known = against_chance(rankings)
     judged = Counter(row["annotator"] for ranking in rankings for row in ranking["rankings"])
     about = {name: {"rankings": judged[name], **one._asdict()} for name, one in known.items()}

@@ -1,4 +1,4 @@
-"""What people have answered in a project so far: rankings and reviews outlive the models that they are about."""
+"""People's earlier answers in a project. Rankings and reviews are kept when the models that they are about change."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ ANSWERED = ("rankings", "discarded", "accepted", "corrected", "rejected")  # met
 
 @dataclass(frozen=True)
 class Collection:
-    """What people have answered of one round: its version, that of what was asked about, and how much of it."""
+    """People's answers to one round: their version, the version of the input that they are about, and their number."""
 
     version: str
     about: str
-    whole: bool  # whether everything that was asked is answered
+    whole: bool  # whether all tasks are answered
     answers: int
 
 
 def collections(store: Store, stage: str, about: str) -> dict[str, Collection]:
-    """The collection that counts for each round, by the version of the input `about`; the newest round last.
+    """Map the version of the input `about` to the collection used for that round, the newest round last.
 
-    Of several collections of one round the one with the most answers counts, and of equal ones the newest: looking
-    again may find more or corrected answers, and a server that lost some does not replace what was collected before.
-    Skips simulated rounds and rounds without questions. Raises `PipelineError` for a collection that is damaged:
-    people would be asked again, or the rest would be taken for all that they said.
+    Of several collections of a round, the one with the most answers is used, and of equal ones the newest: a later
+    one may have more or corrected answers, but a server that lost answers must not replace an earlier collection.
+    Skips simulated rounds and rounds without questions. Raises `PipelineError` for a damaged collection: without it,
+    people would be asked again, or the rest would be used as if it were complete.
     """
     found: dict[str, Collection] = {}
     for version in store.versions(stage):
@@ -49,13 +49,16 @@ def _answers(metrics: Mapping[str, float]) -> int:
 
 
 def authors(asked: Artifact | None, writers: Container[str]) -> str:
-    """Who wrote what people were asked about, where the request's own has not been made; `writers` are stages."""
+    """Return the names of the policies or the model that wrote the answers in `asked`, for messages.
+
+    `writers` are the names of the stages that make models which write answers.
+    """
     found = _authors(asked, writers) if asked else []
     return ", ".join(found) or "policies that are gone"
 
 
 def _authors(about: Artifact, writers: Container[str]) -> list[str]:
-    """The policies, or the model behind an endpoint, that wrote it, as far as their lineage is still there."""
+    """Return the policies in the manifest, and the model behind an endpoint, that wrote the answers."""
     made = about.inputs.get("sample", about)
     inputs = made.manifest["inputs"].values()
     wrote = [given for given in inputs if given["stage"] in writers or given["stage"] in MODELS]

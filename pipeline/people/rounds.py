@@ -1,8 +1,8 @@
-"""A round of asking people: from what `publish` (or `draft`) made to what their answers come to.
+"""A round of tasks for people, from the artifact of `publish` (or `draft`) to rankings.
 
-In the artifact of `publish` lie `tasks.jsonl` (each ranked by `labeling.overlap` people), `calibration.jsonl` (ranked
-by everybody: calibration tasks, their repeats and gold records, which look like all others), `slots.json`,
-`checks.json` (which tasks are repeats or gold) and `guidelines.md`.
+The artifact of `publish` contains `tasks.jsonl` (each task ranked by `labeling.overlap` people), `calibration.jsonl`
+(ranked by every annotator: calibration tasks, their repeats and gold records, which look like all other tasks),
+`slots.json`, `checks.json` (lists the repeats and gold records) and `guidelines.md`.
 """
 
 from collections import defaultdict
@@ -22,12 +22,12 @@ from pipeline.store.hashing import content_hash
 
 
 def read_round(published: Artifact, people: People) -> Round:
-    """The round that was published, for the people who are asked now."""
+    """Return the published round, for the current annotators."""
     return round_of(published.path, published.manifest["config"]["question"], people)
 
 
 def round_of(folder: Path, question: Question, people: People) -> Round:
-    """The round in the folder of a version of `publish`; its name on a server is that version."""
+    """Return the round in the folder of a `publish` version. Its name on a server contains that version."""
     name = f"{people.workspace}-{folder.name[:6]}"
     everybody = Queue(f"{name}-calibration", _tasks(folder / "calibration.jsonl"), len(people.names))
     others = Queue(name, _tasks(folder / "tasks.jsonl"), people.config.overlap)
@@ -40,9 +40,10 @@ def _tasks(file: Path) -> list[Task]:
 
 
 def rankings_of(asked: Round, answers: Iterable[AnnotatorAnswer], leave_out: Collection[str] = ()) -> list[Ranking]:
-    """The contract's rows, in the order of the tasks: what was submitted, with its comment and the guidelines' version.
+    """Return one row of rankings per task, in the order of the tasks, as the contract defines them.
 
-    Tasks that nobody has ranked give no row, nor do those to `leave_out` (repeats and gold records).
+    Each submitted answer is stored with its comment and the version of the guidelines. Tasks without a ranking and
+    tasks in `leave_out` (repeats and gold records) have no row.
     """
     guidelines = content_hash(asked.guidelines)
     given: dict[str, list[Ranks]] = defaultdict(list)
@@ -63,7 +64,7 @@ def rankings_of(asked: Round, answers: Iterable[AnnotatorAnswer], leave_out: Col
 
 
 def complete_only(asked: Round, answers: Sequence[AnnotatorAnswer]) -> list[AnnotatorAnswer]:
-    """The answers to those tasks that enough people have answered."""
+    """Return the answers to tasks that have as many answers as their queue needs."""
     given: dict[str, list[AnnotatorAnswer]] = defaultdict(list)
     for answer in answers:
         given[answer["task"]].append(answer)
@@ -72,7 +73,7 @@ def complete_only(asked: Round, answers: Sequence[AnnotatorAnswer]) -> list[Anno
 
 
 def waiting_text(asked: Round, so_far: Progress, project: str) -> str:
-    """How far a round is, as in the message of status 3."""
+    """Return the progress of a round, as in the message for exit status 3."""
     overlaps = sorted({queue.overlap for queue in asked.queues})
     answers, tasks = ("reviews", "drafts") if asked.question == "review" else ("rankings", "prompts")
     return "\n".join(
@@ -86,7 +87,7 @@ def waiting_text(asked: Round, so_far: Progress, project: str) -> str:
 
 
 def review_round(folder: Path, people: People) -> Round:
-    """The drafts in the folder of a version of `draft`, for people to review; its name on a server is that version."""
+    """Return the round that reviews the drafts of a `draft` version. Its name on a server contains that version."""
     tasks = [
         Task(id=row["id"], prompt=row["prompt"], responses=[row["draft"]])
         for row in read_jsonl(folder / "drafts.jsonl")
@@ -96,7 +97,7 @@ def review_round(folder: Path, people: People) -> Round:
 
 
 def partial_text(asked: Round, answers: Sequence[AnnotatorAnswer]) -> str:
-    """What `collect.accept=partial` would go on with; empty where no prompt is complete."""
+    """Return what `collect.accept=partial` would use, such as "12 prompts, about 40 pairs"; empty without a pair."""
     rankings = rankings_of(asked, complete_only(asked, answers))
     pairs = preferences_from_rankings(rankings).counts["pairs"]
     return f"{len(rankings):,} prompts, about {pairs:,} pairs" if pairs else ""

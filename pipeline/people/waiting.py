@@ -1,4 +1,4 @@
-"""Looking at what people have answered: enough, or the command ends and waits for them."""
+"""Reads people's answers. If there are too few, the command ends or waits for more."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ from pipeline.errors import PipelineError, RequestError, WaitingForPeople
 from pipeline.people.annotators import People
 from pipeline.people.rounds import complete_only, waiting_text
 
-POLL = 5.0  # seconds between two looks at a server, with <stage>.wait=true
-PATIENCE = 60  # looks in a row at a server that does not answer
+POLL = 5.0  # seconds between two requests to the server, with <stage>.wait=true
+PATIENCE = 60  # failed requests in a row before waiting ends
 
 
 def ask(
@@ -24,11 +24,11 @@ def ask(
     usable: Callable[[Sequence[AnnotatorAnswer]], bool],
     partial_text: Callable[[Round, Sequence[AnnotatorAnswer]], str],
 ) -> dict[str, Any]:
-    """All submitted and discarded answers of a round, once there are enough; the tasks are put there if need be.
+    """Return all submitted and discarded answers of a round; publish its tasks first if they are missing.
 
-    Returns `{"answers": …, "whole": whether every task has all its answers}`. With `accept=partial`, `usable` says
-    whether the answers to complete tasks are worth going on with; `partial_text` tells people what they come to.
-    Raises `WaitingForPeople` if there are not enough.
+    Returns `{"answers": …, "whole": whether every task has all its answers}`. With `accept=partial`, `usable` decides
+    whether the answers to complete tasks are enough; `partial_text` describes them in the message.
+    Raises `WaitingForPeople` if there are not enough answers.
     """
     added = people.publish(asked)
     if added:
@@ -54,7 +54,10 @@ def _looked(people: People, asked: Round) -> tuple[list[AnnotatorAnswer], Progre
 
 
 def _awaited(people: People, asked: Round) -> tuple[list[AnnotatorAnswer], Progress]:
-    """Looks again and again until all is answered; a server that is away for a while is borne with."""
+    """Request the answers every `POLL` seconds until all tasks are answered.
+
+    Raises the server's error after `PATIENCE` failures in a row.
+    """
     missed = 0
     with counting(sum(len(queue.tasks) * queue.overlap for queue in asked.queues)) as show:
         while True:
