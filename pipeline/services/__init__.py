@@ -1,1 +1,1 @@
-"""What lies outside this machine: the model hub, models behind endpoints, Weights & Biases."""
+"""External services: the model hub, models behind endpoints, Weights & Biases."""

@@ -1,7 +1,7 @@
-"""Models behind an endpoint that speaks OpenAI's language: vLLM, TGI, llama.cpp, Ollama, `transformers serve`, others.
+"""Models behind an OpenAI-compatible endpoint: vLLM, TGI, llama.cpp, Ollama, `transformers serve` and others.
 
-The key comes from the environment alone, and no other is ever sent: Hugging Face's client would add the token of its
-own login, to whatever host. An answer is kept in a file as soon as it is there, so that nothing is paid for twice.
+The key comes only from the environment, and no other key is sent: by default, Hugging Face's client would send the
+user's login token to any host. Each answer is written to a file at once, so that no answer is paid for twice.
 """
 
 import os
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from huggingface_hub import InferenceClient
 
 TRIES = 6
-FIRST_PAUSE = 1.0  # seconds; each further one is twice as long, unless the server names another
+FIRST_PAUSE = 1.0  # seconds; doubles with each try, unless the server names a pause
 LONGEST_PAUSE = 60.0
 TIMEOUT = 600.0  # seconds for one answer
-SHOWN = 300  # characters of what a server says
-FINISHED = ("stop", "eos_token", "stop_sequence")  # as servers say that an answer came to its end
-BUSY = (408, 409, 425, 429)  # as they say that it is worth asking again; so does any 5xx
-REFUSED = (400, 413, 422)  # as they say that this request cannot be answered
+SHOWN = 300  # most characters of a server's message in an error
+FINISHED = ("stop", "eos_token", "stop_sequence")  # finish reasons of complete answers
+BUSY = (408, 409, 425, 429)  # HTTP statuses after which to try again, besides all 5xx
+REFUSED = (400, 413, 422)  # HTTP statuses of a request that cannot be answered
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One model at one address. `folder` has the answers that are there already; `seed` is sent with each request."""
+    """One model at one address. `folder` stores the answers; prompt number n is sent with the seed `seed + n`."""
 
     url: str
     model: str
@@ -49,15 +49,15 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """Who wrote it, in a row."""
+        """The writer's name in a row."""
         return self.model
 
     def write(
         self, prompts: Sequence[list[Message]], what: str, advance: Advance = lambda done: None
     ) -> list[Generated]:
-        """One answer to each prompt, in the order given; `what` names the file in which they are kept.
+        """Return one answer to each prompt, in order. `what` names the file that stores them.
 
-        Raises `RequestError` where key, model or request are refused, `PipelineError` where the server stays away.
+        Raises `RequestError` if the key, model or request is refused, `PipelineError` if the server does not answer.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = Kept(self.folder / f"{what.replace(' ', '-')}.jsonl")
@@ -76,7 +76,10 @@ class Endpoint:
         return [kept.answers[name] for name in names]
 
     def _accepted(self, answer: "Generated | Refusal", kept: "Kept") -> Generated:
-        """A refused request costs one draft; where none was ever answered, it is the request that is wrong."""
+        """Return the answer, or an empty one for a refused request.
+
+        Raises `RequestError` if no request was ever answered: then the settings are at fault, not one prompt.
+        """
         if isinstance(answer, Generated):
             return answer
         if all(one.refused for one in kept.answers.values()):
@@ -86,8 +89,8 @@ class Endpoint:
     def _client(self) -> "InferenceClient":
         from huggingface_hub import InferenceClient
 
-        # With no key at all the client would send the token of its own login: it is given one, and the header is
-        # then set by hand, or left out.
+        # Without a key, the client would send the user's login token. So it gets a placeholder, and the header is
+        # set here, or left out.
         header = {"authorization": f"Bearer {self.key}" if self.key else None}
         return InferenceClient(
             base_url=self.url,
@@ -97,7 +100,10 @@ class Endpoint:
         )
 
     def _answer(self, client: "InferenceClient", prompt: list[Message], seed: int) -> "Generated | Refusal":
-        """Ask until there is an answer, with longer and longer pauses while the server is busy or away."""
+        """Ask until there is an answer, up to `TRIES` times, with longer pauses while the server is busy or away.
+
+        Raises `RequestError` if the server refuses the key or model, `PipelineError` if it gives no answer.
+        """
         from httpx2 import TransportError
         from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, OfflineModeIsEnabled
 
@@ -146,20 +152,20 @@ class Endpoint:
         return RequestError(f"{self.url} has no such address or model as '{self.model}' (HTTP {status}): {said}")
 
     def _said(self, error: Any) -> str:
-        """The server's own words, without the key if it repeats that."""
+        """Return the server's message, with the key removed."""
         text = re.sub(r"\s+", " ", str(error.server_message or error.response.reason_phrase or "no reason given"))
         return (text.replace(self.key, "…") if self.key else text)[:SHOWN]
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A request that was not answered, and why."""
+    """A request that the server refused, and the reason."""
 
     reason: str
 
 
 class Kept:
-    """Answers by the name of their request, in a file as they come; read again when a stopped run goes on."""
+    """Answers by the name of their request, written to a file as they arrive and read when a run resumes."""
 
     def __init__(self, file: Path) -> None:
         self.log = RowLog(file)
@@ -171,7 +177,7 @@ class Kept:
 
 
 def _named_pause(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a busy server asks for, if it does."""
+    """Return the pause in seconds that a busy server requests, at most `LONGEST_PAUSE`; None if it requests none."""
     try:
         return min(LONGEST_PAUSE, max(0.0, float(headers["retry-after"])))
     except (KeyError, ValueError):

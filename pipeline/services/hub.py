@@ -1,4 +1,4 @@
-"""Which commit of a hub repository a request means (a version has to stand for one content), and a data set's files."""
+"""Resolves hub repositories to commits, so that a version means one content, and downloads files of data sets."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ RepoType = Literal["model", "dataset"]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
-SMALL = ["*.json", "*.jinja", "*.txt", "*.model"]  # of a model's files: those that are no weights
+SMALL = ["*.json", "*.jinja", "*.txt", "*.model"]  # a model's files except its weights
 
-_KEYS = {"model": "", "dataset": "data.path="}  # what stands before the name: models are named by several keys
+_KEYS = {"model": "", "dataset": "data.path="}  # key shown before the name; several keys can name a model
 
 
 def is_hub_id(path: str) -> bool:
@@ -23,10 +23,10 @@ def is_hub_id(path: str) -> bool:
 
 
 def hub_commit(repository: str, revision: str | None, repo_type: RepoType = "model") -> str:
-    """The commit that a branch or tag names: the one in the local cache if it is there, else the hub's own answer.
+    """Return the commit of a branch or tag, from the local cache if it is there, else from the hub.
 
-    Asking the cache first keeps a chain on the files it began with when the repository moves on.
-    Raises `RequestError` where there is no such repository or revision, `PipelineError` where the hub cannot be asked.
+    The cache comes first so that a chain keeps using the same files when the repository changes.
+    Raises `RequestError` if the repository or revision does not exist, `PipelineError` if the hub cannot be reached.
     """
     revision = revision or "main"
     if COMMIT.fullmatch(revision):
@@ -35,20 +35,20 @@ def hub_commit(repository: str, revision: str | None, repo_type: RepoType = "mod
 
 
 def model_files(repository: str, commit: str) -> Path:
-    """The folder with a model's small files (configuration, index, tokenizer), downloaded where the cache lacks them.
+    """Return the folder with a model's small files (configuration, index, tokenizer), downloaded if not in the cache.
 
-    Raises `RequestError` where the repository is gated for whoever asks, `PipelineError` where it cannot be reached.
+    Raises `RequestError` if the user has no access to the repository, `PipelineError` if it cannot be reached.
     """
     return _snapshot(repository, commit, SMALL, "model")
 
 
 def dataset_files(repository: str, commit: str, subset: str | None, split: str) -> list[Path]:
-    """The files of one split of a hub data set, downloaded into the hub's cache, as the `datasets` library finds them.
+    """Return the files of one split of a hub data set, found as the `datasets` library does, in the hub's cache.
 
-    First only the README is fetched, whose `configs` say which files a subset's splits are in; then these files and no
-    others. Where it names none, all files that can be read are fetched, and their names tell the splits. No code of
-    the repository is run. Raises `RequestError` where there is no such repository, subset or split, naming those there
-    are, `PipelineError` where the hub cannot be reached and the cache does not hold all of the files.
+    First the README is downloaded. Its `configs` list the files of each split, and only these are downloaded. If it
+    lists none, all readable files are downloaded, and their names determine the splits. No code of the repository
+    runs. Raises `RequestError` if the repository, subset or split does not exist, with the existing ones,
+    and `PipelineError` if the hub cannot be reached and the cache does not hold all files.
     """
     from datasets.data_files import get_data_patterns, sanitize_patterns
 
@@ -75,13 +75,16 @@ def _configs(repository: str, folder: Path) -> Mapping[str, Mapping[str, Any]]:
         return {}
     try:
         configs: Mapping[str, Mapping[str, Any]] = MetadataConfigs.from_dataset_card_data(DatasetCard.load(card).data)
-    except Exception as error:  # YAML's faults and the library's own have no base in common
+    except Exception as error:  # YAML's errors and the library's have no common base class
         raise RequestError(f"The README of data set {repository} cannot be understood: {error}") from None
     return configs
 
 
 def _subset(repository: str, configs: Mapping[str, Mapping[str, Any]], subset: str | None) -> Mapping[str, Any]:
-    """What the README says of the subset; without a name, of the only one or the one that is marked as default."""
+    """Return the README's entry for a subset; without a name, for the only subset or the default one.
+
+    Raises `RequestError` if there is none.
+    """
     if not configs and subset in (None, "default"):
         return {}
     marked = [name for name, said in configs.items() if len(configs) == 1 or name == "default" or said.get("default")]
@@ -100,7 +103,7 @@ def _split(repository: str, patterns: Mapping[str, Sequence[str]], split: str) -
 
 
 def _downloads(folder: str, patterns: Sequence[str]) -> list[str]:
-    """The patterns as a download understands them, where `*` goes across folders and `**/` is at least one."""
+    """Return the patterns in the form for downloads, where `*` crosses folders and `**/` needs at least one folder."""
     whole = [f"{folder}/{pattern}" if folder else pattern for pattern in patterns]
     return [form for pattern in whole for form in (pattern, pattern.replace("**/", ""))]
 
@@ -111,7 +114,7 @@ def _snapshot(repository: str, commit: str, patterns: list[str], repo_type: Repo
 
     try:
         return Path(snapshot_download(repository, repo_type=repo_type, revision=commit, allow_patterns=patterns))
-    except (RepositoryNotFoundError, RevisionNotFoundError):  # a gated one without the right token is the former
+    except (RepositoryNotFoundError, RevisionNotFoundError):  # the former also for a gated one without access
         raise _unknown(repository, repo_type) from None
     except Exception as error:  # the client wraps its transport's faults only in part
         raise _unreachable(repository, repo_type, error) from None
@@ -148,12 +151,12 @@ def _cached_commit(repository: str, revision: str, repo_type: RepoType) -> str |
 
 
 def _asked_commit(repository: str, revision: str, repo_type: RepoType) -> str:
-    """The hub's answer, which the cache then keeps: a download of a commit does not say of which branch it was."""
+    """Ask the hub for a commit. This also stores the branch in the cache, which a download by commit does not."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        HfApi().repo_info(repository, repo_type=repo_type, revision=revision, timeout=10)  # the next knows no limit
+        HfApi().repo_info(repository, repo_type=repo_type, revision=revision, timeout=10)  # the next has no timeout
         return HfApi().resolve_revision(repository, repo_type=repo_type, revision=revision).resolved
     except (RepositoryNotFoundError, RevisionNotFoundError):
         raise _unknown(repository, repo_type) from None

@@ -1,7 +1,7 @@
-"""Weights & Biases as a mirror of the manifests: with no network and no key everything still works.
+"""Mirrors the manifests to Weights & Biases. Everything also works without a network or a key.
 
-One run per version made: the project's name is the group, the stage is the `job_type`, the version is the run's id, so
-a resumed version goes on in its own run. The artifact is logged by reference: payloads stay where they are.
+There is one run per version: the project is the group, the stage is the `job_type`, and the run's id contains the
+version, so a resumed version continues its run. Artifacts are logged by reference; payloads are not uploaded.
 """
 
 import logging
@@ -18,12 +18,12 @@ from pipeline.store.artifacts import Artifact
 
 log = logging.getLogger(__name__)
 
-SERVICE = {"wandb", "requests", "urllib3", "httpx", "httpcore"}  # packages whose exceptions are the service's
-REACHED_WITHIN = 20  # seconds: longer, and a machine without a network waits for nothing
+SERVICE = {"wandb", "requests", "urllib3", "httpx", "httpcore"}  # exceptions of these packages are service faults
+REACHED_WITHIN = 20  # seconds; a longer timeout would only delay a machine without a network
 
 
 class Tracker(Protocol):
-    """Where the metrics of one version go."""
+    """Receives the metrics of one version."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None: ...
 
@@ -31,7 +31,7 @@ class Tracker(Protocol):
 
 
 class NoTracker:
-    """tracking=off"""
+    """Does nothing, for tracking=off."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         return
@@ -41,7 +41,7 @@ class NoTracker:
 
 
 class WandbTracker:
-    """A W&B run for one version. A fault of the service is logged and never ends the work."""
+    """A W&B run for one version. When the run ends, faults of the service are logged and not raised."""
 
     def __init__(self, mode: str, config: TrackingConfig, folder: Path, run: Mapping[str, Any]) -> None:
         import wandb
@@ -67,28 +67,28 @@ class WandbTracker:
             settings=settings,
             **run,
         )
-        self._run.define_metric("*", step_metric="tokens")  # the step that means the same in every training stage
+        self._run.define_metric("*", step_metric="tokens")  # the only step that is comparable between stages
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         self._run.log(dict(metrics), step=step)
 
     def finish(self, artifact: Artifact | None) -> None:
-        """Mirror the manifest, and end the run."""
+        """Mirror the manifest and end the run."""
         try:
             if artifact is not None:
                 self._mirror(artifact)
             self._run.finish(exit_code=0 if artifact is not None else 1)
-        except Exception as error:  # the version is made, whatever the service says
+        except Exception as error:  # the version is complete even if the service fails
             if not is_service_fault(error):
                 raise
             log.exception("W&B did not take %s", self._run.id)
 
     def _mirror(self, artifact: Artifact) -> None:
-        """Metrics as the summary, the artifact by reference, lineage as far as the mode allows."""
-        self._run.log({}, commit=True)  # else the last step's row would come after, and overwrite, the summary
+        """Log the metrics as the summary, the artifact by reference, and the lineage if online."""
+        self._run.log({}, commit=True)  # otherwise the last step's row would overwrite the summary
         self._run.summary.update(dict(artifact.metrics))
         made_from = {role: given.reference for role, given in artifact.inputs.items()}
-        if self._online:  # offline, `use_artifact` always raises: there the lineage is the metadata
+        if self._online:  # offline, `use_artifact` raises; the metadata holds the lineage
             for given in artifact.inputs.values():
                 if given.manifest.get("files"):
                     self._use(f"{given.stage}-{given.version}:latest")
@@ -98,21 +98,21 @@ class WandbTracker:
         self._run.log_artifact(logged)
 
     def _use(self, name: str) -> None:
-        """Draw the lineage at W&B, as far as it is there: an input that was tracked offline is not."""
+        """Link an input's artifact at W&B. An input that was tracked offline is missing there."""
         try:
             self._run.use_artifact(name)
-        except ValueError as error:  # W&B's word for an artifact that it does not have
+        except ValueError as error:  # raised by W&B for an artifact that it does not have
             log.warning("W&B does not have %s: %s", name, error)
 
 
 def is_service_fault(error: Exception) -> bool:
-    """Whether an exception is W&B's, the network's or the disk's. All others are bugs of this pipeline."""
+    """Whether W&B, the network or the disk raised this exception. All others are bugs in the pipeline."""
     packages = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     return isinstance(error, OSError) or bool(packages & SERVICE)
 
 
 def mode_of(config: TrackingConfig) -> str:
-    """`auto` resolved: online with a key in the environment or the netrc file, else offline."""
+    """Return the tracking mode. `auto` is online with a key in the environment or the netrc file, else offline."""
     if config.mode != "auto":
         return config.mode
     return "online" if os.environ.get("WANDB_API_KEY") or _key_in_netrc() else "offline"
@@ -127,23 +127,24 @@ def _key_in_netrc() -> bool:
 
 
 class Tracking:
-    """Trackers for the versions of one chain; where the service cannot be reached, the rest is tracked offline."""
+    """Creates trackers for the versions of one chain. If the service cannot be reached, the rest is tracked offline."""
 
     def __init__(self, config: TrackingConfig, folder: Path, say: Callable[[str], None]) -> None:
         self.config, self.folder, self.mode, self._say = config, folder, mode_of(config), say
 
     def start(self, run: Mapping[str, Any], *, quick: bool = False) -> Tracker:
-        """A tracker for one version; `run` holds wandb.init's id, name, group, job_type and config.
+        """Return a tracker for one version. `run` holds wandb.init's id, name, group, job_type and config.
 
-        A `quick` stage is not tracked offline: importing wandb takes longer than the stage, and has no curve to keep.
+        A `quick` stage is not tracked offline: importing wandb takes longer than the stage, and there is no curve to
+        keep. Raises `RequestError` for invalid environment variables WANDB_….
         """
         if quick and self.mode == "offline":
             return NoTracker()
         while self.mode != "off":
             try:
                 return WandbTracker(self.mode, self.config, self.folder, run)
-            except Exception as error:  # a tracking service must never cost a training run
-                if type(error).__module__.startswith("pydantic"):  # of wandb.Settings: the environment's WANDB_…
+            except Exception as error:  # a tracking service must never end a training run
+                if type(error).__module__.startswith("pydantic"):  # from wandb.Settings, which reads WANDB_…
                     words = " ".join(str(error).splitlines()[1:3])
                     raise RequestError(f"W&B refuses its settings (variables WANDB_…): {words}") from error
                 if not is_service_fault(error):
