@@ -1,6 +1,6 @@
-"""The commands beside the chain, each a function of what follows its name; it returns the exit status.
+"""The commands besides the chain. Each is a function of the arguments after its name and returns the exit status.
 
-A command's module is imported when it is called: a request for the chain, right or wrong, waits for none of them.
+A command's module is imported only when it is called, so that a request for the chain does not wait for it.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ def chat(arguments: Sequence[str]) -> int:
 
 
 def new(arguments: Sequence[str]) -> int:
-    """Part of the design, so that nobody looks for it under another name."""
+    """Refuse a command that is not built yet, and show the command that takes its place. Raises `RequestError`."""
     raise RequestError(
         "`python -m pipeline new` is part of the design but not built yet. Until then: python -m pipeline "
         "project=NAME model=hub model.path=DIR_OR_HUB_ID data=files data.path=FILE labeling=file labeling.path=FILE"

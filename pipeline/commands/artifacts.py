@@ -1,4 +1,4 @@
-"""`artifacts`: look at what was made, name it, check it, and clear away what nobody needs."""
+"""The command `artifacts`: lists, shows, tags, verifies and prunes versions."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from pipeline.store.pruning import pruning
 
 
 def artifacts(arguments: Sequence[str]) -> int:
-    """`artifacts VERB …`: the verb's own function, with the project's store."""
+    """Run `artifacts VERB …` on the project's store."""
     words, overrides = split(arguments)
     if words and not words[0].startswith("-") and words[0] not in VERBS:
         raise RequestError(f"artifacts {words[0]}: no such verb. {nearest(words[0], VERBS)}")
@@ -53,7 +53,7 @@ def _parser() -> Parser:
 
 
 def ls_all(outputs: Path, store: Store, stage: str | None) -> int:
-    """`ls` of every project, where none is named; `store` is the default one's."""
+    """List the versions of every project, when the command names none. `store` is the default project's."""
     names = projects(outputs)
     having = [name for name in names if stage is None or Store(outputs, name).versions(stage)]
     if not having or names == [store.project]:
@@ -65,13 +65,13 @@ def ls_all(outputs: Path, store: Store, stage: str | None) -> int:
 
 
 def ls(store: Store, stage: str | None) -> int:
-    """One line per version, oldest first, stages in the order of the chain."""
+    """Print one line per version, oldest first, with stages in the order of the chain."""
     there = store.stages()
     known = [name for name in dict.fromkeys([*STAGES, *there]) if name in there]
     if stage and stage not in known:
         if stage not in stage_names():
             raise RequestError(f"{stage}: no such stage. {nearest(stage, stage_names())}")
-        store.resolve(stage)  # says that there is none, and how to make one
+        store.resolve(stage)  # raises if there is none, with the command to make one
     table = Table(box=None, padding=(0, 2, 0, 1), show_header=False)
     for name in [stage] if stage else known:
         for row in _listed(store, name):
@@ -102,7 +102,7 @@ def _listed(store: Store, stage: str) -> Iterator[tuple[str, ...]]:
 
 
 def show(store: Store, reference: str) -> int:
-    """A manifest, readable."""
+    """Print a manifest as text."""
     store, stage, version = find(store, reference)
     manifest = store.read_manifest(stage, version)
     console.print(f"[bold]{stage}@{version}[/] · {age_text(manifest['created'])} · {escape(headline(manifest))}")
@@ -137,13 +137,13 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def path(store: Store, reference: str) -> int:
-    """The directory and nothing else, for scripts; its payload is as it was written."""
+    """Check the payload of a version and print only its directory, for scripts."""
     print(opened(store, reference).path.absolute())
     return 0
 
 
 def lineage(store: Store, reference: str) -> int:
-    """What a version was made from, up to the base and the user's own files."""
+    """Print the lineage of a version as a tree, up to the base and the user's files."""
     store, stage, version = find(store, reference)
     tree = Tree(_node(store, stage, version))
     _grow(tree, store, stage, version, set())
@@ -175,7 +175,7 @@ def _node(store: Store, stage: str, version: str) -> str:
 
 
 def _origin(given: Mapping[str, Any]) -> str:
-    """One recorded input: a version, or the user's own files."""
+    """Return the text for one recorded input: a version, or the user's files."""
     source = given.get("source")
     if not source:
         return f"{given['stage']}@{given['version']}" + (f" in {given['path']}" if "path" in given else "")
@@ -188,7 +188,7 @@ def _origin(given: Mapping[str, Any]) -> str:
 
 
 def tag(store: Store, reference: str, name: str) -> int:
-    """Another name for a version, by which it is also kept from `prune`."""
+    """Give a version another name, which also protects it from `prune`."""
     if name == "latest":
         raise RequestError("'latest' always names the newest version; choose another tag.")
     store, stage, version = find(store, reference)
@@ -200,7 +200,7 @@ def tag(store: Store, reference: str, name: str) -> int:
 
 
 def verify(store: Store, reference: str | None) -> int:
-    """Every file hashed again. Status 1 where one is not as it was written."""
+    """Hash every file again. Returns exit status 1 if one has changed."""
     if reference:
         store, *only = find(store, reference)
         versions = [(only[0], only[1])]
@@ -222,12 +222,12 @@ def verify(store: Store, reference: str | None) -> int:
 def _damages(store: Store, stage: str, version: str, read: Callable[[int], None]) -> list[str]:
     try:
         return store.verify(stage, version, read)
-    except PipelineError as error:  # the manifest itself
+    except PipelineError as error:  # the manifest is damaged
         return [str(error)]
 
 
 def prune(store: Store, dry_run: bool) -> int:
-    """Delete what nobody named and nothing named was made from. Rankings, and what was published, always stay."""
+    """Delete versions that are neither named nor upstream of a named one. Rankings and published tasks always stay."""
     found = pruning(store, [name for name, stage in STAGES.items() if not stage.keeps_human_work])
     freed = 0
     for stage, version in found.removable:

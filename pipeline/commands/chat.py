@@ -1,4 +1,4 @@
-"""`chat`: talk to one or several policies side by side; each sees its own answers as the history."""
+"""The command `chat`: talk to one or several policies side by side. Each one sees only its own answers as history."""
 
 import contextlib
 import os
@@ -28,13 +28,13 @@ from pipeline.store.artifacts import Artifact, Store
 if TYPE_CHECKING:
     from pipeline.modeling.answering import Answerer
 
-PANEL = 48  # columns that a policy's answers need to stand beside another's
+PANEL = 48  # columns needed per policy to print answers side by side
 HELP = "/reset begins anew, /quit ends."
 LIMIT = "evaluate.decoding.max_new_tokens="
 
 
 def chat(arguments: Sequence[str]) -> int:
-    """A loop of prompts and answers; decoding is as in `evaluate`, e.g. evaluate.decoding.temperature=0."""
+    """Read prompts and print answers in a loop, decoded as in `evaluate`, e.g. evaluate.decoding.temperature=0."""
     words, overrides = split(arguments)
     about = f"Talk to policies side by side. {HELP} Decoding follows evaluate.decoding.*"
     takes = parser("chat", about)
@@ -47,7 +47,7 @@ def chat(arguments: Sequence[str]) -> int:
     policies = {text: _policy(config, store, text) for text in references}
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    with tempfile.TemporaryDirectory(prefix="chat-") as folder:  # nothing that is said is kept
+    with tempfile.TemporaryDirectory(prefix="chat-") as folder:  # conversations are not stored
         answerers = _loaded(config, policies, Path(folder))
         console.print(" · ".join(f"{escape(name)} ({policies[name].reference})" for name in answerers))
         console.print(f"[dim]{HELP}[/]")
@@ -57,21 +57,21 @@ def chat(arguments: Sequence[str]) -> int:
 
 
 def _long_enough(config: PipelineConfig, policies: Mapping[str, Artifact]) -> DecodingConfig:
-    """Decoding as in `evaluate`, with room for what these policies were taught, in whatever project that was."""
+    """Return the decoding of `evaluate`, with a limit on new tokens that fits these policies' demonstrations."""
     decoding = config.evaluate.decoding
     _, taught = with_limit(replace(decoding, max_new_tokens=None), policies.values(), lambda remark: None)
     return replace(decoding, max_new_tokens=max(taught, decoding.max_new_tokens or 0))
 
 
 def _policy(config: PipelineConfig, store: Store, text: str) -> Artifact:
-    """A name alone is the latest version there is, whatever this request would make."""
+    """Return the policy that `text` names. A stage's name means its latest version, not the one of this request."""
     reference: Reference = parse_reference(text)
     if text == "base" and config.model.path:
         reference = starting_model(config)
     elif text in stage_names():
         reference = FromReference(f"{text}@latest")
     found = Planner(config, store).resolve(reference)
-    assert isinstance(found, Artifact)  # none of these references stands for something that has to be made
+    assert isinstance(found, Artifact)  # none of these references is a step to make
     check_model(found)
     return found
 
@@ -110,7 +110,7 @@ def _talk(config: PipelineConfig, answerers: Mapping[str, "Answerer"], decoding:
         elif said:
             answers = {}
             for name, answerer in answerers.items():
-                answerer.seed = config.seed + turn  # the same words again get another answer
+                answerer.seed = config.seed + turn  # a repeated prompt gets another answer
                 answers[name] = _answer(answerer, histories[name], said, decoding, turn)
             _print(answers)
 
@@ -126,7 +126,7 @@ def _answer(answerer: "Answerer", history: list[dict[str, str]], said: str, deco
 
 
 def _prompts() -> Iterator[str]:
-    """One prompt per line, until the end of the input."""
+    """Yield one prompt per line until the input ends."""
     with contextlib.suppress(EOFError):
         while True:
             yield input("you> " if sys.stdin.isatty() else "").strip()
@@ -135,7 +135,7 @@ def _prompts() -> Iterator[str]:
 
 
 def _print(answers: Mapping[str, str]) -> None:
-    """Side by side where there is room, below each other where there is not, plain lines in a pipe."""
+    """Print answers side by side if the terminal is wide enough, else one below the other; plain lines in a pipe."""
     if not sys.stdout.isatty():
         for name, text in answers.items():
             console.print(f"{name}> {text}", markup=False)

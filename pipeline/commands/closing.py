@@ -1,4 +1,4 @@
-"""What stands at the end of a run: the table of win rates, the report, and what to do next."""
+"""The output at the end of a run: the table of win rates, the report's path, and the next commands."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ from pipeline.store.artifacts import Artifact, Store
 
 
 def closing(config: PipelineConfig, steps: list[Step], request: Request) -> None:
-    """Print the results of a chain that has run to its end, and what can come next."""
+    """Print the results of a finished chain and the possible next commands."""
     store, last = Store(Path(config.outputs), config.project), steps[-1]
     if config.plan:
         if not all(step.complete for step in steps):
@@ -34,15 +34,15 @@ def closing(config: PipelineConfig, steps: list[Step], request: Request) -> None
 
 
 class Column(NamedTuple):
-    """A column of the closing table: its title, its metric, and how that is written."""
+    """A column of the closing table: its title, its metric, and the metric's format."""
 
     title: str
     metric: str
     form: str
 
 
-WIDE = 100  # columns of the terminal from which on everything is shown
-LEFT_OUT = ("perfect", "perplexity")  # else
+WIDE = 100  # terminal columns needed to show all metrics
+LEFT_OUT = ("perfect", "perplexity")  # metrics that narrower terminals omit
 
 COLUMNS = (
     Column("win rate (95%)", "win_rate", "{:.2f} [{win_rate_low:.2f}, {win_rate_high:.2f}]"),
@@ -58,7 +58,7 @@ COLUMNS = (
 
 
 def policies_table(artifact: Artifact, config: PipelineConfig) -> Table:
-    """One row per policy, from the metrics of `evaluate`."""
+    """Return a table with one row per policy, from the metrics of `evaluate`."""
     metrics = artifact.metrics
     title = f"{metrics['prompts']:.0f} held-out prompts, against {config.evaluate.baseline}{decided_by(metrics)}"
     gap = 2 if console.width >= WIDE else 1
@@ -76,7 +76,7 @@ def policies_table(artifact: Artifact, config: PipelineConfig) -> Table:
 
 
 def decided_by(metrics: Mapping[str, float]) -> str:
-    """Who says which answer wins; nothing where nobody does."""
+    """Return which scorer decides the wins, as the end of a title; empty without win rates."""
     if not any(key.endswith("/win_rate") for key in metrics):
         return ""
     if any(key.endswith("/true_score") for key in metrics):
@@ -86,7 +86,10 @@ def decided_by(metrics: Mapping[str, float]) -> str:
 
 
 def head_to_head(metrics: Mapping[str, float]) -> Iterator[str]:
-    """`ppo against dpo 0.56 [0.52, 0.60]`: two arms on the same prompts. The base model is nobody's rival."""
+    """Yield a sentence for each two arms on the same prompts: `ppo against dpo: wins 0.56 [0.52, 0.60], head to head`.
+
+    Leaves out pairs with the base model.
+    """
     for key, rate in metrics.items():
         first, against, rest = key.partition("/against/")
         second, _, metric = rest.rpartition("/")

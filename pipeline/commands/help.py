@@ -1,4 +1,4 @@
-"""`--help`: how the command is used, and what each key does, beside the value that it has in this request."""
+"""`--help`: usage, and each key with its help text and its value in this request."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -32,12 +32,15 @@ Your own demonstrations, model and judgements:
   python -m pipeline --help NAME...                    some keys alone: --help dpo
 """
 EXIT = "0 done, 1 the machine failed, 2 the request is wrong, 3 waiting for people, 130 interrupted"
-LONGEST = 34  # characters of a value that is shown whole
-REPEATED = ("peft", "decoding")  # nodes that many stages have: listed once
+LONGEST = 34  # longer values are cut, in characters
+REPEATED = ("peft", "decoding")  # nodes of several stages, listed once
 
 
 def show_help(arguments: Sequence[str]) -> int:
-    """Everything, or the keys below the names among the arguments. Raises `RequestError` for a name that none has."""
+    """Print the help for all keys, or for the keys below the names in the arguments.
+
+    Raises `RequestError` for an unknown name.
+    """
     wanted = [text for text in arguments if "=" not in text]
     config = compose.load([text for text in arguments if "=" in text])
     known = list(keys())
@@ -58,7 +61,7 @@ def show_help(arguments: Sequence[str]) -> int:
 
 
 def _rows(known: Sequence[Key], config: PipelineConfig, *, whole: bool) -> Iterator[tuple[str, str]]:
-    """(key=value, what it does), with a line for each node before its keys."""
+    """Yield (key=value, help text) rows, with a row for each node before its keys."""
     left_out: list[str] = []
     seen: set[type] = set()
     for key in known:
@@ -92,6 +95,6 @@ def _value(config: Any, name: str) -> Any:
 
 
 def _short(value: Any) -> str:
-    """As it stands on a command line; the beginning of what is long."""
+    """Return a value as written on a command line, cut to `LONGEST` characters."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -1,4 +1,4 @@
-"""What can come next in a project, as whole commands: a command that left something out would run another request."""
+"""Suggests the next commands in a project. They are complete: a shortened command would run another request."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -11,11 +11,11 @@ from pipeline.errors import PipelineError
 from pipeline.stages import STAGES
 from pipeline.store.artifacts import Store
 
-Line = tuple[str, str]  # (a word before it, a command or a path)
+Line = tuple[str, str]  # (label, command or path)
 
 
 def after(step: Step, config: PipelineConfig, store: Store, request: Request) -> Iterator[Line]:
-    """What can follow this finished step of a request."""
+    """Yield the results of this finished step, and the commands that can follow it."""
     if step.name == LAST:
         yield "Report", str(store.directory(step.name, step.version) / "report.html")
         yield "Next", chat_command(config.evaluate.policies, request)
@@ -43,7 +43,10 @@ def after(step: Step, config: PipelineConfig, store: Store, request: Request) ->
 
 
 def successor(planner: Planner, given: str | None = None) -> Step | None:
-    """The first stage of the chain that is not made and can be planned; of those that need `given`, if there is one."""
+    """Return the first step of the chain that is not made and can be planned; None if there is none.
+
+    Steps that need the stage `given` take precedence.
+    """
     missing = []
     for name, stage in STAGES.items():
         try:
@@ -57,12 +60,12 @@ def successor(planner: Planner, given: str | None = None) -> Step | None:
 
 
 def makes(planner: Planner, step: Step) -> str:
-    """`(makes base, sft)`"""
+    """Return the steps that would run, as `(makes base, sft)`."""
     return f"(makes {', '.join(one.name for one in planner.to_run(step.name))})"
 
 
 def fault_of(planner: Planner) -> str:
-    """Why the whole chain cannot be planned; empty where it can."""
+    """Return why the whole chain cannot be planned; empty if it can."""
     try:
         planner.step(LAST)
     except PipelineError as error:
@@ -71,11 +74,11 @@ def fault_of(planner: Planner) -> str:
 
 
 def chat_command(policies: Sequence[str], request: Request) -> str:
-    """`chat` goes by the remembered request: it only has to be told which project."""
+    """Return a `chat` command. It reads the stored request, so it needs only the project and its folder."""
     names = [name for name in policies if name != "base"] or ["base"]
     return shlex.join(["python", "-m", "pipeline", "chat", *names, *request.place()])
 
 
 def as_lines(lines: Iterator[Line] | Sequence[Line]) -> Iterator[str]:
-    """One below the other, the words in a column."""
+    """Return the lines as text, with the labels in one column."""
     return (f"{word:<8}{text}" for word, text in lines)

@@ -1,4 +1,4 @@
-"""What all commands have in common: their arguments, the project they are about, and what they call an artifact."""
+"""Shared by all commands: parsing arguments, the project, and references to artifacts."""
 
 import argparse
 import re
@@ -18,7 +18,7 @@ OVERRIDE = re.compile(r"\+{0,2}[A-Za-z_][\w.@/]*=")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with its faults said like all others: in one message, with exit status 2."""
+    """An argument parser that raises `RequestError`, so that its faults are reported like all others."""
 
     def error(self, message: str) -> NoReturn:
         words = message.removeprefix("unrecognized arguments: ").split() if "unrecognized" in message else []
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _hint(words: Sequence[str]) -> str:
-    """How words are written that a command does not take: `--project support`, `sft`."""
+    """Return a suggestion for words that a command does not take, such as `--project support` or `sft`."""
     if words and words[0] in stage_names():
         return word_hint(words[0])
     try:
@@ -37,26 +37,26 @@ def _hint(words: Sequence[str]) -> str:
 
 
 def parser(command: str, about: str) -> Parser:
-    """A parser for one command; key=value arguments are taken out before it sees them."""
+    """Return a parser for one command. It does not get the key=value arguments."""
     more = "key=value: project=NAME and outputs=DIR say where to look; any other key is as for `python -m pipeline`."
     return Parser(prog=f"python -m pipeline {command}", description=about, epilog=more)
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(the words, the key=value overrides), wherever they stand."""
+    """Split arguments into (words, key=value overrides), in any order."""
     overrides = [text for text in arguments if OVERRIDE.match(text)]
     return [text for text in arguments if text not in overrides], overrides
 
 
 def project(overrides: Sequence[str]) -> tuple[PipelineConfig, Store]:
-    """The configuration that the overrides ask for, and the store of its project."""
+    """Return the configuration of the overrides and the store of its project."""
     config = compose.load(overrides)
     return config, Store(Path(config.outputs), config.project)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The last request of a project, with what was given here in its place; `said` is worth a word."""
+    """The last request of a project with the new overrides merged in. `said` is a remark for the user."""
 
     config: PipelineConfig
     store: Store
@@ -66,9 +66,9 @@ class Asked:
 
 
 def as_remembered(overrides: Sequence[str], *, any_stage: bool = False) -> Asked:
-    """The request that a project remembers, with these overrides in the place of its own.
+    """Return a project's stored request with these overrides merged in.
 
-    `any_stage` leaves out which stage was asked for last. Raises `RequestError` for overrides that are wrong.
+    `any_stage` drops the stage of the stored request. Raises `RequestError` for wrong overrides.
     """
     store = _store(overrides)
     here = Request(tuple(overrides))
@@ -83,12 +83,12 @@ def as_remembered(overrides: Sequence[str], *, any_stage: bool = False) -> Asked
     try:
         return Asked(compose.load(whole), store, replace(last, overrides=tuple(whole)), last)
     except RequestError as error:
-        config = compose.load(overrides)  # says so if what is given here is wrong by itself
+        config = compose.load(overrides)  # raises if the new overrides are wrong by themselves
         return Asked(config, store, here, None, f"The last request is not one any more: {last.command()}\n{error}")
 
 
 def _store(overrides: Sequence[str]) -> Store:
-    """The project that overrides name, which may be wrong without the others of its last request."""
+    """Return the store of the project in the overrides, which may be valid only together with the stored request."""
     place = [text for text in overrides if key_of(text) in ("project", "outputs")]
     try:
         return project(overrides)[1]
@@ -99,13 +99,16 @@ def _store(overrides: Sequence[str]) -> Store:
 
 
 def projects(outputs: Path) -> list[str]:
-    """The folders that hold artifacts of any stage."""
+    """Return the names of the folders that hold artifacts of any stage."""
     names = sorted(p.name for p in outputs.iterdir() if p.is_dir()) if outputs.is_dir() else []
     return [name for name in names if NAME.fullmatch(name) and set(Store(outputs, name).stages()) & set(stage_names())]
 
 
 def find(store: Store, reference: str) -> tuple[Store, str, str]:
-    """The store, stage and version that `sft`, `sft@friday` or the path of a version means."""
+    """Return (store, stage, version) for `sft`, `sft@friday` or the path of a version.
+
+    Raises `RequestError` if there is none.
+    """
     path = Path(reference).expanduser().absolute()
     if "@" not in reference and (path / MANIFEST).is_file():
         return Store(path.parents[2], path.parents[1].name), path.parents[0].name, path.name
@@ -117,6 +120,6 @@ def find(store: Store, reference: str) -> tuple[Store, str, str]:
 
 
 def opened(store: Store, reference: str) -> Artifact:
-    """The artifact itself, its payload checked."""
+    """Return the artifact, after checking its payload."""
     found, stage, version = find(store, reference)
     return found.open(stage, version)

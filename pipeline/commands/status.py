@@ -1,4 +1,4 @@
-"""`status`: what this request asks for, what of it is done, and what comes next."""
+"""The command `status`: the stages of a request, their states, and the next command."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ COLOURS = {"done": "green", "unfinished": "yellow", "being made": "yellow", "wai
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One row of the table."""
 
     stage: str
     version: str
@@ -32,7 +32,7 @@ class Row:
 
 
 def status(arguments: Sequence[str]) -> int:
-    """Stages in the order of the chain, with the versions that this request asks for."""
+    """Print the stages in the order of the chain, with the versions and states for this request."""
     words, overrides = split(arguments)
     parser("status [key=value ...]", "Stages, their versions, and what comes next.").parse_args(words)
     asked = as_remembered(overrides, any_stage=True)
@@ -61,11 +61,11 @@ def status(arguments: Sequence[str]) -> int:
 
 
 def _planned(asked: Asked) -> tuple[Planner, list[str]]:
-    """The request as far as it can be planned, and why not further."""
+    """Plan the request as far as possible. Returns the planner and the faults."""
     planner, faults = Planner(asked.config, asked.store), []
     stage = asked.config.stage
     if stage not in ("all", *STAGES):
-        planner.plan()  # says that there is no such stage
+        planner.plan()  # raises: no such stage
     last = [text.partition("=")[2] for text in (asked.last.overrides if asked.last else ()) if key_of(text) == "stage"]
     for name in dict.fromkeys((LAST, "export", *last) if stage == "all" else (stage,)):
         try:
@@ -79,7 +79,7 @@ def _planned(asked: Asked) -> tuple[Planner, list[str]]:
 
 
 def _next(asked: Asked, planner: Planner) -> Iterator[Line]:
-    """The command that goes on from here; where all is done, the results."""
+    """Yield the command that continues the request; if all is done, the results."""
     wanted = LAST if asked.config.stage == "all" else asked.config.stage
     target = next((step for step in reversed(planner.steps.values()) if step.name == wanted), None)
     if target is None:

@@ -1,4 +1,4 @@
-"""How the commands say sizes, ages and metrics."""
+"""Formats sizes, ages and metrics for the commands."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ AGES = ((86400, "days"), (3600, "h"), (60, "min"))
 
 
 def size_text(size: float) -> str:
-    """`512 B`, `5.6 MB`: in powers of 1000, as disks are sold."""
+    """Format a size in bytes as `512 B` or `5.6 MB`, in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
@@ -19,12 +19,12 @@ def size_text(size: float) -> str:
 
 
 def time_text(created: str) -> str:
-    """`2026-01-31 12:00:00 UTC`, from a manifest's time."""
+    """Format a manifest's time as `2026-01-31 12:00:00 UTC`."""
     return f"{datetime.fromisoformat(created).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def age_text(created: str, now: datetime | None = None) -> str:
-    """`3 h ago`, from a manifest's time."""
+    """Format the age of a manifest's time as `3 h ago`."""
     seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(created)).total_seconds()
     for length, unit in AGES:
         if seconds >= 2 * length:
@@ -33,7 +33,7 @@ def age_text(created: str, now: datetime | None = None) -> str:
 
 
 def headline(manifest: Mapping[str, Any]) -> str:
-    """The stage's own summary of its metrics."""
+    """Return the stage's summary of its metrics, or the first three metrics if it does not fit them."""
     stage = STAGES.get(manifest["stage"])
     try:
         return stage.summary(manifest["metrics"]) if stage else ""
@@ -42,5 +42,5 @@ def headline(manifest: Mapping[str, Any]) -> str:
 
 
 def payload_size(manifest: Mapping[str, Any]) -> int:
-    """Bytes of all files of an artifact."""
+    """Return the bytes of all files of an artifact."""
     return sum(int(file["bytes"]) for file in manifest["files"].values())
