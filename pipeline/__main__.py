@@ -1,4 +1,4 @@
-"""The command: compose, check, hand to the runner. `python -m pipeline --help` says what it takes."""
+"""The command line: composes and checks a request and runs it. `python -m pipeline --help` lists the arguments."""
 
 import functools
 import os
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """`python -m pipeline key=value …`, and the flags beside them. Raises `RequestError` for what is no request."""
+    """Run `python -m pipeline key=value …` with its flags. Raises `RequestError` for invalid arguments."""
     from pipeline.config import compose
     from pipeline.config.names import split_flags
 
@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def sweep(overrides: Sequence[str]) -> int:
-    """One request after the other; it goes on after one that failed, and its status is the worst of theirs."""
+    """Run the requests of a sweep in turn, also after a failure. Returns the highest exit status."""
     from pipeline.config import compose
 
     compose.check(overrides)
@@ -56,7 +56,7 @@ def sweep(overrides: Sequence[str]) -> int:
 
 
 def make(overrides: Sequence[str]) -> int:
-    """Make what one request asks for, and say what comes next."""
+    """Run one request and print the next commands."""
     from pipeline.commands.closing import closing
     from pipeline.config import compose
     from pipeline.engine.runner import run as run_chain
@@ -73,7 +73,7 @@ def make(overrides: Sequence[str]) -> int:
 
 
 def _status_of(command: Callable[[], int]) -> int:
-    """A command's exit status; what ends it is said in one message."""
+    """Run a command and return its exit status. An error is printed as one message."""
     try:
         return command()
     except PipelineError as error:
@@ -85,7 +85,7 @@ def _status_of(command: Callable[[], int]) -> int:
 
 
 def waiting_for(waiting: WaitingForPeople, request: Request) -> str:
-    """How far people are, and the commands that go on from there."""
+    """Return the progress of the annotators and the commands that continue from there."""
     lines = [
         str(waiting),
         f"Continue    {request.command()}",
@@ -98,7 +98,7 @@ def waiting_for(waiting: WaitingForPeople, request: Request) -> str:
 
 
 def _run_by_hydra(arguments: Sequence[str]) -> int:
-    """Dumps of the configuration, and Hydra's own help."""
+    """Let Hydra print the configuration or its own help."""
     import hydra
 
     from pipeline.config import compose

@@ -1,4 +1,4 @@
-"""What a person sees: one line per stage, remarks, and errors."""
+"""Terminal output: one line per stage, remarks, and errors."""
 
 import contextlib
 import logging
@@ -10,15 +10,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
-WIDTH = None if sys.stdout.isatty() else 120  # of tables that go into a file or a pipe
+WIDTH = None if sys.stdout.isatty() else 120  # columns, also when the output is a file or a pipe
 
 console = Console(highlight=False, soft_wrap=True, width=WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def quiet_logging() -> None:
-    """What is logged goes into the versions' log files. Where a full disk cuts these short, or W&B's, the error of the
-    stage says so once: no handler adds a traceback.
+    """Send log messages only to the versions' log files.
+
+    Handlers print no traceback of their own: if a full disk cuts a log short, the stage's error reports it.
     """
     logging.basicConfig(handlers=[logging.NullHandler()])
     logging.raiseExceptions = False
@@ -26,7 +27,7 @@ def quiet_logging() -> None:
 
 @contextlib.contextmanager
 def counting(total: int) -> Iterator[Callable[[int, Mapping[str, int]], None]]:
-    """Shows (how much is done, each person's count) as it rises: a bar; a line a minute at most where nobody looks."""
+    """Yield a function that shows (total done, count per person): a bar on a terminal, else at most a line a minute."""
     if not sys.stdout.isatty():
         said = Said()
         yield lambda done, counts: said.line(f"   {done:,} of {total:,}   {counts_text(counts)}")
@@ -37,12 +38,12 @@ def counting(total: int) -> Iterator[Callable[[int, Mapping[str, int]], None]]:
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
-    """`annotator1 96   annotator2 0 (not started)`"""
+    """Format counts per person as `annotator1 96   annotator2 0 (not started)`."""
     return "   ".join(f"{name} {count:,}{'' if count else ' (not started)'}" for name, count in sorted(counts.items()))
 
 
 class Said:
-    """Lines that are printed when they are new, once a minute at most."""
+    """Prints lines that differ from the last one, at most one a minute."""
 
     def __init__(self) -> None:
         self._last, self._at = "", -60.0
@@ -54,7 +55,7 @@ class Said:
 
 
 def seconds_text(seconds: float) -> str:
-    """`31 s`, `4 min 05 s`, `2 h 10 min`."""
+    """Format seconds as `31 s`, `4 min 05 s` or `2 h 10 min`."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,14 +1,14 @@
 """The errors that end a command, each with its exit status.
 
-Whoever raises one says what is wrong, where it looked, and how to mend it: the command prints the message
-alone, without a traceback.
+The command prints only the message, without a traceback. So each message states the fault, its place, and how to
+correct it.
 """
 
 from collections.abc import Sequence
 
 
 def listed(faults: Sequence[str]) -> str:
-    """All faults of a request as one message."""
+    """Return all faults of a request as one message."""
     head = "This request is wrong:" if len(faults) == 1 else f"This request is wrong in {len(faults)} places:"
     return "\n".join([head, *(f"  {fault}" for fault in faults)])
 
@@ -20,15 +20,15 @@ class PipelineError(Exception):
 
 
 class RequestError(PipelineError):
-    """The request is wrong, as far as command, configuration, credentials or input data show it."""
+    """The request is wrong: its command line, configuration, credentials or input data."""
 
     status = 2
 
 
 class WaitingForPeople(PipelineError):
-    """Not a fault: the chain goes on once people have answered what `stage` asks.
+    """Not a fault: the chain continues when people have answered the tasks of `stage`.
 
-    `partial` says what there is for it by now, if any.
+    `partial` describes the answers that are usable so far; empty if there are none.
     """
 
     status = 3
@@ -40,9 +40,9 @@ class WaitingForPeople(PipelineError):
 
 
 class Unrenderable(RequestError):
-    """A conversation that the chat template refuses or changes: it costs its row, not the stage.
+    """A conversation that the chat template refuses or changes. Only its row is left out; the stage continues.
 
-    `reason` is a phrase that many rows share; the message adds what was seen.
+    `reason` is a phrase that many rows share; the message adds `seen`, the details of this row.
     """
 
     def __init__(self, reason: str, seen: str = "") -> None:

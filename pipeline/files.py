@@ -1,4 +1,4 @@
-"""Small acts on files that have to be right everywhere; those that write one are labeling's, which uses them, too."""
+"""Small file operations. Those that write are in `labeling.files`, because labeling uses them, too."""
 
 import hashlib
 import os
@@ -11,14 +11,14 @@ __all__ = ["copy", "file_hash", "is_temporary", "open_to_others", "stat_of", "sy
 
 
 def copy(source: Path, target: Path) -> None:
-    """A file of its own: what is done to it later is not done to the source."""
+    """Copy a file. Later changes to the copy do not change the source, unlike with a link."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     shutil.copyfile(source, target)
 
 
 def open_to_others(folder: Path) -> None:
-    """Let all in a folder be read by whoever the umask lets read new files: safetensors' own are for their owner."""
+    """Give everything in a folder the permissions of new files (umask): safetensors writes files for the owner only."""
     masked = os.umask(0)
     os.umask(masked)
     for path in (folder, *folder.rglob("*")):
@@ -26,7 +26,7 @@ def open_to_others(folder: Path) -> None:
 
 
 def stat_of(path: Path) -> list[int] | None:
-    """[bytes, modification time in ns], or None where there is no such file."""
+    """Return [size in bytes, modification time in ns], or None if the file does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -35,6 +35,6 @@ def stat_of(path: Path) -> list[int] | None:
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file's bytes, read in pieces."""
+    """Return the sha256 of a file as hexadecimal digits, without loading the file into memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

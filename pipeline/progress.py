@@ -1,6 +1,6 @@
-"""Progress on long work, of several steps at once and from several processes: bars on a terminal, else a line at times.
+"""Shows the progress of long work, also from several processes: bars on a terminal, else a line at intervals.
 
-Work tells of itself through a `Reporter`, as small events that can cross a pipe; one `Board` per command shows them.
+Work sends small events, which can cross a pipe, through a `Reporter`. One `Board` per command shows them.
 """
 
 import contextlib
@@ -26,24 +26,24 @@ from rich.progress import Progress as Bars
 
 from pipeline.console import console, seconds_text
 
-Advance = Callable[[int], None]  # called with how much has been done since the last call
+Advance = Callable[[int], None]  # called with the units done since the last call
 Progress = Callable[[str, int | None], contextlib.AbstractContextManager[Advance]]
 Key = tuple[int, int]  # process and number
 
-LINE_EVERY = 30.0  # seconds between lines about one piece of work where no terminal looks on
-EVENT_EVERY = 0.1  # seconds between events about one piece of work
-WATCHED = ("loss", "reward", "kl")  # metrics that a line shows
+LINE_EVERY = 30.0  # seconds between lines about the same work, without a terminal
+EVENT_EVERY = 0.1  # seconds between events about the same work
+WATCHED = ("loss", "reward", "kl")  # metrics shown beside the progress
 
 
 class Remark(NamedTuple):
-    """A sentence for whoever runs this, with the step that it comes from where several run at once."""
+    """A remark for the user. `step` names its source if several steps run at once."""
 
     text: str
     step: str = ""
 
 
 class Begun(NamedTuple):
-    """Work with this many units, or an unknown number."""
+    """Work begins. `total` is its number of units, None if unknown."""
 
     key: Key
     what: str
@@ -51,21 +51,21 @@ class Begun(NamedTuple):
 
 
 class Advanced(NamedTuple):
-    """So many units more are done."""
+    """More units are done."""
 
     key: Key
     units: int
 
 
 class Noted(NamedTuple):
-    """What the work finds on its way, as words."""
+    """The latest metrics of the work, as text."""
 
     key: Key
     words: str
 
 
 class Ended(NamedTuple):
-    """The work is over, done or not."""
+    """The work has ended, successfully or not."""
 
     key: Key
 
@@ -74,7 +74,7 @@ Event = Remark | Begun | Advanced | Noted | Ended
 
 
 class Reporter:
-    """Tells of the work of one process; `tell` takes every event."""
+    """Reports the work of one process. `tell` receives every event."""
 
     def __init__(self, tell: Callable[[Event], None]) -> None:
         self._tell = tell
@@ -86,7 +86,7 @@ class Reporter:
 
     @contextlib.contextmanager
     def progress(self, what: str, total: int | None) -> Iterator[Advance]:
-        """What is inside advances towards `total`; without a total it counts."""
+        """Yield a function that advances the work `what` towards `total`, or only counts if `total` is None."""
         key = (os.getpid(), next(self._numbers))
         self._tell(Begun(key, what, total))
         self._open.append(key)
@@ -99,14 +99,14 @@ class Reporter:
             self._tell(Ended(key))
 
     def note(self, metrics: Mapping[str, float]) -> None:
-        """The latest metrics of what is under way."""
+        """Report the latest metrics of the work in progress."""
         words = " · ".join(f"{name} {metrics[name]:.2f}" for name in WATCHED if name in metrics)
         if words and self._open:
             self._tell(Noted(self._open[-1], words))
 
 
 class _Steps:
-    """Adds up what is done, so that fast work does not drown who listens."""
+    """Adds up finished units, so that fast work sends few events."""
 
     def __init__(self, key: Key, tell: Callable[[Event], None]) -> None:
         self._key, self._tell = key, tell
@@ -131,7 +131,7 @@ class _Steps:
 
 @dataclass
 class _Work:
-    """One piece of work where no terminal looks on."""
+    """One piece of work, shown as lines without a terminal."""
 
     what: str
     total: int | None
@@ -142,7 +142,7 @@ class _Work:
 
 
 class Board:
-    """Shows all work that is under way. Events may come from any thread."""
+    """Shows all work in progress. Events may come from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -153,11 +153,11 @@ class Board:
         self._remarks: set[str] = set()
 
     def begin(self) -> None:
-        """A new run: what was remarked in the one before may be remarked again."""
+        """Start a new run: remarks of the previous run may be shown again."""
         self._remarks.clear()
 
     def tell(self, event: Event) -> None:
-        """Show an event; a remark once in a run, whichever stages make it."""
+        """Show an event. The same remark is shown once per run, even from several stages."""
         if isinstance(event, Remark):
             with self._lock:
                 if event.text not in self._remarks:
@@ -169,14 +169,14 @@ class Board:
             (self._draw if sys.stdout.isatty() else self._note)(event)
 
     def forget(self, process: int) -> None:
-        """Take away what a process that has ended left open."""
+        """Remove the work that an ended process left open."""
         with self._lock:
             for key in [*self._tasks, *self._works]:
                 if key[0] == process:
                     self.tell(Ended(key))
 
     def _draw(self, event: Begun | Advanced | Noted | Ended) -> None:
-        """Bars below what is printed, as long as there is any work."""
+        """Show bars below the printed lines while there is work."""
         if isinstance(event, Begun):
             if self._bars is None:
                 columns = (TextColumn("  {task.description:<9}"), BarColumn(24), MofNCompleteColumn())
@@ -197,7 +197,7 @@ class Board:
                     self._bars = None
 
     def _note(self, event: Begun | Advanced | Noted | Ended) -> None:
-        """Lines, at intervals: a log stays readable, and shows that it goes on."""
+        """Record an event; `_tick` prints lines at intervals, so that a log stays readable and shows progress."""
         if isinstance(event, Begun):
             self._works[event.key] = _Work(event.what, event.total)
             if self._ticking is None:
@@ -223,18 +223,18 @@ class Board:
 
 
 def _left(work: _Work, now: float) -> float | None:
-    """Seconds until the end at the pace since the last line; None where that cannot be known."""
+    """Return the seconds until the end at the pace since the last line; None if unknown."""
     pace = (work.done - work.shown_done) / (now - work.shown_at)
     return (work.total - work.done) / pace if work.total and pace > 0 else None
 
 
 def line(what: str, done: int, total: int | None, words: str, left: float | None) -> str:
-    """`sft 120 of 400 · loss 1.41 · 2 min 05 s left`"""
+    """Format progress as `sft 120 of 400 · loss 1.41 · 2 min 05 s left`. `left` is in seconds."""
     count = f"{done:,} of {total:,}" if total else f"{done:,}"
     parts = (f"{what} {count}", words, f"{seconds_text(left)} left" if left is not None else "")
     return " · ".join(part for part in parts if part)
 
 
 BOARD = Board()
-REPORTER = Reporter(BOARD.tell)  # of this process, where it shows its work itself
+REPORTER = Reporter(BOARD.tell)  # for work in the command's own process
 progress = REPORTER.progress

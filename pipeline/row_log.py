@@ -1,4 +1,4 @@
-"""Rows that a stopped run goes on from: one JSON value a line, each on the disk before the next is made."""
+"""A log of rows from which a stopped run resumes: one JSON value per line, on disk before the next one is made."""
 
 import contextlib
 import json
@@ -12,13 +12,13 @@ from pipeline.files import sync, write_atomically
 
 
 class RowLog:
-    """A file that grows by rows. Opened again, it loses the row that a kill cut off, and no other."""
+    """A file to which rows are appended. When opened again, it drops only a last row that a kill cut off."""
 
     def __init__(self, path: Path) -> None:
-        """Read the rows that are there. Raises PipelineError where one before the last is damaged."""
+        """Read the existing rows. Raises `PipelineError` if a row before the last is damaged."""
         self.path = path
         self.rows: list[Any] = []
-        self._size = 0  # bytes of whole rows
+        self._size = 0  # bytes of complete rows
         if path.is_file():
             self._read(path.read_bytes())
 
@@ -39,7 +39,7 @@ class RowLog:
             os.truncate(self.path, self._size)
 
     def append(self, *rows: Any) -> None:
-        """Add rows; they are on the disk when this returns. Raises OSError, and the file is then as it was."""
+        """Append rows; they are on disk when this returns. If it raises OSError, the file is unchanged."""
         data = _lines(rows)
         is_new = not self.path.is_file()
         try:
@@ -52,18 +52,18 @@ class RowLog:
                 os.truncate(self.path, self._size)
             raise
         if is_new:
-            with contextlib.suppress(OSError):  # not every file system lets a folder be synced
+            with contextlib.suppress(OSError):  # some file systems cannot sync a folder
                 sync(self.path.parent)
         self.rows += rows
         self._size += len(data)
 
     def keep(self, rows: Sequence[Any]) -> None:
-        """Leave these rows alone, all at once."""
+        """Replace the file's content with these rows, atomically."""
         data = _lines(rows)
         write_atomically(self.path, data)
         self.rows, self._size = list(rows), len(data)
 
 
 def _lines(rows: Sequence[Any]) -> bytes:
-    """Half a surrogate pair, which UTF-8 cannot hold, becomes its JSON escape."""
+    """Encode rows as JSON lines. A lone surrogate, which UTF-8 cannot encode, becomes its JSON escape."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""What a stage is, what it is given, and how it names what it needs."""
+"""Defines a stage, its context, and the references that name its inputs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,28 +19,28 @@ Makes = Literal["base model", "policy", "reward model", ""]
 
 @dataclass(frozen=True)
 class FromStage:
-    """The version of a stage that the composed configuration asks for."""
+    """The version of a stage that the configuration determines."""
 
     stage: str
 
 
 @dataclass(frozen=True)
 class FromReference:
-    """A version that was made before: `sft@friday`."""
+    """An existing version, such as `sft@friday`."""
 
     reference: str
 
 
 @dataclass(frozen=True)
 class FromPath:
-    """A file or folder of the user's own that takes the place of an artifact: a model, an adapter, pairs, rankings."""
+    """A user file or folder in place of an artifact: a model, an adapter, pairs or rankings."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class FromFiles:
-    """The user's own data: a file, a folder, a glob, or a list of them; `kind` is what they hold."""
+    """User data: a file, a folder, a glob, or a list of them. `kind` names their content."""
 
     kind: str
     paths: Any
@@ -59,7 +59,7 @@ class FromModel:
 
 @dataclass(frozen=True)
 class FromDataset:
-    """A dataset on the hub: of one of its subsets, one split."""
+    """One split (`part`) of one subset of a hub dataset."""
 
     path: str
     revision: str | None
@@ -69,7 +69,7 @@ class FromDataset:
 
 @dataclass(frozen=True)
 class FromTokenizer:
-    """The tokenizer of a model in a local folder or on the hub: nothing else of the model counts."""
+    """The tokenizer of a model in a local folder or on the hub. The rest of the model has no effect."""
 
     path: str
 
@@ -79,82 +79,81 @@ Reference = FromStage | FromReference | FromPath | FromFiles | FromModel | FromD
 
 @dataclass(frozen=True)
 class Runtime:
-    """How the machine is used: what does not change the result."""
+    """How the machine is used. None of this changes the result."""
 
     launch: LaunchConfig
     threads: int
-    gates: str = "warn"  # what follows from a gate that warns: warn, stop or off
+    gates: str = "warn"  # effect of a gate that warns: warn, stop or off
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a running stage is given."""
+    """The inputs and services for a running stage."""
 
     inputs: Mapping[str, Artifact]
-    output_dir: Path  # deterministic: every process of a distributed run agrees on it
+    output_dir: Path  # deterministic: the same in every process of a distributed run
     runtime: Runtime
     progress: Progress
-    say: Callable[[str], None]  # a remark for whoever runs this: shown, and kept in the log
-    track: Callable[[Mapping[str, float], int], None]  # metrics at a step, for live curves
+    say: Callable[[str], None]  # takes a remark for the user; it is printed and logged
+    track: Callable[[Mapping[str, float], int], None]  # takes metrics and their step, for live curves
 
 
 @dataclass(frozen=True)
 class PeopleContext(StageContext):
-    """What a running stage that meets people is given as well."""
+    """The context of a stage that meets people."""
 
-    people: "People"  # where annotators are asked
-    observed: Any = None  # what the stage's `observe` returned
+    people: "People"  # the annotators and their server
+    observed: Any = None  # the result of the stage's `observe`
 
 
 @dataclass(frozen=True)
 class Asking:
     """How a stage asks people."""
 
-    about: str  # the input that they are asked about
+    about: str  # the input role that the tasks come from
     applies: Callable[[PipelineConfig], bool]  # whether this configuration asks people
-    observe: Callable[[Any, PeopleContext], Any]  # their answers by now; raises `WaitingForPeople` below the quorum
-    reused: str  # the remark where earlier answers serve another stage; {authors} are the policies that they are about
-    again: str  # the remark where the stage itself is asked for
+    observe: Callable[[Any, PeopleContext], Any]  # reads their answers; raises `WaitingForPeople` below the quorum
+    reused: str  # remark if another stage uses earlier answers; {authors}: the policies that they are about
+    again: str  # remark if this stage itself is requested
 
 
 @dataclass(frozen=True)
 class Stage:
     """One step of the chain. `run` writes into `output_dir` and returns flat, finite metrics.
 
-    What a stage makes follows from its configuration and its inputs, unless it is `asking` people: then it first
-    observes their answers, and its version is hashed from these.
+    A stage's configuration and inputs determine its output. A stage that is `asking` people first observes their
+    answers, and its version is the hash of these.
 
-    All that the other rooms know about a stage stands here: they are given stages, or names of them, and have no list
-    of their own.
+    All facts about a stage are defined here. Other rooms get stages, or their names, and keep no lists of stages.
 
-    Modules of stages import nothing heavy at their top: torch is imported when a stage runs, not when it is planned.
+    Stage modules import no heavy library at the top: torch is imported when a stage runs, not when it is planned.
     """
 
     name: str
     config: type
     inputs: Callable[[PipelineConfig], Mapping[str, Reference]]
-    run: Callable[[Any, PeopleContext], Metrics]  # one that meets no people takes a StageContext
+    run: Callable[[Any, PeopleContext], Metrics]  # a stage that meets no people takes a StageContext
     summary: Callable[[Mapping[str, float]], str]
     version: int = 1  # raised by hand when the stage's meaning changes
     makes: Makes = ""
-    label: str = ""  # what reports call a policy that it made
+    label: str = ""  # name in reports of a policy that it makes
     asking: Asking | None = None
-    quick: bool = False  # done in seconds, with no curve to look at: tracked where a service is asked, not offline
-    meets_people: bool = False  # it runs in the command's own process, where the annotators' server is reached
-    keeps_human_work: bool = False  # what people are asked about, or what they answered: never pruned
-    generates: bool = False  # it draws answers from the model that it trains
-    is_shared: bool = False  # policies that are compared on equal terms have the same version of it
-    is_side_branch: bool = False  # made on the way or outside the chain: never proposed as the next stage
-    compares_policies: bool = False  # its metrics are those of policies side by side
+    quick: bool = False  # takes seconds and has no curve: not tracked offline
+    meets_people: bool = False  # runs in the command's own process, which reaches the annotators' server
+    keeps_human_work: bool = False  # holds tasks for people or their answers: never pruned
+    generates: bool = False  # samples answers from the model that it trains
+    is_shared: bool = False  # policies in a fair comparison share one version of it
+    is_side_branch: bool = False  # made on the way or outside the chain: never suggested as the next stage
+    compares_policies: bool = False  # its metrics compare policies
 
     @property
     def training(self) -> Training:
-        """What it does with the model that it trains."""
+        """How the stage uses the model that it trains."""
         return Training(as_reward=self.makes == "reward model", generates=self.generates)
 
 
 def parse_reference(text: str) -> Reference:
-    """What was written as `<stage>.inputs.<role>=…` or in a list of policies: a stage, a version of one, or a path."""
+    """Parse `<stage>.inputs.<role>=…` or an entry of a policy list: a stage, a version of a stage, or a path."""
     stage, at, _ = text.partition("@")
     if stage in stage_names():
         return FromReference(text) if at else FromStage(stage)
@@ -162,7 +161,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def starting_model(config: PipelineConfig) -> Reference:
-    """The model everything starts from: the user's, else the embedded tiny base."""
+    """Return the model that training starts from: the user's, else the embedded tiny base."""
     model = config.model
     if not model.path:
         return FromStage("base")
@@ -170,5 +169,5 @@ def starting_model(config: PipelineConfig) -> Reference:
 
 
 def policy(config: PipelineConfig, text: str) -> Reference:
-    """A policy named in a list: `base` is the model everything starts from, whatever it is."""
+    """Return the reference for a policy's name. `base` is the starting model: the user's or the embedded one."""
     return starting_model(config) if text == "base" else parse_reference(text)
