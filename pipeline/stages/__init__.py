@@ -1,4 +1,4 @@
-"""The table of stages, in the order of the chain. To add one: its module, its line here, its node in the config."""
+"""The table of stages, in the order of the chain. A new stage needs a module, a line here, and a node in the config."""
 
 from pipeline.stage import Stage
 from pipeline.stages import (

@@ -1,4 +1,4 @@
-"""`base`: the embedded tiny base model, trained from scratch on the playground's prose."""
+"""`base`: trains the embedded tiny base model from scratch on texts of the playground."""
 
 from collections.abc import Mapping
 

@@ -1,7 +1,7 @@
-"""`collect`: what people have ranked by now, or, in the playground, what simulated annotators rank.
+"""`collect`: people's rankings so far, or on the playground the rankings of simulated annotators.
 
-With people this is a snapshot: nothing waits in memory, and below the quorum the command ends with status 3. Simulated
-annotators see the playground's true score through an error of their own; on a server they log in with their own keys.
+With people, this is a snapshot: if there are too few rankings, the command ends with exit status 3. Simulated
+annotators see the playground's true score with random errors. On a server, each logs in with its own key.
 """
 
 import json
@@ -37,9 +37,9 @@ def asks(config: PipelineConfig) -> bool:
 
 
 def observe(config: CollectConfig, context: PeopleContext) -> dict[str, Any]:
-    """All submitted and discarded answers of the round, once there are enough; the tasks are put there if need be.
+    """Return all submitted and discarded answers of the round; publish its tasks first if they are missing.
 
-    Raises `WaitingForPeople` if there are not enough.
+    Raises `WaitingForPeople` if there are not enough answers.
     """
     asked = read_round(context.inputs["publish"], context.people)
 
@@ -87,13 +87,13 @@ def _about(one: AnnotatorQuality) -> dict[str, Any]:
 
 
 def _pooled(name: str, shares: Sequence[Share]) -> dict[str, float]:
-    """One share over all annotators' comparisons, where there are any."""
+    """Return the share over all annotators' comparisons as a metric; empty without comparisons."""
     total = sum(one.comparisons for one in shares)
     return {name: sum(one.share * one.comparisons for one in shares if one.comparisons) / total} if total else {}
 
 
 def _simulated(config: CollectConfig, context: PeopleContext, asked: Round) -> list[AnnotatorAnswer]:
-    """What simulated annotators rank, by way of the backend: on a server each has an account of its own."""
+    """Let simulated annotators rank through the backend, each with its own account, and return their answers."""
     people = context.people
     annotators = [SimulatedAnnotator(name, config.noise, config.tie_width) for name in people.names]
     ranked = [
@@ -114,7 +114,7 @@ def _answers(ranking: Ranking) -> Iterator[AnnotatorAnswer]:
 
 
 def quality(prompt: Sequence[Message], response: str) -> float:
-    """What simulated annotators perceive, before their own error."""
+    """Return the quality that simulated annotators perceive, before their errors: the true score."""
     return true_score(prompt[-1]["content"], response)
 
 

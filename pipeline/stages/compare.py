@@ -1,4 +1,4 @@
-"""`compare`: one self-contained report on which policy served these preferences better, and how sure that is."""
+"""`compare`: one self-contained report on which policy fits the preferences better, and how certain that is."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 
 def run(config: CompareConfig, context: StageContext) -> Metrics:
-    from pipeline.stages import STAGES  # this module is in it
+    from pipeline.stages import STAGES  # imported here because it imports this module
 
     evaluation = context.inputs["evaluation"]
     seen = comparison(evaluation, read_jsonl(evaluation.file("answers.jsonl")), STAGES)

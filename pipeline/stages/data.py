@@ -1,10 +1,11 @@
-"""`data`: demonstrations and prompts, from the playground or from the user's own files.
+"""`data`: demonstrations and prompts, from the playground or from the user's files.
 
-Leaves `sft.jsonl` and `dev.jsonl` (demonstrations), `preference.jsonl` and `rl.jsonl` (prompts), `test.jsonl` (prompts
-with a reference answer), and, of the user's own files, `ledger.jsonl` with every row that was left out, where it stood
-and why, and `report.html`.
+Writes `sft.jsonl` and `dev.jsonl` (demonstrations), `preference.jsonl` and `rl.jsonl` (prompts), and `test.jsonl`
+(prompts with a reference answer). For the user's files, it also writes `report.html`, and `ledger.jsonl` with the
+place and reason of every row that was left out.
 
-No model has a say in it, so one version serves them all: what is too long for a model is left out where it is trained.
+The result does not depend on a model, so all models share one version. Rows that are too long for a model are left
+out when it is trained.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ def run(config: DataConfig, context: StageContext) -> Metrics:
 
 
 def playground(config: DataConfig) -> Splits:
-    """The embedded world's own splits; its test prompts are about combinations that occur nowhere else."""
+    """Return the playground's splits. Its test prompts are about combinations that occur in no other split."""
     world, seed = config.world, config.seed
     total = world.demonstrations + world.dev
     rows = cast(list[Demonstration], list(texts.demonstrations(total, seed=seed, world_seed=seed)))

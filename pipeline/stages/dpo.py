@@ -1,4 +1,4 @@
-"""`dpo`: direct preference optimization (arXiv 2305.18290) from the SFT policy, with that policy as the reference."""
+"""`dpo`: direct preference optimization (arXiv 2305.18290), from the SFT policy, which is also the reference."""
 
 from collections.abc import Mapping
 from typing import Any

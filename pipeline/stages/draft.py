@@ -1,8 +1,8 @@
-"""`draft`: answers that a larger model writes to prompts that are given, or that it makes up after them.
+"""`draft`: answers by a larger model, to given prompts and to new prompts that it makes up after their example.
 
-Leaves `prompts.jsonl` (all prompts that were answered, one a line), `drafts.jsonl` (what is worth reviewing, with who
-wrote it) and `ledger.jsonl` (what is not, by its line in `prompts.jsonl`; and rows of the given files that have no
-usable prompt). Nothing here is trained on before `synthesize` lets it pass.
+Writes `prompts.jsonl` (all answered prompts, one per line), `drafts.jsonl` (usable drafts, each with its writer) and
+`ledger.jsonl` (unusable drafts, by their lines in `prompts.jsonl`, and rows of the given files without a usable
+prompt). No draft is used for training before it passes `synthesize`.
 """
 
 import random
@@ -27,19 +27,19 @@ from pipeline.services.endpoints import Endpoint
 from pipeline.stage import FromFiles, Metrics, Reference, Stage, StageContext, policy
 from pipeline.store.artifacts import CHECKPOINTS, Artifact
 
-ROUNDS = 5  # of making up prompts, until there are as many as are wanted
+ROUNDS = 5  # most rounds of making up prompts
 PROMPTS = "prompts.jsonl"
-RULES = {"refusals": "drop"}  # as for all demonstrations; what is nothing but a refusal is left out, too
+RULES = {"refusals": "drop"}  # the defaults for demonstrations, but refusals are left out
 
 
 class Writer(Protocol):
-    """Who drafts."""
+    """A model that writes drafts."""
 
     @property
     def name(self) -> str: ...
 
     def write(self, prompts: Sequence[list[Message]], what: str) -> list[Generated]:
-        """One answer to each prompt, in the order given; those of an interrupted run are not written again."""
+        """Return one answer to each prompt, in order. Answers of an interrupted run may be reused."""
         ...
 
 
@@ -80,7 +80,7 @@ def run(config: DraftConfig, context: StageContext) -> Metrics:
 
 
 def _given(config: DraftConfig, context: StageContext) -> tuple[list[list[Message]], Ledger]:
-    """The prompts to answer, and the ledger of the rows in which there is none."""
+    """Return the prompts to answer, and the ledger of rows without a usable prompt."""
     if "prompts" in context.inputs:
         prompts, ledger = load_prompts(context.inputs["prompts"].external_files)
     else:
@@ -95,7 +95,7 @@ def _given(config: DraftConfig, context: StageContext) -> tuple[list[list[Messag
 def _made_up(
     given: Sequence[list[Message]], config: DraftConfig, writer: Writer, context: StageContext
 ) -> list[list[Message]]:
-    """New prompts, as many as are wanted or as the writer comes to in a few rounds."""
+    """Return new prompts: `config.generate`, or fewer if the writer does not find as many in `ROUNDS` rounds."""
     prompt_pool = PromptPool([prompt[-1]["content"] for prompt in given])
     for number in range(ROUNDS):
         missing = config.generate - len(prompt_pool.made_up)
@@ -113,7 +113,7 @@ def _made_up(
 
 
 def _told(prompt: list[Message], system: str | None) -> list[Message]:
-    """A prompt as the writer is given it: what it is told first stands before the prompt's own system turn."""
+    """Return a prompt with the configured system prompt before the prompt's own system turn."""
     if not system:
         return prompt
     own = prompt[0]["content"] if prompt[0]["role"] == "system" else ""
@@ -128,7 +128,7 @@ def _writer(config: DraftConfig, context: StageContext) -> Writer:
 
 
 class _Policy:
-    """A policy on this machine."""
+    """A writer that is a policy on this machine."""
 
     def __init__(self, artifact: Artifact, config: DraftConfig, context: StageContext) -> None:
         from pipeline.modeling.answering import Answerer
@@ -143,7 +143,7 @@ class _Policy:
 
 
 class _Remote:
-    """A model behind an endpoint, with a progress bar."""
+    """A writer behind an endpoint, with progress."""
 
     def __init__(self, config: DraftConfig, context: StageContext) -> None:
         assert config.model is not None

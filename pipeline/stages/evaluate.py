@@ -1,10 +1,10 @@
-"""`evaluate`: policies side by side on prompts that none of them was trained on, all with the same decoding.
+"""`evaluate`: compares policies on prompts that none of them was trained on, all with the same decoding.
 
 One model is in memory at a time. KL to the baseline is estimated on each policy's own answers, as the mean over
 answers of log p(answer) - log p_baseline(answer), summed over tokens (the k1 estimate, in nats per answer).
 
-Wins are decided by the truth where it is known (the playground), else by the independent judge: a reward model of its
-own prompts that no policy was trained on. The reward that PPO was trained on is reported and decides nothing.
+Wins are decided by the true score if it is known (on the playground), else by the independent judge: a reward model
+trained on separate prompts that no policy was trained on. The reward that PPO was trained on is only reported.
 """
 
 import math
@@ -27,11 +27,11 @@ from pipeline.stages.ppo import inputs as ppo_inputs
 from pipeline.store.artifacts import Artifact
 
 Row = dict[str, Any]
-SCORERS = {"reward": "reward", "judge": "judge_reward"}  # input -> what its scores are called
+SCORERS = {"reward": "reward", "judge": "judge_reward"}  # input -> name of its scores
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
-    """The policies and the prompts; with a PPO policy also its reward model, and the judge (see `evaluate.judge`)."""
+    """Return the policies and the prompts; with a PPO policy also its reward model; and the judge if it is used."""
     policies, baseline = config.evaluate.policies, config.evaluate.baseline
     if baseline not in policies:
         raise RequestError(f"evaluate.baseline={baseline} is not among evaluate.policies={policies}.")
@@ -45,7 +45,7 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 
 def _judged(config: PipelineConfig) -> bool:
-    """Whether a judge is wanted: as asked for, else where there is a PPO policy, and pairs are set apart for it."""
+    """Whether to use a judge: as configured, else if there are a PPO policy and pairs reserved for the judge."""
     if config.evaluate.judge is not None:
         return config.evaluate.judge
     with_ppo = any(name.partition("@")[0] == "ppo" for name in config.evaluate.policies)
@@ -65,7 +65,7 @@ def run(config: EvaluateConfig, context: StageContext) -> Metrics:
     prompts = [row["prompt"] for row in rows]
     config = replace(config, decoding=decoding)
     metrics: Metrics = {"prompts": len(rows), "max_new_tokens": limit}
-    known = all(parse(prompt[-1]["content"]) for prompt in prompts)  # the playground's: there the truth decides
+    known = all(parse(prompt[-1]["content"]) for prompt in prompts)  # prompts of the playground: the true score decides
     judge = None if known else context.inputs.get("judge")
     if judge:
         metrics |= check_judge(context, judge)
@@ -95,9 +95,9 @@ def run(config: EvaluateConfig, context: StageContext) -> Metrics:
 def _answered(
     config: EvaluateConfig, context: StageContext, rows: Sequence[Mapping[str, Any]], metrics: Metrics
 ) -> dict[str, list[Row]]:
-    """Every policy's answers, with their log-probabilities against the baseline's; each policy's own metrics are added.
+    """Return every policy's answers with their KL to the baseline, and add each policy's metrics to `metrics`.
 
-    The baseline comes last: it then also says how likely it finds the others' answers, and is loaded only once.
+    The baseline comes last, so that it is loaded only once: it also computes log-probabilities of all other answers.
     """
     from pipeline.modeling.answering import Answerer
 
@@ -134,7 +134,7 @@ def _add_rewards(
     answered: Mapping[str, list[Row]],
     metrics: Metrics,
 ) -> None:
-    """A reward model's score of every answer, and its mean per policy."""
+    """Add a reward model's score to every answer, and the mean per policy to `metrics`."""
     from pipeline.modeling.answering import Answer
     from pipeline.modeling.rewards.scoring import RewardModel
 
@@ -148,7 +148,7 @@ def _add_rewards(
 
 
 def _add_truth(prompts: Sequence[Any], answered: Mapping[str, list[Row]], metrics: Metrics) -> None:
-    """The playground's true score of every answer."""
+    """Add the playground's true score to every answer, and the means per policy to `metrics`."""
     questions = [prompt[-1]["content"] for prompt in prompts]
     for name, answers in answered.items():
         for question, answer in zip(questions, answers, strict=True):
@@ -159,9 +159,9 @@ def _add_truth(prompts: Sequence[Any], answered: Mapping[str, list[Row]], metric
 
 
 def _win_rates(key: str, baseline: str, answered: Mapping[str, list[Row]]) -> Metrics:
-    """Wins by `key` against the baseline, and of two other policies the later one's against the earlier one.
+    """Return win rates by `key` against the baseline, and of each other policy against the ones before it.
 
-    The latter's names are of the form `ppo/against/dpo/win_rate`.
+    Names of the latter have the form `ppo/against/dpo/win_rate`.
     """
     scores = {name: [answer[key] for answer in answers] for name, answers in answered.items()}
     others = [name for name in scores if name != baseline]

@@ -1,4 +1,4 @@
-"""`export`: a folder that transformers loads as it is, with a model card."""
+"""`export`: a model folder that transformers loads without changes, with a model card."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 def run(config: ExportConfig, context: StageContext) -> Metrics:
     from pipeline.modeling.export import export
     from pipeline.report.model_card import model_card
-    from pipeline.stages import STAGES  # this module is in it
+    from pipeline.stages import STAGES  # imported here because it imports this module
 
     artifact = context.inputs["policy"]
     exported = export(artifact, context.output_dir / "model", merge=config.merge)

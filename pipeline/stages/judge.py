@@ -1,7 +1,7 @@
-"""`judge`: an independent reward model, trained as `reward` is, that only says which answers are better.
+"""`judge`: an independent reward model, trained like `reward`, that only evaluates answers.
 
-Its pairs are of prompts, and where enough people ranked also by annotators, that nothing else learns from. So it says
-in `evaluate` what the reward model, which PPO has pushed against, no longer can.
+It learns from separate prompts, and with enough annotators also from separate annotators, which nothing else learns
+from. So in `evaluate` it can still judge answers after PPO has optimized against the reward model.
 """
 
 from pipeline.config.schema import JudgeConfig

@@ -1,4 +1,4 @@
-"""`kto`: Kahneman-Tversky optimization (arXiv 2402.01306) from the SFT policy, of answers marked as good or bad."""
+"""`kto`: Kahneman-Tversky optimization (arXiv 2402.01306), from the SFT policy, on answers marked as good or bad."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ NEEDED = (
     "kto learns from answers that people marked as good or bad, one by one (thumbs; formats kto, log and openwebui): "
     "give a file of them, labeling.path=FILE"
 )
-MOST = 4 / 3  # how far the sum of weights of one kind may be above that of the other (arXiv 2402.01306)
+MOST = 4 / 3  # largest ratio of the total weights of good and bad answers, or of bad and good (arXiv 2402.01306)
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -56,7 +56,7 @@ def run(config: KtoConfig, context: StageContext) -> Metrics:
 
 
 def _rows(name: str, trainee: "Trainee", config: KtoConfig, context: StageContext) -> "list[MarkedRow]":
-    """Marked answers as token ids, those that are too long left out. Raises `RequestError` where there are none."""
+    """Return marked answers as token ids, without those that are too long. Raises `RequestError` if there are none."""
     from pipeline.modeling.preferences.kto import MarkedRow
     from pipeline.modeling.scoring import Answered
 
@@ -78,9 +78,9 @@ def _rows(name: str, trainee: "Trainee", config: KtoConfig, context: StageContex
 
 
 def _balance(rows: "Sequence[MarkedRow]", config: KtoConfig, context: StageContext) -> int:
-    """How many answers are good; says so where good or bad ones weigh much more than the others together.
+    """Return the number of good answers; remark if the ratio of the total weights of both kinds exceeds `MOST`.
 
-    Raises `RequestError` where all are of one kind: there is nothing to tell apart.
+    Raises `RequestError` if all answers have the same mark: then there is nothing to learn.
     """
     good = sum(row.good for row in rows)
     bad = len(rows) - good

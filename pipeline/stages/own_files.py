@@ -1,4 +1,4 @@
-"""The user's own demonstrations: which files they are, and the way from them to the files of the stage `data`."""
+"""Reads the user's demonstrations and turns them into the files of the stage `data`."""
 
 import re
 import shutil
@@ -29,13 +29,11 @@ from pipeline.store.artifacts import CHECKPOINTS, Artifact
 DRAFTS = "synthesize"  # the stage whose demonstrations may be a source
 TEST = "test"
 TOKENIZER = "tokenizer"
-SAID = 2  # reasons of one step; the report has all
+SAID = 2  # most reasons per step in remarks; the report has all
 
 
 def references(config: DataConfig) -> dict[str, Reference]:
-    """What each source of the request stands for, by its name; what is tested on, where that is a file; and the
-    tokenizer by which lengths are counted, where one is named.
-    """
+    """Map names to references: each source, `test` if a test file is named, `tokenizer` if one is named for lengths."""
     named = {source.name or "": _reference(source) for source in _mixed(config)}
     tested = {TEST: FromFiles(TEST, config.test_path)} if config.test_path else {}
     counted = {TOKENIZER: FromTokenizer(config.tokenizer)} if config.tokenizer else {}
@@ -43,7 +41,7 @@ def references(config: DataConfig) -> dict[str, Reference]:
 
 
 def _mixed(config: DataConfig) -> list[MixedSourceConfig]:
-    """The sources, each with its name."""
+    """Return the sources, each with a name."""
     if not config.sources:
         own = {item.name: getattr(config, item.name) for item in fields(SourceConfig)}
         return [MixedSourceConfig(**own, name="files")]
@@ -61,13 +59,13 @@ def _reference(source: SourceConfig) -> Reference:
 
 
 def _names_a_dataset(path: str) -> bool:
-    """Whether a path that is not there can be a dataset on the hub, rather than a file that was misspelt."""
+    """Whether a path that does not exist can be a hub dataset, and is not a misspelt file."""
     here = Path(path).parent.exists() or path.lower().endswith(SUFFIXES)
     return "/" in path and is_hub_id(path) and not here
 
 
 def prepare(config: DataConfig, context: StageContext) -> Metrics:
-    """Read, clean and judge all sources; leaves the split files, `ledger.jsonl` and `report.html`."""
+    """Read, clean, deduplicate and split all sources. Writes the split files, `ledger.jsonl` and `report.html`."""
     given = [_source(one, config, context.inputs) for one in _mixed(config)]
     if config.test_path:
         given.append(
@@ -109,7 +107,7 @@ def prepare(config: DataConfig, context: StageContext) -> Metrics:
 
 
 def _counts(gathered: Gathered) -> Metrics:
-    """All rows, those that went at each step, and those that each cleaning rule changed or flagged."""
+    """Return counts of all rows, rows left out per step, and rows that each cleaning rule changed or flagged."""
     ledger = gathered.ledger
     return {
         "read": ledger.read,
@@ -123,7 +121,7 @@ def _counts(gathered: Gathered) -> Metrics:
 
 
 def _source(one: MixedSourceConfig, config: DataConfig, inputs: Mapping[str, Artifact]) -> Source:
-    """A source with its files; where people were asked in several rounds, with those of all of them."""
+    """Return a source with its files, including those of all rounds if people answered in several."""
     name = one.name or ""
     others = {other.name for other in _mixed(config)} - {name}
     rounds = [role for role in inputs if re.fullmatch(rf"{re.escape(name)}(_\d+)?", role) and role not in others]
@@ -132,7 +130,7 @@ def _source(one: MixedSourceConfig, config: DataConfig, inputs: Mapping[str, Art
 
 
 def _files(given: Artifact) -> Sequence[Path]:
-    """The files that an input of this stage stands for."""
+    """Return the files of an input, downloaded if it is a hub dataset."""
     if given.stage == "dataset":
         source = given.source
         return dataset_files(source["path"], source["revision"], source["subset"], source["part"])
@@ -140,7 +138,7 @@ def _files(given: Artifact) -> Sequence[Path]:
 
 
 def _modes(config: DataConfig, specials: Sequence[str]) -> dict[str, str]:
-    """How each cleaning rule is set, and those that had nothing to look for as off."""
+    """Return the mode of each cleaning rule; `special_tokens` is off without a tokenizer."""
     modes = {**asdict(config.cleaning), "language": "drop" if config.cleaning.languages else "off"}
     return modes if specials else {**modes, "special_tokens": "off"}
 
@@ -162,9 +160,9 @@ def _settings(config: DataConfig, context: StageContext, specials: Sequence[str]
 
 
 def _tokens(context: StageContext) -> tuple[Measure, list[str]]:
-    """How many tokens rows have to the tokenizer that is named, and its tokens that no text may hold.
+    """Return a function that counts the tokens of rows with the named tokenizer, and its special tokens.
 
-    A conversation that its chat template refuses is counted by its texts: whether it is learned, SFT says.
+    A conversation that the chat template refuses is counted by its texts; SFT decides whether to use it.
     """
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.chat.tokenizers import load_tokenizer
@@ -193,7 +191,7 @@ def _say_encodings(files: Sequence[Path], say: Callable[[str], None]) -> None:
 
 
 def _say_what_went(gathered: Gathered, say: Callable[[str], None]) -> None:
-    """How the files were read, and how much went where."""
+    """Remark how the files were read, and how many rows each step left out and why."""
     ledger, sentences = gathered.ledger, gathered.sentences()
     for source in gathered.sources:
         first, *others = sentences[source.name]

@@ -1,4 +1,4 @@
-"""`ppo`: proximal policy optimization from the SFT policy, for the reward model's or other rewards."""
+"""`ppo`: proximal policy optimization from the SFT policy, with rewards from the reward model or other sources."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ JUDGE_REWARDS = (
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
-    judged = config.labeling.backend == "file"  # then the prompts that people judged answers to
+    judged = config.labeling.backend == "file"  # then the prompts come from these judgements
     rewards = {role: _reference(source.source) for role, source in roles_of(config.ppo.rewards).items()}
     judge = {"judge": FromStage("judge")} if config.ppo.watch_judge else {}
     return {
@@ -91,19 +91,19 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
 
 
 def _watchers(prompts: Sequence[Any], context: StageContext) -> dict[str, Scorer]:
-    """Who looks on without rewarding: the independent judge if there is one, the truth where it is known."""
+    """Return scorers that are logged but give no reward: the judge if it is an input, the true score if it is known."""
     from pipeline.modeling.rewards.scoring import RewardModel
 
     watchers: dict[str, Scorer] = {}
     if "judge" in context.inputs:
         watchers["judge_reward"] = RewardModel(context.inputs["judge"], context)
-    if all(parse(prompt[-1]["content"]) for prompt in prompts):  # the playground's
+    if all(parse(prompt[-1]["content"]) for prompt in prompts):  # prompts of the playground
         watchers["true_score"] = TrueScorer()
     return watchers
 
 
 def refuse_judge(artifact: Artifact) -> None:
-    """Raise `RequestError` for the independent judge: a policy that learns from it cannot be judged by it."""
+    """Raise `RequestError` for the independent judge: it cannot judge a policy that learned from it."""
     if stage_of(artifact) == "judge":
         raise RequestError(JUDGE_REWARDS.format(artifact.reference))
 
@@ -111,9 +111,9 @@ def refuse_judge(artifact: Artifact) -> None:
 def _prompts(
     artifact: Artifact, trainee: "Trainee", answer: int, context: StageContext
 ) -> tuple[list[Any], list[list[int]]]:
-    """Each prompt once, in the order of the file, with its token ids; those that leave less than `answer` are left out.
+    """Return each prompt once, in the order of the file, and its token ids.
 
-    Raises `RequestError` where there is none.
+    Prompts that leave fewer than `answer` tokens of the context are left out. Raises `RequestError` if none is left.
     """
     file = _file(artifact)
     rows = read_jsonl(file)
@@ -132,14 +132,14 @@ def _prompts(
 
 
 def _file(artifact: Artifact) -> Path:
-    """`rl.jsonl` of `data`, `train.jsonl` of `preferences`, or a file of the user's own."""
+    """Return the file of prompts: `rl.jsonl` of `data`, `train.jsonl` of `preferences`, or a user file."""
     if artifact.path.is_file():
         return artifact.path
     return artifact.file("train.jsonl" if artifact.stage == "preferences" else "rl.jsonl")
 
 
 class TrueScorer:
-    """What only the playground knows: watched, never learned from."""
+    """Scores answers by the playground's true score, which is logged and never a reward."""
 
     def score(self, prompts: Sequence[Any], answers: Sequence[Any]) -> list[float]:
         return [

@@ -1,9 +1,8 @@
-"""`preferences`: rankings or ready-made pairs as rows to train on: pooled by majority, no ties, split by prompt.
+"""`preferences`: turns rankings or ready-made pairs into training rows: pooled by majority, no ties, split by prompt.
 
-Where the files hold answers that were marked one by one, these are kept as well, in `marked_train.jsonl` and
-`marked_test.jsonl`: `kto` learns from them.
+Answers that were marked one by one are also written, to `marked_train.jsonl` and `marked_test.jsonl`, for `kto`.
 
-A share of the prompts is set apart for the independent judge: what is trained on `train.jsonl` never meets them.
+A share of the prompts is reserved for the independent judge and does not occur in `train.jsonl`.
 """
 
 import math
@@ -86,7 +85,7 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
 
 
 def _pairs_fault(preferences: Preferences, split: Split, file: Path) -> str | None:
-    """Why nothing can be learned from the pairs; None where something can."""
+    """Return why the pairs cannot be used for training; None if they can."""
     if not preferences.rows:
         return f"{file}: no pair comes from it: every comparison is a tie or of two equal answers."
     if not split.train or not split.test:
@@ -98,7 +97,7 @@ def _pairs_fault(preferences: Preferences, split: Split, file: Path) -> str | No
 
 
 def _marked_answers(loaded: Loaded, config: PreferencesConfig) -> MarkedAnswers:
-    """Answers marked as good or bad, for `kto`, without the marks of the judge's annotators."""
+    """Return answers marked as good or bad, without the marks of the judge's annotators and of excluded ones."""
     judges = split_off_judge_annotators(loaded.rankings, config.judge_fraction, config.seed).annotators
     return marked_answers(loaded.marks, {*judges, *(config.exclude or ())})
 
@@ -112,7 +111,7 @@ def _manner(config: PreferencesConfig) -> LoadingOptions:
 def _from_rankings(
     rankings: Sequence[Ranking], config: PreferencesConfig, context: StageContext
 ) -> tuple[Preferences, Split, dict[str, float]]:
-    """Everything that people said as pairs, the parts of it to learn from, and how far people agree."""
+    """Return all rankings as pairs, their split for training, and metrics of people's agreement."""
     pool = cast(Pool, config.pool)
     said = split_off_judge_annotators(rankings, config.judge_fraction, config.seed)
     if said.annotators:
@@ -135,7 +134,7 @@ def _from_rankings(
 
 
 def _without(rankings: list[Ranking], excluded: Sequence[str] | None) -> list[Ranking]:
-    """What everybody else said. Raises `RequestError` for a name that nobody has."""
+    """Return the rankings without those of excluded annotators. Raises `RequestError` for an unknown name."""
     names = {one["annotator"] for ranking in rankings for one in ranking["rankings"]}
     for name in excluded or ():
         if name not in names:
@@ -144,13 +143,13 @@ def _without(rankings: list[Ranking], excluded: Sequence[str] | None) -> list[Ra
 
 
 def _of_prompts(rankings: Sequence[Ranking], rows: Sequence[Preference]) -> list[Ranking]:
-    """The rankings of these rows' prompts, each of which may have several."""
+    """Return all rankings of the prompts of these rows."""
     prompts = {prompt_key(row["prompt"]) for row in rows}
     return [ranking for ranking in rankings if prompt_key(ranking["prompt"]) in prompts]
 
 
 def _files(given: Mapping[str, Artifact]) -> list[Path]:
-    """Of every round in which people were asked, or the user's own."""
+    """Return the rankings files: of every round of people's answers, or the user's."""
     return [file for one in given.values() for file in one.external_files or [one.file("rankings.jsonl")]]
 
 

@@ -1,6 +1,6 @@
-"""`publish`: tasks for the annotators, with each answer in a shuffled slot and the map of slots kept apart.
+"""`publish`: tasks for annotators, with the answers in shuffled slots and the slot map in a separate file.
 
-With people the tasks go to their Argilla; from the artifact alone they can be put there again.
+With people, the tasks are also put on their Argilla server. The artifact contains all that is needed to repeat this.
 """
 
 import json

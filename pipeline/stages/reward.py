@@ -1,6 +1,6 @@
 """`reward`: a Bradley-Terry reward model (arXiv 2203.02155) from the SFT policy.
 
-`judge` trains the same model on pairs of its own, with the functions of this module.
+`judge` trains the same kind of model on other pairs, with the functions of this module.
 """
 
 import json
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 
 class Pairs(NamedTuple):
-    """Which pairs of `preferences` a reward model is trained and tested on."""
+    """The pairs of `preferences` that train and test a reward model."""
 
     train: str  # a file
     test: str  # a file
-    people: str  # the metric that has the accuracy of people on the test pairs
-    missing: str  # the message where a file has no pairs
+    people: str  # the metric with people's accuracy on the test pairs
+    missing: str  # the message if a file has no pairs
 
 
 PAIRS = Pairs("train.jsonl", "test.jsonl", "accuracy_people", "no pairs to learn a reward from.")
-STANDARD = 500  # pairs of training whose answers' scores average 0
-PADDED = 16  # answers that are scored with all sorts of padding
+STANDARD = 500  # training pairs used to measure the reward normalization
+PADDED = 16  # answers used to measure the effects of padding
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -49,7 +49,7 @@ def run(config: RewardConfig, context: StageContext) -> Metrics:
 
 
 def train_reward_model(name: str, pairs: Pairs, config: RewardConfig, context: StageContext) -> Metrics:
-    """Train on `pairs`, and leave the model, its calibration and what is needed to score with it; `name` is a title."""
+    """Train on `pairs`; write the model, its calibration curve and `reward.json`. `name` labels the progress."""
     from pipeline.modeling import training
     from pipeline.modeling.rewards.models import load_reward_for_training
     from pipeline.modeling.rewards.training import reward_trainer
@@ -82,7 +82,7 @@ def train_reward_model(name: str, pairs: Pairs, config: RewardConfig, context: S
 
 
 def _rows(name: str, missing: str, context: StageContext) -> tuple[list[dict[str, Any]], Path]:
-    """The pairs of one file. Raises `RequestError` where there are none."""
+    """Return the pairs of one file, and its path. Raises `RequestError` if there are none."""
     file = context.inputs["preferences"].path / name
     rows = read_jsonl(file) if file.is_file() else []
     if not rows:
@@ -93,7 +93,10 @@ def _rows(name: str, missing: str, context: StageContext) -> tuple[list[dict[str
 def _pairs(
     rows: Sequence[Mapping[str, Any]], file: Path, trainee: "Trainee", limit: int, context: StageContext
 ) -> "list[Pair]":
-    """Pairs as token ids, those of answers that are the same in tokens, and those too long, left out and said."""
+    """Return pairs as token ids, without pairs that are too long or have equal answers; remark on these.
+
+    Raises `RequestError` if none is left.
+    """
     kept = fitting(rows, lambda row: _rendered(row, trainee), _longer, limit, file, context)
     different = [pair for pair in kept if pair.chosen != pair.rejected]
     if not different:
@@ -119,7 +122,7 @@ def _longer(pair: "Pair") -> int:
 
 
 def _scores(trainee: "Trainee", pairs: "Sequence[Pair]") -> tuple[list[float], list[float]]:
-    """Raw scores of the chosen and of the rejected answers."""
+    """Return raw scores of the chosen and of the rejected answers, [pairs] each."""
     from pipeline.modeling.rewards.scoring import raw_scores
 
     rows = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
@@ -128,7 +131,10 @@ def _scores(trainee: "Trainee", pairs: "Sequence[Pair]") -> tuple[list[float], l
 
 
 def _standard(trainee: "Trainee", train: "Sequence[Pair]", seed: int) -> "Standard":
-    """Mean and standard deviation of answers that people judged, chosen and rejected alike: those PPO starts from."""
+    """Return the reward normalization: mean and 1 / standard deviation of the scores of judged answers.
+
+    Chosen and rejected answers of up to `STANDARD` training pairs count alike: they resemble PPO's first answers.
+    """
     from pipeline.modeling.rewards.models import Standard
 
     some = random.Random(seed).sample(train, min(STANDARD, len(train)))
@@ -141,7 +147,7 @@ def _standard(trainee: "Trainee", train: "Sequence[Pair]", seed: int) -> "Standa
 def _measured(
     trainee: "Trainee", test: "Sequence[Pair]", standard: "Standard", context: StageContext
 ) -> dict[str, float]:
-    """What the model knows about pairs of prompts that it has not seen; the calibration curve is written."""
+    """Return metrics of the model on pairs with unseen prompts; write the calibration curve."""
     from pipeline.modeling.rewards.scoring import padding_effects
 
     chosen, rejected = _scores(trainee, test)
@@ -161,7 +167,7 @@ def _measured(
 
 
 def _write_card(trainee: "Trainee", standard: "Standard", context: StageContext) -> None:
-    """What whoever scores with this model has to know, and what it was trained to see."""
+    """Write `reward.json`: the reward normalization, and the chat format and vocabulary of the training."""
     from pipeline.modeling.rewards.models import REWARD_FILE
 
     tokenizer = trainee.tokenizer

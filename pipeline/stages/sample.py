@@ -1,4 +1,4 @@
-"""`sample`: several answers to each prompt, for people to rank; of many prompts, the ones that stand for the rest."""
+"""`sample`: several answers to each prompt, for people to rank. Of many prompts, it chooses representative ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ def run(config: SampleConfig, context: StageContext) -> Metrics:
     rows: list[dict[str, Any]] = [{"id": prompt_id(p), "prompt": p, "answers": []} for p in prompts]
     stopped = 0
     for number, name in enumerate(config.policies):
-        share = len(range(number, config.answers, len(config.policies)))  # answers that fall to this policy
+        share = len(range(number, config.answers, len(config.policies)))  # answers per prompt by this policy
         answerer = Answerer(context.inputs[name], context, config.seed + number)
         drawn = answerer.draw([p for p in prompts for _ in range(share)], decoding, f"sample {name}")
         for i, answer in enumerate(drawn):
@@ -52,7 +52,7 @@ def run(config: SampleConfig, context: StageContext) -> Metrics:
 
 
 def _distinct(answers: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The first of each group of answers with the same words."""
+    """Return the first of each group of answers with equal words (white space is ignored)."""
     return list({" ".join(answer["text"].split()): answer for answer in reversed(answers)}.values())[::-1]
 
 

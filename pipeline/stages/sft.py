@@ -58,7 +58,7 @@ def _longest(rows: "Sequence[Rendered]") -> int:
 
 
 def _say_reasoning(chat: "ChatFormat", rows: Sequence[Mapping[str, Any]], file: Path, context: StageContext) -> None:
-    """What becomes of reasoning in the demonstrations, unless it is trained."""
+    """Remark how reasoning in the demonstrations is handled, unless it is trained."""
     count = sum(chat.has_reasoning(row["messages"]) for row in rows)
     if count and chat.thinking != "train":
         emptied = "left out " + ("(model.thinking=empty)" if chat.knows_reasoning else "(the template has no place)")

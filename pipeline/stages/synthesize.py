@@ -1,8 +1,8 @@
-"""`synthesize`: drafts as demonstrations, once people have accepted or corrected them in Argilla.
+"""`synthesize`: turns drafts into demonstrations when people have accepted or corrected them in Argilla.
 
-Leaves `demonstrations.jsonl` (who wrote, who reviewed and who corrected is in each row) and `rejected.jsonl` (with the
-reason, and what each of them said). As with `collect` this is a snapshot: below the quorum the command ends with
-status 3. With `synthesize.review=false` all drafts go on, and their rows say that nobody has looked at them.
+Writes `demonstrations.jsonl` (each row names its writer, reviewers and correctors) and `rejected.jsonl` (each row has
+the reason and all reviews). Like `collect`, this is a snapshot: with too few reviews, the command ends with exit
+status 3. With `synthesize.review=false`, all drafts are used and their rows are marked as unreviewed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,9 +35,9 @@ def asks(config: PipelineConfig) -> bool:
 
 
 def observe(config: SynthesizeConfig, context: PeopleContext) -> dict[str, Any]:
-    """What people say about the drafts, once there is enough of it; the drafts are put there if need be.
+    """Return people's reviews of the drafts; publish the drafts first if they are missing.
 
-    Raises `WaitingForPeople` if there is not enough.
+    Raises `WaitingForPeople` if there are not enough reviews.
     """
     asked = review_round(context.inputs["draft"].path, context.people)
     return ask("synthesize", config, context.people, context.say, asked, _usable, _partial_text)
@@ -71,7 +71,7 @@ def _usable(answers: Sequence[AnnotatorAnswer]) -> bool:
 
 
 def _partial_text(asked: Round, answers: Sequence[AnnotatorAnswer]) -> str:
-    """What `synthesize.accept=partial` would go on with; empty where no draft is complete."""
+    """Return what `synthesize.accept=partial` would use, such as "12 drafts"; empty if no draft has enough reviews."""
     complete = complete_only(asked, answers)
     return f"{len({answer['task'] for answer in complete}):,} drafts" if _usable(complete) else ""
 
