@@ -1,1 +1,1 @@
-"""Gates before training: what has to hold, and the figures that decide it."""
+"""Gates before training and evaluation: rules, and the figures that they are checked with."""

@@ -1,7 +1,7 @@
-"""The gates at the start of `dpo`, `ppo` and `evaluate`: figures from manifests where they are known, else measured.
+"""Checks the gates at the start of `dpo`, `kto`, `ppo` and `evaluate`, with figures from manifests or measured here.
 
-`gates=warn` says what is wrong and goes on, `gates=stop` ends before training, `gates=off` looks at nothing. The
-verdicts lie in the artifact (gates.json), where the report finds them.
+`gates=warn` reports faults and continues, `gates=stop` ends before training, `gates=off` checks nothing. The verdicts
+are written to the artifact (gates.json), where the report reads them.
 """
 
 import json
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pipeline.modeling.chat.templates import Messages
 
 ASKED = 64  # prompts that the policy answers at the gate
-SCORED = 64  # pairs that a reward model of the user's own is measured on
-LONGEST = 1024  # new tokens at the gate, whatever the longest answer in the data
+SCORED = 64  # pairs for measuring a user's reward model
+LONGEST = 1024  # most new tokens at the gate, even if the data has longer answers
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +39,13 @@ log = logging.getLogger(__name__)
 def check_gates(
     context: StageContext, arm: str, *, prompts: "Sequence[Messages]" = (), decoding: DecodingConfig | None = None
 ) -> list[GateVerdict]:
-    """The verdicts before an arm is trained, written to gates.json; what warns is also said.
+    """Return the verdicts before an arm is trained, write them to gates.json, and remark on those that warn.
 
-    The policy is the input `policy`, the reward models are the inputs whose role begins with `reward`, preferences are
-    the nearest that any input was made from. `prompts` and `decoding` are what the arm will use: the policy answers a
-    few of them where no `sample` has shown whether it stops. A run that goes on after an interruption reads what was
-    found before.
+    The policy is the input `policy`. Reward models are the inputs with a role that begins with `reward`. Preferences
+    are found in the inputs' lineage. `prompts` and `decoding` are those of the arm: the policy answers a few prompts
+    if no `sample` shows whether it stops. A resumed run reads the earlier verdicts.
 
-    Raises `RequestError` with all that warns if `gates=stop`.
+    Raises `RequestError` with all warnings if `gates=stop`.
     """
     mode, file = context.runtime.gates, context.output_dir / GATES
     verdicts = rules.read_verdicts(file)
@@ -58,9 +57,9 @@ def check_gates(
 
 
 def check_judge(context: StageContext, judge: Artifact) -> Metrics:
-    """What is known of the judge that is to decide who wins, for the manifest; whether it may, as `check_gates` says.
+    """Check the judge that decides an evaluation, and return its figures for the manifest.
 
-    Raises `RequestError` where it is not shown to know more than length and `gates=stop`.
+    Raises `RequestError` if `gates=stop` and the judge is not shown to know more than length.
     """
     known = rules.figures_of_judge(judge.metrics)
     verdict = rules.judge_verdict(known)
@@ -73,7 +72,7 @@ def check_judge(context: StageContext, judge: Artifact) -> Metrics:
 
 
 def _heed(verdicts: Sequence[GateVerdict], context: StageContext, otherwise: str) -> None:
-    """Say what warns, or end with it: `otherwise` is what is then not done."""
+    """Remark on warnings, or raise `RequestError` with them if `gates=stop`. `otherwise` states the consequence."""
     mode, warned = context.runtime.gates, [verdict for verdict in verdicts if not verdict.passed]
     for verdict in verdicts:
         log.info("gate %s %s: %s", verdict.name, "passed" if verdict.passed else "warns", verdict.says)
@@ -87,7 +86,7 @@ def _heed(verdicts: Sequence[GateVerdict], context: StageContext, otherwise: str
 
 @dataclass(frozen=True)
 class _Gatekeeper:
-    """What the gates of one arm need; whatever has to be drawn or loaded for them, once."""
+    """Computes the figures for the gates of one arm. Samples answers and loads models only if needed, and once."""
 
     context: StageContext
     arm: str
@@ -117,7 +116,7 @@ class _Gatekeeper:
                 yield from self._reward(artifact)
 
     def _stopping(self) -> GateVerdict:
-        """Whether the policy ends its answers: from the sample that was judged if it is of this policy, else drawn."""
+        """Whether the policy ends its answers: from the judged sample if this policy wrote it, else from new ones."""
         for sample in of_stage(lineage(self.preferences), "sample") if self.preferences else []:
             asked = {given.reference for role, given in sample.inputs.items() if role != "data"}
             limit = int(drawing_of(sample)["max_new_tokens"])
@@ -132,7 +131,7 @@ class _Gatekeeper:
 
     @cached_property
     def limit(self) -> int:
-        """How many tokens an answer may have: as many as the arm allows, else as the longest that was judged has."""
+        """The most tokens of an answer: the arm's limit, else the length of the longest of a few judged answers."""
         if self.decoding and self.decoding.max_new_tokens:
             return self.decoding.max_new_tokens
         rows = islice(self._pairs("train.jsonl"), SCORED)
@@ -143,7 +142,7 @@ class _Gatekeeper:
 
     @cached_property
     def drawn(self) -> "tuple[list[Messages], list[Answer]]":
-        """A few prompts that leave room for an answer, and the policy's answers to them."""
+        """Up to `ASKED` prompts that leave space for an answer in the context, and the policy's answers to them."""
         from pipeline.modeling.answering import Answerer
         from pipeline.modeling.policy import context_of
 
@@ -155,7 +154,7 @@ class _Gatekeeper:
         return asked, answerer.draw(asked, decoding, f"gate {self.arm}") if asked else []
 
     def _reward(self, reward: Artifact) -> Iterator[GateVerdict]:
-        """A reward model: by its manifest if the stage `reward` made it, else by what it says of known answers."""
+        """Yield the verdicts on a reward model, from its manifest if `reward` made it, else from measured scores."""
         its_chat = _chat(reward)
         rows = list(islice((row for row in self._pairs("test.jsonl") if its_chat.takes(row)), SCORED))
         known = reward.metrics or self._measured(reward, rows)
@@ -170,12 +169,12 @@ class _Gatekeeper:
         yield rules.same_format(mine, its, _trained_with(reward))
 
     def _pairs(self, name: str) -> Iterator[Any]:
-        """The pairs of a part that the policy's template renders: the others are left out of training, too."""
+        """Yield the pairs of a file that the policy's template can render. Training leaves out the others, too."""
         rows = read_jsonl(self.preferences.file(name)) if self.preferences else []
         return (row for row in rows if self.chat.takes(row))
 
     def _judged_prompts(self) -> "Iterator[Messages]":
-        """Each prompt of the training pairs once."""
+        """Yield each prompt of the training pairs once."""
         seen: set[str] = set()
         for row in self._pairs("train.jsonl"):
             key = prompt_id(row["prompt"])
@@ -184,9 +183,9 @@ class _Gatekeeper:
                 yield row["prompt"]
 
     def _measured(self, reward: Artifact, rows: Sequence[Any]) -> dict[str, float]:
-        """What the stage `reward` says of its models, for one that was brought along; where pairs are known, on them.
+        """Measure a user's reward model: the metrics of the stage `reward`, on the pairs in `rows` if there are any.
 
-        The reference answers, whose mean reward should be near 0, are then the policy's own.
+        The policy's answers are the reference answers, which should have a mean reward near 0.
         """
         from pipeline.modeling.answering import Answer
         from pipeline.modeling.rewards.scoring import RewardModel
@@ -217,7 +216,7 @@ def _chat(artifact: Artifact) -> "ChatFormat":
 
 
 def _format(chat: "ChatFormat", rows: Sequence[Any]) -> Format:
-    """How a model sees a few conversations."""
+    """Return how a model reads a few conversations."""
     tokenizer = chat.tokenizer
     return Format(
         template=content_hash(tokenizer.chat_template),
@@ -229,7 +228,7 @@ def _format(chat: "ChatFormat", rows: Sequence[Any]) -> Format:
 
 
 def _trained_with(reward: Artifact) -> Format | None:
-    """What a reward model's artifact says of its training; a model of the user's own says nothing."""
+    """Return the format in which a reward model was trained; None for a user's model, which does not record it."""
     file = reward.path / "reward.json"
     if not file.is_file():
         return None

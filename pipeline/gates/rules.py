@@ -1,9 +1,8 @@
-"""Gates before DPO and PPO: what has to hold before an arm is worth its training, and whose fault it is if it does not;
-and the one before a judge decides who wins.
+"""The rules of the gates: conditions for training an arm, the stage at fault if one fails, and the judge's gate.
 
-They answer "I do not know whether my SFT is bad, my reward model is bad, or hyperparameters" (trl#2015). Each gate is a
-pure function of what manifests say or of what was measured; a share is read with its interval, so a gate warns of
-what is shown, not of what few rows leave open.
+They answer "I do not know whether my SFT is bad, my reward model is bad, or hyperparameters" (trl#2015). Each gate is
+a pure function of figures from manifests or measurements. Shares are compared by their confidence intervals, so a gate
+warns only of a shown fault, not of uncertainty from few rows.
 """
 
 import json
@@ -17,18 +16,18 @@ from pipeline.files import write_atomically
 from pipeline.store.artifacts import Artifact
 
 GATES = "gates.json"
-CHANCE = 0.1  # Krippendorff's alpha below this is no agreement worth the name
-ENDS = 0.5  # a smaller share of answers that end by themselves: the policy has not learned to stop
-SAME_SCORE = 0.05  # the most a score may move with its padding, in logits: about 1 point of P(chosen wins)
-SHAPES = 4  # times what one more rounding of the embeddings moves it: in a batch of another shape all is rounded anew
-CENTRED = 0.5  # how far reference answers may lie from a reward of 0, in logits
+CHANCE = 0.1  # Krippendorff's alpha below this counts as agreement by chance
+ENDS = 0.5  # with a smaller share of answers that end by themselves, the policy has not learned to stop
+SAME_SCORE = 0.05  # most change of a score with its padding, in logits: about 1 point of P(chosen wins)
+SHAPES = 4  # allowed multiple of the effect of one extra rounding: another batch shape rounds every intermediate value
+CENTRED = 0.5  # largest distance of the reference answers' mean reward from 0, in logits
 
 Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """What one gate found: whether it lets through, its figures in words, the stage at fault, and what to do."""
+    """The result of one gate: whether it passed, its figures in words, the stage at fault, and the advice."""
 
     name: str
     passed: bool
@@ -40,7 +39,7 @@ class GateVerdict:
 
 @dataclass(frozen=True)
 class Format:
-    """How a model sees conversations. `rendered` are the ids of the same few conversations, prompt and answer."""
+    """How a model reads conversations. `rendered` has the token ids of a few conversations, prompt and answer."""
 
     template: str  # a hash
     stop_id: int
@@ -50,7 +49,7 @@ class Format:
 
 
 def agreement(metrics: Metrics, stage: str = "preferences") -> GateVerdict:
-    """Whether annotators agree beyond chance; without any two who judged the same, nothing can be said against it."""
+    """Whether annotators agree beyond chance. Passes if agreement is unknown because no two judged the same task."""
     advice = (
         "Read the instructions and the disagreements with the annotators, or leave out whoever answers at random; "
         "no training mends these pairs."
@@ -66,7 +65,7 @@ def agreement(metrics: Metrics, stage: str = "preferences") -> GateVerdict:
 
 
 def stopping(share: float, count: int, limit: int, stage: str = "sft") -> GateVerdict:
-    """Whether the policy ends its answers by itself: `share` of `count` answers of at most `limit` tokens did."""
+    """Whether the policy ends its answers: `share` of `count` answers ended by themselves within `limit` tokens."""
     estimate = wilson(share, count)
     says = f"{share:.0%} of {count:,} answers end by themselves within {limit:,} tokens"
     passed = estimate.high >= ENDS
@@ -81,7 +80,7 @@ def stopping(share: float, count: int, limit: int, stage: str = "sft") -> GateVe
 
 
 class Trained(NamedTuple):
-    """A model that scores answers: the stage at fault, its name in a sentence, and the advice where it fails."""
+    """A model that scores answers: the stage at fault, its name in a sentence, and the advice if it fails."""
 
     stage: str
     name: str
@@ -103,10 +102,10 @@ JUDGE = Trained(
 
 
 def beats_length(accuracy: float, longer: float, pairs: int, model: Trained = REWARD) -> GateVerdict:
-    """Whether a reward model, or the judge, knows more than which answer is longer (or shorter: whichever tells more),
-    and so more than chance.
+    """Whether a reward model or the judge is more accurate than length: "the longer answer wins", or the shorter one.
 
-    The interval is that of the accuracy; the baseline has no parameter but its direction and is taken as it is.
+    The better of these two baselines is used, so passing also means better than chance. Only the accuracy has a
+    confidence interval: the baseline has no fitted parameter but its direction.
     """
     estimate, length = wilson(accuracy, pairs), max(longer, 1 - longer)
     word = "longer" if longer >= 0.5 else "shorter"
@@ -125,12 +124,12 @@ KEPT = {"accuracy": "judge_accuracy", "accuracy_longer": "judge_accuracy_longer"
 
 
 def figures_of_judge(judge: Metrics) -> dict[str, float]:
-    """What an evaluation keeps of the judge that decides it; nothing of one that was brought along."""
+    """Return the judge's metrics for the evaluation's manifest; empty for a user's model."""
     return {own: judge[name] for name, own in KEPT.items()} if KEPT.keys() <= judge.keys() else {}
 
 
 def judge_verdict(evaluation: Metrics) -> GateVerdict:
-    """The gate of the judge that decides an evaluation. Nothing is held against one of which nothing is known."""
+    """Return the verdict on the judge that decides an evaluation. It passes if its accuracy is unknown."""
     if KEPT["accuracy"] not in evaluation:
         says = "How often the judge ranks answers as people do is not known: it was brought along."
         return GateVerdict("beats_length", True, says, "judge", "")
@@ -139,7 +138,7 @@ def judge_verdict(evaluation: Metrics) -> GateVerdict:
 
 
 def remark_on_judge(evaluation: Metrics) -> str:
-    """What stands beside each win that the judge decides: nothing where it is shown to know more than length."""
+    """Return the remark for wins that the judge decides; empty if the judge is shown to know more than length."""
     verdict = judge_verdict(evaluation)
     if not verdict.figures:
         return "how often it is right is not known"
@@ -150,11 +149,12 @@ def remark_on_judge(evaluation: Metrics) -> str:
 
 
 def padding(difference: float, content: float = 0.0, rounding: float = 0.0, stage: str = "reward") -> GateVerdict:
-    """Whether a score is that of the answer alone, whatever the batch it is in.
+    """Whether a score depends only on the answer, not on its batch.
 
-    `difference` is how far it moves with the padding's side and amount, `content` with the tokens that pad, `rounding`
-    if each embedding is rounded once more. Rounding moves a score with the shape of its batch, never with the tokens
-    that pad, so these alone tell of padding that is read; the amount tells of places that are counted wrongly.
+    `difference` is the change of a score with the side and amount of padding, `content` with the padding tokens, and
+    `rounding` with one extra rounding of each embedding, all in logits. Rounding effects change with the shape of the
+    batch, but never with the padding tokens. So an effect of `content` shows that the model reads padding, and a
+    large `difference` shows wrong positions.
     """
     allowed = max(SAME_SCORE, SHAPES * rounding)
     says = f"The score of an answer moves by at most {difference:.2g} with padding and batch"
@@ -174,7 +174,7 @@ def padding(difference: float, content: float = 0.0, rounding: float = 0.0, stag
 
 
 def centred(mean: float, stage: str = "reward") -> GateVerdict:
-    """Whether reference answers have a reward near 0, where the value model starts and penalties are meant."""
+    """Whether reference answers have a mean reward near 0: the value model starts there, and penalties assume it."""
     passed = abs(mean) <= CENTRED
     says = f"Reference answers have a mean reward of {0.0 if abs(mean) < 0.005 else mean:.2f}"
     ending = "." if passed else f", further from 0 than {CENTRED:g}: penalties and the value model start off scale."
@@ -183,13 +183,13 @@ def centred(mean: float, stage: str = "reward") -> GateVerdict:
 
 
 def same_format(policy: Format, reward: Format, trained: Format | None = None, stage: str = "reward") -> GateVerdict:
-    """Whether a reward model reads the answers in the form in which it was trained.
+    """Whether a reward model reads answers in the format in which it was trained.
 
-    `trained` is what its artifact says of its training. Another template or tokenizer than the policy's is no fault by
-    itself: answers are then decoded and rendered again as the reward model's own.
+    `trained` is the format recorded in its artifact. A template or tokenizer different from the policy's is not a
+    fault: answers are then decoded and rendered again for the reward model.
     """
     faults = []
-    if reward.pad_id == reward.stop_id and trained is None:  # the pipeline's own are read by index
+    if reward.pad_id == reward.stop_id and trained is None:  # the pipeline's models are read by position
         faults.append("its PAD is its stop token, so a score cannot see whether an answer ends")
     if trained and trained.template != reward.template:
         faults.append("its chat template is not the one it was trained with")
@@ -215,7 +215,7 @@ def same_format(policy: Format, reward: Format, trained: Format | None = None, s
 
 
 def gate_metrics(verdicts: Sequence[GateVerdict]) -> dict[str, float]:
-    """The verdicts counted, for a manifest."""
+    """Return the numbers of verdicts and warnings, for a manifest."""
     return {"gates": len(verdicts), "gates_warned": sum(not verdict.passed for verdict in verdicts)}
 
 
@@ -225,7 +225,7 @@ def write_gates(folder: Path, verdicts: Sequence[GateVerdict]) -> None:
 
 
 def read_gates(artifact: Artifact) -> list[GateVerdict]:
-    """The verdicts that stood before an arm's training; none where gates were off."""
+    """Return the verdicts from before an arm's training; empty if gates were off."""
     return [] if artifact.is_external else read_verdicts(artifact.path / GATES)
 
 
