@@ -1,1 +1,1 @@
-"""Tokens that are there: which rows fit into a model's context, and how long answers may become."""
+"""Lengths in tokens: rows that fit into a model's context, and the limit on new tokens."""

@@ -1,4 +1,4 @@
-"""Rows as token ids that fit into a model's context; the others are said and entered in the stage's own ledger."""
+"""Selects rows that fit into a model's context. The others are reported and listed in the stage's ledger."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,10 +23,10 @@ def fitting(
     context: StageContext,
     most: int | None = None,
 ) -> list[IdsT]:
-    """Each row as `render` makes it, where that has at most `limit` tokens; of many, the first `most` of these.
+    """Return each rendered row with at most `limit` tokens; only the first `most` of these if it is given.
 
-    A row that the chat template refuses is left out as one that is too long is. Raises `RequestError` where none is
-    left, with what stood in the way of the first.
+    Rows that the chat template refuses are left out like rows that are too long. Raises `RequestError` if no row is
+    left, with the reason of the first refused one.
     """
     kept: list[IdsT] = []
     lengths: list[int | BadRow] = []
@@ -65,10 +65,10 @@ def answerable(
     context: StageContext,
     most: int | None = None,
 ) -> list[Mapping[str, Any]]:
-    """The rows whose prompts leave every policy room for an answer: `limit` tokens, or half its context if that is
-    less; and for the answer that was given, where a row has one as its `reference`.
+    """Return the rows with prompts that leave space for an answer in the context of every policy.
 
-    Raises `RequestError` as `fitting` does.
+    The space is `limit` tokens, or half the smallest context if that is less; and at least the length of the row's
+    `reference` answer, if it has one. Raises `RequestError` as `fitting` does.
     """
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import context_in_config, source_of, tokenizer_of

@@ -1,4 +1,4 @@
-"""How long answers may become: as long as the demonstrations' own, unless it is set."""
+"""Determines the limit on new tokens: from the lengths of the demonstrations' answers, unless it is set."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -9,15 +9,15 @@ from pipeline.config.schema import DecodingConfig
 from pipeline.store.artifacts import Artifact
 from pipeline.store.lineage import lineage, of_stage
 
-WHOLE = 0.98  # share of the demonstrations' answers that a policy has room for
-UNKNOWN = 512  # new tokens where no demonstrations say how long answers are
-ANSWER_TOKENS = "answer_tokens"  # the metric of `sft` that says it
+WHOLE = 0.98  # share of the demonstrations' answers that fit within the limit
+UNKNOWN = 512  # new tokens if the length of the demonstrations' answers is unknown
+ANSWER_TOKENS = "answer_tokens"  # the metric of `sft` with the limit from its demonstrations
 
 
 def answer_tokens(masks: Iterable[Sequence[int]]) -> int:
-    """The least number of tokens that `WHOLE` of all answers do not exceed, their stop tokens included.
+    """Return the smallest number of tokens that a share `WHOLE` of all answers does not exceed, stop tokens included.
 
-    `masks` has one row per conversation, 1 where a token belongs to an answer; a conversation can have several.
+    `masks` has one row per conversation, with 1 at each answer token; a conversation can have several answers.
     """
     lengths = sorted(len(list(run)) for mask in masks for is_answer, run in groupby(mask) if is_answer)
     return lengths[math.ceil(WHOLE * len(lengths)) - 1]
@@ -26,10 +26,11 @@ def answer_tokens(masks: Iterable[Sequence[int]]) -> int:
 def with_limit(
     decoding: DecodingConfig, policies: Iterable[Artifact], say: Callable[[str], None]
 ) -> tuple[DecodingConfig, int]:
-    """Decoding with a limit on new tokens, and this limit: what is set, else the demonstrations', which is said.
+    """Return decoding with a limit on new tokens, and this limit: the given one, else one from the demonstrations.
 
-    One for all these policies, so that they can be compared: the largest that an SFT below any of them has found. Where
-    there is no SFT, `UNKNOWN`, or half of the smallest context if that is less.
+    All policies get the same limit, so that they can be compared: the largest of the SFT stages in their lineage.
+    Without an SFT stage, it is `UNKNOWN`, or half of the smallest context if that is less. A remark reports a limit
+    that was not given.
     """
     limit = decoding.max_new_tokens
     if limit is None:
