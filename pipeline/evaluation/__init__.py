@@ -1,1 +1,1 @@
-"""What policies are worth beside each other: metrics, intervals, and the report."""
+"""Compares policies: win rates, intervals, calibration, and the terms of the comparison."""

@@ -1,4 +1,4 @@
-"""Whether a reward model is as sure as it is right: what it predicts about pairs against what people preferred."""
+"""Calibration of a reward model: its predicted probabilities for pairs, compared with people's preferences."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Bin:
-    """Pairs whose favourite is predicted to win with a probability in [low, high)."""
+    """Pairs with a predicted probability of the favourite in [low, high). The favourite has the higher score."""
 
     low: float
     high: float
@@ -21,7 +21,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The curve, and the expected calibration error: |predicted - observed|, weighted by pairs (arXiv 1706.04599)."""
+    """The curve, and the expected calibration error: mean |predicted - observed| over pairs (arXiv 1706.04599)."""
 
     bins: list[Bin]
     error: float
@@ -31,10 +31,10 @@ class Calibration:
 
 
 def calibration(chosen: Sequence[float], rejected: Sequence[float], bins: int = BINS) -> Calibration:
-    """The curve of raw scores of the answers that people chose and rejected.
+    """Return the calibration curve from raw scores of chosen and rejected answers, [pairs] each.
 
-    A pair's predicted probability is that of the answer with the higher score, sigmoid(|difference|), from 1/2 to 1:
-    seen from the chosen side alone, every outcome would be the same. Equal scores were right half the time.
+    A pair's predicted probability is that of the answer with the higher score, sigmoid(|difference|), from 1/2 to 1.
+    (For the chosen answers alone, every outcome would be the same.) Equal scores count as half right.
     """
     places: list[list[tuple[float, float]]] = [[] for _ in range(bins)]
     for one, other in zip(chosen, rejected, strict=True):

@@ -1,4 +1,4 @@
-"""What the report is about: the policies of one evaluation, each with a name, a lineage and a colour of its own."""
+"""The data of the report: the policies of one evaluation, each with its name, lineage and colour."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,20 @@ from pipeline.store.lineage import lineage, of_stage
 
 Row = Mapping[str, Any]
 
-COLOURS = 8  # of the style sheet: 0 is the baseline's, arms count up from 1, what the baseline is made from down from 7
+COLOURS = 8  # of the style sheet: 0 for the baseline, arms from 1 upward, its ancestors from 7 downward
 
 
 @dataclass(frozen=True)
 class Policy:
-    """One policy of an evaluation. `made` is empty where its artifact has been removed since."""
+    """One policy of an evaluation. `made` is empty if its artifact has been removed."""
 
     name: str
     colour: int
     metrics: Mapping[str, float]
-    label: str  # how people say it: SFT, DPO, SFT@friday; what is not a stage stays as it was written
+    label: str  # the name in reports: SFT, DPO, SFT@friday; other names are not changed
     made: tuple[Artifact, ...] = ()  # its lineage, upstream first, itself last
     is_baseline: bool = False
-    is_ancestor: bool = False  # what the baseline was made from, or `base`, the model that everything starts from
+    is_ancestor: bool = False  # upstream of the baseline, or `base`, the starting model
 
     @property
     def artifact(self) -> Artifact | None:
@@ -34,11 +34,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An evaluation, taken apart by policy."""
+    """An evaluation, by policy."""
 
     evaluation: Artifact
     policies: Sequence[Policy]
-    stages: Mapping[str, Stage]  # all there are, in the order of the chain
+    stages: Mapping[str, Stage]  # all stages, in the order of the chain
     rows: Sequence[Row] = field(repr=False)
 
     @property
@@ -47,7 +47,7 @@ class Comparison:
 
     @property
     def challengers(self) -> list[Policy]:
-        """Whoever is measured against the baseline: first the arms, then what the baseline itself was made from."""
+        """The policies other than the baseline: first the arms, then the baseline's ancestors."""
         others = [policy for policy in self.policies if not policy.is_baseline]
         return sorted(others, key=lambda policy: policy.is_ancestor)
 
@@ -69,13 +69,13 @@ class Comparison:
 
     @property
     def reward_models(self) -> list[Artifact]:
-        """Those in the lineage, in the order of the chain."""
+        """The reward models in the lineage, in the order of the chain."""
         names = [name for name, stage in self.stages.items() if stage.makes == "reward model"]
         return [made for name in names for made in of_stage(self.made, name)]
 
     @property
     def decides(self) -> str:
-        """The number of an answer by which it wins: the truth where it is known, else the independent judge's."""
+        """The key of the score that decides wins: the true score if it is known, else the independent judge's."""
         known = any("score" in answer for row in self.rows for answer in row["answers"].values())
         return "score" if known else "judge_reward"
 
@@ -83,13 +83,13 @@ class Comparison:
         return any(metric in policy.metrics for policy in self.policies)
 
     def values(self, policy: Policy, key: str) -> list[float]:
-        """One number per prompt; nothing at all if it is unknown for any of them, so that lists stay paired."""
+        """Return one number per prompt; empty if one is unknown, so that the lists of policies stay paired."""
         found = [row["answers"].get(policy.name, {}).get(key) for row in self.rows]
         return [] if any(value is None or not math.isfinite(value) for value in found) else found
 
 
 def comparison(evaluation: Artifact, rows: Sequence[Row], stages: Mapping[str, Stage]) -> Comparison:
-    """Sort out who is who: the baseline, what it was made from, and the arms."""
+    """Sort the policies of an evaluation into the baseline, its ancestors and the arms."""
     config = evaluation.manifest["config"]
     names, baseline = list(config["policies"]), config["baseline"]
     made = {name: tuple(lineage(evaluation.inputs[name])) if name in evaluation.inputs else () for name in names}
@@ -110,12 +110,12 @@ def comparison(evaluation: Artifact, rows: Sequence[Row], stages: Mapping[str, S
 
 
 def label_of(name: str, stages: Mapping[str, Stage]) -> str:
-    """`SFT@friday` of `sft@friday`; a name that is not a stage's is its own label."""
+    """Return a policy's label: `SFT@friday` for `sft@friday`. A name without a stage is its own label."""
     stage, at, version = name.partition("@")
     return (stages[stage].label if stage in stages and stages[stage].label else stage) + at + version
 
 
 def own_metrics(metrics: Mapping[str, float], name: str) -> dict[str, float]:
-    """A policy's metrics without its name before them. A name may hold slashes (a path), a metric none."""
+    """Return a policy's metrics without the prefix of its name. A name may contain slashes (a path), a metric not."""
     own = {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}
     return {key: value for key, value in own.items() if "/" not in key}

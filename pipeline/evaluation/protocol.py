@@ -1,4 +1,4 @@
-"""Whether policies are compared on equal terms, by their manifests: what differs stands on the report's first line."""
+"""Checks by the manifests whether policies are compared on equal terms. Differences open the report."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,18 +7,18 @@ from pipeline.evaluation.comparison import Comparison, Policy
 from pipeline.store.artifacts import Artifact
 from pipeline.store.lineage import drawing_of, flat, of_stage
 
-ALIKE = ("seed", "peft.method")  # settings of the arms' own training that may explain a difference by themselves
+ALIKE = ("seed", "peft.method")  # training settings of the arms that alone may explain a difference
 
 
 class Protocol(NamedTuple):
-    """One sentence on the terms of the comparison, and whether they are equal."""
+    """Whether the terms of the comparison are equal, and a sentence about them."""
 
     equal: bool
     text: str
 
 
 def protocol(seen: Comparison) -> Protocol | None:
-    """None where there is nothing to compare."""
+    """Return the terms of the comparison; None with fewer than two policies."""
     if len(seen.policies) < 2:
         return None
     differing = [*_versions(seen), *_starts(seen), *_settings(seen)]
@@ -33,7 +33,7 @@ def protocol(seen: Comparison) -> Protocol | None:
 
 
 def _own_prompts(seen: Comparison) -> Iterator[str]:
-    """What one arm saw by its nature and another did not."""
+    """Yield a sentence for each arm that also trained on prompts without judgements."""
     for arm in seen.arms:
         given = arm.artifact.inputs.get("prompts") if arm.artifact else None
         if given is not None and given.stage == "data":
@@ -53,9 +53,9 @@ def _decoding(evaluation: Artifact) -> str:
 
 
 def _versions(seen: Comparison) -> Iterator[str]:
-    """Policies made from different versions of what a fair comparison has in common."""
+    """Yield the stages that a fair comparison shares, but that have different versions in the policies' lineages."""
     shared = [name for name, stage in seen.stages.items() if stage.is_shared]
-    for stage in ("model", *shared):  # what the policies start from can be a model of the user's own
+    for stage in ("model", *shared):  # `model`: policies may start from a user's model
         versions = {
             policy.label: "+".join(sorted(made.version for made in found))
             for policy in seen.policies
@@ -67,7 +67,7 @@ def _versions(seen: Comparison) -> Iterator[str]:
 
 
 def _starts(seen: Comparison) -> Iterator[str]:
-    """Arms that did not start from the policy that they are measured against."""
+    """Yield a difference if the arms started from different policies."""
     starts = {arm.label: arm.artifact.inputs["policy"].reference for arm in seen.arms if _has_start(arm)}  # type: ignore[union-attr]
     if len(set(starts.values())) > 1:
         yield f"the arms start from different policies ({', '.join(f'{a} from {b}' for a, b in starts.items())})"
@@ -78,7 +78,7 @@ def _has_start(arm: Policy) -> bool:
 
 
 def _settings(seen: Comparison) -> Iterator[str]:
-    """Settings that the arms' own training should have in common."""
+    """Yield the settings in `ALIKE` that differ between the arms."""
     settings = {arm.label: dict(flat(arm.artifact.manifest.get("config", {}))) for arm in seen.arms if arm.artifact}
     for name in ALIKE:
         values = {label: own[name] for label, own in settings.items() if name in own}

@@ -1,4 +1,4 @@
-"""Win rates of one policy against another on the same prompts, with intervals. Pure functions."""
+"""Win rates of one policy against another on the same prompts, with confidence intervals. Pure functions."""
 
 import math
 from collections.abc import Sequence
@@ -19,29 +19,29 @@ class Estimate(NamedTuple):
 
 
 def outcomes(scores: Sequence[float], others: Sequence[float]) -> list[float]:
-    """Per prompt: 1 for a win of the first, 0 for a loss, 0.5 for a tie."""
+    """Return [prompts] outcomes: 1 if the first score is higher, 0 if it is lower, 0.5 for a tie."""
     return [0.5 if math.isclose(a, b, abs_tol=1e-9) else float(a > b) for a, b in zip(scores, others, strict=True)]
 
 
 def win_rate(scores: Sequence[float], others: Sequence[float]) -> Estimate:
-    """The share of prompts on which the first is better, ties counted half, with Wilson's interval.
+    """Return the share of prompts on which the first is better, ties counted half, with Wilson's 95% interval.
 
-    Wilson (1927), JASA 22:209-212. It stays inside [0, 1] and has a width even where every prompt is won. A tie
-    varies less than a win or a loss, so with ties the interval is wider than it need be: it errs on the safe side.
+    Wilson (1927), JASA 22:209-212. The interval stays within [0, 1] and has a width even if every prompt is won. Ties
+    vary less than wins and losses, so with ties the interval is wider than necessary, which is safe.
     """
     won = outcomes(scores, others)
     return wilson(float(np.mean(won)), len(won))
 
 
 def wilson(share: float, count: int) -> Estimate:
-    """Wilson's 95% interval for a share of `count` independent trials."""
+    """Return a share of `count` independent trials with Wilson's 95% interval."""
     centre = (share + Z * Z / (2 * count)) / (1 + Z * Z / count)
     half = Z / (1 + Z * Z / count) * math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count))
     return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Estimate:
-    """The mean difference of two policies' scores on the same prompts, with the paired normal interval."""
+    """Return the mean difference of two policies' scores on the same prompts, with the paired normal 95% interval."""
     gaps = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
     error = float(gaps.std(ddof=1) / math.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
     mean, half = float(gaps.mean()), Z * error
