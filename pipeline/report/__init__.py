@@ -1,1 +1,1 @@
-"""The reports: tables, charts and sentences from what stages have measured."""
+"""The reports: tables, charts and sentences from the measurements of stages."""

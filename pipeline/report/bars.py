@@ -1,4 +1,4 @@
-"""Charts of shares: distributions, intervals, how far a reward model can be relied on. Pure (see `drawing`)."""
+"""Charts of shares: distributions, intervals, reliability of a reward model. Pure functions (see `report.svg`)."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from markupsafe import Markup
 
 from pipeline.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, axes, line, svg, text, ticks
 
-BINS = 10  # parts of [0, 1] in a histogram
+BINS = 10  # bins of a histogram over [0, 1]
 
 
 class Bar(NamedTuple):
-    """A share with its interval, between 0 and 1."""
+    """A share and its interval, from 0 to 1."""
 
     label: str
     colour: int
@@ -22,7 +22,7 @@ class Bar(NamedTuple):
 
 
 def reliability(bins: Sequence[tuple[float, float, int]], x_name: str, y_name: str) -> Markup:
-    """(predicted, observed, how many) with the diagonal on which both are equal; larger dots stand for more."""
+    """Draw bins (predicted, observed, number of pairs) as dots, larger for more pairs, and the line of equality."""
     x, y = Scale(0.5, 1, LEFT, WIDTH - RIGHT), Scale(0, 1, HEIGHT - BOTTOM, TOP)
     parts = axes(x, y, [0.5, 0.625, 0.75, 0.875, 1], [0, 0.25, 0.5, 0.75, 1], x_name, y_name)
     parts.append(line("even", x(0.5), y(0.5), x(1), y(1)))
@@ -33,7 +33,7 @@ def reliability(bins: Sequence[tuple[float, float, int]], x_name: str, y_name: s
 
 
 def histogram(values: Sequence[float], colour: int, highest: float, x_name: str) -> Markup:
-    """The distribution of scores in [0, 1], as shares; `highest` is the top of the axis, the same for all policies."""
+    """Draw the distribution of scores in [0, 1] as shares. `highest` scales the axis, equally for all policies."""
     height = 160
     shares = bin_shares(values)
     top = ticks(0, max(highest, 0.01), 2)
@@ -50,7 +50,7 @@ def histogram(values: Sequence[float], colour: int, highest: float, x_name: str)
 
 
 def doubling(counts: Sequence[int], colour: int, x_name: str) -> Markup:
-    """A distribution of lengths, as shares, in bins that double: 0, 1, 2 to 3, 4 to 7, and so on."""
+    """Draw a distribution of lengths as shares, in bins that double: 0, 1, 2 to 3, 4 to 7, and so on."""
     height, total = 160, max(sum(counts), 1)
     first = next((k for k, count in enumerate(counts) if count), 0)
     last = max(len(counts), first + 4)
@@ -72,12 +72,12 @@ def doubling(counts: Sequence[int], colour: int, x_name: str) -> Markup:
 
 
 def _begin(k: int) -> int:
-    """Where a bin that doubles begins."""
+    """Return the smallest length in bin number `k`."""
     return 2 ** (k - 1) if k else 0
 
 
 def bin_shares(values: Sequence[float]) -> list[float]:
-    """The share of values in each of `BINS` equal parts of [0, 1]; the last one includes 1."""
+    """Return the share of values in each of `BINS` equal bins of [0, 1]; the last one includes 1."""
     counts = [0] * BINS
     for value in values:
         counts[max(0, min(int(value * BINS + 1e-9), BINS - 1))] += 1
@@ -85,8 +85,10 @@ def bin_shares(values: Sequence[float]) -> list[float]:
 
 
 def intervals(bars: Sequence[Bar], x_name: str) -> Markup:
-    """Shares with their intervals on the axis from 0 to 1. Its width follows the page (places are percentages), its
-    letters do not."""
+    """Draw shares with their intervals on an axis from 0 to 1.
+
+    The chart is as wide as the page, because positions are percentages; the size of its text is fixed.
+    """
     row, top = 52, 22
     bottom = top + row * len(bars)
     parts = [

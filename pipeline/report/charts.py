@@ -1,4 +1,4 @@
-"""Charts of points: curves, planes, clouds. Pure functions from numbers to markup (see `drawing`)."""
+"""Charts of points: curves, planes, scatter plots. Pure functions from numbers to markup (see `report.svg`)."""
 
 import math
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ from pipeline.report.svg import (
     widened,
 )
 
-LETTER = 6.4  # a letter's usual width at the charts' size, for placing labels
-LINE = 14  # labels nearer than this would touch
+LETTER = 6.4  # usual width of a letter in the units of a chart, for placing labels
+LINE = 14  # smallest vertical distance of labels that do not touch
 
 
 class Series(NamedTuple):
-    """A line. `kind` is a class of the style sheet: `train` (pale), `alone`, or `eval` (strong, with dots)."""
+    """A line. `kind` is a CSS class: `train` (pale), `alone`, or `eval` (strong, with dots)."""
 
     label: str
     kind: str
@@ -36,7 +36,7 @@ class Series(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """A policy on a plane, with an interval on each axis."""
+    """A policy on a plane, with an interval on the y axis."""
 
     label: str
     colour: int
@@ -47,7 +47,7 @@ class Spot(NamedTuple):
 
 
 class Cloud(NamedTuple):
-    """Many answers of one policy, as points."""
+    """The answers of one policy, as points."""
 
     label: str
     colour: int
@@ -55,7 +55,7 @@ class Cloud(NamedTuple):
 
 
 def curves(series: Sequence[Series], x_name: str, y_name: str, mark: Point | None = None) -> Markup:
-    """Lines over steps. `mark` is ringed: the checkpoint that was kept."""
+    """Draw lines over steps. `mark`, the kept checkpoint, gets a ring."""
     drawn = [one._replace(points=_finite(one.points)) for one in series]
     points = [point for one in drawn for point in one.points]
     if not points:
@@ -87,7 +87,7 @@ def _curve(one: Series, x: Scale, y: Scale) -> list[Markup]:
 
 
 def plane(spots: Sequence[Spot], x_name: str, y_name: str) -> Markup:
-    """One dot per policy, with its interval and its name beside it."""
+    """Draw one dot per policy, with its interval and its name."""
     xs = ticks(*widened([0.0, *(spot.x for spot in spots)]))
     ys = ticks(*widened([edge for spot in spots for edge in (spot.y_low, spot.y_high)]))
     x, y = Scale(xs[0], xs[-1], LEFT, WIDTH - RIGHT), Scale(ys[0], ys[-1], HEIGHT - BOTTOM, TOP)
@@ -103,7 +103,7 @@ def plane(spots: Sequence[Spot], x_name: str, y_name: str) -> Markup:
 
 
 def scatter(clouds: Sequence[Cloud], x_name: str, y_name: str) -> Markup:
-    """A point per answer, policies in their colours: first drawn, lowest."""
+    """Draw one point per answer in its policy's colour. Later clouds cover earlier ones."""
     drawn = [cloud._replace(points=_finite(cloud.points)) for cloud in clouds]
     points = [point for cloud in drawn for point in cloud.points]
     if not points:
@@ -117,8 +117,11 @@ def scatter(clouds: Sequence[Cloud], x_name: str, y_name: str) -> Markup:
 
 
 def label_places(dots: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
-    """Where each dot's label goes: (anchor, x, y). Beside the dot, on the side with room; moved up, or else down, where
-    it would cover another label or dot. The lowest dot comes first, so that labels stand in the order of their dots."""
+    """Return the position (anchor, x, y) of each dot's label.
+
+    A label is beside its dot, on the side with enough space, and moves up or down if it would cover another label or
+    dot. The lowest dot is placed first, so that labels keep the order of their dots.
+    """
     placed: list[tuple[float, float, float]] = [(cx - 7, cx + 7, cy + 4) for _, cx, cy in dots]
     places: dict[int, tuple[str, float, float]] = {}
     for i in sorted(range(len(dots)), key=lambda i: -dots[i][2]):

@@ -1,4 +1,4 @@
-"""What a score goes along with: reward with length (an old way to cheat), the judge with the truth. Pure functions."""
+"""Correlations of scores: reward with length (a common reward hack), the judge with the true score. Pure functions."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,11 +9,11 @@ from pipeline.evaluation.comparison import Comparison
 from pipeline.report.charts import Cloud, scatter
 from pipeline.report.svg import Point
 
-DOTS = 150  # per policy: enough to see the shape, few enough for one page
+DOTS = 150  # points per policy, approximately: enough to show the shape, few enough for one page
 
 
 class Pair(NamedTuple):
-    """Two numbers of an answer, and what their going together would mean."""
+    """Two numbers of an answer, and the meaning of their correlation."""
 
     title: str
     x: str
@@ -36,7 +36,7 @@ PAIRS = (
 
 
 class Relation(NamedTuple):
-    """A chart, and per policy (label, colour) the correlation, in words where there is none."""
+    """A chart, and per policy (label, colour, correlation as text); "none" if a number does not vary."""
 
     pair: Pair
     chart: Markup
@@ -44,7 +44,7 @@ class Relation(NamedTuple):
 
 
 def relations(seen: Comparison) -> Iterator[Relation]:
-    """Every pair that is known of all answers of some policy."""
+    """Yield each pair of numbers that is known for all answers of at least one policy."""
     for pair in PAIRS:
         clouds, said = [], []
         for policy in seen.policies:
@@ -59,8 +59,8 @@ def relations(seen: Comparison) -> Iterator[Relation]:
 
 
 def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
-    """Spearman's rank correlation; None where one of them does not vary."""
-    from scipy.stats import spearmanr  # takes a second
+    """Return Spearman's rank correlation; None if one of the two does not vary."""
+    from scipy.stats import spearmanr  # the import takes a second
 
     if min(len(set(values)) for values in (xs, ys)) < 2:
         return None

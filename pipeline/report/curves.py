@@ -1,4 +1,4 @@
-"""Learning curves, from the `history.jsonl` that every training stage leaves."""
+"""Learning curves, from the `history.jsonl` that every training stage writes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ History = Sequence[Mapping[str, float]]
 
 
 class Panel(NamedTuple):
-    """One chart: its title, its unit, and the names that libraries give to what it shows."""
+    """One chart: its title, its unit, and the names of its metric in different libraries."""
 
     title: str
     unit: str
@@ -39,23 +39,23 @@ PANELS = (
     Panel("Reward with length", "correlation within an iteration", ("reward_length_correlation",)),
 )
 CLOCKS = {"tokens": "tokens in training", "step": "step"}
-OTHERS = 3  # charts for a history that has none of these
+OTHERS = 3  # most charts for a history with none of the metrics in `PANELS`
 NO_CURVE = {"step", "epoch", "tokens"}
 
 
 @dataclass(frozen=True)
 class Training:
-    """A stage's curves."""
+    """The learning curves of one stage."""
 
     artifact: Artifact
     name: str
-    colour: int | None  # its policy's, if it is one
+    colour: int | None  # of its policy; None for other models
     charts: Sequence[tuple[str, Markup]]
     kept: str
 
 
 def trainings(seen: Comparison) -> Iterator[Training]:
-    """Every training stage in the lineage that left a history, upstream first."""
+    """Yield every training stage in the lineage that has a history, upstream first."""
     colours = {policy.artifact.reference: policy.colour for policy in seen.policies if policy.artifact}
     for made in seen.made:
         if made.is_external or not (made.path / HISTORY).is_file():
@@ -69,7 +69,7 @@ def trainings(seen: Comparison) -> Iterator[Training]:
 
 
 def kept(history: History, keep_best: bool) -> Mapping[str, float] | None:
-    """The evaluation of the checkpoint that was kept; None where nothing was evaluated."""
+    """Return the evaluation of the kept checkpoint; None if there was no evaluation."""
     evaluated = [row for row in history if "eval_loss" in row]
     if not evaluated:
         return None
@@ -77,7 +77,7 @@ def kept(history: History, keep_best: bool) -> Mapping[str, float] | None:
 
 
 def panels(history: History) -> list[Panel]:
-    """What to draw: what we know and what ever moved, else the first few numbers of any kind."""
+    """Return the charts to draw: known metrics that vary or are evaluations, else the first `OTHERS` other metrics."""
     values: dict[str, set[float]] = {}
     for row in history:
         for key, value in row.items():
@@ -100,12 +100,12 @@ def _chart(panel: Panel, history: History, best: Mapping[str, float] | None) -> 
 
 
 def clock(history: History) -> str:
-    """What progress is counted in: tokens, which mean the same in every stage, or (older histories) steps."""
+    """Return the unit of progress: tokens, which are comparable between stages, or steps (older histories)."""
     return "tokens" if all("tokens" in row for row in history) else "step"
 
 
 def points(history: History, key: str) -> list[Point]:
-    """(tokens or step, value); by its place where a row names no step."""
+    """Return points (tokens or step, value). A row without a step counts by its position."""
     at = clock(history)
     return [
         (float(row.get(at, number)), float(row[key]))

@@ -1,6 +1,6 @@
-"""The report on a user's own data: what was read, what went and why, what was mended, and what is left.
+"""The report on user data: rows that were read, left out (with reasons), repaired, and kept.
 
-One self-contained HTML file, as the report on policies is; the same style sheet, no script, nothing from outside.
+It is one self-contained HTML file with the style sheet of the report on policies, without scripts or external files.
 """
 
 from collections import Counter
@@ -30,16 +30,16 @@ PARTS = {
 
 
 class Level(NamedTuple):
-    """A level of the funnel: in words, and how many rows of each source, and of all."""
+    """A level of the funnel: its description, and the number of rows per source and in total."""
 
     words: str
-    kept: bool  # rows that are there, or rows that went
+    kept: bool  # whether these rows are still there, or were left out
     counts: list[int]
     share: float  # of all rows read
 
 
 class Reason(NamedTuple):
-    """Why rows went: at which step, how many, and a few of them."""
+    """A reason for leaving out rows: its step, the number of rows, and a few examples."""
 
     step: str
     reason: str
@@ -48,7 +48,7 @@ class Reason(NamedTuple):
 
 
 class RuleSeen(NamedTuple):
-    """What a cleaning rule did."""
+    """The effects of one cleaning rule."""
 
     name: str
     why: str
@@ -68,7 +68,7 @@ def write_data_report(
     modes: Mapping[str, str],
     statistics: Statistics,
 ) -> None:
-    """Write the report: `rows` are those of each file that was written, `modes` how each cleaning rule was set."""
+    """Write the report. `rows` maps each written file to its number of rows, `modes` each cleaning rule to its mode."""
     ledger, names = gathered.ledger, [source.name for source in gathered.sources]
     html = (
         environment()
@@ -94,11 +94,11 @@ def write_data_report(
             topics=statistics.topics(),
         )
     )
-    write_atomically(path, html.encode("utf-8", "replace").decode("utf-8"))  # half a surrogate pair cannot be written
+    write_atomically(path, html.encode("utf-8", "replace").decode("utf-8"))  # UTF-8 cannot encode a lone surrogate
 
 
 def funnel(ledger: Ledger, names: Sequence[str]) -> Iterator[Level]:
-    """From all rows that were read to those that are kept, one level for each step at which any went."""
+    """Yield levels from all rows read to the rows kept, with one level for each step that left rows out."""
 
     def level(words: str, kept: bool, counts: Sequence[int]) -> Level:
         total = sum(counts)
@@ -115,14 +115,14 @@ def funnel(ledger: Ledger, names: Sequence[str]) -> Iterator[Level]:
 
 
 def reasons(ledger: Ledger) -> Iterator[Reason]:
-    """Every reason why rows went, in the order of the steps, the most frequent first."""
+    """Yield every reason for leaving out rows, in the order of the steps, the most frequent first."""
     for step, words in STEPS.items():
         for reason, count in ledger.reasons(step).items():
             yield Reason(words, reason, count, ledger.first[step, reason])
 
 
 def rules(gathered: Gathered, modes: Mapping[str, str]) -> Iterator[RuleSeen]:
-    """What each rule that was on changed or flagged; what rules left out is among the reasons."""
+    """Yield the number of rows that each active rule changed or flagged. Rows that rules left out are in `reasons`."""
     for name, why in ((ROLES, "who speaks when"), *((rule.name, rule.why) for rule in RULES)):
         if modes.get(name, "off") != "off":
             examples = gathered.examples.get(name, [])
@@ -130,7 +130,7 @@ def rules(gathered: Gathered, modes: Mapping[str, str]) -> Iterator[RuleSeen]:
 
 
 def _lengths(statistics: Statistics) -> Iterator[tuple[str, str, Markup]]:
-    """(what, its quantiles in words, its histogram)."""
+    """Yield (measured part, quantiles as text, histogram)."""
     for what, found in statistics.lengths().items():
         said = f"{found['unit']}; half have up to {found['median']:,.0f}, 95% up to {found['p95']:,.0f}"
         yield what, said, bars.doubling(found["counts"], 1, found["unit"])

@@ -1,6 +1,6 @@
-"""Which answers to show: some where the policies differ most, in either direction, and some by chance.
+"""Chooses the answers to show: some with the largest differences between policies, in both directions, some by chance.
 
-Deterministic, so that the same evaluation always shows the same ones, and nobody can pick flattering ones.
+The choice is deterministic, so the same evaluation always shows the same answers and flattering ones cannot be picked.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt with every policy's answer, and why it is here."""
+    """One prompt with every policy's answer, and the reason for showing it."""
 
     why: str
     prompt: Sequence[Row]
@@ -28,7 +28,10 @@ class Example:
 
 
 def choose(seen: Comparison, count: int) -> list[Example]:
-    """A third where the arms gain most, a third where they lose most, the rest (at least a third) by hash."""
+    """Choose up to `count` examples: a third with the largest gains of the arms, a third with the largest losses.
+
+    The rest, at least a third, is chosen by a hash of the prompt.
+    """
     by_chance = sorted(seen.rows, key=_hash)
     ordered = sorted(by_chance, key=lambda row: _gap(seen, row, worst=False), reverse=True)
     up = [row for row in ordered[: count // 3] if _gap(seen, row, worst=False) > 0]
@@ -47,7 +50,7 @@ def _hash(row: Row) -> str:
 
 
 def _key(seen: Comparison) -> str:
-    """What the policies differ in: the score, or, where nobody knows it, the length."""
+    """Return the key to compare policies by: the score, or the length if no score is known."""
     return "score" if all("score" in answer for row in seen.rows for answer in row["answers"].values()) else "tokens"
 
 
@@ -64,7 +67,7 @@ def _compared(seen: Comparison) -> list[Policy]:
 
 
 def _gap(seen: Comparison, row: Row, *, worst: bool) -> float:
-    """How far the best (or worst) arm is from the baseline on one prompt."""
+    """Return the difference of the best (or worst) arm from the baseline on one prompt."""
     if not seen.baseline or seen.baseline.name not in row["answers"]:
         return 0.0
     key, answers = _key(seen), row["answers"]
@@ -81,7 +84,7 @@ def _example(seen: Comparison, row: Row, why: str) -> Example:
 
 def _remarks(policy: Policy, answer: Row) -> list[str]:
     written = {"score": "score {:.2f}", "tokens": "{} tokens"}
-    if not policy.is_baseline:  # whose distance from itself is 0
+    if not policy.is_baseline:  # its distance from itself is 0
         written["kl"] = "log-ratio {:+.1f}"
     remarks = [form.format(answer[key]) for key, form in written.items() if answer.get(key) is not None]
     return remarks if answer.get("stopped", True) else [*remarks, "cut off at the limit"]

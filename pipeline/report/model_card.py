@@ -1,4 +1,4 @@
-"""The model card of an export: what it was made from, how, and what was measured."""
+"""The model card of an export: lineage, settings and metrics."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from pipeline.store.lineage import lineage
 
 
 def model_card(artifact: Artifact, stages: Mapping[str, Stage]) -> str:
-    """Markdown with the front matter that model hubs read."""
+    """Return the model card as Markdown, with the front matter that model hubs read."""
     ancestry = lineage(artifact)
     tags = dict.fromkeys(
         made.stage for made in ancestry if made.stage in stages and stages[made.stage].makes == "policy"

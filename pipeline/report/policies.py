@@ -1,7 +1,7 @@
-"""The report: one self-contained HTML file that asks nothing of the network and runs no script.
+"""The report on policies: one self-contained HTML file without scripts and network access.
 
-Answers, prompts and names come from models and files, so all text is escaped; only `charts` and `bars` make markup of
-their own, and escape what they are given.
+Answers, prompts and names come from models and files, so all text is escaped. Only `charts` and `bars` create markup,
+and they escape their inputs.
 """
 
 import json
@@ -26,13 +26,13 @@ from pipeline.report.verdicts import caveats, judge, verdicts
 from pipeline.store.artifacts import Artifact
 from pipeline.store.lineage import stage_of
 
-QUALITY = {"true_score": "true score", "judge_reward": "judge's reward", "reward": "reward"}  # the most trusted first
-WIDE = 1.96  # standard errors on each side of a mean: 95%
+QUALITY = {"true_score": "true score", "judge_reward": "judge's reward", "reward": "reward"}  # most trusted first
+WIDE = 1.96  # standard errors on each side of a mean, for a 95% interval
 UNSEEN = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}  # shown as ␀, ␁, …
 
 
 def write_report(path: Path, seen: Comparison, examples: int) -> None:
-    """Write what one evaluation has shown, for people; `examples` is how many of its answers to show."""
+    """Write the report on one evaluation, with up to `examples` prompts and their answers."""
     write_atomically(path, render(seen, examples))
 
 
@@ -65,11 +65,11 @@ def render(seen: Comparison, examples: int) -> str:
             made_with=_made_with(seen.evaluation),
         )
     )
-    return html.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate in an answer cannot be written
+    return html.encode("utf-8", "replace").decode("utf-8")  # UTF-8 cannot encode a lone surrogate
 
 
 def environment() -> Environment:
-    """Where templates are found; all text in them is escaped."""
+    """Return the template environment, which escapes all text."""
     environment = Environment(
         loader=PackageLoader("pipeline.report", "."),
         autoescape=True,
@@ -82,7 +82,7 @@ def environment() -> Environment:
 
 
 def visible(text: str) -> str:
-    """Text with its control characters shown as signs: a model may produce any of them."""
+    """Return text with visible symbols for control characters: a model may produce any of them."""
     return text.replace("\r\n", "\n").translate(UNSEEN)
 
 
@@ -102,7 +102,7 @@ def _win_rates(seen: Comparison) -> Markup:
 
 
 def _frontiers(seen: Comparison) -> Iterator[tuple[str, Markup]]:
-    """Quality against KL, by every measure of quality there is: what moving away from the baseline has bought."""
+    """Yield a chart of quality against KL to the baseline, for each known measure of quality."""
     baseline = seen.baseline.label if seen.baseline else "the baseline"
     for quality, name in QUALITY.items():
         known = [policy for policy in seen.policies if quality in policy.metrics and "kl" in policy.metrics]
@@ -119,7 +119,7 @@ def _spot(seen: Comparison, policy: Policy, quality: str) -> charts.Spot:
 
 
 def _calibrations(seen: Comparison) -> Iterator[tuple[str, Markup]]:
-    """For each reward model, how sure it is against how often it is right."""
+    """Yield the calibration curve of each reward model."""
     for made in seen.reward_models:
         file = made.path / "calibration.json"
         if file.is_file():
@@ -141,12 +141,12 @@ def _distributions(seen: Comparison) -> Sequence[tuple[Policy, Markup]]:
 
 
 def _project(evaluation: Artifact) -> str:
-    """`outputs/<project>/evaluate/<version>`"""
+    """Return the project from the path `outputs/<project>/evaluate/<version>`."""
     return evaluation.path.parent.parent.name
 
 
 def _commands(evaluation: Artifact) -> list[tuple[str, str]]:
-    """(command, what it does), for the project and the outputs that this evaluation lies in."""
+    """Return (command, description) pairs for this evaluation's project and outputs folder."""
     project, root = _project(evaluation), evaluation.path.parent.parent.parent
     options = [] if project == "playground" else [f"project={project}"]
     options += [] if root.name in ("outputs", "") else [f"outputs={root}"]

@@ -1,6 +1,6 @@
-"""What charts are drawn from: scales, axes, lines and letters as inline SVG. Colours are classes of the style sheet.
+"""Parts of charts: scales, axes, lines and text as inline SVG. Colours are CSS classes.
 
-Small charts, to be laid out side by side: they keep their letters legible on a phone, where a wide one would shrink.
+Charts are small and placed side by side, so their text stays legible on a phone, where a wide chart would shrink.
 """
 
 import math
@@ -10,13 +10,13 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 360, 230
-LEFT, RIGHT, TOP, BOTTOM = 46, 14, 26, 40  # margins, for ticks and the axes' names
+LEFT, RIGHT, TOP, BOTTOM = 46, 14, 26, 40  # margins for tick labels and the names of the axes
 
 Point = tuple[float, float]
 
 
 class Scale(NamedTuple):
-    """From a number to a place on the page."""
+    """Maps numbers in [low, high] linearly to positions from `start` to `end`."""
 
     low: float
     high: float
@@ -28,7 +28,7 @@ class Scale(NamedTuple):
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Round numbers from at or below `low` to at or above `high`."""
+    """Return round numbers that cover the range from `low` to `high`, in approximately `about` steps."""
     step = _round_step((high - low) / about)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
@@ -40,7 +40,7 @@ def _round_step(rough: float) -> float:
 
 
 def widened(values: Sequence[float]) -> tuple[float, float]:
-    """The range of the values, never empty."""
+    """Return the range of the values, widened if it is empty."""
     low, high = min(values), max(values)
     if high - low > 1e-9 * max(1, abs(low)):
         return low, high
@@ -66,7 +66,7 @@ def line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
 
 
 def axes(x: Scale, y: Scale, xs: Sequence[float], ys: Sequence[float], x_name: str, y_name: str) -> list[Markup]:
-    """Grid lines with their numbers; the axes' names stand at the upper left and the lower right, unturned."""
+    """Return grid lines with numbers, and the axes' names at the upper left and lower right, not rotated."""
     bottom = y.start
     parts = [line("grid", x.start, y(tick), x.end, y(tick)) for tick in ys]
     parts += [text(x.start - 6, y(tick) + 4, number(tick), "end") for tick in ys]

@@ -1,4 +1,4 @@
-"""The report's tables, as plain rows of words: metrics, cost, people, lineage."""
+"""The report's tables as rows of text: metrics, costs, people, reward models, gates, lineage."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ SETTINGS_SHOWN = 5
 class MetricRow(NamedTuple):
     meaning: Meaning
     explained: str
-    cells: Sequence[tuple[str, str]]  # per policy: the value, and its interval or nothing
+    cells: Sequence[tuple[str, str]]  # per policy: the value, and its interval or ""
 
 
 def metric_rows(seen: Comparison) -> list[MetricRow]:
-    """All metrics that any policy has, the well-known ones first and in their order."""
+    """Return a row for each metric of any policy; those in `METRICS` come first, in that order."""
     present = dict.fromkeys(key for policy in seen.policies for key in policy.metrics if key not in INTERVALS)
     names = [name for name in METRICS if name in present] + [name for name in present if name not in METRICS]
     baseline = seen.baseline.label if seen.baseline else "the baseline"
@@ -60,7 +60,7 @@ class CostRow(NamedTuple):
 
 
 def cost_rows(seen: Comparison) -> list[CostRow]:
-    """Seconds of every stage behind each policy, and what else it took. A shared stage counts for each of them."""
+    """Return the time of every stage behind each policy, and other costs. A shared stage counts for each policy."""
     used = {policy.name: {made.reference: made for made in policy.made} for policy in seen.policies}
     stages = [made for made in seen.made if any(made.reference in behind for behind in used.values())]
     timed = [made for made in stages if "seconds" in made.manifest]
@@ -78,7 +78,7 @@ def cost_rows(seen: Comparison) -> list[CostRow]:
 
 
 def _other_costs(seen: Comparison) -> Iterator[CostRow]:
-    """What an arm took by itself, people's work, and the size of what was trained."""
+    """Yield the costs of each arm alone, the number of rankings and pairs, and the number of trained parameters."""
     alone = [_alone(seen, policy) for policy in seen.policies]
     seconds = [sum(made.manifest.get("seconds", 0) for made in own) for own in alone]
     tokens = [sum(made.metrics.get("tokens", 0) for made in own) for own in alone]
@@ -94,10 +94,10 @@ def _other_costs(seen: Comparison) -> Iterator[CostRow]:
 
 
 def _alone(seen: Comparison, policy: Policy) -> list[Artifact]:
-    """The training stages behind this policy and behind no other: what the arm added to what all of them share."""
+    """Return the training stages in the lineage of this policy and of no other: those that only this arm needs."""
     others = {made.reference for other in seen.policies if other is not policy for made in other.made}
     alone = [made for made in policy.made if made.reference not in others and "tokens" in made.metrics]
-    return [made for made in alone if stage_of(made) != "judge"]  # a judge that watched PPO has not trained it
+    return [made for made in alone if stage_of(made) != "judge"]  # a judge watches PPO but does not train it
 
 
 def _rankings(policy: Policy) -> str:
@@ -106,7 +106,7 @@ def _rankings(policy: Policy) -> str:
 
 
 def _own(policy: Policy, *names: str) -> str:
-    """From the policy itself, else (PPO's pairs) from the reward model behind it."""
+    """Return the first of these metrics, from the policy or else (PPO's pairs) from its reward model."""
     behind = [*(made for made in policy.made if stage_of(made) == "reward"), *policy.made[-1:]]
     metrics = {name: value for made in behind for name, value in made.metrics.items()}
     return next((count(metrics[name]) for name in names if name in metrics), NONE)
@@ -114,7 +114,7 @@ def _own(policy: Policy, *names: str) -> str:
 
 @dataclass(frozen=True)
 class People:
-    """One set of preferences: (name, value, what it means)."""
+    """Figures about one version of the preferences: rows of (name, value, meaning)."""
 
     reference: str
     simulated: bool
@@ -163,7 +163,7 @@ def _agreement(made: Artifact, collected: Sequence[Artifact]) -> Iterator[tuple[
 
 
 class RewardModelRow(NamedTuple):
-    """A reward model, and its figures in words: (value, what it is)."""
+    """A reward model and its figures: (value, description)."""
 
     name: str
     reference: str
@@ -171,7 +171,7 @@ class RewardModelRow(NamedTuple):
 
 
 def reward_models(seen: Comparison) -> list[RewardModelRow]:
-    """What the reward models know of held-out pairs, beside what the length alone and what people know."""
+    """Return the accuracy of each reward model on held-out pairs, and that of length and of people for comparison."""
     forms = {
         "accuracy": ("{:.2f}", "of held-out pairs ranked as people ranked them"),
         "accuracy_longer": ("{:.2f}", "of the same pairs, if the longer answer always won"),
@@ -190,14 +190,14 @@ def reward_models(seen: Comparison) -> list[RewardModelRow]:
 
 
 class GateRow(NamedTuple):
-    """One verdict, and the arms before whose training it stood."""
+    """One verdict of a gate, and the arms that it is about."""
 
     arms: Sequence[Policy]
     verdict: GateVerdict
 
 
 def gate_rows(seen: Comparison) -> list[GateRow]:
-    """What the gates said, warnings first; what they said of several arms alike, once."""
+    """Return the verdicts of the gates, warnings first. Equal verdicts on several arms become one row."""
     found = [(arm, verdict) for arm in seen.arms if arm.artifact for verdict in read_gates(arm.artifact)]
     verdicts = [verdict for i, (_, verdict) in enumerate(found) if verdict not in [other for _, other in found[:i]]]
     rows = [GateRow([arm for arm, other in found if other == verdict], verdict) for verdict in verdicts]

@@ -1,4 +1,4 @@
-"""What the numbers say, in plain sentences, and what one has to know before believing them."""
+"""Sentences for the results of a comparison, and for the caveats that limit them."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -9,22 +9,22 @@ from pipeline.evaluation.winrates import difference, outcomes, win_rate
 from pipeline.gates.rules import judge_verdict, read_gates, remark_on_judge
 from pipeline.store.lineage import drawing_of, of_stage
 
-FEW_PROMPTS = 100  # below this, an interval is wider than 20 points
-STOPPED = 0.95  # a smaller share of finished answers is worth a warning
-LONGER = 1.5  # a larger ratio of lengths may explain a win by itself
+FEW_PROMPTS = 100  # with fewer prompts, an interval can be about 20 points wide or wider
+STOPPED = 0.95  # a smaller share of complete answers leads to a caveat
+LONGER = 1.5  # a larger ratio of lengths alone may explain a win
 
 
 class Verdict(NamedTuple):
-    """One sentence, about one policy."""
+    """One sentence about one policy."""
 
     text: str
     colour: int
-    shown: bool = False  # whether a difference is
-    minor: bool = False  # about what the baseline was made from: of less interest than the arms
+    shown: bool = False  # whether it shows a difference
+    minor: bool = False  # about an ancestor of the baseline: less important than the arms
 
 
 def verdicts(seen: Comparison) -> list[Verdict]:
-    """One sentence per policy against the baseline, then one for each two arms."""
+    """Return one sentence per policy against the baseline, and one for each two arms; minor ones last."""
     baseline = seen.baseline
     if baseline is None or not seen.challengers:
         only = seen.policies[0]
@@ -54,7 +54,10 @@ def _against(policy: Policy, baseline: Policy, seen: Comparison) -> Verdict:
 
 
 def _between_arms(seen: Comparison, baseline: Policy) -> Iterator[Verdict]:
-    """Arms beside each other on the same prompts: their win rates against the baseline, paired, and head to head."""
+    """Yield a sentence for each two arms: the difference of their win rates against the baseline, and head to head.
+
+    The difference is paired by prompt.
+    """
     reference = seen.values(baseline, seen.decides)
     scores = {arm.name: seen.values(arm, seen.decides) for arm in seen.arms}
     won = {name: outcomes(own, reference) for name, own in scores.items() if own and reference}
@@ -80,7 +83,7 @@ def _points(share: float) -> str:
 
 
 def judge(seen: Comparison) -> str:
-    """Who says which answer is better."""
+    """Return the name of the scorer that decides which answer is better."""
     if seen.knows("true_score"):
         return "the playground's true scorer"
     if not seen.knows("judge_reward"):
@@ -90,7 +93,7 @@ def judge(seen: Comparison) -> str:
 
 
 def caveats(seen: Comparison) -> list[str]:
-    """Whatever makes the comparison uncertain or not about people, the gravest first. (What is unequal: `protocol`.)"""
+    """Return the caveats of the comparison, the most serious first. (`protocol` reports unequal terms.)"""
     return [*_simulated(seen), *_judge(seen), *_gates(seen), *_not_held_out(seen), *_unknown(seen), *_uncertain(seen)]
 
 
@@ -113,7 +116,7 @@ def _judge(seen: Comparison) -> Iterator[str]:
 
 
 def _decides_well(seen: Comparison) -> bool:
-    """Whether nothing is known against whoever decides who wins."""
+    """Whether the scorer that decides wins has no known fault."""
     return seen.knows("true_score") or judge_verdict(seen.metrics).passed
 
 

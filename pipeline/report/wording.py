@@ -1,15 +1,15 @@
-"""What each number means, in words for somebody who has not read the papers."""
+"""Explains each number in words, for readers who have not read the papers."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Meaning(NamedTuple):
-    """A metric as the report shows it."""
+    """How the report shows a metric."""
 
     label: str
     form: str
-    better: str  # which direction is good
+    better: str  # the better direction
     meaning: str  # {baseline} stands for the baseline's name
 
 
@@ -50,11 +50,11 @@ METRICS: Mapping[str, Meaning] = {
 
 
 def meaning_of(metric: str) -> Meaning:
-    """For a metric that a later stage adds, its name has to do."""
+    """Return how to show a metric. An unknown metric is shown by its name."""
     return METRICS.get(metric) or Meaning(metric.replace("_", " ").capitalize(), "{:.3g}", "", "")
 
 
-ALPHA = (  # below this: this reading
+ALPHA = (  # (upper bound, reading)
     (-0.1, "below chance: annotators contradict each other. Look at the instructions before training on this"),
     (0.1, "chance: these rankings say next to nothing"),
     (0.4, "weak: people agree a little more than by chance; only a majority of several is worth something"),
@@ -69,7 +69,7 @@ def read_alpha(alpha: float) -> str:
 
 
 def read_kendall_w(value: float, judges: float | None) -> str:
-    """Chance gives 1 / judges, so the same value means different things for two and for ten of them."""
+    """Return a reading of Kendall's W. Chance gives 1 / judges, so its meaning depends on their number."""
     if not judges or judges < 2:
         return "0 is no concordance of the orders, 1 is the same order from everybody"
     chance = 1 / judges
@@ -96,7 +96,7 @@ def duration(seconds: float) -> str:
 
 
 def count(number: float) -> str:
-    """1,394,080 as 1.39 M: nobody compares the last digits."""
+    """Format a number of things with three digits, such as 1.39 M for 1,394,080."""
     for size, unit in ((1e9, " B"), (1e6, " M")):
         if number >= size:
             return f"{number / size:.3g}{unit}"
