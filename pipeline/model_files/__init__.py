@@ -1,1 +1,1 @@
-"""What a model's files tell without torch: enough to refuse a model before anything is spent."""
+"""Checks a model's files without torch, so that an unusable model is refused before any work is done."""

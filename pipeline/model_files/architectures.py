@@ -1,6 +1,6 @@
-"""What transformers and this pipeline can do with an architecture, known from its configuration without torch.
+"""Determines from a configuration, without torch, how transformers and this pipeline can use an architecture.
 
-transformers' tables of architectures are read from its source, since importing them takes seconds.
+transformers' tables of architectures are read from its source, because importing them takes seconds.
 """
 
 import ast
@@ -16,12 +16,12 @@ CAUSAL = ("modeling_auto.py", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES")
 MASKED = ("modeling_auto.py", "MODEL_FOR_MASKED_LM_MAPPING_NAMES")
 CLASSIFIERS = ("modeling_auto.py", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES")
 
-# linear layers of a class of their own, which bitsandbytes does not replace, or whose weights are read directly
+# linear layers of a special class, which bitsandbytes does not replace, or with weights that are read directly
 OWN_LINEAR = {"falcon", "mamba", "mamba2", "falcon_mamba"}
-# these keep their state apart from transformers' cache, which PPO's sampler holds and thins out
+# their state is not in transformers' cache, from which PPO's sampler removes finished rows
 OWN_CACHE = {"mamba", "mamba2", "falcon_mamba"}
 NO_PADDING = {"rwkv", "xlstm", "recurrent_gemma"}  # they read padding like text
-# what these return has no cache, which transformers' head expects
+# their output has no cache, which transformers' classification head expects
 NO_HEAD = {"mamba", "mamba2", "falcon_mamba"}
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 ENDS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "embeddings", "lm_head", "embed_out", "score")
@@ -29,7 +29,7 @@ ENDS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "embeddings", "lm_
 
 @cache
 def table(file: str, name: str) -> Mapping[str, Any]:
-    """One of transformers' tables: model type -> class name or names. A test compares them with the imported ones."""
+    """Read one of transformers' tables: model type -> class name or names. A test compares it with the imported one."""
     spec = importlib.util.find_spec("transformers")
     if spec is None or spec.origin is None:
         raise ImportError("transformers is not installed")
@@ -41,24 +41,24 @@ def table(file: str, name: str) -> Mapping[str, Any]:
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration of the language model inside a multimodal one, else the whole."""
+    """Return the configuration of the language model inside a multimodal model, else the whole configuration."""
     part = config.get("text_config")
     return {**config, **part} if isinstance(part, Mapping) else config
 
 
 def number_of_layers(config: Mapping[str, Any]) -> int | None:
-    """How many layers the language model has; None where the configuration leaves it to a default."""
+    """Return the number of layers of the language model; None if the configuration does not state it."""
     text = text_part(config)
     return next((int(text[name]) for name in LAYERS if isinstance(text.get(name), int)), None)
 
 
 def is_mixture(config: Mapping[str, Any]) -> bool:
-    """Whether it is a mixture of experts."""
+    """Whether the model is a mixture of experts."""
     return any("expert" in name and isinstance(value, int) and value > 1 for name, value in text_part(config).items())
 
 
 def policy_fault(config: Mapping[str, Any]) -> str | None:
-    """Why a model of this configuration cannot be a policy; None where it can."""
+    """Return why a model with this configuration cannot be a policy; None if it can."""
     kind = config.get("model_type")
     if not kind:
         return "its config.json names no model_type, so nothing says how to load it. Bring the model as it was saved."
@@ -86,7 +86,7 @@ def policy_fault(config: Mapping[str, Any]) -> str | None:
 
 
 def reward_fault(config: Mapping[str, Any]) -> str | None:
-    """Why a model of this configuration cannot score answers; None where it can."""
+    """Return why a model with this configuration cannot score answers; None if it can."""
     names = config.get("architectures") or []
     if not any("ForSequenceClassification" in name for name in names):
         return (
@@ -103,7 +103,7 @@ def reward_fault(config: Mapping[str, Any]) -> str | None:
 
 
 def quantization_fault(config: Mapping[str, Any]) -> str | None:
-    """Why a checkpoint that is quantized already is not used."""
+    """Return why an already quantized checkpoint cannot be used; None if it is not quantized."""
     said = config.get("quantization_config") or text_part(config).get("quantization_config")
     if not said:
         return None
@@ -116,14 +116,14 @@ def quantization_fault(config: Mapping[str, Any]) -> str | None:
 
 
 class Training(NamedTuple):
-    """What a stage does with the model that it trains."""
+    """How a stage uses the model that it trains."""
 
-    as_reward: bool = False  # it trains a head that says one number
-    generates: bool = False  # it draws answers from it
+    as_reward: bool = False  # trains a head that outputs one number
+    generates: bool = False  # samples answers from the model
 
 
 def training_fault(config: Mapping[str, Any], trains: Training, method: str, dropout: float) -> str | None:
-    """Why a stage cannot train this architecture with this method; None where it can."""
+    """Return why a stage cannot train this architecture with this PEFT method; None if it can."""
     kind = str(config.get("model_type"))
     if method == "qlora" and kind in OWN_LINEAR:
         return f"the linear layers of {kind} cannot be quantized by bitsandbytes. Use peft=lora or peft=full."
@@ -137,7 +137,7 @@ def training_fault(config: Mapping[str, Any], trains: Training, method: str, dro
 
 
 def between_the_ends(target: str) -> str:
-    """Why an adapter is not put on the embeddings or the head."""
+    """Return why an adapter cannot be on the embeddings or the head."""
     return (
         f"peft.target_modules: {target} is the model's embedding or head. Adapters there are lost where the two share "
         "their weights, and neither stacked nor merged exactly. Name layers between them, or use peft=full."

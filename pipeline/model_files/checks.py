@@ -1,7 +1,7 @@
-"""Whether the models of a request can do what its stages ask of them, when the plan is made.
+"""Checks during planning whether the stages of a request can use its models.
 
-One place for all ways to name a model: `model.path`, `sft.inputs.base=PATH`, `evaluate.policies=[PATH]`, reward models
-in `ppo.rewards`, adapters on any of these.
+This covers all ways to name a model: `model.path`, `sft.inputs.base=PATH`, `evaluate.policies=[PATH]`, reward models
+in `ppo.rewards`, and adapters on any of these.
 """
 
 import json
@@ -15,21 +15,21 @@ from pipeline.model_files.folder import ADAPTER, CONFIG, ModelFolder
 from pipeline.services.hub import hub_commit, is_hub_id, model_files
 from pipeline.store.artifacts import MODELS, Artifact
 
-UNDER = ("policy", "base")  # the input that a policy was made from
+UNDER = ("policy", "base")  # input roles that a policy was trained from
 LORA, TASK = "LORA", "SEQ_CLS"
 
 
 class Made(Protocol):
-    """A step of the plan, or an artifact: what it is made from."""
+    """A step of the plan or an artifact, with its inputs."""
 
     @property
     def inputs(self) -> Mapping[str, Any]: ...
 
 
 def check_models(config: Any, inputs: Mapping[str, Any], trains: Training, sound: set[tuple[str, bool]]) -> None:
-    """Raise `RequestError` where a model that a stage is given, or the one it is to train, cannot serve there.
+    """Raise `RequestError` if a stage cannot use an input model, or cannot train its model.
 
-    `sound` has the versions that were looked at before, as policies or as reward models, and takes those that are now.
+    `sound` holds (version, whether as a reward model) of models that passed before; those that pass now are added.
     """
     policies = {*UNDER, "writer", *getattr(config, "policies", ())}
     for role, given in inputs.items():
@@ -42,9 +42,9 @@ def check_models(config: Any, inputs: Mapping[str, Any], trains: Training, sound
 
 
 def check_model(given: Artifact, *, scores: bool = False) -> None:
-    """Raise `RequestError` where a model of the user's own is no policy, or with `scores` no reward model.
+    """Raise `RequestError` if a user's model is not a policy, or with `scores`, not a reward model.
 
-    What a stage made is right as it is.
+    Models made by stages are not checked.
     """
     if given.stage not in MODELS:
         return
@@ -62,7 +62,7 @@ def check_model(given: Artifact, *, scores: bool = False) -> None:
 
 
 def folder_of(given: Artifact) -> ModelFolder:
-    """Where a model's files are: a local folder, or the small ones of a hub repository at its commit."""
+    """Return a model's folder: a local one, or the small files of a hub repository at its commit."""
     source = given.source
     if source.get("revision"):
         return ModelFolder(model_files(source["path"], source["revision"]), source["path"], whole=False)
@@ -70,7 +70,7 @@ def folder_of(given: Artifact) -> ModelFolder:
 
 
 def _check_adapter(folder: ModelFolder, *, scores: bool) -> None:
-    """An adapter from outside: of a kind that is stacked and merged exactly, on a base that is known and sound."""
+    """Raise `RequestError` unless a user's adapter can be stacked and merged exactly, on a known and valid base."""
     said = folder.read_json(ADAPTER, "")
     kind, task = said.get("peft_type"), said.get("task_type")
     if kind != LORA:
@@ -94,7 +94,7 @@ def _tokens(said: Mapping[str, Any]) -> list[str]:
 
 
 def base_of(folder: ModelFolder, said: Mapping[str, Any]) -> ModelFolder:
-    """The model under an adapter. Raises `RequestError` where its configuration names none that is there."""
+    """Return the base model of an adapter. Raises `RequestError` if its configuration names none that exists."""
     base = said.get("base_model_name_or_path")
     if base and Path(base).is_dir():
         return ModelFolder(Path(base), base)
@@ -107,7 +107,7 @@ def base_of(folder: ModelFolder, said: Mapping[str, Any]) -> ModelFolder:
 
 
 def _check_training(trains: Training, peft: Any, given: Any) -> None:
-    """What a stage cannot do with the architecture below, whatever lies between."""
+    """Raise `RequestError` if a stage cannot train the architecture at the bottom of its model's lineage."""
     for target in peft.target_modules.split(",") if peft.method != "full" else ():
         if target.rpartition(".")[2] in ENDS:
             raise RequestError(between_the_ends(target))
@@ -120,7 +120,7 @@ def _check_training(trains: Training, peft: Any, given: Any) -> None:
 
 
 def root_of(given: Made | Artifact) -> ModelFolder | None:
-    """The user's own whole model at the bottom of a policy; None where that is the embedded base, or is gone."""
+    """Return the user's model that a policy was trained from; None if it is the embedded base or no longer exists."""
     while not (isinstance(given, Artifact) and given.is_external):
         below = next((given.inputs[role] for role in UNDER if role in given.inputs), None)
         if below is None:

@@ -1,8 +1,7 @@
-"""What a model folder says, read without torch: its configuration, its weights' names and shapes, its tokenizer's ids.
+"""Reads a model folder without torch: configuration, names and shapes of weights, and the tokenizer's ids.
 
-All that can be known to be wrong with a model before it is loaded is refused here, when the plan is made: with one
-message that names the model, the fault and the remedy. Weights are compared with the configuration once more, weight by
-weight, when they are loaded.
+Faults that are visible before a model is loaded are found here, during planning, each with a message that names the
+model, the fault and the remedy. Loading compares every weight with the configuration again.
 """
 
 import json
@@ -25,7 +24,7 @@ TOKENIZERS = (
     *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model"),
     "tekken.json",
 )
-TOKENIZES = (  # all files that say how a model's tokenizer reads a text, and how it renders a conversation
+TOKENIZES = (  # all files that determine how a tokenizer encodes texts and renders conversations
     *(*TOKENIZERS, "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("chat_template.json", "chat_template.jinja"),
 )
@@ -33,27 +32,27 @@ EMBEDDING = re.compile(
     r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in|tok_embeddings|embeddings|embedding)\.weight$"
 )
 LAYER = re.compile(r"(^|\.)(layers|h|blocks|block)\.(\d+)\.")
-PADDING = 0.05  # share of a vocabulary that may stand for no token: what fills it up to a round number
+PADDING = 0.05  # most of a vocabulary that may be unused ids, which pad it to a round number
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder with a model in it; of a hub repository, that with its small files."""
+    """A folder with a model, or with the small files of a hub repository."""
 
     path: Path
-    name: str  # as messages call it
-    whole: bool = True  # weights are here, not only configuration and tokenizer
+    name: str  # name in messages
+    whole: bool = True  # whether the weights are here, too
 
     def refuse(self, why: str) -> RequestError:
         return RequestError(f"{self.name}: {why}")
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """The model's configuration. Raises `RequestError` where there is none that can be read."""
+        """The model's configuration. Raises `RequestError` if it is missing or cannot be read."""
         return self.read_json(CONFIG, "no config.json in this folder, so it is not a saved model.")
 
     def read_json(self, name: str, absent: str) -> Mapping[str, Any]:
-        """One of its files. Raises `RequestError` where it holds no mapping, or with `absent` where it is not there."""
+        """Read a JSON file. Raises `RequestError` if it holds no mapping, or with `absent` if it is missing."""
         if not (self.path / name).is_file():
             raise self.refuse(absent)
         try:
@@ -66,9 +65,9 @@ class ModelFolder:
 
     @cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """The shape of every weight by its name.
+        """The shape of every weight, by name.
 
-        Raises `RequestError` where files are missing, cut off, or pickled.
+        Raises `RequestError` if files are missing, truncated or pickled.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -102,16 +101,16 @@ class ModelFolder:
 
     @property
     def tokenizer_files(self) -> list[Path]:
-        """What its tokenizer is made of. Raises `RequestError` where there is none."""
+        """The tokenizer's files. Raises `RequestError` if there is no tokenizer."""
         self._check_tokenizer()
         return [self.path / name for name in TOKENIZES if (self.path / name).is_file()]
 
     # -- what a stage asks -----------------------------------------------------------------------------------------
 
     def check_policy(self, chat_template: str | None = None) -> None:
-        """Raise `RequestError` unless this is a whole causal language model with its own tokenizer.
+        """Raise `RequestError` unless this is a complete causal language model with its tokenizer.
 
-        `chat_template` is the one to use instead of the tokenizer's own.
+        `chat_template` replaces the tokenizer's template.
         """
         if not (self.path / CONFIG).is_file() and (self.path / ADAPTER).is_file():
             raise self.refuse(
@@ -128,7 +127,7 @@ class ModelFolder:
             )
 
     def check_reward(self) -> None:
-        """Raise `RequestError` unless this is a whole model that says one number about a text."""
+        """Raise `RequestError` unless this is a complete model that outputs one number for a text."""
         self._check(reward_fault(self.config))
 
     def _check(self, fault: str | None) -> None:
@@ -140,7 +139,10 @@ class ModelFolder:
             self._check_vocabulary()
 
     def _check_weights(self) -> None:
-        """Layers and embeddings against the configuration, as far as their names are usual."""
+        """Compare layers and embeddings with the configuration, if their names are the usual ones.
+
+        Raises `RequestError` if they do not match.
+        """
         rows, said = self.rows, text_part(self.config).get("vocab_size")
         if rows is not None and isinstance(said, int) and rows != said:
             raise self.refuse(
@@ -158,7 +160,7 @@ class ModelFolder:
 
     @property
     def rows(self) -> int | None:
-        """How many ids the embeddings have; None where no weight has a usual name."""
+        """The number of rows of the embeddings; None if no weight has a usual name."""
         tables = [shape[0] for name, shape in self.shapes.items() if EMBEDDING.search(name) and len(shape) == 2]
         return max(tables, default=None)
 
@@ -172,7 +174,10 @@ class ModelFolder:
             raise self.refuse("its tokenizer is code of its own (trust_remote_code), which is never run here.")
 
     def _check_vocabulary(self) -> None:
-        """The tokenizer's ids against the embeddings' rows; both as far as they can be read here."""
+        """Compare the tokenizer's ids with the rows of the embeddings, if both can be read here.
+
+        Raises `RequestError` if they do not match.
+        """
         rows, words = self.rows, self.vocabulary
         if rows is None or not words:
             return
@@ -188,7 +193,7 @@ class ModelFolder:
 
     @cached_property
     def vocabulary(self) -> Mapping[str, int]:
-        """Every token with its id, as tokenizer.json says; empty where there is none."""
+        """Every token and its id, from tokenizer.json; empty without this file."""
         if not (self.path / "tokenizer.json").is_file():
             return {}
         said = self.read_json("tokenizer.json", "")
@@ -199,14 +204,14 @@ class ModelFolder:
 
     @property
     def chat_template(self) -> str | None:
-        """The tokenizer's own template; None where it has none, or several by names (told apart when it is loaded)."""
+        """The tokenizer's template; None if it has none, or several named ones (loading chooses among these)."""
         if (self.path / TEMPLATE).is_file():
             return (self.path / TEMPLATE).read_text(encoding="utf-8")
         own = self._tokenizer_config.get("chat_template")
         return own if isinstance(own, str) else None
 
     def _special_tokens(self) -> dict[str, str]:
-        """The tokens that a template may name, as text; some are saved as objects with their text in `content`."""
+        """Return the special tokens that a template may use, as text. Some are saved as objects with a `content`."""
         named = {name: said for name, said in self._tokenizer_config.items() if name.endswith("_token")}
         texts = {name: said.get("content") if isinstance(said, Mapping) else said for name, said in named.items()}
         return {name: text for name, text in texts.items() if isinstance(text, str)}
@@ -217,7 +222,7 @@ class ModelFolder:
         return self.read_json(file, "") if (self.path / file).is_file() else {}
 
     def _unused(self) -> set[str]:
-        """Special tokens that no text and no template of the model can lead to (Gemma 3's for images)."""
+        """Return special tokens that no file of the model uses, so no text leads to them (Gemma 3's image tokens)."""
         added = self.read_json("tokenizer.json", "").get("added_tokens") or []
         named = "".join(
             (self.path / name).read_text(encoding="utf-8")
@@ -230,7 +235,7 @@ class ModelFolder:
 
 
 def pickled(path: str) -> str:
-    """Why weights that are pickled are not loaded, and how to convert them."""
+    """Return why pickled weights are not loaded, and how to convert them."""
     here = f"{Path(path).name}-safetensors"
     return (
         "its weights are pickled (.bin, .pt), and pickles from outside are not loaded. Convert it once: python -c "
@@ -241,7 +246,7 @@ def pickled(path: str) -> str:
 
 
 def mismatch(rows: int, words: int) -> str:
-    """Why a model and a tokenizer do not belong together: more ids than padding explains."""
+    """Return why a model and a tokenizer do not match: the model has more unused ids than padding explains."""
     return (
         f"its vocabulary has {rows:,} ids, but its tokenizer knows {words:,} tokens only, so the two do not belong "
         "together. Bring the model's own tokenizer."

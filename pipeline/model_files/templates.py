@@ -1,4 +1,4 @@
-"""Whether a chat template can render a plain question and its answer; asked when the plan is made, without torch."""
+"""Checks during planning, without torch, whether a chat template can render a plain question and its answer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,19 +9,19 @@ ANSWER = "zqanswerqz"  # a text that no template contains
 USER: Mapping[str, Any] = {"role": "user", "content": "a"}
 ASSISTANT: Mapping[str, Any] = {"role": "assistant", "content": ANSWER}
 RAISED = (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)
-"""What a template raises for a conversation that it does not take."""
+"""The exceptions that a template raises for a conversation that it refuses."""
 
 
 def in_parts(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Texts as lists of one part each, as templates of multimodal models expect them."""
+    """Return messages with each text as a list of one part, as templates of multimodal models expect."""
     return [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages]
 
 
 def template_fault(template: str, tokens: Mapping[str, Any]) -> str | None:
-    """Why no conversation can be rendered with the template; None where one can be, as text or in parts.
+    """Return why the template cannot render a conversation; None if it can, with contents as text or as parts.
 
-    `tokens` are the special tokens that a template may use: `bos_token`, `eos_token`, … What a template does with rows
-    of data is seen when they are rendered: those that it refuses go one by one.
+    `tokens` are the special tokens that a template may use: `bos_token`, `eos_token`, … Rows of data that a template
+    refuses are found, and left out one by one, when they are rendered.
     """
     from transformers.utils.chat_template_utils import render_jinja_template
 
