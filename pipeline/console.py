@@ -19,7 +19,7 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 def quiet_logging() -> None:
     """Send log messages only to the versions' log files.
 
-    Handlers print no traceback of their own: if a full disk cuts a log short, the stage's error reports it.
+    Handlers print no traceback: if a full disk cuts a log short, the stage's error reports it.
     """
     logging.basicConfig(handlers=[logging.NullHandler()])
     logging.raiseExceptions = False

@@ -134,7 +134,7 @@ class Stage:
     inputs: Callable[[PipelineConfig], Mapping[str, Reference]]
     run: Callable[[Any, PeopleContext], Metrics]  # a stage that meets no people takes a StageContext
     summary: Callable[[Mapping[str, float]], str]
-    version: int = 1  # raised by hand when the stage's meaning changes
+    version: int = 1  # increased by hand when the stage's meaning changes
     makes: Makes = ""
     label: str = ""  # name in reports of a policy that it makes
     asking: Asking | None = None

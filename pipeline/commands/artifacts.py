@@ -49,7 +49,7 @@ def _parser() -> Parser:
     return whole
 
 
-# -- looking -------------------------------------------------------------------------------------------------------
+# -- reading -------------------------------------------------------------------------------------------------------
 
 
 def ls_all(outputs: Path, store: Store, stage: str | None) -> int:
@@ -184,7 +184,7 @@ def _origin(given: Mapping[str, Any]) -> str:
     return f"{given['stage']} {given['version']} from {where}{revision}"
 
 
-# -- naming, checking, clearing away -------------------------------------------------------------------------------
+# -- tagging, verifying, pruning -----------------------------------------------------------------------------------
 
 
 def tag(store: Store, reference: str, name: str) -> int:

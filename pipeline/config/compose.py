@@ -215,7 +215,7 @@ def _converted(composed: DictConfig) -> tuple[PipelineConfig | None, list[str]]:
         if missing:
             return None, [f"{key} has to be given: {key}=…" for key in missing]
         config = cast(PipelineConfig, OmegaConf.to_object(composed))
-    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+    except OmegaConfBaseException as error:  # a broken interpolation
         return None, [f"{error.full_key}: {_first_line(error)}."]
     _merge_mappings(config)
     return config, list(check_values(config))

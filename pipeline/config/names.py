@@ -102,7 +102,10 @@ def nearest_key(key: str) -> str:
 
 
 def _ending_in(name: str) -> list[str]:
-    """Return the keys with this last part, shorter keys first, then those of training stages. An override is kept."""
+    """Return the keys with this last part: those with fewer parts first, then those of training stages.
+
+    An override, such as `peft=lora`, is returned as it is.
+    """
     if "=" in name:
         return [name]
     found = [key for key in all_names().keys if key.rpartition(".")[2] == name]
@@ -199,7 +202,7 @@ def _taken_apart(text: str, rest: Sequence[str]) -> int:
 
 
 def _flag_fault(flag: str, value: str | None) -> str:
-    """`--stage sft: options are written key=value. Did you mean 'stage=sft'?`"""
+    """Return a message such as `--stage sft: options are written key=value. Did you mean 'stage=sft'?`."""
     name, sign, behind = flag.lstrip("-").partition("=")
     given = value if value is not None else behind if sign else None
     key = name.replace("-", "_")

@@ -78,7 +78,7 @@ class TrainingConfig:
     batch_size: int = number(32, least=1)  # rows per optimizer step
     learning_rate: float = number(MISSING, above=0, most=1)  # the peak; each stage has its own default
     schedule: str = choice("cosine", "cosine", "linear", "constant", "constant_with_warmup")  # of the learning rate
-    warmup: float = number(0.05, least=0, most=1)  # share of all steps
+    warmup: float = number(0.05, least=0, most=1)  # share of all optimizer steps
     weight_decay: float = number(0.0, least=0)  # of AdamW
     evaluations: int = number(4, least=1)  # number of evaluations, and of checkpoints, in a run
     keep_best: bool = True  # keep the checkpoint with the lowest evaluation loss, not the last one
@@ -127,7 +127,7 @@ class BaseConfig:
     steps: int = number(400, least=1)  # optimizer steps
     batch_size: int = number(16, least=1)  # blocks per step
     learning_rate: float = number(6e-3, above=0, most=1)  # the peak
-    warmup: float = number(0.125, least=0, most=1)  # share of all steps
+    warmup: float = number(0.125, least=0, most=1)  # share of all optimizer steps
     weight_decay: float = number(0.1, least=0)  # of AdamW
     checkpoints: int = number(4, least=1)  # number of checkpoints in a run
     inputs: dict[str, str | None] = roles()
@@ -139,7 +139,7 @@ class WorldConfig:
 
     demonstrations: int = number(1900, least=10)  # to train SFT on
     dev: int = number(100, least=1)  # demonstrations to evaluate SFT on
-    preference_prompts: int = number(1000, least=1)  # prompts whose answers are ranked
+    preference_prompts: int = number(1000, least=1)  # prompts for ranking answers
     rl_prompts: int = number(1000, least=1)  # prompts for PPO
     test_prompts: int = number(512, least=1)  # prompts for testing policies
 
@@ -150,7 +150,7 @@ class SplitConfig:
 
     dev: float = number(0.05, least=0, most=0.9)  # demonstrations to evaluate SFT on
     test: float = number(0.1, least=0, most=0.9)  # prompts for testing policies
-    preference: float = number(0.0, least=0, most=0.9)  # prompts whose answers are ranked
+    preference: float = number(0.0, least=0, most=0.9)  # prompts for ranking answers
     rl: float = number(0.0, least=0, most=0.9)  # prompts for PPO
 
 
@@ -292,7 +292,10 @@ class PublishConfig:
 
 @dataclass
 class CollectConfig:
-    """Rankings collected from annotators. People's rankings are hashed in place of this node."""
+    """Rankings collected from annotators. People's rankings are hashed in place of this node.
+
+    Simulated rankings follow from this node, so then it is hashed.
+    """
 
     seed: int = II("seed")
     simulated: int = II("labeling.simulated")
@@ -338,7 +341,7 @@ class PreferencesConfig:
     seed: int = II("data.seed")
     test_fraction: float = number(0.1, above=0, most=0.9)  # share of prompts to evaluate DPO and reward models on
     judge_fraction: float = number(0.15, least=0, most=0.8)  # share of prompts only for the independent judge
-    exclude: list[str] | None = None  # annotators whose rankings are left out
+    exclude: list[str] | None = None  # annotators to leave out
     pool: str = choice("majority", "majority", "net")  # chosen: more than half of all votes, or more than the other
     format: str = II("labeling.format")  # as in labeling
     columns: dict[str, str] = added_to("labeling.columns")  # in addition to those in labeling
@@ -493,7 +496,7 @@ class EvaluateConfig:
 class CompareConfig:
     """The report: which arm fits the preferences better, and how certain that is."""
 
-    examples: int = number(8, least=0)  # prompts whose answers the report shows
+    examples: int = number(8, least=0)  # prompts shown in the report, with their answers
     inputs: dict[str, str | None] = roles("evaluation")
 
 

@@ -8,7 +8,7 @@ import psutil
 
 from pipeline.config.schema import PipelineConfig
 
-SMALL = 50_000_000  # bytes of weights
+SMALL = 50_000_000  # bytes of weights; larger models are not small
 LOOK = 0.3  # seconds over which the load of the cores is measured
 
 

@@ -203,7 +203,7 @@ def heading(config: PipelineConfig, running: int) -> str:
 
 
 def line(step: Step, artifact: Artifact, ran: bool) -> str:
-    """`sft  c3d2  from base a91c, data 77e0  eval loss 1.41  31 s`"""
+    """Return a step's line: `sft  c3d2  from base a91c, data 77e0  eval loss 1.41  31 s`."""
     made_from = ", ".join(f"{given.stage} {short(given.version)}" for given in artifact.inputs.values())
     took = seconds_text(artifact.manifest["seconds"]) if ran else "up to date"
     origin = shorten(f"from {made_from}", 36, placeholder=" …") if made_from else ""

@@ -23,7 +23,7 @@ class Policy:
     colour: int
     metrics: Mapping[str, float]
     label: str  # the name in reports: SFT, DPO, SFT@friday; other names are not changed
-    made: tuple[Artifact, ...] = ()  # its lineage, upstream first, itself last
+    made: tuple[Artifact, ...] = ()  # its lineage with itself last, upstream first
     is_baseline: bool = False
     is_ancestor: bool = False  # upstream of the baseline, or `base`, the starting model
 

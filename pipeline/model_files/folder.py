@@ -105,7 +105,7 @@ class ModelFolder:
         self._check_tokenizer()
         return [self.path / name for name in TOKENIZES if (self.path / name).is_file()]
 
-    # -- what a stage asks -----------------------------------------------------------------------------------------
+    # -- checks for stages -----------------------------------------------------------------------------------------
 
     def check_policy(self, chat_template: str | None = None) -> None:
         """Raise `RequestError` unless this is a complete causal language model with its tokenizer.

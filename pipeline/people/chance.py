@@ -9,11 +9,11 @@ from labeling.chance import against_chance, at_chance
 from labeling.records import Ranking
 from pipeline.files import write_atomically
 
-SHOWN = 5  # names in one remark
+SHOWN = 5  # most names in one remark
 
 
 def write_annotators(rankings: Sequence[Ranking], folder: Path, say: Callable[[str], None]) -> dict[str, float]:
-    """Write `annotators.json` and report the annotators whose agreement with the others is not above chance.
+    """Write `annotators.json` and report the annotators who agree with the others no more than by chance.
 
     Returns their number as the metric `annotators_at_chance`; no metric if agreement cannot be measured.
     """

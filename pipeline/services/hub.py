@@ -116,7 +116,7 @@ def _snapshot(repository: str, commit: str, patterns: list[str], repo_type: Repo
         return Path(snapshot_download(repository, repo_type=repo_type, revision=commit, allow_patterns=patterns))
     except (RepositoryNotFoundError, RevisionNotFoundError):  # the former also for a gated one without access
         raise _unknown(repository, repo_type) from None
-    except Exception as error:  # the client wraps its transport's faults only in part
+    except Exception as error:  # the client does not wrap all errors of its transport
         raise _unreachable(repository, repo_type, error) from None
 
 
@@ -160,7 +160,7 @@ def _asked_commit(repository: str, revision: str, repo_type: RepoType) -> str:
         return HfApi().resolve_revision(repository, repo_type=repo_type, revision=revision).resolved
     except (RepositoryNotFoundError, RevisionNotFoundError):
         raise _unknown(repository, repo_type) from None
-    except Exception as error:  # the client wraps its transport's faults only in part
+    except Exception as error:  # the client does not wrap all errors of its transport
         raise _unreachable(repository, repo_type, error) from None
 
 

@@ -26,7 +26,7 @@ from pipeline.services.hub import dataset_files, is_hub_id
 from pipeline.stage import FromDataset, FromFiles, FromTokenizer, Metrics, Reference, StageContext, parse_reference
 from pipeline.store.artifacts import CHECKPOINTS, Artifact
 
-DRAFTS = "synthesize"  # the stage whose demonstrations may be a source
+DRAFTS = "synthesize"  # the stage that can be a source of demonstrations
 TEST = "test"
 TOKENIZER = "tokenizer"
 SAID = 2  # most reasons per step in remarks; the report has all
@@ -138,7 +138,7 @@ def _files(given: Artifact) -> Sequence[Path]:
 
 
 def _modes(config: DataConfig, specials: Sequence[str]) -> dict[str, str]:
-    """Return the mode of each cleaning rule; `special_tokens` is off without a tokenizer."""
+    """Return the mode of each cleaning rule; `special_tokens` is off if no special tokens are known."""
     modes = {**asdict(config.cleaning), "language": "drop" if config.cleaning.languages else "off"}
     return modes if specials else {**modes, "special_tokens": "off"}
 

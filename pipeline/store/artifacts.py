@@ -100,7 +100,7 @@ class Store:
         self.project = project
         self._opened: dict[tuple[str, str], Artifact] = {}
 
-    # -- looking ---------------------------------------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------------------------------
 
     def directory(self, stage: str, version: str) -> Path:
         return self.root / stage / version
