@@ -97,7 +97,7 @@ def test_policy_and_reference_are_two_sides_of_one_difference(rows: list[Row], b
         assert torch.allclose(loss(pairs(exchanged), beta), loss(pairs(turned), beta))
 
 
-@given(st.lists(st.tuples(*[st.floats(-5, 0)] * 4), min_size=1, max_size=5), st.floats(0.01, 0.08))
+@given(st.lists(st.tuples(*[st.floats(-5, 0)] * 4), min_size=1, max_size=5), st.floats(0.01, 0.049))
 def test_a_step_down_raises_chosen_and_lowers_rejected_answers(rows: list[Row], beta: float) -> None:
     """Equally, for all that is made of the difference; the SFT loss leaves rejected ones alone. (IPO's optimum, 1 /
     (2 beta) apart, is out of reach of these numbers.)"""
