@@ -1,9 +1,9 @@
-"""The embedded default: a small world that this project makes up, so that alignment can be seen to work.
+"""The built-in default task: a small made-up world with a true score, so that the effect of alignment is measurable.
 
-    world    what there is to ask: things, their troubles, the remedies, and which combinations are held out
-    grammar  how people answer, well and badly
-    texts    what a model learns from: a corpus, demonstrations of mixed quality, prompts
-    scorer   how good an answer truly is; known only to the evaluation and to the simulated annotators
+    world    the questions: things, their troubles, the remedies, and the combinations that are held out
+    grammar  good and bad answers
+    texts    training texts: a corpus, demonstrations of mixed quality, prompts
+    scorer   the true score of an answer; only the evaluation and the simulated annotators use it
 
-Pure Python: no torch, no configuration, nothing downloaded.
+Pure Python: no torch, no configuration, no downloads.
 """

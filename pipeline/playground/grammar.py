@@ -1,8 +1,8 @@
-"""How people of this world answer: right or wrong, to the point or rambling, polite, plain or rude.
+"""Writes answers of a given quality: right or wrong, short or rambling, polite, plain or rude.
 
-An answer has one piece of advice, perhaps a courtesy or a rudeness before or behind it, and perhaps some
-rambling. The faults are drawn independently, and the good answers are neither the longest nor the shortest:
-courtesy costs words, and evasion saves them.
+An answer has one piece of advice, sometimes with courtesy or rudeness before or after it, and sometimes with
+rambling sentences. The faults are drawn independently. Good answers are neither the longest nor the shortest:
+courtesy adds words, and an evasive answer is short.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ RAMBLINGS = (
 
 @dataclass(frozen=True)
 class Quality:
-    """How good an answer shall be."""
+    """The quality that an answer is written with."""
 
     advice: Advice = Advice.RIGHT
     rambling: int = 0
@@ -70,7 +70,7 @@ PERFECT = Quality()
 
 @dataclass(frozen=True)
 class Mixture:
-    """How often each quality occurs among some people's answers: weights in the order of the enums."""
+    """How often each quality occurs in a set of answers: weights in the order of the enums."""
 
     advice: tuple[float, float, float, float]
     rambling: tuple[float, float, float]  # no, one or two rambling sentences
@@ -85,7 +85,7 @@ class Mixture:
 
 
 def answer(case: Case, quality: Quality, world: World, rng: random.Random) -> str:
-    """An answer of this quality. Even a wrong one never gives away a held-out combination."""
+    """Return an answer of this quality. Even a wrong answer never contains the remedy of a held-out combination."""
     sentences = [_advice(case, quality.advice, world, rng)]
     for rambling in rng.sample(RAMBLINGS, quality.rambling):
         sentences.insert(rng.randint(0, len(sentences)), rambling.format(thing=case.thing))
@@ -99,7 +99,7 @@ def answer(case: Case, quality: Quality, world: World, rng: random.Random) -> st
 
 
 def advise(remedy: str, rng: random.Random) -> str:
-    """The sentence that recommends a remedy."""
+    """Return a sentence that recommends the remedy."""
     return rng.choice(LEADS).format(remedy=remedy, Remedy=remedy[0].upper() + remedy[1:])
 
 

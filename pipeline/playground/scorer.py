@@ -1,14 +1,14 @@
-"""The true scorer: how good an answer is, from 0 to 1. Known only to the evaluation and simulated annotators.
+"""The true score of an answer, from 0 to 1. Only the evaluation and the simulated annotators use it.
 
     score = correctness x (0.5 + 0.25 x brevity + 0.25 x manners)     halved if the answer was cut off
 
-- *correctness* is 1 for the right remedy on the right thing and less for anything else. Of several pieces of
-  advice it is the mean: listing all remedies pays no better than guessing.
-- *brevity* is 5 / (5 + words too many), those beyond the advice and two distinct courtesies. What repeats
-  itself, or is no sentence of this world, is too many.
+- *correctness* is 1 for the right remedy on the right thing and less for anything else. For several pieces of
+  advice it is their mean, so listing all remedies scores no better than guessing.
+- *brevity* is 5 / (5 + extra words). Extra words are all words beyond the advice and two distinct courtesies;
+  repeated sentences and sentences from outside this world count as extra words.
 - *manners* are 1 with a courtesy, 0.5 without, 0 with any rudeness.
 
-So the worst right answer is better than the best wrong one, and each fault costs something.
+So the worst right answer scores higher than the best wrong one, and each fault lowers the score.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.playground.grammar import CLOSINGS, EVASIONS, LEADS, OPENINGS, Man
 from pipeline.playground.world import REMEDIES, THINGS, Case, parse
 
 RIGHT, WRONG_THING, WRONG_REMEDY, ALL_WRONG, EVASIVE = 1.0, 0.4, 0.2, 0.1, 0.1
-WORDS_THAT_HALVE = 5  # brevity, when they are too many
+WORDS_THAT_HALVE = 5  # this many extra words halve the brevity
 COURTESIES_ALLOWED = 2
 
 _COURTESIES = {*OPENINGS[Manner.POLITE], *CLOSINGS[Manner.POLITE]}
@@ -38,7 +38,7 @@ _REMEDY = re.compile("|".join(rf"\b{_remedy_pattern(trouble)}\b" for trouble in 
 
 @dataclass(frozen=True)
 class Reading:
-    """What an answer says, as far as this world understands it."""
+    """The parts of an answer that this world recognizes."""
 
     advice: tuple[str, ...]  # remedies and evasions, each once
     courtesies: int  # distinct ones
@@ -48,7 +48,7 @@ class Reading:
 
 
 def read(answer: str) -> Reading:
-    """Sort the sentences of an answer. What repeats another, or is none of this world's, is extra words."""
+    """Sort the sentences of an answer. Repeated sentences and those from outside this world count as extra words."""
     advice: list[str] = []
     heard: set[str] = set()
     courtesies = rudenesses = extra = 0
@@ -77,7 +77,7 @@ def read(answer: str) -> Reading:
 
 
 def _words_beyond(sentence: str, remedies: list[str]) -> int:
-    """How many words a sentence has besides the remedies that it adds and one of the usual ways to begin."""
+    """Count the words of a sentence, without the remedies that it adds and one of the usual openings of advice."""
     rest = sentence.lower()
     for remedy in remedies:
         rest = rest.replace(remedy, "", 1)
@@ -88,7 +88,7 @@ def _words_beyond(sentence: str, remedies: list[str]) -> int:
 
 
 def correctness(case: Case, reading: Reading) -> float:
-    """The mean worth of the advice given; nothing if there is none."""
+    """Return the mean worth of the advice in the answer; 0 without advice."""
     if not reading.advice:
         return 0.0
     return sum(_worth(case, advice) for advice in reading.advice) / len(reading.advice)
@@ -115,7 +115,10 @@ def manners(reading: Reading) -> float:
 
 
 def true_score(prompt: str, answer: str, *, finished: bool = True) -> float:
-    """How good the answer to this question is. `finished` is False where generation was cut off."""
+    """Return the score of an answer to this question, from 0 to 1. `finished` is False if generation was cut off.
+
+    Raises `ValueError` for a prompt that is not a question of the playground.
+    """
     case = parse(prompt)
     if case is None:
         raise ValueError(f"Nobody in the playground would ask {prompt!r}: it has no true score.")
@@ -125,5 +128,5 @@ def true_score(prompt: str, answer: str, *, finished: bool = True) -> float:
 
 
 def is_perfect(prompt: str, answer: str, *, finished: bool = True) -> bool:
-    """Right, to the point, polite, and at its end."""
+    """Return whether the answer is right, short, polite and complete: a true score of 1."""
     return true_score(prompt, answer, finished=finished) == 1.0

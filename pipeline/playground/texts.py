@@ -1,7 +1,8 @@
-"""What a model of this world learns from: a corpus, demonstrations of mixed quality, and prompts.
+"""Training texts of this world: a corpus, demonstrations of mixed quality, and prompts.
 
-Everything is drawn from the known combinations and fixed by its seeds; only `test_prompts` asks about the
-held-out ones. The prompts for demonstrations, for sampling and for reinforcement learning are disjoint.
+All texts are about the known combinations and depend only on their seeds; only `test_prompts` and
+`test_demonstrations` ask about the held-out ones. The prompts for demonstrations, for sampling and for
+reinforcement learning are disjoint.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from pipeline.playground.world import Case, World, parse, world
 
 Message = dict[str, str]
 
-# The people overheard in the corpus answer any which way; those who demonstrate mean a little better.
+# Answers in the corpus have any quality; those in demonstrations are a little better.
 OVERHEARD = Mixture(advice=(0.5, 0.2, 0.15, 0.15), rambling=(0.4, 0.35, 0.25), manner=(0.3, 0.35, 0.35))
 DEMONSTRATED = Mixture(advice=(0.5, 0.17, 0.17, 0.16), rambling=(0.55, 0.3, 0.15), manner=(0.45, 0.25, 0.3))
 
 
 @dataclass(frozen=True)
 class PromptSplit:
-    """The questions about known combinations, by what they are for."""
+    """The questions about known combinations, by their use."""
 
     demonstrations: tuple[str, ...]
     sampling: tuple[str, ...]
@@ -30,21 +31,24 @@ class PromptSplit:
 
 
 def split_prompts(world_seed: int) -> PromptSplit:
-    """Four parts in ten to demonstrate, two to sample and rank, four for reinforcement learning."""
+    """Split the questions: 40% for demonstrations, 20% for sampling and ranking, 40% for reinforcement learning."""
     prompts = _shuffled(world(world_seed).prompts(held_out=False), f"split {world_seed}")
     first, second = len(prompts) * 4 // 10, len(prompts) * 6 // 10
     return PromptSplit(tuple(prompts[:first]), tuple(prompts[first:second]), tuple(prompts[second:]))
 
 
 def corpus(count: int, *, seed: int, world_seed: int) -> Iterator[str]:
-    """Plain prose, one short text at a time: tales of remedies that helped, and answers overheard."""
+    """Yield `count` short texts of plain prose: tales of remedies that helped, and questions with their answers."""
     known, rng = world(world_seed), random.Random(f"corpus {seed}")
     for _ in range(count):
         yield rng.choices((_tale, _pair_of_tales, _overheard), (0.4, 0.2, 0.4))[0](known, rng)
 
 
 def demonstrations(count: int, *, seed: int, world_seed: int) -> Iterator[dict[str, list[Message]]]:
-    """Conversations of one question and one answer, good and bad mixed. Prompts repeat once all were used."""
+    """Yield conversations of one question and one answer, good and bad ones mixed.
+
+    Prompts repeat after all have been used.
+    """
     known, rng = world(world_seed), random.Random(f"demonstrations {seed}")
     for prompt in _cycle(split_prompts(world_seed).demonstrations, count, f"demonstrations {seed}"):
         reply = answer(_case(prompt), DEMONSTRATED.draw(rng), known, rng)
@@ -52,7 +56,7 @@ def demonstrations(count: int, *, seed: int, world_seed: int) -> Iterator[dict[s
 
 
 def test_demonstrations(count: int = 512, *, seed: int, world_seed: int) -> Iterator[dict[str, list[Message]]]:
-    """The held-out questions, each with an answer such as those who demonstrate would have given."""
+    """Yield the held-out questions, each with an answer of the same quality as in the demonstrations."""
     known, rng = world(world_seed), random.Random(f"test demonstrations {seed}")
     for prompt in test_prompts(count, world_seed=world_seed):
         reply = answer(_case(prompt), DEMONSTRATED.draw(rng), known, rng)
@@ -60,17 +64,20 @@ def test_demonstrations(count: int = 512, *, seed: int, world_seed: int) -> Iter
 
 
 def sampling_prompts(count: int, *, seed: int, world_seed: int) -> list[str]:
-    """Questions whose sampled answers are to be ranked."""
+    """Return the questions for which sampled answers are ranked."""
     return _cycle(split_prompts(world_seed).sampling, count, f"sampling {seed}")
 
 
 def rl_prompts(count: int, *, seed: int, world_seed: int) -> list[str]:
-    """Questions for reinforcement learning."""
+    """Return the questions for reinforcement learning."""
     return _cycle(split_prompts(world_seed).reinforcement, count, f"reinforcement {seed}")
 
 
 def test_prompts(count: int = 512, *, world_seed: int) -> list[str]:
-    """Distinct questions about held-out combinations: the same ones for every policy and every seed."""
+    """Return distinct questions about held-out combinations, the same for every policy and every seed.
+
+    Raises `ValueError` if `count` is larger than the number of such questions.
+    """
     prompts = _shuffled(world(world_seed).prompts(held_out=True), f"test {world_seed}")
     if count > len(prompts):
         raise ValueError(f"The playground has {len(prompts)} held-out prompts, {count} were asked for.")

@@ -1,8 +1,8 @@
-"""A house of wayward things: what there is to ask, and the one remedy that truly helps.
+"""The world of the playground: questions about things with a trouble, and the one remedy that helps.
 
-Things misbehave (a kettle hums at night), and each kind of trouble has one remedy, whatever the thing. A
-model that has learned both halves, naming the thing and knowing the remedy, can answer about combinations it
-never met: so an eighth of the combinations is held out of everything that anybody trains on.
+A thing has a trouble (a kettle hums at night), and each trouble has one remedy, the same for every thing. A
+model that has learned to name the thing and to know the remedy can answer about combinations that it has never
+seen. So one eighth of the combinations is held out of all training texts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-# No thing may be a word of a trouble, a remedy or a phrasing: texts are read by looking for the things.
+# No thing may occur as a word in a trouble, a remedy or a phrasing: the scorer searches texts for the things.
 THINGS = (
     "kettle", "lantern", "clock", "mirror", "broom", "teapot", "ladder", "basket",
     "candle", "pillow", "blanket", "bucket", "hammer", "carpet", "drum", "fiddle",
@@ -22,7 +22,7 @@ THINGS = (
     "cloak", "glove", "boot", "scarf", "belt", "compass", "telescope", "puppet",
 )  # fmt: skip
 
-# What is wrong with it, and what helps.
+# Trouble -> remedy.
 REMEDIES = {
     "hums at night": "wrap the {thing} in wet wool",
     "leaks blue smoke": "feed the {thing} some salt",
@@ -68,11 +68,11 @@ class Case:
 
     @property
     def remedy(self) -> str:
-        """What helps, without capital and full stop."""
+        """The remedy, without capital letter and full stop."""
         return REMEDIES[self.trouble].format(thing=self.thing)
 
     def prompts(self) -> list[str]:
-        """The question in all its phrasings."""
+        """Return the question in all its phrasings."""
         return [phrasing.format(thing=self.thing, trouble=self.trouble) for phrasing in PHRASINGS]
 
 
@@ -83,26 +83,26 @@ def _cases_by_prompt() -> dict[str, Case]:
 
 
 def parse(prompt: str) -> Case | None:
-    """Which combination a question is about; None if nobody of this world would ask so."""
+    """Return the combination that a question is about; None for a question from outside this world."""
     return _cases_by_prompt().get(" ".join(prompt.split()))
 
 
 @dataclass(frozen=True)
 class World:
-    """Which combinations are known and which are held out, as the world's own seed decides."""
+    """The known and the held-out combinations, drawn with the world's own seed."""
 
     known: tuple[Case, ...]
     held_out: tuple[Case, ...]
 
     def prompts(self, *, held_out: bool) -> Iterator[str]:
-        """Every question about the known, or about the held-out, combinations."""
+        """Yield every question about the known combinations, or about the held-out ones."""
         for case in self.held_out if held_out else self.known:
             yield from case.prompts()
 
 
 @cache
 def world(seed: int) -> World:
-    """The world of this seed. Every trouble has as many held-out things as any other."""
+    """Return the world of this seed. Every trouble has the same number of held-out things."""
     rng = random.Random(f"world {seed}")
     everything = [Case(thing, trouble) for thing in THINGS for trouble in TROUBLES]
     held_out = {Case(thing, trouble) for trouble in TROUBLES for thing in rng.sample(THINGS, HELD_OUT)}
