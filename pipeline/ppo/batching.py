@@ -1,4 +1,4 @@
-"""How an iteration's rows are cut into batches, put on the device and timed: the same for scoring and for learning."""
+"""Divides an iteration's rows into batches, moves them to the device and times them; for scoring and for learning."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -17,16 +17,16 @@ from pipeline.stage import Runtime
 
 @dataclass(frozen=True)
 class Batching:
-    """What follows from configuration and machine for every pass over answers."""
+    """Settings of every pass over answers, derived from the configuration and the machine."""
 
     seed: int
     device: torch.device
     pad_id: int
     rank: int  # of this process
-    count: int  # answers of an iteration that fall to this process
+    count: int  # answers per iteration in this process
     batch_size: int  # answers per optimizer step
     micro: int  # answers per pass
-    seconds: dict[str, float] = field(default_factory=dict)  # of this iteration, by phase
+    seconds: dict[str, float] = field(default_factory=dict)  # time of this iteration, by phase
 
     @classmethod
     def of(cls, config: PpoConfig, roles: Roles, runtime: Runtime) -> "Batching":
@@ -43,7 +43,7 @@ class Batching:
         )
 
     def cut(self, lengths: Sequence[int], iteration: int, epoch: int) -> list[list[list[int]]]:
-        """A fresh permutation of the rows as batches of micro batches."""
+        """Return a new permutation of the rows as batches of micro batches of row indices."""
         return batches(self.count, self.batch_size, lengths, self.micro, f"{self.seed} {iteration} {epoch}")
 
     def collate(self, prompts: Sequence[list[int]], answers: Sequence[list[int]], rows: Sequence[int]) -> Batch:
@@ -51,7 +51,7 @@ class Batching:
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        """Add the seconds inside to a phase of this iteration."""
+        """Add the seconds of the `with` block to a phase of this iteration."""
         began = time.perf_counter()
         yield
         if self.device.type == "cuda":

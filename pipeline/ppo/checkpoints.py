@@ -1,7 +1,7 @@
-"""What a stopped run goes on from: everything the next iteration depends on, whole or not at all.
+"""Checkpoints that a stopped run resumes from: the whole state that the next iteration depends on.
 
-Answers, permutations and prompt orders are drawn from seeds that follow from the iteration's number, so besides
-weights, optimizer, coefficient, cursor and what was measured so far there is no state to lose.
+Answers, permutations and prompt orders are drawn from seeds that follow from the iteration's number. So the state is
+weights, optimizer, KL coefficient, cursor and the figures so far, and nothing else.
 """
 
 import json
@@ -24,24 +24,24 @@ WEIGHTS, OPTIMIZER, STATE = "trained.safetensors", "optimizer.pt", "state.json"
 
 @dataclass
 class State:
-    """Where a run is, weights and optimizer aside."""
+    """The state of a run, except weights and optimizer."""
 
     coefficient: float  # of the KL penalty
-    iteration: int = 0  # finished ones
+    iteration: int = 0  # finished iterations
     cursor: int = 0  # prompts used so far
-    tokens: int = 0  # that went through the policy: generated ones, and those learned from
+    tokens: int = 0  # tokens through the policy: generated ones, and those of every learning epoch
     health: Health = field(default_factory=Health)
     history: list[dict[str, float]] = field(default_factory=list)
 
 
 class Checkpoints:
-    """The checkpoints of one run; the newest, and all that lead back to its last good policy, are kept."""
+    """The checkpoints of one run. Keeps the newest, and all back to the one with its last good policy."""
 
     def __init__(self, output_dir: Path, roles: Roles, optimizer: torch.optim.Optimizer) -> None:
         self.folder, self.roles, self.optimizer = output_dir / CHECKPOINTS, roles, optimizer
 
     def save(self, state: State) -> None:
-        """Write a checkpoint; the file that says it is whole comes last."""
+        """Write a checkpoint; the file that marks it as complete is written last."""
         place = self._place(state.iteration)
         if (place / WHOLE).is_file():
             return
@@ -56,7 +56,7 @@ class Checkpoints:
         self._prune(state.health.good)
 
     def load_last(self) -> State | None:
-        """Put the newest whole checkpoint into roles and optimizer; None where there is none."""
+        """Load the newest complete checkpoint into roles and optimizer and return its state; None if there is none."""
         place = last_whole_checkpoint(self.folder)
         if place is None:
             return None
@@ -65,7 +65,7 @@ class Checkpoints:
         return _state(json.loads((place / STATE).read_text()))
 
     def load_good(self, good: int) -> int:
-        """Put the newest policy up to `good` back; returns which one it is."""
+        """Restore the newest policy up to iteration `good`; return its iteration."""
         kept = max(number for number in self._numbers() if number <= good)
         self.roles.restore(load_file(self._place(kept) / WEIGHTS))
         return kept

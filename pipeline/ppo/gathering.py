@@ -1,4 +1,4 @@
-"""What an iteration gathers: answers of the policy as it is, scored, measured, and looked at."""
+"""The first half of an iteration: samples answers from the current policy, scores them and measures them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,27 +25,27 @@ Prompt = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Task:
-    """What a run learns: from which prompts, and for which rewards."""
+    """The task of a run: its prompts and its sources of reward."""
 
     prompts: Sequence[Prompt]
     ids: Sequence[list[int]]  # the same prompts as the policy's token ids
     sources: Sequence[Weighted]
-    watchers: Mapping[str, Scorer]  # scores that are watched and never learned from, by their name in the history
+    watchers: Mapping[str, Scorer]  # scores that are logged and never learned from, by their name in the history
 
 
 class Gathered(NamedTuple):
-    """An iteration's rollouts, what they look like to people, and in which batches they are learned from first."""
+    """An iteration's rollouts, with readable prompts and answers, and the batches of the first learning epoch."""
 
     rollouts: Rollouts
     prompts: list[Prompt]
     answers: list[Answer]
     first_epoch: list[list[list[int]]]  # batches of micro batches of rows
     collated: dict[tuple[int, ...], Batch]  # the first epoch's micro batches
-    seen: dict[str, float]  # what is logged of them
+    seen: dict[str, float]  # figures for the log
 
 
 class Gatherer:
-    """Samples, scores and measures."""
+    """Samples answers, scores them and measures log-probabilities and values."""
 
     def __init__(self, task: Task, roles: Roles, config: PpoConfig, batching: Batching) -> None:
         self.task, self.roles, self.config, self.batching = task, roles, config, batching
@@ -53,7 +53,10 @@ class Gatherer:
         self.known = known_ids(roles.trainee.tokenizer)
 
     def gather(self, iteration: int, cursor: int, *, watch: bool) -> Gathered:
-        """Answers of the policy as it is to the prompts from the cursor on; `watch` asks the costly watchers, too."""
+        """Gather answers of the current policy to the prompts from the cursor on.
+
+        `watch` includes the scores of the slow watchers; the true score is always included.
+        """
         config, roles = self.config, self.roles
         assert config.max_new_tokens is not None  # the stage has chosen one
         whole = cycled(len(self.task.prompts), cursor, config.rollouts, f"{config.seed} prompts")
@@ -99,7 +102,7 @@ class Gatherer:
     def _measure(
         self, prompts: Sequence[list[int]], answers: Sequence[list[int]], epoch: Sequence[Sequence[list[int]]]
     ) -> tuple[dict[str, Tensor], dict[tuple[int, ...], Batch]]:
-        """Log-probabilities, entropy and values of all answers, micro batch by micro batch."""
+        """Return mask, log-probabilities, entropy and values, [rows, tokens] each, and the collated micro batches."""
         mask = answer_mask([len(answer) for answer in answers]).to(self.batching.device)
         names = ("logprobs", "reference", "values", "entropy")
         found = {name: torch.zeros(mask.shape, device=self.batching.device) for name in names}
@@ -119,7 +122,7 @@ class Gatherer:
 
 
 def _seen(rollouts: Rollouts) -> dict[str, float]:
-    """What is to be seen of an iteration's answers before anything is learned from them."""
+    """Return the figures of an iteration's answers, before the policy learns from them. KL is in nats per answer."""
     mask, scores = rollouts.mask, rollouts.scores.tolist()
     lengths = [len(answer) for answer in rollouts.answers]
     per_answer = kl.k1(rollouts.logprobs, rollouts.reference).sum(1)  # 0 outside the mask
@@ -137,12 +140,12 @@ def _seen(rollouts: Rollouts) -> dict[str, float]:
 
 
 def _apart(means: Mapping[str, float]) -> dict[str, float]:
-    """Each source of reward by its role, where there are several."""
+    """Return the mean of each source of reward by its role; empty if there is only one."""
     return {f"reward_{role}": mean for role, mean in means.items()} if len(means) > 1 else {}
 
 
 def _against(rollouts: Rollouts, watched: Mapping[str, list[float]]) -> dict[str, float]:
-    """Scores that were not learned from, and whether the reward goes with them."""
+    """Return the means of the watched scores, and the correlation of the reward with each."""
     scores = rollouts.scores.tolist()
     means = {name: sum(values) / len(values) for name, values in watched.items()}
     together = {f"reward_{name}_correlation": watching.correlation(scores, v) for name, v in watched.items()}

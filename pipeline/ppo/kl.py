@@ -1,7 +1,7 @@
-"""How far the policy is from its reference, and what that costs.
+"""Estimates of the KL divergence of the policy from its reference, and the coefficient of its penalty.
 
-Estimates are per sampled token, from log-probabilities alone (Schulman, "Approximating KL divergence", 2020). The
-coefficient is fixed, or follows a target (arXiv 1909.08593, section 2.2).
+Estimates are per sampled token, in nats, from log-probabilities alone (Schulman, "Approximating KL divergence", 2020).
+The coefficient is fixed, or follows a target (arXiv 1909.08593, section 2.2).
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 def k1(logprobs: Tensor, reference: Tensor) -> Tensor:
-    """log p - log p_reference: unbiased, of either sign."""
+    """Return log p - log p_reference: unbiased, of either sign."""
     return logprobs - reference
 
 
 def k3(logprobs: Tensor, reference: Tensor) -> Tensor:
-    """p_reference / p - 1 - log(p_reference / p): unbiased, never negative, of smaller variance."""
+    """Return p_reference / p - 1 - log(p_reference / p): unbiased, never negative, of smaller variance."""
     return torch.expm1(reference - logprobs) + (logprobs - reference)
 
 
@@ -25,16 +25,16 @@ ESTIMATORS = {"k1": k1, "k3": k3}
 
 @dataclass(frozen=True)
 class Adaptive:
-    """A coefficient that is raised while KL is above its target and lowered while it is below."""
+    """A coefficient that rises while KL is above its target and falls while it is below."""
 
     target: float  # nats per answer
-    horizon: float  # answers over which a full error of `LIMIT` would change the coefficient by its own size
+    horizon: float  # answers; a relative error e changes the coefficient by e * answers / horizon
 
 
-LIMIT = 0.2  # the most that a relative error counts
+LIMIT = 0.2  # relative errors are clipped to [-LIMIT, LIMIT]
 
 
 def adapted(coefficient: float, kl: float, answers: int, adaptive: Adaptive) -> float:
-    """The coefficient after `answers` answers whose mean KL was `kl` (nats per answer)."""
+    """Return the coefficient after `answers` answers with a mean KL of `kl` (nats per answer)."""
     error = min(max(kl / adaptive.target - 1, -LIMIT), LIMIT)
     return coefficient * (1 + error * answers / adaptive.horizon)

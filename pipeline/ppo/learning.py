@@ -1,4 +1,4 @@
-"""What an iteration learns: advantages and returns, then epochs of clipped steps on policy and value model."""
+"""The second half of an iteration: advantages and returns, then epochs of clipped steps on policy and value model."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -21,7 +21,10 @@ from pipeline.ppo.watching import explained_variance
 
 
 class Learner:
-    """Policy and value model under one optimizer: Adam with eps 1e-5, each with its rate, decaying linearly."""
+    """Trains policy and value model with one optimizer: Adam with eps 1e-5 and a learning rate for each.
+
+    The rates are constant or fall linearly to 0 (`ppo.schedule`).
+    """
 
     def __init__(self, roles: Roles, config: PpoConfig, batching: Batching, *, recompute: bool) -> None:
         self.roles, self.config, self.batching, self.recompute = roles, config, batching, recompute
@@ -30,7 +33,7 @@ class Learner:
         self.rates, self.optimizer = list(rates.values()), torch.optim.Adam(groups, eps=1e-5)
 
     def learn(self, gathered: Gathered, iteration: int, coefficient: float) -> dict[str, float]:
-        """All epochs over the iteration's answers; returns what is logged, as means over tokens."""
+        """Run all epochs over the iteration's answers; return the figures for the log, losses as means over tokens."""
         rollouts, config = gathered.rollouts, self.config
         targets = self._targets(rollouts, coefficient)
         lengths = [len(p) + len(a) for p, a in zip(rollouts.prompts, rollouts.answers, strict=True)]
@@ -47,7 +50,7 @@ class Learner:
         return {**sums.means(), "explained_variance": expected, "learning_rate": self.rates[0] * left}
 
     def _targets(self, rollouts: Rollouts, coefficient: float) -> Targets:
-        """Advantages, whitened over all answers of the iteration, and returns from the unwhitened ones."""
+        """Return advantages, whitened over all answers of the iteration, and returns from the unwhitened ones."""
         config, mask = self.config, rollouts.mask
         scores = penalized(rollouts.scores, rollouts.stopped, config.missing_stop_penalty)
         divergence = kl.ESTIMATORS[config.kl.estimator](rollouts.logprobs, rollouts.reference)
@@ -56,7 +59,10 @@ class Learner:
         return Targets(whiten(advantages, mask), returns)
 
     def _step(self, batch: Sequence[list[int]], gathered: Gathered, targets: Targets, sums: "Sums") -> None:
-        """One optimizer step on one batch: its micro batches' gradients add up to that of the whole."""
+        """Take one optimizer step on one batch: the gradients of its micro batches add up to that of the whole.
+
+        A step with a gradient norm that is not finite is skipped.
+        """
         rollouts, config = gathered.rollouts, self.config
         total = rollouts.mask[list(chain.from_iterable(batch))].sum()
         for rows in batch:
@@ -66,7 +72,7 @@ class Learner:
                 flat = self.roles.logprobs(self.roles.policy, part, config.temperature).logprobs
             logprobs, sampled = part.aligned(flat), rollouts.logprobs[rows, :width]
             policy = policy_loss(logprobs, sampled, targets.advantages[rows, :width], mask, config.clip)
-            torch.autograd.backward(policy.loss / total)  # before the value model's adapter takes the policy's place
+            torch.autograd.backward(policy.loss / total)  # before the value model's adapter replaces the policy's
             with self.roles.trainee.autocast():
                 values = part.aligned(self.roles.values(part).float())
             value = value_loss(
@@ -85,7 +91,7 @@ class Learner:
 
 
 class Sums:
-    """What the steps of an iteration add up to."""
+    """Sums of the figures over the steps of an iteration."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -94,7 +100,7 @@ class Sums:
         self.start: Tensor | None = None
 
     def add(self, policy: Any, value: Any, tokens: Tensor, difference: Tensor) -> None:
-        if not self.norms:  # nothing has been learned yet
+        if not self.norms:  # before the first optimizer step
             self.start = difference if self.start is None else torch.maximum(self.start, difference)
         found = {
             "policy_loss": policy.loss,

@@ -1,7 +1,7 @@
-"""The loop: sample, score, learn, look; checkpoints at intervals; an end before its time where answers go wrong.
+"""The training loop: sample, score, learn, log; checkpoints at intervals; an early end if the answers degrade.
 
-An iteration is scored in the very micro batches in which its first epoch is learned. So before the first optimizer step
-the ratio is exactly 1, and in the first iteration KL is exactly 0: anything else is a fault, not rounding.
+An iteration is scored in the same micro batches as its first learning epoch uses. So before the first optimizer step
+the ratio is exactly 1, and in the first iteration KL is exactly 0: any other value is a fault, not rounding.
 """
 
 import logging
@@ -37,9 +37,9 @@ class Loop:
         self.samples = Samples(context.output_dir / "samples.jsonl")
 
     def run(self) -> tuple[Metrics, list[dict[str, float]]]:
-        """Train to the end, or to where it has to stop; returns metrics of the policy that is kept, and the history.
+        """Train to the end, or until an early stop; return the metrics of the kept policy, and the history.
 
-        The kept policy's weights are then in the roles.
+        Afterwards the roles hold the weights of the kept policy. Raises `PipelineError` if no good policy exists.
         """
         state = self.checkpoints.load_last()
         if state is not None:
@@ -63,11 +63,11 @@ class Loop:
         return self._metrics(state, last, kept), state.history
 
     def _iterate(self, state: State) -> None:
-        """One iteration, from sampling to the row of the history; `state.health.fault` says if it was the last."""
+        """Run one iteration, from sampling to its row in the history; set `state.health.fault` if the run must end."""
         self.batching.seconds.clear()
         try:
             gathered = self._gather(state.iteration, state.cursor)
-        except RequestError:  # a reward function that failed: nothing of this iteration has been learned yet
+        except RequestError:  # a reward function failed; the weights are still those before this iteration
             self.checkpoints.save(state)
             raise
         state.health = self._health(state, gathered)
@@ -116,7 +116,7 @@ class Loop:
         return state.health.after(state.iteration, gathered.seen, limits)
 
     def _keep_last_good(self, state: State) -> int:
-        """Put the last good policy back, and say why. Raises `PipelineError` where there is none."""
+        """Restore the last good policy, report why, return its iteration. Raises `PipelineError` if there is none."""
         kept = self.checkpoints.load_good(state.health.good)
         fault = f"ppo stopped at iteration {state.iteration + 1} of {self.config.iterations}: {state.health.fault}"
         if not kept:

@@ -1,6 +1,6 @@
 """The clipped objectives of PPO (arXiv 1707.06347), as sums over tokens.
 
-Sums, so that micro batches add up to their global batch: whoever calls divides by the tokens of the global batch.
+They are sums, so that micro batches add up to their global batch: the caller divides by the tokens of the global batch.
 """
 
 from typing import NamedTuple
@@ -14,14 +14,14 @@ class PolicyLoss(NamedTuple):
 
     loss: Tensor
     ratio: Tensor
-    approx_kl: Tensor  # k3 of the policy that sampled against the one being updated
-    clipped: Tensor  # tokens whose clipped term was the worse one
+    approx_kl: Tensor  # k3 of the sampling policy against the policy being updated, nats
+    clipped: Tensor  # number of tokens with a clipped term larger than the plain one
 
 
 def policy_loss(logprobs: Tensor, sampled: Tensor, advantages: Tensor, mask: Tensor, clip: float) -> PolicyLoss:
-    """-min(ratio A, clip(ratio, 1 - clip, 1 + clip) A), equation 7. All [rows, tokens].
+    """Return -min(ratio A, clip(ratio, 1 - clip, 1 + clip) A), equation 7, summed over tokens. All [rows, tokens].
 
-    `logprobs` are those of the policy being updated, `sampled` those of the policy that sampled.
+    `logprobs` are those of the policy being updated, `sampled` those of the sampling policy.
     """
     difference, advantages = (logprobs - sampled)[mask], advantages[mask]
     ratio = difference.exp()
@@ -40,9 +40,11 @@ class ValueLoss(NamedTuple):
 
 
 def value_loss(values: Tensor, before: Tensor, returns: Tensor, mask: Tensor, clip: float) -> ValueLoss:
-    """0.5 max((V - R)^2, (clip(V, before - clip, before + clip) - R)^2). All [rows, tokens].
+    """Return 0.5 max((V - R)^2, (clip(V, before - clip, before + clip) - R)^2), summed over tokens.
 
-    `before` are the values at the time of sampling.
+    All tensors are [rows, tokens].
+
+    `before` holds the values at the time of sampling.
     """
     values, before, returns = values[mask], before[mask], returns[mask]
     kept = torch.minimum(torch.maximum(values, before - clip), before + clip)

@@ -1,4 +1,4 @@
-"""From one score per answer to one reward per token."""
+"""Turns one score per answer into one reward per token."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,15 @@ from pipeline.ppo.masked import whiten
 
 
 def penalized(scores: Tensor, stopped: Tensor, penalty: float) -> Tensor:
-    """[rows]: an answer that did not come to its stop token costs a fixed penalty (arXiv 1909.08593; trl#3750)."""
+    """Return scores, [rows], lowered by a fixed penalty if the stop token is missing (arXiv 1909.08593; trl#3750)."""
     return torch.where(stopped, scores, scores - penalty)
 
 
 def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, coefficient: float, *, whitened: bool = False) -> Tensor:
-    """[rows, tokens]: what KL costs on every token, and the score on the last real one.
+    """Return rewards, [rows, tokens]: the KL penalty on every token, plus the score on the last real token.
 
-    `scores` [rows]; `kl` (estimates per token) and `mask` [rows, tokens]; every row has a token. Whitening divides
-    all rewards by their common scale; it was found harmful and is off by default.
+    `scores` [rows]; `kl` (estimates per token) and `mask` [rows, tokens]; every row has a token. `whitened` divides
+    all rewards by their common standard deviation; it was found harmful and is off by default.
     """
     rewards = torch.where(mask, -coefficient * kl, 0)
     last = mask.sum(1, keepdim=True) - 1

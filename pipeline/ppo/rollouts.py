@@ -1,4 +1,4 @@
-"""What one iteration gathers, and in which batches it is learned from."""
+"""The rollouts of one iteration, and their division into batches."""
 
 import random
 from collections.abc import Sequence
@@ -11,39 +11,39 @@ from pipeline.batches import batches_by_length
 
 
 class Rollouts(NamedTuple):
-    """Answers of the policy and all that is known about them.
+    """Answers of the policy with their log-probabilities, values and scores.
 
-    Answer tensors are aligned to the left: column 0 is the answer's first token, its stop token is the last real one.
+    Answer tensors are aligned to the left: column 0 is the answer's first token; a stop token is the last real one.
     """
 
     prompts: list[list[int]]  # [rows] token ids
     answers: list[list[int]]  # [rows] token ids, cut after the first stop token
-    stopped: Tensor  # [rows] bool: came to its stop token
+    stopped: Tensor  # [rows] bool: the answer ends with its stop token
     mask: Tensor  # [rows, tokens] bool: real tokens
-    logprobs: Tensor  # [rows, tokens] of the policy that sampled, at the sampling temperature
+    logprobs: Tensor  # [rows, tokens] log-probabilities of the sampling policy, at the sampling temperature
     reference: Tensor  # [rows, tokens] log-probabilities of the reference, at the same temperature
-    values: Tensor  # [rows, tokens] what the value model expects from before this token on
+    values: Tensor  # [rows, tokens] the value model's estimate from the state before this token
     entropy: Tensor  # [rows, tokens] of the policy's distribution, in nats
-    scores: Tensor  # [rows] of the rewards, without KL and penalty
+    scores: Tensor  # [rows] weighted sum of all sources of reward, without KL and penalty
 
 
 class Targets(NamedTuple):
-    """What the update learns from, all [rows, tokens]."""
+    """The targets of the update, [rows, tokens] each."""
 
     advantages: Tensor  # whitened over the mask
     returns: Tensor
 
 
 def answer_mask(lengths: Sequence[int]) -> Tensor:
-    """[rows, longest] bool: True for the first `lengths[i]` tokens of row i."""
+    """Return the mask, [rows, longest] bool: True for the first `lengths[i]` tokens of row i."""
     counts = torch.tensor(lengths)
     return torch.arange(int(counts.max()))[None] < counts[:, None]
 
 
 def batches(count: int, size: int, lengths: Sequence[int], micro: int, key: str) -> list[list[list[int]]]:
-    """A fresh permutation of `count` rows as batches of `size`, each of these as micro batches of `micro` rows.
+    """Return a new permutation of `count` rows as batches of `size` rows, each divided into micro batches of `micro`.
 
-    Within a batch, rows are sorted by length, so that little of a micro batch is padding. `key` is the seed.
+    Within a batch, rows are sorted by length, so that micro batches have little padding. `key` is the seed.
     """
     order = list(range(count))
     random.Random(key).shuffle(order)
@@ -51,7 +51,10 @@ def batches(count: int, size: int, lengths: Sequence[int], micro: int, key: str)
 
 
 def cycled(count: int, start: int, number: int, key: str) -> list[int]:
-    """`number` of `count` prompts from the cursor `start` on: each epoch in a fresh order of its own."""
+    """Return the indices of the next `number` of `count` prompts from the cursor `start` on.
+
+    Each epoch over the prompts has its own random order, from the seed `key`.
+    """
     picked: list[int] = []
     for epoch in range(start // count, (start + number - 1) // count + 1):
         order = list(range(count))
@@ -62,5 +65,5 @@ def cycled(count: int, start: int, number: int, key: str) -> list[int]:
 
 
 def sampling_seed(seed: int, iteration: int, rank: int) -> int:
-    """Every process draws different answers, and a resumed run the same as an unbroken one."""
+    """Return a seed per process and iteration, so that a resumed run draws the same answers as an unbroken one."""
     return random.Random(f"{seed} {iteration} {rank}").getrandbits(63)

@@ -1,4 +1,4 @@
-"""A few answers every so often, for people to look at: `samples.jsonl`."""
+"""Writes a few answers at intervals to `samples.jsonl`, for people to read."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from pipeline.row_log import RowLog
 
 
 class Samples:
-    """Grows while a run goes on; a resumed run takes back what came after its checkpoint."""
+    """The file of sample answers. It grows during a run; a resumed run removes the rows after its checkpoint."""
 
     def __init__(self, path: Path) -> None:
         self.log = RowLog(path)
@@ -22,7 +22,7 @@ class Samples:
         answers: Sequence[Any],
         rollouts: Rollouts,
     ) -> None:
-        """Add the first `count` answers of an iteration, with reward and KL to the reference in nats."""
+        """Append the first `count` answers of an iteration, with reward and KL to the reference in nats per answer."""
         kl = (rollouts.logprobs - rollouts.reference).sum(1).tolist()
         rows = [
             {
@@ -38,7 +38,7 @@ class Samples:
         self.log.append(*rows)
 
     def keep(self, step: int) -> None:
-        """Leave only what was written up to `step`."""
+        """Remove the rows after `step`."""
         kept = [row for row in self.log.rows if row["step"] <= step]
         if len(kept) < len(self.log.rows):
             self.log.keep(kept)

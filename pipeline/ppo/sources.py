@@ -1,4 +1,4 @@
-"""What answers are rewarded for: reward models and the user's own Python functions, added up with their weights."""
+"""The sources of reward: reward models and the user's Python functions, added up with their weights."""
 
 import importlib
 import importlib.util
@@ -17,7 +17,7 @@ FUNCTION = re.compile(r"(?P<where>.+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)
 
 
 class Answer(Protocol):
-    """An answer as words and as the policy's own tokens."""
+    """An answer as text and as token ids of the policy."""
 
     text: str
     ids: list[int]
@@ -25,14 +25,14 @@ class Answer(Protocol):
 
 
 class Scorer(Protocol):
-    """Scores answers to prompts, one number each."""
+    """Gives each answer one score."""
 
     def score(self, prompts: Sequence[Any], answers: Sequence[Any]) -> list[float]: ...
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """One source of reward."""
+    """One source of reward with its weight."""
 
     name: str
     scorer: Scorer
@@ -40,9 +40,9 @@ class Weighted:
 
 
 def function_file(source: str) -> tuple[Path, str] | None:
-    """Where the code of `module:function` or `file.py:function` lies, and the function's name; None for a model.
+    """Return file and name of a function given as `module:function` or `file.py:function`; None for a model.
 
-    Raises `RequestError` for a module that cannot be found. A package that holds the module is imported for it.
+    Raises `RequestError` for a module that cannot be found. A package that contains the module is imported to find it.
     """
     found = FUNCTION.fullmatch(source)
     if found is None:
@@ -62,7 +62,7 @@ def function_file(source: str) -> tuple[Path, str] | None:
 
 
 def roles_of(rewards: Sequence[RewardSource]) -> dict[str, RewardSource]:
-    """The input that each source stands for: `reward`, `reward2`, … for models, `function`, … for code."""
+    """Return the sources by the names of their inputs: `reward`, `reward2`, … for models, `function`, … for code."""
     named: dict[str, RewardSource] = {}
     for source in rewards:
         kind = "function" if FUNCTION.fullmatch(source.source) else "reward"
@@ -72,7 +72,7 @@ def roles_of(rewards: Sequence[RewardSource]) -> dict[str, RewardSource]:
 
 
 def load_function(source: str) -> Function:
-    """The user's function. Raises `RequestError` where its file cannot be imported, or has no such function."""
+    """Import the user's function. Raises `RequestError` if its file cannot be imported, or has no such function."""
     found = FUNCTION.fullmatch(source)
     assert found is not None, f"{source} was planned as a function"
     where, name = found["where"], found["name"]
@@ -96,13 +96,13 @@ def _from_file(path: Path) -> Any:
 
 
 class FunctionScorer:
-    """A Python function that takes prompts (lists of messages) and answers (texts) and returns one number each."""
+    """Scores with a Python function of prompts (lists of messages) and answers (texts); one number per answer."""
 
     def __init__(self, source: str) -> None:
         self.source, self.function = source, load_function(source)
 
     def score(self, prompts: Sequence[Any], answers: Sequence[Answer]) -> list[float]:
-        """Raises `RequestError` where the function raises or returns anything but one finite number per answer."""
+        """Return one score per answer. Raises `RequestError` unless the function returns one finite number for each."""
         given = [
             [{"role": str(turn["role"]), "content": str(turn["content"])} for turn in prompt] for prompt in prompts
         ]
@@ -127,7 +127,7 @@ class FunctionScorer:
 def combined(
     sources: Sequence[Weighted], prompts: Sequence[Any], answers: Sequence[Any]
 ) -> tuple[list[float], Mapping[str, float]]:
-    """The weighted sum of all sources for each answer, and the mean of each source by its name."""
+    """Return the weighted sum of all sources for each answer, and the unweighted mean of each source by its name."""
     totals, means = [0.0] * len(answers), {}
     for source in sources:
         scores = source.scorer.score(prompts, answers)

@@ -1,4 +1,4 @@
-"""When a run is ended before its time, and which of its policies is the last good one."""
+"""Decides when a run ends early, and which of its policies is the last good one."""
 
 import math
 from collections.abc import Mapping
@@ -7,25 +7,28 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Limits:
-    """What is no longer healthy. `patience` is how many iterations in a row it takes."""
+    """The limits of healthy answers. `patience` unhealthy iterations in a row end the run."""
 
-    kl: float  # nats per answer, above
-    stopped: float  # share of answers that end by themselves, below, relative to the first iteration
-    distinct: float  # share of answers that differ from each other, below
+    kl: float  # maximum, nats per answer
+    stopped: float  # minimum share of answers that end with a stop token, relative to the first iteration
+    distinct: float  # minimum share of answers that differ from each other
     patience: int
 
 
 @dataclass(frozen=True)
 class Health:
-    """What the iterations so far say. Policy n is the one after n updates; iteration n + 1 shows how it does."""
+    """The health of a run so far. Policy n is the one after n updates; iteration n + 1 samples from it."""
 
     good: int = 0  # the last policy whose answers were healthy
     bad: int = 0  # unhealthy iterations in a row
-    first_stopped: float | None = None  # share of the first iteration's answers that ended by themselves
+    first_stopped: float | None = None  # share of the first iteration's answers that end with a stop token
     fault: str | None = None  # why the run ends
 
     def after(self, policy: int, seen: Mapping[str, float], limits: Limits) -> "Health":
-        """The state once the answers of `policy` are seen: `seen` has at least kl, stopped and distinct."""
+        """Return the health after the answers of `policy`; `seen` has at least kl, stopped and distinct.
+
+        A figure that is not finite ends the run at once.
+        """
         first = seen["stopped"] if self.first_stopped is None else self.first_stopped
         wrong = unhealthy(seen, first, limits)
         if not wrong:
@@ -36,12 +39,12 @@ class Health:
         return replace(self, bad=bad, first_stopped=first, fault=fault)
 
     def ended(self, why: str) -> "Health":
-        """The state where an update itself went wrong."""
+        """Return the health after a failed update."""
         return replace(self, fault=why)
 
 
 def unhealthy(seen: Mapping[str, float], first_stopped: float, limits: Limits) -> str | None:
-    """What is wrong with an iteration's answers, in words; None if nothing is."""
+    """Return the fault of an iteration's answers as text; None if they are healthy."""
     infinite = [name for name, value in seen.items() if not math.isfinite(value)]
     if infinite:
         return f"{', '.join(infinite)} not finite"
