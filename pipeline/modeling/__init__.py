@@ -1,10 +1,10 @@
-"""The only place that knows how transformers, peft, bitsandbytes and trl are set up."""
+"""All use of transformers, peft, bitsandbytes and trl: loading, generation, training, scoring."""
 
 import datasets
 from transformers.utils import logging
 
-# What the libraries log belongs into the version's log file, like everything else, and their bars for loading and
-# saving say little and break lines.
+# Messages of the libraries go to the version's log file like all others. Their progress bars for loading and saving
+# tell little and break the lines of the console.
 logging.disable_default_handler()
 logging.enable_propagation()
 logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""A policy that answers: loaded once, asked in batches, its answers scored by itself and by others."""
+"""A policy that is loaded once, draws answers in batches, and gives the log-probabilities of answers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from pipeline.store.artifacts import CHECKPOINTS, Artifact
 
 
 class Answer(NamedTuple):
-    """An answer as words and as token ids (its stop token included if it came to one)."""
+    """An answer as text and as token ids, with its stop token unless it was cut off."""
 
     text: str
     ids: list[int]
@@ -26,7 +26,7 @@ class Answer(NamedTuple):
 
 
 class Answerer:
-    """One policy, ready to answer prompts and to say how likely answers are."""
+    """One policy, ready to answer prompts and to compute log-probabilities of answers."""
 
     def __init__(self, artifact: Artifact, context: StageContext, seed: int) -> None:
         set_up(context.runtime, seed)
@@ -39,7 +39,7 @@ class Answerer:
         self.context, self.seed = context, seed
 
     def draw(self, prompts: Sequence[Messages], decoding: DecodingConfig, what: str) -> list[Answer]:
-        """One answer to each prompt. Raises `RequestError` for a prompt that leaves no room for one."""
+        """Draw one answer to each prompt. Raises `RequestError` for a prompt that fills the context."""
         rendered = [self.chat.prompt(prompt) for prompt in prompts]
         room = context_of(self.model) - max(map(len, rendered))
         if room < 1:
@@ -47,13 +47,13 @@ class Answerer:
         folder = self.context.output_dir / CHECKPOINTS
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{what.replace(' ', '-').replace('/', '_')}.partial"
-        assert decoding.max_new_tokens is not None  # the stage has chosen one
+        assert decoding.max_new_tokens is not None  # the stage has set it
         decoding = replace(decoding, max_new_tokens=min(decoding.max_new_tokens, room))
         with self.context.progress(what, len(prompts)) as advance:
             drawn = draw(self.model, self.chat, rendered, decoding, self.seed, partial=partial, advance=advance)
         return [Answer(self.chat.text(ids), ids, stopped) for ids, stopped in drawn]
 
     def logprobs(self, prompts: Sequence[Messages], answers: Sequence[list[int]], batch_size: int) -> list[float]:
-        """log p(answer | prompt), summed over the answer's tokens."""
+        """Return log p(answer | prompt) of each answer, summed over its tokens."""
         rows = [Answered(self.chat.prompt(p), ids) for p, ids in zip(prompts, answers, strict=True)]
         return answer_logprobs(self.model, rows, pad_id=self.chat.tokenizer.pad_token_id, batch_size=batch_size)

@@ -1,7 +1,7 @@
-"""What differs from architecture to architecture, asked of the configuration or of the model and never of its name.
+"""Differences between architectures, read from the configuration or the model, never from the model's name.
 
-Dropout and router noise are off from the start, in all stages: training compares a policy with itself, and a pass that
-differs from the one before it would be taken for learning (arXiv 2009.01325 has it so for PPO, TRL for DPO).
+Dropout and router noise are off in all stages: training compares a policy with itself, and a random difference between
+two passes would look like learning (arXiv 2009.01325 turns dropout off for PPO, TRL for DPO).
 """
 
 import re
@@ -15,26 +15,26 @@ from transformers.pytorch_utils import Conv1D
 
 from pipeline.errors import RequestError
 
-CHANCE = re.compile(r"drop|jitter")  # fields of a configuration that make one pass differ from the next
-LENGTHS = (  # what the longest sequence is called, the most usual name first
+CHANCE = re.compile(r"drop|jitter")  # configuration fields that make a forward pass random
+LENGTHS = (  # configuration fields for the context length, the most usual name first
     *("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx"),
     "context_length",
 )
 UNLIMITED = 10**9
 LINEAR = (torch.nn.Linear, Conv1D)
-CLASSIFIER = "ForSequenceClassification"  # how transformers calls models with a head that scores
-# what files may hold beyond the model: masks and positions that older versions saved, and parts that text passes by
+CLASSIFIER = "ForSequenceClassification"  # suffix of transformers' models with a head for scores
+# weights that files may hold beyond the model: masks and positions from older versions, and parts that text skips
 LEFT_OVER = re.compile(
     r"(attn|attention)\.(masked_)?bias$|inv_freq$|position_ids$|vision|visual|audio|multi_modal|^mtp\."
 )
-SHOWN = 3  # names of weights in a message
+SHOWN = 3  # names of weights listed in a message
 
 
 def switch_off_chance(config: PreTrainedConfig) -> None:
-    """Set every dropout and jitter field to 0, those of nested configurations too.
+    """Set every dropout and jitter field of a configuration to 0, nested configurations included.
 
-    Modules and functions alike read them there; switching off modules alone leaves the functions that OPT calls.
-    What is saved later says 0 as well: that is how it was trained.
+    Modules and functions both read these fields; turning off modules alone misses the functions that OPT calls.
+    Models saved later keep the 0, since they were trained with it.
     """
     for name, value in list(vars(config).items()):
         if isinstance(value, PreTrainedConfig):
@@ -44,9 +44,9 @@ def switch_off_chance(config: PreTrainedConfig) -> None:
 
 
 def switch_off_router_logits(config: PreTrainedConfig) -> None:
-    """Let a mixture of experts return words alone: with router logits, `generate` fails on padded prompts.
+    """Turn off the router logits of a mixture of experts: with them, `generate` fails on padded prompts.
 
-    TRL asks for them by argument where a loss balances the experts, and leaves the flag set in what it trained.
+    TRL requests them by argument for a loss that balances the experts, and leaves the flag set in the trained model.
     """
     text = config.get_text_config()
     if getattr(text, "output_router_logits", False):
@@ -54,17 +54,17 @@ def switch_off_router_logits(config: PreTrainedConfig) -> None:
 
 
 def context_length(config: PreTrainedConfig) -> int:
-    """The most tokens of one sequence; `UNLIMITED` where the configuration names no limit (ALiBi, recurrent models)."""
+    """Return the context length in tokens; `UNLIMITED` if the configuration has none (ALiBi, recurrent models)."""
     text = config.get_text_config(decoder=True)
     found = (getattr(text, name, None) for name in LENGTHS)
     return next((int(value) for value in found if isinstance(value, int) and value > 0), UNLIMITED)
 
 
 def classifier_of(config: PreTrainedConfig) -> Any:
-    """What loads a model of this configuration with a linear head: transformers' class, or one made in the same way.
+    """Return the class that loads a model of this configuration with a linear head.
 
-    transformers has none for Granite, Cohere, OLMoE, Mamba and others. Raises `RequestError` where there is no such
-    architecture.
+    It is transformers' class if there is one, else a class made in the same way (for Granite, Cohere, OLMoE, Mamba and
+    others). Raises `RequestError` for an architecture that transformers does not have.
     """
     kind = type(config)
     if kind in AutoModelForSequenceClassification._model_mapping:
@@ -75,18 +75,18 @@ def classifier_of(config: PreTrainedConfig) -> Any:
     parent = next(base for base in body.__mro__ if base.__name__.endswith("PreTrainedModel"))
     name = body.__name__.removesuffix("Model") + CLASSIFIER
     own = {"base_model_prefix": parent.base_model_prefix or "model", "config_class": kind}
-    own["__module__"] = body.__module__  # what is not transformers' own is initialized in another way: only in part
+    own["__module__"] = body.__module__  # transformers initializes classes of other modules only in part
     return type(name, (GenericForSequenceClassification, parent), own)
 
 
 def check_complete(
     info: Mapping[str, Set[Any]], name: str, *, new_head: str = "", prefix: str = "", old_head: str = ""
 ) -> None:
-    """Raise `RequestError` unless every weight of a model came from its files, and every weight of the files is in it.
+    """Raise `RequestError` unless the weights of the files are exactly those of the model.
 
-    `info` is what `from_pretrained` says with `output_loading_info`; tied weights are not in it. With a `new_head`, its
-    own weights may be missing, and those of the head it replaces, which are not below `prefix`, may be left over. Those
-    of an `old_head` may be left over, too.
+    `info` is the result of `from_pretrained` with `output_loading_info`; it leaves out tied weights. With a `new_head`,
+    the weights of that head may be missing from the files, and weights outside `prefix` (the replaced head) may be left
+    over. Weights of an `old_head` may also be left over.
     """
     missing = [key for key in info["missing_keys"] if not (new_head and key.startswith(f"{new_head}."))]
     extra = [key for key in info["unexpected_keys"] if not LEFT_OVER.search(key)]
@@ -107,16 +107,17 @@ def _first(names: list[str]) -> str:
 
 
 def language_model(model: Any) -> str:
-    """The path of the language model inside a model: `model`, or `model.language_model` beside a vision tower."""
+    """Return the path of the language model inside a model: `model`, or `model.language_model` with a vision tower."""
     decoder = model.get_decoder()
     return str(next(name for name, module in model.named_modules() if module is decoder))
 
 
 def unadapted(model: Any) -> str | None:
-    """A pattern of the linear layers that `all-linear` leaves alone, None where there are none.
+    """Return a pattern for the linear layers that `all-linear` must leave out; None if there are none.
 
-    They are those that no text goes through (vision and audio towers and their projectors), and those of state-space
-    mixers (which have `A_log` and `D`) whose weights are read directly, so that an adapter on them would do nothing.
+    These are layers that text does not pass through (vision and audio towers and their projectors), and layers of
+    state-space mixers (modules with `A_log` and `D`): the mixer reads their weights directly, so an adapter has no
+    effect on them.
     """
     inside, heads = language_model(model), (model.get_output_embeddings(), getattr(model, "score", None))
     linear = [name for name, one in model.named_modules() if isinstance(one, LINEAR) and one not in heads]
@@ -131,16 +132,16 @@ def unadapted(model: Any) -> str | None:
 
 
 class Footprint(NamedTuple):
-    """What the weights of the transformer take, embeddings, head and adapters aside."""
+    """The size of the transformer's weights, without embeddings, head and adapters."""
 
-    bits: float  # measured, per weight, quantization states included
-    in_4_bits: float  # share of the weights
+    bits: float  # measured bits per weight, quantization states included
+    in_4_bits: float  # share of the weights that is in 4 bits
 
 
 def footprint(model: Any) -> Footprint:
-    """Bits per weight over all matrices of the base, and the share of them that is in 4 bits.
+    """Measure bits per weight over all matrices of the base model, and the share of its weights in 4 bits.
 
-    Experts of a mixture are one parameter of three dimensions and count like any other matrix.
+    The experts of a mixture are one parameter with three dimensions and count like any matrix.
     """
     tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
     aside = {id(module.weight) for module in (*tables, model.get_output_embeddings()) if module is not None}
@@ -159,7 +160,7 @@ def footprint(model: Any) -> Footprint:
 
 
 def _state_tensors(state: Any) -> Iterator[torch.Tensor]:
-    """What NF4 keeps beside the codes: block maxima, themselves in 8 bits with maxima of their own."""
+    """Yield the tensors that NF4 keeps beside the codes: block maxima, quantized to 8 bits, and the maxima of these."""
     yield state.absmax
     nested = getattr(state, "state2", None)
     if nested is not None:

@@ -1,4 +1,4 @@
-"""A policy as a folder of its own: merged into one model, or its adapters as one adapter with the base named."""
+"""Writes a policy to a folder: merged into one model, or its adapters as one adapter that names its base model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 class Exported(NamedTuple):
-    """What was written, and what whoever serves it should know."""
+    """The sizes of an export, and remarks for users who serve the model."""
 
     parameters: int
     adapters: int
@@ -26,11 +26,11 @@ class Exported(NamedTuple):
 def export(artifact: Artifact, folder: Path, *, merge: bool) -> Exported:
     """Write a policy with its tokenizer, template and generation settings.
 
-    In the precision of the model that was brought: one that was trained whole is float32 in its artifact and rounded
-    here, so its logits are equal within that rounding. A full model's files are copied where nothing is to be rounded:
-    the store keeps its own, whatever becomes of the export, which others may read. Adapters trained on a 4-bit base are
-    merged into the base in its own precision, which rounds differently from what was trained. Both is said in a remark.
-    Raises `RequestError` where an adapter is asked for and there is none.
+    The precision is that of the starting model: a fully trained model is float32 in its artifact and is rounded here,
+    so its logits are equal up to that rounding. Without rounding, a full model's files are copied, not linked, so that
+    changes to the export do not reach the store; other users may read the export. Adapters trained on a 4-bit base are
+    merged into the base in its own precision, which rounds differently than in training. A remark tells about both.
+    Raises `RequestError` if an adapter is requested and there is none.
     """
     trained = source_of(artifact)
     source = replace(trained, dtype=trained.compute or trained.dtype)
@@ -66,7 +66,7 @@ def export(artifact: Artifact, folder: Path, *, merge: bool) -> Exported:
 
 
 def _copy_adapter(adapter: Path, folder: Path, base: str) -> None:
-    """An adapter as it is, with its base named."""
+    """Copy an adapter and set the name of its base model."""
     config = PeftConfig.from_pretrained(adapter)
     config.base_model_name_or_path = base
     config.save_pretrained(folder)
@@ -74,9 +74,9 @@ def _copy_adapter(adapter: Path, folder: Path, base: str) -> None:
 
 
 def _join_adapters(model: PeftModel, count: int) -> None:
-    """Adapters on adapters as one: their low-rank factors side by side, which is exactly their sum.
+    """Join a stack of adapters into one: their low-rank factors are concatenated, which equals their sum exactly.
 
-    Raises `RequestError` where they lie on experts: factors of several experts stand side by side there already.
+    Raises `RequestError` for adapters on experts: their factors are already those of several experts, concatenated.
     """
     names = [f"layer{i}" for i in range(count)]
     if any(config.target_parameters for config in model.peft_config.values()):

@@ -1,8 +1,8 @@
-"""Losses and figures that do not depend on how rows are cut into micro batches.
+"""Losses and figures that do not depend on the division of rows into micro batches.
 
-A micro batch gives its share of what it is a part of: of a step's batch in training, of all rows in evaluation. So the
-shares add up to the mean over rows, or over tokens, and so do the gradients; a last batch that is smaller counts for
-as many rows as it has. (TRL takes means of batch means.)
+A micro batch contributes its share of the whole: of a step's batch in training, of all rows in evaluation. The shares
+add up to the mean over rows, or over tokens, and so do the gradients; a smaller last batch counts by its number of
+rows. (TRL takes means of batch means.)
 """
 
 from collections import defaultdict
@@ -15,30 +15,30 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from pipeline.modeling.training import ExactCheckpoints, refuse_not_finite
 
-Counts = dict[str, Tensor]  # how many rows, tokens, … there are, by what they are called
+Counts = dict[str, Tensor]  # numbers of rows, tokens, …, by name
 
 
 class ExactFigures(ExactCheckpoints):
-    """A trainer's losses, its gradients and its `FIGURES` as exact means.
+    """A trainer with exact means for its losses, its gradients and its `FIGURES`.
 
-    Comes before one of TRL's trainers; says in `counts` what a batch has of what means are over.
+    A mixin in front of one of TRL's trainers; `counts` gives the denominators of all means for a batch.
     """
 
-    FIGURES: ClassVar[Mapping[str, str]] = {}  # TRL's name of a mean over a batch -> the count that it is over
-    loss_is_scaled_for_ga = True  # transformers' word for: a micro batch's loss is its share already
+    FIGURES: ClassVar[Mapping[str, str]] = {}  # TRL's name of a mean over a batch -> the name of its count
+    loss_is_scaled_for_ga = True  # tells transformers that a micro batch's loss is already its share
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._counted: dict[str, list[Counts]] = defaultdict(list)  # by mode, one for each of TRL's batch means
+        self._counted: dict[str, list[Counts]] = defaultdict(list)  # mode -> the counts for each of TRL's batch means
         self._rows_to_evaluate: Counts = {}
         self._evaluation_loss = 0.0
 
     def counts(self, inputs: Mapping[str, Tensor]) -> Counts:
-        """What there is in a batch of everything that a mean is over."""
+        """Return the counts of a batch: the denominators of all means."""
         raise NotImplementedError
 
     def share_of_loss(self, model: Any, inputs: dict[str, Any], shares: Counts) -> Tensor:
-        """The batch's loss as its part of the whole, of which it has these shares."""
+        """Return the batch's part of the loss of the whole; `shares` are its counts divided by those of the whole."""
         raise NotImplementedError
 
     def compute_loss(
@@ -48,7 +48,7 @@ class ExactFigures(ExactCheckpoints):
         return_outputs: bool = False,
         num_items_in_batch: Counts | None = None,
     ) -> Any:
-        """The share of a batch in `num_items_in_batch`, the counts of the whole."""
+        """Return the batch's part of the loss; `num_items_in_batch` holds the counts of the whole."""
         own = self.counts(inputs)
         whole = num_items_in_batch or own
         loss = self.share_of_loss(model, inputs, {name: count / whole[name] for name, count in own.items()})
@@ -60,12 +60,12 @@ class ExactFigures(ExactCheckpoints):
         return "train" if self.model.training else "eval"
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Counts]:
-        """The micro batches of a step, with their counts together."""
+        """Return the micro batches of a step, and the sum of their counts."""
         batches, _ = super().get_batch_samples(*args, **kwargs)
         return batches, self._whole(batches)
 
     def _whole(self, batches: Iterable[Mapping[str, Tensor]]) -> Counts:
-        """Counts of several batches together; with several processes, the mean over these, as gradients are."""
+        """Return the summed counts of several batches; the mean over processes, as for gradients."""
         sums: Counts = {}
         for batch in batches:
             for name, count in self.counts(batch).items():
@@ -74,7 +74,7 @@ class ExactFigures(ExactCheckpoints):
         return {name: counts.sum() / self.accelerator.num_processes for name, counts in gathered.items()}
 
     def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """transformers' own, with the exact loss. Raises `PipelineError` where it is not finite."""
+        """Evaluate as transformers does, with the exact loss. Raises `PipelineError` if the loss is not finite."""
         self._rows_to_evaluate, self._evaluation_loss = self._whole(dataloader), 0.0
         output = super().evaluation_loop(dataloader, *args, **kwargs)
         refuse_not_finite("evaluation loss", self._evaluation_loss, self.state)
@@ -82,7 +82,7 @@ class ExactFigures(ExactCheckpoints):
         return output
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
-        """The loss of one batch, added up."""
+        """Compute the loss of one batch and add it to the sum."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss = self.compute_loss(model, inputs, num_items_in_batch=self._rows_to_evaluate)
@@ -90,7 +90,7 @@ class ExactFigures(ExactCheckpoints):
         return loss, None, None
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """TRL's means of batches become means over what these count; what has no count is left out."""
+        """Log means over counts in place of TRL's means over batches; leave out figures without a count."""
         means, counted = self._metrics[self._mode], self._counted.pop(self._mode, [])
         exact = {
             name: weighted_mean(means[name], [float(counts[over]) for counts in counted])
@@ -103,5 +103,5 @@ class ExactFigures(ExactCheckpoints):
 
 
 def weighted_mean(values: list[float], weights: list[float]) -> float:
-    """The mean over all that the weights count."""
+    """Return the mean of the values, weighted by counts."""
     return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)

@@ -1,7 +1,7 @@
-"""TRL's trainers on the log-probabilities that all stages share.
+"""Gives TRL's trainers the log-probabilities that all stages share.
 
-TRL's SFT and DPO ask the model for log-probabilities instead of logits (`fused_lm_head=True`). Their own way applies
-the caps and scales that TRL has a name for, and no adapter on the head. Here it is the whole head, as everywhere.
+TRL's SFT and DPO request log-probabilities in place of logits (`fused_lm_head=True`). TRL's implementation applies only
+the caps and scales that it knows, and no adapter on the head. Here the whole head is applied, as in all other stages.
 """
 
 import functools
@@ -20,9 +20,9 @@ IGNORED = -100  # a label that takes no part in the loss
 
 
 def use_whole_head(model: Any, *, collisions: bool = False) -> None:
-    """Let a model that TRL's trainer has prepared answer `fused_lm_head=True` with the log-probabilities of its head.
+    """Make a model that TRL's trainer has prepared return log-probabilities of its whole head for `fused_lm_head=True`.
 
-    `collisions` are the sums of squared probabilities, which weighted DPO (arXiv 2406.11827) needs.
+    `collisions` adds the sums of squared probabilities, which weighted DPO (arXiv 2406.11827) needs.
     """
     causal = causal_of(model)
     plain = causal.forward
@@ -38,9 +38,9 @@ def use_whole_head(model: Any, *, collisions: bool = False) -> None:
 
 
 def _fused(causal: Any, labels: Tensor, statistic: Any, *args: Any, **kwargs: Any) -> FusedCausalLMOutput:
-    """Log-probabilities of the labels, [rows, width - 1], 0 where a label is ignored.
+    """Return log-probabilities of the labels, [rows, width - 1], 0 where a label is ignored.
 
-    What TRL needs for figures alone (entropy, mean logits, accuracy per token) is blank; these figures are left out.
+    Fields that TRL uses only for figures (entropy, mean logits, accuracy per token) are 0; these figures are left out.
     """
     output = transformer_of(causal)(*args, **{**kwargs, "use_cache": False})
     targets = labels[:, 1:]
@@ -61,7 +61,7 @@ def _fused(causal: Any, labels: Tensor, statistic: Any, *args: Any, **kwargs: An
 
 
 def _imbalance(causal: Any, output: Any, given: Mapping[str, Any]) -> Tensor:
-    """How unevenly a mixture of experts uses these, as Mixtral's loss has it (arXiv 2101.03961, equations 4 to 6)."""
+    """Return the load-balancing loss of a mixture of experts, as in Mixtral (arXiv 2101.03961, equations 4 to 6)."""
     config = causal.config.get_text_config()
     experts = getattr(config, "num_experts", None) or config.num_local_experts
     routed = output.router_logits

@@ -1,4 +1,4 @@
-"""Answers drawn from a policy: seeded batch by batch, so that an interrupted run goes on and ends the same."""
+"""Draws answers from a policy, with a seed per batch, so that a resumed run gives the same answers."""
 
 import random
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from pipeline.row_log import RowLog
 
 
 class Drawn(NamedTuple):
-    """An answer as token ids, its stop token included if it came to one."""
+    """An answer as token ids, with its stop token unless it was cut off."""
 
     ids: list[int]
     stopped: bool
@@ -35,11 +35,11 @@ def draw(
     partial: Path,
     advance: Advance = lambda done: None,
 ) -> list[Drawn]:
-    """One answer for each prompt, in the order given.
+    """Draw one answer for each prompt, in the given order.
 
-    Sampling is from the whole distribution (top_k is off) at `decoding.temperature`; 0 is greedy. Ids that are no
-    tokens (they fill up a vocabulary) are not drawn. Finished batches are kept in `partial`, one line each, and are
-    not drawn again when a stopped run goes on.
+    Sampling uses `decoding.temperature` (0 is greedy) and `decoding.top_p`; top_k is off. Ids without a token, which
+    fill up a vocabulary, are never drawn. Finished batches are kept in `partial`, one line each, and a resumed run
+    does not draw them again.
     """
     config, log = _generation_config(model, chat, decoding), RowLog(partial)
     drawn: dict[int, Drawn] = {}
@@ -72,7 +72,7 @@ def _generation_config(model: Any, chat: ChatFormat, decoding: DecodingConfig) -
 
 
 def _draw_batch(model: Any, chat: ChatFormat, prompts: Sequence[list[int]], config: GenerationConfig) -> list[Drawn]:
-    """Prompts padded on the left to the longest; each answer cut after its first stop token."""
+    """Draw answers to prompts padded on the left; cut each answer after its first stop token."""
     device = next(model.parameters()).device
     ids, attention = (part.to(device) for part in padded(prompts, chat.tokenizer.pad_token_id, left=True))
     output = model.generate(input_ids=ids, attention_mask=attention, generation_config=config)[:, ids.shape[1] :]

@@ -1,4 +1,4 @@
-"""How much memory a stage took at most."""
+"""Measures the peak memory of a stage."""
 
 import contextlib
 import resource
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-PEAK = Path("/proc/self/clear_refs")  # Linux: a 5 written here starts the peak of resident memory anew
+PEAK = Path("/proc/self/clear_refs")  # Linux: writing a 5 here resets the peak of resident memory
 STATUS = Path("/proc/self/status")
 
 
 def start_peak() -> None:
-    """Forget the most memory so far, where the system can."""
+    """Reset the peak memory, if the system can."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):
@@ -20,9 +20,9 @@ def start_peak() -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory since `start_peak`, in MiB: allocated by torch on a GPU, else the process's resident memory.
+    """Return the peak memory since `start_peak` in MiB: allocated by torch on a GPU, else the process's resident set.
 
-    Where the system cannot forget (macOS), it is that of the whole process.
+    On systems that cannot reset the peak (macOS), it is the peak since the process started.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20

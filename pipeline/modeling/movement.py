@@ -1,24 +1,24 @@
-"""How far training has moved what it trains: steps that round to nothing end in a run that looks like any other."""
+"""Measures how many trained numbers have changed: a run with steps that are lost in rounding looks like any other."""
 
 from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-SAMPLED = 4096  # numbers looked at in each tensor, at even distances
-MOVED = 0.3  # a smaller share is worth a remark; in LoRA's first step only one of its two factors gets a gradient
-KEPT = 0.5
+SAMPLED = 4096  # numbers compared in each tensor, at even distances
+MOVED = 0.3  # a smaller share causes a remark; in LoRA's first step only one of the two factors gets a gradient
+KEPT = 0.5  # a smaller share causes a remark
 
 
 class Start:
-    """A sample of every trained tensor as it was before training: a few megabytes, whatever the model's size."""
+    """A sample of every trained tensor from before training: a few megabytes for models of any size."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.values = {name: _sample(p).clone() for name, p in trained.items()}
 
     def moved(self, model: torch.nn.Module) -> float:
-        """The share of the trained numbers that are no longer what they were."""
+        """Return the share of the trained numbers that have changed."""
         total = changed = 0.0
         for before, after, numbers in self._pairs(model):
             total += numbers
@@ -26,9 +26,9 @@ class Start:
         return changed / max(total, 1)
 
     def kept(self, model: torch.nn.Module, dtype: torch.dtype) -> float:
-        """How much of the change is left once start and end are rounded to `dtype`.
+        """Return the share of the change that is left after rounding start and end to `dtype`.
 
-        1 on average where the start lies between the numbers of `dtype`, 0 where it lies on them and the steps were too
+        It is 1 on average for a start between the numbers of `dtype`, and 0 for a start on these numbers with steps too
         small to reach the next ones.
         """
         total = left = 0.0
@@ -39,22 +39,23 @@ class Start:
         return left / total if total else 0.0
 
     def _pairs(self, model: torch.nn.Module) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Each tensor's sample before and now, in float64, and how many numbers it stands for."""
+        """Yield each tensor's sample before and now, [at most `SAMPLED`] float64, and the tensor's size."""
         now: Mapping[str, Tensor] = dict(model.named_parameters())
         for name, before in self.values.items():
             yield before.double(), _sample(now[name]).double(), now[name].numel()
 
 
 def _sample(tensor: Tensor) -> Tensor:
-    """[at most `SAMPLED`] of its numbers, on the CPU."""
+    """Return numbers of a tensor at even distances, [at most `SAMPLED`], on the CPU."""
     flat = tensor.detach().flatten()
     return flat[:: max(1, -(-flat.numel() // SAMPLED))].cpu()
 
 
 def lost_steps(moved: float, kept: float | None, dtype: str) -> str | None:
-    """What to say of a run whose steps were too small for the numbers they were added to; None if they were not.
+    """Return a remark for a run with steps too small to change the weights they are added to; None for a healthy run.
 
-    `kept` is what is left of the change in `dtype`, where a policy is used in another precision than it is trained in.
+    `kept` is the share of the change that is left in `dtype`, if a policy is used in another precision than it is
+    trained in.
     """
     if moved < MOVED:
         return (

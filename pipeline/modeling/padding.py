@@ -1,7 +1,7 @@
-"""Whether a model gives padded rows, and rows with a cache, what it gives each row alone.
+"""Checks that a model computes the same states for padded rows, and for rows with a cache, as for each row alone.
 
-Answers are drawn in batches padded on the left. An architecture that does not look at the attention mask, or keeps its
-state elsewhere, would draw them from another distribution, and nothing else would show it.
+Answers are drawn in batches padded on the left. An architecture that ignores the attention mask, or keeps its state
+elsewhere, would sample from another distribution, and no other check would find it.
 """
 
 import inspect
@@ -14,14 +14,14 @@ from transformers import DynamicCache
 from pipeline.errors import RequestError
 from pipeline.modeling.passes import cache_argument, padded
 
-TOLERANCE = {torch.float32: 1e-3}  # of a state's norm; half precision rounds, and may choose another expert
+TOLERANCE = {torch.float32: 1e-3}  # relative to a state's norm; half precision rounds, and may choose another expert
 COARSE = 0.3
-PROBES = ([5, 6], [7, 8, 9, 10, 11], [12, 13, 14])  # token ids: any will do
+PROBES = ([5, 6], [7, 8, 9, 10, 11], [12, 13, 14])  # arbitrary token ids
 
 
 @torch.no_grad()
 def check_padding(decoder: Any, pad_id: int, name: str, *, cached: bool = False) -> None:
-    """Raise `RequestError` where padding on the left, or with it the sampler's cache, changes what a row comes to.
+    """Raise `RequestError` if padding on the left, with the sampler's cache if `cached`, changes a row's last state.
 
     `decoder` is the transformer below the head.
     """
@@ -45,7 +45,7 @@ def check_padding(decoder: Any, pad_id: int, name: str, *, cached: bool = False)
 
 
 def _taken(decoder: Any, **given: Any) -> dict[str, Any]:
-    """Those of the arguments that an architecture knows."""
+    """Return the arguments that the architecture accepts."""
     parameters = inspect.signature(decoder.forward).parameters
     anything = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     return {name: value for name, value in given.items() if anything or name in parameters}

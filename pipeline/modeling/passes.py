@@ -1,7 +1,7 @@
-"""Passes over prompts with their answers: answer positions only, nothing whole in memory.
+"""Forward passes over prompts with answers: only answer positions are computed, in chunks.
 
-Log-probabilities and values of an answer's tokens are read from the hidden state before each. Logits are made for a
-chunk of positions at a time, and made again in the backward pass, so no [rows, length, vocabulary] tensor ever exists.
+Log-probabilities and values of an answer's tokens come from the hidden state before each token. Logits are computed for
+a chunk of positions at a time, and again in the backward pass, so no [rows, length, vocabulary] tensor exists.
 """
 
 import inspect
@@ -15,11 +15,11 @@ from torch.utils.checkpoint import checkpoint
 
 from pipeline.modeling.heads import LanguageHead
 
-LOGITS = 2**23  # numbers of logits in memory at once: 32 MB in float32
+LOGITS = 2**23  # number of logits in memory at once: 32 MiB in float32
 
 
 def padded(rows: Sequence[list[int]], pad_id: int, *, left: bool = False, more: int = 0) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, [rows, longest + more] each."""
+    """Return token ids and attention mask, [rows, longest + more] each; padded on the right, or on the left."""
     width = max(map(len, rows)) + more
     places, counts = torch.arange(width)[None], torch.tensor([[len(row)] for row in rows])
     attention = (places >= width - counts) if left else (places < counts)
@@ -29,26 +29,26 @@ def padded(rows: Sequence[list[int]], pad_id: int, *, left: bool = False, more: 
 
 
 def scattered(values: Tensor, mask: Tensor) -> Tensor:
-    """[true places of the mask] values at these places, row after row, and 0 elsewhere: the shape of `mask`."""
+    """Place values, [true places of the mask], at these places row by row, with 0 elsewhere; shape of `mask`."""
     return values.new_zeros(mask.shape).masked_scatter(mask, values)
 
 
 class Batch(NamedTuple):
-    """Prompts with their answers, padded on the right to the longest of them."""
+    """Prompts with their answers, padded on the right to the longest row."""
 
     ids: Tensor  # [rows, width]
-    attention: Tensor  # [rows, width] 1 where a token is real
-    before: Tensor  # [rows, width] bool: the next token is one of the answer's
+    attention: Tensor  # [rows, width] 1 at real tokens
+    before: Tensor  # [rows, width] bool: the next token belongs to the answer
     mask: Tensor  # [rows, longest answer] bool: the answer's tokens, aligned to the left
-    tokens: Tensor  # [answer tokens] the answers' tokens, row after row
+    tokens: Tensor  # [answer tokens] the answers' tokens, row by row
 
     def aligned(self, values: Tensor) -> Tensor:
-        """[answer tokens] as [rows, longest answer], 0 where there is no token."""
+        """Return [answer tokens] values as [rows, longest answer], 0 where there is no token."""
         return scattered(values, self.mask)
 
 
 def batch_of(prompts: Sequence[list[int]], answers: Sequence[list[int]], pad_id: int, device: torch.device) -> Batch:
-    """Rows of token ids as one batch. Every prompt and every answer has at least one token."""
+    """Join prompts and answers into one batch. Every prompt and every answer needs at least one token."""
     ids, attention = padded([prompt + answer for prompt, answer in zip(prompts, answers, strict=True)], pad_id)
     starts, counts = (torch.tensor([len(part) for part in parts])[:, None] for parts in (prompts, answers))
     places = torch.arange(ids.shape[1])[None]
@@ -59,41 +59,41 @@ def batch_of(prompts: Sequence[list[int]], answers: Sequence[list[int]], pad_id:
 
 
 def states_of(transformer: Any, batch: Batch) -> Tensor:
-    """[rows, width, hidden]: the last hidden states. Padded on the right, positions count from 0 by themselves."""
+    """Return the last hidden states, [rows, width, hidden]. With right padding the default positions are correct."""
     output = transformer(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False)
     return cast(Tensor, output.last_hidden_state)
 
 
 def answer_states(transformer: Any, batch: Batch) -> Tensor:
-    """[answer tokens, hidden]: the last hidden state before each token of the answers."""
+    """Return the last hidden state before each token of the answers, [answer tokens, hidden]."""
     return states_of(transformer, batch)[batch.before]
 
 
 def cache_argument(transformer: Any) -> str:
-    """What a transformer calls the cache that it is given: `cache` from transformers 5.24 on."""
+    """Return the name of a transformer's argument for the cache: `cache` from transformers 5.24 on."""
     return "cache" if "cache" in inspect.signature(transformer.forward).parameters else "past_key_values"
 
 
 def last_states(transformer: Any, batch: Batch) -> Tensor:
-    """[rows, hidden]: the hidden state at the last real token of each row, by index."""
+    """Return the last hidden state at the last real token of each row, [rows, hidden]."""
     ends = batch.attention.sum(1) - 1
     return states_of(transformer, batch)[torch.arange(len(ends), device=ends.device), ends]
 
 
 class TokenLogprobs(NamedTuple):
-    """[answer tokens] each, float32."""
+    """Log-probabilities and an optional statistic, [answer tokens] each, float32."""
 
     logprobs: Tensor
-    statistic: Tensor | None = None  # what was asked for beside them, without gradient
+    statistic: Tensor | None = None  # the requested statistic, without gradient
 
 
 def entropy(logs: Tensor) -> Tensor:
-    """[…, vocabulary] log-probabilities -> […] entropy of the whole distribution, in nats."""
+    """Return the entropy in nats of the whole distribution: log-probabilities […, vocabulary] -> […]."""
     return -(logs.exp() * logs).sum(-1)
 
 
 def collision(logs: Tensor) -> Tensor:
-    """[…, vocabulary] log-probabilities -> […] log of the sum of their squares."""
+    """Return the log of the sum of squared probabilities: log-probabilities […, vocabulary] -> […]."""
     return (2 * logs).logsumexp(-1)
 
 
@@ -105,9 +105,10 @@ def token_logprobs(
     *,
     statistic: Callable[[Tensor], Tensor] | None = None,
 ) -> TokenLogprobs:
-    """log p(token | what is before it) at the sampling temperature, chunk by chunk.
+    """Return log p(token | text before it) at the sampling temperature, [tokens], computed in chunks.
 
-    `states` are [tokens, hidden], one before each of `tokens`. `statistic` is of the whole distribution at that place.
+    `states` [tokens, hidden] are the states before each of `tokens` [tokens]. `statistic` maps log-probabilities of the
+    whole distribution, […, vocabulary], to […].
     """
 
     def chunk(states: Tensor, tokens: Tensor) -> Tensor:

@@ -1,13 +1,13 @@
-"""Policies: where their weights come from, how they are loaded, prepared for training, and saved.
+"""Policies: finding their weights, loading them, preparing them for training, saving them.
 
-A policy is one full model with, on top, none, one or several LoRA adapters, each trained on what lay below it. An
-adapter's artifact holds that adapter alone; what it stands on is found by its manifest's inputs. A stage that trains
-a new adapter freezes those below: the policy before its first update, with its own adapter still at zero, is therefore
-exactly the state that it was given, in the same precision, and serves as the reference.
+A policy is one full model with any number of LoRA adapters on top, each trained on the model and adapters below it. An
+adapter's artifact holds that adapter alone; the inputs in its manifest lead to the rest. A stage that trains a new
+adapter freezes those below. So before its first update, with the new adapter still at zero, the policy equals its
+starting point exactly, in the same precision, and serves as the reference.
 
-Weights that are trained are float32, in memory and in artifacts: in bfloat16 a step smaller than 1/512 of a weight is
-lost. Weights that are only used are in `model.dtype`; those of a model that was trained whole are so on a GPU, and on a
-CPU as they are saved, since float32 is the faster there.
+Trained weights are float32, in memory and in artifacts: in bfloat16 a step smaller than 1/512 of a weight is lost.
+Weights that are only used have the precision `model.dtype`; so have those of a fully trained model on a GPU, while a
+CPU uses them as saved, since float32 is faster there.
 """
 
 import json
@@ -52,23 +52,23 @@ Model: TypeAlias = PreTrainedModel | PeftModel
 
 @dataclass(frozen=True)
 class PolicySource:
-    """What has to be loaded, from the bottom to the top."""
+    """The parts of a policy to load, from the bottom to the top."""
 
     weights: str  # a folder or a hub id
     tokenizer: str
     revision: str | None = None
-    dtype: str = "auto"  # of the loaded weights; auto: as they are saved
+    dtype: str = "auto"  # precision of the loaded weights; auto: as saved
     chat_template: str | None = None
     thinking: str | None = None
     adapters: tuple[Path, ...] = ()
     quantized: bool = False  # an adapter of this stack was trained on a 4-bit base
-    compute: str | None = None  # of a model trained in float32: what it began in, is used in on a GPU and exported in
+    compute: str | None = None  # of a fully trained model: the precision before training, on a GPU and in exports
 
 
 def source_of(artifact: Artifact) -> PolicySource:
-    """Where a policy's weights lie, by its lineage.
+    """Return the files of a policy's weights, found by its lineage.
 
-    Raises `RequestError` where the artifact is no policy, or what its adapter stands on is gone.
+    Raises `RequestError` if the artifact is not a policy, or if the model below its adapter is missing.
     """
     source = artifact.source
     if artifact.is_external and artifact.stage == "model":
@@ -87,7 +87,7 @@ def source_of(artifact: Artifact) -> PolicySource:
 
 
 def _began_in(artifact: Artifact) -> str | None:
-    """The precision of the model that a policy began as: `model.dtype`, or that of a folder; None if not known."""
+    """Return the precision of a policy's starting model: `model.dtype`, or that of its folder; None if unknown."""
     for role in ("policy", "base"):
         if role in artifact.inputs:
             return _began_in(artifact.inputs[role])
@@ -97,14 +97,14 @@ def _began_in(artifact: Artifact) -> str | None:
 
 
 def saved_dtype(folder: Path) -> str | None:
-    """The precision of a folder's weights, by its config; None where it does not say."""
+    """Return the precision of a folder's weights from its config; None if the config has none."""
     file = folder / "config.json"
     said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return said.get("dtype") or said.get("torch_dtype")
 
 
 def in_float32(source: PolicySource) -> PolicySource:
-    """The same weights to be trained: steps are added to float32."""
+    """Return the source with float32 weights, for training."""
     return replace(source, dtype="float32", compute=None)
 
 
@@ -119,7 +119,7 @@ def _below(artifact: Artifact, folder: Path) -> PolicySource:
 
 
 def device_of(launch: LaunchConfig) -> torch.device:
-    """The device asked for; `auto` is a GPU where there is one. Raises `RequestError` where it is not there."""
+    """Return the requested device; `auto` is a GPU if there is one. Raises `RequestError` if torch finds no GPU."""
     if launch.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if launch.device == "cuda" and not torch.cuda.is_available():
@@ -128,7 +128,7 @@ def device_of(launch: LaunchConfig) -> torch.device:
 
 
 def tokenizer_of(source: PolicySource) -> tuple[PreTrainedTokenizerBase, list[str]]:
-    """The tokenizer of a policy, and remarks on what had to be set."""
+    """Load the tokenizer of a policy; also return a remark for each setting that was added."""
     return load_tokenizer(
         source.tokenizer, revision=source.revision, chat_template=source.chat_template, thinking=source.thinking
     )
@@ -137,15 +137,15 @@ def tokenizer_of(source: PolicySource) -> tuple[PreTrainedTokenizerBase, list[st
 def load_policy(
     source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, *, quantized: bool | None = None
 ) -> Model:
-    """A policy ready to generate and to score: every adapter active, dropout off, in 4 bits if it was trained so.
+    """Load a policy for generation and log-probabilities: all adapters active, dropout off, in 4 bits if trained so.
 
-    Raises `RequestError` as `check_head` does.
+    Raises `RequestError` like `load_base` and `check_head`.
     """
     in_4_bits = source.quantized if quantized is None else quantized
     model = load_base(AutoModelForCausalLM, source, tokenizer, device, quantized=in_4_bits)
     pad, stop = tokenizer.pad_token_id, ChatFormat(tokenizer).stop_id
     stops = list(dict.fromkeys([stop, tokenizer.eos_token_id]))
-    # not the model's own file: what is drawn from is what is configured, and the distribution that PPO and DPO measure
+    # not the model's own file: sampling follows our configuration, and the distribution that PPO and DPO measure
     model.generation_config = GenerationConfig(
         pad_token_id=pad, bos_token_id=tokenizer.bos_token_id, eos_token_id=stops
     )
@@ -172,12 +172,12 @@ def load_base(
     new_head: str = "",
     old_head: str = "",
 ) -> PreTrainedModel:
-    """What lies below the adapters, as a model of this kind (one of transformers' auto classes), in 4 bits if asked.
+    """Load the model below the adapters with `kind` (one of transformers' auto classes), in 4 bits if `quantized`.
 
-    Nothing in it is left to chance: dropout is off, and no weight but those of a `new_head` is random. Nothing in the
-    files is left over but an `old_head`.
-    Raises `RequestError` where the files hold other weights than the configuration describes, or another vocabulary
-    than the tokenizer has.
+    Dropout is off. Only the weights of a `new_head` are random, and only those of an `old_head` may be left over in the
+    files.
+    Raises `RequestError` if the files have other weights than the configuration describes, or another vocabulary than
+    the tokenizer.
     """
     wanted = source.compute if source.compute and device.type == "cuda" else source.dtype
     dtype = wanted if wanted == "auto" else getattr(torch, wanted)
@@ -209,8 +209,8 @@ def load_base(
         ) from error
     check_complete(info, source.weights, new_head=new_head, prefix=model.base_model_prefix, old_head=old_head)
     for layer in model.modules():
-        # bitsandbytes' CPU inference path repacks the weights in place at the first forward pass: that undoes the
-        # double quantization, cannot be trained through, and fails for widths that are no multiple of 64
+        # bitsandbytes' CPU inference path repacks the weights in place at the first forward pass: that removes the
+        # double quantization, has no gradient, and fails for widths that are not a multiple of 64
         if isinstance(layer, Linear4bit):
             layer.support_avx512bf16_for_cpu = False
     rows = model.get_input_embeddings().num_embeddings
@@ -221,9 +221,10 @@ def load_base(
 
 
 def check_reach(rows: int, tokenizer: PreTrainedTokenizerBase, source: PolicySource) -> None:
-    """Raise `RequestError` where a token that can occur has no embedding.
+    """Raise `RequestError` if a token that can occur has no embedding; `rows` is the number of embeddings.
 
-    Special tokens that neither the template nor a role (end, padding, …) names cannot: Gemma 3's for images is such.
+    Special tokens that neither the template nor a role (end, padding, …) names cannot occur, such as Gemma 3's for
+    images.
     """
     beyond = {number: token for number, token in tokenizer.added_tokens_decoder.items() if number >= rows}
     named = f"{tokenizer.chat_template} {tokenizer.special_tokens_map}"
@@ -236,14 +237,14 @@ def check_reach(rows: int, tokenizer: PreTrainedTokenizerBase, source: PolicySou
 
 
 def check_vocabulary(rows: int, tokenizer: PreTrainedTokenizerBase, source: PolicySource) -> None:
-    """Raise `RequestError` where a model has more ids than padding explains: then the tokenizer is another model's."""
+    """Raise `RequestError` if a model has more ids than padding explains: the tokenizer belongs to another model."""
     words = len(tokenizer)
     if rows - words > PADDING * rows:
         raise RequestError(f"{source.weights}: {mismatch(rows, words)}")
 
 
 def nf4(dtype: torch.dtype | str) -> BitsAndBytesConfig:
-    """4-bit NF4 with double quantization (arXiv 2305.14314, section 3)."""
+    """Return the settings of 4-bit NF4 with double quantization (arXiv 2305.14314, section 3)."""
     compute = torch.bfloat16 if isinstance(dtype, str) else dtype
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
@@ -253,7 +254,7 @@ def nf4(dtype: torch.dtype | str) -> BitsAndBytesConfig:
 def load_for_training(
     source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, peft: PeftConfig, seed: int
 ) -> Model:
-    """A policy with exactly that trainable which `peft` says: all weights, or one new adapter on everything below."""
+    """Load a policy with the trainable weights of `peft`: all of them, or one new adapter on a frozen rest."""
     if peft.method == "full":
         model = load_policy(in_float32(source), tokenizer, device, quantized=False)
         return train_all(model.merge_and_unload() if isinstance(model, PeftModel) else model)
@@ -269,7 +270,7 @@ def load_for_training(
 
 
 def train_all(model: PreTrainedModel) -> PreTrainedModel:
-    """Every weight that text goes through is trained; a vision tower stays as it is."""
+    """Make every weight that text passes through trainable; a vision tower stays frozen."""
     model.requires_grad_(True)
     if model.config.get_text_config() is not model.config:
         inside, head = model.get_submodule(language_model(model)), model.get_output_embeddings()
@@ -280,9 +281,9 @@ def train_all(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def lora(peft: PeftConfig, model: Model) -> LoraConfig:
-    """LoRA (arXiv 2106.09685) on the named layers, or on all linear ones of the language model but its head.
+    """Return LoRA settings (arXiv 2106.09685) for the named layers, or for all linear ones except the head.
 
-    Raises `RequestError` where embeddings or the head are named.
+    Raises `RequestError` if `peft.target_modules` names embeddings or the head.
     """
     bare = model.get_base_model() if isinstance(model, PeftModel) else model
     targets = peft.target_modules if peft.target_modules == "all-linear" else peft.target_modules.split(",")
@@ -302,7 +303,7 @@ def lora(peft: PeftConfig, model: Model) -> LoraConfig:
 
 
 def with_adapter(model: Model, config: LoraConfig, name: str) -> PeftModel:
-    """The model, frozen, with one adapter more. Raises `RequestError` where peft cannot put it there."""
+    """Add an adapter to the frozen model and return it. Raises `RequestError` if peft cannot adapt the model."""
     try:
         if isinstance(model, PeftModel):
             model.add_adapter(name, config)
@@ -313,7 +314,7 @@ def with_adapter(model: Model, config: LoraConfig, name: str) -> PeftModel:
 
 
 def activate(model: PeftModel, adapters: list[str]) -> None:
-    """Let several adapters act at once; only the one being trained learns, and a head that was trained with it.
+    """Activate several adapters at once; only the adapter `TRAINED`, with its head, is trainable.
 
     (`PeftModel.set_adapter` takes one name.)
     """
@@ -323,12 +324,12 @@ def activate(model: PeftModel, adapters: list[str]) -> None:
 
 
 def save_policy(model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path, source: PolicySource) -> None:
-    """What was trained, as safetensors, with its tokenizer: the whole model, or the new adapter alone."""
+    """Save the trained weights as safetensors, and the tokenizer: the whole model, or the new adapter alone."""
     if isinstance(model, PeftModel):
-        # peft would write the absolute path of the base; the manifest's lineage is what is followed instead
+        # peft would write the absolute path of the base model; loading follows the manifest's lineage
         model.peft_config[TRAINED].base_model_name_or_path = source.weights if source.revision else ""
         model.save_pretrained(folder, selected_adapters=[TRAINED])
-        (folder / "README.md").unlink(missing_ok=True)  # peft's card template; `export` writes a real one
+        (folder / "README.md").unlink(missing_ok=True)  # peft's template of a model card; `export` writes a real one
     else:
         switch_off_router_logits(model.config)
         model.save_pretrained(folder)
@@ -336,25 +337,25 @@ def save_policy(model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path, 
 
 
 def trainable_parameters(model: torch.nn.Module) -> int:
-    """How many numbers training changes."""
+    """Return the number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def layer_name(i: int) -> str:
-    """What the i-th adapter of a stack is called, from the bottom."""
+    """Return the name of the i-th adapter of a stack, from the bottom."""
     return f"layer{i}"
 
 
 def context_of(model: Model) -> int:
-    """The most tokens that prompt and answer can have together."""
+    """Return the context length in tokens: the maximum of prompt and answer together."""
     return context_length(model.config)
 
 
 def context_in_config(source: PolicySource) -> int:
-    """The same, without loading the weights."""
+    """Return the context length in tokens without loading the weights."""
     return context_length(config_of(source))
 
 
 def config_of(source: PolicySource) -> PreTrainedConfig:
-    """The configuration of what lies below the adapters."""
+    """Load the configuration of the model below the adapters."""
     return AutoConfig.from_pretrained(source.weights, revision=source.revision, trust_remote_code=False)

@@ -1,4 +1,4 @@
-"""The embedded tiny base: its own tokenizer and a LlamaForCausalLM, trained from scratch on a made-up corpus."""
+"""The built-in tiny base model: its own tokenizer and a LlamaForCausalLM, trained from scratch on a made-up corpus."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from pipeline.modeling.training import ExactCheckpoints, arguments
 from pipeline.stage import StageContext
 
 PAD, BOS, EOS, USER, ASSISTANT, SYSTEM = "<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"
-# The space before a text lets its first word be the same token as anywhere else.
+# With a space before a text, its first word is the same token as elsewhere.
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
@@ -30,7 +30,7 @@ TEMPLATE = (
 
 
 def train_tokenizer(texts: Iterable[str], config: BaseConfig) -> PreTrainedTokenizerFast:
-    """A byte-level BPE with distinct pad, bos and eos tokens and a chat template."""
+    """Train a byte-level BPE tokenizer with distinct pad, bos and eos tokens and a chat template."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -54,7 +54,7 @@ def train_tokenizer(texts: Iterable[str], config: BaseConfig) -> PreTrainedToken
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, config: BaseConfig) -> LlamaForCausalLM:
-    """An untrained model of the configured size; its weights follow from the seed."""
+    """Return an untrained model of the configured size, with weights drawn from the seed."""
     torch.manual_seed(config.seed)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -74,7 +74,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, config: BaseConfig) -> LlamaFo
 
 
 def pack(documents: Sequence[Sequence[int]], length: int, seed: int) -> list[list[int]]:
-    """Documents in a seeded order, end to end, cut into blocks of `length`; the incomplete last block is left out."""
+    """Shuffle the documents, concatenate them and cut blocks of `length` tokens; leave out an incomplete last block."""
     order = list(range(len(documents)))
     random.Random(seed).shuffle(order)
     stream = [token for i in order for token in documents[i]]
@@ -88,7 +88,7 @@ def base_trainer(
     context: StageContext,
     device: torch.device,
 ) -> ExactCheckpoints:
-    """A trainer on packed blocks for a fixed number of steps."""
+    """Return a trainer on packed blocks for a fixed number of steps."""
     common = arguments(
         context,
         seed=config.seed,
@@ -113,5 +113,5 @@ def base_trainer(
 
 
 def documents(texts: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
-    """Every text as ids, from bos to eos."""
+    """Return the token ids of each text, with bos and eos."""
     return [[tokenizer.bos_token_id, *ids, tokenizer.eos_token_id] for ids in tokenizer(list(texts))["input_ids"]]

@@ -1,9 +1,9 @@
-"""The models of PPO by what they do: policy, reference and value model, as copies of their own or on one frozen base.
+"""The models of PPO by role: policy, reference and value model, as separate models or on one frozen base model.
 
-`peft=full`: the policy, its frozen copy as the reference, and a value model with a backbone of its own. `lora` and
-`qlora`: one frozen base with the SFT policy's adapters is the reference; the policy is that plus a new adapter, the
-value model that plus another one and a head, so one copy of the base is in memory. Before the first update policy and
-reference are the same function, bit for bit. Dropout is off in all of them (arXiv 2009.01325).
+`peft=full`: the policy, its frozen copy as the reference, and a value model with its own backbone. `lora` and `qlora`:
+the reference is a frozen base model with the SFT policy's adapters; the policy adds a new adapter to it, the value
+model another one and a head, so only one copy of the base model is in memory. Before the first update policy and
+reference give bitwise equal results. Dropout is off in all of them (arXiv 2009.01325).
 """
 
 import contextlib
@@ -37,56 +37,56 @@ VALUE_FILE = "value.safetensors"
 
 @dataclass(frozen=True)
 class Role:
-    """A model in one of its roles: the transformer, the head on top, and what makes its adapters the active ones."""
+    """A model in one role: the transformer, the head on top, and a function that activates its adapters."""
 
     decoder: Any
     head: Any
     switch: Callable[[], None] = field(default=lambda: None)
 
     def states(self, batch: Batch) -> Tensor:
-        """[answer tokens, hidden]: the state before each token of the answers."""
+        """Return the state before each token of the answers, [answer tokens, hidden]."""
         self.switch()
         return answer_states(self.decoder, batch)
 
 
 class ValueStart(NamedTuple):
-    """What the value model starts from: the reward model, else a head that says 0."""
+    """The starting weights of the value model: those of a reward model, or by default a head that returns 0."""
 
-    weight: Tensor | None = None  # [1, hidden] of the head, shift and scale of the score already in it
+    weight: Tensor | None = None  # [1, hidden] of the head, with shift and scale of the score included
     bias: float = 0.0
-    backbone: Any | None = None  # peft=full: a decoder of its own; None: a copy of the policy's
-    adapter: dict[str, Tensor] | None = None  # weights of the reward's adapter on the policy's own stack
-    peft: LoraConfig | None = None  # that adapter's form
+    backbone: Any | None = None  # peft=full: a separate decoder; None: a copy of the policy's
+    adapter: dict[str, Tensor] | None = None  # weights of the reward model's adapter on the policy's stack
+    peft: LoraConfig | None = None  # settings of that adapter
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Policy, reference and value model, and what is trained of them."""
+    """Policy, reference and value model, and their trained parameters."""
 
     trainee: Trainee
     policy: Role
     reference: Role
     value: Role
-    parameters: dict[str, dict[str, Parameter]]  # "policy" and "value" -> what is trained, by name
+    parameters: dict[str, dict[str, Parameter]]  # "policy" and "value" -> trained parameters by name
 
     def logprobs(self, role: Role, batch: Batch, temperature: float, *, with_entropy: bool = False) -> TokenLogprobs:
-        """[answer tokens] of the policy or the reference."""
+        """Return log-probabilities, [answer tokens], of the policy or the reference."""
         statistic = entropy if with_entropy else None
         return token_logprobs(role.states(batch), batch.tokens, role.head, temperature, statistic=statistic)
 
     def values(self, batch: Batch) -> Tensor:
-        """[answer tokens], float32: what is expected from before each token on."""
+        """Return the value estimates from the state before each token, [answer tokens] float32."""
         states = self.value.states(batch)
         with torch.autocast(states.device.type, enabled=False):
             return self.value.head(states.float())[:, 0]  # type: ignore[no-any-return]
 
     @contextlib.contextmanager
     def recomputing(self, wanted: bool) -> Iterator[None]:
-        """Activations inside are made again in the backward pass rather than kept; dropout stays off."""
+        """Recompute activations in the backward pass inside this context, if `wanted`; dropout stays off."""
         models = (self.policy.decoder, self.value.decoder)
         layers = [m for model in models for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
         for layer in layers if wanted else ():
-            layer.training = True  # the layer alone: what it holds stays in evaluation mode
+            layer.training = True  # the layer alone: the modules inside it stay in evaluation mode
         try:
             yield
         finally:
@@ -94,7 +94,7 @@ class Roles:
                 layer.training = False
 
     def trained(self) -> dict[str, Tensor]:
-        """Everything that training changes, for a checkpoint."""
+        """Return all trained parameters by role and name, for a checkpoint."""
         return {
             f"{role}.{name}": parameter.detach().contiguous()
             for role, parameters in self.parameters.items()
@@ -103,19 +103,19 @@ class Roles:
 
     @torch.no_grad()
     def restore(self, trained: dict[str, Tensor]) -> None:
-        """Put back what `trained` gave."""
+        """Restore the parameters from the result of `trained`."""
         for role, parameters in self.parameters.items():
             for name, parameter in parameters.items():
                 parameter.copy_(trained[f"{role}.{name}"])
 
     def save_value(self, folder: Path) -> None:
-        """The value model's trained weights, so that another run can go on with `ppo.inputs.value`."""
+        """Save the value model's trained weights, so that another run can use them with `ppo.inputs.value`."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file({n: p.detach().contiguous() for n, p in self.parameters["value"].items()}, folder / VALUE_FILE)
 
     @torch.no_grad()
     def load_value(self, artifact: Artifact) -> None:
-        """Start the value model from that of an earlier run. Raises `RequestError` where it is of another shape."""
+        """Load the value model of an earlier run. Raises `RequestError` if it has another shape."""
         found = load_file(artifact.file(f"{VALUE}/{VALUE_FILE}"))
         own = self.parameters["value"]
         if {n: p.shape for n, p in own.items()} != {n: t.shape for n, t in found.items()}:
@@ -127,7 +127,7 @@ class Roles:
 
 
 def build_roles(trainee: Trainee, start: ValueStart, peft: PeftConfig, seed: int, *, recompute: bool) -> Roles:
-    """The roles around a policy that is prepared for training."""
+    """Build policy, reference and value model from a policy that is prepared for training."""
     model = trainee.model.eval()
     head = torch.nn.Linear(model.get_input_embeddings().embedding_dim, 1, device=trainee.device)
     with torch.no_grad():
@@ -155,7 +155,7 @@ def build_roles(trainee: Trainee, start: ValueStart, peft: PeftConfig, seed: int
 def _on_one_base(
     model: PeftModel, value_head: Any, start: ValueStart, peft: PeftConfig, seed: int
 ) -> tuple[Role, Role, Role]:
-    """Adapters on adapters: those below are frozen and shared by all."""
+    """Build the three roles as adapters on one base model; the frozen adapters below are shared by all."""
     below = adapters_below(model)
     torch.manual_seed(seed)
     add_adapter(model, VALUE, start.peft or peft, start.adapter)
@@ -170,7 +170,7 @@ def _on_one_base(
 
 
 class Switch:
-    """Makes some of a model's adapters the active ones; policy and value model stay trainable throughout."""
+    """Activates some of a model's adapters; those of policy and value model stay trainable."""
 
     def __init__(self, model: PeftModel, names: list[str]) -> None:
         self.model, self.names = model, names
@@ -179,12 +179,12 @@ class Switch:
         for layer in self.layers:
             if layer.active_adapters != self.names:
                 layer.set_adapter(self.names, inference_mode=True)
-        for parameter in self.trained:  # peft froze those that are not active
+        for parameter in self.trained:  # peft freezes inactive adapters
             parameter.requires_grad_(True)
 
     @cached_property
     def layers(self) -> list[BaseTunerLayer]:
-        """When first asked, every role has its adapter."""
+        """The layers with adapters; computed at first use, after every role has added its adapter."""
         return [layer for layer in self.model.modules() if isinstance(layer, BaseTunerLayer)]
 
     @cached_property
@@ -194,16 +194,16 @@ class Switch:
 
 
 def adapters_below(model: PeftModel) -> list[str]:
-    """The frozen adapters that the policy's new one stands on."""
+    """Return the names of the frozen adapters below the policy's new one."""
     return [name for name in model.base_model.active_adapters if name != TRAINED]
 
 
 def add_adapter(
     model: PeftModel, name: str, peft: PeftConfig | LoraConfig, weights: dict[str, Tensor] | None = None
 ) -> None:
-    """One more adapter on a model, new or with weights and in the form that peft saved.
+    """Add an adapter to a model: a new one, or one with weights and settings that peft saved.
 
-    Raises `RequestError` unless these are exactly its own.
+    Raises `RequestError` unless `weights` match the adapter's parameters exactly.
     """
     with_adapter(model, lora(peft, model) if isinstance(peft, PeftConfig) else copy.deepcopy(peft), name)
     if weights is None:
@@ -217,5 +217,5 @@ def add_adapter(
 
 
 def _of_adapter(name: str, adapter: str) -> bool:
-    """Whether a parameter belongs to an adapter."""
+    """Return whether a parameter belongs to an adapter."""
     return re.search(rf"\.lora_\w+\.{adapter}(\.|$)", name) is not None

@@ -1,7 +1,7 @@
-"""Answers sampled for reinforcement learning: from the whole distribution, and no longer than each of them is.
+"""Samples answers for reinforcement learning from the whole distribution, without computing beyond their ends.
 
-Rows that came to their stop token leave the batch, so a step costs what the answers still being written cost. Every row
-has its own random numbers, drawn beforehand: which others are in the batch does not change its answer.
+Rows leave the batch after their stop token, so the cost of a step depends only on the unfinished answers. Every row has
+its own random numbers, drawn in advance, so its answer does not depend on the other rows in the batch.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from pipeline.modeling.generation import Drawn
 from pipeline.modeling.heads import LanguageHead
 from pipeline.modeling.passes import cache_argument, padded
 
-WORTHWHILE = 0.75  # finished rows are dropped when no more than this share of the batch is still being written
+WORTHWHILE = 0.75  # finished rows are dropped when at most this share of the batch is unfinished
 
 
 @torch.no_grad()
@@ -34,10 +34,10 @@ def sample(
     batch_size: int,
     drop_finished: bool = True,
 ) -> list[Drawn]:
-    """One answer to each prompt, in the order given, cut after the first stop token.
+    """Sample one answer to each prompt, in the given order, cut after the first stop token.
 
-    No top-k, no top-p: what is sampled from is what log-probabilities are computed of (arXiv 2403.17031), but for the
-    ids that are no tokens: `known` ([ids] bool, as `heads.known_ids` gives it) says which are.
+    Without top-k and top-p, sampling uses the same distribution as the log-probabilities (arXiv 2403.17031), except for
+    ids without a token: `known`, [ids] bool from `heads.known_ids`, marks the ids that have one.
     """
     chance = torch.rand(len(prompts), max_new_tokens, generator=torch.Generator().manual_seed(seed))
 
@@ -50,7 +50,7 @@ def sample(
 
 
 class _Writing:
-    """A batch of answers being written, prompts padded on the left."""
+    """A batch of unfinished answers, with prompts padded on the left."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class _Writing:
         device = next(decoder.parameters()).device
         ids, attention = padded(prompts, pad_id, left=True)
         self.answers: list[list[int]] = [[] for _ in prompts]
-        self.rows = torch.arange(len(prompts), device=device)  # whose answer each row of the batch is
+        self.rows = torch.arange(len(prompts), device=device)  # the index of the answer in each row of the batch
         self.ids, self.attention = ids.to(device), attention.to(device)
         self.positions = (self.attention.cumsum(1) - self.attention) * self.attention
         self.chance, self.known = chance.to(device), known.to(device)
@@ -92,7 +92,7 @@ class _Writing:
         return [Drawn(ids, ids[-1] == self.stop_id) for ids in self.answers]
 
     def _next(self, step: int) -> Tensor:
-        """[rows] tokens, by inverting each row's cumulative distribution at its own random number."""
+        """Return the next tokens, [rows], by inverting each row's cumulative distribution at its random number."""
         output = self.decoder(
             input_ids=self.ids,
             attention_mask=self.attention,
@@ -109,6 +109,6 @@ class _Writing:
 
     def _drop_finished(self) -> None:
         kept = self.open.nonzero()[:, 0]
-        self.cache.reorder_cache(kept)  # selects rows in every kind of layer, recurrent ones too
+        self.cache.reorder_cache(kept)  # selects rows in every kind of layer, also in recurrent ones
         self.rows, self.ids, self.attention = self.rows[kept], self.ids[kept], self.attention[kept]
         self.positions, self.chance, self.open = self.positions[kept], self.chance[kept], self.open[kept]

@@ -1,4 +1,4 @@
-"""Log-probabilities of given answers."""
+"""Computes log-probabilities of given answers."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
@@ -27,9 +27,10 @@ def answer_logprobs(
     batch_size: int,
     advance: Advance = lambda done: None,
 ) -> list[float]:
-    """Sum of log p(answer token | what is before it) for each row, in the order given.
+    """Return the sum of log p(answer token | tokens before it) for each row, in the given order.
 
-    Rows are batched by length, so little is padded; a row's value does not depend on its batch beyond rounding.
+    Rows are batched by length, which keeps padding small; apart from rounding, a row's value does not depend on its
+    batch.
     """
     transformer, head, device = transformer_of(model), LanguageHead(causal_of(model)), next(model.parameters()).device
 

@@ -1,4 +1,4 @@
-"""A policy about to be fine-tuned: loaded, prepared as its stage's `peft` says, with its chat format at hand."""
+"""The policy being trained: loaded and prepared as its stage's `peft` requires, with its chat format."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,19 +29,19 @@ from pipeline.modeling.training import set_up
 from pipeline.stage import StageContext
 from pipeline.store.artifacts import Artifact
 
-MOSTLY = 0.95  # share of the weights in 4 bits below which `qlora` says so
+MOSTLY = 0.95  # `qlora` reports a smaller share of the weights in 4 bits
 
 
 @dataclass(frozen=True)
 class Trainee:
-    """The model, and all that a stage needs around it."""
+    """The policy being trained, with its tokenizer, source, device and precision."""
 
     model: Model
     tokenizer: PreTrainedTokenizerBase
     chat: ChatFormat
     source: PolicySource
     device: torch.device
-    footprint: Footprint  # of the frozen rest, measured before anything is trained
+    footprint: Footprint  # of the base model, measured before training
     half: bool = False  # bf16 autocast around training
     start: Start = field(init=False, compare=False)
 
@@ -50,11 +50,11 @@ class Trainee:
 
     @property
     def room(self) -> int:
-        """The most tokens of prompt and answer together."""
+        """The context length: the maximum tokens of prompt and answer together."""
         return context_of(self.model)
 
     def save(self, context: StageContext) -> None:
-        """Write what was trained into the stage's payload, and say so where its steps were too small to count."""
+        """Write the trained weights into the artifact; report steps that were too small to change them."""
         save_policy(self.model, self.tokenizer, context.output_dir / MODEL, self.source)
         began_in = self.source.compute or self.source.dtype
         rounded = not isinstance(self.model, PeftModel) and began_in in ("bfloat16", "float16")
@@ -64,7 +64,7 @@ class Trainee:
             context.say(remark)
 
     def size(self) -> dict[str, float]:
-        """What training changes, the share of it that has changed by now, and what the frozen rest takes."""
+        """Return the number of trained parameters, the share that has changed so far, and bits per base weight."""
         bits, in_4_bits = self.footprint
         sizes = {
             "trainable": trainable_parameters(self.model),
@@ -74,7 +74,7 @@ class Trainee:
         return {**sizes, "share_in_4_bits": in_4_bits} if in_4_bits else sizes
 
     def autocast(self) -> Any:
-        """The precision of all passes in training."""
+        """Return the autocast context of all passes in training."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
 
 
@@ -84,9 +84,9 @@ Loader = Callable[[PolicySource, PreTrainedTokenizerBase, torch.device, PeftConf
 def prepare(
     artifact: Artifact, peft: PeftConfig, seed: int, context: StageContext, load: Loader = load_for_training
 ) -> Trainee:
-    """Load a policy for training, saying what had to be set or assumed; `load` makes of it what is trained.
+    """Load a policy for training with `load`, and report settings that were added or assumed.
 
-    Raises `RequestError` where `qlora` leaves every weight as it was.
+    Raises `RequestError` if `qlora` quantizes none of the weights.
     """
     set_up(context.runtime, seed)
     source, device = source_of(artifact), device_of(context.runtime.launch)
@@ -104,10 +104,10 @@ def prepare(
 
 
 def computes_in_bf16(launch: LaunchConfig, source: PolicySource, peft: PeftConfig, device: torch.device) -> bool:
-    """Whether training runs under bf16 autocast.
+    """Return whether training runs under bf16 autocast.
 
-    `auto`: where all weights of a bfloat16 model learn, in float32, on a GPU that has bf16. Adapters need none, since a
-    frozen base computes in its own precision; on a CPU float32 is the faster.
+    `auto`: only for full training of a bfloat16 model, in float32, on a GPU with bf16. Adapters need no autocast, since
+    a frozen base model computes in its own precision; on a CPU float32 is faster.
     """
     if launch.mixed_precision != "auto":
         return launch.mixed_precision == "bf16"
@@ -116,7 +116,10 @@ def computes_in_bf16(launch: LaunchConfig, source: PolicySource, peft: PeftConfi
 
 
 def _check_quantized(measured: Footprint, name: str, context: StageContext) -> None:
-    """Say how much of a model is in 4 bits where much of it is not: experts and other layers of a model's own."""
+    """Report the share of weights in 4 bits if it is low: bitsandbytes leaves out experts and custom layers.
+
+    Raises `RequestError` if no weight is in 4 bits.
+    """
     if not measured.in_4_bits:
         raise RequestError(f"{name}: bitsandbytes quantizes none of its layers, so peft=qlora is peft=lora: use that.")
     if measured.in_4_bits < MOSTLY:

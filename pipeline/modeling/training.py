@@ -1,7 +1,7 @@
-"""What every training stage shares: the trainer's arguments, exact checkpoints, resumption, the history it leaves.
+"""Shared by all training stages: the trainer's arguments, exact checkpoints, resuming, the history file.
 
-Training itself is TRL's (SFT, DPO) and transformers' (the tiny base). Around it: a run that was killed at any point
-goes on from its last whole checkpoint and ends with the weights of an unbroken one.
+TRL (SFT, DPO, reward model) and transformers (KTO, the tiny base model) train. This module adds that a run killed at
+any point resumes from its last complete checkpoint and ends with the same weights as an unbroken one.
 """
 
 import logging
@@ -25,21 +25,21 @@ from pipeline.stage import Runtime, StageContext
 from pipeline.store.artifacts import CHECKPOINTS
 
 TRAINED = "trained.safetensors"
-WHOLE = "whole"  # written last into a checkpoint: without it, the checkpoint was cut off and is not used
-# TRL's names and ours; None: left out, since it begins anew when a run is resumed
+WHOLE = "whole"  # written last into a checkpoint: without it, the checkpoint is incomplete and not used
+# TRL's names -> ours; None: left out, since it restarts from 0 in a resumed run
 OURS = {
     "rewards/accuracies": "accuracy",
     "rewards/margins": "margin",
-    "num_input_tokens_seen": "tokens",  # the step that all stages have in common
+    "num_input_tokens_seen": "tokens",  # the common measure of progress in all stages
     "num_tokens": None,
 }
-OVERFITTING = 1.02  # the last evaluation loss against the best one
+OVERFITTING = 1.02  # last evaluation loss / best one; a larger ratio causes a remark
 
 log = logging.getLogger(__name__)
 
 
 def set_up(runtime: Runtime, seed: int) -> None:
-    """Threads, generators and the memory's high-water mark, once at the start of a stage."""
+    """Set threads and random generators and reset the peak memory, once at the start of a stage."""
     torch.set_num_threads(runtime.threads)
     torch.manual_seed(seed)
     start_peak()
@@ -48,9 +48,9 @@ def set_up(runtime: Runtime, seed: int) -> None:
 def arguments(
     context: StageContext, *, seed: int, steps: int, batch_size: int, warmup: float, device: torch.device, half: bool
 ) -> dict[str, Any]:
-    """transformers' TrainingArguments as far as they follow from the configuration and the machine.
+    """Return the part of transformers' TrainingArguments that follows from the configuration and the machine.
 
-    The global batch is split into micro batches; a run of any length ends with an evaluation and a checkpoint.
+    The global batch is divided into micro batches; a run of any length ends with an evaluation and a checkpoint.
     """
     launch = context.runtime.launch
     micro = min(launch.micro_batch_size or batch_size, batch_size)
@@ -62,7 +62,7 @@ def arguments(
         "per_device_eval_batch_size": micro,
         "gradient_accumulation_steps": math.ceil(batch_size / micro),
         "warmup_steps": round(warmup * steps),
-        "eval_steps": steps,  # and before, at the milestones
+        "eval_steps": steps,  # also earlier, at the milestones
         "save_strategy": "steps",
         "save_steps": steps,
         "save_total_limit": 2,
@@ -82,7 +82,7 @@ def arguments(
 def tuning_arguments(
     config: TrainingConfig, context: StageContext, rows: int, device: torch.device, *, half: bool
 ) -> dict[str, Any]:
-    """The arguments of a stage that fine-tunes: evaluation, the best checkpoint, and the user's `trainer:` mapping."""
+    """Return the arguments of a fine-tuning stage: evaluation, best checkpoint, and the user's `trainer:` mapping."""
     common = arguments(
         context,
         seed=config.seed,
@@ -105,15 +105,15 @@ def tuning_arguments(
 
 
 def total_steps(rows: int, epochs: float, batch_size: int) -> int:
-    """Optimizer steps of a run; the last batch of an epoch may be smaller."""
+    """Return the optimizer steps of a run; the last batch of an epoch may be smaller."""
     return max(1, math.ceil(epochs * math.ceil(rows / batch_size)))
 
 
 class ExactCheckpoints(Trainer):  # type: ignore[misc]
-    """Checkpoints that hold just what is trained, by parameter name.
+    """A trainer with checkpoints of exactly the trained parameters, by name.
 
-    transformers' own keep one active adapter and lose the others of a stack, and rewrite the frozen weights every
-    time. Sharded training (FSDP, DeepSpeed) keeps the library's way.
+    transformers' checkpoints keep one active adapter, lose the others of a stack, and rewrite the frozen weights every
+    time. Sharded training (FSDP, DeepSpeed) uses the library's checkpoints.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -127,13 +127,13 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
         return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One micro batch. Raises `PipelineError` where its loss is not finite."""
+        """Train on one micro batch. Raises `PipelineError` if its loss is not finite."""
         loss: torch.Tensor = super().training_step(*args, **kwargs)
         refuse_not_finite("loss", loss, self.state)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Without the time: with it, transformers adds its speed to every row."""
+        """Log without the start time: with it, transformers adds its speed to every row."""
         super().log(logs)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
@@ -154,7 +154,7 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
                 parameters[name].copy_(value)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: checkpoints are ours and go away; `export` writes the card."""
+        """Do nothing: checkpoints are temporary, and `export` writes the model card."""
 
     def _load_best_model(self) -> None:
         if self._sharded:
@@ -164,7 +164,7 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
 
 
 def refuse_not_finite(what: str, value: torch.Tensor | float, state: TrainerState) -> None:
-    """Raise `PipelineError` for a loss or a gradient that is infinite or no number: nothing can be learned from it."""
+    """Raise `PipelineError` for a loss or a gradient that is not finite: training on it is useless."""
     if not math.isfinite(value):
         raise PipelineError(
             f"The {what} is {float(value)} after step {state.global_step} of {state.max_steps}: training ends here "
@@ -174,12 +174,12 @@ def refuse_not_finite(what: str, value: torch.Tensor | float, state: TrainerStat
 
 
 def _trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Trainable parameters by name; tied ones appear once."""
+    """Return the trainable parameters by name; tied ones appear once."""
     return {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
 
 
 class Milestones(TrainerCallback):  # type: ignore[misc]
-    """Log, evaluate and save at even distances; mark a checkpoint as whole; end the run on a gradient gone wrong."""
+    """Logs, evaluates, saves at even distances; marks complete checkpoints; stops at a gradient that is not finite."""
 
     def __init__(self, count: int, advance: Advance, context: StageContext) -> None:
         self.count, self.advance, self.context = count, advance, context
@@ -208,7 +208,7 @@ class Milestones(TrainerCallback):  # type: ignore[misc]
 
 
 def train(trainer: Trainer, context: StageContext, what: str, milestones: int) -> list[dict[str, float]]:
-    """Train to the end, from the last whole checkpoint if there is one; returns the history, which it also writes."""
+    """Train to the end, from the last complete checkpoint if there is one; write and return the history."""
     trainer.remove_callback(PrinterCallback)
     resume = last_whole_checkpoint(context.output_dir / CHECKPOINTS)
     if resume:
@@ -222,7 +222,7 @@ def train(trainer: Trainer, context: StageContext, what: str, milestones: int) -
 
 
 def renamed(row: Mapping[str, float]) -> dict[str, float]:
-    """A logged row under the names of manifests, the same in every stage; an evaluation's have `eval_` before them."""
+    """Return a logged row with the names of manifests, equal in all stages; evaluation figures start with `eval_`."""
     names = {key: _our_name(key) for key in row}
     return {name: row[key] for key, name in names.items() if name}
 
@@ -234,7 +234,7 @@ def _our_name(key: str) -> str | None:
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; those that were not are removed."""
+    """Return the newest complete checkpoint, or None; remove incomplete ones."""
     whole = []
     for path in folder.glob("checkpoint-*"):
         if (path / WHOLE).is_file():
@@ -245,7 +245,7 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
 
 
 def cost(trainer: Trainer) -> dict[str, float]:
-    """What a training took besides its time: tokens that went through the model in training, and memory."""
+    """Return the cost of a training besides time: training tokens through the model, and peak memory in MiB."""
     return {
         "tokens": trainer.state.num_input_tokens_seen,
         "peak_memory_mb": peak_memory_mb(trainer.args.device),
@@ -253,7 +253,7 @@ def cost(trainer: Trainer) -> dict[str, float]:
 
 
 def mean_loss(history: Sequence[Mapping[str, float]]) -> float:
-    """The training loss over the whole run, weighted by steps; unlike the trainer's own, right after a resumption."""
+    """Return the mean training loss of the run, weighted by steps; correct for resumed runs, unlike the trainer's."""
     total, last = 0.0, 0
     for row in history:
         if "loss" in row:
@@ -263,7 +263,7 @@ def mean_loss(history: Sequence[Mapping[str, float]]) -> float:
 
 
 def best_evaluation(history: Sequence[Mapping[str, float]], keep_best: bool) -> Mapping[str, float]:
-    """The evaluation of the checkpoint that was kept."""
+    """Return the evaluation of the kept checkpoint."""
     evaluations = [row for row in history if "eval_loss" in row]
     return min(evaluations, key=lambda row: row["eval_loss"]) if keep_best else evaluations[-1]
 
@@ -271,7 +271,7 @@ def best_evaluation(history: Sequence[Mapping[str, float]], keep_best: bool) -> 
 def remark_on_overfitting(
     history: Sequence[Mapping[str, float]], config: TrainingConfig, context: StageContext
 ) -> None:
-    """Say so when the evaluation loss had begun to rise, and what was done about it."""
+    """Report a rise of the evaluation loss, and which checkpoint was kept."""
     evaluations = [row for row in history if "eval_loss" in row]
     best, last = min(evaluations, key=lambda row: row["eval_loss"]), evaluations[-1]
     if last["eval_loss"] > best["eval_loss"] * OVERFITTING:

@@ -1,4 +1,4 @@
-"""SFT and DPO on TRL, over rows that were rendered and tokenized here."""
+"""SFT and DPO with TRL, on rows that were rendered and tokenized here."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -26,14 +26,15 @@ from pipeline.modeling.trainee import Trainee
 from pipeline.modeling.training import tuning_arguments
 from pipeline.stage import StageContext
 
-# How far an answer's log-probability may be from the reference's before anything is learned, in nats, for each root of
-# its tokens (roundings are of either sign). bfloat16, in which 4 bits are computed, too, knows a logit of 20 to 0.06.
+# The largest difference between an answer's log-probability and the reference's before the first update, in nats, per
+# square root of its tokens (roundings have either sign). bfloat16, also used to compute with 4 bits, holds a logit of
+# 20 to 0.06.
 START_TOLERANCE = 1e-3
 HALF_START_TOLERANCE = 0.25
 
 
 class SftTrainer(ExactFigures, SFTTrainer):  # type: ignore[misc]
-    """TRL's SFT with means over answer tokens."""
+    """TRL's SFT trainer with means over answer tokens."""
 
     FIGURES: ClassVar = {"aux_loss": "tokens"}
 
@@ -46,9 +47,9 @@ class SftTrainer(ExactFigures, SFTTrainer):  # type: ignore[misc]
 
 
 class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
-    """TRL's DPO over rows that are token ids already and carry the reference's log-probabilities.
+    """TRL's DPO trainer on rows of token ids that include the reference's log-probabilities.
 
-    Losses are those of `preferences.losses`; TRL computes those that only TRL has, other divergences than the reverse
+    Losses come from `preferences.losses`; TRL computes the losses that only TRL has, divergences other than the reverse
     KL, and weighted pairs. Means are over pairs, those of the SFT loss over the chosen answers' tokens. TRL's losses
     that compare the pairs of a batch with each other (aot, aot_unpaired) depend on the micro batch.
     """
@@ -85,7 +86,7 @@ class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
         return DPOTrainer.compute_loss(self, model, inputs)  # type: ignore[no-any-return]
 
     def _own_loss(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum of `preferences.losses`, and what balances experts; its figures are logged as TRL's are."""
+        """Return the weighted sum of losses, with the loss that balances experts; record figures by TRL's names."""
         output = logprobs_output(model, inputs, output_router_logits=self.aux_loss_enabled)
         pairs = _pairs_of(output.log_probs.sum(1), inputs, self.label_smoothing)
         loss = torch.zeros((), device=pairs.chosen.device)
@@ -107,9 +108,10 @@ class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
 
 
 def check_start(name: str, trainer: Any, policy: Tensor, reference: Tensor, tokens: Tensor) -> None:
-    """Before anything is learned the policy is its reference (and DPO's sigmoid loss log 2). All tensors are [answers].
+    """Check that before the first update the policy equals its reference (DPO's sigmoid loss is then log 2).
 
-    Raises `PipelineError` where an answer's log-probability is not the reference's, rounding aside.
+    All tensors are [answers]. Raises `PipelineError` if an answer's log-probability differs from the reference's by
+    more than rounding.
     """
     model = trainer.model
     half = trainer.args.bf16 or any(p.dtype not in (torch.float32, torch.float64) for p in model.parameters())
@@ -125,7 +127,7 @@ def check_start(name: str, trainer: Any, policy: Tensor, reference: Tensor, toke
 
 
 def logprobs_output(model: Any, inputs: Mapping[str, Tensor], **options: bool) -> Any:
-    """The model's output with the answers' `log_probs`, [rows, width - 1], 0 where no answer's token stands."""
+    """Return the model's output with `log_probs` of the answers, [rows, width - 1], 0 outside answer tokens."""
     labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, IGNORED)
     wanted = {name: value for name, value in options.items() if value}
     given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
@@ -133,7 +135,7 @@ def logprobs_output(model: Any, inputs: Mapping[str, Tensor], **options: bool) -
 
 
 def _pairs_of(logprobs: Tensor, inputs: Mapping[str, Tensor], label_smoothing: float) -> Pairs:
-    """A batch's pairs; `logprobs` are [2 pairs], the chosen answers before the rejected ones."""
+    """Return a batch's pairs; `logprobs` is [2 pairs], with all chosen answers before the rejected ones."""
     chosen, rejected = logprobs.chunk(2)
     chosen_tokens, rejected_tokens = inputs["completion_mask"][:, 1:].sum(1).chunk(2)
     reference = inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]
@@ -143,7 +145,7 @@ def _pairs_of(logprobs: Tensor, inputs: Mapping[str, Tensor], label_smoothing: f
 def sft_trainer(
     trainee: Trainee, train: Sequence[Rendered], dev: Sequence[Rendered], config: SftConfig, context: StageContext
 ) -> SftTrainer:
-    """A trainer whose loss is on the assistant's tokens only."""
+    """Return a trainer with the loss on the assistant's tokens only."""
     common = tuning_arguments(config, context, len(train), trainee.device, half=trainee.half)
     options = {**_balance(trainee, context), **common}
     args = TrlSftConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
@@ -160,7 +162,7 @@ def sft_trainer(
 
 
 def _balance(trainee: Trainee, context: StageContext) -> dict[str, float]:
-    """The loss that balances experts is the architecture's own; off where TRL does not find how many there are."""
+    """Return TRL's option for the loss that balances experts: the model's default, or 0 if TRL cannot count them."""
     text = trainee.model.config.get_text_config()
     if not hasattr(text, "output_router_logits") or hasattr(text, "num_experts"):
         return {}
@@ -179,23 +181,23 @@ Pair = tuple[Answered, Answered]  # chosen, rejected: the same prompt
 def dpo_trainer(
     trainee: Trainee, train: Sequence[Pair], test: Sequence[Pair], config: DpoConfig, context: StageContext
 ) -> DpoTrainer:
-    """A trainer whose reference is the model as it is handed in: its log-probabilities are computed here, once.
+    """Return a trainer with the given model as its reference, whose log-probabilities are computed here, once.
 
-    So no second copy of the weights is kept, and any stack of adapters, quantized or not, can be the reference.
+    So memory holds one copy of the weights, and any stack of adapters, quantized or not, can be the reference.
     """
     model, pad_id = trainee.model, trainee.tokenizer.pad_token_id
     common = tuning_arguments(config, context, len(train), trainee.device, half=trainee.half)
     options = {**common, **dpo_losses(config)}
     active = list(model.base_model.active_adapters) if isinstance(model, PeftModel) else []
     batch_size = 2 * options["per_device_eval_batch_size"]  # a pair is two rows
-    with trainee.autocast():  # as the policy in training
+    with trainee.autocast():  # the same precision as for the policy in training
         sides = [side for pair in [*train, *test] for side in pair]
         reference = reference_logprobs(model, sides, pad_id, batch_size, context)
     rows = [_with_reference(pairs, reference) for pairs in (train, test)]
     trainer = DpoTrainer(
         model=model,
         args=TrlDpoConfig(
-            **{"router_aux_loss_coef": 0.0, **options},  # the loss is DPO's alone unless balancing experts is asked for
+            **{"router_aux_loss_coef": 0.0, **options},  # balancing experts is off unless requested
             beta=config.beta,
             max_length=None,
             precompute_ref_log_probs=True,
@@ -205,7 +207,7 @@ def dpo_trainer(
         processing_class=trainee.tokenizer,
         callbacks=early_stopping(config),
     )
-    if isinstance(model, PeftModel):  # TRL made a copy of the new adapter for a reference that is not needed here
+    if isinstance(model, PeftModel):  # TRL has copied the new adapter for a reference that is not needed here
         if "ref" in model.peft_config:
             model.delete_adapter("ref")
         activate(model, active or [TRAINED])
@@ -214,7 +216,7 @@ def dpo_trainer(
 
 
 def dpo_losses(config: DpoConfig) -> dict[str, list[Any]]:
-    """Types of loss and their weights: the user's, or plain DPO, and beside it the SFT loss on the chosen answers."""
+    """Return loss types and weights: the user's, or plain DPO, plus the SFT loss on the chosen answers if weighted."""
     types = loss_types(config.trainer)
     weights = list(config.trainer.get("loss_weights") or [1.0] * len(types))
     if config.sft_weight:
@@ -223,7 +225,7 @@ def dpo_losses(config: DpoConfig) -> dict[str, list[Any]]:
 
 
 def uses_own_losses(args: TrlDpoConfig) -> bool:
-    """Whether all losses are computed by `preferences.losses`, rather than all by TRL."""
+    """Return whether `preferences.losses` computes all losses; otherwise TRL computes all."""
     plain = args.f_divergence_type == "reverse_kl" and not args.use_weighting
     return plain and all(name in LOSSES for name in args.loss_type)
 
@@ -232,14 +234,14 @@ Key = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def key_of(row: Answered) -> Key:
-    """What an answer's log-probability under the reference is found by."""
+    """Return the key of an answer's log-probability under the reference."""
     return tuple(row.prompt), tuple(row.answer)
 
 
 def reference_logprobs(
     model: Any, answers: Sequence[Answered], pad_id: int, batch_size: int, context: StageContext
 ) -> dict[Key, float]:
-    """log p(answer | prompt) of every answer, each once: in a ranking an answer is on a side of several pairs."""
+    """Return log p(answer | prompt) of every distinct answer: one answer can occur in several pairs of a ranking."""
     rows = {key_of(answer): answer for answer in answers}
     model.eval()
     with context.progress("reference", len(rows)) as advance:

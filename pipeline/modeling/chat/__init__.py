@@ -1,1 +1,1 @@
-"""From conversations to token ids: templates, tokenizers, rendering."""
+"""Turns conversations into token ids: templates, tokenizers, rendering."""

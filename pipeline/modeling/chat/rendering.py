@@ -1,10 +1,10 @@
-"""One way from a conversation to token ids, from SFT to scoring.
+"""Turns conversations into token ids, in one way for all stages from SFT to scoring.
 
-A row is a prompt, exactly as it is rendered for generation, and behind it the answer's own words with the token that
-ends the turn: the loss is on these alone. Where a template only appends, one row holds all answers of a conversation.
-Where it renders an answer differently once it is history (most that know reasoning do), each answer has a row of its
-own, behind the history as generation sees it. The answer's words are looked for in what was rendered: a template that
-changes or drops them is refused, never guessed at.
+A row is a prompt, exactly as rendered for generation, followed by the answer's words and the token that ends the turn;
+the loss is on these words and this token only. If a template only appends, one row holds all answers of a conversation.
+If it renders an answer differently as part of the history (as most reasoning templates do), each answer has its own
+row, after the history as generation sees it. The answer's words must occur in the rendered text: a template that
+changes or drops them is refused.
 """
 
 import re
@@ -31,31 +31,31 @@ from pipeline.modeling.chat.templates import (
     thinking_of,
 )
 
-REASONING = ("reasoning_content", "reasoning", "thinking")  # fields of a message in which people put it
+REASONING = ("reasoning_content", "reasoning", "thinking")  # usual names of a message's field for reasoning
 INLINE = re.compile(rf"\s*(?:{OPEN})?(?P<reasoning>.*){CLOSE}(?P<answer>.*)", re.DOTALL)
-EXCERPT = 160  # characters of a rendered text in a message
+EXCERPT = 160  # characters of a rendered text shown in a message
 
 
 class Rendered(NamedTuple):
-    """A conversation as token ids, and 1 where an id belongs to an answer of the assistant (its stop token too)."""
+    """A conversation as token ids, and a mask: 1 where an id belongs to an assistant's answer or its stop token."""
 
     ids: list[int]
     mask: list[int]
 
 
 class Turn(NamedTuple):
-    """A prompt, or what comes between two answers, and the answer behind it; as text."""
+    """A prompt, or the text between two answers, and the answer after it; as text."""
 
     prompt: str
-    kept: str = ""  # reasoning that is part of the answer and not learned
-    answer: str = ""  # what is learned: with the token that ends the turn
+    kept: str = ""  # reasoning that is part of the answer and has no loss
+    answer: str = ""  # the learned text, with the token that ends the turn
 
 
 Row = list[Turn]
 
 
 class ChatFormat:
-    """A tokenizer with its template, as the one place where conversations become ids and ids become answers."""
+    """A tokenizer with its template: the only place where conversations become ids and ids become answers."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
@@ -63,7 +63,7 @@ class ChatFormat:
 
     @property
     def stop(self) -> str:
-        """The token with which the template ends an answer: not always the tokenizer's EOS (ChatML on a base model)."""
+        """The token with which the template ends an answer; it can differ from EOS (ChatML on a base model)."""
         return self._ending[-1]
 
     @cached_property
@@ -73,24 +73,24 @@ class ChatFormat:
 
     @cached_property
     def specials(self) -> list[str]:
-        """The tokens that control a model, and that no text may turn into."""
+        """The control tokens of the model; text of users must never become one of them."""
         return sorted({*_specials(self.tokenizer), *self._ending})
 
     def rows(self, messages: Messages) -> list[Rendered]:
-        """The rows from which each answer of a conversation is learned once; the last turn is the assistant's.
+        """Return rows in which each answer of a conversation is learned once; the last turn is the assistant's.
 
-        Raises `Unrenderable` where the template refuses the conversation or changes an answer's words.
+        Raises `Unrenderable` if the template refuses the conversation or changes an answer's words.
         """
         return [self._rendered(row) for row in self._rows(messages)]
 
     def conversation(self, messages: Messages) -> Rendered:
-        """The row that ends with the last answer, with all answers before it where the template only appends."""
+        """Return the row that ends with the last answer; it holds all answers if the template only appends."""
         return self.rows(messages)[-1]
 
     def lengths(self, conversations: Sequence[Messages]) -> list[int | Unrenderable]:
-        """Tokens of each conversation's longest row, or why it has none; many at once are counted faster."""
+        """Return the tokens of each conversation's longest row, or why it has none. One call for many is faster."""
         tried = [_tried(self._rows, messages) for messages in conversations]
-        if self._marks_beginnings:  # a piece then depends on what is before it
+        if self._marks_beginnings:  # the ids of a piece then depend on the text before it
             return [rows if isinstance(rows, Unrenderable) else max(map(self._length, rows)) for rows in tried]
         flat = [text for rows in tried if isinstance(rows, list) for row in rows for turn in row for text in turn]
         counts = iter(map(len, self.tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else []))
@@ -100,19 +100,19 @@ class ChatFormat:
         ]
 
     def prompt(self, messages: Messages) -> list[int]:
-        """Token ids up to where the assistant begins to answer."""
+        """Return the token ids up to the start of the assistant's answer."""
         rows = self._rows([*messages, None])
         return self._rendered(rows[-1]).ids
 
     def answer(self, prompt: Messages, text: str) -> list[int]:
-        """Token ids of an answer to a prompt, reasoning included, with its stop token."""
+        """Return the token ids of an answer to a prompt, with its reasoning and its stop token."""
         *_, last = self._rows([*prompt, {"role": "assistant", "content": text}])
         before, (opening, kept, answer) = last[:-1], last[-1]
         done = "".join(chain(*before)) + opening
         return self._encoded(kept, done) + self._encoded(answer, done + kept)
 
     def takes(self, row: Mapping[str, Any]) -> bool:
-        """Whether the template renders a pair of preferences, or a prompt."""
+        """Return whether the template can render a preference pair, or a prompt."""
         try:
             self.prompt(row["prompt"])
             for side in {"chosen", "rejected"} & set(row):
@@ -122,19 +122,19 @@ class ChatFormat:
         return True
 
     def text(self, ids: Sequence[int]) -> str:
-        """The words of generated ids, without special tokens and surrounding space."""
+        """Return the text of generated ids, without special tokens and surrounding space."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def has_reasoning(self, messages: Messages) -> bool:
-        """Whether an answer of this conversation comes with reasoning."""
+        """Return whether an answer of this conversation has reasoning."""
         return any(self._parted(turn)[1] for turn in messages if turn["role"] == "assistant")
 
     # from messages to text
 
     def _rows(self, messages: Sequence[Mapping[str, Any] | None]) -> list[Row]:
-        """Rows of turns; None in the place of an answer leaves the last prompt open.
+        """Return rows of turns; None in place of the last answer leaves the last prompt open.
 
-        An answer that is not to be learned is part of the prompts behind it. Raises `Unrenderable` if none is.
+        An answer with `train` false becomes part of the prompts after it. Raises `Unrenderable` if no answer is left.
         """
         rows: list[Row] = []
         done = ""
@@ -142,7 +142,7 @@ class ChatFormat:
             if message is not None and (message["role"] != "assistant" or message.get("train") is False):
                 continue
             prompt, kept, answer = self._turn(messages[:i], message)
-            if not rows or not prompt.startswith(done):  # the template renders what was said before in another way
+            if not rows or not prompt.startswith(done):  # the template renders the history differently
                 rows.append([])
                 done = ""
             rows[-1].append(Turn(prompt[len(done) :], kept, answer))
@@ -152,7 +152,7 @@ class ChatFormat:
         return rows
 
     def _turn(self, history: Sequence[Any], message: Mapping[str, Any] | None) -> Turn:
-        """One answer behind all that was said before it."""
+        """Render one answer after its history. Raises `Unrenderable` if the template changes the answer's words."""
         prompt = self._render(history, for_answer=True)
         if message is None:
             return Turn(prompt)
@@ -176,7 +176,7 @@ class ChatFormat:
         return Turn(prompt, lead, answer) if keeps else Turn(prompt, "", lead + answer)
 
     def _parted(self, message: Mapping[str, Any]) -> tuple[str, str | None]:
-        """An answer's words and its reasoning, from a field of its own or from the beginning of the text."""
+        """Return an answer's words and its reasoning, from a separate field or from the start of the text."""
         text = str(message.get("content") or "")
         given = next((str(message[name]) for name in REASONING if message.get(name)), None)
         inline = INLINE.match(text) if given is None and self.knows_reasoning else None
@@ -186,7 +186,7 @@ class ChatFormat:
         return self._renderer(self.tokenizer.chat_template, [self._plain(turn) for turn in messages], for_answer)
 
     def _plain(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """A message as templates expect it; no text in it can become a token that controls a model."""
+        """Return a message as templates expect it; its text cannot become a control token."""
         others = {name: value for name, value in message.items() if name not in (*REASONING, "train")}
         if message["role"] != "assistant":
             return {**others, "content": break_tokens(message["content"], self.specials)}
@@ -205,7 +205,7 @@ class ChatFormat:
 
     @cached_property
     def _ending(self) -> list[str]:
-        """The tokens with which the template ends an answer, side by side; EOS where it has none of its own."""
+        """The consecutive tokens with which the template ends an answer; EOS if it has none of its own."""
         asked = [USER, ASSISTANT]
         _, found, rest = self._renderer(self.tokenizer.chat_template, asked, False).rpartition(ANSWER)
         if not found:
@@ -238,10 +238,10 @@ class ChatFormat:
         return len(self._rendered(row).ids)
 
     def _encoded(self, text: str, before: str) -> list[int]:
-        """Token ids of a piece of text as they are behind `before`."""
+        """Return the token ids of a piece of text after the text `before`."""
         if not (text and before and self._marks_beginnings):
             return self._tokenized(text)
-        for context in (before, "\n"):  # what is before may run into the text: then any line's end stands for it
+        for context in (before, "\n"):  # a token can span `before` and `text`: then use a line end
             head, whole = self._tokenized(context), self._tokenized(context + text)
             if whole[: len(head)] == head:
                 return whole[len(head) :]
@@ -252,7 +252,7 @@ class ChatFormat:
 
     @cached_property
     def _marks_beginnings(self) -> bool:
-        """Whether the tokenizer puts a space before any text (SentencePiece's dummy prefix), so pieces differ by it."""
+        """Whether the tokenizer puts a space before any text (SentencePiece's dummy prefix), which changes pieces."""
         return str(self.tokenizer.convert_ids_to_tokens(self._tokenized("a"))[0]).startswith("▁")
 
 
@@ -269,10 +269,10 @@ def _tried(rows: Callable[[Messages], list[Row]], messages: Messages) -> list[Ro
 
 
 def _behind(prompt: str, whole: str, reasoning: str) -> str | None:
-    """What is rendered behind the prompt; None where that cannot be told.
+    """Return the text that is rendered after the prompt; None if it cannot be determined.
 
-    A generation prompt can open a block of reasoning that the template shows no answer with (DeepSeek-R1's): then what
-    is behind the block, or the reasoning and the block's end with it.
+    A generation prompt can open a block of reasoning that the template leaves out before answers (DeepSeek-R1's). Then
+    it is the text after that block if the prompt closes it, else the reasoning, the block's end and that text.
     """
     if whole.startswith(prompt):
         return whole[len(prompt) :]
@@ -284,9 +284,9 @@ def _behind(prompt: str, whole: str, reasoning: str) -> str | None:
 
 
 def _cut(behind: str, words: str, ending: str) -> tuple[str, str] | None:
-    """What stands before an answer's words, and these with the token that ends the turn; None where they are not there.
+    """Return the text before an answer's words, and the words with the token that ends the turn; None if not found.
 
-    What follows belongs to the next turn. Where the template does not end turns, `ending` is put there.
+    Text after that token belongs to the next turn. If the template does not end turns, `ending` is added.
     """
     found = list(re.finditer(re.escape(words) + r"(\s*)" + re.escape(ending), behind))
     if found:
@@ -296,7 +296,7 @@ def _cut(behind: str, words: str, ending: str) -> tuple[str, str] | None:
 
 
 def _cut_calls(behind: str, words: str, ending: str) -> tuple[str, str] | None:
-    """The same for an answer that calls tools: all that the template makes of it."""
+    """Do the same for an answer that calls tools: the answer is all text that the template renders for it."""
     whole, found, _ = behind.rpartition(ending)
     answer = (whole if found else behind.rstrip()) + ending
     return ("", answer) if words in answer else None

@@ -1,9 +1,9 @@
-"""Chat templates, settled once so that training, generation and other people's servers render the same text.
+"""Settles chat templates once, so that training, generation and any server render the same text.
 
 A template can write today's date, open or close a block of reasoning by a switch, or put fixed tokens between its
-generation prompt and an answer. All of that is decided here and written into the template itself, which every artifact
-then carries: no caller has to pass options, and an exported model is prompted as it was trained. A template without
-such parts stays as it is, to the letter.
+generation prompt and an answer. All of that is decided here and written into the template, which every artifact
+carries: callers pass no options, and an exported model is prompted as it was trained. A template without such parts
+stays exactly as it is.
 """
 
 import json
@@ -27,8 +27,8 @@ EMPTY, TRAIN, KEEP = "empty", "train", "keep"  # the options of model.thinking
 OPEN, CLOSE = "<think>", "</think>"
 CLOSED = f"{OPEN}\n\n{CLOSE}\n\n"  # how models with an open block in their prompt skip it
 SWITCHES = ("enable_thinking", "thinking")  # variables by which templates turn reasoning on and off
-FROZEN = date(2024, 7, 26)  # the date that Llama 3.1's template falls back to
-REASON = "zqreasonqz"  # another text that no template contains
+FROZEN = date(2024, 7, 26)  # the default date of Llama 3.1's template
+REASON = "zqreasonqz"  # a probe for reasoning: a text that occurs in no template
 
 PREFILLED = re.compile(rf"{OPEN}\s*({CLOSE}\s*)?$")  # a block of reasoning that a generation prompt opens, or closes
 _SETTLED = re.compile(r"\{#- settled: thinking=(?P<thinking>\w+).*?\{#- template #\}(?P<own>.*)\{#- end #\}", re.DOTALL)
@@ -37,18 +37,19 @@ _DATE_FORMAT = re.compile(r"strftime_now\(\s*(?P<quote>[\"'])(?P<format>.*?)(?P=
 
 
 class Settled(NamedTuple):
-    """A template as it is used, and a remark for each thing that was decided."""
+    """A settled template, and a remark for each decision."""
 
     template: str
     remarks: list[str]
 
 
 def settle(template: str, thinking: str | None, render: Render) -> Settled:
-    """The template with all that moves fixed, and reasoning as `thinking` says; as it is if it was settled before.
+    """Return the template with its variable parts fixed, and reasoning as in `thinking`.
 
-    `empty` closes the block of reasoning in the prompt, so an answer is its words alone; `train` and `keep` leave it to
-    the model. None: as it was settled, else `empty`.
-    Raises `RequestError` where the template does not parse, raises for a plain question, or has no reasoning to train.
+    `empty` closes the block of reasoning in the prompt, so an answer is its words alone; with `train` and `keep` the
+    model writes the reasoning. None keeps an earlier decision, else means `empty`. A template that was settled before
+    with the same `thinking` is returned unchanged.
+    Raises `RequestError` if the template does not parse, raises for a plain question, or has no reasoning to train.
     """
     before = _SETTLED.match(template)
     if before and thinking in (None, before["thinking"]):
@@ -80,7 +81,10 @@ _SAID = {
 
 
 def renderer(tokenizer: PreTrainedTokenizerBase) -> Render:
-    """How a tokenizer renders messages with a template, as text or in parts, whichever the template shows."""
+    """Return a function that renders messages with a template, with content as text or in parts as the template needs.
+
+    It raises `RequestError` for a template that does not parse, and `Unrenderable` if the template raises.
+    """
 
     def rendered(template: str, messages: Messages, for_answer: bool) -> str:
         try:
@@ -114,13 +118,13 @@ def renderer(tokenizer: PreTrainedTokenizerBase) -> Render:
 
 
 def thinking_of(template: str) -> str:
-    """What was settled about reasoning."""
+    """Return the settled option of `model.thinking`; `empty` for a template that was not settled."""
     found = _SETTLED.match(template)
     return found["thinking"] if found else EMPTY
 
 
 def without_generation_tags(template: str) -> str:
-    """The template without `{% generation %}`, a tag that only trainers know; whitespace control stays."""
+    """Return the template without `{% generation %}`, a tag that only trainers know; whitespace control stays."""
 
     def plain(found: re.Match[str]) -> str:
         word = "endif" if found["end"] else "if true"
@@ -130,7 +134,7 @@ def without_generation_tags(template: str) -> str:
 
 
 def reasons(template: str, render: Render) -> bool:
-    """Whether a template has a place for reasoning, or takes it out of answers."""
+    """Return whether a template has a place for reasoning, or removes it from answers."""
     if CLOSE in template:
         return True
     try:
@@ -140,7 +144,7 @@ def reasons(template: str, render: Render) -> bool:
 
 
 def _frozen_dates(template: str, remarks: list[str]) -> str:
-    """A macro in the place of the clock."""
+    """Return a macro that replaces the clock with the frozen date; empty for a template without a clock."""
     if "strftime_now" not in template:
         return ""
     formats = dict.fromkeys(found["format"] for found in _DATE_FORMAT.finditer(template))
@@ -155,7 +159,7 @@ def _frozen_dates(template: str, remarks: list[str]) -> str:
 
 
 def _switched(template: str, thinking: str) -> str:
-    """Defaults for the switches that the template reads; a server can still set them otherwise."""
+    """Return defaults for the switches that the template reads; a server can still override them."""
     value = "false" if thinking == EMPTY else "true"
     variables = _variables(template) if any(name in template for name in SWITCHES) else set()
     return "".join(
@@ -174,9 +178,9 @@ def _variables(template: str) -> set[str]:
 
 
 def _lead(template: str, render: Render) -> str:
-    """What stands between the generation prompt and an answer's words, spaces aside: it belongs to the prompt.
+    """Return the text between the generation prompt and an answer's words, without final spaces; it joins the prompt.
 
-    Raises nothing where neither is a part of the other in a way that is understood: a conversation is then refused.
+    Empty if the two do not match in a known way: rendering then refuses the conversation.
     """
     prompt, whole = render(template, [USER], True), render(template, [USER, ASSISTANT], False)
     before, found, _ = whole.partition(ANSWER)
@@ -185,13 +189,13 @@ def _lead(template: str, render: Render) -> str:
     if before.startswith(prompt):
         return before[len(prompt) :].rstrip(" ")
     block = PREFILLED.search(prompt)
-    if block and not block[1] and before == prompt[: block.start()]:  # opened in the prompt, not shown with answers
+    if block and not block[1] and before == prompt[: block.start()]:  # opened in the prompt, left out before answers
         return CLOSED.removeprefix(block[0]) if CLOSED.startswith(block[0]) else f"\n{CLOSE}\n\n"
     return ""
 
 
 def _check_settled(settled: str, before: str, lead: str, render: Render) -> None:
-    """Raise `RequestError` unless the settled template renders as it did, with `lead` after the generation prompt."""
+    """Raise `RequestError` unless the settled template renders the same text, and `lead` after its prompt."""
     asked, answered = [USER], [USER, ASSISTANT]
     same = render(settled, asked, True) == render(before, asked, True) + lead
     if not (same and render(settled, answered, False) == render(before, answered, False)):

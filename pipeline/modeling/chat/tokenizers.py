@@ -1,7 +1,7 @@
-"""Tokenizers as users bring them, made fit for chat training: a token to pad with, a chat template that is settled.
+"""Prepares a user's tokenizer for chat training: a token for padding and a settled chat template.
 
-A template is only added where there is none, and embeddings are never resized: a model without a pad token gets an
-unused one of its own. Only where it has none does EOS pad; attention masks and labels say what is real in any case.
+A template is added only if there is none, and embeddings are never resized: a tokenizer without a pad token uses one
+of its unused tokens. If it has none, EOS pads; attention masks and labels mark the real tokens in any case.
 """
 
 import re
@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from pipeline.errors import RequestError, Unrenderable
 from pipeline.modeling.chat.templates import renderer, settle
 
-# For tokenizers without a template: plain words for the roles, the tokenizer's own EOS to end an answer.
+# For tokenizers without a template: plain names for the roles; the tokenizer's EOS ends an answer.
 PLAIN_TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %}"
@@ -28,9 +28,9 @@ RESERVED = re.compile(r"reserved|unused|extra_id|<pad>|\[PAD\]|<\|pad", re.IGNOR
 def load_tokenizer(
     path: str, *, revision: str | None = None, chat_template: str | None = None, thinking: str | None = None
 ) -> tuple[PreTrainedTokenizerBase, list[str]]:
-    """A tokenizer ready for training, its template settled, and a remark for each thing that had to be set.
+    """Load a tokenizer with a settled template; also return a remark for each setting that was added.
 
-    Raises `RequestError` where the folder has no tokenizer, or one without an end-of-sequence token, and as `settle`.
+    Raises `RequestError` if the folder has no tokenizer, or one without an end-of-sequence token, and like `settle`.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
@@ -56,7 +56,10 @@ def load_tokenizer(
 
 
 def _own_template(tokenizer: PreTrainedTokenizerBase, path: str) -> str | None:
-    """The template that the tokenizer came with; of several that have names, the one for chats."""
+    """Return the tokenizer's own template, the one named `default` of several; None if there is none.
+
+    Raises `RequestError` if none of several is named `default`.
+    """
     own = tokenizer.chat_template
     if not isinstance(own, dict):
         return own or None
@@ -69,9 +72,9 @@ def _own_template(tokenizer: PreTrainedTokenizerBase, path: str) -> str | None:
 
 
 def _spare_token(tokenizer: PreTrainedTokenizerBase) -> str:
-    """A token to pad with: a reserved one, else `unk`, else another control token that the template does not use.
+    """Return a token for padding: a reserved one, else `unk`, else another control token that the template never uses.
 
-    EOS where there is none of these: attention masks and labels say what is real, so any id can pad.
+    Without any of these, EOS: attention masks and labels mark the real tokens, so any id can pad.
     """
     in_use = {tokenizer.eos_token, tokenizer.bos_token}
     specials = [str(t) for t in tokenizer.added_tokens_decoder.values() if t.special and str(t) not in in_use]

@@ -1,1 +1,1 @@
-"""Learning from people's judgements without a reward model: DPO's losses, and KTO."""
+"""Training on people's judgements without a reward model: DPO's losses, and KTO."""

@@ -1,9 +1,9 @@
-"""KTO (arXiv 2402.01306): learning from answers that were marked as good or bad, one by one.
+"""KTO (arXiv 2402.01306): training on answers that are each marked as good or bad.
 
-Its loss compares an answer's log-ratio with a reference point, an estimate of how far the policy is from its reference.
-As in the paper that is the mean log-ratio of answers that belong to other prompts. The paper pairs the rows of a micro
-batch; here every row has an answer to another prompt from the start, and the mean is over all rows of a step (or of an
-evaluation), so that it does not depend on how these are cut into micro batches.
+The loss compares an answer's log-ratio with a reference point, an estimate of the KL divergence of the policy from its
+reference. As in the paper, it is the mean log-ratio of answers that belong to other prompts. The paper pairs the rows
+of a micro batch; here every row gets an answer to another prompt in advance, and the mean is over all rows of a step
+(or of an evaluation), so that it does not depend on the division into micro batches.
 """
 
 import random
@@ -32,14 +32,14 @@ from pipeline.stage import StageContext
 
 
 class MarkedRow(NamedTuple):
-    """An answer as token ids, and whether people marked it as good."""
+    """An answer as token ids, with its mark: good or bad."""
 
     answered: Answered
     good: bool
 
 
 class KtoTrainer(ExactFigures):
-    """KTO over rows of `_dataset`. Means are over answers; those of rewards over good or over bad ones."""
+    """Trains KTO on rows of `_dataset`. Means are over answers; those of rewards over good or over bad answers."""
 
     FIGURES: ClassVar = {
         "rewards/good": "good",
@@ -72,7 +72,10 @@ class KtoTrainer(ExactFigures):
 
     @torch.no_grad()
     def _keep_figures(self, marks: Marks) -> None:
-        """An answer is on the right side where it gained more than the reference point, or lost, as it was marked."""
+        """Record the figures of a micro batch.
+
+        Accuracy counts a good answer as right if its log-ratio is above the reference point, a bad one if it is not.
+        """
         rewards, good, point = self.config.beta * marks.log_ratios, marks.good, marks.reference_point
         figures = {
             "rewards/good": rewards[good].sum() / good.sum().clamp(min=1),
@@ -84,7 +87,7 @@ class KtoTrainer(ExactFigures):
             self._metrics[self._mode][name].append(self.accelerator.gather(value).mean().item())
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Counts]:
-        """The micro batches of a step, for all of which the reference point is estimated first."""
+        """Return the micro batches of a step; first estimate the reference point over all of them."""
         batches, counts = super().get_batch_samples(*args, **kwargs)
         if batches:
             self._reference_point = self._estimated(batches)
@@ -97,7 +100,7 @@ class KtoTrainer(ExactFigures):
 
     @torch.no_grad()
     def _estimated(self, batches: Iterable[dict[str, Any]]) -> Tensor:
-        """The reference point of several batches together."""
+        """Return the reference point over several batches, a scalar."""
         ratios = []
         for batch in batches:
             inputs = self._prepare_inputs(batch)
@@ -110,15 +113,15 @@ class KtoTrainer(ExactFigures):
 def kto_trainer(
     trainee: Trainee, train: Sequence[MarkedRow], test: Sequence[MarkedRow], config: KtoConfig, context: StageContext
 ) -> KtoTrainer:
-    """A trainer whose reference is the model as it is handed in, as `dpo_trainer`'s; dropout is off.
+    """Return a trainer with the given model as its reference, as in `dpo_trainer`; dropout is off.
 
-    Raises `RequestError` where all answers are to one prompt.
+    Raises `RequestError` if all answers belong to one prompt.
     """
     model, pad_id = trainee.model, trainee.tokenizer.pad_token_id
     options = tuning_arguments(config, context, len(train), trainee.device, half=trainee.half)
     parts = [with_others(part, config.seed) for part in (train, test)]
     answers = [answer for part in parts for row, other in part for answer in (row.answered, other)]
-    with trainee.autocast():  # as the policy in training
+    with trainee.autocast():  # the same precision as for the policy in training
         reference = reference_logprobs(model, answers, pad_id, options["per_device_eval_batch_size"], context)
     disable_dropout_in_model(model)
     trainer = KtoTrainer(
@@ -136,9 +139,9 @@ def kto_trainer(
 
 
 def with_others(rows: Sequence[MarkedRow], seed: int) -> list[tuple[MarkedRow, Answered]]:
-    """Each row with an answer to another prompt, put after its own prompt: the next such in a random order.
+    """Return each row with an answer to another prompt, placed after its own prompt: the next one in a random order.
 
-    Raises `RequestError` where all answers are to one prompt.
+    Raises `RequestError` if all answers belong to one prompt.
     """
     order = random.Random(f"others {seed}").sample(range(len(rows)), len(rows))
     others: dict[int, Answered] = {}
@@ -169,9 +172,9 @@ def _dataset(rows: Sequence[tuple[MarkedRow, Answered]], reference: Mapping[Key,
 
 
 def collated(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Tensor]:
-    """Rows as one batch: their answers, and under `other_` names the answers to other prompts.
+    """Join rows into one batch: their answers, and the answers to other prompts under names with `other_`.
 
-    Ids and masks are [rows, width], marks and log-probabilities under the reference [rows].
+    Ids and masks are [rows, width]; marks and log-probabilities under the reference are [rows].
     """
     batch: dict[str, Tensor] = {"good": torch.tensor([row["good"] for row in rows])}
     for prefix, name in (("", "answer"), ("other_", "other")):

@@ -1,10 +1,10 @@
-"""The losses of DPO and its relatives, and KTO's: pure functions of log-probabilities.
+"""The losses of DPO, its variants and KTO: pure functions of log-probabilities.
 
 Notation: d = log p(chosen) - log p_ref(chosen) - (log p(rejected) - log p_ref(rejected)), of a policy p, its reference
 p_ref and a pair of answers to one prompt; s is the logistic sigmoid; e is the pair's `label_smoothing`.
 
 To add a loss of pairs: write a function of `Pairs` and beta that returns one value per pair, add its line to `LOSSES`,
-and its name to `LOSSES` of `pipeline/config/losses.py`, by which a request is checked (a test compares the two).
+and its name to `LOSSES` of `pipeline/config/losses.py`, which checks requests (a test compares the two).
 """
 
 from collections.abc import Callable, Mapping
@@ -18,13 +18,13 @@ Number = Tensor | float  # one value per pair, [pairs], or one for all
 
 
 class Pairs(NamedTuple):
-    """What a loss is computed from. All tensors are [pairs]; log-probabilities are sums over an answer's tokens."""
+    """The input of a loss. All tensors are [pairs]; log-probabilities are sums over an answer's tokens."""
 
     chosen: Tensor  # log-probability under the policy
     rejected: Tensor
     reference_chosen: Tensor  # log-probability under the reference
     reference_rejected: Tensor
-    chosen_tokens: Tensor  # length of the answer
+    chosen_tokens: Tensor  # length of the answer in tokens
     rejected_tokens: Tensor
     label_smoothing: Number = 0.0  # probability that the label is wrong, in [0, 0.5)
 
@@ -50,32 +50,32 @@ PreferenceLoss = Callable[[Pairs, Number], Tensor]  # pairs, beta -> [pairs]
 
 
 def sigmoid(pairs: Pairs, beta: Number) -> Tensor:
-    """-log s(beta d), [pairs]: DPO (Rafailov et al. 2023, arXiv 2305.18290, equation 7)."""
+    """Return -log s(beta d), [pairs]: DPO (Rafailov et al. 2023, arXiv 2305.18290, equation 7)."""
     return -F.logsigmoid(beta * pairs.difference)
 
 
 def sigmoid_norm(pairs: Pairs, beta: Number) -> Tensor:
-    """-log s(beta d), with d per token, [pairs]: length-normalized DPO (Tülu 3, arXiv 2411.15124).
+    """Return -log s(beta d), with d per token, [pairs]: length-normalized DPO (Tülu 3, arXiv 2411.15124).
 
-    The name is TRL's.
+    TRL uses the same name.
     """
     return -F.logsigmoid(beta * pairs.difference_per_token)
 
 
 def cdpo(pairs: Pairs, beta: Number) -> Tensor:
-    """-(1 - e) log s(beta d) - e log s(-beta d), [pairs]: conservative DPO (Mitchell 2023).
+    """Return -(1 - e) log s(beta d) - e log s(-beta d), [pairs]: conservative DPO (Mitchell 2023).
 
-    DPO's loss, expected over labels of which a share of e is wrong; from "A note on DPO with noisy preferences and
-    relationship to IPO", https://ericmitchell.ai/cdpo.pdf.
+    It is the expectation of DPO's loss if a share e of the labels is wrong; from "A note on DPO with noisy preferences
+    and relationship to IPO", https://ericmitchell.ai/cdpo.pdf.
     """
     difference, smoothing = pairs.difference, pairs.label_smoothing
     return -(1 - smoothing) * F.logsigmoid(beta * difference) - smoothing * F.logsigmoid(-beta * difference)
 
 
 def robust(pairs: Pairs, beta: Number) -> Tensor:
-    """(-(1 - e) log s(beta d) + e log s(-beta d)) / (1 - 2e), [pairs]: robust DPO (Chowdhury et al. 2024).
+    """Return (-(1 - e) log s(beta d) + e log s(-beta d)) / (1 - 2e), [pairs]: robust DPO (Chowdhury et al. 2024).
 
-    Where a share of e of the labels is wrong, its expectation is DPO's loss of the right ones (arXiv 2403.00409).
+    If a share e of the labels is wrong, its expectation is DPO's loss on the right labels (arXiv 2403.00409).
     """
     difference, smoothing = pairs.difference, pairs.label_smoothing
     right = -(1 - smoothing) * F.logsigmoid(beta * difference)
@@ -84,18 +84,18 @@ def robust(pairs: Pairs, beta: Number) -> Tensor:
 
 
 def ipo(pairs: Pairs, beta: Number) -> Tensor:
-    """(d - 1 / (2 beta))^2, with d per token, [pairs]: IPO (Azar et al. 2023, arXiv 2310.12036, equation 17).
+    """Return (d - 1 / (2 beta))^2, with d per token, [pairs]: IPO (Azar et al. 2023, arXiv 2310.12036, equation 17).
 
-    The paper calls beta tau and has d over whole answers; TRL divides by their lengths, as the paper's authors did.
+    The paper writes tau for beta and uses d of whole answers; TRL divides by their lengths, as the authors did.
     """
     return (pairs.difference_per_token - 1 / (2 * beta)) ** 2
 
 
 def sft(pairs: Pairs, beta: Number) -> Tensor:
-    """-log p(chosen) per token of the batch's chosen answers, [pairs], all alike: the SFT loss, beside another loss.
+    """Return -log p(chosen) per token of the batch's chosen answers, [pairs], all equal: the SFT loss.
 
-    Its mean over pairs is the mean over tokens. Weighted companion of DPO in RPO (arXiv 2404.19733) and MPO (arXiv
-    2411.10442).
+    Its mean over pairs is the mean over tokens. RPO (arXiv 2404.19733) and MPO (arXiv 2411.10442) add it, with a
+    weight, to DPO's loss.
     """
     return (-pairs.chosen.sum() / pairs.chosen_tokens.sum()).expand(len(pairs.chosen))
 
@@ -108,11 +108,11 @@ LOSSES: Mapping[str, PreferenceLoss] = {
     "ipo": ipo,
     "sft": sft,
 }
-"""By the names of `dpo.trainer.loss_type`."""
+"""The losses by the names of `dpo.trainer.loss_type`."""
 
 
 class Marks(NamedTuple):
-    """Answers that were marked as good or bad, one by one. Tensors are [answers]."""
+    """Answers that are each marked as good or bad. Tensors are [answers]."""
 
     log_ratios: Tensor  # log p - log p_ref of the answer
     good: Tensor  # bool
@@ -120,10 +120,10 @@ class Marks(NamedTuple):
 
 
 def kto(marks: Marks, beta: float, good_weight: float = 1.0, bad_weight: float = 1.0) -> Tensor:
-    """w (1 - s(beta (r - z))) of good answers, w (1 - s(beta (z - r))) of bad ones, [answers]: KTO's loss.
+    """Return KTO's loss, [answers]: w (1 - s(beta (r - z))) of good answers, w (1 - s(beta (z - r))) of bad ones.
 
     r is the log-ratio, z the reference point, w the weight of good or of bad answers (Ethayarajh et al. 2024, arXiv
-    2402.01306, equation 7). It is bounded, so that a wrong mark cannot pull for ever.
+    2402.01306, equation 7). The loss is bounded, which limits the effect of wrong marks.
     """
     gains = marks.log_ratios - marks.reference_point
     losses = 1 - F.sigmoid(beta * torch.where(marks.good, gains, -gains))
@@ -131,15 +131,15 @@ def kto(marks: Marks, beta: float, good_weight: float = 1.0, bad_weight: float =
 
 
 def reference_point(log_ratios: Tensor) -> Tensor:
-    """max(0, mean of log p - log p_ref) over answers to other prompts, [answers] -> scalar without gradient.
+    """Return max(0, mean of log p - log p_ref) over answers to other prompts, [answers] -> scalar without gradient.
 
-    An estimate of the KL divergence that is biased and quick (arXiv 2402.01306).
+    It is a biased but fast estimate of the KL divergence (arXiv 2402.01306).
     """
     return log_ratios.detach().mean().clamp(min=0)
 
 
 def reward_figures(pairs: Pairs, beta: Number) -> dict[str, Tensor]:
-    """Means over pairs, by TRL's names: implicit rewards, how often and how far chosen ones lead, log-probabilities."""
+    """Return means over pairs by TRL's names: implicit rewards, accuracy, margins, log-probabilities; scalars."""
     chosen, rejected = (beta * ratio.detach() for ratio in pairs.log_ratios)
     values = {
         "rewards/chosen": chosen,

@@ -1,1 +1,1 @@
-"""Reward models: what they are, how they are trained, and how they score."""
+"""Reward models: loading, training and scoring."""

@@ -1,8 +1,8 @@
-"""Reward models: a policy's transformer with a head that says one number about an answer.
+"""Reward models: a policy's transformer with a head that gives an answer one score.
 
-The head is initialized as in arXiv 1909.08593, its weights from N(0, 1/(hidden + 1)), and is kept in float32. What is
-handed out is `scale * (raw - shift)`: the answers that people judged average 0 (arXiv 2009.01325) with a standard
-deviation of 1 (arXiv 1909.08593), so KL coefficient and penalties mean the same with every reward model.
+The head is initialized as in arXiv 1909.08593, with weights from N(0, 1/(hidden + 1)), and stays in float32. Scores are
+normalized: `scale * (raw - shift)` has mean 0 (arXiv 2009.01325) and standard deviation 1 (arXiv 1909.08593) over the
+answers that people judged, so KL coefficient and penalties mean the same with every reward model.
 """
 
 import json
@@ -40,16 +40,16 @@ from pipeline.store.artifacts import Artifact
 
 HEAD = "score"
 REWARD_FILE = "reward.json"
-TASK = "SEQ_CLS"  # how peft calls such models
+TASK = "SEQ_CLS"  # peft's name for this kind of model
 
 
 def load_reward_for_training(
     source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, peft: PeftConfig, seed: int
 ) -> Model:
-    """A policy as the beginning of a reward model: with a new head, and that trainable which `peft` says.
+    """Load a policy as an untrained reward model: with a new head, and the trainable weights of `peft`.
 
-    With adapters, those below are frozen as they are, and a new one and the head are trained. A model that is a reward
-    model already keeps its head. Raises `RequestError` as `check_labels` and `load_base` do.
+    With LoRA, the adapters below are frozen, and a new adapter and the head are trained. A model that is already a
+    reward model keeps its head. Raises `RequestError` like `check_labels` and `load_base`.
     """
     source = in_float32(source) if peft.method == "full" else source
     started = _is_classifier(source)
@@ -74,14 +74,14 @@ def load_reward_for_training(
 
 
 def load_reward(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> Model:
-    """A reward model ready to score: every adapter active, dropout off, in 4 bits if it was trained so."""
+    """Load a reward model for scoring: all adapters active, dropout off, in 4 bits if trained so."""
     model = _classifier(source, tokenizer, device, source.quantized)
     model = model if source.quantized else model.to(device)
     return cast(Model, _stacked(model, source.adapters).eval())
 
 
 def check_labels(source: PolicySource, name: str) -> None:
-    """Raise `RequestError` unless this is a model that says exactly one number about a text."""
+    """Raise `RequestError` unless the model gives exactly one score for a text."""
     if source.adapters:
         task = json.loads((source.adapters[-1] / "adapter_config.json").read_text()).get("task_type")
         if task != TASK:
@@ -93,7 +93,7 @@ def check_labels(source: PolicySource, name: str) -> None:
 
 
 def new_head(head: torch.nn.Linear, seed: int) -> None:
-    """Weights from N(0, 1/(hidden + 1)), bias 0 (arXiv 1909.08593)."""
+    """Initialize a head: weights from N(0, 1/(hidden + 1)), bias 0 (arXiv 1909.08593)."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(head.weight.shape, generator=generator) / math.sqrt(head.in_features + 1)
     with torch.no_grad():
@@ -103,18 +103,19 @@ def new_head(head: torch.nn.Linear, seed: int) -> None:
 
 
 def language_head(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> LanguageHead:
-    """The policy's head for words, frozen and in the policy's precision, without the transformer below it.
+    """Return the policy's language-model head, frozen, in the policy's precision, without the transformer below it.
 
-    Raises `RequestError` where the policy has none: a reward model that is trained on, unless its words are tied.
+    Raises `RequestError` if the policy has none: a reward model that is trained further, unless its embeddings are
+    tied.
     """
     whole = load_base(AutoModelForCausalLM, source, tokenizer, torch.device("cpu"), quantized=False, old_head=HEAD)
     return LanguageHead(whole).alone(device)
 
 
 def _classifier(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, quantized: bool) -> Any:
-    """The model below the adapters, its head in float32: bfloat16 would lose small steps and differences.
+    """Load the model below the adapters with a float32 head: bfloat16 would lose small steps and differences.
 
-    Raises `RequestError` where the architecture cannot carry a head.
+    Raises `RequestError` if the architecture cannot have a head.
     """
     config, started = config_of(source), _is_classifier(source)
     config.num_labels = 1
@@ -131,13 +132,13 @@ def _classifier(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device
 
 
 def _taking_any_precision(head: Any) -> torch.nn.Module:
-    """A head that turns what it is given into its own precision."""
+    """Make a head convert its input to its own precision; return the head."""
     head.register_forward_pre_hook(lambda module, given: (given[0].to(module.weight.dtype),))
     return cast(torch.nn.Module, head)
 
 
 def _saved_head(folder: Path) -> Tensor | None:
-    """The head as it was saved: `from_pretrained` has rounded it to the precision of the rest."""
+    """Return the head's weight as saved, since `from_pretrained` rounds it to the precision of the rest; or None."""
     for file in folder.glob("*.safetensors"):
         with safe_open(file, "pt") as weights:
             if f"{HEAD}.weight" in weights.keys():  # noqa: SIM118 (no mapping)
@@ -146,14 +147,14 @@ def _saved_head(folder: Path) -> Tensor | None:
 
 
 def _stacked(model: Any, adapters: Sequence[Path]) -> Any:
-    """The model with these adapters on each other, all active and none trained.
+    """Return the model with a stack of adapters, all active and frozen.
 
-    Those of policies were made for a language model and fit: the transformer below the head is the same.
+    Adapters of policies were trained on a language model; they fit, since the transformer below the head is the same.
     """
     for i, folder in enumerate(adapters):
         if i == 0:
             config = LoraConfig.from_pretrained(folder)
-            config.task_type = None  # else peft looks for a language-model head
+            config.task_type = None  # otherwise peft expects a language-model head
             model = PeftModel.from_pretrained(model, folder, adapter_name=layer_name(0), config=config)
         else:
             model.load_adapter(folder, adapter_name=layer_name(i))
@@ -167,13 +168,13 @@ def _is_classifier(source: PolicySource) -> bool:
 
 
 def head_of(model: Any) -> Any:
-    """The head that is active; None for models that score in another way (encoders)."""
+    """Return the active head; None for models without a linear head named `score` (encoders)."""
     head: Any = getattr(_bare(model), HEAD, None)
     return head.modules_to_save[head.active_adapters[0]] if hasattr(head, "modules_to_save") else head
 
 
 def decoder_of(model: Any) -> Any:
-    """The transformer below the head, adapters included."""
+    """Return the transformer below the head, adapters included."""
     bare = _bare(model)
     return getattr(bare, bare.base_model_prefix)
 
@@ -183,7 +184,7 @@ def _bare(model: Any) -> Any:
 
 
 class Standard(NamedTuple):
-    """How raw scores become rewards: `scale * (raw - shift)`."""
+    """Reward normalization: `scale * (raw - shift)`."""
 
     shift: float = 0.0
     scale: float = 1.0
@@ -193,7 +194,7 @@ class Standard(NamedTuple):
 
 
 def standard_of(artifact: Artifact) -> Standard:
-    """Shift and scale of a reward model; a model of the user's own says what it says."""
+    """Return shift and scale of a reward model; the scores of a user's own model stay unchanged."""
     file = artifact.path / REWARD_FILE
     if not file.is_file():
         return Standard()
@@ -202,9 +203,9 @@ def standard_of(artifact: Artifact) -> Standard:
 
 
 def adapter_of(source: PolicySource) -> tuple[dict[str, Tensor], LoraConfig]:
-    """The reward model's own adapter without its head, by peft's names, and its form: for a base that is shared.
+    """Return the reward model's adapter without its head, by peft's names, and its settings: for a shared base model.
 
-    Raises `RequestError` where the reward model has none.
+    Raises `RequestError` if the reward model has no adapter.
     """
     if not source.adapters:
         raise RequestError(f"{source.weights}: a whole model, not an adapter on the policy's base.")

@@ -1,9 +1,9 @@
-"""Where PPO's reward models live, and what its value model starts from.
+"""Loads PPO's reward models, and chooses the starting weights of its value model.
 
-A reward model that is an adapter on the very stack that the policy stands on is one more adapter on that base. Any
-other one is a model of its own, of another architecture and tokenizer if need be: answers are then decoded and rendered
-again with its own template. The value model starts from the first reward model that reads the policy's tokens
-(arXiv 2009.01325), shift and scale of the score in its head.
+A reward model that is an adapter on the same stack as the policy becomes one more adapter on that base model. Any other
+reward model is a separate model, possibly with another architecture and tokenizer: answers are then decoded and
+rendered again with its own template. The value model starts from the first reward model that reads the policy's tokens
+(arXiv 2009.01325), with shift and scale of the score included in its head.
 """
 
 from collections.abc import Sequence
@@ -37,11 +37,11 @@ from pipeline.modeling.trainee import Trainee
 from pipeline.stage import StageContext
 from pipeline.store.artifacts import Artifact
 
-BATCH = 64  # answers scored at once
+BATCH = 64  # answers per forward pass
 
 
 class RewardAdapter:
-    """A reward model that is an adapter and a head on the policy's own frozen base."""
+    """A reward model that is an adapter and a head on the policy's frozen base model."""
 
     def __init__(self, artifact: Artifact, name: str, trainee: Trainee) -> None:
         source = source_of(artifact)
@@ -55,7 +55,7 @@ class RewardAdapter:
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Messages], answers: Sequence[Answer]) -> list[float]:
-        """One reward per answer, shift and scale applied, read at the last real token."""
+        """Return one normalized score per answer, read at the last real token."""
         chat, device = self.trainee.chat, self.trainee.device
         ids = [chat.prompt(prompt) for prompt in prompts]
         self.switch()
@@ -70,12 +70,12 @@ class RewardAdapter:
         return computed_by_length(scores, lengths, BATCH)
 
     def start(self) -> ValueStart:
-        """A value model that begins as this one."""
+        """Return the starting weights of a value model: those of this reward model."""
         return ValueStart(self.weight, self.bias, adapter=self.weights, peft=self.peft)
 
 
 def _head(source: PolicySource, artifact: Artifact) -> tuple[Tensor, float]:
-    """[1, hidden] and bias of an adapter's head, shift and scale inside."""
+    """Return weight [1, hidden] and bias of an adapter's head, with shift and scale included."""
     saved = load_file(source.adapters[-1] / "adapter_model.safetensors")
     named = {name.rpartition(".")[2]: value for name, value in saved.items() if f".{HEAD}." in name}
     shift, scale = standard_of(artifact)
@@ -84,14 +84,14 @@ def _head(source: PolicySource, artifact: Artifact) -> tuple[Tensor, float]:
 
 
 class Rewards(NamedTuple):
-    """The reward models of a run by their role, and what the value model starts from."""
+    """The reward models of a run by their role, and the starting weights of the value model."""
 
     scorers: dict[str, "RewardAdapter | RewardModel"]
     start: ValueStart
 
 
 def load_rewards(artifacts: dict[str, Artifact], trainee: Trainee, peft: PeftConfig, context: StageContext) -> Rewards:
-    """Every reward model in its place. Raises `RequestError` as `RewardModel` does."""
+    """Load every reward model, on the policy's base if possible. Raises `RequestError` like `RewardModel`."""
     scorers: dict[str, RewardAdapter | RewardModel] = {}
     start: ValueStart | None = None
     for role, artifact in artifacts.items():
@@ -109,7 +109,7 @@ def load_rewards(artifacts: dict[str, Artifact], trainee: Trainee, peft: PeftCon
 
 
 def _on_the_same_base(artifact: Artifact, trainee: Trainee, peft: PeftConfig) -> bool:
-    """Whether a reward model is an adapter on exactly what the policy's new adapter stands on."""
+    """Return whether a reward model is an adapter on the same model and adapters as the policy's new adapter."""
     if not isinstance(trainee.model, PeftModel):
         return False
     source, policy = source_of(artifact), trainee.source
@@ -119,14 +119,14 @@ def _on_the_same_base(artifact: Artifact, trainee: Trainee, peft: PeftConfig) ->
 
 
 def _same_tokens(artifact: Artifact, trainee: Trainee) -> bool:
-    """Whether a reward model reads the policy's token ids as the policy means them."""
+    """Return whether a reward model has the policy's vocabulary and chat template, so that token ids mean the same."""
     tokenizer, _ = tokenizer_of(source_of(artifact))
     own = trainee.tokenizer
     return bool(tokenizer.get_vocab() == own.get_vocab() and tokenizer.chat_template == own.chat_template)
 
 
 def _start_of(model: RewardModel, artifact: Artifact, trainee: Trainee) -> ValueStart | None:
-    """A value model's own copy of a whole reward model, its adapters merged; None where it has no linear head."""
+    """Return starting weights from a copy of a whole reward model, adapters merged; None if it has no linear head."""
     if head_of(model.model) is None:
         return None
     source = replace(in_float32(source_of(artifact)), quantized=False)

@@ -1,7 +1,7 @@
-"""Reward models, asked: one number per answer, read at the last real token.
+"""Scores answers with reward models: one score per answer, read at the last real token.
 
-The place is found by its index, so a score depends neither on the padding's side and amount nor on the batch, and not
-on which token pads.
+That token is found by its index, so a score does not depend on the side and amount of padding, on the batch, or on the
+pad token.
 """
 
 import math
@@ -24,7 +24,7 @@ from pipeline.store.artifacts import Artifact
 
 
 class GivenAnswer(Protocol):
-    """An answer as words and as the token ids of whoever wrote it (its stop token included if it came to one)."""
+    """An answer as text and as token ids of the model that wrote it, with its stop token unless it was cut off."""
 
     @property
     def text(self) -> str: ...
@@ -35,9 +35,9 @@ class GivenAnswer(Protocol):
 
 
 def read_scores(model: Any, ids: Tensor, attention: Tensor) -> Tensor:
-    """[rows], float32: the raw score at each row's last real token; `ids` and `attention` are [rows, width].
+    """Return the raw score at each row's last real token, [rows] float32; `ids` and `attention` are [rows, width].
 
-    Padding may be on either side. Models without a `score` head are asked as they are.
+    Padding can be on either side. Models without a `score` head find the place of their score themselves.
     """
     head = head_of(model)
     if head is None:
@@ -60,7 +60,7 @@ def raw_scores(
     left: bool = False,
     more: int = 0,
 ) -> list[float]:
-    """The raw score of each row, in the order given; batched by length, `more` columns of padding on top."""
+    """Return the raw score of each row, in the given order; batches are by length, with `more` columns of padding."""
     device = next(model.parameters()).device
     whole = [row.prompt + row.answer for row in rows]
 
@@ -72,7 +72,7 @@ def raw_scores(
 
 
 def padding_difference(model: Any, rows: Sequence[Answered], pad_id: int) -> float:
-    """The most that a raw score moves with the padding's side and amount and with the batch it is in."""
+    """Return the largest change of a raw score with the side and amount of padding and with its batch."""
     alone = raw_scores(model, rows, pad_id=pad_id, batch_size=1)
     ways = [
         raw_scores(model, rows, pad_id=pad_id, batch_size=size, left=left, more=more)
@@ -82,21 +82,21 @@ def padding_difference(model: Any, rows: Sequence[Answered], pad_id: int) -> flo
 
 
 class PaddingEffects(NamedTuple):
-    """The most that a raw score moves, and what rounding explains of it."""
+    """The largest change of a raw score by cause."""
 
-    difference: float  # with the padding's side and amount, and the batch it is in
-    content: float  # with the tokens that pad: in one shape nothing else differs, so 0 in any precision (see below)
-    rounding: float  # where each token's embedding is rounded once more: what one shape may differ from another by
+    difference: float  # with the side and amount of padding, and with the batch
+    content: float  # with another pad token in the same shape: nothing else differs, so 0 in any precision
+    rounding: float  # with each embedding rounded once more: the difference to expect between shapes
 
     def scaled(self, scale: float) -> dict[str, float]:
-        """As metrics, in units of the reward."""
+        """Return the effects as metrics, in units of the normalized score."""
         return {f"padding_{name}": scale * value for name, value in self._asdict().items()}
 
 
 def padding_effects(model: Any, rows: Sequence[Answered], pad_id: int) -> PaddingEffects:
-    """Whether scores see their padding, apart from rounding: 0.1 in bfloat16 on 30 layers, 1e-6 in float32.
+    """Measure the effects of padding on scores, and of rounding: 0.1 in bfloat16 with 30 layers, 1e-6 in float32.
 
-    Models that find the place of their score by themselves may find it by the pad token, so theirs is not exchanged.
+    Models without a `score` head may find the place of their score by the pad token, so they keep their pad token.
     """
     other = next(token for row in rows for token in row.answer if token != pad_id)
 
@@ -114,7 +114,7 @@ def padding_effects(model: Any, rows: Sequence[Answered], pad_id: int) -> Paddin
 
 
 def _rounded_once_more(module: Any, given: Any, embedded: Tensor) -> Tensor:
-    """Embeddings, each number up or down by the precision's own rounding, always in the same way."""
+    """Return embeddings with each number moved up or down by the precision's rounding, with a fixed seed."""
     generator = torch.Generator().manual_seed(0)
     signs = torch.randint(2, embedded.shape, generator=generator).to(embedded) * 2 - 1
     return embedded * (1 + torch.finfo(embedded.dtype).eps * signs)
@@ -125,7 +125,7 @@ def _furthest(these: Sequence[float], those: Sequence[float]) -> float:
 
 
 def check_prompts(artifact: Artifact, prompts: Sequence[Messages]) -> None:
-    """Raise `RequestError` for a prompt that a model's own template refuses, before answers are drawn."""
+    """Raise `RequestError` for a prompt that a model's own template refuses; called before answers are drawn."""
     tokenizer, _ = tokenizer_of(source_of(artifact))
     chat = ChatFormat(tokenizer)
     for prompt in prompts:
@@ -136,7 +136,7 @@ def check_prompts(artifact: Artifact, prompts: Sequence[Messages]) -> None:
 
 
 class RewardModel:
-    """A reward model of this pipeline or any sequence-classification model with one label, ready to score answers."""
+    """A loaded reward model: one of this pipeline, or any sequence-classification model with one label."""
 
     def __init__(self, artifact: Artifact, context: StageContext) -> None:
         torch.set_num_threads(context.runtime.threads)
@@ -152,15 +152,15 @@ class RewardModel:
 
     @property
     def room(self) -> int:
-        """The most tokens of prompt and answer together, in its own tokens."""
+        """The context length: the maximum of prompt and answer together, in this model's tokens."""
         return context_of(self.model)
 
     def rows(self, prompts: Sequence[Messages], answers: Sequence[GivenAnswer]) -> list[Answered]:
-        """Prompts and answers as this model's own tokens.
+        """Return prompts and answers as this model's own tokens.
 
-        Prompts are rendered with its own template. An answer's ids are used as they are where they mean the same words
-        and the same end to this model; another tokenizer's are decoded and encoded again, ending with this model's stop
-        token if the answer came to its own (an answer that was cut off stays so).
+        Prompts are rendered with its own template. An answer's ids are used unchanged if they mean the same text and
+        the same end to this model. Otherwise the text is encoded again, with this model's stop token unless the answer
+        was cut off.
         """
         return [Answered(self.chat.prompt(p), self._ids(p, a)) for p, a in zip(prompts, answers, strict=True)]
 
@@ -173,9 +173,9 @@ class RewardModel:
         return own if answer.stopped else own[:-1] if own[-1:] == [stop_id] else own
 
     def score(self, prompts: Sequence[Messages], answers: Sequence[GivenAnswer], batch_size: int = 64) -> list[float]:
-        """One reward per answer, shift and scale applied.
+        """Return one normalized score per answer.
 
-        Raises `RequestError` for what exceeds the model's context, and where a score is no finite number.
+        Raises `RequestError` for a row longer than the model's context, and for a score that is not finite.
         """
         rows = self.rows(prompts, answers)
         longest = max((len(row.prompt) + len(row.answer) for row in rows), default=0)
@@ -189,14 +189,14 @@ class RewardModel:
         return scores
 
     def padding_effects(self, prompts: Sequence[Messages], answers: Sequence[GivenAnswer]) -> dict[str, float]:
-        """What these answers' rewards have to do with their padding, as the stage `reward` measures it."""
+        """Return the effects of padding on these answers' scores, as the stage `reward` measures them."""
         effects = padding_effects(self.model, self.rows(prompts, answers), self.chat.tokenizer.pad_token_id)
         return effects.scaled(self.standard.scale)
 
     def linear_head(self) -> tuple[Tensor, float]:
-        """The head's weight [1, hidden] and bias with shift and scale inside: a value model's first guess.
+        """Return the head's weight [1, hidden] and bias with shift and scale included: a value model's start.
 
-        Raises `RequestError` for models that have no such head.
+        Raises `RequestError` for models without a linear head.
         """
         head = head_of(self.model)
         if head is None:

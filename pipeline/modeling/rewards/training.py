@@ -1,13 +1,13 @@
-"""Reward training on TRL, over rankings that were rendered and tokenized here.
+"""Trains reward models with TRL, on rankings that were rendered and tokenized here.
 
-A row is all that people said about the answers to one prompt (arXiv 2203.02155, section 3.5): every answer goes through
-the model once, whatever the number of pairs it is in, and rankings weigh alike. Six pairs of four answers cost four
-passes instead of twelve, and an answer is not shown over and over within an epoch.
+A row is one ranking: all judgements about the answers to one prompt (arXiv 2203.02155, section 3.5). Every answer goes
+through the model once, for all pairs that contain it, and all rankings have equal weight. Six pairs of four answers
+cost four passes, not twelve, and an answer is not repeated within an epoch.
 
-With `sft_weight` the transformer goes on predicting the ranked answers through the policy's own, frozen language head
-(arXiv 2406.10216): what the policy knows is not given up for what is easily seen in few pairs, such as manners. With
-`token_weight` the head learns from every token of an answer, too (as verifiers do in arXiv 2110.14168, section 4.2):
-the token that is wrong is then told so itself. Both are there in training only; what is read is the last token's score.
+With `sft_weight` the transformer also predicts the ranked answers with the policy's frozen language-model head (arXiv
+2406.10216): so it keeps the policy's knowledge and does not fit only features that few pairs show, such as manners.
+With `token_weight` the head also learns from every token of an answer (as verifiers in arXiv 2110.14168, section 4.2):
+so the wrong token itself gets a signal. Both apply in training only; the score is that of the last token.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -34,33 +34,33 @@ from pipeline.stage import StageContext
 
 
 class Pair(NamedTuple):
-    """Two answers to one prompt as token ids, and how clearly people preferred the first, in (0, 1]."""
+    """Two answers to one prompt as token ids, and the margin of the preference for the first, in (0, 1]."""
 
     chosen: Answered
     rejected: Answered
     margin: float
-    group: Hashable  # what it has in common with other pairs of the same ranking
+    group: Hashable  # equal for all pairs of one ranking
 
 
 def bradley_terry(scores: Tensor, pairs: Tensor, shares: Tensor, margins: Tensor | float = 0.0) -> Tensor:
-    """-log sigmoid(chosen - rejected - margin), summed over pairs with their shares.
+    """Return -log sigmoid(chosen - rejected - margin), summed over pairs with their shares; a scalar.
 
-    `scores` [answers]; `pairs` [pairs, 2], the places of the chosen and of the rejected answer; `shares` [pairs], which
-    add up to 1; `margins` [pairs] or one for all.
+    `scores` [answers]; `pairs` [pairs, 2], the indices of the chosen and of the rejected answer; `shares` [pairs],
+    which add up to 1; `margins` [pairs] or one for all.
     """
     chosen, rejected = scores[pairs].unbind(1)
     return -(shares * F.logsigmoid(chosen - rejected - margins)).sum()
 
 
 class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
-    """TRL's reward trainer over rankings instead of pairs. Means are over rankings.
+    """TRL's reward trainer with rankings in place of pairs. Means are over rankings.
 
-    A score is read at the last real token by its index, as everywhere here. (transformers reads it at the last token
-    that is not PAD, and a tokenizer without a token to spare pads with its stop token.)
+    A score is read at the last real token by its index, as in all stages. (transformers reads it at the last token
+    that is not PAD, which fails for a tokenizer that pads with its stop token.)
     """
 
     FIGURES: ClassVar = {"accuracy": "rankings", "margin": "rankings"}
-    language: LanguageHead | None = None  # where the SFT loss is part of the loss
+    language: LanguageHead | None = None  # the head for the SFT loss, if that is part of the loss
     sft_weight: float = 0.0
     token_weight: float = 0.0
 
@@ -77,7 +77,7 @@ class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
         return shares["rankings"] * self._loss(model, inputs)
 
     def _loss(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The mean over the batch's rankings."""
+        """Return the mean loss over the batch's rankings, a scalar; record accuracy and margin."""
         training = self.model.training
         with_sft, with_tokens = training and self.language is not None, training and self.token_weight > 0
         ids, attention = inputs["input_ids"], inputs["attention_mask"]
@@ -105,7 +105,10 @@ class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
         return loss
 
     def _sft_loss(self, states: Tensor, ids: Tensor, shares: Tensor) -> Tensor:
-        """Cross-entropy of the answers' tokens, summed with their shares; `states` [answers, width, hidden]."""
+        """Return the cross-entropy of the answers' tokens, summed with their shares; a scalar.
+
+        `states` is [answers, width, hidden]; `ids` and `shares` are [answers, width].
+        """
         assert self.language is not None
         real = shares[:, 1:] > 0
         before = states[:, :-1][real].to(self.language.dtype)
@@ -116,7 +119,7 @@ class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
 def reward_trainer(
     trainee: Trainee, train: Sequence[Pair], test: Sequence[Pair], config: RewardConfig, context: StageContext
 ) -> RewardTrainer:
-    """A trainer with dropout off; `config.batch_size` counts rankings."""
+    """Return a trainer with dropout off; `config.batch_size` counts rankings."""
     rows = [rankings(part) for part in (train, test)]
     options = tuning_arguments(config, context, len(rows[0]), trainee.device, half=trainee.half)
     pad_id = trainee.tokenizer.pad_token_id
@@ -138,9 +141,9 @@ def reward_trainer(
 
 
 def rankings(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    """Pairs of one group and prompt together, each answer once.
+    """Collect the pairs of each group and prompt into one ranking, with each answer once.
 
-    `prompt` is the number of its tokens, with which each of `answers` begins; `pairs` are places among these.
+    `prompt` is the number of prompt tokens at the start of each of `answers`; `pairs` are indices into `answers`.
     """
     found: dict[tuple[Hashable, ...], tuple[dict[tuple[int, ...], int], list[list[int]], list[float]]] = {}
     for pair in pairs:
@@ -155,9 +158,10 @@ def rankings(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
 
 
 def collated(rows: Sequence[Mapping[str, Any]], pad_id: int, *, margin: bool) -> dict[str, Tensor]:
-    """Rankings as one batch: all answers, padded on the right; pairs of places in it; shares of the loss.
+    """Join rankings into one batch: all answers, padded on the right; pairs as indices of rows; shares of the loss.
 
-    The pairs of a ranking share its part of the mean equally, and so do its answers' tokens.
+    The pairs of a ranking have equal shares of its part of the mean, and so have its answers' tokens. Ids, mask and
+    token shares are [answers, width], pairs [pairs, 2], shares and margins [pairs], rankings a scalar.
     """
     ids, attention = padded([answer for row in rows for answer in row["answers"]], pad_id)
     starts = [sum(len(row["answers"]) for row in rows[:i]) for i in range(len(rows))]
