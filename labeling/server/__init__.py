@@ -1,7 +1,7 @@
-"""A real Argilla server on this machine, with no Docker: an unmodified wheel in an environment of its own.
+"""A real Argilla server on this machine, without Docker: an unmodified wheel in a separate environment.
 
-`serving` for as long as a command needs it, `detach` for as long as people answer, `running` to look, `remote` for one
-that somebody else runs.
+`serving` runs it while a command needs it, `detach` runs it beyond the command, `running` finds a running one, `remote`
+connects to a server that runs elsewhere.
 """
 
 from labeling.server.connection import Connection, address, remote, running

@@ -1,7 +1,7 @@
-"""Annotators' accounts on a server: made, given a new password, and closed.
+"""Creates and closes annotators' accounts on a server, and resets their passwords.
 
-An account is never deleted: Argilla would delete its answers with it. A removed person's account keeps them under its
-name, in no workspace, with a password that nobody has, and is marked.
+An account is never deleted, since Argilla would delete its answers too. The account of a removed annotator keeps its
+answers under its name; it is in no workspace, has an unknown random password, and is marked as removed.
 """
 
 import re
@@ -26,11 +26,11 @@ SYLLABLES = [first + vowel for first in "bdfghjklmnprstvz" for vowel in "aeiou"]
 def add_annotators(
     connection: Connection, names: Sequence[str], workspace: str, home: Path, *, returning: bool = False
 ) -> list[str]:
-    """Let these people answer in a workspace, which is made if it is missing; returns those who are new.
+    """Let these annotators answer in a workspace, which is created if missing; return the new names.
 
-    Each of those gets a password and an invitation, `<home>/invitations/NAME.txt`; so does a removed person, if they
-    are `returning`. Nothing is created unless every name is possible. Raises `LabelingError`: a name that is not, a
-    removed person, a key that may not do this, a server that does not answer.
+    Each new annotator gets a password and an invitation, `<home>/invitations/NAME.txt`; a removed one too, with
+    `returning`. Nothing is created unless all names are valid. Raises `LabelingError` for an invalid name, a removed
+    annotator without `returning`, a key without permission, and a server that does not answer.
     """
     check_names(names)
     with session(connection) as client:
@@ -49,7 +49,7 @@ def add_annotators(
         new = [name for name in dict.fromkeys(names) if name not in accounts or name in gone]
         for name in new:
             password = _password()
-            # first: a password that nobody knows is of no use
+            # the invitation first: without it the password would be lost
             invite(home, address(home, connection), name, password)
             if name in gone:
                 _change(client, accounts[name], password=password, last_name=None)
@@ -62,18 +62,19 @@ def add_annotators(
 
 
 def key_of(connection: Connection, name: str) -> Connection:
-    """The same server with this person's own key, as its owner may read it.
+    """Return a connection to the same server with this annotator's key, which an owner can read.
 
-    Raises `LabelingError` (request) if there is no such account.
+    Raises `LabelingError` (request) if the account does not exist.
     """
     with session(connection) as client:
         return Connection(connection.url, _account(client, connection, name)["api_key"], connection.certificate)
 
 
 def reset(connection: Connection, name: str, home: Path) -> tuple[Path, bool]:
-    """A new password for this person, whose answers stay: the new invitation, and whether old keys and tokens ended.
+    """Set a new password and keep the answers; return the new invitation, and whether old keys and tokens are invalid.
 
-    They end at once on a server of ours. A stock Argilla keeps the key, and its tokens for up to a day.
+    On this project's server they are invalid at once. A stock Argilla keeps the key, and its tokens for up to a day.
+    Raises `LabelingError` (request) for a removed annotator, or an account that does not exist.
     """
     password = _password()
     with session(connection) as client:
@@ -87,9 +88,9 @@ def reset(connection: Connection, name: str, home: Path) -> tuple[Path, bool]:
 
 
 def remove(connection: Connection, name: str, home: Path) -> bool:
-    """End this person's access and keep their answers; whether old keys and tokens ended, as for `reset`.
+    """End an annotator's access and keep the answers; return whether old keys and tokens are invalid, as in `reset`.
 
-    Raises `LabelingError` (request) for an owner's account, or one that is not there.
+    Raises `LabelingError` (request) for an account of another role, or one that does not exist.
     """
     with session(connection) as client:
         account = _account(client, connection, name)
@@ -103,7 +104,7 @@ def remove(connection: Connection, name: str, home: Path) -> bool:
 
 
 def annotators(connection: Connection) -> list[dict[str, Any]]:
-    """The annotators' accounts: `username`, `id`, `workspaces`, the names of theirs, and whether they are `removed`."""
+    """Return the annotators' accounts: `username`, `id`, `workspaces` (names), and whether the account is `removed`."""
     with session(connection) as client:
         people = [user for user in _items(client.get("/users")) if user["role"] == "annotator"]
         members: dict[str, list[str]] = {}
@@ -122,14 +123,14 @@ def annotators(connection: Connection) -> list[dict[str, Any]]:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raise `LabelingError` (request) listing all names that no account can have."""
+    """Raise `LabelingError` (request) that lists all names that are not valid for an account."""
     if wrong := [name for name in names if not NAME.fullmatch(name)]:
         raise LabelingError(f"Not possible as names: {', '.join(map(repr, wrong))}. Use {NAMES}.", fault="request")
 
 
 @contextmanager
 def session(connection: Connection) -> Iterator[httpx.Client]:
-    """A client in whose block a server that does not answer, or answers something unheard of, is one clear message."""
+    """Yield an HTTP client. Raises `LabelingError` if the server does not answer inside the block."""
     try:
         with connection.client() as client:
             yield client
@@ -140,7 +141,7 @@ def session(connection: Connection) -> Iterator[httpx.Client]:
 
 
 def checked(response: httpx.Response) -> Any:
-    """The answer's JSON. Raises `LabelingError` with Argilla's own reason if it refused."""
+    """Return the response's JSON. Raises `LabelingError` with Argilla's reason if it refused the request."""
     if response.is_success:
         try:
             return response.json()
@@ -173,7 +174,7 @@ def _account(client: httpx.Client, connection: Connection, name: str) -> Mapping
 
 
 def _workspace(client: httpx.Client, name: str) -> str:
-    """The id of a workspace, made if it is missing."""
+    """Return the id of a workspace, which is created if missing."""
     for place in _items(client.get("/me/workspaces")):
         if place["name"] == name:
             return str(place["id"])
@@ -187,13 +188,13 @@ def _create(client: httpx.Client, name: str, password: str) -> Mapping[str, Any]
 
 
 def _change(client: httpx.Client, account: Mapping[str, Any], **changes: str | None) -> bool:
-    """Change an account; whether its API key has changed, too."""
+    """Change an account; return whether its API key has changed too."""
     changed = checked(client.patch(f"/users/{account['id']}", json=changes))
     return bool(changed["api_key"] != account["api_key"])
 
 
 def _password() -> str:
-    """Easy to read out, hard to guess: four groups of two syllables and a digit, 63 bits."""
+    """Return a random password that is easy to read aloud: four groups of two syllables and a digit, 63 bits."""
     group = "{}{}{}".format
     return "-".join(
         group(secrets.choice(SYLLABLES), secrets.choice(SYLLABLES), secrets.randbelow(10)) for _ in range(4)

@@ -1,4 +1,4 @@
-"""Where a server is and with whose key: the running one of a home, or one named by the environment."""
+"""Connections: URL and API key of the running server of a home, or of one that the environment names."""
 
 import os
 import ssl
@@ -16,14 +16,14 @@ KEY_VARIABLE = "ARGILLA_API_KEY"
 
 @dataclass(frozen=True)
 class Connection:
-    """A server's URL and an account's API key there. The key never shows in a repr."""
+    """A server's URL and the API key of an account. The key never appears in a repr."""
 
     url: str
     api_key: str = field(repr=False)
-    certificate: Path | None = None  # of the server itself, where it is ours and speaks TLS: what to trust
+    certificate: Path | None = None  # the trusted certificate, if our own server uses TLS
 
     def client(self, timeout: float = 30.0) -> httpx.Client:
-        """An HTTP client with this account's key; its paths start at `/api/v1`."""
+        """Return an HTTP client with this account's key; its paths start at `/api/v1`."""
         return httpx.Client(
             base_url=f"{self.url.rstrip('/')}/api/v1",
             headers={"X-Argilla-Api-Key": self.api_key},
@@ -32,7 +32,7 @@ class Connection:
         )
 
     def answers(self, timeout: float = 10.0) -> bool:
-        """Whether a server is there now and knows this key; another server on the same port does not."""
+        """Return whether the server answers now and knows this key; another server on the same port does not."""
         try:
             with self.client(timeout) as client:
                 return client.get("/me").status_code == httpx.codes.OK
@@ -41,19 +41,19 @@ class Connection:
 
 
 def trusted(certificate: Path | None) -> bool | ssl.SSLContext:
-    """What an HTTP client checks the server against: the usual authorities, and our own certificate if there is one."""
+    """Return an HTTP client's `verify` option: the usual authorities, plus our own certificate if there is one."""
     if certificate is None:
         return True
     context = ssl.create_default_context()
     context.load_verify_locations(certificate)
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # this one is enough, whoever signed it
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # trust it without its issuer
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.check_hostname = False  # it may be made out to the team's name for this machine
+    context.check_hostname = False  # it can be issued for the team's name of this machine
     return context
 
 
 def running(home: Path) -> Connection | None:
-    """The server that serves this home now, with its owner's key; None if none answers."""
+    """Return a connection to the running server of this home, with its owner's key; None if none answers."""
     place = Home(home)
     state, secrets = place.state(), place.secrets()
     if state is None or secrets is None:
@@ -63,15 +63,15 @@ def running(home: Path) -> Connection | None:
 
 
 def address(home: Path, connection: Connection) -> str:
-    """Where people find this server: by this machine's name, if the server of `home` listens on all its addresses."""
+    """Return the address for people: it has this machine's name if the server of `home` listens on all addresses."""
     state = Home(home).state()
     return state.address if state is not None and state.url == connection.url else connection.url
 
 
 def remote() -> Connection:
-    """The server named by ARGILLA_API_URL and ARGILLA_API_KEY.
+    """Return a connection to the server named by ARGILLA_API_URL and ARGILLA_API_KEY.
 
-    Raises `LabelingError` (request) naming what is missing.
+    Raises `LabelingError` (request) that names missing variables, and for a URL without http:// or https://.
     """
     missing = [name for name in (URL_VARIABLE, KEY_VARIABLE) if not os.environ.get(name)]
     if missing:

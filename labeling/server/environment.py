@@ -1,7 +1,7 @@
-"""The server's own environment, since its pins go together with nobody else's: built once, used without network.
+"""The server's own Python environment, since its pins conflict with others: built once, then used without network.
 
-It lies in the user's cache under the hash of `requirements.lock` and the Python version, so that every home and every
-clone shares it, and a new lock file gets a new one.
+It is in the user's cache, named by the hash of `requirements.lock` and the Python version. So all homes and clones
+share it, and a new lock file gets a new environment.
 """
 
 import hashlib
@@ -21,17 +21,17 @@ LOCK_FILE = Path(__file__).with_name("requirements.lock")
 
 
 def environment_path() -> Path:
-    """Where this version of the environment lies, whether it is there yet or not."""
+    """Return the folder of this version of the environment; it may not exist yet."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     key = hashlib.sha256(LOCK_FILE.read_bytes() + sys.version.split()[0].encode()).hexdigest()[:12]
     return cache / "alignment-pipeline" / f"argilla-{key}"
 
 
 def ensure_environment(say: Callable[[str], None], stop: threading.Event | None = None) -> Path:
-    """The interpreter of the server's environment, built on first use; `say` is told how far that is.
+    """Return the interpreter of the server's environment, which is built on first use; `say` receives the progress.
 
-    It is built beside and renamed when whole, by one process at a time. Raises `LabelingError` (service) if it cannot
-    be built, or once `stop` is set by another thread.
+    One process at a time builds it in a temporary folder, which is renamed when complete. Raises `LabelingError`
+    (service) if it cannot be built, or when another thread sets `stop`.
     """
     target = environment_path()
     python = target / "bin" / "python"
@@ -44,9 +44,9 @@ def ensure_environment(say: Callable[[str], None], stop: threading.Event | None 
             say("Another process is building Argilla's environment; waiting for it")
             lock.acquire(wait=float("inf"))
         if not python.exists():
-            shutil.rmtree(target, ignore_errors=True)  # its Python is gone
+            shutil.rmtree(target, ignore_errors=True)  # a folder without its Python
             building = target.with_suffix(".building")
-            shutil.rmtree(building, ignore_errors=True)  # a killed process left it
+            shutil.rmtree(building, ignore_errors=True)  # left by a killed process
             _build(building, say, stop or threading.Event())
             building.rename(target)
     finally:
@@ -66,7 +66,7 @@ def _build(folder: Path, say: Callable[[str], None], stop: threading.Event) -> N
         ) from None
     command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar=off", "--require-hashes", "--only-binary=:all:", "--requirement", str(LOCK_FILE)]
-    command += ["--no-deps"]  # all of it is in the lock, some newer than argilla-server asks for
+    command += ["--no-deps"]  # the lock has all packages, some newer than argilla-server requires
     last_words: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
         assert pip.stdout is not None

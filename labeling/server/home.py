@@ -1,12 +1,12 @@
-"""A server's home: its data, its secrets, who serves it and who needs it, in one folder that only its owner can read.
+"""A server's home: one folder with its data, secrets, state and locks that only its owner can read.
 
-    argilla.db      what people answered       secrets.json     generated; owner-only
-    server.log      bounded                    server.json      where the server is, while it runs
-    serving.lock    held while it runs         in_use.lock      shared by everybody who needs it
-    invitations/    one file per annotator     supervisor.lock  held by what restarts a detached one
-    address         where it was last
+    argilla.db      annotators' answers        secrets.json     generated; owner-only
+    server.log      bounded                    server.json      state of the running server
+    serving.lock    held while it runs         in_use.lock      shared by all processes that need the server
+    invitations/    one file per annotator     supervisor.lock  held by the supervisor of a detached server
+    address         the last address
 
-Locks are the kernel's (flock): they end with the processes that hold them, however these end, so none goes stale.
+The kernel holds the locks (flock) and releases them when a process ends or is killed, so none becomes stale.
 """
 
 import fcntl
@@ -24,9 +24,9 @@ OWNER = "owner"
 
 @dataclass(frozen=True)
 class Secrets:
-    """What is generated at a home's first start. Nothing of it shows in a repr."""
+    """The secrets that are generated at a home's first start. They never appear in a repr."""
 
-    auth: str = field(repr=False)  # signs the sessions of people who have logged in
+    auth: str = field(repr=False)  # signs the tokens of people who have signed in
     password: str = field(repr=False)  # the owner's
     api_key: str = field(repr=False)  # the owner's
     username: str = OWNER
@@ -34,10 +34,10 @@ class Secrets:
 
 @dataclass(frozen=True)
 class State:
-    """Where a running server is."""
+    """The state of a running server."""
 
     url: str  # on this machine
-    address: str  # for people, who may sit elsewhere
+    address: str  # for people on other machines
     pid: int
     since: str  # ISO time
     certificate: str | None = None
@@ -53,12 +53,12 @@ class Home:
         self.invitations = self.path / "invitations"
 
     def make(self) -> None:
-        """Create the folder, or close it to others if it is open to them."""
+        """Create the folder if needed, readable by its owner only."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o700)
 
     def state(self) -> State | None:
-        """What the last server to start here said of itself; it may have been killed since."""
+        """Return the state that the last server wrote, or None; that server may have been killed since."""
         try:
             return State(**json.loads((self.path / "server.json").read_text()))
         except (OSError, ValueError, TypeError):
@@ -72,14 +72,14 @@ class Home:
             write_private(self.path / "address", state.address)
 
     def last_address(self) -> str | None:
-        """Where people found the last server of this home, running or not."""
+        """Return the address of the last server of this home, running or not; None before the first start."""
         try:
             return (self.path / "address").read_text()
         except OSError:
             return None
 
     def ready(self, pid: int) -> bool:
-        """Whether the server with this process id has said that it has started."""
+        """Return whether the server with this process id has reported its start."""
         try:
             return (self.path / "ready").read_text() == str(pid)
         except OSError:
@@ -92,7 +92,7 @@ class Home:
             return None
 
     def ensure_secrets(self) -> Secrets:
-        """The secrets of this home, generated on the first call. To be called by the holder of `serving.lock`."""
+        """Return the secrets of this home, generated on the first call. The caller must hold `serving.lock`."""
         if (there := self.secrets()) is not None:
             return there
         made = Secrets(secrets.token_urlsafe(48), secrets.token_urlsafe(18), secrets.token_urlsafe(48))
@@ -104,13 +104,13 @@ class Home:
 
 
 class Lock:
-    """One open lock file. A process that inherits the descriptor holds the lock, too."""
+    """One open lock file. A process that inherits the descriptor also holds the lock."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def acquire(self, *, shared: bool = False, wait: float = 0.0) -> bool:
-        """Whether the lock is ours now, or within `wait` seconds. A held one changes between shared and exclusive."""
+        """Acquire the lock within `wait` seconds; return success. A held lock changes between shared and exclusive."""
         deadline = time.monotonic() + wait
         while True:
             try:
@@ -122,16 +122,16 @@ class Lock:
                 time.sleep(0.05)
 
     def close(self) -> None:
-        """Let go of our descriptor; the lock stays with other processes that inherited it."""
+        """Close our descriptor; other processes that inherited it keep the lock."""
         os.close(self.descriptor)
 
     def release(self) -> None:
-        """Give the lock up for everybody who inherited it, forked workers included."""
+        """Release the lock for all processes that inherited it, including forked workers."""
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
         self.close()
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write an owner-only file, whole or not at all."""
+    """Write an owner-only file atomically."""
     with open_atomically(path, owner_only=True) as stream:
         stream.write(text.encode())

@@ -1,6 +1,6 @@
-"""Invitations: one owner-only file per annotator, with address, name and password, for the owner to hand over.
+"""Invitations: one owner-only file per annotator with address, name and password, which the owner passes on.
 
-The password is generated and lies here alone.
+The password is generated; only this file has it in plain text.
 """
 
 import re
@@ -12,7 +12,7 @@ _ADDRESS = re.compile(r"(?m)^(Address +)(.*)$")
 
 
 def invite(home: Path, where: str, name: str, password: str) -> Path:
-    """Write one person's invitation, and return where it is."""
+    """Write one annotator's invitation and return its path."""
     place = Home(home)
     place.make()
     place.invitations.mkdir(mode=0o700, exist_ok=True)
@@ -32,9 +32,9 @@ def withdraw(home: Path, name: str) -> None:
 
 
 def readdress(home: Path, before: str | None, where: str) -> int:
-    """Let the invitations to this home's server say where it is now; returns how many said something else.
+    """Write the new address `where` into the invitations to this home's server; return the number of changed files.
 
-    `before` is where it was: an invitation to another server (a remote one) stays as it is.
+    `before` is the old address: an invitation to another server (a remote one) stays unchanged.
     """
     changed = 0
     for file in sorted(Home(home).invitations.glob("*.txt")):

@@ -1,7 +1,7 @@
-"""Starting a server and keeping it for as long as somebody needs it.
+"""Starts a server and keeps it running while it is needed.
 
-A server runs while somebody holds `in_use.lock` (shared): `serving` for its block, the supervisor until it is stopped.
-The server itself looks whether anybody still does, so it ends when the last of them ends, killed or not.
+A server runs while a process holds `in_use.lock` (shared): `serving` holds it for its block, the supervisor until it is
+stopped. The server itself checks the lock, so it ends after the last of these processes, also if they are killed.
 """
 
 import os
@@ -24,8 +24,8 @@ from labeling.server.invitations import readdress
 
 DEFAULT_HOME = Path("outputs/.argilla")
 DEFAULT_PORT = 6900
-PORTS = 100  # how many are tried from the default one on, where none was asked for
-START_SECONDS = 120.0  # on a machine that is busy with other things; a few seconds otherwise
+PORTS = 100  # ports to try from the default one on, if none was requested
+START_SECONDS = 120.0  # enough for a busy machine; usually a few seconds
 STOP_SECONDS = 15.0
 
 Say = Callable[[str], None]
@@ -33,13 +33,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Tls:
-    """A certificate and its key, PEM files."""
+    """A TLS certificate and its key, as PEM files."""
 
     certificate: Path
     key: Path
 
     def check(self) -> None:
-        """Raise `LabelingError` (request) unless both can be read."""
+        """Raise `LabelingError` (request) unless both files are readable."""
         for file in (self.certificate, self.key):
             if not os.access(file, os.R_OK):
                 raise LabelingError(f"The TLS file {file} cannot be read.", fault="request")
@@ -49,10 +49,10 @@ class Tls:
 def serving(
     home: Path, *, say: Say, port: int | None = None, host: str = "127.0.0.1", tls: Tls | None = None
 ) -> Iterator[Connection]:
-    """The running server of this home; else one started now, on `port` or a free one from 6900 on.
+    """Yield a connection to the running server of this home, or start one on `port` or a free one from 6900 on.
 
-    It runs until the end of the block, and on if another process needs it by then. Raises `LabelingError` (service) if
-    it cannot be started: port taken, no environment, the server's own error.
+    The server runs until the end of the block, or longer if another process needs it. Raises `LabelingError` (service)
+    if it cannot be started: port in use, no environment, the server's own error.
     """
     place = Home(home)
     place.make()
@@ -66,7 +66,7 @@ def serving(
             connection, server = _start_or_join(place, say, port, host, tls)
         yield connection
     finally:
-        if server is not None and in_use.acquire():  # nobody else needs it
+        if server is not None and in_use.acquire():  # no other process needs it
             server.stop()
         in_use.release()
 
@@ -74,8 +74,8 @@ def serving(
 def _start_or_join(
     place: Home, say: Say, port: int | None, host: str, tls: Tls | None
 ) -> "tuple[Connection, Server | None]":
-    """Start the server, or wait for whoever is just doing so."""
-    ensure_environment(say)  # before any waiting: it may take a while
+    """Start the server, or wait for a process that is already starting it."""
+    ensure_environment(say)  # before the deadline starts: it can take a while
     lock = place.lock("serving")
     deadline = time.monotonic() + START_SECONDS
     while not lock.acquire():
@@ -94,11 +94,11 @@ def _start_or_join(
             server = Server(place, lock, listener, tls, say)
             return server.wait(), server
     finally:
-        lock.close()  # the server has it
+        lock.close()  # the server has inherited it
 
 
 def last_port(place: Home) -> int | None:
-    """The port of this home's last server: people have its address."""
+    """Return the port of this home's last server, since people know its address; None if there was none."""
     try:
         return urlsplit(place.last_address() or "").port
     except ValueError:
@@ -106,10 +106,10 @@ def last_port(place: Home) -> int | None:
 
 
 def listen(host: str, port: int | None, last: int | None = None) -> socket.socket:
-    """A listening socket on `port`; without one on the `last`, or on the first free one from 6900 on.
+    """Return a listening socket on `port`; without `port` on `last`, or else on the first free one from 6900 on.
 
-    It is bound before the server starts, so that no two servers take one port, and kept by a supervisor while the
-    server is restarted, so that clients wait instead of failing. Raises `LabelingError` (service) if it is taken.
+    It is bound before the server starts, so that two servers never use the same port. A supervisor keeps it open during
+    a restart, so that clients wait and do not fail. Raises `LabelingError` (service) if the port is in use.
     """
     fault: OSError | None = None
     usual = [*([last] if last else []), *range(DEFAULT_PORT, DEFAULT_PORT + PORTS)]
@@ -129,10 +129,10 @@ def listen(host: str, port: int | None, last: int | None = None) -> socket.socke
 
 
 class Server:
-    """One server process that this process started."""
+    """A server process that this process has started."""
 
     def __init__(self, place: Home, lock: Lock, listener: socket.socket, tls: Tls | None, say: Say) -> None:
-        """Start it with an inherited lock and listener. Raises `LabelingError` if it has no environment."""
+        """Start the process, which inherits lock and listener. Raises `LabelingError` without an environment."""
         if tls is not None:
             tls.check()
         python = ensure_environment(say)
@@ -151,19 +151,19 @@ class Server:
         try:
             self.process = subprocess.Popen(
                 command,
-                cwd=place.path,  # Argilla reads .oauth.yaml from where it runs: not the user's project
+                cwd=place.path,  # Argilla reads .oauth.yaml from its working folder: not the user's project
                 stdin=subprocess.DEVNULL,
                 stdout=words,
                 stderr=words,
                 pass_fds=(listener.fileno(), lock.descriptor),
                 env=_environment(),
-                start_new_session=True,  # Ctrl-C is for us; we stop it in our own time
+                start_new_session=True,  # Ctrl-C reaches only this process, which then stops the server
             )
         finally:
             os.close(words)
 
     def wait(self) -> Connection:
-        """Until it answers. Raises `LabelingError` (service) with its own last words if it ends instead."""
+        """Wait until it answers; return a connection. Raises `LabelingError` (service) with its last output."""
         connection = Connection(self.url, self.secrets.api_key, self.tls.certificate.absolute() if self.tls else None)
         deadline = time.monotonic() + START_SECONDS
         try:
@@ -187,13 +187,13 @@ class Server:
         return connection
 
     def stop(self) -> None:
-        """End it; what is being written is finished first."""
+        """End the process after its current writes."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                self.process.kill()  # SQLite's journal makes up for it
+                self.process.kill()  # SQLite's journal keeps the data consistent
                 self.process.wait()
         self.place.write_state(None)
 
@@ -203,13 +203,13 @@ class Server:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without settings for another Argilla or its client."""
+    """Return this process's environment, without settings for another Argilla or its client."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("ARGILLA_")}
-    return ours | {"MALLOC_ARENA_MAX": "2"}  # SQLite's many threads would take one each: 30 MB
+    return ours | {"MALLOC_ARENA_MAX": "2"}  # otherwise SQLite's many threads take one each: 30 MB
 
 
 def addresses(listener: socket.socket, tls: Tls | None) -> tuple[str, str]:
-    """(the URL on this machine, the URL for people): they differ where all of this machine's addresses are served."""
+    """Return the URL on this machine and the URL for people; they differ if the server listens on all addresses."""
     host, port = listener.getsockname()[:2]
     everywhere = host in ("0.0.0.0", "::")
     scheme = "https" if tls else "http"
@@ -221,9 +221,9 @@ def addresses(listener: socket.socket, tls: Tls | None) -> tuple[str, str]:
 def detach(
     home: Path, *, say: Say, host: str = "127.0.0.1", port: int | None = None, tls: Tls | None = None
 ) -> Connection:
-    """A server that outlives this command, restarted after a crash; the running one if there is one.
+    """Return a connection to the running server, or start one that outlives this command and restarts after a crash.
 
-    Raises `LabelingError` as `serving` does.
+    Raises `LabelingError` like `serving`.
     """
     from labeling.server import supervisor
 
@@ -231,7 +231,7 @@ def detach(
     place.make()
     if tls is not None:
         tls.check()
-    ensure_environment(say)  # here, where progress can be seen
+    ensure_environment(say)  # here, where the user sees the progress
     with supervisor.starting(place, host, port, tls) as process:
         if process is None and (connection := running(home)) is not None:
             return connection

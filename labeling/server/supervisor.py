@@ -1,7 +1,7 @@
-"""Keeps a server up after the command that asked for it has ended, and starts it again after a crash.
+"""Keeps a server running after the command that started it has ended, and restarts it after a crash.
 
-In a process of its own, `python -m labeling.server.supervisor HOME …`, or in the foreground of `labeling serve`. Where
-another process already serves the home, it makes that server stay, and takes over when it ends.
+It runs as a separate process, `python -m labeling.server.supervisor HOME …`, or in the foreground of `labeling serve`.
+If another process already serves the home, it keeps that server running, and takes over when that server ends.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from labeling.server.environment import ensure_environment
 from labeling.server.home import Home, write_private
 from labeling.server.launch import STOP_SECONDS, Say, Server, Tls, last_port, listen
 
-PAUSES = (0.0, 1.0, 5.0, 15.0, 60.0)  # seconds before the first, second, … start after a crash
+PAUSES = (0.0, 1.0, 5.0, 15.0, 60.0)  # seconds before the first, second, … restart after a crash
 STAMP = len("2026-01-31 12:00:00 ")
-STEADY = 300.0  # seconds after which a server counts as running, and its crashes are forgotten
+STEADY = 300.0  # seconds after which a server counts as stable, and its earlier crashes no longer count
 
 
 def supervise(
@@ -36,10 +36,10 @@ def supervise(
     up: Callable[[Connection], None],
     patient: bool = False,
 ) -> None:
-    """Serve the home until `KeyboardInterrupt`; `up` is told whenever the server answers.
+    """Serve the home until `KeyboardInterrupt`; `up` is called after each start, when the server answers.
 
-    Where another process serves it, a `patient` one waits for the end of that, and keeps that server up meanwhile.
-    Raises `LabelingError` if it cannot be started, and after too many crashes in a row.
+    If another process serves the home, `patient` waits for the end of that server, and keeps it running meanwhile.
+    Raises `LabelingError` if the server cannot be started, and after too many crashes in a row.
     """
     place.make()
     ensure_environment(say)
@@ -65,7 +65,7 @@ def supervise(
 
 
 def _run_once(server: Server, up: Callable[[Connection], None]) -> int:
-    """From a started server to its end, or ours."""
+    """Wait for the end of a started server and return its exit status; stop it if this process is interrupted."""
     try:
         up(server.wait())
         return server.process.wait()
@@ -75,7 +75,7 @@ def _run_once(server: Server, up: Callable[[Connection], None]) -> int:
 
 @contextmanager
 def starting(place: Home, host: str, port: int | None, tls: Tls | None) -> "Iterator[subprocess.Popen[bytes] | None]":
-    """A supervisor in a session of its own; None if there is one already. Ended again if the block fails."""
+    """Start a supervisor in a new session and yield it; None if one exists already. It is ended if the block fails."""
     if supervisor(place) is not None:
         yield None
         return
@@ -100,7 +100,7 @@ def starting(place: Home, host: str, port: int | None, tls: Tls | None) -> "Iter
 
 
 def supervisor(place: Home) -> int | None:
-    """The process id of the supervisor of this home, if there is one."""
+    """Return the process id of this home's supervisor; None if there is none."""
     if not place.path.exists():
         return None
     lock = place.lock("supervisor")
@@ -115,7 +115,10 @@ def supervisor(place: Home) -> int | None:
 
 
 def stop(place: Home) -> bool:
-    """End the supervisor of this home and wait until its server is gone; False if there is none."""
+    """End the supervisor of this home and wait for its end; False if there is none.
+
+    Raises `LabelingError` if it does not end in time.
+    """
     pid = supervisor(place)
     if pid is None:
         return False
@@ -129,7 +132,7 @@ def stop(place: Home) -> bool:
 
 
 def last_words(place: Home) -> str:
-    """Why the supervisor ended."""
+    """Return the reason for the supervisor's end."""
     try:
         return (place.path / "supervisor.log").read_text().strip().splitlines()[-1][STAMP:]
     except (OSError, IndexError):

@@ -1,1 +1,1 @@
-"""Runs inside Argilla's own environment, on Argilla's own modules; imports nothing of the rest."""
+"""Code that runs inside Argilla's environment, on Argilla's modules; imports no other part of this project."""

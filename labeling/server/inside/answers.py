@@ -1,8 +1,8 @@
-"""An answer, its dataset's activity and its record's status: one transaction of the request's own session.
+"""Writes an answer, its dataset's activity and its record's status in one transaction of the request's session.
 
-Argilla writes the answer and the status in two transactions, the second one on a session of its own, and loads the
-record with its dataset and all its answers to count them. A server that was killed between the two left a record open
-that had all its answers.
+Argilla writes answer and status in two transactions, the second one on a separate session, and loads the record with
+its dataset and all its answers to count them. A server killed between the two leaves a record open that has all its
+answers.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ _SUBMITTED = sa.select(sa.func.count()).where(
 
 @dataclass(frozen=True)
 class Asked:
-    """A record as the checks of an answer look at it."""
+    """The parts of a record that the checks of an answer read."""
 
     id: UUID
     status: RecordStatus
@@ -55,7 +55,7 @@ class Asked:
 
 
 def take_in_one_transaction() -> None:
-    """Put these in the place of Argilla's endpoint and functions."""
+    """Replace Argilla's endpoint and functions with those of this module."""
     route(api_v1, *CREATE).dependant.call = create_record_response
     for function in (update_response, upsert_response, delete_response):
         setattr(datasets, function.__name__, function)
@@ -80,7 +80,7 @@ async def create_record_response(
     try:
         await db.execute(_INSERT, row)
     except sa.exc.IntegrityError:
-        await db.rollback()  # at once: nobody else can write before
+        await db.rollback()  # at once, since other writers wait for it
         raise NotUniqueError(
             f"Response already exists for record with id `{record_id}` and by user with id `{current_user.id}`"
         ) from None
@@ -141,7 +141,7 @@ async def _dataset(db: Any, dataset_id: UUID) -> known.Dataset:
 
 
 async def _settle(db: Any, record: Asked, user_id: UUID) -> None:
-    """What follows from an answer that is written or gone, then the commit."""
+    """Update activity, membership and status after an answer was written or deleted, then commit."""
     now, dataset = datetime.utcnow(), record.dataset.id
     await db.execute(_TOUCH, {"dataset": dataset, "now": now})
     if (dataset, user_id) not in known.known.answering:

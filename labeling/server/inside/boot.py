@@ -1,7 +1,8 @@
-"""Argilla's server as it is, with SQLite, our search engine and our jobs: one process, until nobody needs it.
+"""Runs Argilla's unmodified server with SQLite, our search engine and our jobs: one process, until it is unused.
 
-Called by `labeling.server.launch` as: HOME LISTENER LOCK [CERTIFICATE KEY], where LISTENER and LOCK are inherited
-descriptors. The secrets come from an owner-only file in the home; nothing of them is in an argument or a variable.
+Called by `labeling.server.launch` with HOME LISTENER LOCK [CERTIFICATE KEY], where LISTENER and LOCK are inherited
+descriptors. The secrets come from an owner-only file in the home; they never appear in arguments, and in the
+environment only while Argilla's settings are read.
 """
 
 import asyncio
@@ -19,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 POLL_SECONDS = 0.5
-TOKEN_SECONDS = 12 * 60 * 60  # a working day, after which people sign in again
+TOKEN_SECONDS = 12 * 60 * 60  # a working day; afterwards people sign in again
 
 
 def main() -> None:
-    """Run the server until SIGTERM, or until nobody holds `in_use.lock`."""
+    """Run the server until SIGTERM, or until no process holds `in_use.lock`."""
     home = Path(sys.argv[1])
     listener = socket.socket(fileno=int(sys.argv[2]))
     os.umask(0o077)
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def _settings(home: Path, auth: str) -> None:
-    """Argilla's settings, which it reads from the environment when it is imported."""
+    """Set Argilla's settings in the environment, where Argilla reads them at import."""
     os.environ |= {
         "ARGILLA_HOME_PATH": str(home),
         "ARGILLA_SEARCH_ENGINE": "sql",
@@ -63,7 +64,7 @@ def _settings(home: Path, auth: str) -> None:
         "ARGILLA_AUTH_SECRET_KEY": auth,
         "ARGILLA_AUTH_TOKEN_EXPIRATION": str(TOKEN_SECONDS),
     }
-    scratch = home / "tmp"  # Argilla copies its pages to a new temporary folder at each start and leaves it there
+    scratch = home / "tmp"  # Argilla copies its pages to a new temporary folder at each start and never removes it
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     tempfile.tempdir = str(scratch)
@@ -96,7 +97,7 @@ def _serve(home: Path, listener: socket.socket, certificate: str | None = None, 
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # else a client of this machine says which address it comes from
+        proxy_headers=False,  # otherwise a client on this machine could claim another address
         timeout_graceful_shutdown=5,
         ssl_certfile=certificate,
         ssl_keyfile=key,
@@ -109,7 +110,7 @@ def _serve(home: Path, listener: socket.socket, certificate: str | None = None, 
 
 
 def _stop_when_unused(home: Path, server: Any) -> None:
-    """End the server once nobody shares `in_use.lock`; it stays locked then, so that newcomers wait for the end."""
+    """End the server when no process shares `in_use.lock`; it then stays locked, so that new users wait for the end."""
     descriptor = os.open(home / "in_use.lock", os.O_RDWR)
     while True:
         time.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Argilla's filters, sort keys and text queries as SQL conditions on its `records` table (SQLite's JSON functions)."""
+"""Turns Argilla's filters, sort keys and queries into SQL conditions on `records` (with SQLite's JSON functions)."""
 
 import shlex
 from typing import Any, TypeAlias
@@ -16,11 +16,11 @@ from argilla_server.search_engine import (
     TermsFilter,
 )
 
-Condition: TypeAlias = Any  # sa.ColumnElement[bool]; SQLAlchemy is not installed where types are checked
+Condition: TypeAlias = Any  # sa.ColumnElement[bool]; the type checker's environment has no SQLAlchemy
 
 
 def condition(filter: Any) -> Condition:
-    """A filter as a condition on a record. Raises ValueError (the server answers 422) for one that is not known."""
+    """Return a filter as a condition on a record. Raises ValueError (HTTP 422) for an unknown filter."""
     if isinstance(filter, AndFilter):
         return sa.and_(sa.true(), *[condition(part) for part in filter.filters])
     scope = filter.scope
@@ -39,7 +39,10 @@ def condition(filter: Any) -> Condition:
 
 
 def ordering(key: Any) -> Any:
-    """A sort key; what has no value comes last, in both directions."""
+    """Return a sort key as an SQL ordering; records without a value come last, in both directions.
+
+    Raises ValueError for an unknown key.
+    """
     scope = key.scope
     if isinstance(scope, RecordFilterScope):
         column: Any = getattr(Record, scope.property)
@@ -59,7 +62,7 @@ def ordering(key: Any) -> Any:
 
 
 def text_condition(query: Any) -> Condition:
-    """Every term occurs somewhere in the fields, or in the one field that is named."""
+    """Return the condition that every term occurs in the fields, or in the named field; one with - must not occur."""
     text, field = (query, None) if isinstance(query, str) else (query.q, query.field)
     path = _path(field) if field else "$"
     terms = [(term.removeprefix("-"), term.startswith("-") and len(term) > 1) for term in _terms(text)]
@@ -69,7 +72,7 @@ def text_condition(query: Any) -> Condition:
 def _terms(text: str) -> list[str]:
     try:
         return shlex.split(text.replace("'", r"\'"))
-    except ValueError:  # one quotation mark alone
+    except ValueError:  # an unpaired quotation mark
         return text.replace('"', " ").split()
 
 
@@ -80,17 +83,17 @@ def _occurs(term: str, path: str) -> Condition:
         .select_from(leaf)
         .where(leaf.c.type == "text", leaf.c.atom.icontains(term, autoescape=True))
     )
-    return found.where(sa.func.coalesce(leaf.c.key, "") != "role").exists()  # a chat's roles are no text
+    return found.where(sa.func.coalesce(leaf.c.key, "") != "role").exists()  # roles of a chat are not text
 
 
 def _response(scope: ResponseFilterScope) -> sa.Select[Any]:
-    """The record's responses, or the one of the person who asks."""
+    """Select the record's responses, or only that of the requesting user."""
     responses = sa.select(Response.id).where(Response.record_id == Record.id).correlate(Record)
     return responses.where(Response.user_id == scope.user.id) if scope.user else responses
 
 
 def _response_status(filter: TermsFilter, scope: ResponseFilterScope) -> Condition:
-    """Pending means that this person has no response there, not even a draft."""
+    """Return a condition on the response's status; pending means no response of this user, not even a draft."""
     statuses = [status for status in filter.values if status != ResponseStatusFilter.pending]
     given = _response(scope).where(Response.status.in_(statuses)).exists()
     if len(statuses) == len(filter.values):
@@ -113,7 +116,7 @@ def _suggestion(filter: Any, scope: SuggestionFilterScope) -> Condition:
 
 
 def _any_value(column: Any, path: str, filter: Any) -> Condition:
-    """Whether the value at a JSON path, or one of the values in a list there, meets the filter."""
+    """Return the condition that the value at a JSON path, or a value of the list there, meets the filter."""
     value = sa.func.json_each(column, path).table_valued("value").alias()
     return sa.select(sa.literal(1)).select_from(value).where(_meets(value.c.value, filter)).exists()
 
@@ -130,5 +133,5 @@ def _meets(column: Any, filter: Any) -> Condition:
 
 
 def _path(name: str) -> str:
-    """A JSON path to a key; SQLite takes it in double quotes."""
+    """Return the JSON path of a key, in double quotes for SQLite."""
     return f'$."{name}"'

@@ -1,12 +1,12 @@
-"""SQLite's statements run on the event loop itself, and what a request has written is on the disk before its answer.
+"""Runs SQLite's statements on the event loop, and makes writes durable on disk before the response is sent.
 
-*Statements.* Argilla hands every statement to a thread of its connection (aiosqlite). The statements of a labeling
-server take some 50 microseconds, and handing them over takes many times that. Here they run where they are asked for.
-Nothing waits for anything else between the first write of a transaction and its commit, so there is one writer at a
-time, and no request waits for another one's connection: the pool has no limit.
+*Statements.* Argilla passes every statement to a thread of its connection (aiosqlite). The statements of a labeling
+server take about 50 microseconds, and passing them to a thread takes many times as long. Here they run directly. A
+transaction does not await other work between its first write and its commit, so there is one writer at a time, and no
+request waits for another's connection: the pool has no limit.
 
 *Writes.* `synchronous = NORMAL` does not wait for the disk at a commit. `flushed` does, once for all requests that
-have written meanwhile: an answer that was taken survives a power cut, and twenty at once cost one wait.
+have written meanwhile: an accepted answer survives a power failure, and twenty at once cost one wait.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from typing import Any
 
 from .known import changes_what_is_known, known
 
-STATEMENTS = 512  # prepared ones that a connection keeps
+STATEMENTS = 512  # prepared statements that a connection caches
 
 
 class Cursor:
-    """What SQLAlchemy asks of a cursor of aiosqlite, at once."""
+    """The methods of aiosqlite's cursor that SQLAlchemy uses, run at once."""
 
     __slots__ = ("_connection", "_cursor")
 
@@ -64,14 +64,14 @@ class Cursor:
 
 
 class Connection:
-    """What SQLAlchemy asks of a connection of aiosqlite, at once."""
+    """The methods of aiosqlite's connection that SQLAlchemy uses, run at once."""
 
     def __init__(self, connection: sqlite3.Connection, writes: "Writes") -> None:
         self._conn = connection
-        self._tx = self  # SQLAlchemy puts what is to run between statements into aiosqlite's queue
+        self._tx = self  # SQLAlchemy puts functions to run between statements into aiosqlite's queue
         self._writes = writes
         self._changes = 0
-        self._outdates = False  # whether this transaction changes what is known
+        self._outdates = False  # whether this transaction invalidates the cache `known`
 
     @property
     def isolation_level(self) -> str | None:
@@ -119,7 +119,7 @@ class Connection:
 
 
 class Writes:
-    """How many transactions have written, and how many of them are on the disk."""
+    """Counts transactions with writes, and those of them that are on disk."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -132,7 +132,7 @@ class Writes:
         self._log = database.with_name(f"{database.name}-wal")
 
     async def flushed(self) -> None:
-        """Wait until all that has been committed by now is on the disk."""
+        """Wait until all commits so far are on disk."""
         wanted = self.count
         while self._flushed < wanted:
             if self._flushing is None or self._flushing.done():
@@ -141,7 +141,10 @@ class Writes:
             self._flushed = max(self._flushed, await asyncio.shield(self._flushing))
 
     def _flush(self, count: int) -> int:
-        """Everything committed is in the write-ahead log, or SQLite has put it from there into the database itself."""
+        """Flush the write-ahead log to disk; return `count`.
+
+        Every commit is in that log, or SQLite has moved it to the database and flushed it.
+        """
         assert self._log is not None
         try:
             descriptor = os.open(self._log, os.O_RDONLY)
@@ -158,7 +161,7 @@ writes = Writes()
 
 
 def without_threads(home: Path) -> None:
-    """Let Argilla's engine, which does not exist yet, open its connections here, as many as are asked for."""
+    """Make Argilla's engine open connections of this module, without a limit; call it before the engine exists."""
     from argilla_server.settings import Settings
 
     stock = Settings.database_engine_args.fget

@@ -1,4 +1,4 @@
-"""Argilla's tables in SQLite: write-ahead log, migrations, the owner's account, and what a kill left behind."""
+"""Sets up Argilla's tables in SQLite: write-ahead log, migrations, the owner's account, repair after a kill."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 
-STATISTICS = {  # index -> rows, and rows of one value: as they are with some thousand answers
+STATISTICS = {  # index -> rows, and rows per value: typical of some thousand answers
     "ix_responses_status": "30000 10000",
     "ix_responses_user_id": "30000 3000",
     "ix_responses_record_id": "30000 3",
@@ -16,17 +16,17 @@ STATISTICS = {  # index -> rows, and rows of one value: as they are with some th
     "ix_records_queue": "10000 2000 1000 1 1",
     "ix_responses_counted": "30000 3 2",
 }
-"""Without these SQLite takes all submitted answers to be few, and reads them all whenever one is submitted."""
+"""Without these, SQLite assumes few submitted answers, and reads them all for each new one."""
 
 INDEXES = (
     "CREATE INDEX IF NOT EXISTS ix_records_queue ON records (dataset_id, status, inserted_at, id)",
     "CREATE INDEX IF NOT EXISTS ix_responses_counted ON responses (record_id, status)",
 )
-"""What the pending queue asks for, without reading the texts of all records: 1 ms of 9 with a thousand of them."""
+"""Indexes for the pending queue, so that it does not read the texts of all records: 1 ms of 9 with 1,000 records."""
 
 
 def prepare() -> None:
-    """Set SQLite up and bring the tables to Argilla's newest form, which sets up logging in a way of its own."""
+    """Configure SQLite and migrate the tables to Argilla's newest version; the migration also changes logging."""
     event.listen(Engine, "connect", _pragmas)
     import alembic.command
     from alembic.config import Config
@@ -54,10 +54,10 @@ def _pragmas(connection: Any, record: Any) -> None:
 
 
 async def settle(secrets: dict[str, str]) -> None:
-    """The owner's account as the secrets say, and records' status as their answers say.
+    """Set the owner's account from the secrets, and the status of each record from its answers; store statistics.
 
-    An answer and the status of its record are written one after the other, and a job may be waiting, so a killed server
-    can leave a record open that has all its answers.
+    An answer and the status of its record can be written one after the other, and a job may be waiting, so a killed
+    server can leave a record open that has all its answers.
     """
     from argilla_server.contexts import accounts
     from argilla_server.database import AsyncSessionLocal, async_engine
@@ -75,10 +75,10 @@ async def settle(secrets: dict[str, str]) -> None:
                 api_key=secrets["api_key"],
                 workspaces=[],
             )
-        elif owner.api_key != secrets["api_key"]:  # secrets.json was lost and is generated anew
+        elif owner.api_key != secrets["api_key"]:  # secrets.json was lost and generated again
             await accounts.update_user(session, owner, {"api_key": secrets["api_key"], "password": secrets["password"]})
         await session.execute(text(_SETTLE_STATUS))
-        await session.execute(text("ANALYZE users"))  # makes the table of statistics
+        await session.execute(text("ANALYZE users"))  # creates the table of statistics
         for index, statistics in STATISTICS.items():
             row = {"tbl": index.removeprefix("ix_").split("_")[0], "idx": index, "stat": statistics}
             await session.execute(text("DELETE FROM sqlite_stat1 WHERE idx = :idx"), row)
@@ -88,7 +88,7 @@ async def settle(secrets: dict[str, str]) -> None:
 
 
 async def close() -> None:
-    """Close all connections, so that the write-ahead log goes into the database."""
+    """Close all connections, so that SQLite moves the write-ahead log into the database."""
     from argilla_server.database import async_engine
 
     await async_engine.dispose()

@@ -1,7 +1,7 @@
-"""Events for webhooks, built only where an enabled webhook waits for them.
+"""Builds events for webhooks only if a webhook is enabled.
 
-For a webhook's sake Argilla loads the whole dataset around each record and answer, even where there is none. Whether
-there is one is remembered, since only this process changes them.
+Argilla loads the whole dataset for each event of a record or an answer, even without any webhook. Whether one is
+enabled is cached, since only this process changes webhooks.
 """
 
 import functools
@@ -16,13 +16,13 @@ from sqlalchemy.orm import selectinload
 
 
 class Unheard:
-    """An event that no webhook waits for."""
+    """An event without a webhook."""
 
     async def notify(self, session: Any) -> list[Any]:
         return []
 
 
-_heard: bool | None = None  # whether there is an enabled webhook; None: not known
+_heard: bool | None = None  # whether a webhook is enabled; None: unknown
 
 
 async def heard(session: Any) -> bool:
@@ -33,7 +33,7 @@ async def heard(session: Any) -> bool:
 
 
 def only_if_heard() -> None:
-    """Build no event of a record or an answer for nobody."""
+    """Make Argilla build no events of records and answers while no webhook is enabled."""
     for name in ("create_webhook", "update_webhook", "delete_webhook"):
         setattr(stored, name, _forgetting(getattr(stored, name)))
     for module, name in ((records, "build_record_event"), (responses, "build_response_event")):
@@ -61,7 +61,7 @@ def _if_heard(build: Any) -> Any:
 
 
 async def of_answer(session: Any, event: ResponseEvent, record_id: UUID, response_id: UUID) -> None:
-    """Tell webhooks of an answer, and of its record, whose status may have changed."""
+    """Notify webhooks of an answer, and of its record, since the record's status may have changed."""
     if await heard(session):
         await of_record(session, record_id)
         response = await Response.get_or_raise(session, response_id)
@@ -71,12 +71,12 @@ async def of_answer(session: Any, event: ResponseEvent, record_id: UUID, respons
 async def of_record(session: Any, record_id: UUID) -> None:
     if await heard(session):
         record = await Record.get_or_raise(session, record_id, options=[selectinload(Record.dataset)])
-        await session.refresh(record, ["status"])  # it was changed in the database
+        await session.refresh(record, ["status"])  # it has changed in the database
         await records.notify_record_event(session, RecordEvent.updated, record)
         if record.is_completed():
             await records.notify_record_event(session, RecordEvent.completed, record)
 
 
 async def of_deletion(session: Any, response: Response) -> Any:
-    """The event of an answer that is about to be deleted."""
+    """Return the event for an answer before it is deleted."""
     return await responses.build_response_event(session, ResponseEvent.deleted, response)

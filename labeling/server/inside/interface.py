@@ -1,4 +1,4 @@
-"""Does the installed Argilla still have what ours relies on? Asked at every start, so that a change is no mystery."""
+"""Checks at every start that the installed Argilla has all names that our code relies on, with a clear message."""
 
 import inspect
 from typing import Any
@@ -14,11 +14,11 @@ ENGINE = {
 
 
 class Mismatch(Exception):
-    """Another Argilla than the one that ours was written for."""
+    """The installed Argilla differs from the one that our code was written for."""
 
 
 def check(engine: type) -> None:
-    """Raise `Mismatch` naming everything that is not as it was."""
+    """Raise `Mismatch` that names every difference."""
     from argilla_server import _version
     from argilla_server.api.handlers.v1 import jobs
     from argilla_server.api.routes import api_v1

@@ -1,7 +1,7 @@
-"""Argilla's background jobs on one thread instead of Redis and a worker.
+"""Runs Argilla's background jobs on one thread in place of Redis and a worker.
 
-The thread has an event loop of its own: on the server's, a webhook whose listener calls back would wait for itself.
-A job that is lost with the server is made up for at the next start (`database.settle`).
+The thread has its own event loop: on the server's loop, a webhook with a listener that calls back would wait for
+itself. The next start repairs the status of records after jobs lost with the server (`database.settle`).
 """
 
 import asyncio
@@ -10,11 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
-KEPT = 1000  # finished jobs whose status can still be asked for
+KEPT = 1000  # latest jobs with a status that can still be read
 
 
 class Job:
-    """What Argilla asks of a job: its id and its status."""
+    """The parts of a job that Argilla uses: its id and its status."""
 
     known: dict[str, "Job"] = {}  # noqa: RUF012  (one per process, by design)
 
@@ -40,7 +40,7 @@ class Job:
 
 
 def replace_redis() -> None:
-    """Let Argilla's queues hand their jobs to the thread."""
+    """Make Argilla's queues pass their jobs to the thread."""
     from argilla_server.api.handlers.v1 import jobs as handler
     from argilla_server.jobs import queues
 

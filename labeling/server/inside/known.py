@@ -1,6 +1,6 @@
-"""What every request asks for and what seldom changes: people, their keys and workspaces, and what a dataset asks.
+"""A cache of data that every request needs and that rarely changes: users, keys, workspaces, datasets' questions.
 
-It is read once and kept until a transaction that has written to one of its tables is committed.
+The cache is cleared when a transaction commits or rolls back after a write to one of its tables.
 """
 
 import functools
@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 TABLES = {"users", "workspaces", "workspaces_users", "datasets", "questions"}
-TOUCH = "UPDATE datasets SET last_activity_at"  # every answer does this, and it changes nothing that is kept
+TOUCH = "UPDATE datasets SET last_activity_at"  # part of every answer; it changes no cached data
 _WRITTEN = re.compile(r"\s*(?:INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM)\s+\"?(\w+)", re.IGNORECASE)
 
 
@@ -22,7 +22,7 @@ def changes_what_is_known(statement: str) -> bool:
 
 @dataclass(frozen=True)
 class Question:
-    """As Argilla's checks of an answer look at it."""
+    """The parts of a question that Argilla's checks of an answer read."""
 
     name: str
     required: bool
@@ -42,11 +42,11 @@ class Known:
         self.forget()
 
     def forget(self) -> None:
-        self.people: dict[str, Any] = {}  # name -> the account, in no session
+        self.people: dict[str, Any] = {}  # name -> account, detached from sessions
         self.names: dict[str, str] = {}  # API key -> name
         self.workspaces: dict[UUID, set[UUID]] = {}  # person -> workspaces
         self.datasets: dict[UUID, Dataset] = {}
-        self.answering: set[tuple[UUID, UUID]] = set()  # dataset and a person who has answered there
+        self.answering: set[tuple[UUID, UUID]] = set()  # (dataset, a person who has answered there)
 
 
 known = Known()

@@ -1,6 +1,6 @@
-"""Who was just handed which records: soft, in memory, forgotten after a while.
+"""Leases: the records that each annotator is looking at, in memory, for a limited time.
 
-Annotators see a page of records at a time. Without this, everybody would be handed the same first page.
+Annotators get a page of records at a time. Without leases, all of them would get the same first page.
 """
 
 import asyncio
@@ -8,30 +8,30 @@ import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-PAGE = 10  # records that Argilla's page fetches at once; who asks for more reads, and does not answer
+PAGE = 10  # records that Argilla's page fetches at once; larger requests come from readers, not from annotators
 SECONDS = 600.0
 
 
 class Leases:
-    """One lease is one person and one record, for `seconds` from when it was handed out last."""
+    """The current leases: one person and one record each, for `seconds` since the person last got the record."""
 
     def __init__(self, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
-        self.handing_out = asyncio.Lock()  # one page at a time, or two people would be handed the same
-        self._until: dict[UUID, dict[UUID, float]] = {}  # person -> record -> when it ends
+        self.handing_out = asyncio.Lock()  # one page at a time, otherwise two people could get the same
+        self._until: dict[UUID, dict[UUID, float]] = {}  # person -> record -> end of the lease
 
     def give(self, person: UUID, records: Sequence[UUID]) -> None:
-        """This person is now looking at these records, and at no other: what was left is free again."""
+        """Lease these records to a person and release the person's other records."""
         end = self._clock() + self._seconds
         self._until[person] = dict.fromkeys(records[:PAGE], end)
 
     def end(self, person: UUID, record: UUID) -> None:
-        """This person has answered."""
+        """End the lease of a record that the person has answered."""
         self._until.get(person, {}).pop(record, None)
 
     def of_others(self, person: UUID) -> dict[UUID, int]:
-        """Record -> how many other people are looking at it."""
+        """Return record -> number of other people with a lease on it."""
         now = self._clock()
         held: dict[UUID, int] = {}
         for other, records in self._until.items():

@@ -1,10 +1,10 @@
-"""Logging in: wrong passwords are counted, and a changed password ends what was given out before it.
+"""Signing in: limits wrong passwords, and makes a new password invalidate older keys and tokens.
 
-Argilla takes any number of wrong passwords, checks each of them on the event loop (a quarter of a second in which
-nobody else is answered), and lets keys and tokens live on when a password is changed.
+Argilla accepts any number of wrong passwords, checks each of them on the event loop (which blocks all requests for a
+quarter of a second), and keeps keys and tokens valid after a change of the password.
 
-A token carries a fingerprint of the account's password and key, so it ends with either of them, and nothing has to be
-stored. It ends after a working day in any case (`boot.TOKEN_SECONDS`).
+A token contains a fingerprint of the account's password and key, so it becomes invalid with either of them, and no
+list of tokens is stored. It always expires after a working day (`boot.TOKEN_SECONDS`).
 """
 
 import asyncio
@@ -31,18 +31,18 @@ from .routes import route
 
 TRIES, MINUTE = 5, 60.0
 ENDPOINT = ("POST", "/token")
-_THREAD = ThreadPoolExecutor(1, thread_name_prefix="passwords")  # one: the other core is for those who work
+_THREAD = ThreadPoolExecutor(1, thread_name_prefix="passwords")  # one, so that other requests keep a core
 
 
 class Attempts:
-    """Wrong passwords of the last minute, for each name and address."""
+    """Wrong passwords of the last minute, by name and address."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._of: dict[tuple[str, str], deque[float]] = {}
 
     def begin(self, who: tuple[str, str]) -> float:
-        """Count one try, which `succeed` takes back; returns the seconds to wait before it, 0 if it may be made."""
+        """Count one try, and return 0 if it is allowed, else the seconds to wait; `succeed` clears the count."""
         now = self._clock()
         for each in [each for each, times in self._of.items() if times[-1] <= now - MINUTE]:
             del self._of[each]
@@ -60,7 +60,7 @@ attempts = Attempts()
 
 
 def guard() -> None:
-    """Put these in the place of Argilla's."""
+    """Replace Argilla's functions with those of this module."""
     dependant = route(api_v1, *ENDPOINT).dependant
     dependant.call, dependant.request_param_name = create_token, "request"
     accounts.generate_user_token = _token
@@ -106,7 +106,7 @@ async def _by_token(self: Any, request: Request) -> tuple[AuthCredentials, UserI
 
 
 def _with_a_new_key(update: Any) -> Any:
-    """A new password comes with a new API key; an owner's key stays, since it lies in `secrets.json`."""
+    """Return an update that sets a new API key with a new password; an owner keeps the key of `secrets.json`."""
 
     async def update_user(db: Any, user: Any, user_attrs: dict[str, Any]) -> Any:
         if "password" in user_attrs and not user.is_owner:

@@ -1,7 +1,7 @@
-"""The server's log: bounded, owner-only, and without what people send.
+"""The server's log: bounded, owner-only, without the content of requests.
 
-Argilla logs a request that fails its checks with the whole body, passwords included. Such an error is logged by its
-type and place alone.
+Argilla logs a request that fails its checks with the whole body, including passwords. Here such an error is logged by
+type and place only.
 """
 
 import logging
@@ -13,7 +13,7 @@ BYTES = 2_000_000
 
 
 def configure(file: Path) -> None:
-    """Send all logging to `file`, and what threads die of."""
+    """Send all logging to `file`, and exceptions that end threads."""
     file.touch(0o600)
     handler = logging.handlers.RotatingFileHandler(file, maxBytes=BYTES, backupCount=1, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -21,17 +21,17 @@ def configure(file: Path) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for logger in logging.root.manager.loggerDict.values():
         if isinstance(logger, logging.Logger):
-            logger.disabled = False  # migrations have switched off all that were there
+            logger.disabled = False  # migrations disable all existing loggers
     threading.excepthook = lambda died: logging.getLogger("labeling").error(
         "a thread died", exc_info=(died.exc_type, died.exc_value or died.exc_type(), died.exc_traceback)
     )
 
 
 def without_bodies(record: logging.LogRecord) -> bool:
-    """Keep an error's type and place, and drop what it quotes: bodies of requests, values in SQL statements."""
+    """Keep an error's type and place, and remove quoted content: bodies of requests, values in SQL statements."""
     error = record.msg if isinstance(record.msg, BaseException) else record.exc_info and record.exc_info[1]
     while isinstance(error, BaseException):
-        faults = getattr(error, "errors", None)  # of FastAPI's and of pydantic's validation errors
+        faults = getattr(error, "errors", None)  # validation errors of FastAPI and pydantic
         if callable(faults):
             where = "; ".join(
                 ".".join(map(str, fault.get("loc", ()))) + f" ({fault.get('type')})" for fault in faults()
@@ -40,6 +40,6 @@ def without_bodies(record: logging.LogRecord) -> bool:
             record.exc_info = record.exc_text = None
             break
         if hasattr(error, "hide_parameters"):
-            error.hide_parameters = True  # SQLAlchemy's
+            error.hide_parameters = True  # of SQLAlchemy's errors
         error = error.__cause__ or error.__context__
     return True

@@ -1,10 +1,10 @@
-"""Argilla's endpoints by method and path."""
+"""Finds Argilla's endpoints by method and path."""
 
 from typing import Any
 
 
 def route(app: Any, method: str, path: str) -> Any:
-    """One route of a FastAPI app. Raises `LookupError` if it is not there (`interface.check` looks beforehand)."""
+    """Return one route of a FastAPI app. Raises `LookupError` if it is missing (`interface.check` runs before)."""
     for each in app.routes:
         if getattr(each, "path", None) == path and method in (getattr(each, "methods", None) or ()):
             return each

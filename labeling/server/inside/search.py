@@ -1,14 +1,14 @@
-"""Argilla's search, answered from its own SQL tables: with thousands of records, nothing else is needed.
+"""A search engine for Argilla on its own SQL tables, which is enough for thousands of records.
 
-It means what Argilla's Elasticsearch engine means, with three differences.
+It gives the results of Argilla's Elasticsearch engine, with three differences.
 
 *Order of the pending queue.* Argilla shuffles it for each annotator, so overlap fills slowly: with 800 records, two
-annotators meet by chance. Here, records that already have some of their answers come first, then those that have none,
-in the order in which they were published, the same for all. So prompts are complete early. What was just handed to
-somebody else counts as answered for a while (`leases`), so that three people do not answer what needs two.
+annotators rarely answer the same one. Here, records with some of their answers come first, then those without, in
+the order of publication, the same for all. So prompts are complete early. A record that another annotator has just
+received counts as answered for a while (`leases`), so that three people do not answer a record that needs two.
 
-*Text* is found as a part of words, not as words: every term of the query has to occur; "in quotes" is a phrase, a
-leading minus means that it must not occur.
+*Text* matches parts of words, not only whole words: every term of the query must occur; "in quotes" is a phrase, and a
+term with a leading minus must not occur.
 
 *Similarity* search is refused.
 """
@@ -38,7 +38,7 @@ from .leases import leases
 
 @SearchEngine.register("sql")
 class SqlSearchEngine(SearchEngine):
-    """The tables are the index, so there is nothing to write."""
+    """A search engine that writes nothing, since the tables are the index."""
 
     @classmethod
     async def new_instance(cls) -> "SqlSearchEngine":
@@ -73,13 +73,13 @@ class SqlSearchEngine(SearchEngine):
     async def delete_record_suggestion(self, suggestion: Any) -> None: ...
 
     async def get_dataset_progress(self, dataset: Dataset) -> dict[str, int]:
-        """`total` records, and how many of each status; nothing for a draft."""
+        """Return the number of records in `total` and by status; empty for a draft."""
         if dataset.is_draft:
             return {}
         return await _counts(dataset, sa.select(Record.status).where(Record.dataset_id == dataset.id))
 
     async def get_dataset_user_progress(self, dataset: Dataset, user: User) -> dict[str, int]:
-        """`total` answers of one person, and how many of each status; nothing for a draft."""
+        """Return the number of one user's answers in `total` and by status; empty for a draft."""
         if dataset.is_draft:
             return {}
         mine = sa.select(Response.status).join(Record).where(Record.dataset_id == dataset.id)
@@ -95,7 +95,10 @@ class SqlSearchEngine(SearchEngine):
         limit: int = 100,
         user_id: UUID | None = None,
     ) -> SearchResponses:
-        """The ids of the records that meet query and filter, and how many there are; `user_id` is who asks."""
+        """Return the ids of a page of records that match query and filter, and their total number.
+
+        `user_id` is the requesting user; with a filter for pending records, the page is leased to that user.
+        """
         where = [Record.dataset_id == dataset.id]
         if query is not None:
             where.append(text_condition(query))
@@ -116,7 +119,7 @@ class SqlSearchEngine(SearchEngine):
         )
 
     async def compute_metrics_for(self, metadata_property: MetadataProperty) -> Any:
-        """How often each term occurs, or the least and the greatest number."""
+        """Return the count of each term, or the smallest and the largest number."""
         path = f'$."{metadata_property.name}"'
         if metadata_property.type == MetadataPropertyType.terms:
             value = sa.func.json_each(Record.metadata_, path).table_valued("value").alias("term")
@@ -135,14 +138,14 @@ class SqlSearchEngine(SearchEngine):
 
 
 def _session(of: Any) -> Any:
-    """The request's own session, which has loaded this: a second one would need a second connection."""
+    """Return the request's session, which has loaded this object: a second one would need a second connection."""
     return of.current_async_session
 
 
 async def _page(
     dataset: Dataset, where: list[Any], order: list[Any], offset: int, limit: int
 ) -> tuple[list[UUID], int]:
-    """The ids of one page in this order, else as published, and how many records there are."""
+    """Return the ids of one page in this order, then by publication, and the total number of records."""
     published = [Record.inserted_at, sa.literal_column("records.rowid")]
     page = sa.select(Record.id).where(*where).order_by(*order, *published).offset(offset).limit(limit)
     session = _session(dataset)
@@ -151,7 +154,7 @@ async def _page(
 
 
 async def _counts(of: Any, values: Any) -> dict[str, int]:
-    """One column of values -> how often each occurs, most often first, and `total`; in the session that `of` is in."""
+    """Return `total` and the count of each value in a column, most frequent first; uses the session of `of`."""
     column = values.subquery().c[0]
     rows = sa.select(column, sa.func.count()).group_by(column).order_by(sa.func.count().desc(), column)
     counts = {getattr(value, "value", value): count for value, count in await _session(of).execute(rows)}
@@ -159,7 +162,7 @@ async def _counts(of: Any, values: Any) -> dict[str, int]:
 
 
 def _asks_for_pending(filter: Any) -> bool:
-    """Whether this is an annotator's queue: what this person has not answered."""
+    """Return whether the filter is for an annotator's queue: records that this person has not answered."""
     parts = filter.filters if isinstance(filter, AndFilter) else []
     return any(
         isinstance(part, TermsFilter)
@@ -171,7 +174,10 @@ def _asks_for_pending(filter: Any) -> bool:
 
 
 def _pending_order(dataset: Dataset, held: dict[UUID, int]) -> list[Any]:
-    """What nobody else is about to complete first, then what has most of its answers."""
+    """Return the order of the queue.
+
+    Open records come first, then records that others will not complete with their leases, then those with most answers.
+    """
     submitted = (
         sa.select(sa.func.count())
         .where(Response.record_id == Record.id, Response.status == ResponseStatus.submitted)

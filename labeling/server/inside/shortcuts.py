@@ -1,8 +1,8 @@
-"""What Argilla does for every request and record, and need not: most of the work of a small request.
+"""Removes repeated work of Argilla for each request and record: most of the work of a small request.
 
-`remembered_schemas`: it builds the schema of a question's or a metadata property's settings each time anew.
-`remembered_people`: it loads an account four times, with its workspaces, and its membership once more.
-`no_thread_for_telemetry`: it asks a thread for the telemetry client, which is there, before every page of a queue.
+`remembered_schemas`: Argilla rebuilds the schema of a question's or a metadata property's settings each time.
+`remembered_people`: Argilla loads an account four times, with its workspaces, and its membership once more.
+`no_thread_for_telemetry`: Argilla gets the existing telemetry client through a thread before every page of a queue.
 """
 
 import functools
@@ -35,7 +35,7 @@ def remembered_schemas() -> None:
 
 def remembered_people() -> None:
     if settings.oauth.providers:
-        return  # they look at an account's workspaces
+        return  # OAuth providers read an account's workspaces
     APIKeyAuthenticationBackend.authenticate = _by_key
     accounts.get_user_by_username = _by_name
     User.is_member = _is_member

@@ -1,8 +1,8 @@
-"""An annotator sees their own answers and nothing of the others': a few of Argilla's endpoints give more.
+"""Limits annotators to their own answers: some of Argilla's endpoints show those of others.
 
-`GET /records/{id}` gives everybody's responses and all metadata, two endpoints give the names of everybody who has
-answered, and a search takes filters and sort keys on hidden metadata, whose values can be found out that way. Owners
-and admins see everything, as in Argilla.
+`GET /records/{id}` returns all responses and all metadata, two endpoints return the names of all annotators who have
+answered, and a search accepts filters and sort keys on hidden metadata, which can reveal its values. Owners and admins
+see everything, as in Argilla.
 """
 
 import functools
@@ -24,14 +24,14 @@ Endpoint = Callable[..., Awaitable[Any]]
 
 
 def show_only_own_answers() -> None:
-    """Wrap the endpoints that tell annotators of others."""
+    """Wrap the endpoints that show other annotators' data."""
     for method, path, wrap in ENDPOINTS:
         dependant = route(api_v1, method, path).dependant
         dependant.call = wrap(dependant.call)
 
 
 def _after(reduce: Callable[[Any, User], Awaitable[Any]]) -> Callable[[Endpoint], Endpoint]:
-    """A wrapper that reduces what an endpoint returns to an annotator."""
+    """Return a wrapper that reduces an endpoint's result for annotators."""
 
     def wrap(endpoint: Endpoint) -> Endpoint:
         @functools.wraps(endpoint)
@@ -49,20 +49,20 @@ async def _own_record(record: Record, user: User) -> Record:
     names = [
         name for name in record.metadata_ or {} if await is_authorized(user, RecordPolicy.get_metadata(record, name))
     ]
-    # committed values, so that nothing of this is ever written
+    # committed values, so that SQLAlchemy never writes the reduced ones
     set_committed_value(record, "metadata_", {name: record.metadata_[name] for name in names})
     set_committed_value(record, "responses", [given for given in record.responses if given.user_id == user.id])
     return record
 
 
 async def _own_progress(progress: Any, user: User) -> Any:
-    """Of a dataset's progress, or of each person's: the counts stay, the others' names go."""
+    """Keep the counts of a dataset's progress, and remove the names of other people."""
     progress.users = [person for person in progress.users if person.username == user.username]
     return progress
 
 
 def _with_visible_metadata(endpoint: Endpoint) -> Endpoint:
-    """A wrapper that refuses a search by hidden metadata, in the words for metadata that is not there."""
+    """Return a wrapper that refuses a search by hidden metadata, with the message for missing metadata."""
 
     @functools.wraps(endpoint)
     async def answer(*, current_user: User, **given: Any) -> Any:
@@ -80,7 +80,7 @@ def _with_visible_metadata(endpoint: Endpoint) -> Endpoint:
 
 
 def _metadata(query: SearchRecordsQuery) -> set[str]:
-    """The metadata that a query filters or sorts by."""
+    """Return the names of the metadata that a query filters or sorts by."""
     parts = [*((query.filters and query.filters.and_) or []), *(query.sort or [])]
     return {part.scope.metadata_property for part in parts if isinstance(part.scope, MetadataFilterScope)}
 
