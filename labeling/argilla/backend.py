@@ -1,8 +1,8 @@
 """Rounds on an Argilla server: `ArgillaBackend` publishes tasks and reads annotators' answers with exact ranks.
 
 The only modules that know Argilla's API are this one, `client` (requests and faults), `page` (an annotator's view),
-`submitting` (answers over the API) and `server`. No request reveals which policy wrote a
-response: a record has its task's id, the prompt, the responses, and a checksum that annotators do not see.
+`submitting` (answers over the API) and `server`. No request reveals which policy wrote a response: a record has its
+task's id, the prompt, the responses, and a checksum that annotators do not see.
 """
 
 from collections import defaultdict
@@ -41,7 +41,7 @@ class ArgillaBackend:
 
     @property
     def address(self) -> str:
-        """See `Backend.address`: by this machine's name, where the server listens on its network."""
+        """See `Backend.address`: it has this machine's name if the server listens on the network."""
         return address(self._home, self._connection)
 
     @cached_property
@@ -106,7 +106,7 @@ class ArgillaBackend:
         return len(missing)
 
     def _dataset(self, asked: Round, queue: Queue, workspace_id: str, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The queue's dataset; created if missing, completed if its creation was interrupted."""
+        """Return the queue's dataset; create it if missing, complete it if its creation was interrupted."""
         client, name = self._client, queue.name
         dataset = client.dataset(workspace_id, name)
         if dataset is None:
@@ -141,7 +141,7 @@ class ArgillaBackend:
             )
 
     def _correction(self, dataset: Mapping[str, Any]) -> str:
-        """The id of the question that is prefilled with the draft."""
+        """Return the id of the question that is prefilled with the draft."""
         doing = f"read the questions of dataset '{dataset['name']}'"
         questions = self._client.get(f"/datasets/{dataset['id']}/questions", doing)["items"]
         return next(str(question["id"]) for question in questions if question["name"] == CORRECTION)
@@ -215,7 +215,7 @@ def check(asked: Round) -> None:
 
 
 def _has_lost_answers(record: Mapping[str, Any], overlap: int) -> bool:
-    """Whether a record counts as complete without its answers: Argilla does not recount when an account is deleted."""
+    """Return whether a record is marked complete but lacks answers: Argilla does not recount for a deleted account."""
     submitted = sum(response["status"] == "submitted" for response in record["responses"])
     return bool(record["status"] == "completed" and submitted < overlap)
 
@@ -231,7 +231,7 @@ def _answer(asked: Round, task: Task, response: Mapping[str, Any], name: str | N
 
 
 def _answer_values(asked: Round, task: Task, response: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a response under the names of `AnnotatorAnswer`, only those of its question."""
+    """Return the values of a response by the names of `AnnotatorAnswer`, only those of its question."""
     discarded = response["status"] == "discarded"
     if asked.question == "review":
         review = read_review(task["responses"][0], response["values"], discarded)

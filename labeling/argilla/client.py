@@ -1,4 +1,4 @@
-"""Wraps Argilla's client: every fault is one `LabelingError`, nothing is printed.
+"""Wraps Argilla's client: every fault becomes one `LabelingError`, and nothing is printed.
 
 `argilla.Argilla` opens the connection and checks the key. Requests go through its HTTP client, since its own classes
 lose ranks (argilla issue 5677), return None with a warning for missing things, and draw progress bars. Connecting is
@@ -29,7 +29,7 @@ class Client:
     """One account's view of a server. Paths start below `/api/v1`; `doing` names a request in messages."""
 
     def __init__(self, connection: Connection) -> None:
-        """Raises `LabelingError` if no Argilla runs there, the key is refused, or the versions do not match."""
+        """Open the connection. Raises `LabelingError` without an Argilla, for a refused key, or another version."""
         self.url = connection.url.rstrip("/")
         self._http = _open(connection)
         self._check_version()
@@ -50,7 +50,7 @@ class Client:
         return self._ask("PATCH", path, doing, json=body)
 
     def workspaces(self) -> dict[str, str]:
-        """Name -> id of the workspaces visible to this account."""
+        """Return name -> id of the workspaces visible to this account."""
         return {space["name"]: space["id"] for space in self.get("/me/workspaces", "list the workspaces")["items"]}
 
     def dataset(self, workspace_id: str, name: str) -> dict[str, Any] | None:
@@ -58,7 +58,7 @@ class Client:
         return found[0] if found else None
 
     def records(self, dataset: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """All records of a dataset with all responses, from the server's tables; needs an owner's key."""
+        """Yield all records of a dataset with all responses, from the server's tables; needs an owner's key."""
         path, doing = f"/datasets/{dataset['id']}/records", f"read dataset '{dataset['name']}'"
         offset, total = 0, 1
         while offset < total:
@@ -67,7 +67,7 @@ class Client:
             offset, total = offset + PAGE, page["total"]
 
     def own_records(self, dataset: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """All records of a dataset as an annotator sees them, with only this account's response."""
+        """Yield all records of a dataset as an annotator sees them, with only this account's response."""
         path, doing = f"/me/datasets/{dataset['id']}/records/search", f"search dataset '{dataset['name']}'"
         offset, total = 0, 1
         while offset < total:
@@ -175,7 +175,7 @@ def _refused(url: str, doing: str, status: int, detail: str = "") -> NoReturn:
 
 
 def _detail(answer: httpx.Response) -> str:
-    """Argilla's error message, without the request's own text, which it may repeat at length."""
+    """Return Argilla's error message, shortened, since it can repeat the request's text."""
     try:
         detail = answer.json().get("detail")
     except (ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""Argilla on this machine: for people a server that goes on when the command ends, else one for as long as it runs."""
+"""Argilla on this machine: for people a server that outlives the command, otherwise one that ends with it."""
 
 import threading
 from collections.abc import Iterator
@@ -21,5 +21,5 @@ def open_backend(place: Place) -> Iterator[Backend]:
 
 
 def prepare(place: Place, stop: threading.Event) -> None:
-    """Make the environment of the server, once on a machine."""
+    """Build the environment of the server, once per machine."""
     ensure_environment(place.say, stop)

@@ -2,9 +2,9 @@
 
 Model outputs are untrusted text on a page with logged-in users, and only Markdown fields in Argilla 2.8 show formatted
 text safely: their content passes a sanitizer (DOMPurify). A plain text field is inserted as raw HTML. A custom field is
-a frame of the page's own origin with the whole record as a script, so that a response with `</script>` runs in the
+a frame of the page's origin with the whole record as a script, so that a response with `</script>` runs in the
 annotator's session. So all fields are Markdown fields, and their Markdown is converted to HTML here: raw HTML is shown
-as text; pictures become links, so that nothing is fetched from outside; and responses share a grid.
+as text; pictures become links, so that the page fetches nothing from outside; and responses share a grid.
 
 The HTML of a field is one line that begins with `<div`: Markdown does not change it up to the next blank line.
 """
@@ -41,7 +41,7 @@ METADATA: list[dict[str, Any]] = [
     }
 ]
 
-# The colours are Argilla's own, so that they follow its dark theme.
+# The colours are Argilla's variables, so that they follow its dark theme.
 _GRID = "display:grid;grid-template-columns:repeat(auto-fit,minmax({least},1fr));gap:12px;align-items:start"
 _CARD = (
     "border:1px solid var(--border-field,#ddd);border-radius:8px;padding:4px 14px 10px;min-width:0;"
@@ -54,14 +54,14 @@ _NAME = "font-weight:600;padding:6px 0;margin-bottom:4px;border-bottom:1px solid
 
 
 def fields_of(question: Question) -> list[dict[str, Any]]:
-    """The fields of a dataset for Argilla's REST API; for a review the answers field is titled Draft."""
+    """Return the fields of a dataset for Argilla's REST API; in a review the answers field has the title Draft."""
     if question != "review":
         return FIELDS
     return [{**field, "title": "Draft"} if field["name"] == "answers" else field for field in FIELDS]
 
 
 def record_of(task: Task, correction: str | None = None) -> dict[str, Any]:
-    """A task as a record for Argilla's REST API. Its checksum shows later whether the same id is the same task.
+    """Return a task as a record for Argilla's REST API; its checksum shows later whether an id still has the same task.
 
     `correction` is the id of the question to prefill with the draft. Raises ValueError for a conversation that is too
     long for Argilla.
@@ -88,13 +88,13 @@ def record_of(task: Task, correction: str | None = None) -> dict[str, Any]:
 
 
 def checksum(task: Task) -> str:
-    """A hash of the prompt and the responses in their slots."""
+    """Return a hash of the prompt and the responses in their slots."""
     asked = json.dumps([task["prompt"], task["responses"]], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 
 def side_by_side(responses: list[str]) -> str:
-    """The responses as one grid of cards, headed A, B, C …: up to three per row, or two for 2 and 4 responses.
+    """Return the responses as a grid of cards, headed A, B, C …: up to three per row, or two for 2 and 4 responses.
 
     A single response has no card.
     """
@@ -110,7 +110,7 @@ def side_by_side(responses: list[str]) -> str:
 
 
 def to_html(markdown: str) -> str:
-    """Markdown as safe HTML in one line; an empty text becomes "(empty)"."""
+    """Convert Markdown to safe HTML in one line; an empty text becomes "(empty)"."""
     if not markdown.strip():
         return "<div><p><em>(empty)</em></p></div>"
     # In HTML, line ends matter only in code blocks; "&#10;" is equivalent everywhere.

@@ -1,4 +1,4 @@
-"""An Argilla that runs elsewhere: its address and an owner's key are in the environment."""
+"""An Argilla on another machine: its URL and an owner's key are in the environment."""
 
 import threading
 from collections.abc import Iterator
@@ -17,4 +17,4 @@ def open_backend(place: Place) -> Iterator[Backend]:
 
 
 def prepare(place: Place, stop: threading.Event) -> None:
-    """Nothing: the server is there already."""
+    """Do nothing: the server already exists."""

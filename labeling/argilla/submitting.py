@@ -1,6 +1,6 @@
-"""Submits answers over Argilla's API with annotators' own keys, in the format of its page.
+"""Submits answers over Argilla's API with annotators' keys, in the format of its page.
 
-For the demo's simulated annotators, and for scripted annotators in tests.
+Used by the demo's simulated annotators, and by scripted annotators in tests.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,8 +25,8 @@ def submit_rankings(
 ) -> None:
     """Submit one annotator's ranks, task id -> ranks, with that annotator's `connection`.
 
-    Idempotent: submitted answers stay, so that a killed client continues where it stopped. `advance` receives the
-    number of new answers. Raises `LabelingError`, also for a task that is not in the dataset.
+    Idempotent: submitted answers stay, so that a restarted client continues where it stopped. `advance` receives the
+    number of finished answers, earlier ones included. Raises `LabelingError`, also for a task outside the dataset.
     """
     with Annotator(connection, dataset, workspace) as annotator:
         done = [task for task, status in annotator.statuses().items() if status == "submitted" and task in rankings]
@@ -63,14 +63,14 @@ class Annotator:
         self._client.close()
 
     def statuses(self) -> dict[str, str]:
-        """Task id -> "draft", "submitted" or "discarded", or "pending"; as of this object's creation."""
+        """Return task id -> "draft", "submitted", "discarded" or "pending", at this object's creation."""
         return {
             task: record["responses"][0]["status"] if record.get("responses") else "pending"
             for task, record in self._records.items()
         }
 
     def pending(self) -> list[str]:
-        """The tasks that are neither answered by this annotator nor complete."""
+        """Return the ids of tasks that are incomplete and that this annotator has not answered."""
         return [
             task
             for task, status in self.statuses().items()
