@@ -1,6 +1,6 @@
-"""The commands of `python -m labeling`: each is a function of its arguments and returns the exit status.
+"""The commands of `python -m labeling`: each is a function that takes the arguments and returns the exit status.
 
-A command's module is imported when the command is called.
+A command's module is imported only when the command is called.
 """
 
 import argparse
@@ -20,21 +20,21 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with faults reported like all others: one message, exit status 2."""
+    """An argument parser that reports faults like all commands: one message, exit status 2."""
 
     def error(self, message: str) -> NoReturn:
         raise LabelingError(f"{message}. {self.format_usage().strip()}", fault="request")
 
 
 def command(name: str, about: str) -> Parser:
-    """A parser for one command."""
+    """Return a parser for one command."""
     return Parser(
         prog=f"python -m labeling {name}", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
 
 
 def home_option(parser: argparse._ActionsContainer) -> None:
-    """`--home`, for commands about a server that may be elsewhere."""
+    """Add the option `--home`, for commands that also work with a server elsewhere."""
     parser.add_argument(
         "--home",
         type=Path,
@@ -60,5 +60,5 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 
 
 def is_remote(home: Path | None) -> bool:
-    """Whether a command uses the server that the environment names."""
+    """Return whether a command uses the server that the environment names."""
     return home is None and bool(os.environ.get("ARGILLA_API_URL"))

@@ -1,4 +1,4 @@
-"""The commands `import` and `export`: rankings from and for other tools."""
+"""The commands `import` and `export`: convert rankings from and for other tools."""
 
 import argparse
 from collections.abc import Sequence
@@ -141,7 +141,7 @@ def _names(listed: str | None) -> tuple[str, ...]:
 
 
 def _codes(listed: str) -> dict[str, str]:
-    """0=first,1=second,2=tie as a mapping."""
+    """Parse 0=first,1=second,2=tie as value -> meaning. Raises `ArgumentTypeError` for an unknown meaning."""
     pairs = [entry.rpartition("=")[::2] for entry in _names(listed)]
     if not pairs or any(not value or meaning.strip() not in CHOICES for value, meaning in pairs):
         raise argparse.ArgumentTypeError(f"write VALUE=MEANING,…; a meaning is one of {', '.join(CHOICES)}")
@@ -175,7 +175,7 @@ def _write_ledger(outcome: Outcome, path: Path) -> None:
         write_text(path, "".join(lines))
         console.print(f"Ledger of dropped rows  {escape(str(path))}")
     else:
-        path.unlink(missing_ok=True)  # of an earlier import
+        path.unlink(missing_ok=True)  # the ledger of an earlier import
 
 
 def _count(target: Path, rankings: Sequence[Ranking]) -> None:

@@ -1,4 +1,4 @@
-"""`serve`: Argilla on this machine, in the foreground or detached."""
+"""The command `serve`: runs Argilla on this machine, in the foreground or detached."""
 
 import argparse
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def serve(arguments: Sequence[str]) -> int:
         supervisor.supervise(
             Home(home), options.host, options.port, tls, _say, up=lambda connection: _show(home, connection)
         )
-    except KeyboardInterrupt:  # how it is meant to be stopped
+    except KeyboardInterrupt:  # the normal way to stop it
         console.print("Stopped.")
     return 0
 
@@ -72,7 +72,7 @@ def _tls(options: argparse.Namespace) -> Tls | None:
 
 
 def _refuse_second(home: Path, options: argparse.Namespace) -> None:
-    """Raise `LabelingError` if the home is served already; a detached one may be asked for again, as it is."""
+    """Raise `LabelingError` if a server runs for this home, except for `--detach` without other options."""
     connection, state = running(home), Home(home).state()
     if connection is None or state is None:
         return

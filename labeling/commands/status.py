@@ -48,7 +48,7 @@ def _view(home: Path | None) -> Group:
 
 
 def _datasets(connection: Connection) -> list[dict[str, Any]]:
-    """Name, workspace, records (completed, total) and annotators' counts of each data set."""
+    """Return name, workspace, records (completed, total) and annotators' counts of each data set."""
     with session(connection) as client:
         workspaces = {place["id"]: place["name"] for place in checked(client.get("/me/workspaces"))["items"]}
         found = []
@@ -74,7 +74,7 @@ def _datasets(connection: Connection) -> list[dict[str, Any]]:
 
 
 def _counts(person: dict[str, Any]) -> tuple[int, int, int]:
-    """(submitted, discarded, drafts) over open and completed records, which Argilla counts separately."""
+    """Return (submitted, discarded, drafts) over open and completed records, which Argilla counts separately."""
     parts = [person.get("completed", {}), person.get("pending", {})]
     submitted, discarded, drafts = (
         sum(part.get(status, 0) for part in parts) for status in ("submitted", "discarded", "draft")

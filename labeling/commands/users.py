@@ -1,4 +1,4 @@
-"""`users`: annotators' accounts, and one private invitation file for each."""
+"""The command `users`: manages annotators' accounts and one private invitation file for each."""
 
 import argparse
 import csv
@@ -73,7 +73,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def server(home: Path | None) -> tuple[Connection, Path]:
-    """The server that a command is about, and the folder for its invitations."""
+    """Return a connection to the command's server, and the folder for its invitations.
+
+    Raises `LabelingError` if no server runs for this home.
+    """
     if is_remote(home):
         return remote(), DEFAULT_HOME
     place = home or DEFAULT_HOME
@@ -127,7 +130,7 @@ def _invited(file: Path, show: bool) -> None:
 
 
 def read_people(source: Path, workspace: str) -> dict[str, list[str]]:
-    """A CSV file's people: workspace -> names. Raises `LabelingError` (request) with all faults and their lines."""
+    """Read a CSV file as workspace -> names. Raises `LabelingError` (request) with all faults and their lines."""
     try:
         with source.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
