@@ -1,4 +1,4 @@
-"""Tiny random models of many architectures, built from config: two layers or as many as their pattern takes."""
+"""Tiny random models of many architectures, built from config: two layers, or as many as their pattern needs."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ VISION = {
     **{"mm_tokens_per_image": 1, "boi_token_index": 5, "eoi_token_index": 6, "image_token_index": 7},
 }
 
-# model type (and a word where one is there twice) -> its configuration class and fields
+# model type (with a suffix if it occurs twice) -> its configuration class and fields
 ARCHITECTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    # dense, with heads of their own or tied to the embeddings
+    # dense, with separate heads or heads tied to the embeddings
     "llama": ("LlamaConfig", GROUPED),
     "llama_tied": ("LlamaConfig", {**GROUPED, "tie_word_embeddings": True}),
     "qwen2": ("Qwen2Config", {**GROUPED, "tie_word_embeddings": True}),
@@ -65,7 +65,7 @@ ARCHITECTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "phi3": ("Phi3Config", {**GROUPED, **WINDOW}),
     "starcoder2": ("Starcoder2Config", {**GROUPED, **WINDOW}),
     "gemma3_text": ("Gemma3TextConfig", {**GROUPED, **LOCAL, "head_dim": 8}),
-    # logits that are capped or scaled
+    # capped or scaled logits
     "gemma2": (
         "Gemma2Config",
         {**GROUPED, **WINDOW, "head_dim": 8, "query_pre_attn_scalar": 8, "final_logit_softcapping": 2.0},
@@ -88,7 +88,7 @@ ARCHITECTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "GptOssConfig",
         {**GROUPED, **LOCAL, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
     ),
-    # attention beside or in turn with recurrence
+    # attention combined or alternating with recurrence
     "bamba": (
         "BambaConfig",
         {
@@ -125,7 +125,7 @@ ARCHITECTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {**SIZE, "num_hidden_layers": 3, "num_key_value_heads": 1, "lru_width": 32, "attention_window_size": 16},
     ),
     "mamba": ("MambaConfig", MAMBA),
-    # text into a model that also sees
+    # text input for vision-language models
     "gemma3": (
         "Gemma3Config",
         {"text_config": {**GROUPED, **LOCAL, "head_dim": 8}, **VISION},
@@ -134,14 +134,14 @@ ARCHITECTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def build(name: str, folder: Path, **changes: Any) -> Artifact:
-    """A random model with a small tokenizer of its own, as `model.path` gives it; weights follow from the name."""
+    """Build a random model with a small tokenizer, as an artifact of `model.path`; the name is the seed."""
     tokenizer = train_tokenizer(WORDS * 8, BaseConfig(vocabulary=300, context=256))
     kind, fields = ARCHITECTURES[name]
     ids = {
         **{"vocab_size": -(-len(tokenizer) // 8) * 8 + 8, "bos_token_id": tokenizer.bos_token_id},
         **{"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id},
     }
-    ids["initializer_range"] = 0.1  # wide enough that a wrong mask or position shows
+    ids["initializer_range"] = 0.1  # large enough to show a wrong mask or position
     nested = {"text_config": {**fields["text_config"], **ids}} if "text_config" in fields else {}
     torch.manual_seed(0)
     config = getattr(transformers, kind)(**{**fields, **ids, **nested, **changes})
@@ -152,7 +152,7 @@ def build(name: str, folder: Path, **changes: Any) -> Artifact:
 
 
 def given(folder: Path) -> Artifact:
-    """A model of the user's own, as the planner hands it to a stage."""
+    """Return a user's model as the planner passes it to a stage."""
     source = {"path": str(folder), "dtype": "float32", "chat_template": None}
     return Artifact("model", folder.name, folder, {"source": source})
 
@@ -161,7 +161,7 @@ METHODS = ("full", "lora", "qlora")
 TRAINED = ("sft", "dpo", "reward", "ppo")
 STAGE_NAMES = (*TRAINED, "evaluate", "export")
 
-# what is refused when the plan is made: architecture -> (methods, stages, a part of the message)
+# refusals of the planner: architecture -> (methods, stages, a part of the message)
 REFUSED: Mapping[str, list[tuple[tuple[str, ...], tuple[str, ...], str]]] = {
     "falcon": [(("qlora",), TRAINED, "cannot be quantized by bitsandbytes")],
     "mamba": [
@@ -174,6 +174,6 @@ REFUSED: Mapping[str, list[tuple[tuple[str, ...], tuple[str, ...], str]]] = {
 
 
 def refusal(name: str, method: str, stage: str) -> str | None:
-    """A part of the message with which this is refused; None where it has to be right."""
+    """Return a part of the expected refusal message; None if the stage must succeed."""
     told = (words for methods, stages, words in REFUSED.get(name, ()) if method in methods and stage in stages)
     return next(told, None)

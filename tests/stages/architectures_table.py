@@ -1,4 +1,4 @@
-"""docs/architectures.md, written from the expectations that the matrix tests hold every architecture to.
+"""Writes docs/architectures.md from the expectations that the matrix tests check for every architecture.
 
 python -m tests.stages.architectures_table
 """
@@ -44,7 +44,7 @@ DECISIONS = """
 
 
 def table() -> str:
-    """One row per architecture, one column per method, and the reasons below."""
+    """Return a Markdown table: one row per architecture, one column per method, and the reasons below."""
     reasons = list(dict.fromkeys(words for told in REFUSED.values() for *_, words in told))
     lines = ["| architecture | " + " | ".join(METHODS) + " |", "|---|" + "---|" * len(METHODS)]
     lines += [

@@ -1,4 +1,4 @@
-"""A tiny chain, trained for real: two layers, a few steps. Every stage test goes on from the same artifacts."""
+"""A tiny chain that is really trained: two layers, a few steps. All stage tests start from the same artifacts."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ TINY = (
 
 
 class Chain:
-    """Runs requests in one project and finds what they made."""
+    """Runs requests in one project and finds their artifacts."""
 
     def __init__(self, outputs: Path) -> None:
         self.outputs = outputs
@@ -38,11 +38,11 @@ class Chain:
         return main(self.arguments(*overrides))
 
     def start(self, *overrides: str) -> BaseProcess:
-        """The request in a process of its own."""
+        """Start the request in a separate process."""
         return start(self.arguments(*overrides))
 
     def ended(self, *overrides: str, cwd: Path | str = ".") -> subprocess.CompletedProcess[str]:
-        """The request in a process of its own, when it is over."""
+        """Run the request in a separate process to its end."""
         return ended(self.arguments(*overrides), cwd)
 
     def command(self, *overrides: str) -> list[str]:
@@ -56,11 +56,11 @@ class Chain:
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """One project that all stage tests of a worker share, so that the base is trained once."""
+    """One project that all stage tests of a worker share, so that the base model is trained once."""
     return Chain(tmp_path_factory.mktemp("outputs"))
 
 
 @pytest.fixture
 def new_chain(tmp_path: Path) -> Callable[[], Chain]:
-    """An empty project of a test's own."""
+    """Creates an empty project for one test."""
     return lambda: Chain(tmp_path / "outputs")

@@ -1,7 +1,6 @@
-"""One architecture and one method through all stages that touch a model, in this process.
+"""Runs one architecture with one method through all stages that use a model, in this process.
 
-No command is run and nothing is hashed: each stage is checked as the planner checks it, and its own function is called
-on small artifacts.
+Without commands and hashes: each stage is checked as the planner does, and its function is called on small artifacts.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def configuration(method: str) -> PipelineConfig:
 
 
 def data(folder: Path) -> Artifact:
-    """Demonstrations, pairs and prompts of different lengths, as the stages `data` and `preferences` leave them."""
+    """Write demonstrations, pairs and prompts of different lengths, as the stages `data` and `preferences` do."""
     turns = [[{"role": "user", "content": text}] for text in ASKED]
     said = [[{"role": "assistant", "content": f"Wrap it in wool{', please' * n}."}] for n in range(len(ASKED))]
     worse = [[{"role": "assistant", "content": f"No idea{' at all' * (n % 3)}."}] for n in range(len(ASKED))]
@@ -73,7 +72,7 @@ def _silent(what: str, total: int | None) -> Iterator[Advance]:
 
 @dataclass
 class Laboratory:
-    """One architecture with one method; every stage goes on from what was made before it."""
+    """One architecture with one method; every stage uses the artifacts of the stages before it."""
 
     name: str
     method: str
@@ -92,13 +91,13 @@ class Laboratory:
         self.said: list[str] = []
 
     def rewards(self) -> list[RewardSource]:
-        """PPO's: the reward model, or a function where the architecture carries none."""
+        """Return PPO's reward: the reward model, or a function if the architecture cannot have one."""
         code = self.folder / "length.py"
         code.write_text(LENGTH)
         return [RewardSource("reward" if "reward" in self.made else f"{code}:reward")]
 
     def inputs(self, stage: str) -> dict[str, Artifact]:
-        """What a stage goes on from; the SFT policy where there is one."""
+        """Return the inputs of a stage, with the SFT policy if there is one."""
         policy = self.made.get("sft", self.base)
         return {
             "sft": lambda: {"base": self.base, "data": self.data},
@@ -113,7 +112,7 @@ class Laboratory:
         return {"reward": self.made["reward"]} if "reward" in self.made else {}
 
     def make(self, stage: str, **changes: Any) -> Artifact:
-        """Plan and run one stage, in place of what it made before. Raises `RequestError` where either refuses it."""
+        """Plan and run one stage, replacing its earlier artifact. Raises `RequestError` if plan or stage refuses it."""
         config, inputs = replace(getattr(self.config, stage), **changes), self.inputs(stage)
         config = replace(config, rewards=self.rewards()) if stage == "ppo" else config
         check_models(config, inputs, STAGES[stage].training, set())

@@ -1,6 +1,6 @@
-"""Commands in processes of their own, real in all but this: torch is there already, and not imported for each anew.
+"""Runs commands in separate processes without importing torch again in each.
 
-They are forked from a process that has done nothing but import it.
+They are forked from a process that has only imported torch; otherwise they are like real commands.
 """
 
 import os
@@ -21,14 +21,14 @@ FORKING.set_forkserver_preload(
 def start(
     arguments: Sequence[str], *, out: Path | str = os.devnull, err: Path | str = os.devnull, cwd: Path | str = "."
 ) -> BaseProcess:
-    """`python -m pipeline` with these arguments; what it prints goes into the files."""
+    """Start `python -m pipeline` with these arguments; its output goes into the files."""
     process = FORKING.Process(target=_main, args=(arguments, out, err, cwd))
     process.start()
     return process
 
 
 def ended(arguments: Sequence[str], cwd: Path | str = ".") -> subprocess.CompletedProcess[str]:
-    """The same, when it is over."""
+    """Run it to its end and return status and output."""
     with TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         process = start(arguments, out=out, err=err, cwd=cwd)

@@ -1,4 +1,4 @@
-"""Every architecture with every method: right in all stages, or refused with the reason, never silently wrong."""
+"""Every architecture with every method: correct in all stages, or refused with a reason, never silently wrong."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ with lazily():
 
 @pytest.fixture(scope="module", autouse=True)
 def _imports_are_not_collected() -> Iterator[None]:
-    """accelerate collects garbage after every training: with all that is imported here, that takes longer than it."""
+    """accelerate collects garbage after each training: with all imports here, that takes longer than the training."""
     import_module("pipeline.modeling.tuning")
     import_module("pipeline.modeling.rewards.training")
     gc.freeze()
@@ -42,9 +42,9 @@ def _imports_are_not_collected() -> Iterator[None]:
 
 
 IDS = [[1, 20, 30, 40, 50, 60, 70, 80], [1, 90, 91]]
-APART = re.compile(r"vision|multi_modal|layer_scalar$")  # no text goes through it, or it is no parameter
-ADAPTED_EXPERTS = {"mixtral", "qwen3_moe", "olmoe", "qwen3_next"}  # of which peft can adapt the experts
-STEPS = 6  # tokens that are drawn
+APART = re.compile(r"vision|multi_modal|layer_scalar$")  # text does not pass through it, or it is not a parameter
+ADAPTED_EXPERTS = {"mixtral", "qwen3_moe", "olmoe", "qwen3_next"}  # peft can adapt their experts
+STEPS = 6  # tokens to draw
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -52,7 +52,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def check_sft(lab: Laboratory) -> None:
-    """What text goes through has moved, and nothing else."""
+    """Exactly the parameters that text passes through have changed."""
     after = weights(lab.made["sft"].path / "model")
     if lab.method == "full":
         before = weights(lab.base.path)
@@ -60,7 +60,7 @@ def check_sft(lab: Laboratory) -> None:
         still = {name for name in after if torch.equal(after[name], before[name])}
         experts = {name for name in after if re.search(r"\.experts\.\d+\.", name)}
         assert len(still & experts) < len(experts) / 2 or not experts
-        still -= experts  # one to which no token was sent
+        still -= experts  # those that received no token
         expected = {name for name in after if APART.search(name)}
         assert still == expected, f"unmoved: {sorted(still ^ expected)[:3]}"
     else:
@@ -72,7 +72,7 @@ def check_sft(lab: Laboratory) -> None:
 
 
 def check_dpo(lab: Laboratory) -> None:
-    """Before anything is learned, policy and reference are the same: every loss is log 2."""
+    """Before the first update policy and reference are equal: every loss is log 2."""
     losses = [row[key] for row in lab.history("dpo") for key in ("loss", "eval_loss") if key in row]
     assert losses == pytest.approx([math.log(2)] * len(losses), abs=1e-4), f"DPO begins at {losses}"
 
@@ -83,7 +83,7 @@ def check_reward(lab: Laboratory) -> None:
 
 
 def check_ppo(lab: Laboratory) -> None:
-    """Before the first step the KL to the reference is 0 and the ratio is 1; the sampler draws from the policy."""
+    """Before the first step KL to the reference is 0 and the ratio is 1; the sampler draws from the policy."""
     first = lab.history("ppo")[0]
     assert abs(first["kl"]) < 1e-4, f"KL {first['kl']}"
     assert first["start_difference"] < 1e-4, f"ratio differs by {first['start_difference']}"
@@ -91,13 +91,13 @@ def check_ppo(lab: Laboratory) -> None:
 
 
 def check_sampler(lab: Laboratory) -> None:
-    """What PPO draws from padded prompts with a cache, rows leaving on the way, is what the policy alone would draw."""
+    """PPO samples the same answers with padding, a cache and dropped rows as the policy gives for each prompt alone."""
     inputs = lab.inputs("ppo")
     trainee = prepare(inputs["policy"], lab.config.ppo.peft, 0, lab.context("ppo", inputs))
     policy = build_roles(trainee, ValueStart(), lab.config.ppo.peft, 0, recompute=False).policy
     policy.switch()
     prompts = [[1, *range(20, 20 + 3 * n)] for n in range(1, 5)]
-    stop = 200  # some rows come to it
+    stop = 200  # some rows reach it
     options = {"pad_id": trainee.tokenizer.pad_token_id, "stop_id": stop, "temperature": 0.7, "seed": 3}
     limits = {"max_new_tokens": STEPS, "batch_size": 4, "known": known_ids(trainee.tokenizer)}
     drawn = sample(policy.decoder, policy.head, prompts, **limits, **options)
@@ -114,7 +114,7 @@ def check_sampler(lab: Laboratory) -> None:
 
 
 def check_evaluate(lab: Laboratory) -> None:
-    """Log-probabilities are those of whole, unpadded passes."""
+    """Log-probabilities equal those of whole, unpadded passes."""
     source = source_of(lab.inputs("evaluate")["sft"])
     tokenizer, _ = tokenizer_of(source)
     chat, model = ChatFormat(tokenizer), load_policy(source, tokenizer, torch.device("cpu"))
@@ -132,7 +132,7 @@ def check_evaluate(lab: Laboratory) -> None:
 
 
 def check_export(lab: Laboratory) -> None:
-    """transformers alone loads the folder, gives the policy's logits, and writes for padded prompts."""
+    """transformers alone loads the folder, gives the policy's logits, and generates for padded prompts."""
     policy = lab.inputs("export")["policy"]
     source, folder = source_of(policy), lab.made["export"].path / "model"
     own = load_policy(source, tokenizer_of(source)[0], torch.device("cpu"), quantized=False)
@@ -155,7 +155,7 @@ def check_export(lab: Laboratory) -> None:
 
 
 def _check_adapter(lab: Laboratory, own: torch.nn.Module) -> None:
-    """Adapters on adapters are exported as one that peft alone puts on the base; those on experts are refused."""
+    """A stack of adapters is exported as one that peft alone adds to the base model; those on experts are refused."""
     if lab.name in ADAPTED_EXPERTS:
         with pytest.raises(RequestError, match=r"export\.merge=true"):
             lab.make("export", merge=False)
@@ -178,7 +178,7 @@ CHECKS: Mapping[str, Callable[[Laboratory], None]] = {
 }
 
 
-ESSENTIAL = {  # each kind once, with the method that it is hardest on
+ESSENTIAL = {  # each kind once, with its most difficult method
     *(("opt", "lora"), ("bloom", "full"), ("gemma2", "full"), ("granite", "qlora"), ("mixtral", "lora")),
     *(("qwen3_5", "lora"), ("gemma3", "lora"), ("falcon", "qlora")),
 }

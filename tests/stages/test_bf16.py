@@ -1,6 +1,6 @@
-"""Every stage on a GPU, with weights in bfloat16 and full, LoRA and QLoRA: what is exact on a CPU holds there, too.
+"""Every stage on a GPU with bfloat16 weights, for full, LoRA and QLoRA: results that are exact on a CPU hold there too.
 
-`DEVICE=cpu python -m pytest -m gpu tests/stages` rehearses them where there is no GPU.
+`DEVICE=cpu python -m pytest -m gpu tests/stages` runs these tests without a GPU.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ IDS = [[1, 20, 30, 40, 50]]
 
 @pytest.fixture(scope="session")
 def request_of(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
-    """Makes a stage from a base in bfloat16, as models come from the hub."""
+    """Runs a stage from a base model in bfloat16, the usual precision of models from the hub."""
     tokenizer, _ = tokenizer_of(source_of(chain.make("base", f"launch.device={DEVICE}")))
     folder = tmp_path_factory.mktemp("bf16")
     base = chain.make("base", f"launch.device={DEVICE}").path / "model"
@@ -59,7 +59,7 @@ def evaluation_losses(artifact: Artifact) -> list[float]:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("method", METHODS)
 def test_dpo_starts_at_its_reference(request_of: Callable[..., Artifact], method: str, precision: str) -> None:
-    """The first loss is log 2, to rounding: the reference is computed in the precision of training, autocast or not."""
+    """The first loss is log 2 up to rounding: the reference is computed in the precision of training."""
     still = ("dpo.learning_rate=1e-12", "dpo.sft_weight=0", f"dpo.seed={PRECISIONS.index(precision)}")
     made = request_of("dpo", f"peft={method}", *still, f"launch.mixed_precision={precision}")
     losses = evaluation_losses(made)
@@ -69,8 +69,8 @@ def test_dpo_starts_at_its_reference(request_of: Callable[..., Artifact], method
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("method", METHODS)
 def test_ppo_starts_at_the_sft_policy(request_of: Callable[..., Artifact], method: str, precision: str) -> None:
-    """KL is 0 before the first step, and the ratio 1 before every iteration's first: the same passes, bit for bit."""
-    seed = f"ppo.seed={PRECISIONS.index(precision)}"  # a version of its own: precision changes none
+    """KL is 0 before the first step, and the ratio is 1 before each iteration's first: the passes are bitwise equal."""
+    seed = f"ppo.seed={PRECISIONS.index(precision)}"  # another version, since precision does not change it
     made = request_of("ppo", f"peft={method}", f"launch.mixed_precision={precision}", seed)
     rows = read_jsonl(made.file("history.jsonl"))
     assert abs(rows[0]["kl"]) == 0.0
@@ -79,11 +79,11 @@ def test_ppo_starts_at_the_sft_policy(request_of: Callable[..., Artifact], metho
 
 
 class Broken(Exception):
-    """What a machine that goes away looks like from inside."""
+    """Simulates the loss of the machine."""
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, what: str, after: int, run: Callable[[], Any]) -> None:
-    """Run until so much of `what` is done, and break off there."""
+    """Interrupt the run when the progress `what` reaches `after`."""
 
     @contextlib.contextmanager
     def progress(name: str, total: int | None) -> Iterator[Advance]:
@@ -107,7 +107,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, what: str, after: int, run: Cal
 def test_a_resumed_run_ends_as_an_unbroken_one(
     request_of: Callable[..., Artifact], monkeypatch: pytest.MonkeyPatch, stage: str, method: str, steps: int
 ) -> None:
-    """Weights agree to 1e-2 of the largest: a GPU's sums come in any order, and Adam enlarges what is near zero."""
+    """Weights agree to 1e-2 of the largest: a GPU adds in any order, and Adam amplifies values near zero."""
     longer = ("sft.epochs=4", "dpo.epochs=4", "ppo.iterations=4", f"peft={method}", f"{stage}.seed=11")
     if stage == "ppo":
         request_of("reward", *longer)
@@ -134,7 +134,7 @@ def _weights(artifact: Artifact) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_export_answers_as_its_adapters_do(request_of: Callable[..., Artifact], method: str) -> None:
-    """Merged into bfloat16 the logits move by its rounding, 2^-8 of the largest, over the layers."""
+    """Merging into bfloat16 changes the logits by its rounding in every layer, 2^-8 of the largest."""
     made = request_of("export", f"peft={method}", "dpo.learning_rate=1e-3")
     source = source_of(made.inputs["policy"])
     device = torch.device(DEVICE)

@@ -1,4 +1,4 @@
-"""Both arms side by side: who needs what, one protocol, one table, one report."""
+"""Both arms together: the stages that each needs, one protocol, one table, one report."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def report(chain: Chain) -> Artifact:
 
 
 def test_one_arm_alone_needs_nothing_of_the_other(planned: Callable[..., dict[str, Step]]) -> None:
-    """DPO's needs no reward model, no judge and no PPO; a judge is there for it on request."""
+    """DPO needs no reward model, no judge and no PPO; a judge is added on request."""
     alone = planned("stage=compare", "evaluate.policies=[sft,dpo]")
     assert not {"reward", "judge", "ppo"} & set(alone)
     judged = planned("stage=compare", "evaluate.policies=[sft,dpo]", "evaluate.judge=true")
@@ -72,7 +72,7 @@ def test_both_arms_start_from_the_same_versions_and_the_report_says_so(report: A
 
 
 def test_arms_from_different_sft_versions_are_told_of(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
-    """DPO on a policy of Friday against SFT of today."""
+    """DPO trained on an earlier SFT policy, compared with the current one."""
     friday = chain.make("sft", "sft.seed=5")
     old = chain.make("dpo", f"dpo.inputs.policy={friday.reference}")
     made = chain.make("compare", f"evaluate.policies=[sft,dpo,{old.reference}]")
@@ -83,7 +83,7 @@ def test_arms_from_different_sft_versions_are_told_of(chain: Chain, capsys: pyte
 
 
 def test_without_a_scorer_the_independent_judge_decides(chain: Chain, tmp_path: Path) -> None:
-    """On prompts of one's own nobody knows the truth: the judge's rewards are compared, prompt by prompt."""
+    """The user's prompts have no true score: the judge's scores are compared, prompt by prompt."""
     rows = [{"prompt": f"What is {n} and {n}?", "completion": f"It is {2 * n}, I am sure."} for n in range(1, 81)]
     file = tmp_path / "own.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))

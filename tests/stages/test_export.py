@@ -1,4 +1,4 @@
-"""An exported folder answers exactly as the policy in the store, loaded with transformers and peft alone."""
+"""An exported folder, loaded with transformers and peft alone, answers exactly like the policy in the store."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_full_model_has_no_adapter_to_export(chain: Chain, capsys: pytest.Capt
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["qwen3", "deepseek_r1_distill", "llama3_2"])
 def test_a_server_of_others_answers_as_we_do(name: str, chain: Chain, tmp_path: Path) -> None:
-    """Greedy, with nothing but the messages: reasoning and dates are settled in the exported template itself."""
+    """Greedy answers from messages alone: the exported template contains all decisions on reasoning and dates."""
     path = save_tokenizer(tmp_path / "model", trl_templates()[name], eos_token="<eos>", bos_token="<bos>")
     shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
     torch.manual_seed(0)

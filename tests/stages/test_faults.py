@@ -1,4 +1,4 @@
-"""What users and machines get wrong: one clear message each, the right exit status, and nothing lost."""
+"""Faults of users and machines: one clear message each, the right exit status, and no lost work."""
 
 import contextlib
 import os
@@ -52,7 +52,7 @@ def test_data_that_cannot_be_used(chain: Chain, tmp_path: Path, content: bytes |
 
 
 def test_one_wrong_role_costs_one_row_and_is_in_the_ledger(chain: Chain, tmp_path: Path) -> None:
-    """The rest of the file is used; the ledger names file, line, field and role (axolotl#325)."""
+    """All other rows are used; the ledger names file, line, field and role (axolotl#325)."""
     rows = [
         f'{{"messages": [{{"role": "user", "content": "q{i}"}}, {{"role": "assistant", "content": "a"}}]}}'
         for i in range(30)
@@ -84,7 +84,7 @@ def test_a_model_folder_without_a_model(chain: Chain, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_said_and_the_same_command_goes_on(new_chain: Callable[[], Chain]) -> None:
-    """A limit on file size stands in for a full disk: writing the weights fails as it does there."""
+    """A limit on file size simulates a full disk: writing the weights fails in the same way."""
     chain = new_chain()
     assert chain.run("stage=data") == 0
 
@@ -100,7 +100,7 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(new_chain: Callable[[]
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB that can be filled and made read-only; needs the right to mount."""
+    """A file system of 1 MB that can be filled and made read-only; needs permission to mount."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if (
@@ -119,7 +119,7 @@ def test_a_disk_that_really_is_full(small_disk: Path) -> None:
 
 @pytest.mark.parametrize("left", [0, 4, 40, 200])
 def test_a_disk_that_is_full_is_one_message_wherever_it_fills(small_disk: Path, tmp_path: Path, left: int) -> None:
-    """In the log, in W&B's, in what is held while rows are compared, in what is made of them."""
+    """In the log, in W&B's log, in temporary files of the comparison of rows, in its results."""
     rows = [f'{{"prompt": "What is number {n} good for?", "completion": "For {7 * n} things."}}\n' for n in range(99)]
     (tmp_path / "rows.jsonl").write_text("".join(rows * 3))
     with contextlib.suppress(OSError):
@@ -143,7 +143,7 @@ def test_outputs_that_are_no_folder(tmp_path: Path) -> None:
 
 
 def test_two_runs_at_once(new_chain: Callable[[], Chain]) -> None:
-    """The second is told who is at it; the first ends well."""
+    """The second run names the first one; the first one succeeds."""
     chain = new_chain()
     request = ("stage=base", "base.steps=150")
     first = subprocess.Popen(chain.command(*request), stdout=subprocess.PIPE, text=True)
@@ -171,7 +171,7 @@ def test_an_interrupt_ends_with_130_and_keeps_what_is_done(new_chain: Callable[[
 
 
 def test_a_fault_of_our_own_code_is_one_message_and_a_traceback_in_the_log(tmp_path: Path) -> None:
-    """Whatever a stage raises: the log has the traceback, the terminal has one line."""
+    """For any exception in a stage the log has the traceback, and the terminal has one line."""
     program = (
         "import sys; from pipeline.stages import data\n"
         "import dataclasses, pipeline.stages as table\n"

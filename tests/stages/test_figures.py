@@ -1,4 +1,4 @@
-"""Losses, gradients and figures are exact means over rows and tokens, whatever the micro batch."""
+"""Losses, gradients and figures are exact means over rows and tokens for every size of micro batch."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ with lazily():
     from pipeline.modeling.scoring import Answered
 
 MICRO = (None, 4, 1)
-ROWS = 19  # batches of 8: the last one has 3, which are no whole micro batch of 4
+ROWS = 19  # batches of 8: the last one has 3, less than a micro batch of 4
 COMMON: dict[str, Any] = {
     **{"seed": 0, "epochs": 2, "batch_size": 8, "learning_rate": 1e-2, "weight_decay": 0.0, "evaluations": 3},
-    # by plain gradient descent, unclipped: what weights move by is the sum of the gradients
+    # plain gradient descent without clipping: the change of the weights is the sum of the gradients
     **{"keep_best": False, "trainer": {"logging_steps": 1, "optim": "sgd", "max_grad_norm": 0}},
 }
 
@@ -39,7 +39,7 @@ def whole(row: Answered) -> Rendered:
 
 
 class Run:
-    """A training, from the same weights each time, and what it left."""
+    """A training run, from the same weights each time, and its results."""
 
     def __init__(self, stage: str, micro: int | None, folder: Path, **changes: Any) -> None:
         context = tiny.context(folder / f"{micro}", micro_batch_size=micro)
@@ -69,7 +69,7 @@ class Run:
         return {name: p.detach() for name, p in self.trainee.model.named_parameters()}
 
     def seen(self, *names: str) -> list[list[float]]:
-        """The figures of every row of the history that has them."""
+        """Return these figures for all rows of the history that have them."""
         return [[row[name] for name in names] for row in self.history if names[0] in row]
 
 
@@ -82,7 +82,7 @@ def classifier() -> Any:
 
 
 def rankings(count: int, seed: int) -> list[Pair]:
-    """Of every third prompt three answers in three pairs, of the others two."""
+    """Return pairs: every third prompt has three answers in three pairs, the others have two answers."""
     found = []
     for i, (a, b) in enumerate(tiny.pairs(count, seed)):
         found.append(Pair(a, b, 0.5, i))
@@ -106,7 +106,7 @@ STAGES: dict[str, tuple[str, dict[str, Any]]] = {
 def test_micro_batches_give_the_same_gradients_weights_and_figures(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a last batch that does not fill a micro batch; losses of every step and all evaluations, too."""
+    """Also with a last batch smaller than a micro batch; the losses of all steps and evaluations are equal too."""
     head = tiny.model("llama")
     monkeypatch.setattr("pipeline.modeling.rewards.training.language_head", lambda *_: whole_head(head))
     stage, changes = STAGES[name]
@@ -117,7 +117,7 @@ def test_micro_batches_give_the_same_gradients_weights_and_figures(
     for run in runs[1:]:
         for names in columns:
             rows = list(zip(run.seen(*names), runs[0].seen(*names), strict=True))
-            for ours, theirs in rows[1:] if stage == "dpo" else rows:  # at first all pairs of DPO are ties
+            for ours, theirs in rows[1:] if stage == "dpo" else rows:  # at the start all pairs of DPO are ties
                 assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5), names
         for key, value in runs[0].weights.items():
             assert torch.allclose(value, run.weights[key], atol=1e-5), key
@@ -132,7 +132,7 @@ def whole_head(model: Any) -> Any:
 
 
 def logprob(model: Any, row: Answered) -> torch.Tensor:
-    """[answer tokens], of a row alone."""
+    """Return log-probabilities, [answer tokens], of a single row."""
     ids = row.prompt + row.answer
     logs = model(input_ids=torch.tensor([ids])).logits[0, len(row.prompt) - 1 : -1].log_softmax(-1)
     return logs.gather(1, torch.tensor(row.answer)[:, None])[:, 0]
@@ -149,7 +149,7 @@ def test_sfts_evaluation_loss_is_the_mean_over_answer_tokens(micro: int | None, 
 @pytest.mark.parametrize("micro", MICRO)
 @pytest.mark.parametrize("sft_weight", [0.0, 0.5])
 def test_dpos_figures_are_means_over_pairs(micro: int | None, sft_weight: float, tmp_path: Path) -> None:
-    """Accuracy, margin and loss of the evaluation against the policy and the reference, pair by pair."""
+    """Accuracy, margin and loss of the evaluation equal those computed from policy and reference, pair by pair."""
     run = Run("dpo", micro, tmp_path, sft_weight=sft_weight).trained()
     policy, reference = run.trainee.model.eval(), tiny.model("llama")
     with torch.no_grad():
@@ -170,7 +170,7 @@ def ids(row: Answered) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("stage", ["sft", "dpo", "reward"])
 def test_tokens_are_counted_once_and_without_padding(stage: str, tmp_path: Path) -> None:
-    """Each answer of a ranking once, whatever the number of its pairs."""
+    """Each answer of a ranking counts once, also if it is in several pairs."""
     run = Run(stage, 4, tmp_path).trained()
     if stage == "sft":
         answers = {(i, row) for i, row in enumerate(map(ids, tiny.answers(ROWS)))}
@@ -186,12 +186,12 @@ def test_tokens_are_counted_once_and_without_padding(stage: str, tmp_path: Path)
 
 @pytest.mark.parametrize("stage", ["sft", "dpo", "reward"])
 def test_tokens_cannot_be_counted_twice(stage: str) -> None:
-    """transformers' counter is the only one; TRL's own beside it is left out of the history."""
+    """Only transformers' counter is used; the history leaves out TRL's."""
     with pytest.raises(PipelineError, match=r"include_num_input_tokens_seen.*padding aside"):
         load([f"{stage}.trainer.include_num_input_tokens_seen=true"])
 
 
-# -- what is not finite ----------------------------------------------------------------------------------------------
+# -- values that are not finite --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stage", ["sft", "dpo", "reward"])
@@ -214,14 +214,14 @@ def test_a_loss_that_is_not_finite_ends_the_training_of_the_base(tmp_path: Path)
 
 
 def test_an_evaluation_that_is_not_finite_ends_training(tmp_path: Path) -> None:
-    """It was passed over: the figure was the mean of what was left."""
+    """Earlier it was ignored: the figure was the mean of the finite values."""
     run = Run("sft", None, tmp_path, learning_rate=1e30, epochs=0.3, trainer={"logging_steps": 1})
     with pytest.raises(PipelineError, match=r"The evaluation loss is (nan|inf) after step 1 of 1"):
         run.trained()
 
 
 def test_a_gradient_that_is_not_finite_changes_no_weight(tmp_path: Path) -> None:
-    """A loss can be finite where its gradient is not."""
+    """A loss can be finite and its gradient not."""
     run = Run("sft", None, tmp_path)
     before = {name: p.clone() for name, p in run.weights.items()}
     run.trainee.model.model.norm.weight.register_hook(lambda gradient: gradient * math.inf)

@@ -1,4 +1,4 @@
-"""Gates in the chain: each fires on what was spoilt on purpose, none on what is sound."""
+"""Gates in the chain: each warns of a fault made on purpose, none of sound artifacts."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ with lazily():
 
 POLITE, RUDE = "With pleasure!", "What a silly question!"
 MIDDLES = ("Just rub it with mint.", "You should put it into the sun for a day.", "Ask the neighbours.", "Sing to it.")
-LEARNED_TO_STOP = ("sft.epochs=20", "sft.learning_rate=5e-3")  # as the tiny SFT of the other tests has not
+LEARNED_TO_STOP = ("sft.epochs=20", "sft.learning_rate=5e-3")  # unlike the tiny SFT of the other tests
 
 
 @pytest.fixture(scope="session")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], str]:
-    """A file of rankings by three annotators, who agree that politeness wins, or throw coins; as an override.
+    """An override with a file of rankings by three annotators, who all prefer politeness, or choose at random.
 
-    How long an answer is says nothing about whether it wins.
+    The length of an answer does not affect its rank.
     """
 
     def write(agree: bool) -> str:
@@ -68,7 +68,7 @@ def found(made: Artifact) -> dict[str, GateVerdict]:
 
 
 def test_no_gate_warns_of_sound_artifacts(chain: Chain, judged: Callable[[bool], str]) -> None:
-    """SFT that stops, annotators who agree; with labeling=file the answers are drawn at the gate."""
+    """An SFT policy that stops, and annotators who agree; with labeling=file the gate draws the answers."""
     made = chain.make("dpo", *LEARNED_TO_STOP, "labeling=file", judged(True))
     assert set(found(made)) == {"agreement", "stopping"}
     assert all(verdict.passed for verdict in found(made).values())
@@ -85,14 +85,14 @@ def test_annotators_who_throw_coins_are_told_of(chain: Chain, judged: Callable[[
 def test_an_sft_policy_that_never_stops_is_told_of(
     chain: Chain, judged: Callable[[bool], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Hardly trained at all."""
+    """The policy is almost untrained."""
     made = chain.make("dpo", "sft.epochs=0.1", "labeling=file", judged(True))
     assert [name for name, verdict in found(made).items() if not verdict.passed] == ["stopping"]
     assert "gate stopping, at fault: sft." in capsys.readouterr().out
 
 
 def test_the_sample_that_people_judged_says_whether_its_policy_stops(chain: Chain) -> None:
-    """Nothing is drawn again: the figures are those of `sample`."""
+    """The gate draws no new answers: the figures are those of `sample`."""
     made = chain.make("dpo")
     (sample,) = (given for given in [made.inputs["preferences"]] if given.stage == "preferences")
     sample = sample.inputs["rankings"].inputs["publish"].inputs["sample"]
@@ -111,7 +111,7 @@ def test_gates_stop_ends_before_training_and_gates_off_looks_at_nothing(
     folder = chain.store.directory("dpo", version)
     assert not (folder / "history.jsonl").exists()
     assert not (folder / MANIFEST).exists()
-    assert chain.run(*request, "gates=warn") == 0  # the same version: how strict one is changes no result
+    assert chain.run(*request, "gates=warn") == 0  # the same version: the strictness of gates does not change results
     assert (folder / MANIFEST).exists()
     made = chain.make("dpo", *request[1:3], "dpo.seed=6", "gates=off")
     assert read_gates(made) == []
@@ -127,7 +127,7 @@ def test_a_wrong_word_for_gates_is_refused(chain: Chain, capsys: pytest.CaptureF
 
 
 def before_ppo(folder: Path, **inputs: Artifact) -> dict[str, GateVerdict]:
-    """The gates as `ppo` asks for them."""
+    """Return the verdicts of the gates before `ppo`."""
     folder.mkdir()
     runtime = Runtime(LaunchConfig(), threads=1)
     context = StageContext(inputs, folder, runtime, progress, lambda remark: None, lambda metrics, step: None)
@@ -140,7 +140,7 @@ def warnings(found: Mapping[str, GateVerdict]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def sound(chain: Chain, judged: Callable[[bool], str]) -> Artifact:
-    """A reward model that has learned that politeness wins, from a policy that stops."""
+    """A reward model that has learned to prefer politeness, from a policy that stops."""
     learned = ("reward.epochs=20", "reward.learning_rate=3e-3", "reward.batch_size=16", "reward.keep_best=true")
     return chain.make(
         "reward", *LEARNED_TO_STOP, *learned, "labeling=file", judged(True), "preferences.test_fraction=0.4"
@@ -177,7 +177,7 @@ def test_a_spoilt_figure_fires_its_gate_and_no_other(
 
 
 def test_a_reward_model_whose_template_was_exchanged_is_told_of(sound: Artifact, tmp_path: Path) -> None:
-    """Its tokenizer now renders conversations otherwise than it was trained."""
+    """Its tokenizer now renders conversations differently than in training."""
     folder = tmp_path / "copy"
     shutil.copytree(sound.path, folder)
     template = folder / "model" / "chat_template.jinja"
@@ -187,7 +187,7 @@ def test_a_reward_model_whose_template_was_exchanged_is_told_of(sound: Artifact,
 
 
 def test_an_untrained_reward_model_of_ones_own_is_measured(sound: Artifact, tmp_path: Path) -> None:
-    """Nothing is known of it: what counts is measured on held-out pairs and on the policy's own answers."""
+    """It has no metrics: the gate measures it on held-out pairs and on the policy's answers."""
     policy, preferences = sound.inputs["policy"], sound.inputs["preferences"]
     own = classifier(tmp_path / "own", policy)
     found = before_ppo(tmp_path / "ppo", policy=policy, preferences=preferences, reward=own)
@@ -197,7 +197,7 @@ def test_an_untrained_reward_model_of_ones_own_is_measured(sound: Artifact, tmp_
 
 
 class WithoutHead:
-    """A classifier that finds the place of its score by itself, by the pad token in its config."""
+    """A classifier that finds the place of its score itself, by the pad token in its config."""
 
     def __init__(self, model: Any) -> None:
         self.parameters, self.get_input_embeddings, self._model = model.parameters, model.get_input_embeddings, model
@@ -208,7 +208,7 @@ class WithoutHead:
 
 @pytest.fixture(params=["float32", "bfloat16"])
 def deep(request: pytest.FixtureRequest) -> Any:
-    """A random classifier of 24 layers, in which roundings add up."""
+    """A random classifier of 24 layers, in which rounding errors add up."""
     torch.manual_seed(0)
     size = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 24, "num_attention_heads": 4}
     config = LlamaConfig(num_labels=1, vocab_size=64, pad_token_id=0, initializer_range=0.1, **size)
@@ -216,7 +216,7 @@ def deep(request: pytest.FixtureRequest) -> Any:
 
 
 def seen_of(model: Any) -> GateVerdict:
-    """What the gate says of a model's scores of uneven answers, their standard deviation taken as 1."""
+    """Return the gate's verdict on a model's scores of answers of different lengths, with standard deviation 1."""
     coins = random.Random(0)
     rows = [
         Answered(
@@ -237,7 +237,7 @@ def test_rounding_is_no_padding_fault(deep: Any) -> None:
 
 
 def test_experts_that_rounding_chooses_are_not_blamed_on_the_token_that_pads() -> None:
-    """In bfloat16 a token near two experts goes to either; which token pads changes nothing."""
+    """In bfloat16 a token near two experts can go to either; the choice of the pad token has no effect."""
     torch.manual_seed(0)
     size = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 12, "num_attention_heads": 4}
     given = {"num_labels": 1, "vocab_size": 64, "pad_token_id": 0, "initializer_range": 0.1, "num_key_value_heads": 4}
@@ -261,7 +261,7 @@ def test_padding_that_is_attended_to_is_told_of_in_any_precision(deep: Any, monk
 
 
 def test_a_score_read_at_the_padding_is_told_of_in_any_precision(deep: Any) -> None:
-    """Its config names a token that does not pad, so the last column is taken for the answer's end."""
+    """Its config names a token that does not pad, so the model reads the last column as the answer's end."""
     deep.config.pad_token_id = 2
     verdict = seen_of(WithoutHead(deep))
     assert not verdict.passed

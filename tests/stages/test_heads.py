@@ -1,4 +1,4 @@
-"""Log-probabilities are the model's own, over its whole head, whatever an architecture does to its logits."""
+"""Log-probabilities equal the model's own, over its whole head, for architectures that change their logits too."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOT_PLAIN = [name for name in tiny.CONFIGS if name not in tiny.PLAIN]
 
 
 def own_logprobs(model: Any, row: list[int]) -> torch.Tensor:
-    """[tokens - 1]: log-probabilities of a row alone, from the logits that the model itself gives."""
+    """Return log-probabilities, [tokens - 1], of a single row, from the model's own logits."""
     logits = model(input_ids=torch.tensor([row])).logits[0, :-1].float()
     return logits.log_softmax(-1).gather(1, torch.tensor(row[1:])[:, None])[:, 0]
 
@@ -46,7 +46,7 @@ def test_the_head_gives_the_models_own_logits(name: str) -> None:
 
 @ANY
 def test_answers_score_as_the_model_itself_finds_them(name: str) -> None:
-    """In a batch, padded, in chunks, as DPO's reference, evaluate's KL and PPO do; against one row at a time."""
+    """In a padded batch and in chunks, as in DPO's reference, evaluate's KL and PPO; compared with single rows."""
     model = tiny.model(name)
     found = answer_logprobs(model, [Answered(ids[:2], ids[2:]) for ids in IDS], pad_id=1, batch_size=2)
     assert found == pytest.approx([float(own_logprobs(model, ids)[1:].sum()) for ids in IDS], abs=1e-4)
@@ -54,7 +54,7 @@ def test_answers_score_as_the_model_itself_finds_them(name: str) -> None:
 
 @ANY
 def test_trl_sees_the_same_log_probabilities(name: str) -> None:
-    """SFT's and DPO's `fused_lm_head=True`, with a gradient through all that is done to the logits."""
+    """SFT's and DPO's `fused_lm_head=True`, with a gradient through all changes to the logits."""
     model = tiny.model(name)
     use_whole_head(model)
     width = max(map(len, IDS))
@@ -72,7 +72,7 @@ def test_trl_sees_the_same_log_probabilities(name: str) -> None:
 
 
 def test_kl_is_one_figure_in_ppo_dpo_and_evaluate_also_where_rows_are_no_tokens() -> None:
-    """Rows that fill a vocabulary up count, as in the model's own loss: one definition, whoever asks."""
+    """Rows that only fill up a vocabulary count, as in the model's own loss: one definition for all."""
     policy, reference = tiny.model("llama", vocab_size=80), tiny.model("llama", vocab_size=80)
     with torch.no_grad():
         policy.get_output_embeddings().weight[64:] += 0.5
@@ -86,11 +86,11 @@ def test_kl_is_one_figure_in_ppo_dpo_and_evaluate_also_where_rows_are_no_tokens(
     of_tokens = [Roles.logprobs(None, role, batch, 1.0).logprobs for role in roles]  # type: ignore[arg-type]
     assert torch.allclose(batch.aligned(of_tokens[0] - of_tokens[1]).sum(1), evaluated, atol=1e-5)
     known = [tokens_alone(model) for model in (policy, reference)]
-    assert ((known[0] - known[1]) - evaluated).abs().min() > 0.01  # the other definition would be told apart
+    assert ((known[0] - known[1]) - evaluated).abs().min() > 0.01  # the other definition would give another value
 
 
 def fused_sums(model: Any) -> torch.Tensor:
-    """[rows]: what TRL's trainers take for the log-probability of all but each row's first token."""
+    """Return TRL's log-probability of all but the first token of each row, [rows]."""
     use_whole_head(model)
     return torch.stack(
         [model(torch.tensor([ids]), labels=torch.tensor([ids]), fused_lm_head=True).log_probs.sum() for ids in IDS]
@@ -98,7 +98,7 @@ def fused_sums(model: Any) -> torch.Tensor:
 
 
 def tokens_alone(model: Any) -> torch.Tensor:
-    """[rows]: the same over the tokenizer's 64 tokens."""
+    """Return the same over the tokenizer's 64 tokens, [rows]."""
     logits = [model(torch.tensor([ids])).logits[0, :-1, :64].float().log_softmax(-1) for ids in IDS]
     return torch.stack(
         [one.gather(1, torch.tensor(ids[1:])[:, None]).sum() for one, ids in zip(logits, IDS, strict=True)]
@@ -108,7 +108,7 @@ def tokens_alone(model: Any) -> torch.Tensor:
 @pytest.mark.parametrize("name", NOT_PLAIN)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_wrong_cap_or_scale_is_refused(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were the head applied bare, as it once was, no model that does more would be loaded."""
+    """If only the linear layer were applied, as in an earlier version, such models would be refused."""
     model = tiny.model(name).to(getattr(torch, dtype))
     check_head(model, IDS[0], "the model")
     monkeypatch.setattr(LanguageHead._real(), "__call__", lambda self, states: bare(self.causal, states))
@@ -129,7 +129,7 @@ def test_a_bare_head_passes_where_there_is_no_more(name: str, dtype: str, monkey
 
 
 def test_logits_of_more_than_the_last_state_are_refused() -> None:
-    """A model whose head also looks at the tokens cannot be taken apart: one message, no wrong numbers."""
+    """A model with a head that also reads the tokens cannot be divided: one message, no wrong numbers."""
 
     def forward(self: Any, input_ids: Any = None, inputs_embeds: Any = None, **given: Any) -> Any:
         output = LlamaForCausalLM.forward(self, input_ids=input_ids, inputs_embeds=inputs_embeds, **given)
@@ -153,7 +153,7 @@ def test_damaged_weights_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["llama", "gemma2"])
 def test_adapters_on_the_head_take_part(name: str) -> None:
-    """TRL's own head reads the base's weight alone; here an adapter on `lm_head` counts, in training and scoring."""
+    """TRL's head reads only the base weight; here an adapter on `lm_head` counts, in training and scoring."""
     torch.manual_seed(1)
     model = get_peft_model(tiny.model(name, tie_word_embeddings=False), LoraConfig(target_modules=["lm_head"]))
     ids = IDS[0]
@@ -179,11 +179,11 @@ def test_a_head_alone_has_no_transformer_and_the_same_logits(name: str) -> None:
     alone = LanguageHead(model).alone(torch.device("cpu"))
     assert torch.equal(alone(states), expected)
     held = [p for p in alone.causal.parameters() if p.device.type != "meta"]
-    assert sum(p.numel() for p in held) <= 64 * 32 + 32 * 32 + 3 * 64  # the vocabulary's, at most one layer more
+    assert sum(p.numel() for p in held) <= 64 * 32 + 32 * 32 + 3 * 64  # the vocabulary, and at most one more layer
 
 
 def test_known_ids_have_the_gaps_that_the_tokenizer_has() -> None:
-    """Added tokens may stand far behind the others: those between are no tokens."""
+    """Added tokens can have much larger ids than the others: the ids between have no token."""
     words = tiny.tokenizer()
     assert known_ids(words).tolist() == [True] * 64
     backend = words.backend_tokenizer
@@ -197,7 +197,7 @@ def test_known_ids_have_the_gaps_that_the_tokenizer_has() -> None:
 
 
 def test_answers_for_people_hold_no_ids_that_are_no_tokens(tmp_path: Path) -> None:
-    """However likely they are: a decoder would show nothing for them, and another model could not read them."""
+    """Even if they are likely: a decoder would show nothing for them, and another model could not read them."""
     model, chat = tiny.model("llama", vocab_size=80), ChatFormat(tiny.tokenizer())
     with torch.no_grad():
         model.get_output_embeddings().weight[60:] *= 10

@@ -1,4 +1,4 @@
-"""KTO: TRL's values, what it learns, and that nothing depends on how rows are cut into micro batches."""
+"""KTO: it has TRL's values, it learns, and its results do not depend on the division into micro batches."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ COMMON: dict[str, Any] = {"seed": 0, "batch_size": 8, "learning_rate": 3e-3, "ev
 
 
 def marked(count: int, seed: int = 0) -> list[MarkedRow]:
-    """Two of three answers are good."""
+    """Return marked answers, of which two of three are good."""
     return [MarkedRow(answer, number % 3 > 0) for number, answer in enumerate(tiny.answers(count, seed))]
 
 
 class Run:
-    """A training on 19 answers and what it left."""
+    """A training run on 19 answers, and its results."""
 
     def __init__(self, folder: Path, model: Any = None, micro: int | None = None, **changes: Any) -> None:
         self.context = tiny.context(folder, **({"micro_batch_size": micro} if micro else {}))
@@ -60,7 +60,7 @@ def logprobs(model: Any, rows: list[MarkedRow]) -> torch.Tensor:
 @pytest.mark.parametrize("good", [[True, False, True, False], [True] * 4, [False] * 4])
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 1.5)])
 def test_the_loss_is_what_trl_computes(good: list[bool], weights: tuple[float, float]) -> None:
-    """TRL's own code, on log-probabilities that are given to it instead of a model's; with its gradient."""
+    """Compared with TRL's code on given log-probabilities in place of a model's; the gradient too."""
     import trl
 
     policy, reference, other_reference, gain = torch.randn(4, 4, generator=torch.Generator().manual_seed(3)).unbind()
@@ -115,13 +115,13 @@ def test_good_answers_gain_and_bad_ones_lose(method: str, tmp_path: Path) -> Non
     gains, good = logprobs(model, rows) - before, torch.tensor([row.good for row in rows])
     assert gains[good].mean() > 1
     assert gains[~good].mean() < -1
-    assert run.seen("loss")[0] == [pytest.approx(0.5, abs=1e-4)]  # 1 - s(0), of good and bad alike
+    assert run.seen("loss")[0] == [pytest.approx(0.5, abs=1e-4)]  # 1 - s(0), for good and bad answers
     assert run.seen("loss")[-1][0] < 0.4
     assert run.seen("rewards/good")[-1][0] > 0 > run.seen("rewards/bad")[-1][0]
 
 
 def test_micro_batches_give_the_same_losses_and_weights(tmp_path: Path) -> None:
-    """The reference point is estimated over the whole step, and of the evaluation over all its rows."""
+    """The reference point is estimated over a whole step, and in an evaluation over all its rows."""
     plain = {"trainer": {"logging_steps": 1, "optim": "sgd", "max_grad_norm": 0}, "learning_rate": 3e-2}
     runs = [Run(tmp_path / f"{micro}", micro=micro, **plain).trained() for micro in (None, 4, 1)]
     assert max(kl for (kl,) in runs[0].seen("kl")) > 0
@@ -133,7 +133,7 @@ def test_micro_batches_give_the_same_losses_and_weights(tmp_path: Path) -> None:
 
 
 def test_the_evaluation_is_that_of_its_definition(tmp_path: Path) -> None:
-    """Of policy and reference, answer by answer, with the mean of mismatched pairs."""
+    """Computed from policy and reference, answer by answer, with the mean over mismatched pairs."""
     run = Run(tmp_path, good_weight=0.5, bad_weight=1.2).trained()
     pairs = with_others(marked(7, 1), 0)
     assert all(row.answered.prompt == other.prompt != [] for row, other in pairs)
@@ -173,7 +173,7 @@ def test_kto_that_does_not_start_at_its_reference_is_stopped(tmp_path: Path) -> 
 
 
 def thumbs(file: Path, prompts: int = 30, *, alone: bool = False) -> Path:
-    """Of each prompt a good and a bad answer; or of each only one."""
+    """Write a good and a bad answer to each prompt, or with `alone` only one of them."""
     rows = [
         {"prompt": f"My kettle number {number} hums.", "completion": text, "label": good}
         for number in range(prompts)
@@ -193,7 +193,7 @@ def from_thumbs(file: Path) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_policy_learns_from_thumbs_alone(chain: Chain, tmp_path: Path, method: str) -> None:
-    """No prompt has two answers, so that there are no pairs, for DPO say."""
+    """Every prompt has one answer, so there are no pairs, which DPO would need."""
     given = (*from_thumbs(thumbs(tmp_path / "thumbs.jsonl", alone=True)), f"peft@kto.peft={method}")
     made = chain.make("kto", *given)
     preferences = made.inputs["preferences"]
@@ -217,7 +217,7 @@ def test_it_is_compared_with_dpo_of_the_same_thumbs(chain: Chain, tmp_path: Path
 
 
 def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
-    """From a checkpoint in the middle, on the same rows in the same order, with the same reference points."""
+    """It resumes from a checkpoint, with the same rows in the same order and the same reference points."""
     whole = Run(tmp_path / "whole").trained()
     broken = Run(tmp_path / "broken")
 

@@ -1,4 +1,4 @@
-"""How long answers may become: as long as the demonstrations' own, the same in every stage, unless it is set."""
+"""The limit on the length of answers: by default from the demonstrations, the same in every stage."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SMALL = ("evaluate.judge=false", "preferences.judge_fraction=0", "ppo.watch_judg
 
 
 def test_the_limit_leaves_98_of_100_answers_whole() -> None:
-    """Each of a conversation's answers counts by itself."""
-    masks = [[0, *[1] * length, 0, 1] for length in range(1, 51)]  # 50 answers of 1 to 50 tokens, and 50 of one
+    """Each answer of a conversation counts separately."""
+    masks = [[0, *[1] * length, 0, 1] for length in range(1, 51)]  # 50 answers with 1 to 50 tokens, 50 with one token
     assert answer_tokens(masks) == 48
     assert answer_tokens([[0, 1, 1]]) == 2
 
 
 def test_sft_says_how_long_its_demonstrations_answers_are(chain: Chain) -> None:
-    """Against the words themselves, tokenized apart from the stage."""
+    """Compared with the texts, tokenized outside the stage."""
     made = chain.make("sft")
     tokenizer = AutoTokenizer.from_pretrained(made.path / "model")
     turns = [row["messages"] for row in read_jsonl(made.inputs["data"].file("sft.jsonl"))]
@@ -65,7 +65,7 @@ def test_a_limit_that_is_set_is_kept_and_nothing_is_said(chain: Chain) -> None:
 def test_without_demonstrations_it_is_a_stated_number_within_the_context(
     chain: Chain, tmp_path: Path, context: int | None, expected: int
 ) -> None:
-    """The tiny base has a context of 256; a model brought along has no SFT below it that would be known."""
+    """The tiny base model has a context of 256; a user's model has no known SFT stage."""
     base = chain.make("base") if context is None else chain.make("base", f"base.context={context}")
     said: list[str] = []
     assert with_limit(DecodingConfig(), [base], said.append)[1] == expected

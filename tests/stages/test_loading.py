@@ -1,4 +1,4 @@
-"""What is loaded is what the files hold: nothing random, nothing left over, nothing that differs from pass to pass."""
+"""Loaded models have exactly the weights of their files, nothing random, nothing left over, and no random passes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_reward_model_begins_with_a_new_head_and_nothing_else_new(tmp_path: Pa
 
 
 def test_a_reward_model_has_no_head_for_words(tmp_path: Path) -> None:
-    """Training one on with the SFT loss beside it would need a head that was never saved."""
+    """Training it further with the SFT loss would need a head that was never saved."""
     model = build("llama", tmp_path / "model")
     source = source_of(model)
     tokenizer, _ = tokenizer_of(source)
@@ -106,11 +106,11 @@ def test_dropout_and_jitter_are_off_wherever_they_are_named() -> None:
     nested = transformers.Gemma3Config(text_config={"attention_dropout": 0.3}, vision_config={"attention_dropout": 0.4})
     switch_off_chance(nested)
     assert nested.text_config.attention_dropout == nested.vision_config.attention_dropout == 0.0
-    assert nested.text_config.rms_norm_eps > 0  # all else stays
+    assert nested.text_config.rms_norm_eps > 0  # other fields are unchanged
 
 
 def test_a_pass_in_training_is_the_pass_before_it(tmp_path: Path) -> None:
-    """OPT calls the function: switching off modules alone left it on."""
+    """OPT calls the function `dropout`: turning off modules alone left it on."""
     model = loaded(build("opt", tmp_path / "model", dropout=0.5, layerdrop=0.5)).train()
     ids = torch.tensor([[1, 20, 30, 40]])
     assert torch.equal(model(ids).logits, model(ids).logits)
@@ -143,7 +143,7 @@ def test_the_context_is_found_under_every_name(
 
 
 def test_experts_count_among_the_weights(tmp_path: Path) -> None:
-    """Of a mixture, most weights are experts, which bitsandbytes leaves alone: the share says so."""
+    """Most weights of a mixture are experts, which bitsandbytes does not quantize: the share shows it."""
     for name, least, most in (("llama", 0.99, 1.0), ("mixtral", 0.01, 0.5)):
         model = build(name, tmp_path / name)
         source = source_of(model)
@@ -173,7 +173,7 @@ def test_targets_that_are_not_there_are_a_wrong_request(tmp_path: Path) -> None:
 
 
 def test_a_head_of_our_own_leaves_nothing_uninitialized(tmp_path: Path) -> None:
-    """Falcon H1 has buffers that are in no file: they are computed when the model is built, or else hold anything."""
+    """Falcon H1 has buffers that are in no file: they must be computed when the model is built."""
     model = build("falcon_h1", tmp_path / "model")
     source = source_of(model)
     scored = load_reward_for_training(source, tokenizer_of(source)[0], torch.device(CPU), PeftConfig("full"), 0)
@@ -197,7 +197,7 @@ def test_a_saved_model_says_that_it_was_trained_without_dropout(tmp_path: Path) 
 
 
 def test_an_architecture_that_overlooks_padding_is_refused(tmp_path: Path) -> None:
-    """RWKV reads every token it is given; answers in a batch would come from padding, too."""
+    """RWKV reads every token; in a batch it would also read the padding."""
     model = loaded(build("llama", tmp_path / "model"))
     check_padding(model.get_decoder(), 0, "llama")
     check_padding(model.get_decoder(), 0, "llama", cached=True)
@@ -209,7 +209,7 @@ def test_an_architecture_that_overlooks_padding_is_refused(tmp_path: Path) -> No
 
 
 def test_an_architecture_that_keeps_its_state_elsewhere_is_refused(tmp_path: Path) -> None:
-    """Mamba takes a cache by another name, and overlooks the one that PPO's sampler hands it."""
+    """Mamba's cache argument has another name, and it ignores the cache of PPO's sampler."""
     elsewhere = loaded(build("mamba", tmp_path / "model")).get_decoder()
     check_padding(elsewhere, 0, "mamba")
     with pytest.raises(RequestError, match="cache that PPO's sampler keeps"):
@@ -217,7 +217,7 @@ def test_an_architecture_that_keeps_its_state_elsewhere_is_refused(tmp_path: Pat
 
 
 def test_pickled_weights_of_the_hub_are_refused_with_the_command_that_converts_them(tmp_path: Path) -> None:
-    """Which files a repository has is seen when they are downloaded."""
+    """The files of a repository are only known when they are downloaded."""
     model = build("llama", tmp_path / "model")
     torch.save(load_file(model.path / "model.safetensors"), model.path / "pytorch_model.bin")
     (model.path / "model.safetensors").unlink()

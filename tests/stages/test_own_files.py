@@ -1,4 +1,4 @@
-"""The user's own data through the stage `data`: mixed, cleaned, apart, told; and SFT on what came of it."""
+"""The user's data in the stage `data`: mixing, cleaning, splitting, the report on it; and SFT on the result."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_sources_are_mixed_by_weight_and_every_row_keeps_its_name(chain: Chain, 
 
 
 def test_nothing_of_a_conversation_or_like_it_is_on_two_sides(chain: Chain, tmp_path: Path) -> None:
-    """Parts of one conversation, near-copies, and other answers to one prompt."""
+    """Parts of one conversation, near-duplicates, and other answers to one prompt stay in one split."""
     given: list[dict[str, Any]] = []
     for number, row in enumerate(rows(40)):
         for answer in (row["completion"], row["completion"] + " Or so.", "Quite another answer to the same question."):
@@ -101,7 +101,7 @@ def test_what_is_tested_on_is_never_learned(chain: Chain, tmp_path: Path) -> Non
 
 
 def test_an_identifier_names_a_conversation_within_its_own_source_alone(chain: Chain, tmp_path: Path) -> None:
-    """Many exports count from 0: equal numbers in the test data are no reason to leave anything out."""
+    """Many exports count from 0: equal numbers in the test data must not remove rows."""
 
     def chats(start: int) -> list[dict[str, Any]]:
         turns = [[("human", row["prompt"]), ("gpt", row["completion"])] for row in rows(30, start)]
@@ -168,7 +168,7 @@ def test_texts_are_cleaned_counted_and_shown(chain: Chain, tmp_path: Path) -> No
 
 
 def test_special_tokens_in_a_text_never_become_control_tokens(chain: Chain, tmp_path: Path) -> None:
-    """Whatever the cleaning rules are set to: at rendering, for every stage and for chat."""
+    """With every setting of the cleaning rules: it is done at rendering, for all stages and for chat."""
     base = chain.make("base")
     tokenizer, _ = load_tokenizer(str(base.path / "model"))
     chat = ChatFormat(tokenizer)
@@ -204,14 +204,14 @@ def test_a_row_is_too_long_or_too_short_by_the_tokens_of_a_model_that_is_named(c
 
 
 def test_what_is_too_long_for_a_model_is_left_out_where_it_is_used(chain: Chain, tmp_path: Path) -> None:
-    """One version of the data serves every model; each stage says what its model cannot hold."""
+    """One version of the data is for all models; each stage reports rows that are too long for its model."""
     too_long = {"prompt": "Why? " * 400, "completion": "So."}
     given = [*rows(40), {"prompt": "Why?", "completion": "long " * 2000}, too_long]
     own = ("data=files", f"data.path={write(tmp_path / 'rows.jsonl', given)}")
     tested = (f"data.test_path={write(tmp_path / 'test.jsonl', [*rows(8, 100), {**too_long, 'completion': 'No.'}])}",)
     made = chain.make("sft", *own, *tested)
     data = made.inputs["data"]
-    assert (data.metrics["kept"], data.metrics["read"]) == (50, 51)  # the same long prompt as the one that is tested on
+    assert (data.metrics["kept"], data.metrics["read"]) == (50, 51)  # the test data have the same long prompt
     reasons = [entry["reason"] for part in ("sft", "dev") for entry in ledger_of(made, part)]
     assert reasons == ["longer than 256 tokens"]
     assert made.metrics["rows"] + len(read_jsonl(data.file("dev.jsonl"))) + len(reasons) >= 41
@@ -222,7 +222,7 @@ def test_what_is_too_long_for_a_model_is_left_out_where_it_is_used(chain: Chain,
 
 
 def ledger_of(made: Artifact, name: str) -> list[dict[str, Any]]:
-    """What a stage left out of a file of the data."""
+    """Return the rows of a data file that a stage left out."""
     file = made.path / f"ledger.{name}.jsonl"
     return read_jsonl(file) if file.is_file() else []
 

@@ -1,4 +1,4 @@
-"""Stages side by side: the same results in any order, and no process that goes away takes another's work with it."""
+"""Parallel stages: the same results in any order, and a process that ends does not damage the work of others."""
 
 import os
 import shutil
@@ -18,12 +18,12 @@ from tests.conftest import until
 from tests.stages.conftest import Chain
 
 ARMS = ("stage=evaluate", "evaluate.policies=[sft,dpo,ppo]", "evaluate.judge=false", "gates=off", "launch.parallel=2")
-MEASURED = ("created", "seconds", "runtime", "checksum", "files", "git")  # of a run, rather than of what it made
+MEASURED = ("created", "seconds", "runtime", "checksum", "files", "git")  # fields about the run, not about its results
 
 
 @pytest.fixture
 def judged(chain: Chain, tmp_path: Path) -> Chain:
-    """A project of a test's own in which all is made that both arms start from."""
+    """A project for one test with all artifacts that both arms start from."""
     chain.make("preferences")
     store = Store(tmp_path / "outputs", "playground")
     for stage in ("base", "data", "sft", "sample", "publish", "collect", "preferences"):
@@ -34,7 +34,7 @@ def judged(chain: Chain, tmp_path: Path) -> Chain:
 
 @contextmanager
 def started(chain: Chain, *overrides: str) -> Iterator["subprocess.Popen[str]"]:
-    """The command in a process of its own, which is gone afterwards."""
+    """Run the command in a separate process, which is ended afterwards."""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(chain.command(*overrides), **pipes) as process:
         try:
@@ -44,7 +44,7 @@ def started(chain: Chain, *overrides: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def workers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """The processes that make steps; multiprocessing's own helper is none."""
+    """Return the processes that run steps, without multiprocessing's helper."""
     children = psutil.Process(process.pid).children()
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
@@ -55,7 +55,7 @@ def assert_all_gone(processes: list[psutil.Process]) -> None:
 
 
 def weights(chain: Chain) -> dict[str, str]:
-    """Each version's weights, by their hash."""
+    """Return the hash of each version's weights."""
     folder = chain.store.root
     return {
         str(f.relative_to(folder)): file_hash(f) for f in folder.rglob("*.safetensors") if "checkpoints" not in str(f)
@@ -63,7 +63,7 @@ def weights(chain: Chain) -> dict[str, str]:
 
 
 def manifests(chain: Chain) -> dict[str, Any]:
-    """What manifests say of what was made."""
+    """Return the manifests without the fields of `MEASURED`."""
     found = {}
     for stage in chain.store.stages():
         for version in chain.store.versions(stage):
@@ -77,7 +77,7 @@ def manifests(chain: Chain) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_one_after_the_other_and_side_by_side_are_equal(judged: Chain, tmp_path: Path) -> None:
-    """Versions, weights and manifests, whichever step ended first."""
+    """Versions, weights and manifests are equal in every order of steps."""
     shutil.copytree(judged.outputs, tmp_path / "alone")
     alone = Chain(tmp_path / "alone")
     assert alone.run(*ARMS[:-1], "launch.parallel=1") == 0
@@ -91,7 +91,7 @@ def test_one_after_the_other_and_side_by_side_are_equal(judged: Chain, tmp_path:
 def test_an_arm_that_fails_does_not_take_the_other_with_it(
     judged: Chain, capfd: pytest.CaptureFixture[str], parallel: int
 ) -> None:
-    """What can be made is made; the failure is said where it happens, and repeated at the end with its status."""
+    """All other steps are made; the failure is reported when it happens, and again at the end with its status."""
     assert judged.run(*ARMS, "dpo.max_length=8", f"launch.parallel={parallel}") == 2
     printed = capfd.readouterr()
     assert len(judged.store.versions("ppo")) == 1
@@ -103,7 +103,7 @@ def test_an_arm_that_fails_does_not_take_the_other_with_it(
 
 @pytest.mark.slow
 def test_whoever_is_killed_or_interrupted_nothing_is_lost(judged: Chain) -> None:
-    """Ctrl-C, a killed parent and a killed worker: none leaves a process behind, and the last run resumes the rest."""
+    """Ctrl-C, a killed parent, a killed worker: no process is left running, and the last run resumes the rest."""
     request = (*ARMS, "dpo.epochs=60")
     with started(judged, *request) as process:
         until(lambda: len(workers(process)) == 2 and judged.store.unfinished("dpo"), "no dpo", seconds=120)

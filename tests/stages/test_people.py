@@ -1,4 +1,4 @@
-"""The chain and people in a real Argilla: it asks, waits with status 3, goes on with their answers, asks only once."""
+"""The chain and people in a real Argilla: it publishes once, waits with status 3, and continues with the answers."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ PEOPLE = ("labeling=embedded", "labeling.annotators=[ann,bob]", "sample.prompts=
 
 @pytest.fixture
 def asked(argilla_environment: Path, new_chain: Callable[[], Chain]) -> Iterator[Chain]:
-    """A chain of its own; its people answer on a server of its own."""
+    """A new chain, with people who answer on a new server."""
     chain = new_chain()
     yield chain
     stop(Home(home(chain)))
@@ -42,7 +42,7 @@ def newest(chain: Chain, stage: str) -> Artifact:
 
 
 def answer(chain: Chain, name: str, share: float = 1.0) -> dict[str, list[int]]:
-    """One person ranks a share of all tasks over the API, with a key of their own: task -> ranks."""
+    """One person ranks a share of all tasks over the API with their own key; return task -> ranks."""
     connection = running(home(chain))
     assert connection
     people = People(configured(chain.outputs, *PEOPLE).labeling, "playground", print)
@@ -71,7 +71,7 @@ def test_the_chain_waits_for_people_goes_on_with_what_they_said_and_never_asks_t
     assert "0 of 32 rankings · 0 of 16 prompts complete · overlap 2" in said
     assert "ann 0 (not started)   bob 0 (not started)" in said
     assert "Continue    python -m pipeline" in said
-    assert "collect.accept=partial" not in said  # there is nothing yet
+    assert "collect.accept=partial" not in said  # before the first answer
     assert not (asked.outputs / "playground" / "collect").exists()  # no artifact
     assert (home(asked) / "invitations" / "ann.txt").stat().st_mode & 0o077 == 0
 
@@ -90,7 +90,7 @@ def test_the_chain_waits_for_people_goes_on_with_what_they_said_and_never_asks_t
     assert collected.metrics["complete"] == 1
     assert "simulated" not in collected.metrics
 
-    stop(Home(home(asked)))  # from here on nobody needs the server
+    stop(Home(home(asked)))  # the test does not need the server after this
     capsys.readouterr()
     assert asked.run("stage=preferences", "sft.learning_rate=2e-3", *PEOPLE) == 0
     said = capsys.readouterr().out
@@ -101,7 +101,7 @@ def test_the_chain_waits_for_people_goes_on_with_what_they_said_and_never_asks_t
 
 
 def test_what_is_there_can_be_taken_and_the_rest_later(asked: Chain) -> None:
-    few = (*PEOPLE, "preferences.pool=net")  # else one of two votes is no majority, and little is left to split
+    few = (*PEOPLE, "preferences.pool=net")  # one of two votes is not a majority: few pairs would be left
     assert asked.run("stage=collect", *PEOPLE) == 3
     answer(asked, "ann")
     answer(asked, "bob", share=0.5)
@@ -109,7 +109,7 @@ def test_what_is_there_can_be_taken_and_the_rest_later(asked: Chain) -> None:
     partial = newest(asked, "collect")
     assert partial.metrics["complete"] == 0
     assert {name for name, _ in ranks_in(partial)} == {"ann", "bob"}
-    assert asked.run("stage=preferences", *few) == 3  # not whole: the chain still waits by default
+    assert asked.run("stage=preferences", *few) == 3  # incomplete: the chain still waits by default
     answer(asked, "bob")
     assert asked.run("stage=preferences", *few) == 0
     whole = newest(asked, "collect")
@@ -127,7 +127,7 @@ def test_waiting_goes_on_by_itself_when_people_are_done(asked: Chain, monkeypatc
 
 
 def test_a_server_that_was_killed_or_lost_everything_gets_the_same_tasks_again(asked: Chain) -> None:
-    """Nothing is lost with `kill -9`; and where all is lost, the artifact of `publish` restores what was asked."""
+    """`kill -9` loses nothing; after a loss of all data, the artifact of `publish` restores the tasks."""
     assert asked.run("stage=collect", *PEOPLE) == 3
     by_ann = answer(asked, "ann")
     state = Home(home(asked)).state()
@@ -149,7 +149,7 @@ def test_a_server_that_was_killed_or_lost_everything_gets_the_same_tasks_again(a
 
 
 def answer_after_restart(chain: Chain, by_ann: dict[str, list[int]]) -> None:
-    """Bob answers once the supervisor has brought the server back; Ann's answers are all still there."""
+    """Bob answers after the supervisor has restarted the server; all of Ann's answers are still there."""
     for _ in range(300):
         if running(home(chain)):
             break
@@ -164,8 +164,8 @@ def test_simulated_annotators_rank_through_the_server_as_they_do_without(asked: 
     settings = ("sample.prompts=6", "labeling.calibration=2", "labeling.repeats=1", "labeling.noise=0")
     assert asked.run("stage=collect", "labeling=simulated", *settings) == 0
     without = newest(asked, "collect")
-    assert without.metrics["consistency"] == 1  # who never errs says the same twice
-    (without.path / "manifest.json").unlink()  # made again under the same version
+    assert without.metrics["consistency"] == 1  # an annotator without errors gives the same ranks twice
+    (without.path / "manifest.json").unlink()  # so that it is made again with the same version
     assert asked.run("stage=collect", "labeling=embedded", *settings) == 0
     through = newest(asked, "collect")
     assert through.version == without.version

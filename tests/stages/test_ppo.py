@@ -1,4 +1,4 @@
-"""PPO on the tiny chain: what changes and what does not, what the reference is, what ends a run, what is refused."""
+"""PPO on the tiny chain: the parameters that change, the reference, early ends of a run, refusals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ METHODS = [
 
 @pytest.fixture(scope="session")
 def rewarded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """`ppo.rewards=…` for a function with this body, which sees `prompts` and `answers`."""
+    """Returns `ppo.rewards=…` for a function with this body, which can use `prompts` and `answers`."""
     folder = tmp_path_factory.mktemp("rewards")
 
     def write(body: str, name: str = "own") -> str:
@@ -54,7 +54,7 @@ def rewarded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def vowels(rewarded: Callable[[str], str]) -> str:
-    """A reward that anything can learn: the share of e among the letters."""
+    """A reward that every policy can learn: the share of e among the letters."""
     return rewarded("return [answer.count('e') / (len(answer) + 1) for answer in answers]", "vowels")
 
 
@@ -64,9 +64,9 @@ def history(artifact: Artifact) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("sft", "ppo"), METHODS)
 def test_the_first_step_starts_at_the_sft_policy_exactly(chain: Chain, vowels: str, sft: str, ppo: str) -> None:
-    """KL to the reference is 0 and the ratio 1, to the last bit, with adapters on adapters and in 4 bits, too.
+    """KL to the reference is exactly 0 and the ratio exactly 1, also for stacked adapters and in 4 bits.
 
-    Rules 10 and 20 (H, S, T; trl#4723). The ratio before the first step of every later iteration is 1 as well.
+    Rules 10 and 20 (H, S, T; trl#4723). The ratio is also 1 before the first step of every later iteration.
     """
     made = chain.make("ppo", *SMALL, vowels, f"peft@sft.peft={sft}", f"peft@ppo.peft={ppo}")
     rows = history(made)
@@ -77,10 +77,10 @@ def test_the_first_step_starts_at_the_sft_policy_exactly(chain: Chain, vowels: s
 
 @pytest.mark.parametrize(("sft", "ppo"), METHODS)
 def test_exactly_what_should_change_does(chain: Chain, vowels: str, sft: str, ppo: str) -> None:
-    """Every trained parameter of policy and value model has moved, and nothing else is in the artifact."""
+    """Every trained parameter of policy and value model has changed, and the artifact has only these."""
     made = chain.make("ppo", *SMALL, vowels, f"peft@sft.peft={sft}", f"peft@ppo.peft={ppo}")
     after, value = weights(made), load_file(made.file("value/value.safetensors"))
-    assert value["head.weight"].abs().max() > 0  # with no reward model, it begins at zero
+    assert value["head.weight"].abs().max() > 0  # without a reward model it starts at zero
     if ppo == "full":
         before = full_weights_below(made.inputs["policy"])
         assert set(after) == set(before)
@@ -94,7 +94,7 @@ def test_exactly_what_should_change_does(chain: Chain, vowels: str, sft: str, pp
 
 
 def test_it_learns(chain: Chain, vowels: str) -> None:
-    """Rule 23: a known reward rises by far more than it varies between iterations, while KL stays finite."""
+    """Rule 23: a known reward rises by much more than it varies between iterations, and KL stays finite."""
     learning = (*SMALL, vowels, "ppo.iterations=40", "ppo.kl.coefficient=0.001", "ppo.learning_rate=3e-3")
     rows = history(chain.make("ppo", *learning))
     first, last = ([row["reward"] for row in part] for part in (rows[:8], rows[-8:]))
@@ -120,7 +120,7 @@ def test_everything_of_rule_22_is_logged(chain: Chain, vowels: str) -> None:
 
 
 def test_adam_has_its_epsilon_and_its_rates_fall_linearly(chain: Chain, vowels: str) -> None:
-    """Rule 18 (S, N): the rate of an iteration is the share of iterations that are left, times the first one."""
+    """Rule 18 (S, N): the rate of an iteration is the first rate times the share of iterations that are left."""
     made = chain.make("ppo", *SMALL, vowels)
     first = made.manifest["config"]["learning_rate"]
     assert [row["learning_rate"] for row in history(made)] == pytest.approx([first, first * 2 / 3, first / 3])
@@ -131,7 +131,7 @@ def test_adam_has_its_epsilon_and_its_rates_fall_linearly(chain: Chain, vowels: 
 
 
 def test_micro_batches_give_the_same_run(chain: Chain, new_chain: Callable[[], Chain], vowels: str) -> None:
-    """Rule 21: accumulated micro batches, and recomputed activations, are the same version and the same weights."""
+    """Rule 21: micro batches and recomputed activations give the same version and the same weights."""
     whole = chain.make("ppo", *SMALL, vowels, "ppo.iterations=2")
     split = Chain(chain.outputs.parent / "ppo-split")
     made = split.make(
@@ -143,7 +143,7 @@ def test_micro_batches_give_the_same_run(chain: Chain, new_chain: Callable[[], C
 
 
 def test_the_value_model_is_kept_and_can_go_on(chain: Chain, vowels: str) -> None:
-    """A trained critic is not thrown away (trl#3293)."""
+    """A trained value model is kept (trl#3293)."""
     first = chain.make("ppo", *SMALL, vowels)
     second = chain.make("ppo", *SMALL, vowels, f"ppo.inputs.value=ppo@{first.version}", "ppo.seed=1")
     assert second.inputs["value"].version == first.version
@@ -159,7 +159,7 @@ def test_the_value_model_is_kept_and_can_go_on(chain: Chain, vowels: str) -> Non
 
 
 def test_an_artifact_of_ppo_is_a_policy(chain: Chain, vowels: str) -> None:
-    """What was trained is what is loaded: the final metrics are found again by loading the artifact."""
+    """The loaded artifact is the trained policy: it gives the final metrics again."""
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
     from pipeline.modeling.scoring import Answered, answer_logprobs
@@ -177,7 +177,7 @@ def test_an_artifact_of_ppo_is_a_policy(chain: Chain, vowels: str) -> None:
         assert values[0] != values[1]
 
 
-# -- what ends a run -------------------------------------------------------------------------------------------------
+# -- early ends of a run ---------------------------------------------------------------------------------------------
 
 
 def test_a_stop_on_kl_keeps_the_last_good_policy_and_says_why(chain: Chain, vowels: str) -> None:
@@ -186,7 +186,7 @@ def test_a_stop_on_kl_keeps_the_last_good_policy_and_says_why(chain: Chain, vowe
     metrics = made.metrics
     assert metrics["ended_early"] == 1
     assert 0 < metrics["kept"] < metrics["iterations"] < 30
-    assert metrics["kl"] <= 1  # of the policy that is kept
+    assert metrics["kl"] <= 1  # of the kept policy
     said = made.file("log.txt").read_text()
     assert "KL to the reference" in said
     assert f"the policy of iteration {metrics['kept']:.0f} is kept" in said
@@ -207,7 +207,7 @@ FAILING = """
 def test_a_reward_function_that_fails_loses_nothing(
     chain: Chain, tmp_path: Path, rewarded: Callable[..., str], capsys: pytest.CaptureFixture[str], fault: str
 ) -> None:
-    """One message, status 2; the same command then goes on from there and ends as if nothing had happened."""
+    """One message, status 2; then the same command resumes and ends like an unbroken run."""
     name = f"failing{len(fault)}"
     given = (*SMALL, rewarded(FAILING.format(fault=fault), name), "ppo.checkpoint_every=3")
     assert chain.run("stage=ppo", *given) == 2
@@ -216,12 +216,12 @@ def test_a_reward_function_that_fails_loses_nothing(
     made = chain.make("ppo", *given)
     assert "resumed from iteration 2" in made.file("log.txt").read_text()
     unbroken = Chain(tmp_path / "outputs")
-    again = unbroken.make("ppo", *given)  # the function does not fail a second time
+    again = unbroken.make("ppo", *given)  # the function fails only once
     assert_same_run(made, again)
 
 
 def test_a_gradient_that_is_not_finite_keeps_the_last_good_policy(chain: Chain, rewarded: Callable[..., str]) -> None:
-    """A reward beyond what float32 can square spoils the update; the policy before it is what is kept."""
+    """The square of the reward overflows float32, so the update fails; the policy before it is kept."""
     body = FAILING.format(fault="return [1e30 * (i % 2) for i, _ in enumerate(answers)]").replace("== 3", ">= 3")
     made = chain.make("ppo", *SMALL, rewarded(body, "enormous"), "ppo.iterations=6")
     said = made.file("log.txt").read_text()
@@ -231,7 +231,7 @@ def test_a_gradient_that_is_not_finite_keeps_the_last_good_policy(chain: Chain, 
 
 
 def assert_same_run(one: Artifact, other: Artifact) -> None:
-    """Bit for bit: policy, value model, samples, and every metric that is no measure of time or memory."""
+    """Compare policy, value model, samples and all metrics except time and memory, for bitwise equality."""
     assert one.version == other.version
     weights = [sorted(p.relative_to(made.path) for p in made.path.rglob("*.safetensors")) for made in (one, other)]
     assert weights[0] == weights[1]
@@ -254,7 +254,7 @@ def test_a_policy_that_was_never_good_is_no_artifact(
     assert "differ from each other" in capsys.readouterr().err
 
 
-# -- what is refused before the first rollout ------------------------------------------------------------------------
+# -- refusals before the first rollout -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -294,26 +294,26 @@ def test_a_prompt_that_a_reward_models_template_refuses_is_told_before_anything_
 
 
 def test_a_vocabulary_larger_than_the_tokenizers_is_refused(chain: Chain, vowels: str, tmp_path: Path) -> None:
-    """What such a policy samples could not be read (issue 4): another model's tokenizer."""
+    """The tokenizer belongs to another model, so samples of the policy could not be decoded (issue 4)."""
     folder = grown(chain, tmp_path, 200)
     run = chain.ended("stage=ppo", *SMALL, vowels, f"ppo.inputs.policy={folder}")
     assert_one_message(run, 2, "vocabulary", "tokenizer")
 
 
 def test_the_padding_of_a_vocabulary_is_never_sampled(chain: Chain, vowels: str, tmp_path: Path) -> None:
-    """Rows that fill a vocabulary up to a round number stand for nothing: they take no part in the distribution."""
+    """Rows that only fill up a vocabulary have no token: they are not part of the distribution."""
     from pipeline.modeling.policy import source_of, tokenizer_of
 
     folder = grown(chain, tmp_path, 10, loud=True)
     made = chain.make("ppo", *SMALL, vowels, f"ppo.inputs.policy={folder}")
     assert history(made)[0]["start_difference"] == 0
-    assert history(made)[0]["entropy"] > 0.5  # the loud rows would have taken all the probability
+    assert history(made)[0]["entropy"] > 0.5  # the loud rows would take all the probability
     words = len(tokenizer_of(source_of(chain.make("sft")))[0])
     assert weights(made)["model.embed_tokens.weight"].shape[0] == words + 10
 
 
 def grown(chain: Chain, folder: Path, rows: int, loud: bool = False) -> Path:
-    """The SFT policy with more embeddings than its tokenizer has tokens."""
+    """Write the SFT policy with more embeddings than its tokenizer has tokens."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     made = chain.make("sft").path / "model"
@@ -333,11 +333,11 @@ def test_prompts_too_long_are_left_out_and_entered(chain: Chain, vowels: str, tm
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     made = chain.make("ppo", *SMALL, vowels, f"ppo.inputs.prompts={tmp_path / 'mine.jsonl'}")
     assert "1 of 4 rows are left out: longer than" in made.file("log.txt").read_text()
-    assert "true_score" not in history(made)[0]  # nobody knows the truth about these
+    assert "true_score" not in history(made)[0]  # these have no true score
 
 
 def test_a_changed_reward_function_is_another_version(chain: Chain, rewarded: Callable[..., str]) -> None:
-    """The user's code is hashed by its content."""
+    """The user's code is hashed by content."""
     first = chain.make("ppo", *SMALL, rewarded("return [0.0] * len(answers)", "changing"))
     second = chain.make("ppo", *SMALL, rewarded("return [1.0] * len(answers)", "changing"))
     assert first.version != second.version

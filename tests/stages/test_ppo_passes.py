@@ -1,4 +1,4 @@
-"""PPO's passes and its sampling: what padding, chunks, batches and finished rows must not change, and they do not."""
+"""PPO's passes and sampling: padding, chunks, batches and finished rows do not change the results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def llama() -> PreTrainedModel:
 
 
 def gpt2() -> PreTrainedModel:
-    """Absolute positions: a wrong position id shows at once."""
+    """A model with absolute positions, which shows every wrong position id."""
     torch.manual_seed(0)
     size = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
     return GPT2LMHeadModel(GPT2Config(vocab_size=WORDS, initializer_range=0.5, **size)).eval()
@@ -49,7 +49,7 @@ def logprobs(model: Any, rows: Sequence[int], *, pad: int = PAD, temperature: fl
 
 @MODELS
 def test_padded_and_unpadded_logprobs_agree(build: Any) -> None:
-    """Rule 3 (H, T): positions count from an answer's own start. Against the model's own logits."""
+    """Rule 3 (H, T): positions count from each row's first real token. Compared with the model's own logits."""
     model = build()
     together = logprobs(model, range(4))
     for i, values in enumerate(together):
@@ -60,7 +60,7 @@ def test_padded_and_unpadded_logprobs_agree(build: Any) -> None:
 
 @MODELS
 def test_another_pad_token_changes_nothing(build: Any) -> None:
-    """Rule 1 (S): not even EOS as the padding; the stop token keeps its log-probability."""
+    """Rule 1 (S): also with EOS as padding; the stop token keeps its log-probability."""
     model = build()
     assert (
         logprobs(model, range(4), pad=PAD) == logprobs(model, range(4), pad=STOP) == logprobs(model, range(4), pad=30)
@@ -76,7 +76,7 @@ def test_the_temperature_divides_the_logits() -> None:
 
 
 def test_chunks_change_neither_values_nor_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logits of a few positions at a time, made again in the backward pass, are the same mathematics."""
+    """Logits for a few positions at a time, recomputed in the backward pass, give the same results."""
     results = []
     for size in (2**23, WORDS * 2):
         monkeypatch.setattr("pipeline.modeling.passes.LOGITS", size)
@@ -95,7 +95,7 @@ def test_chunks_change_neither_values_nor_gradients(monkeypatch: pytest.MonkeyPa
 
 
 def test_no_whole_logits_are_ever_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The head never sees more positions than a chunk has, in neither pass."""
+    """The head never gets more positions than a chunk, in both passes."""
     monkeypatch.setattr("pipeline.modeling.passes.LOGITS", WORDS * 3)
     model, seen = llama(), []
     model.get_output_embeddings().register_forward_hook(lambda *given: seen.append(given[2].numel()))
@@ -117,7 +117,7 @@ def test_entropy_is_that_of_the_whole_distribution() -> None:
 
 
 def test_the_last_state_is_found_by_index() -> None:
-    """Rule 2 (S; trl#2778): at the last real token, even where that token is the padding's."""
+    """Rule 2 (S; trl#2778): at the last real token, also if that token equals the pad token."""
     model = llama()
     answers = [[20, PAD], [22, 23, 24], [26, PAD, PAD], [27]]
     batch = batch_of(PROMPTS, answers, PAD, torch.device("cpu"))
@@ -141,7 +141,7 @@ MANY = [[5 + i % 7] * (1 + i % 5) for i in range(48)]
 
 @MODELS
 def test_finished_rows_that_leave_change_no_answer(build: Any) -> None:
-    """Dropping them saves work only; so does another split into batches."""
+    """Dropping them only saves work, and so does another division into batches."""
     model = build()
     kept = drawn(model, MANY, drop_finished=False)
     assert drawn(model, MANY) == kept
@@ -150,7 +150,7 @@ def test_finished_rows_that_leave_change_no_answer(build: Any) -> None:
 
 
 def test_finished_rows_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Generation does not run all rows to the longest answer (trl users' complaint)."""
+    """Generation does not run all rows to the longest answer (a complaint of trl's users)."""
     model, rows = llama(), []
     model.base_model.register_forward_pre_hook(lambda *given: rows.append(len(given[2]["input_ids"])), with_kwargs=True)
     answers = drawn(model, MANY, stop_id=20, max_new_tokens=40)
@@ -160,7 +160,7 @@ def test_finished_rows_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_answers_end_with_the_first_stop_token() -> None:
-    """Rules 11, 12 (S, T): the stop id is the configured one, whatever the tokenizer's EOS is."""
+    """Rules 11, 12 (S, T): the stop id is the configured one, not the tokenizer's EOS."""
     for stop in (STOP, 17):
         for answer in drawn(llama(), MANY, stop_id=stop):
             assert (stop in answer.ids) == answer.stopped
@@ -169,7 +169,7 @@ def test_answers_end_with_the_first_stop_token() -> None:
 
 
 def test_sampling_follows_the_whole_distribution() -> None:
-    """Rule 10: top_k 0, top_p 1: frequencies of the first token are the model's, at the sampling temperature."""
+    """Rule 10: top_k 0, top_p 1: the first token has the model's probabilities at the sampling temperature."""
     model, count = gpt2(), 6000
     answers = drawn(model, [[5, 6]] * count, max_new_tokens=1, temperature=1.3, batch_size=count)
     seen = torch.bincount(torch.tensor([answer.ids[0] for answer in answers]), minlength=WORDS) / count
@@ -185,7 +185,7 @@ def test_the_same_seed_draws_the_same_answers_and_another_one_others() -> None:
 
 
 def test_ids_that_are_no_tokens_are_never_drawn() -> None:
-    """Neither those that fill up the vocabulary, however likely they are, nor those in a gap; a token beyond it is."""
+    """Not those that fill up the vocabulary, even if likely, nor those in a gap; a token beyond the gap is drawn."""
     model = llama()
     with torch.no_grad():
         model.get_output_embeddings().weight[20:] *= 100

@@ -1,4 +1,4 @@
-"""PPO that was killed at any moment ends as if it had not been: bit for bit."""
+"""PPO that is killed at any moment and resumed gives bitwise the same result."""
 
 import random
 import signal
@@ -23,10 +23,10 @@ LONG = (
 @pytest.mark.slow
 @pytest.mark.parametrize("peft", ["full", "lora"])
 def test_killed_at_ten_random_moments(new_chain: Callable[[], Chain], peft: str) -> None:
-    """Policy, value model, samples, history and metrics of a run that was killed ten times equal the unbroken one's.
+    """Policy, value model, samples, history and metrics of a run killed ten times equal those of an unbroken run.
 
-    Rule 21 (trl#583, trl#2657); a moment may fall into loading, sampling, learning or the writing of a checkpoint. The
-    KL coefficient is adaptive, so it is part of what has to be found again.
+    Rule 21 (trl#583, trl#2657); a kill can hit loading, sampling, learning or the writing of a checkpoint. The KL
+    coefficient is adaptive, so it is part of the state to restore.
     """
     chain, rng = new_chain(), random.Random(0)
     given = (*LONG, f"peft@reward.peft={peft}", f"peft@ppo.peft={peft}")
@@ -36,7 +36,7 @@ def test_killed_at_ten_random_moments(new_chain: Callable[[], Chain], peft: str)
     for _ in range(KILLS):
         process = chain.start("stage=ppo", *given)
         begun = finished(log)
-        while finished(log) == begun:  # until it has gone on: before that, imports would be most of what is killed
+        while finished(log) == begun:  # until it has resumed: otherwise most kills would hit the imports
             assert process.is_alive(), "it ended before it could be killed"
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.3))
@@ -51,5 +51,5 @@ def test_killed_at_ten_random_moments(new_chain: Callable[[], Chain], peft: str)
 
 
 def finished(log: Path) -> int:
-    """Iterations that were finished, over all attempts."""
+    """Return the number of finished iterations, over all attempts."""
     return log.read_text().count("pipeline.ppo.loop: iteration") if log.exists() else 0

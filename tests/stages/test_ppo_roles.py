@@ -1,4 +1,4 @@
-"""Policy, reference, value and reward model: how many copies of the base there are, and what starts from what."""
+"""Policy, reference, value and reward model: the copies of the base model, and the starting weights of each."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def context(tmp_path: Path) -> StageContext:
 
 
 def assembled(chain: Chain, context: StageContext, sft: str, peft: str, **options: Any) -> tuple[Roles, Rewards]:
-    """All four roles as the stage builds them."""
+    """Build all four roles as the stage does."""
     made = chain.make("reward", f"peft@sft.peft={sft}", f"peft@reward.peft={peft}")
     own = PeftConfig(peft, **options)
     trainee = prepare(made.inputs["policy"], own, 0, context)
@@ -56,7 +56,7 @@ def answers_of(roles: Roles) -> list[Answer]:
 
 
 def tensors(roles: Roles, rewards: Rewards) -> Iterator[torch.Tensor]:
-    """Every tensor that is in memory for one of the roles, each once."""
+    """Yield every tensor in memory of the roles, each once."""
     scorer = rewards.scorers["reward"]
     held = (roles.policy, roles.reference, roles.value)
     modules = [module for role in held for module in (role.decoder, getattr(role.head, "causal", role.head))]
@@ -74,7 +74,7 @@ def tensors(roles: Roles, rewards: Rewards) -> Iterator[torch.Tensor]:
 def test_with_adapters_one_copy_of_the_base_is_in_memory(
     chain: Chain, context: StageContext, sft: str, peft: str, copies: int
 ) -> None:
-    """Four separate copies were what ran out of memory (trl#1833, trl#2833, trl#2719)."""
+    """Four separate copies ran out of memory (trl#1833, trl#2833, trl#2719)."""
     roles, rewards = assembled(chain, context, sft, peft)
     found = list(tensors(roles, rewards))
     embedding = roles.policy.decoder.get_input_embeddings().weight
@@ -87,7 +87,7 @@ def test_with_adapters_one_copy_of_the_base_is_in_memory(
 
 @pytest.mark.parametrize(("sft", "peft"), [("full", "full"), ("full", "lora"), ("lora", "lora"), ("qlora", "qlora")])
 def test_the_value_model_starts_as_the_reward_model(chain: Chain, context: StageContext, sft: str, peft: str) -> None:
-    """Rule 8 (S, T): at an answer's last token it says what the reward model says, shift and scale included."""
+    """Rule 8 (S, T): at an answer's last token its value equals the reward model's normalized score."""
     roles, rewards = assembled(chain, context, sft, peft)
     assert isinstance(rewards.scorers["reward"], RewardModel if peft == "full" else RewardAdapter)
     answers = answers_of(roles)
@@ -115,7 +115,7 @@ def test_a_reward_adapter_on_the_shared_base_scores_as_it_does_alone(
 
 @pytest.mark.parametrize("peft", ["full", "lora"])
 def test_dropout_is_off_in_every_role(chain: Chain, context: StageContext, peft: str) -> None:
-    """Rule 9 (S): two passes agree, also while activations are recomputed and adapters have dropout."""
+    """Rule 9 (S): two passes agree, also with recomputed activations and with dropout in the adapters' settings."""
     roles, _ = assembled(chain, context, "full", peft, dropout=0.0 if peft == "full" else 0.5)
     chat = roles.trainee.chat
     batch = batch_of(
@@ -133,7 +133,7 @@ def test_dropout_is_off_in_every_role(chain: Chain, context: StageContext, peft:
     [("full", "full", "full"), ("lora", "lora", "lora"), ("qlora", "qlora", "qlora"), ("full", "full", "lora")],
 )
 def test_the_whole_arm_runs_with_every_method(chain: Chain, sft: str, reward: str, ppo: str) -> None:
-    """Reward and PPO in full, LoRA and QLoRA; the first step starts at the SFT policy, to the last bit."""
+    """Reward and PPO with full training, LoRA and QLoRA; the first step starts exactly at the SFT policy."""
     pefts = (f"peft@sft.peft={sft}", f"peft@reward.peft={reward}", f"peft@ppo.peft={ppo}")
     made = chain.make("ppo", *SMALL, *pefts, "gates=warn", "ppo.watch_judge=true")
     rows = history(made)
@@ -150,7 +150,7 @@ def test_the_whole_arm_runs_with_every_method(chain: Chain, sft: str, reward: st
 
 @pytest.fixture(scope="session")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """A GPT-2 classifier with a tokenizer and a template of its own."""
+    """A GPT-2 classifier with another tokenizer and template."""
 
     def build(labels: int) -> Path:
         folder = tmp_path_factory.mktemp("foreign")
@@ -179,7 +179,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 def test_a_reward_model_of_another_architecture_and_tokenizer(
     chain: Chain, context: StageContext, foreign: Callable[[int], Path]
 ) -> None:
-    """Answers are decoded and rendered again with its own template (trl#3595): these are its scores."""
+    """It scores answers that are decoded and rendered again with its own template (trl#3595)."""
     folder = foreign(1)
     made = chain.make("ppo", *SMALL, f"ppo.rewards=[{{source:{folder}}}]")
     assert history(made)[0]["start_difference"] == 0.0
@@ -198,7 +198,7 @@ def test_a_reward_model_with_several_labels_is_refused(chain: Chain, foreign: Ca
 
 
 def test_a_judge_that_the_stage_reward_made_before_never_rewards(chain: Chain, tmp_path: Path) -> None:
-    """Earlier ones are reward models with `as_judge` in their manifest."""
+    """Earlier judges are reward models with `as_judge` in their manifest."""
     judge = chain.make("judge")
     earlier = Store(tmp_path, "earlier")
     with earlier.writing("reward", "a1b2") as folder:
@@ -218,7 +218,7 @@ def test_a_language_model_is_no_reward_model(chain: Chain) -> None:
 
 
 def test_several_rewards_with_weights(chain: Chain, tmp_path: Path) -> None:
-    """The chain's reward model and a function of one's own, added up; each is logged by its role."""
+    """The sum of the chain's reward model and a user's function; each is logged by its role."""
     (tmp_path / "short.py").write_text("def short(prompts, answers):\n    return [-len(a) / 100 for a in answers]\n")
     made = chain.make("ppo", *SMALL, f"ppo.rewards=[{{source:reward}},{{source:{tmp_path}/short.py:short,weight:0.5}}]")
     for row in history(made):

@@ -1,4 +1,4 @@
-"""A model that is brought in bfloat16: what is trained is float32, what is frozen stays as it is, no step is lost."""
+"""A user's model in bfloat16: trained weights are float32, frozen weights stay unchanged, no step is lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IDS = [[1, 20, 30, 40, 50]]
 
 @pytest.fixture(scope="session")
 def brought(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
-    """Makes a stage from the tiny base, brought in bfloat16 as models come from a hub, at the rates that go by peft."""
+    """Runs a stage from the tiny base model in bfloat16, as from a hub, with the default learning rates of peft."""
     base = chain.make("base")
     folder = tmp_path_factory.mktemp("bf16")
     AutoModelForCausalLM.from_pretrained(base.path / "model", dtype=torch.bfloat16).save_pretrained(folder)
@@ -53,12 +53,12 @@ def weights_below(made: Artifact) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("stage", ARMS)
 def test_trained_whole_it_is_float32_and_nearly_all_of_it_moves(brought: Callable[..., Artifact], stage: str) -> None:
-    """In bfloat16 13% of the weights moved in PPO and 0.7% in DPO at 5e-7 (torchtune#2254, pytorch/ao#1124)."""
+    """In bfloat16 13% of the weights changed in PPO and 0.7% in DPO at 5e-7 (torchtune#2254, pytorch/ao#1124)."""
     made = brought(stage, "peft=full")
     assert made.manifest["config"]["learning_rate"] == {"sft": 2e-5, "dpo": 5e-7, "reward": 1e-5, "ppo": 3e-6}[stage]
     before, after = weights_below(made), weights(made)
     assert {value.dtype for value in after.values()} == {torch.float32}
-    # of a model without a language head, words that no text has get no gradient
+    # in a model without a language-model head, tokens that occur in no text get no gradient
     alike = [name for name in after if name in before and not (stage == "reward" and "embed" in name)]
     same = sum(int((before[name].float() == after[name]).sum()) for name in alike)
     assert same / sum(after[name].numel() for name in alike) < 0.05
@@ -77,14 +77,14 @@ def test_adapters_are_float32_on_a_base_that_stays_as_it_is(
 
 
 def test_ppos_own_copies_are_float32(brought: Callable[..., Artifact]) -> None:
-    """The value model, too, which starts from a reward model in bfloat16."""
+    """Also the value model, which starts from a reward model in bfloat16."""
     made = brought("ppo", "peft=full")
     assert {value.dtype for value in load_file(made.file("value/value.safetensors")).values()} == {torch.float32}
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
 def test_both_arms_start_at_their_reference(brought: Callable[..., Artifact], method: str) -> None:
-    """DPO's first loss is log 2; PPO's first KL is 0 and its ratio 1, bit for bit."""
+    """DPO's first loss is log 2; PPO's first KL is exactly 0 and its ratio exactly 1."""
     still = brought("dpo", f"peft={method}", "dpo.learning_rate=1e-12")
     losses = [row["eval_loss"] for row in read_jsonl(still.file("history.jsonl")) if "eval_loss" in row]
     assert losses == pytest.approx([math.log(2)] * len(losses), abs=1e-5 if method == "full" else 2e-3)
@@ -102,7 +102,7 @@ def test_a_run_whose_steps_round_to_nothing_says_so(brought: Callable[..., Artif
 
 
 def test_an_export_is_in_the_precision_that_was_brought(brought: Callable[..., Artifact]) -> None:
-    """Its logits are the artifact's within bfloat16's rounding, 2^-8 of the largest over a few layers."""
+    """Its logits equal the artifact's up to bfloat16's rounding, 2^-8 of the largest over a few layers."""
     made = brought("export", "peft=full", "dpo.learning_rate=1e-4")
     model = AutoModelForCausalLM.from_pretrained(made.path / "model")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
@@ -118,7 +118,7 @@ def test_an_export_is_in_the_precision_that_was_brought(brought: Callable[..., A
 def test_a_trained_model_is_used_on_a_gpu_in_the_precision_that_was_brought(brought: Callable[..., Artifact]) -> None:
     assert source_of(brought("sft", "peft=full")).compute == "bfloat16"
     assert source_of(brought("dpo", "peft=full")).compute == "bfloat16"
-    assert source_of(brought("sft", "peft=full").inputs["base"]).compute is None  # it is in bfloat16 itself
+    assert source_of(brought("sft", "peft=full").inputs["base"]).compute is None  # the base model itself is in bfloat16
 
 
 @pytest.mark.parametrize(
@@ -140,5 +140,5 @@ def test_mixed_precision_follows_model_and_device(
     for source in (
         PolicySource("", "", dtype=dtype),
         PolicySource("", "", compute=dtype),
-    ):  # brought, or trained before
+    ):  # a user's model, or a trained one
         assert computes_in_bf16(launch, source, peft, torch.device(device)) == half

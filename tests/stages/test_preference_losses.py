@@ -1,4 +1,4 @@
-"""DPO's losses as TRL computes them: the same values, gradients and figures on the same batch of a small model."""
+"""DPO's losses compared with TRL's: equal values, gradients and figures on the same batch of a small model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPTIONS = ("beta", "label_smoothing", "f_divergence_type", "use_weighting")
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A trainer whose policy has left its reference."""
+    """A trainer with a policy that differs from its reference."""
     model, context = tiny.model("llama"), tiny.context(tmp_path_factory.mktemp("trl"))
     config = DpoConfig(
         seed=0, batch_size=6, learning_rate=1e-3, trainer={"loss_type": "robust", "label_smoothing": 0.1}
@@ -39,7 +39,7 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def computed(trainer: Any, compute: Any) -> tuple[float, torch.Tensor, dict[str, float]]:
-    """Loss, gradient and figures, by TRL or by us."""
+    """Return loss, gradient and figures, computed by TRL or by this project."""
     trainer.model.zero_grad()
     trainer._metrics["train"].clear()
     loss = compute(trainer.model.train(), trainer.inputs)
@@ -68,7 +68,7 @@ def test_a_loss_is_what_trl_computes(trainer: Any, name: str) -> None:
 
 
 def test_conservative_dpo_is_what_trl_computes_for_a_pair_alone(trainer: Any) -> None:
-    """TRL's sorted losses smooth labels as cDPO does, and of one pair there is nothing to sort."""
+    """TRL's sorted losses smooth labels like cDPO, and sorting has no effect on a single pair."""
     batch = trainer.data_collator([trainer.train_dataset[0]])
     trainer.inputs = batch
     assert_alike(trainer, ["cdpo"], ["aot_unpaired"], [1.0])
@@ -95,7 +95,7 @@ def test_a_loss_that_trl_lacks_is_trained_with(tmp_path: Path) -> None:
 
 
 def test_the_names_are_those_that_trl_knows() -> None:
-    """Read from its source: a release that has more, or fewer, shows here."""
+    """The names are read from TRL's source: a release with more or fewer fails here."""
     import trl
 
     computed_by_trl = inspect.getsource(trl.DPOTrainer._compute_loss)

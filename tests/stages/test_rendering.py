@@ -1,4 +1,4 @@
-"""From conversations to ids and back: the mask, the stop token, and tokenizers as users bring them."""
+"""Conversations to ids and back: the mask, the stop token, and users' tokenizers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CHATML = (
 
 
 def tokenizer_with(folder: Path, **specials: str) -> str:
-    """A small BPE tokenizer saved in a folder, with just the special tokens that are named."""
+    """Save a small BPE tokenizer with exactly these special tokens; return its folder."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -66,7 +66,7 @@ def test_a_template_is_set_where_there_is_none_and_said(tmp_path: Path) -> None:
 
 
 def test_pad_is_never_eos(tmp_path: Path) -> None:
-    """Where pad is EOS, as many tokenizers ship, another token takes its place (trl#1623)."""
+    """If pad is EOS, as in many published tokenizers, another token replaces it (trl#1623)."""
     path = tokenizer_with(tmp_path, eos_token="</s>", unk_token="<unk>")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(path)
     tokenizer.pad_token = tokenizer.eos_token
@@ -75,7 +75,7 @@ def test_pad_is_never_eos(tmp_path: Path) -> None:
     assert loaded.pad_token_id != loaded.eos_token_id
 
 
-# by family: special tokens by their roles, others, a template, and what pads
+# family -> special tokens by their roles, other tokens, a template, and the expected pad token
 PADDED = {
     "Qwen2.5 base": (
         {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
@@ -98,7 +98,7 @@ PADDED = {
 
 @pytest.mark.parametrize("family", PADDED)
 def test_any_tokenizer_can_pad(family: str, tmp_path: Path) -> None:
-    """A token that nothing uses; where there is none EOS, since attention masks and labels say what is real."""
+    """It uses an unused token, or else EOS, since attention masks and labels mark the real tokens."""
     named, others, template, expected = PADDED[family]
     tokenizer, remarks = load_tokenizer(save_tokenizer(tmp_path, template, tokens=others, **named))
     assert tokenizer.pad_token == expected
@@ -119,7 +119,7 @@ MISTRAL = (
 @pytest.mark.parametrize("template", [MISTRAL, CHATML, None], ids=["mistral", "chatml", "plain"])
 @pytest.mark.parametrize("pieces", [True, False], ids=["sentence pieces", "bytes"])
 def test_pieces_of_a_row_have_the_ids_of_the_whole(pieces: bool, template: str | None, tmp_path: Path) -> None:
-    """SentencePiece puts a space before any text: not before each piece (its words would be other tokens)."""
+    """SentencePiece puts a space before any text; before each piece it would give other tokens."""
     named = {"eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>"}
     path = save_tokenizer(tmp_path, template, tokens={"<|im_start|>", "<|im_end|>"}, pieces=pieces, **named)
     tokenizer, _ = load_tokenizer(path)
@@ -145,7 +145,7 @@ def test_no_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_the_stop_token_is_the_templates_not_the_tokenizers(tmp_path: Path) -> None:
-    """ChatML on a base model: EOS is another token than the one that ends a turn (LLaMA-Factory#7943)."""
+    """ChatML on a base model: EOS differs from the token that ends a turn (LLaMA-Factory#7943)."""
     path = tokenizer_with(tmp_path, eos_token="</s>", pad_token="<pad>")
     tokenizer, _ = load_tokenizer(path, chat_template=CHATML)
     chat = ChatFormat(tokenizer)
@@ -158,7 +158,7 @@ def test_the_stop_token_is_the_templates_not_the_tokenizers(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("template", [CHATML, None])
 def test_a_prompt_in_training_is_the_prompt_at_generation(tmp_path: Path, template: str | None) -> None:
-    """The ids before the last answer are those that generation starts from, and the answer's ids follow."""
+    """The ids before the last answer equal the generation prompt, and the answer's ids follow."""
     path = tokenizer_with(tmp_path, eos_token="</s>", pad_token="<pad>", bos_token="<s>")
     chat = ChatFormat(load_tokenizer(path, chat_template=template)[0])
     ids, _ = chat.conversation(TURNS)
@@ -186,7 +186,7 @@ def policy(chain: Chain) -> Policy:
 
 
 def rows_of(chat: ChatFormat) -> list[Answered]:
-    """Answers of unequal lengths to prompts of unequal lengths."""
+    """Return answers of different lengths to prompts of different lengths."""
     texts = ["Yes.", "Wrap the kettle in wet wool, please.", "No", "Thanks a lot and good bye to you all."]
     prompt = [{"role": "user", "content": "My kettle hums."}]
     return [Answered(chat.prompt(prompt * (1 + i % 2)), chat.answer(prompt, text)) for i, text in enumerate(texts)]

@@ -1,4 +1,4 @@
-"""kill -9 at any point loses nothing: the same command goes on, and ends with the weights of an unbroken run."""
+"""kill -9 at any point loses nothing: the same command resumes, and ends with the weights of an unbroken run."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def weights_hash(artifact: Artifact) -> str:
 
 
 def results(artifact: Artifact) -> dict[str, float]:
-    """All metrics but the memory, which is measured and not computed."""
+    """Return all metrics except memory, which is measured and not computed."""
     return {name: value for name, value in artifact.metrics.items() if name != "peak_memory_mb"}
 
 
 def kill_when(chain: Chain, overrides: tuple[str, ...], there: Callable[[], bool]) -> None:
-    """Start the command, and kill it with SIGKILL once `there` holds."""
+    """Start the command, and kill it with SIGKILL when `there` is true."""
     process = chain.start(*overrides)
     deadline = time.monotonic() + 120
     while not there():
@@ -55,7 +55,7 @@ def kill_when(chain: Chain, overrides: tuple[str, ...], there: Callable[[], bool
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["base", "sft", "dpo"])
 def test_a_killed_training_ends_with_the_same_weights(chain: Chain, new_chain: Callable[[], Chain], stage: str) -> None:
-    """Killed after a whole checkpoint, and again in the middle of writing the next."""
+    """It is killed after a complete checkpoint, and again while it writes the next."""
     longer = tuple(SLOWER.values())
     unbroken = chain.make(stage, *longer)
     broken = new_chain()
@@ -90,7 +90,7 @@ def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path: Path) -> None:
 
 
 def drawn(chain: Chain, partial: Path) -> list[Drawn]:
-    """Answers of the tiny base to ten prompts, in three batches."""
+    """Draw answers of the tiny base model to ten prompts, in three batches."""
     source = source_of(chain.make("base"))
     tokenizer, _ = tokenizer_of(source)
     chat, model = ChatFormat(tokenizer), load_policy(source, tokenizer, torch.device("cpu"))
@@ -99,7 +99,7 @@ def drawn(chain: Chain, partial: Path) -> list[Drawn]:
 
 
 def test_drawing_goes_on_after_a_cut_off_line(chain: Chain, tmp_path: Path) -> None:
-    """Answers of whole batches are kept; the batch whose line was cut off is drawn again, the same."""
+    """Answers of complete batches are kept; the batch with a cut-off line is drawn again, with the same result."""
     whole = drawn(chain, tmp_path / "whole")
     first, second, _ = (tmp_path / "whole").read_text().splitlines(keepends=True)
     (tmp_path / "cut").write_text(first + second[: len(second) // 2])
@@ -108,13 +108,13 @@ def test_drawing_goes_on_after_a_cut_off_line(chain: Chain, tmp_path: Path) -> N
 
 
 def test_batches_already_drawn_are_taken_as_they_are(chain: Chain, tmp_path: Path) -> None:
-    """The kept batches are really used: one that was exchanged shows in the result."""
+    """The kept batches are really used: a replaced one appears in the result."""
     (tmp_path / "partial").write_text(json.dumps([[[10, 11, 12], True]] * 4) + "\n")
     assert drawn(chain, tmp_path / "partial").count(Drawn([10, 11, 12], True)) == 4
 
 
 def test_nothing_half_done_is_in_a_payload(chain: Chain) -> None:
-    """Partial answers and checkpoints are gone at commit."""
+    """Partial answers and checkpoints are removed at commit."""
     made = chain.make("sample")
     assert not [name for name in made.manifest["files"] if "partial" in name or "checkpoint" in name]
     assert sorted(made.manifest["files"]) == ["answers.jsonl", "log.txt"]

@@ -1,4 +1,4 @@
-"""Reward models on the tiny chain: what is trained and kept, what a score depends on, what is refused."""
+"""Reward models on the tiny chain: trained and frozen weights, the inputs of a score, refusals."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ QUESTION = [{"role": "user", "content": "My kettle hums. What can I do?"}]
 
 
 def context(folder: Path) -> StageContext:
-    """What a stage would hand to a reward model, outside of one."""
+    """Return a stage's context for use outside of a stage."""
     runtime = Runtime(LaunchConfig(device="cpu"), threads=1)
     return StageContext({}, folder, runtime, progress, lambda remark: None, lambda metrics, step: None)
 
@@ -63,7 +63,7 @@ def loaded(artifact: Artifact) -> tuple[Any, ChatFormat]:
 
 
 def rows_of(artifact: Artifact, chat: ChatFormat, name: str = "test.jsonl") -> tuple[list[Answered], list[Answered]]:
-    """Chosen and rejected answers of a part of the pairs."""
+    """Return the chosen and the rejected answers of one file of pairs."""
     rows = read_jsonl(artifact.inputs["preferences"].file(name))
     sides = (
         [Answered(chat.prompt(row["prompt"]), chat.answer(row["prompt"], row[side][0]["content"])) for row in rows]
@@ -77,11 +77,11 @@ def scored(model: Any, chat: ChatFormat, rows: Sequence[Answered], batch_size: i
     return raw_scores(model, rows, pad_id=chat.tokenizer.pad_token_id, batch_size=batch_size)
 
 
-# -- what is trained, and what is kept ---------------------------------------------------------------------------------
+# -- trained and frozen weights ----------------------------------------------------------------------------------------
 
 
 def test_a_new_head_is_drawn_with_the_published_spread() -> None:
-    """Rule 5: std 1/sqrt(hidden + 1), bias 0 (arXiv 1909.08593), and the same from the same seed."""
+    """Rule 5: std 1/sqrt(hidden + 1), bias 0 (arXiv 1909.08593), equal for equal seeds."""
     head, same, other = (torch.nn.Linear(40000, 1) for _ in range(3))
     for one, seed in ((head, 1), (same, 1), (other, 2)):
         new_head(one, seed)
@@ -95,7 +95,7 @@ def test_a_new_head_is_drawn_with_the_published_spread() -> None:
     ("sft", "reward"), [*product(["full"], METHODS), *product(["lora"], METHODS), ("qlora", "lora")]
 )
 def test_exactly_what_should_change_does(chain: Chain, sft: str, reward: str) -> None:
-    """Every trained parameter has moved, the head among them, and nothing else is in the artifact."""
+    """Every trained parameter has changed, also the head, and the artifact has only these."""
     made = chain.make("reward", *SMALL, f"peft@sft.peft={sft}", f"peft@reward.peft={reward}", "reward.peft.rank=2")
     after, policy = weights(made), made.inputs["policy"]
     if reward == "full":
@@ -105,7 +105,7 @@ def test_exactly_what_should_change_does(chain: Chain, sft: str, reward: str) ->
     else:
         assert all(".lora_A." in name or ".lora_B." in name or name == HEAD for name in after)
         assert HEAD in after
-        assert all(value.abs().max() > 0 for name, value in after.items() if ".lora_B." in name)  # B begins at zero
+        assert all(value.abs().max() > 0 for name, value in after.items() if ".lora_B." in name)  # B starts at zero
         assert all(min(value.shape) == 2 for name, value in after.items() if ".lora_" in name)
     head = torch.nn.Linear(64, 1, bias=False)
     new_head(head, 0)
@@ -120,7 +120,7 @@ def test_exactly_what_should_change_does(chain: Chain, sft: str, reward: str) ->
 
 @pytest.mark.parametrize(("sft", "reward"), [("full", "full"), ("lora", "full"), ("lora", "lora"), ("qlora", "qlora")])
 def test_before_the_first_update_it_is_the_sft_policy_with_a_new_head(chain: Chain, sft: str, reward: str) -> None:
-    """Adapters below included: with no learning, scores are the new head's on the policy's own hidden states."""
+    """Also with adapters below: without training, scores are the new head's on the policy's hidden states."""
     from pipeline.modeling.policy import load_policy
 
     made = chain.make("reward", f"peft@sft.peft={sft}", f"peft@reward.peft={reward}", "reward.learning_rate=1e-12")
@@ -140,9 +140,9 @@ def test_before_the_first_update_it_is_the_sft_policy_with_a_new_head(chain: Cha
 @pytest.mark.parametrize("margin", [False, True])
 @pytest.mark.parametrize("peft", ["full", "lora"])
 def test_the_loss_is_bradley_terrys(chain: Chain, peft: str, margin: bool) -> None:
-    """Rule 5: -log sigmoid(chosen - rejected [- margin]), computed again from the committed weights' scores.
+    """Rule 5: -log sigmoid(chosen - rejected [- margin]), computed again from the scores of the artifact's weights.
 
-    Rankings weigh alike in training (arXiv 2203.02155), pairs in the metrics.
+    Rankings have equal weight in training (arXiv 2203.02155), pairs have equal weight in the metrics.
     """
     more = ("data.world.preference_prompts=60", "labeling.overlap=3", f"reward.margin={margin}")
     made = chain.make("reward", *SMALL, f"peft@reward.peft={peft}", *more)
@@ -164,7 +164,7 @@ def test_the_loss_is_bradley_terrys(chain: Chain, peft: str, margin: bool) -> No
 
 @pytest.mark.parametrize(("sft", "reward"), [("full", "full"), ("lora", "lora"), ("qlora", "qlora")])
 def test_the_sft_loss_beside_it_is_the_policys_own(chain: Chain, tmp_path: Path, sft: str, reward: str) -> None:
-    """arXiv 2406.10216: at the first step it is what the SFT policy itself says of the answers' tokens."""
+    """arXiv 2406.10216: at the first step it is the SFT policy's own loss on the answers' tokens."""
     from pipeline.config.schema import PeftConfig
     from pipeline.modeling.policy import load_policy
     from pipeline.modeling.rewards.models import language_head, load_reward_for_training
@@ -192,7 +192,7 @@ def test_the_sft_loss_beside_it_is_the_policys_own(chain: Chain, tmp_path: Path,
 
 
 def test_the_sft_loss_keeps_what_the_policy_knows(chain: Chain) -> None:
-    """With it, the trained transformer predicts the ranked answers better; the head for words is none of its own."""
+    """With it, the trained transformer predicts the ranked answers better; the artifact has no language-model head."""
     from pipeline.modeling.policy import PolicySource
     from pipeline.modeling.rewards.models import decoder_of, language_head
 
@@ -214,7 +214,7 @@ def test_the_sft_loss_keeps_what_the_policy_knows(chain: Chain) -> None:
 
 
 def test_each_answer_of_a_ranking_is_read_once() -> None:
-    """Three answers in three pairs are three rows of a batch; another prompt's are not mixed with them."""
+    """Three answers in three pairs are three rows of a batch, separate from those of another prompt."""
     a, b, c = (Answered([1, 2], [n, 9]) for n in (5, 6, 7))
     other = Answered([1, 3], [5, 9]), Answered([1, 3], [6, 6, 9])
     pairs = [Pair(a, b, 1.0, "r"), Pair(a, c, 0.5, "r"), Pair(*other, 0.25, "r"), Pair(c, b, 1.0, "r")]
@@ -236,7 +236,7 @@ def test_each_answer_of_a_ranking_is_read_once() -> None:
 
 
 def test_it_learns_what_it_is_shown(chain: Chain) -> None:
-    """On its own training pairs it comes to prefer what people preferred (one person each: no circles)."""
+    """On its training pairs it learns people's preferences (one person each, so without cycles)."""
     long = ("reward.learning_rate=3e-3", "reward.epochs=12", "reward.keep_best=false", "reward.batch_size=2")
     made = chain.make("reward", *PLAIN, *long, "labeling.overlap=1")
     model, chat = loaded(made)
@@ -246,7 +246,7 @@ def test_it_learns_what_it_is_shown(chain: Chain) -> None:
 
 @pytest.mark.parametrize(("sft", "reward"), [("full", "full"), ("full", "lora"), ("lora", "lora"), ("lora", "full")])
 def test_saved_loaded_and_merged_it_scores_the_same(chain: Chain, tmp_path: Path, sft: str, reward: str) -> None:
-    """Rule 5: the head is saved and reloaded with the adapter (trl#1379), by us and by transformers alone."""
+    """Rule 5: the head is saved and loaded with the adapter (trl#1379), here and by transformers alone."""
     made = chain.make("reward", *SMALL, f"peft@sft.peft={sft}", f"peft@reward.peft={reward}")
     model, chat = loaded(made)
     rows, _ = rows_of(made, chat)
@@ -272,7 +272,7 @@ def test_saved_loaded_and_merged_it_scores_the_same(chain: Chain, tmp_path: Path
 
 
 def test_a_head_on_a_bfloat16_model_keeps_its_precision(chain: Chain, tmp_path: Path) -> None:
-    """Loading rounds everything to the model's precision but the head, whose small differences are the score."""
+    """Loading rounds all weights to the model's precision except the head, since scores differ by small amounts."""
     folder = policy_in(tmp_path, chain, dtype=torch.bfloat16)
     for peft in ("full", "lora"):
         made = chain.make("reward", *SMALL, f"reward.inputs.policy={folder}", f"peft@reward.peft={peft}")
@@ -286,14 +286,14 @@ def test_a_head_on_a_bfloat16_model_keeps_its_precision(chain: Chain, tmp_path: 
         assert torch.equal(head_of(model).weight, saved)
         chosen, rejected = (scored(model, chat, rows) for rows in rows_of(made, chat))
         agreed = sum(c > r for c, r in zip(chosen, rejected, strict=True)) / len(chosen)
-        assert made.metrics["accuracy"] == pytest.approx(agreed, abs=0.1)  # bfloat16 moves a score with its batch
+        assert made.metrics["accuracy"] == pytest.approx(agreed, abs=0.1)  # in bfloat16 a score depends on its batch
 
 
-# -- what a score depends on -------------------------------------------------------------------------------------------
+# -- the inputs of a score ---------------------------------------------------------------------------------------------
 
 
 def policy_in(folder: Path, chain: Chain, *, template: str | None = None, dtype: Any = None, **config: Any) -> Path:
-    """The SFT policy in a folder of its own, with some things changed."""
+    """Write the SFT policy to a folder with some changes."""
     made = chain.make("sft").path / "model"
     model = AutoModelForCausalLM.from_pretrained(made, dtype=dtype)
     tokenizer = AutoTokenizer.from_pretrained(made)
@@ -315,7 +315,7 @@ OTHER_STOP = (
 def test_scores_do_not_depend_on_padding_or_batch(
     chain: Chain, tmp_path: Path, peft: str, template: str | None
 ) -> None:
-    """Rule 2: read at the last real token, by index (arXiv 2009.01325, trl#2778), whatever the stop token is."""
+    """Rule 2: read at the last real token, by index (arXiv 2009.01325, trl#2778), for every stop token."""
     folder = policy_in(tmp_path, chain, template=template)
     made = chain.make("reward", *SMALL, f"reward.inputs.policy={folder}", f"peft@reward.peft={peft}")
     model, chat = loaded(made)
@@ -333,7 +333,7 @@ def test_scores_do_not_depend_on_padding_or_batch(
 
 @pytest.mark.parametrize("peft", ["full", "lora"])
 def test_another_pad_id_changes_nothing(chain: Chain, peft: str) -> None:
-    """Rule 1: PAD is not EOS, and is never looked at: not even where an answer that was cut off ends with it."""
+    """Rule 1: PAD is not EOS, and its id has no effect, also if a cut-off answer ends with it."""
     made = chain.make("reward", *SMALL, f"peft@reward.peft={peft}")
     model, chat = loaded(made)
     pad, stop = chat.tokenizer.pad_token_id, chat.stop_id
@@ -350,11 +350,11 @@ def test_another_pad_id_changes_nothing(chain: Chain, peft: str) -> None:
     with torch.no_grad():
         by_index = float(read_scores(model, ids, attention))
         before = float(read_scores(model, ids[:, :-1], attention[:, :-1]))
-    assert by_index != before  # the last token counts, though it is the one that pads
+    assert by_index != before  # the last token counts, although it equals the pad token
 
 
 def test_the_stop_token_is_seen(chain: Chain) -> None:
-    """An answer and the same answer cut off are two things; the score is that of the last token."""
+    """An answer and the same answer cut off have different scores; the score is that of the last token."""
     model, chat = loaded(chain.make("reward", *SMALL))
     whole = Answered(chat.prompt(QUESTION), chat.answer(QUESTION, "Wrap it in wool."))
     cut = Answered(whole.prompt, whole.answer[:-1])
@@ -363,7 +363,7 @@ def test_the_stop_token_is_seen(chain: Chain) -> None:
 
 
 def test_dropout_is_off(chain: Chain, tmp_path: Path) -> None:
-    """Rule 9 (arXiv 2009.01325): in training, too, and where a model calls the function rather than a module."""
+    """Rule 9 (arXiv 2009.01325): also in training, and for a model that calls the function and not a module."""
     from pipeline.config.schema import PeftConfig
     from pipeline.modeling.policy import PolicySource
     from pipeline.modeling.rewards.models import load_reward_for_training
@@ -389,7 +389,7 @@ def answered(chat: ChatFormat, text: str, stopped: bool = True) -> Answer:
 
 @pytest.mark.parametrize("stopped", [True, False])
 def test_what_the_policy_wrote_is_what_is_scored(chain: Chain, tmp_path: Path, stopped: bool) -> None:
-    """Rule 4 (trl#1702): the policy's own ids, prompt and answer, with nothing added and nothing lost."""
+    """Rule 4 (trl#1702): exactly the policy's ids of prompt and answer are scored."""
     made = chain.make("reward", *SMALL)
     model = RewardModel(made, context(tmp_path))
     chat = ChatFormat(tokenizer_of(source_of(made.inputs["policy"]))[0])
@@ -397,7 +397,7 @@ def test_what_the_policy_wrote_is_what_is_scored(chain: Chain, tmp_path: Path, s
     odd = Answer(
         answer.text, chat._tokenized(" Wrap i") + chat._tokenized("t in wool.") + answer.ids[-1:] * stopped, stopped
     )
-    for given in (answer, odd):  # a sampled answer need not be tokenized as its text would be
+    for given in (answer, odd):  # a sampled answer can have other ids than its tokenized text
         (row,) = model.rows([QUESTION], [given])
         assert row == Answered(chat.prompt(QUESTION), given.ids)
     assert odd.ids != answer.ids
@@ -407,7 +407,7 @@ def test_what_the_policy_wrote_is_what_is_scored(chain: Chain, tmp_path: Path, s
 
 
 def test_training_and_scoring_see_the_same_ids(chain: Chain, tmp_path: Path) -> None:
-    """Rule 4: what RewardModel makes of a pair is what the trainer was given."""
+    """Rule 4: RewardModel gives a pair the same ids as the trainer got."""
     made = chain.make("reward", *SMALL)
     model = RewardModel(made, context(tmp_path))
     rows = read_jsonl(made.inputs["preferences"].file("test.jsonl"))
@@ -417,7 +417,7 @@ def test_training_and_scoring_see_the_same_ids(chain: Chain, tmp_path: Path) -> 
 
 
 def test_the_answers_that_people_judged_average_zero(chain: Chain, tmp_path: Path) -> None:
-    """Rule 6 (arXiv 1909.08593, 2009.01325): shift and scale travel in the artifact and are applied."""
+    """Rule 6 (arXiv 1909.08593, 2009.01325): the artifact has shift and scale, and they are applied."""
     made = chain.make("reward", *SMALL)
     said = json.loads(made.file("reward.json").read_text())
     model, rows = RewardModel(made, context(tmp_path)), read_jsonl(made.inputs["preferences"].file("train.jsonl"))
@@ -437,16 +437,16 @@ def test_the_answers_that_people_judged_average_zero(chain: Chain, tmp_path: Pat
 
 
 def test_held_out_answers_average_near_zero(chain: Chain) -> None:
-    """Measured on prompts that were neither trained on nor used for the shift, so it can fail."""
+    """Measured on prompts that were used neither in training nor for the shift, so the test can fail."""
     made = chain.make("reward", *SMALL, "data.world.preference_prompts=60")
     assert abs(made.metrics["reference_mean"]) < 0.5
 
 
-# -- models that others made -------------------------------------------------------------------------------------------
+# -- models that users bring -------------------------------------------------------------------------------------------
 
 
 def another_reward_model(folder: Path, kind: str, labels: int = 1) -> Path:
-    """A reward model of another architecture and tokenizer, as users bring them."""
+    """Write a reward model of another architecture and tokenizer, as users bring them."""
     from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2ForSequenceClassification
 
     from tests.stages.test_rendering import tokenizer_with
@@ -477,7 +477,7 @@ def brought(folder: Path) -> Artifact:
 
 @pytest.mark.parametrize("kind", ["gpt2", "bert"])
 def test_a_reward_model_of_another_tokenizer_reads_the_words(chain: Chain, tmp_path: Path, kind: str) -> None:
-    """Decoded and encoded again with its own template and stop token (trl#3595); what was cut off stays so."""
+    """Answers are encoded again with its own template and stop token (trl#3595); cut-off answers stay cut off."""
     model = RewardModel(brought(another_reward_model(tmp_path, kind)), context(tmp_path))
     chat = ChatFormat(tokenizer_of(source_of(chain.make("sft")))[0])
     answers = [answered(chat, "Wrap it in wool."), answered(chat, "Wrap it in wool.", stopped=False)]
@@ -522,7 +522,7 @@ def made_judge(chain: Chain) -> Artifact:
 
 
 def test_the_judge_learns_from_prompts_of_its_own(chain: Chain) -> None:
-    """Rule 7: no prompt is in two parts; policy and reward model never meet the judge's."""
+    """Rule 7: no prompt is in two parts; policy and reward model never see the judge's prompts."""
     reward, judge = chain.make("reward", *SMALL), made_judge(chain)
     preferences = judge.inputs["preferences"]
     assert preferences.version == reward.inputs["preferences"].version
@@ -549,11 +549,11 @@ def test_without_pairs_of_its_own_there_is_no_judge(chain: Chain, capsys: pytest
     assert "Raise preferences.judge_fraction" in capsys.readouterr().err
 
 
-# -- what is refused, what is interrupted ------------------------------------------------------------------------------
+# -- refusals and interruptions ----------------------------------------------------------------------------------------
 
 
 def pairs_in(folder: Path, rows: Sequence[dict[str, Any]]) -> str:
-    """Pairs as the stage `preferences` leaves them, in a folder of the user's own; as an override."""
+    """Write pairs as the stage `preferences` does to a user's folder; return the override for it."""
     folder.mkdir()
     for name in ("train", "test"):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -598,7 +598,7 @@ def test_policies_that_cannot_become_reward_models_are_refused(chain: Chain, tmp
 
 
 def test_a_reward_model_can_be_trained_on(chain: Chain) -> None:
-    """Its head is kept: a second training starts from the scores of the first."""
+    """The head is kept: a second training starts from the scores of the first."""
     first = chain.make("reward", *SMALL)
     again = chain.make("reward", f"reward.inputs.policy=reward@{first.version}", "reward.learning_rate=1e-12")
     assert torch.allclose(weights(again)["score.weight"], weights(first)["score.weight"], atol=1e-7)
@@ -616,13 +616,13 @@ def test_micro_batches_give_the_same_run(chain: Chain, peft: str, weight: int) -
     losses = [[row["loss"] for row in read_jsonl(one.file("history.jsonl")) if "loss" in row] for one in (whole, made)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
     for name, value in weights(whole).items():
-        assert torch.allclose(value, weights(made)[name], atol=1e-3)  # Adam makes much of what rounding leaves of a 0
+        assert torch.allclose(value, weights(made)[name], atol=1e-3)  # Adam amplifies rounding errors of a zero
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("peft", METHODS)
 def test_a_killed_training_ends_with_the_same_weights(chain: Chain, new_chain: Callable[[], Chain], peft: str) -> None:
-    """Killed after a whole checkpoint: the head comes back with what it stands on."""
+    """It is killed after a complete checkpoint: the head is restored with the weights below it."""
     longer = (*SMALL, "reward.epochs=12", f"peft@reward.peft={peft}")
     unbroken, broken = chain.make("reward", *longer), new_chain()
     assert broken.run("stage=preferences") == 0
@@ -638,7 +638,7 @@ def test_a_killed_training_ends_with_the_same_weights(chain: Chain, new_chain: C
 
 
 def test_a_tokenizer_without_a_token_to_spare_scores_the_end_of_answers(chain: Chain, tmp_path: Path) -> None:
-    """GPT-2's: EOS pads. Training reads a score where scoring does, at the stop token, whatever pads."""
+    """In GPT-2's tokenizer EOS pads. Training and scoring both read the score at the stop token."""
     path = save_tokenizer(tmp_path / "model", eos_token="<|endoftext|>")
     words = len(AutoTokenizer.from_pretrained(path))
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}

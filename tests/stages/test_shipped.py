@@ -1,4 +1,4 @@
-"""What the README promises, at shipped defaults: the demo's result, and other people's data."""
+"""Promises of the README with the shipped defaults: the demo's result, and users' data."""
 
 import os
 import subprocess
@@ -16,9 +16,9 @@ SHARED = ROOT.parent / "shared" / "data"
 
 @pytest.mark.slow
 def test_both_arms_beat_sft_on_held_out_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The whole chain; then nothing is left to run, and a changed beta runs DPO and what follows it.
+    """The whole chain runs; then nothing is left to run, and a changed beta runs DPO and the stages after it.
 
-    DEMO_OUTPUTS names the outputs of a `make demo` that has just run: what is there is not made again.
+    DEMO_OUTPUTS names the outputs of a finished `make demo`, which are used again.
     """
     outputs = Path(os.environ.get("DEMO_OUTPUTS", tmp_path))
     request = [f"outputs={outputs}", "tracking=off"]

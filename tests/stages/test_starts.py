@@ -1,4 +1,4 @@
-"""DPO and PPO start at their reference, whatever an architecture does to its logits; a DPO that does not is stopped."""
+"""DPO and PPO start at their reference for all kinds of logits; a DPO run that does not is stopped."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ with lazily():
     from pipeline.ppo.loop import Loop
     from pipeline.ppo.sources import Weighted
 
-PLAIN = {"logging_steps": 1, "router_aux_loss_coef": 0.0}  # nothing beside the loss of the pairs
+PLAIN = {"logging_steps": 1, "router_aux_loss_coef": 0.0}  # only the loss of the pairs
 
 
 def run(model: Any, folder: Path, trainer: dict[str, Any] = PLAIN, **launch: Any) -> list[dict[str, float]]:
-    """One step of DPO on eight pairs that changes nothing; returns its history."""
+    """Run one step of DPO on eight pairs that changes nothing; return its history."""
     context = tiny.context(folder, **launch)
     config = DpoConfig(seed=0, batch_size=8, learning_rate=1e-12, evaluations=1, trainer=trainer)
     made = tuning.dpo_trainer(tiny.trainee(model), tiny.pairs(8), tiny.pairs(5, 1), config, context)
@@ -38,14 +38,14 @@ def run(model: Any, folder: Path, trainer: dict[str, Any] = PLAIN, **launch: Any
 
 @pytest.mark.parametrize("name", tiny.CONFIGS)
 def test_dpos_first_loss_is_log_2(name: str, tmp_path: Path) -> None:
-    """Policy and reference are the same function, whatever is done to their logits."""
+    """Policy and reference are the same function, for all kinds of logits."""
     history = run(tiny.model(name), tmp_path, micro_batch_size=2)
     losses = [row[key] for row in history for key in ("loss", "eval_loss") if key in row]
     assert losses == pytest.approx([math.log(2)] * len(losses), abs=1e-4)
 
 
 def test_the_balance_of_experts_is_added_to_the_loss(tmp_path: Path) -> None:
-    """As the model itself computes it, for the batch as a whole."""
+    """It equals the model's own value for the whole batch."""
     model = tiny.model("granitemoe")
     rows = [side.prompt + side.answer for pair in tiny.pairs(8) for side in pair]
     ids, attention = padded(rows, 1)
@@ -60,7 +60,7 @@ def test_the_balance_of_experts_is_added_to_the_loss(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["a frozen base in bfloat16", "bfloat16 passes"])
 def test_rounding_does_not_stop_dpo(name: str, how: str, tmp_path: Path) -> None:
     half, model = how != "bfloat16 passes", tiny.model(name)
-    if half:  # adapters on it, and all else that learns, are float32
+    if half:  # trained weights, such as adapters on it, are float32
         adapters = LoraConfig(r=2, target_modules="all-linear")
         model = get_peft_model(model.to(torch.bfloat16).requires_grad_(False), adapters, adapter_name="default")
     first = run(model, tmp_path, micro_batch_size=2, mixed_precision="no" if half else "bf16")[0]
@@ -69,7 +69,7 @@ def test_rounding_does_not_stop_dpo(name: str, how: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("loss_type", ["sigmoid", "ipo"])
 def test_dpo_that_does_not_start_at_its_reference_is_stopped(loss_type: str, tmp_path: Path) -> None:
-    """Dropout that is on in training: the policy is another function, and nothing is learned from it."""
+    """With dropout in training the policy differs from its reference, so training stops at once."""
     model = tiny.model("opt", dropout=0.3)
     before = {name: p.clone() for name, p in model.named_parameters()}
     with pytest.raises(PipelineError, match=r"DPO does not start at its reference: an answer of \d+ tokens") as error:
@@ -79,7 +79,7 @@ def test_dpo_that_does_not_start_at_its_reference_is_stopped(loss_type: str, tmp
 
 
 class Short:
-    """Rewards short answers."""
+    """A reward for short answers."""
 
     def score(self, prompts: Sequence[Any], given: Sequence[Any]) -> list[float]:
         return [-float(len(answer.ids)) for answer in given]
@@ -92,7 +92,7 @@ WITH_LORA = ("llama", "gemma2", "granite", "cohere2", "granitemoe")
     ("method", "name"), [*(("full", name) for name in tiny.CONFIGS), *(("lora", name) for name in WITH_LORA)]
 )
 def test_ppo_starts_at_its_reference(method: str, name: str, tmp_path: Path) -> None:
-    """Ratio 1 and KL 0 to the last bit, sampled, scored and learned over the whole head."""
+    """Ratio exactly 1 and KL exactly 0; sampling, scoring and learning use the whole head."""
     model = tiny.model(name)
     peft = PeftConfig(method, rank=2, target_modules="all-linear")
     if method == "lora":

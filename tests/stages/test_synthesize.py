@@ -1,4 +1,4 @@
-"""Drafts by a tiny policy and by a real endpoint, and people who review them in a real Argilla."""
+"""Drafts from a tiny policy and from a real endpoint, and people who review them in a real Argilla."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ with lazily():
     from pipeline.modeling import generation
 
 DRAFT = ("draft.count=12", "draft.decoding.temperature=1", "draft.decoding.max_new_tokens=100")
-MANY = (*DRAFT, "draft.count=48")  # of which an untrained model ends some
+MANY = (*DRAFT, "draft.count=48")  # so that even an untrained model completes some
 PEOPLE = ("labeling=embedded", "labeling.annotators=[ann,bob,cid]", "labeling.overlap=3")
 UNREVIEWED = ("synthesize.review=false",)
 
@@ -155,7 +155,7 @@ def home(chain: Chain) -> Path:
 
 
 def review(chain: Chain, name: str, say: Callable[[int, str], tuple[Verdict, str | None]], share: float = 1.0) -> None:
-    """One person says something about a share of the drafts over the API, with a key of their own."""
+    """One person reviews a share of the drafts over the API with their own key."""
     connection = running(home(chain))
     assert connection
     drafts = chain.store.open(*chain.store.resolve("draft"))
@@ -214,7 +214,7 @@ def test_people_accept_correct_and_reject_and_are_not_asked_twice(
     assert [one["verdict"] for one in rejected["reviews"]] == ["accept", "reject", "reject"]
     assert made.metrics["complete"] == 1
 
-    stop(Home(home(reviewing)))  # from here on nobody needs the server
+    stop(Home(home(reviewing)))  # the test does not need the server after this
     config = configured(reviewing.outputs, *reviewing.arguments(*MANY, *PEOPLE)[1:])
     assert Planner(config, reviewing.store).step("synthesize").version == made.version
     changed = configured(reviewing.outputs, *reviewing.arguments(*MANY, *PEOPLE, "sft.learning_rate=2e-3")[1:])
@@ -227,13 +227,13 @@ def test_people_accept_correct_and_reject_and_are_not_asked_twice(
 
 @pytest.fixture
 def endpoint(chain: Chain, tmp_path: Path) -> Iterator[str]:
-    """`transformers serve` with the tiny SFT policy; its address."""
+    """Runs `transformers serve` with the tiny SFT policy and yields its address."""
     with transformers_serve(served(chain), tmp_path / "serve.log") as url:
         yield url
 
 
 def served(chain: Chain) -> Path:
-    """The tiny SFT policy in a folder of its own, which says that it samples: the server goes by that."""
+    """Write the tiny SFT policy to a folder, with sampling in its generation config, which the server reads."""
     folder = chain.outputs / "served"
     shutil.copytree(chain.make("sft").path / "model", folder, dirs_exist_ok=True)
     config = json.loads((folder / "generation_config.json").read_text())

@@ -1,4 +1,4 @@
-"""W&B offline: what a run holds, read back with wandb's own reader, and that an absent service costs nothing."""
+"""W&B offline: the content of a run, read with wandb's own reader; a missing service does not stop the work."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from tests.stages.conftest import Chain
 
 
 def records(outputs: Path, artifact: Artifact) -> list[dict[str, Any]]:
-    """Every record of the offline run of one version, by `wandb leet inspect`."""
+    """Return every record of the offline run of one version, read with `wandb leet inspect`."""
     (file,) = outputs.glob(f".tracking/wandb/offline-run-*-{artifact.stage}-{artifact.version}/*.wandb")
     asked = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     printed = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout
@@ -27,7 +27,7 @@ def of_type(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def offline(new_chain: Callable[[], Chain], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Chain:
-    """A project on a machine where nobody has a key."""
+    """A project on a machine without a W&B key."""
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -75,7 +75,7 @@ def test_both_arms_lie_in_one_group_and_count_their_steps_alike(offline: Chain, 
 def test_a_tracking_service_out_of_reach_does_not_end_the_work(
     new_chain: Callable[[], Chain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Online with a key that no server takes: the stage is made all the same, and the log says so."""
+    """Online with a key that every server refuses: the stage still succeeds, and the log reports it."""
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "5")

@@ -1,4 +1,4 @@
-"""SFT and DPO in every combination of full, LoRA and QLoRA: what changes, what does not, and what the reference is."""
+"""SFT and DPO in every combination of full, LoRA and QLoRA: the weights that change, and the reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ with lazily():
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 METHODS = ("full", "lora", "qlora")
-NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)  # a code, an 8-bit maximum per 64 weights, a float32 one per 256 of these
+NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)  # a code, an 8-bit maximum per 64 weights, a float32 maximum per 256 of these
 
 
 def weights(artifact: Artifact) -> dict[str, torch.Tensor]:
@@ -33,7 +33,7 @@ def weights(artifact: Artifact) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(("sft", "dpo"), list(product(METHODS, METHODS)))
 def test_exactly_what_should_change_does(chain: Chain, sft: str, dpo: str) -> None:
-    """After each stage every trained parameter has moved, and nothing else is in the artifact."""
+    """After each stage every trained parameter has changed, and the artifact has only these."""
     made = chain.make("dpo", f"peft@sft.peft={sft}", f"peft@dpo.peft={dpo}", "sft.peft.rank=4", "dpo.peft.rank=2")
     policy = made.inputs["policy"]
     for artifact, method, rank in ((policy, sft, 4), (made, dpo, 2)):
@@ -45,14 +45,14 @@ def test_exactly_what_should_change_does(chain: Chain, sft: str, dpo: str) -> No
         else:
             assert all(".lora_A." in name or ".lora_B." in name for name in after)
             assert all(min(value.shape) == rank for value in after.values())
-            assert all(value.abs().max() > 0 for name, value in after.items() if ".lora_B." in name)  # B begins at zero
+            assert all(value.abs().max() > 0 for name, value in after.items() if ".lora_B." in name)  # B starts at zero
         assert artifact.metrics["trainable"] == sum(value.numel() for value in after.values())
     expected = NF4_BITS if dpo == "qlora" or (dpo == "lora" and sft == "qlora") else 32
     assert made.metrics["bits_per_base_weight"] == pytest.approx(expected, rel=0.03)
 
 
 def full_weights_below(policy: Artifact) -> dict[str, torch.Tensor]:
-    """The SFT policy as one model, its adapter merged: what full DPO starts from."""
+    """Return the weights that full DPO starts from: the SFT policy with its adapter merged."""
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
 
     source = source_of(policy)
@@ -74,7 +74,7 @@ def test_the_reference_is_the_sft_state(chain: Chain, sft: str, dpo: str) -> Non
 
 
 def test_dpo_raises_the_chosen_over_the_rejected(chain: Chain) -> None:
-    """On its own training pairs the margin grows, averaged over the first and the last of four epochs."""
+    """On its training pairs the margin grows from the first to the last of four epochs, on average."""
     made = chain.make("dpo", "dpo.learning_rate=1e-3", "dpo.epochs=4", "dpo.schedule=constant")
     rows = [row for row in read_jsonl(made.file("history.jsonl")) if "margin" in row]
     first = [row["margin"] for row in rows if row["epoch"] <= 1]
@@ -83,7 +83,7 @@ def test_dpo_raises_the_chosen_over_the_rejected(chain: Chain) -> None:
 
 
 def test_sft_learns_the_assistants_tokens_only(chain: Chain) -> None:
-    """Labels of everything but the answers and their stop tokens are ignored."""
+    """All labels except those of the answers and their stop tokens are ignored."""
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import source_of, tokenizer_of
     from pipeline.modeling.tuning import IGNORED, _labelled
@@ -125,7 +125,7 @@ def test_keep_best_takes_the_lowest_evaluation_loss(chain: Chain) -> None:
 
 
 def loss_on_dev(artifact: Artifact) -> float:
-    """The committed weights' own loss per answer token, computed apart from the trainer."""
+    """Return the loss per answer token of the artifact's weights, computed without the trainer."""
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
     from pipeline.modeling.scoring import Answered, answer_logprobs
@@ -146,7 +146,7 @@ def test_early_stopping_ends_before_the_last_step(chain: Chain) -> None:
 
 
 def test_micro_batches_give_the_same_run(chain: Chain) -> None:
-    """Accumulated micro batches are one global batch: the same version, and weights equal up to rounding."""
+    """Accumulated micro batches equal one global batch: the same version, and equal weights up to rounding."""
     whole = chain.make("sft", "sft.seed=5")
     split = Chain(chain.outputs.parent / "split").make("sft", "sft.seed=5", "launch.micro_batch_size=4")
     assert whole.version == split.version
@@ -156,7 +156,7 @@ def test_micro_batches_give_the_same_run(chain: Chain) -> None:
 
 @pytest.mark.parametrize("stage", ["base", "sft", "dpo", "reward"])
 def test_numbers_that_blow_up_end_the_stage_with_status_1(chain: Chain, stage: str) -> None:
-    """One message, and no version: what was evaluated before counts for nothing."""
+    """One message and no version; earlier evaluations do not count."""
     before = set(chain.outputs.glob(f"playground/{stage}/*/manifest.json"))
     run = chain.ended(f"stage={stage}", f"{stage}.learning_rate=1", f"{stage}.weight_decay=1e30", f"{stage}.warmup=0")
     assert_one_message(run, 1, "is nan after step", "lower learning_rate")
@@ -164,7 +164,7 @@ def test_numbers_that_blow_up_end_the_stage_with_status_1(chain: Chain, stage: s
 
 
 def test_pairs_that_a_template_refuses_cost_their_rows(chain: Chain, tmp_path: Path) -> None:
-    """Gemma's has no system turns: one prompt with one, and the others are learned from (gates included)."""
+    """Gemma's template has no system turns: a prompt with one is left out, the others are used (also by gates)."""
     gemma = save_tokenizer(tmp_path / "model", trl_templates()["gemma"], eos_token="<eos>", bos_token="<bos>")
     words = len(AutoTokenizer.from_pretrained(gemma))
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -1,4 +1,4 @@
-"""Tiny random models of many architectures with one small tokenizer, ready to be trained."""
+"""Tiny random models of many architectures with one small tokenizer, ready for training."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
 LATENT = {"kv_lora_rank": 8, "q_lora_rank": 8, "qk_nope_head_dim": 4, "qk_rope_head_dim": 4, "v_head_dim": 8}
 PER_LAYER = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": SIZE["vocab_size"]}
 
-# The configuration class and its options. What stands between states and logits is of another kind in each.
+# The configuration class and its options. Each has another kind of step between states and logits.
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", GROUPED),  # nothing
     "gpt2": ("GPT2Config", {**SIZE, **GPT2}),
@@ -66,7 +66,7 @@ PLAIN = ("llama", "gpt2", "opt")  # a bare linear head
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One word, one id; bos, pad, eos and unk of its own, and a plain template."""
+    """Return a tokenizer with one id per word, separate bos, pad, eos and unk, and a plain template."""
     ids = {word: i for i, word in enumerate([*SPECIAL, *WORDS])}
     words = tokenizers.Tokenizer(WordLevel(ids, unk_token="<unk>"))
     words.pre_tokenizer = Whitespace()
@@ -81,7 +81,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def model(name: str, seed: int = 0, **changes: Any) -> Any:
-    """A random model of an architecture, in evaluation mode; its logits are far from uniform."""
+    """Return a random model of an architecture in evaluation mode, with logits far from uniform."""
     kind, options = CONFIGS[name]
     torch.manual_seed(seed)
     config = getattr(transformers, kind)(**{**options, **changes})
@@ -100,7 +100,7 @@ def context(folder: Path, said: Callable[[str], None] = lambda _: None, **launch
 
 
 def answers(count: int, seed: int = 0) -> list[Answered]:
-    """Answers of one to nine tokens: means of batch means are far from means over tokens."""
+    """Return answers of one to nine tokens, so that means of batch means differ much from means over tokens."""
     rng = random.Random(seed)
     ids = [[rng.randrange(4, 64) for _ in range(rng.choice((3, 4, 11)))] for _ in range(count)]
     return [Answered(row[:2], [*row[2:], 2]) for row in ids]
