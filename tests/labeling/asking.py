@@ -1,4 +1,4 @@
-"""A place to ask in: a workspace of its own on a real server, with people who answer over the API."""
+"""A place for rounds: a new workspace on a real server, with people who answer over the API."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from labeling.backend import Question, Queue, Round
 from labeling.records import Task
 from labeling.server import Connection, accounts
 
-RESPONSES = {"pairwise": 2, "review": 1}  # of a task; else 4
+RESPONSES = {"pairwise": 2, "review": 1}  # per task; 4 for other questions
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Place:
         return Round(self.workspace, question, "Rank them.", [Queue(f"{self.workspace}-{name}", given, overlap)])
 
     def person(self, name: str) -> str:
-        """The account's name, which differs between tests."""
+        """Return the account's name, which differs between tests."""
         return f"{name}-{self.workspace}"
 
     def key(self, name: str) -> Connection:

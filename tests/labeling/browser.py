@@ -1,4 +1,4 @@
-"""An annotator in front of Argilla's page: headless Chromium, driven as a person would, by keyboard and by mouse."""
+"""An annotator on Argilla's page: headless Chromium, used like a person does, by keyboard and by mouse."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SECOND_DIGIT = 400  # milliseconds; the page waits 300 for a rank's second digit
-HAND = 300  # milliseconds that a hand rests before it lets go
+HAND = 300  # milliseconds between the end of a mouse move and the release
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -17,12 +17,12 @@ QUIET = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # nothing outside this machine
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # only this machine
 ]
 
 
 class AnnotatorPage:
-    """One person's browser. Answers are named A, B, C …, as on the page."""
+    """One person's browser. Answers have the names A, B, C …, as on the page."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -52,10 +52,10 @@ class AnnotatorPage:
             self.page.wait_for_timeout(SECOND_DIGIT)
 
     def drag(self, letter: str, rank: int) -> None:
-        """Take an answer with the mouse and let it go on a rank."""
+        """Drag an answer to a rank with the mouse."""
         self._unranked(letter).locator("svg").hover()
         self.page.mouse.down()
-        for _ in range(3):  # ranks move while the answer passes over them
+        for _ in range(3):  # the ranks on the page move during the drag
             target = self._slot(rank).bounding_box()
             assert target is not None
             x, y = target["x"] + target["width"] * 0.7, target["y"] + target["height"] / 2
@@ -70,17 +70,17 @@ class AnnotatorPage:
 
     @property
     def draft(self) -> str:
-        """What stands in the field for corrections."""
+        """Return the text in the field for corrections."""
         return self._correction.inner_text()
 
     def correct(self, addition: str) -> None:
-        """Write something at the end of the field for corrections."""
+        """Add text at the end of the field for corrections."""
         self._correction.click()
         self.page.keyboard.press("Control+End")
         self.page.keyboard.type(addition)
 
     def press_key(self, key: str) -> None:
-        """A key that sends the answer; waits until the server has it."""
+        """Press a key that sends the answer, and wait until the server has it."""
         with self.page.expect_response(lambda response: "/responses" in response.url) as sent:
             self.page.keyboard.press(key)
         assert sent.value.ok, sent.value.text()
@@ -90,7 +90,7 @@ class AnnotatorPage:
         return self.page.locator(".questions-form [contenteditable]").first
 
     def press(self, button: str) -> None:
-        """Submit, Discard or Save as draft, and wait until the server has it."""
+        """Press Submit, Discard or Save as draft, and wait until the server has the answer."""
         with self.page.expect_response(lambda response: "/responses" in response.url) as sent:
             self.page.get_by_role("button", name=button).click()
         assert sent.value.ok, sent.value.text()
@@ -104,7 +104,7 @@ class AnnotatorPage:
 
 @contextmanager
 def chromium(folder: Path, width: int = 1440, height: int = 900) -> Iterator[Page]:
-    """A fresh profile below `folder`, for a browser that reaches this machine alone."""
+    """Open a browser with a new profile below `folder`, which can only reach this machine."""
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             folder / "profile", executable_path=CHROMIUM, args=QUIET, viewport={"width": width, "height": height}

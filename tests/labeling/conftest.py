@@ -1,4 +1,4 @@
-"""A real Argilla server for the tests, on a home of its own."""
+"""A real Argilla server for the tests, with a new home."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ def argilla_server(argilla_home: Path) -> Iterator[Connection]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of these take minutes together: `make test` leaves them out, tests/stages/test_people.py stays in."""
+    """Mark these tests, which take minutes together: `make test` leaves them out; tests/stages/test_people.py stays."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slow)

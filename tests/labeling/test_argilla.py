@@ -1,4 +1,4 @@
-"""Rounds on a real Argilla: what people say comes back exactly, once, and whatever is killed meanwhile."""
+"""Rounds on a real Argilla: people's answers come back exactly and once, also after killed processes."""
 
 import json
 import os
@@ -189,7 +189,7 @@ def test_nothing_that_an_annotator_can_read_tells_who_wrote_an_answer(place: Pla
     assert "policy-" not in seen
     assert not any(record.get("metadata") for record in records)
     with pytest.raises(LabelingError, match="Use an owner's key"):
-        list(client.records(annotator._dataset))  # nor what others have said
+        list(client.records(annotator._dataset))  # nor the answers of others
 
 
 def test_several_queues_are_one_round(place: Place) -> None:
@@ -312,7 +312,7 @@ def test_ranks_survive_a_restart_and_kill_9_of_the_server(argilla_environment: P
             accounts.key_of(connection, place.person("ann")),
             asked.queues[0].name,
             place.workspace,
-            {"t0002": [1, 2, 3, 4]},  # submitted already: stays as it was
+            {"t0002": [1, 2, 3, 4]},  # already submitted: unchanged
         )
         state = Home(home).state()
         assert state is not None

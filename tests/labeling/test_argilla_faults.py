@@ -1,4 +1,4 @@
-"""What goes wrong between us and an Argilla: one clear message each, whose fault it is, and nothing lost."""
+"""Faults between this project and Argilla: one clear message each, with its cause, and no lost answers."""
 
 import json
 import threading
@@ -26,7 +26,7 @@ def place(argilla_server: Connection, argilla_home: Path) -> Place:
 
 @contextmanager
 def some_server(answers: dict[str, object]) -> Iterator[Connection]:
-    """Something else than our Argilla: it answers these paths with JSON (strings: as they are), all others with 404."""
+    """A server that is not our Argilla: it answers these paths with JSON (strings unchanged), all others with 404."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""A person in front of Argilla's page, in a real browser: what they rank there is what arrives, ties included."""
+"""A person on Argilla's page in a real browser: their ranks arrive exactly, ties included."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +38,7 @@ def width(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def person(place: Place, tmp_path: Path, width: int) -> Iterator[AnnotatorPage]:
-    """An annotator whose browser is open; `signed_in` opens a dataset."""
+    """An annotator with an open browser; `signed_in` opens a dataset."""
     with chromium(tmp_path, width) as page:
         yield AnnotatorPage(page, place.connection.url)
 

@@ -1,6 +1,6 @@
-"""What argilla-server does not promise is still as ours relies on it, asked in the server's own environment.
+"""The unpromised names of argilla-server that our code relies on still exist; checked in the server's environment.
 
-Names are in `tests/canaries_server.py`; `labeling/server/inside/interface.py` asks for some at every start, too.
+The names are in `tests/canaries_server.py`; `labeling/server/inside/interface.py` also checks some at every start.
 """
 
 import json
@@ -60,7 +60,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def asked(argilla_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the server's environment says of itself."""
+    """The report of a script that runs in the server's environment."""
     home = tmp_path_factory.mktemp("home")
     command = [argilla_environment, "-I", "-c", SCRIPT, home, INSIDE, ROOT]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -79,7 +79,7 @@ def test_everything_that_the_server_imports_is_there(asked: dict[str, Any]) -> N
 
 
 def test_our_search_takes_what_argilla_asks_it(asked: dict[str, Any]) -> None:
-    """A parameter that is new there would fail at an annotator's first search."""
+    """A new parameter in Argilla would fail at an annotator's first search."""
     assert {name: more for name, more in asked["refused"].items() if more} == {}
 
 
@@ -89,7 +89,7 @@ def test_the_indexes_whose_statistics_we_write_exist(asked: dict[str, Any]) -> N
 
 
 def test_the_columns_that_our_sql_names_exist(asked: dict[str, Any]) -> None:
-    """A killed server's records are settled by SQL in text."""
+    """SQL text repairs the records of a killed server."""
     named = {
         "records": {"id", "status", "dataset_id"},
         "responses": {"record_id", "status"},

@@ -1,4 +1,4 @@
-"""Import of a dataset that somebody has set up with Argilla's own client, from a real server."""
+"""Import of a dataset that was made with Argilla's own client, from a real server."""
 
 import json
 import warnings
@@ -23,7 +23,7 @@ COLUMNS = Columns(prompt="instruction", responses=FIELDS, comment="why")
 
 @pytest.fixture(scope="module")
 def dataset(argilla_server: Connection, argilla_home: Path):
-    """Three records, answered by two people in the shape in which Argilla's page sends it; made by Argilla's client."""
+    """Three records made by Argilla's client, answered by two people in the format that Argilla's page sends."""
     import argilla as rg
 
     accounts.add_annotators(argilla_server, ["ann", "bob"], WORKSPACE, argilla_home)
@@ -52,7 +52,7 @@ def dataset(argilla_server: Connection, argilla_home: Path):
                 for number in range(3)
             ]
         )
-    answer(argilla_server, "ann", "r0", "submitted", (3, 1, 1), "ties")  # 3, 1, 1: an order that no list of options has
+    answer(argilla_server, "ann", "r0", "submitted", (3, 1, 1), "ties")  # 3, 1, 1 is not the order of the options
     answer(argilla_server, "bob", "r0", "submitted", (2, 3, 1))
     answer(argilla_server, "ann", "r1", "submitted", (2, 2, 2))
     answer(argilla_server, "bob", "r1", "discarded")
@@ -65,7 +65,7 @@ def answer(server: Connection, name: str, record: str, status: str, ranks=(), co
     found = client.dataset(client.workspaces()[WORKSPACE], "theirs")
     records = {row["external_id"]: row["id"] for row in client.own_records(found)}
     values = {}
-    if ranks:  # in the order of the options, whatever the ranks
+    if ranks:  # in the order of the options, not of the ranks
         values["order"] = {"value": [{"value": o, "rank": r} for o, r in zip(OPTIONS, ranks, strict=True)]}
     if comment:
         values["why"] = {"value": comment}
@@ -139,7 +139,7 @@ def test_what_is_not_there_is_said_with_what_is(argilla_server, dataset, workspa
 
 
 def test_a_round_of_this_project_is_left_to_collect(argilla_server, argilla_home):
-    """Its page shows HTML, from which the responses do not come back exactly."""
+    """Its page shows HTML, from which the responses cannot be restored exactly."""
     task: Task = {"id": "t", "prompt": [{"role": "user", "content": "Hi?"}], "responses": ["a", "b"]}
     asked = Round(WORKSPACE, "ranking", "Rank.", [Queue("ours", [task], overlap=1)])
     ArgillaBackend(argilla_server, home=argilla_home).publish(asked)
@@ -154,7 +154,7 @@ def test_an_annotators_key_is_not_enough(argilla_server, dataset):
 
 
 def test_what_argillas_client_writes_to_disk_is_refused(dataset, tmp_path):
-    """It has lost the ranks, as is shown here: ann ranked the first response last."""
+    """The file has lost the ranks, as this test shows: ann ranked the first response last."""
     path = tmp_path / "theirs.json"
     dataset.records(with_responses=True).to_json(path)
     kept = {row["id"]: row["responses"] for row in json.loads(path.read_text())}

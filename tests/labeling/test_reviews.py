@@ -1,4 +1,4 @@
-"""Drafts on a real Argilla: what people say about them comes back, and the field for corrections holds the draft."""
+"""Drafts on a real Argilla: people's reviews come back, and the field for corrections contains the draft."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def answer(place: Place, task: str, name: str, verdict: Verdict, text: str, comm
 
 
 def said_by_three(place: Place, asked: Round) -> list[AnnotatorAnswer]:
-    """Ann accepts, Bob corrects, Cid rejects the first draft, each with a key of their own; the other two are Ann's."""
+    """Ann accepts, Bob corrects, Cid rejects the first draft, each with their own key; Ann reviews the other two."""
     place.annotator("ann", asked).review(
         {"t0000": ("accept", DRAFT), "t0001": ("accept", "Edited."), "t0002": ("correct", None)}
     )

@@ -1,4 +1,4 @@
-"""The embedded server: one per home, private, with Argilla's own API, and clear about what it is not."""
+"""The embedded server: one per home, private, with Argilla's own API, and clear messages for unsupported requests."""
 
 import json
 import stat
@@ -18,7 +18,7 @@ INSIDE = ROOT / "labeling" / "server"
 
 
 def secrets_of(home: Path) -> list[str]:
-    """Every generated secret there is, invitations' passwords included."""
+    """Return every generated secret, also the passwords in invitations."""
     secrets = json.loads((home / "secrets.json").read_text())
     passwords = [file.read_text().split("Password")[1].split()[0] for file in (home / "invitations").glob("*.txt")]
     return [secrets["auth"], secrets["password"], secrets["api_key"], *passwords]
@@ -64,7 +64,7 @@ def test_secrets_are_in_no_log_no_command_line_and_no_environment(
 ) -> None:
     secrets = secrets_of(argilla_home)
     with argilla_server.client() as client:
-        # too short a password, a wrong type: Argilla itself would log the whole body
+        # a password that is too short, a wrong type: Argilla itself would log the whole body
         body = {"username": "x", "first_name": "x", "role": "annotator", "password": secrets[1][:7]}
         assert client.post("/users", json=body).status_code == 422
         assert client.post("/users", json={**body, "password": [secrets[1]]}).status_code == 422
@@ -77,7 +77,7 @@ def test_secrets_are_in_no_log_no_command_line_and_no_environment(
             try:
                 seen[f"{process.name} {name}"] = (process / name).read_bytes().decode(errors="replace")
             except OSError:
-                continue  # ended, or somebody else's
+                continue  # an ended process, or one of another user
     found = [where for where, text in seen.items() for secret in [*secrets, secrets[1][:7]] if secret in text]
     assert found == []
 

@@ -1,4 +1,4 @@
-"""The embedded server when something goes wrong: killed, started twice, port taken, no network."""
+"""Faults of the embedded server: killed, started twice, port in use, no network."""
 
 import os
 import signal
@@ -34,13 +34,13 @@ def pid_of(home: Path) -> int:
 
 
 def started_again(home: Path, first: int) -> bool:
-    """Whether another process serves the home by now."""
+    """Return whether another process serves the home now."""
     state = Home(home).state()
     return state is not None and state.pid != first and running(home) is not None
 
 
 def alive(pid: int) -> bool:
-    """Running, and not just waiting for its parent to notice."""
+    """Return whether the process runs and is not a zombie."""
     try:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -49,7 +49,7 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture
 def home(argilla_environment: Path, tmp_path: Path) -> Iterator[Path]:
-    """A home of the test's own; what serves it in the end is stopped."""
+    """A home for one test; its server is stopped at the end."""
     yield tmp_path / "home"
     supervisor.stop(Home(tmp_path / "home"))
 
@@ -61,7 +61,7 @@ def served(argilla_environment: Path, home: Path) -> Iterator[Connection]:
 
 
 def command(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`python -m labeling …` in a process of its own, as a terminal starts it."""
+    """Start `python -m labeling …` in a separate process, like a terminal does."""
     line = [sys.executable, "-m", "labeling", *arguments, "--home", str(home)]
     return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -72,7 +72,7 @@ def test_a_server_ends_with_the_block_that_needed_it(home: Path) -> None:
     assert not alive(pid)
     assert running(home) is None
     assert "stopped" in (home / "server.log").read_text()
-    assert not (home / "argilla.db-wal").exists()  # nothing was left to be recovered
+    assert not (home / "argilla.db-wal").exists()  # the database needs no recovery
 
 
 def test_a_taken_port_is_one_clear_message_and_a_free_one_is_found(home: Path, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_killed_amid_submits_no_accepted_answer_is_lost(home: Path) -> None:
             except httpx.TransportError:
                 continue  # the connection broke; the next one waits for the new server
             except LabelingError:
-                break  # it had been taken before the server died
+                break  # the server had accepted it before it was killed
             accepted.append(record)
             break
     assert len(accepted) >= 59
@@ -225,7 +225,7 @@ def test_records_left_open_by_a_kill_are_settled_at_the_next_start(home: Path) -
         place.publish(numbered(2))
         place.answer(0, "r01", quality=3)
         place.close()
-    with sqlite3.connect(home / "argilla.db") as database:  # as a kill between the two commits leaves it
+    with sqlite3.connect(home / "argilla.db") as database:  # the state after a kill between the two commits
         assert database.execute("UPDATE records SET status = 'pending'").rowcount == 2
     with serving(home, say=print) as connection, connection.client() as client:
         progress = checked(client.get(f"/datasets/{place.id}/progress"))
@@ -286,7 +286,7 @@ def test_without_network_the_environment_is_one_clear_message_and_nothing_half_b
 def test_a_build_that_is_no_longer_needed_ends_and_the_next_attempt_is_its_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As the jobs of a sweep are: all in one process, and one that fails stops only what it had begun."""
+    """The jobs of a sweep run in one process; a job that fails stops only its own build."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))

@@ -1,4 +1,4 @@
-"""What the server tells browsers, and what it does not let itself be kept busy with."""
+"""The server's headers for browsers, and its protection against expensive requests."""
 
 import time
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def test_pages_of_documentation_that_load_from_elsewhere_are_not_there(client: h
 
 
 def test_a_range_header_of_many_ranges_keeps_the_server_busy_for_no_time(client: httpx.Client) -> None:
-    """CVE-2025-62727: 229 kB took 15 s, in which nobody was answered."""
+    """CVE-2025-62727: 229 kB took 15 s, in which the server answered no other request."""
     ranges = "bytes=" + ",".join(f"{number}-{number}" for number in range(0, 7000))
     start = time.monotonic()
     answer = client.get("/favicon.ico", headers={"Range": ranges}, timeout=60)
@@ -92,5 +92,5 @@ def test_every_page_asks_this_server_alone_and_keeps_to_its_policy(
         for path in ("/", "/user-settings", "/welcome-hf-sign-in", f"/dataset/{dataset}/settings"):
             page.goto(argilla_server.url + path)
             page.wait_for_timeout(1000)
-    assert hosts - {""} == {urlsplit(argilla_server.url).netloc}  # "": what is in the page itself, as data:
+    assert hosts - {""} == {urlsplit(argilla_server.url).netloc}  # "": content inside the page, as data:
     assert complaints == []

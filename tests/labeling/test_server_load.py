@@ -1,4 +1,4 @@
-"""Many people at work at once: nobody waits for another's connection, and nothing is lost or doubled."""
+"""Many people work at once: requests do not wait for others' connections, and no answer is lost or stored twice."""
 
 import threading
 import time
@@ -17,11 +17,11 @@ from labeling.server import Connection, accounts
 from labeling.server.accounts import checked
 from tests.labeling.asking import Place, make
 
-PEOPLE, OVERLAP = 20, 5  # 15 had a connection each
+PEOPLE, OVERLAP = 20, 5  # more than the 15 connections of Argilla's pool
 
 
 def work(connection: Connection, dataset: str, seconds: float, begin: threading.Barrier) -> tuple[list[float], int]:
-    """Pages and submits without pause: the seconds of each request, and how many answers were accepted."""
+    """Request pages and submit without pause; return the seconds of each request and the number of accepted answers."""
     times, accepted = [], 0
     with connection.client(timeout=60) as client:
         begin.wait()
@@ -68,14 +68,14 @@ def test_twenty_at_once_are_answered_without_a_fault_and_nothing_is_lost_or_doub
     with argilla_server.client() as client:
         progress = checked(client.get(f"/datasets/{found}/progress"))
     assert progress["completed"] == sum(count >= OVERLAP for count in given.values())
-    # no clock is asked for here: what else this machine does is not known (`benchmarks/labeling_server.py` measures)
+    # no limit on time, since the load of this machine is unknown (`benchmarks/labeling_server.py` measures it)
     assert all(times for times, _ in done)
 
 
 def test_a_page_that_asks_for_fifteen_things_at_once_gets_them_all(
     dataset: tuple[Round, str, list[Connection]],
 ) -> None:
-    """As a browser does: sixteen of these waited for each other's connections for 30 s, and got 500."""
+    """A browser does the same: sixteen of these waited for each other's connections for 30 s, and got 500."""
     _, found, people = dataset
     paths = [f"/datasets/{found}/progress", f"/me/datasets/{found}/metrics", f"/datasets/{found}/questions"]
 
@@ -111,7 +111,7 @@ def test_a_response_twice_is_refused_and_blocks_nobody(
 def test_several_browsers_open_their_queues_at_once_and_each_shows_a_record(
     argilla_server: Connection, argilla_home: Path
 ) -> None:
-    """Each asks for some fifteen things at once; sixteen do so when this is measured by hand."""
+    """Each sends about fifteen requests at once; manual measurements use sixteen browsers."""
     playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here: pip install -e .[test]")
     from tests.labeling.browser import CHROMIUM, QUIET, AnnotatorPage
 

@@ -1,4 +1,4 @@
-"""Signing in: wrong passwords are counted, tokens end, and nobody else waits meanwhile."""
+"""Signing in: wrong passwords are counted, tokens become invalid, and other requests do not wait."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ def sign_in(server: Connection, name: str, word: str, **headers: str) -> httpx.R
 
 @pytest.fixture
 def word(argilla_server: Connection, argilla_home: Path, request: pytest.FixtureRequest) -> str:
-    """The password of an account `guessed`, whose wrong tries are forgotten."""
+    """The password of an account `guessed` with its count of wrong tries cleared."""
     add_annotators(argilla_server, ["guessed", "other"], "work", argilla_home)
     return (argilla_home / "invitations" / "guessed.txt").read_text().split("Password")[1].split()[0]
 
@@ -29,15 +29,15 @@ def word(argilla_server: Connection, argilla_home: Path, request: pytest.Fixture
 def test_the_sixth_wrong_password_in_a_minute_is_not_even_looked_at(argilla_server: Connection, word: str) -> None:
     statuses = [sign_in(argilla_server, "guessed", f"wrong{number}").status_code for number in range(5)]
     assert statuses == [401] * 5
-    # not by another claim of where it comes from, and not with the right one either
+    # another claimed address does not help, and neither does the right password
     for given, headers in (("wrong", {}), ("wrong", {"X-Forwarded-For": "10.0.0.9"}), (word, {})):
         refused = sign_in(argilla_server, "guessed", given, **headers)
         assert refused.status_code == 429
         assert "Too many wrong passwords" in refused.json()["detail"]
         assert 0 < int(refused.headers["Retry-After"]) <= 60
-    assert sign_in(argilla_server, "other", "wrong").status_code == 401  # another name is another matter
+    assert sign_in(argilla_server, "other", "wrong").status_code == 401  # another name has its own count
     statuses = [sign_in(argilla_server, "nobody_of_this_name", "wrong").status_code for _ in range(6)]
-    assert statuses == [401] * 5 + [429]  # which tells nobody what names there are
+    assert statuses == [401] * 5 + [429]  # so the status does not reveal which names exist
 
 
 def test_a_token_ends_after_a_working_day(argilla_server: Connection, argilla_home: Path) -> None:

@@ -1,4 +1,4 @@
-"""An annotator sees their own answers alone: every endpoint is asked with an annotator's key for what is others'."""
+"""Annotators see only their own answers: every endpoint is called with an annotator's key for data of others."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -54,12 +54,12 @@ BODIES: Mapping[str, Any] = {
     "POST /webhooks/{webhook_id}/ping": None,
     "POST /token": None,  # a form; its own test is in test_server_logins.py
 }
-"""What is sent to the endpoints that take a body: enough to get past the checks of its form."""
+"""Bodies for the endpoints that take one: enough to pass their validation."""
 
 
 @dataclass
 class Asked:
-    """A dataset with three records that another person has submitted, discarded and left as a draft."""
+    """A dataset with three records that another person has submitted, discarded and saved as a draft."""
 
     url: str
     owner: httpx.Client
@@ -69,7 +69,7 @@ class Asked:
     secrets: list[str]  # others' names, ids and answers, and hidden metadata
 
     def send(self, client: httpx.Client, operation: str) -> httpx.Response:
-        """One endpoint, with every include and all ids filled in."""
+        """Call one endpoint with all ids filled in and every include."""
         method, path = operation.split(" ")
         params = {"include": "responses,suggestions"} if "records" in path and "ids" not in path else {}
         if method == "DELETE" and path.endswith(("records", "suggestions")):
@@ -134,14 +134,14 @@ def asked(argilla_server: Connection, argilla_home: Path) -> Iterator[Asked]:
 
 
 def found(asked: Asked, answer: httpx.Response, sent: str = "") -> list[str]:
-    """What the answer tells that was not in the request itself."""
+    """Return the secrets in the answer that were not in the request."""
     return [secret for secret in asked.secrets if secret in answer.text and secret not in sent]
 
 
 def test_no_endpoint_tells_an_annotator_of_the_others(asked: Asked) -> None:
     schema = httpx.get(f"{asked.url}/api/v1/openapi.json").json()
     operations = [f"{method.upper()} {path}" for path, methods in schema["paths"].items() for method in methods]
-    # what is deleted or changed comes last, should it not be refused
+    # requests that change or delete come last, in case they are not refused
     operations.sort(key=lambda operation: ["GET", "POST", "PUT", "PATCH", "DELETE"].index(operation.split()[0]))
     assert len(operations) > 60
     unknown = [each for each in operations if each.split()[0] in ("POST", "PUT", "PATCH") and each not in BODIES]
@@ -159,7 +159,7 @@ def test_no_endpoint_tells_an_annotator_of_the_others(asked: Asked) -> None:
 
 
 def test_the_walk_would_find_what_is_told(asked: Asked) -> None:
-    """As the owner, the same requests tell all of it."""
+    """With the owner's key, the same requests reveal all of it."""
     seen = [
         asked.send(asked.owner, operation)
         for operation in ("GET /datasets/{dataset_id}/records", "GET /datasets/{dataset_id}/users/progress")
@@ -195,7 +195,7 @@ def test_bearer_tokens_are_treated_as_keys_are(asked: Asked, path: str, argilla_
 
 
 def test_hidden_metadata_can_be_neither_filtered_nor_sorted_by(asked: Asked) -> None:
-    """Else its values are found out by asking for each."""
+    """Otherwise a search for each possible value would reveal it."""
     scope = {"entity": "metadata", "metadata_property": CHECKSUM}
     terms = {"filters": {"and": [{"type": "terms", "scope": scope, "values": [asked.secrets[-1]]}]}}
     ordered = {"sort": [{"scope": scope, "order": "asc"}]}

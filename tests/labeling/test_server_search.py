@@ -1,4 +1,4 @@
-"""The search engine on SQL answers what Argilla's page and client ask of Elasticsearch, and fills overlap sensibly."""
+"""The SQL search engine answers the requests of Argilla's page and client, and completes overlapping tasks early."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ LABEL = {"type": "label_selection", "options": [{"value": value, "text": value} 
 
 
 class Place:
-    """One dataset on the server, with its owner's client and one client for each annotator."""
+    """One dataset on the server, with the owner's client and a client for each annotator."""
 
     def __init__(self, owner: Connection, home: Path, people: Sequence[str], overlap: int) -> None:
         name = f"search{next(NUMBER)}"
@@ -71,7 +71,7 @@ class Place:
         checked(self.clients[person].post(f"/records/{self.records[record]}/responses", json=body))
 
     def found(self, person: int | None = None, limit: int = 100, offset: int = 0, **query: Any) -> list[str]:
-        """External ids, in order: as the owner who sees all, or as one annotator."""
+        """Return external ids in order, as the owner, who sees all, or as one annotator."""
         if "filters" in query:
             query["filters"] = {"type": "and", "and": query["filters"]}
         client, me = (self.owner, "") if person is None else (self.clients[person], "/me")
@@ -84,7 +84,7 @@ class Place:
         return ids
 
     def queue(self, person: int, limit: int = 10) -> list[str]:
-        """What Argilla's page asks for."""
+        """Return the external ids that Argilla's page gets for an annotator."""
         return self.found(person, limit, filters=[status("response", "pending"), status("record", "pending")])
 
     def progress(self) -> dict[str, int]:
@@ -109,7 +109,7 @@ Make = Callable[..., Place]
 
 @pytest.fixture
 def make(argilla_server: Connection, argilla_home: Path) -> Iterator[Make]:
-    """Make a dataset: (people, overlap) -> place."""
+    """Creates a dataset: (people, overlap) -> place."""
     made: list[Place] = []
 
     def place(people: int = 2, overlap: int = 2) -> Place:
@@ -123,7 +123,7 @@ def make(argilla_server: Connection, argilla_home: Path) -> Iterator[Make]:
 
 @pytest.fixture(scope="module")
 def fruit(argilla_server: Connection, argilla_home: Path) -> Place:
-    """Six records r0 … r5 with metadata, some with suggestions and answers; tests only read it."""
+    """Six records r0 … r5 with metadata, some with suggestions and answers; tests only read them."""
     place = Place(argilla_server, argilla_home, "ab", overlap=2)
     rows: list[dict[str, Any]] = [
         {"external_id": f"r{number}", "fields": {"text": text}, "metadata": {"size": number, "share": number / 4}}
@@ -297,7 +297,7 @@ def test_begun_records_come_first_so_that_prompts_are_complete_early(make: Make)
     for person, record in ((0, "r04"), (1, "r04"), (0, "r02")):
         place.answer(person, record, quality=1)
     assert place.queue(2) == ["r04", "r02", "r00", "r01", "r03", "r05"]
-    place.answer(2, "r05", status="draft", quality=1)  # a draft is no answer
+    place.answer(2, "r05", status="draft", quality=1)  # a draft does not count as an answer
     assert place.queue(1)[:2] == ["r02", "r00"]
 
 
@@ -312,7 +312,7 @@ def test_people_at_work_at_once_share_the_work_and_nobody_answers_in_vain(make: 
         for record in page:
             place.answer(person, record, quality=1)
     assert place.progress()["completed"] == 20
-    assert place.queue(0)[:10] == pages[4]  # what one person has begun is completed next
+    assert place.queue(0)[:10] == pages[4]  # records that one person has answered come next
 
 
 def test_what_is_in_other_hands_is_left_when_nothing_else_is(make: Make) -> None:
@@ -348,7 +348,7 @@ def test_a_webhook_hears_of_an_answer_and_may_call_back(make: Make) -> None:
     class Listener(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            total = place.progress()["total"]  # asks the server that waits for this call to end
+            total = place.progress()["total"]  # a request to the server, which waits for the end of this call
             heard.append((body["type"], total))
             self.send_response(200)
             self.end_headers()

@@ -1,4 +1,4 @@
-"""`users` and `status` on the real server: accounts, private invitations, and how far people are."""
+"""`users` and `status` on the real server: accounts, private invitations, and people's progress."""
 
 import stat
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Said = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def said(argilla_server: Connection, argilla_home: Path, capsys: pytest.CaptureFixture[str]) -> Said:
-    """Run a command line on the session's server: (status, stdout, stderr)."""
+    """Runs a command line on the session's server: (status, stdout, stderr)."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -79,7 +79,7 @@ def test_a_password_is_shown_only_on_request(said: Said, argilla_home: Path) -> 
 
 
 def token(server: Connection, name: str, word: str) -> httpx.Client:
-    """A client that has signed in, as the page does."""
+    """Return a client that has signed in like the page does."""
     given = httpx.post(f"{server.url}/api/v1/token", data={"username": name, "password": word}).json()["access_token"]
     return httpx.Client(base_url=f"{server.url}/api/v1", headers={"Authorization": f"Bearer {given}"})
 
@@ -122,7 +122,7 @@ def test_a_removed_person_has_no_access_and_their_answers_stay(
     assert not logs_in(argilla_server, gone, old)
     assert not invitation.exists()
     assert place.get(f"/datasets/{place.id}/records?include=responses&limit=1")[0]["responses"] == [own]
-    assert gone in {user["username"] for user in place.get("/users")}  # whose name stands beside the answer
+    assert gone in {user["username"] for user in place.get("/users")}  # the answer keeps this name
     assert f"{gone}  (removed; answers kept)" in said("users", "list")[1].replace("   ", "  ")
     assert said("users", "reset", gone)[0] == 2
     place.close()
@@ -133,7 +133,7 @@ def test_a_removed_person_comes_back_only_when_asked_for(
 ) -> None:
     add_annotators(argilla_server, ["boomerang", "still_there"], "books", argilla_home)
     assert said("users", "remove", "boomerang")[0] == 0
-    assert said("users", "remove", "boomerang")[0] == 0  # again is no harm
+    assert said("users", "remove", "boomerang")[0] == 0  # a second time has no effect
     with pytest.raises(LabelingError, match="Take them out of labeling") as refused:
         add_annotators(argilla_server, ["still_there", "boomerang"], "books", argilla_home)
     assert refused.value.fault == "request"
