@@ -1,6 +1,6 @@
-"""What we rely on in other libraries without their promise, and a check that it is still there.
+"""Canaries: private or unpromised names of libraries that we rely on, and a check that each still exists.
 
-Nothing here imports pytest or more than the library that is asked about: the server's environment runs it, too.
+This module imports only the checked library, and not pytest, since it also runs in the server's environment.
 """
 
 import ast
@@ -23,21 +23,21 @@ WHAT = {
 
 
 class Canary(NamedTuple):
-    """One name in a library, how we use it, which module of ours does, and what goes wrong without it."""
+    """One name in a library, our use of it, our module that uses it, and the damage without it."""
 
-    of: str  # the class or module, by dotted name
+    of: str  # dotted name of the class or module
     name: str
     kind: Kind
     ours: str
     breaks: str
-    takes: str = ""  # the parameters, separated by blanks: all of an overridden method, those we give to a called one
+    takes: str = ""  # parameters, separated by spaces: all of an overridden method, or those that our call passes
 
     def __str__(self) -> str:
         return f"{self.of}.{self.name}"
 
 
 class Group(NamedTuple):
-    """Several names of one class or module that one module of ours uses in the same way, for the same purpose."""
+    """Several names of one class or module that one of our modules uses in the same way for the same purpose."""
 
     of: str
     kind: Kind
@@ -50,7 +50,7 @@ class Group(NamedTuple):
 
 
 def fault(canary: Canary) -> str | None:
-    """What has changed, which module of ours relies on it and what then goes wrong; None where all is as it was."""
+    """Return a message with the change, our module that relies on it, and the damage; None without a change."""
     try:
         owner = resolved(canary.of)
     except (ImportError, AttributeError):
@@ -71,7 +71,7 @@ def fault(canary: Canary) -> str | None:
 
 
 def resolved(path: str) -> Any:
-    """A module, or a class in one, by its dotted name."""
+    """Return a module or a class by its dotted name."""
     try:
         return import_module(path)
     except ImportError:
@@ -82,7 +82,7 @@ def resolved(path: str) -> Any:
 
 
 def release(module: str) -> str:
-    """The distribution that a module comes from, and its version."""
+    """Return the distribution of a module and its version."""
     root = module.partition(".")[0]
     names = _distributions().get(root)
     return f"{names[0]} {version(names[0])}" if names else f"{root} (of Python itself, or not installed)"
@@ -116,7 +116,7 @@ def _holds(owner: Any, canary: Canary) -> bool:
 
 @cache
 def _names_read(module: ModuleType) -> frozenset[str]:
-    """The names that a module's functions look up when they are called."""
+    """Return the names that a module's functions look up when they run."""
     tree = ast.parse(inspect.getsource(module))
     functions = [node for node in nodes(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     inside = [node for function in functions for part in function.body for node in ast.walk(part)]
@@ -124,7 +124,7 @@ def _names_read(module: ModuleType) -> frozenset[str]:
 
 
 def _parameters(owner: Any, name: str) -> list[inspect.Parameter] | None:
-    """Those of a method or a function, `self` aside; None for what is not called."""
+    """Return the parameters of a method or function without `self`; None for an object that is not callable."""
     found = inspect.getattr_static(owner, name, None)
     function = getattr(found, "__func__", found)
     if not inspect.isfunction(function):

@@ -1,4 +1,4 @@
-"""The canaries of argilla-server and what it stands on: asked in the server's environment alone."""
+"""The canaries of argilla-server and its libraries; they are checked only in the server's environment."""
 
 from tests.canaries import Canary, Group
 

@@ -1,4 +1,4 @@
-"""The table of canaries: every name of a library that we rely on without its promise; see `canaries_server`, too."""
+"""The table of canaries: all unpromised names of libraries that we rely on; see also `canaries_server`."""
 
 from tests.canaries import Canary, Group
 

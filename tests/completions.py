@@ -1,4 +1,4 @@
-"""A scripted server that speaks OpenAI's language, and keeps what it was sent."""
+"""A scripted server with OpenAI's API that records its requests."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ Reply = tuple[int, Any]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers as `script` says, which is told the question and how often it was asked before."""
+    """Answers with the result of `script`, which gets the question and the number of times it was asked before."""
 
     def __init__(self, script: Callable[[str, int], Reply]) -> None:
         self.script, self.seen, self.lock = script, [], threading.Lock()

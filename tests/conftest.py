@@ -1,4 +1,4 @@
-"""What tests share: configurations as a command line gives them, and artifacts made without running a stage."""
+"""Shared by the tests: configurations from command lines, and artifacts that are made without running a stage."""
 
 import os
 import signal
@@ -17,10 +17,10 @@ from pipeline.config.schema import PipelineConfig, content
 from pipeline.engine.planner import Planner, Step
 from pipeline.store.artifacts import Artifact, Store
 
-os.environ["OMP_NUM_THREADS"] = "1"  # read by torch at its import: two workers have two cores
-signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
+os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it at import; two workers have two cores
+signal.signal(signal.SIGINT, signal.default_int_handler)  # processes that a shell starts in the background ignore it
 
-settings.register_profile("tests", deadline=None)  # how long an example takes depends on what else the machine does
+settings.register_profile("tests", deadline=None)  # the time of an example depends on the load of the machine
 settings.register_profile("deep", deadline=None, max_examples=2000)  # make test-all ARGS="--hypothesis-profile=deep"
 settings.load_profile("tests")
 
@@ -55,7 +55,7 @@ def commit(
     config: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> Artifact:
-    """A finished version, as a stage would leave it."""
+    """Write a finished version like a stage does, and return it."""
     with store.writing(stage, version) as directory:
         for name, text in (files or {"payload.txt": f"{stage} {version}"}).items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def commit(
 
 
 def finish(store: Store, step: Step) -> Artifact:
-    """The version that a planned step asks for."""
+    """Write the finished version of a planned step, and return it."""
     inputs = {}
     for role, given in step.inputs.items():
         made_from = {"stage": given.name if isinstance(given, Step) else given.stage, "version": given.version}
@@ -82,7 +82,7 @@ def finish(store: Store, step: Step) -> Artifact:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Which tests stay on one worker: those of the labeling server, and each file of those of the tiny chain."""
+    """Keep the tests of the labeling server on one worker, and each file of tests of the tiny chain on one worker."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
@@ -95,12 +95,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is slow comes first, so that no worker begins it when the other has nothing left to do."""
+    """Run slow tests first, so that no worker starts one after the other worker has finished."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def until(condition: Callable[[], object], what: str, *, seconds: float = 60.0) -> None:
-    """Wait for what another process does; `what` is missing where it does not come about."""
+    """Wait until a condition of another process is true; fail with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what
@@ -109,7 +109,7 @@ def until(condition: Callable[[], object], what: str, *, seconds: float = 60.0) 
 
 @pytest.fixture(scope="session")
 def argilla_environment() -> Path:
-    """The interpreter of Argilla's environment; built here if need be."""
+    """The interpreter of Argilla's environment, which is built if needed."""
     try:
         return ensure_environment(print)
     except LabelingError as error:
@@ -130,7 +130,7 @@ def store(outputs: Path) -> Store:
 
 @pytest.fixture
 def planned(outputs: Path) -> Callable[..., dict[str, Step]]:
-    """The steps that a command line asks for, by their names."""
+    """Returns the steps that a command line requests, by name."""
 
     def plan(*overrides: str) -> dict[str, Step]:
         config = configured(outputs, *overrides)
@@ -145,7 +145,7 @@ def configured(outputs: Path, *overrides: str) -> PipelineConfig:
 
 @pytest.fixture
 def finished(store: Store, planned: Callable[..., dict[str, Step]]) -> dict[str, Step]:
-    """A project in which the whole default chain is done."""
+    """A project with the whole default chain finished: the steps by name."""
     steps = planned()
     for step in steps.values():
         finish(store, step)

@@ -1,4 +1,4 @@
-"""Disks that are full, as tests need them."""
+"""Simulates full disks for tests."""
 
 import resource
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """No file grows beyond this many bytes: writing more raises OSError, as on a disk that is full."""
+    """Limit files to this many bytes: writing more raises OSError, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

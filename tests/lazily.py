@@ -1,4 +1,4 @@
-"""Imports that take seconds, made when a test first uses what they name: all tests are collected without torch."""
+"""Delays slow imports until a test first uses them, so that all tests are collected without torch."""
 
 import builtins
 import contextlib
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Lazy:
-    """Stands for a module, or for something in one, and imports it when it is used."""
+    """Stands for a module, or for an object in one, and imports it at first use."""
 
     def __init__(self, module: str, name: str = "") -> None:
         self._module, self._name = module, name
@@ -23,7 +23,7 @@ class Lazy:
         return getattr(module, self._name)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "_mock_name":  # pytest asks everything in a file for these
+        if name.startswith("__") or name == "_mock_name":  # pytest reads these from every object in a file
             raise AttributeError(name)
         return getattr(self._real(), name)
 
@@ -36,7 +36,7 @@ class Lazy:
 
 @contextlib.contextmanager
 def lazily() -> Iterator[None]:
-    """What is imported in this block stays out until it is used: for functions, classes and modules."""
+    """Delay the imports in this block until first use; for functions, classes and modules."""
 
     def later(module: str, _globals: object = None, _locals: object = None, names: tuple[str, ...] = (), _level=0):
         return SimpleNamespace(**{name: Lazy(module, name) for name in names}) if names else Lazy(module)

@@ -1,6 +1,6 @@
-"""Where tests find files of the project, and real data that may lie beside it."""
+"""Paths of the project's files, and of real data that may be next to the project."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-REAL = ROOT.parent / "shared" / "data"  # other people's files; tests that need them are skipped where they are absent
+REAL = ROOT.parent / "shared" / "data"  # published files; without them, the tests that need them are skipped

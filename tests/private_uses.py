@@ -1,4 +1,4 @@
-"""Where our source relies on names that other libraries do not promise to keep: found in the syntax tree."""
+"""Finds the uses of libraries' private names in our source, by its syntax trees."""
 
 import ast
 import inspect
@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 OURS = ("pipeline", "labeling")
-ELSEWHERE = "labeling.server.inside"  # runs in the server's environment, so it cannot be imported here
-DOCUMENTED = {"_asdict", "_replace", "_fields", "_make", "_exit", "__future__"}  # public in spite of their names
+ELSEWHERE = "labeling.server.inside"  # runs only in the server's environment, so it cannot be imported here
+DOCUMENTED = {"_asdict", "_replace", "_fields", "_make", "_exit", "__future__"}  # public despite the underscore
 
 
 class Use(NamedTuple):
-    """A private name of a library in our source."""
+    """A use of a library's private name in our source."""
 
     module: str
     name: str
@@ -29,24 +29,24 @@ class Use(NamedTuple):
 
 @cache
 def sources() -> dict[str, ast.Module]:
-    """Our modules by dotted name."""
+    """Return the syntax trees of our modules by dotted name."""
     files = [file for package in OURS for file in sorted((ROOT / package).rglob("*.py"))]
     return {dotted(file): ast.parse(file.read_text(encoding="utf-8")) for file in files}
 
 
 def dotted(file: Path) -> str:
-    """The name under which a file of ours is imported."""
+    """Return the dotted module name of one of our files."""
     return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 @cache
 def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
-    """All that is in a syntax tree."""
+    """Return all nodes of a syntax tree."""
     return tuple(ast.walk(tree))
 
 
 def private_uses(module: str, tree: ast.Module) -> Iterator[Use]:
-    """Private names of libraries in one module: read, imported, looked up as a string, replaced or overridden."""
+    """Yield the private names of libraries that a module reads, imports, looks up as strings, replaces or overrides."""
     for node in nodes(tree):
         if isinstance(node, ast.Attribute) and is_private(node.attr) and not _is_self(node.value):
             if node.attr not in _defined(tree):
@@ -61,7 +61,7 @@ def private_uses(module: str, tree: ast.Module) -> Iterator[Use]:
 
 
 def foreign_imports(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """(module, name) of all that a module of ours imports from libraries, inside functions too; "" for a whole one."""
+    """Yield (module, name) of our module's imports from libraries, also inside functions; "" for a whole module."""
     for node in nodes(tree):
         if isinstance(node, ast.Import):
             yield from ((one.name, "") for one in node.names if _is_foreign(one.name))
@@ -70,16 +70,16 @@ def foreign_imports(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def is_private(name: str) -> bool:
-    """Whether a name begins with one underscore and is not documented all the same."""
+    """Return whether a name starts with one underscore and is not documented as public."""
     return name.startswith("_") and not name.startswith("__") and name != "_" and name not in DOCUMENTED
 
 
 @cache
 def names_on_self(kind: type) -> tuple[frozenset[str], frozenset[str]]:
-    """The names that a class's own code reads from `self`, and those that it defines there or in its body."""
+    """Return the names that a class's code reads from `self`, and those that it defines there or in its body."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
-    except (OSError, TypeError):  # made by a library at run time, or compiled
+    except (OSError, TypeError):  # a class made at run time, or a compiled one
         return frozenset(), frozenset(vars(kind))
     attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _is_self(node.value)]
     read = {node.attr for node in attributes if isinstance(node.ctx, ast.Load)}
@@ -88,7 +88,7 @@ def names_on_self(kind: type) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def foreign_bases(kind: type) -> list[type]:
-    """The classes below one of ours that are a library's and written in Python."""
+    """Return the base classes of one of our classes that come from a library and are written in Python."""
     skipped = {*OURS, *sys.stdlib_module_names}
     return [base for base in kind.__mro__ if base.__module__.partition(".")[0] not in skipped]
 
@@ -105,7 +105,7 @@ def _is_self(node: ast.expr) -> bool:
 
 @cache
 def _defined(tree: ast.AST) -> frozenset[str]:
-    """The names that a module defines itself: functions, methods, variables, attributes of its own objects."""
+    """Return the names that a module defines itself: functions, methods, variables, attributes of its objects."""
     names = set()
     for node in nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -128,7 +128,7 @@ def _private_imports(module: str, node: ast.Import | ast.ImportFrom) -> Iterator
 
 
 def _looked_up(node: ast.Call) -> str | None:
-    """The private name of a `getattr`, `setattr`, `hasattr` or `delattr`."""
+    """Return the private name in a `getattr`, `setattr`, `hasattr` or `delattr`; None if there is none."""
     if not isinstance(node.func, ast.Name) or node.func.id not in ("getattr", "setattr", "hasattr", "delattr"):
         return None
     name = node.args[1] if len(node.args) > 1 else None
@@ -137,7 +137,7 @@ def _looked_up(node: ast.Call) -> str | None:
 
 
 def _replaced(module: str, tree: ast.Module) -> Iterator[Use]:
-    """What is set on a library's module or class: `queues.REDIS_CONNECTION.ping = …`."""
+    """Yield names that a module sets on a library's module or class: `queues.REDIS_CONNECTION.ping = …`."""
     imports = [node for node in nodes(tree) if isinstance(node, ast.ImportFrom) and not node.level]
     foreign = {one.asname or one.name for node in imports if _is_foreign(node.module or "") for one in node.names}
     for node in nodes(tree) if foreign else ():
@@ -150,7 +150,7 @@ def _replaced(module: str, tree: ast.Module) -> Iterator[Use]:
 
 
 def _inherited(module: str, node: ast.ClassDef) -> Iterator[Use]:
-    """Private names in a class that a library's class below it has, or that no class of ours defines."""
+    """Yield private names in a class that a library's base class has, or that none of our classes defines."""
     touched = dict(_touched(node)) if node.bases else {}
     if not touched:
         return
@@ -166,7 +166,7 @@ def _inherited(module: str, node: ast.ClassDef) -> Iterator[Use]:
 
 
 def _touched(node: ast.ClassDef) -> Iterator[tuple[str, int]]:
-    """The private names that a class defines as methods or uses on `self`, and the line of each."""
+    """Yield the private names that a class defines as methods or uses on `self`, with the line of each."""
     for one in nodes(node):
         if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef) and is_private(one.name):
             yield one.name, one.lineno

@@ -1,4 +1,4 @@
-"""`transformers serve`, started for a test: a server of other people's that answers with our exported models."""
+"""Runs `transformers serve` for a test: a third-party server that answers with our exported models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 @contextmanager
 def transformers_serve(model: Path, log: Path) -> Iterator[str]:
-    """The address of a server with this model, once it answers; the test is skipped where it is not installed."""
+    """Start a server with this model and yield its address when it answers; skip the test if it is not installed."""
     missing = [name for name in ("fastapi", "uvicorn", "openai") if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"no {', '.join(missing)} here: pip install 'transformers[serving]'")

@@ -22,11 +22,11 @@ CONTROL = re.compile(
     r"<\|[^|<>{}' ]+\|>|<｜[^｜<>{}' ]+｜>|</?think>|</?tool_call>|</?tool_response>|<(?:start|end)_of_[a-z]+>"
     r"|</s>|\[/?INST\]|<\|[a-z_]+>|<[a-z_]+\|>"
 )
-PLAIN = re.compile(r"</?(think|tool_call|tool_response)>")  # added to a vocabulary, but no special tokens
+PLAIN = re.compile(r"</?(think|tool_call|tool_response)>")  # added tokens that are not special tokens
 
 
 def trl_templates() -> dict[str, str]:
-    """Every chat template that the installed trl stores, by name: those of published models."""
+    """Return every chat template in the installed trl by name: those of published models."""
     spec = find_spec("trl")
     assert spec is not None
     assert spec.origin is not None
@@ -35,7 +35,7 @@ def trl_templates() -> dict[str, str]:
 
 
 def control_tokens(template: str) -> set[str]:
-    """What a template writes that is a token of its own in its model's vocabulary."""
+    """Return the texts in a template that are single tokens in its model's vocabulary."""
     return set(CONTROL.findall(template))
 
 
@@ -52,7 +52,7 @@ def _bytes() -> str:
 
 @cache
 def _sentence_pieces() -> str:
-    """As Llama 2's: byte fallback, and a space before every text."""
+    """Return the JSON of a tokenizer like Llama 2's: byte fallback, and a space before every text."""
     bpe = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     bpe.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     bpe.decoder = decoders.Sequence(
@@ -66,7 +66,7 @@ def _sentence_pieces() -> str:
 def save_tokenizer(
     folder: Path, template: str | None = None, *, tokens: set[str] | None = None, pieces: bool = False, **named: str
 ) -> str:
-    """A tokenizer saved in a folder; `named` are its special tokens by their roles, `tokens` all others."""
+    """Save a tokenizer in a folder; `named` are its special tokens by role, `tokens` are all others."""
     backend = Tokenizer.from_str(_sentence_pieces() if pieces else _bytes())
     others = sorted(control_tokens(template or "") | (tokens or set()))
     special = [*named.values(), *(token for token in others if not PLAIN.fullmatch(token))]
