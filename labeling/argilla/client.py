@@ -2,7 +2,7 @@
 
 `argilla.Argilla` opens the connection and checks the key. Requests go through its HTTP client, since its own classes
 lose ranks (argilla issue 5677), return None with a warning for missing things, and draw progress bars. Connecting is
-retried for about 7 s, and a request whose connection breaks is sent once more, which bridges a restart of the server.
+retried for about 7 s, and a request is sent once more if its connection breaks, which bridges a restart of the server.
 That is safe, since all requests here are idempotent.
 """
 

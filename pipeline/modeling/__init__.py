@@ -4,7 +4,7 @@ import datasets
 from transformers.utils import logging
 
 # Messages of the libraries go to the version's log file like all others. Their progress bars for loading and saving
-# tell little and break the lines of the console.
+# have little information and break the lines of the console.
 logging.disable_default_handler()
 logging.enable_propagation()
 logging.disable_progress_bar()

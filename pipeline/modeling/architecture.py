@@ -160,7 +160,7 @@ def footprint(model: Any) -> Footprint:
 
 
 def _state_tensors(state: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors that NF4 keeps beside the codes: block maxima, quantized to 8 bits, and the maxima of these."""
+    """Yield the tensors of NF4 besides the codes: block maxima, quantized to 8 bits, and the maxima of these."""
     yield state.absmax
     nested = getattr(state, "state2", None)
     if nested is not None:

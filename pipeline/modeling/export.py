@@ -29,7 +29,7 @@ def export(artifact: Artifact, folder: Path, *, merge: bool) -> Exported:
     The precision is that of the starting model: a fully trained model is float32 in its artifact and is rounded here,
     so its logits are equal up to that rounding. Without rounding, a full model's files are copied, not linked, so that
     changes to the export do not reach the store; other users may read the export. Adapters trained on a 4-bit base are
-    merged into the base in its own precision, which rounds differently than in training. A remark tells about both.
+    merged into the base in its own precision, which rounds differently than in training. Remarks report both.
     Raises `RequestError` if an adapter is requested and there is none.
     """
     trained = source_of(artifact)

@@ -43,7 +43,7 @@ class Batch(NamedTuple):
     tokens: Tensor  # [answer tokens] the answers' tokens, row by row
 
     def aligned(self, values: Tensor) -> Tensor:
-        """Return [answer tokens] values as [rows, longest answer], 0 where there is no token."""
+        """Return [answer tokens] values as [rows, longest answer], 0 outside the mask."""
         return scattered(values, self.mask)
 
 

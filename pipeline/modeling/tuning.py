@@ -181,7 +181,7 @@ Pair = tuple[Answered, Answered]  # chosen, rejected: the same prompt
 def dpo_trainer(
     trainee: Trainee, train: Sequence[Pair], test: Sequence[Pair], config: DpoConfig, context: StageContext
 ) -> DpoTrainer:
-    """Return a trainer with the given model as its reference, whose log-probabilities are computed here, once.
+    """Return a trainer with the given model as its reference; its log-probabilities are computed here, once.
 
     So memory holds one copy of the weights, and any stack of adapters, quantized or not, can be the reference.
     """

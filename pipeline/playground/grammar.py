@@ -16,7 +16,7 @@ from pipeline.playground.world import THINGS, TROUBLES, Case, World
 
 
 class Advice(Enum):
-    """What the answer advises."""
+    """The kind of advice in an answer."""
 
     RIGHT = "right"
     WRONG_THING = "wrong thing"

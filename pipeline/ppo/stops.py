@@ -19,7 +19,7 @@ class Limits:
 class Health:
     """The health of a run so far. Policy n is the one after n updates; iteration n + 1 samples from it."""
 
-    good: int = 0  # the last policy whose answers were healthy
+    good: int = 0  # the last policy with healthy answers
     bad: int = 0  # unhealthy iterations in a row
     first_stopped: float | None = None  # share of the first iteration's answers that end with a stop token
     fault: str | None = None  # why the run ends

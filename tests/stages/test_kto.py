@@ -193,7 +193,7 @@ def from_thumbs(file: Path) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_policy_learns_from_thumbs_alone(chain: Chain, tmp_path: Path, method: str) -> None:
-    """Every prompt has one answer, so there are no pairs, which DPO would need."""
+    """Every prompt has one answer, so DPO would have no pairs."""
     given = (*from_thumbs(thumbs(tmp_path / "thumbs.jsonl", alone=True)), f"peft@kto.peft={method}")
     made = chain.make("kto", *given)
     preferences = made.inputs["preferences"]
