@@ -16,7 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 
 METHODS = ("full", "lora", "qlora")
 PROJECT = "matrix"

@@ -18,7 +18,8 @@ from rich.table import Table
 
 from pipeline.data.rows import read_jsonl
 from pipeline.evaluation.winrates import wilson
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 
 DEMONSTRATIONS = ("sft/alpaca_format_seed_tasks.json", "sft/sharegpt_dummy.json")
 FORMATS = (*DEMONSTRATIONS, "sft/oasst_trees.jsonl", "sft/gsm8k_400.jsonl", "sft/pubmedqa_200.json")

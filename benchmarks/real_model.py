@@ -26,7 +26,8 @@ from pipeline.config import compose
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.evaluation.winrates import wilson
 from pipeline.files import write_atomically
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 
 PROJECT = "real_model"
 SETTINGS = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipeline.config.schema import LaunchConfig, PipelineConfig, stage_names
 from pipeline.model_files.architectures import Training
 from pipeline.progress import Progress
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 if TYPE_CHECKING:
     from pipeline.people.annotators import People

@@ -15,7 +15,8 @@ from labeling.server.environment import ensure_environment
 from pipeline.config import compose
 from pipeline.config.schema import PipelineConfig, content
 from pipeline.engine.planner import Planner, Step
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it at import; two workers have two cores
 signal.signal(signal.SIGINT, signal.default_int_handler)  # processes that a shell starts in the background ignore it

@@ -19,7 +19,8 @@ from pipeline.commands.closing import policies_table
 from pipeline.config import compose
 from pipeline.config.schema import PipelineConfig
 from pipeline.files import write_atomically
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 
 PROJECT = "learning"
 SETTINGS = (

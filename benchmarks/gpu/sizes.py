@@ -48,7 +48,7 @@ from pipeline.ppo.loop import Loop
 from pipeline.ppo.sources import Weighted
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16 operations a second, by the vendor's data sheets
 STEPS, WARM = 8, 2

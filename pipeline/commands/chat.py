@@ -23,7 +23,8 @@ from pipeline.lengths.limits import with_limit
 from pipeline.model_files.checks import check_model
 from pipeline.progress import Advance
 from pipeline.stage import FromReference, Reference, Runtime, StageContext, parse_reference, starting_model
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 
 if TYPE_CHECKING:
     from pipeline.modeling.answering import Answerer

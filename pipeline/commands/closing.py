@@ -14,7 +14,8 @@ from pipeline.config.schema import PipelineConfig
 from pipeline.console import console
 from pipeline.engine.planner import Step
 from pipeline.gates.rules import remark_on_judge
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 
 
 def closing(config: PipelineConfig, steps: list[Step], request: Request) -> None:

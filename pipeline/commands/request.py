@@ -12,7 +12,8 @@ from pipeline.config.names import NAME, nearest, split_flags, word_hint
 from pipeline.config.remembered import Request, key_of, merged, recall
 from pipeline.config.schema import PipelineConfig, stage_names
 from pipeline.errors import RequestError
-from pipeline.store.artifacts import MANIFEST, Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import MANIFEST, Store
 
 OVERRIDE = re.compile(r"\+{0,2}[A-Za-z_][\w.@/]*=")
 

@@ -22,7 +22,8 @@ from pipeline.people.annotators import People
 from pipeline.progress import Reporter
 from pipeline.services.tracking import NoTracker, Tracker, Tracking
 from pipeline.stage import PeopleContext, Runtime
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 
 LOG = "log.txt"
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "tokenizers", "wandb")

@@ -34,7 +34,8 @@ from pipeline.stage import (
     policy,
 )
 from pipeline.stages import STAGES
-from pipeline.store.artifacts import MANIFEST, Artifact, Store, artifact_at, external
+from pipeline.store.artifact import Artifact, external
+from pipeline.store.artifacts import MANIFEST, Store, artifact_at
 from pipeline.store.hashing import HashCache, content_hash
 
 LAST = "compare"  # the last stage of stage=all

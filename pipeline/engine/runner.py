@@ -21,7 +21,8 @@ from pipeline.errors import PipelineError, RequestError, WaitingForPeople
 from pipeline.people.annotators import People
 from pipeline.progress import BOARD, REPORTER
 from pipeline.services.tracking import mode_of
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 
 WIDE = 114  # narrower terminals omit the inputs ("from …") on a stage's line
 

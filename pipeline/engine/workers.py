@@ -20,7 +20,8 @@ from pipeline.engine.machine import gpus, threads
 from pipeline.engine.planner import Planner, Step
 from pipeline.errors import PipelineError
 from pipeline.progress import BOARD, Event, Remark, Reporter
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 
 PATIENCE = 10.0  # seconds that a worker has to end before it is killed
 

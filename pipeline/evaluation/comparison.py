@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from pipeline.stage import Stage
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import lineage, of_stage
 
 Row = Mapping[str, Any]

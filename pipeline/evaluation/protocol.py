@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline.evaluation.comparison import Comparison, Policy
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import drawing_of, flat, of_stage
 
 ALIKE = ("seed", "peft.method")  # training settings of the arms that alone may explain a difference

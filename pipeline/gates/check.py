@@ -20,7 +20,7 @@ from pipeline.evaluation.winrates import outcomes
 from pipeline.gates import rules
 from pipeline.gates.rules import GATES, Format, GateVerdict
 from pipeline.stage import Metrics, StageContext
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from pipeline.store.hashing import content_hash
 from pipeline.store.lineage import drawing_of, lineage, of_stage
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pipeline.evaluation.winrates import wilson
 from pipeline.files import write_atomically
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 GATES = "gates.json"
 CHANCE = 0.1  # Krippendorff's alpha below this counts as agreement by chance

@@ -8,7 +8,7 @@ from pipeline.data.faults import BadRow
 from pipeline.data.ledger import ledger_of_lengths
 from pipeline.errors import RequestError, Unrenderable
 from pipeline.stage import StageContext
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 RowT = TypeVar("RowT")
 IdsT = TypeVar("IdsT")

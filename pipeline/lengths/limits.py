@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from pipeline.config.schema import DecodingConfig
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import lineage, of_stage
 
 WHOLE = 0.98  # share of the demonstrations' answers that fit within the limit

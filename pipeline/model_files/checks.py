@@ -13,7 +13,7 @@ from pipeline.errors import RequestError
 from pipeline.model_files.architectures import ENDS, Training, between_the_ends, training_fault
 from pipeline.model_files.folder import ADAPTER, CONFIG, ModelFolder
 from pipeline.services.hub import hub_commit, is_hub_id, model_files
-from pipeline.store.artifacts import MODELS, Artifact
+from pipeline.store.artifact import MODELS, Artifact
 
 UNDER = ("policy", "base")  # input roles that a policy was trained from
 LORA, TASK = "LORA", "SEQ_CLS"

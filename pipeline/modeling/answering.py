@@ -14,7 +14,8 @@ from pipeline.modeling.policy import context_of, device_of, load_policy, source_
 from pipeline.modeling.scoring import Answered, answer_logprobs
 from pipeline.modeling.training import set_up
 from pipeline.stage import StageContext
-from pipeline.store.artifacts import CHECKPOINTS, Artifact
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import CHECKPOINTS
 
 
 class Answer(NamedTuple):

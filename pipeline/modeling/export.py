@@ -10,7 +10,7 @@ from peft import PeftConfig, PeftModel
 from pipeline.errors import RequestError
 from pipeline.files import copy, open_to_others
 from pipeline.modeling.policy import TRAINED, load_policy, saved_dtype, source_of, tokenizer_of
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 WEIGHTS = "adapter_model.safetensors"
 

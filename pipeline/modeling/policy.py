@@ -43,7 +43,7 @@ from pipeline.modeling.architecture import (
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.chat.tokenizers import load_tokenizer
 from pipeline.modeling.heads import check_head
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 MODEL = "model"  # the folder of weights and tokenizer inside an artifact
 TRAINED = "default"  # peft's name for the adapter that is being trained

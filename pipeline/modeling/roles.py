@@ -29,7 +29,7 @@ from pipeline.modeling.heads import LanguageHead, causal_of, transformer_of
 from pipeline.modeling.passes import Batch, TokenLogprobs, answer_states, entropy, token_logprobs
 from pipeline.modeling.policy import TRAINED, lora, with_adapter
 from pipeline.modeling.trainee import Trainee
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 VALUE = "value"  # the name of the value model's adapter, and of its folder in an artifact
 VALUE_FILE = "value.safetensors"

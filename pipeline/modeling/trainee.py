@@ -27,7 +27,7 @@ from pipeline.modeling.policy import (
 )
 from pipeline.modeling.training import set_up
 from pipeline.stage import StageContext
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 MOSTLY = 0.95  # `qlora` reports a smaller share of the weights in 4 bits
 

@@ -4,7 +4,8 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import PipelineError
-from pipeline.store.artifacts import MODELS, Artifact, Store
+from pipeline.store.artifact import MODELS, Artifact
+from pipeline.store.artifacts import Store
 
 ANSWERED = ("rankings", "discarded", "accepted", "corrected", "rejected")  # metrics that count people's answers
 

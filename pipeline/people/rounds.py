@@ -17,7 +17,7 @@ from pipeline.console import counts_text
 from pipeline.data.judgements.pooling import preferences_from_rankings
 from pipeline.data.rows import read_jsonl
 from pipeline.people.annotators import People
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from pipeline.store.hashing import content_hash
 
 

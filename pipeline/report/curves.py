@@ -10,7 +10,7 @@ from pipeline.data.rows import read_jsonl
 from pipeline.evaluation.comparison import Comparison
 from pipeline.report.charts import Series, curves
 from pipeline.report.svg import Point
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import stage_of
 
 HISTORY = "history.jsonl"

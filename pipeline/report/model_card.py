@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pipeline.stage import Stage
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import lineage
 
 

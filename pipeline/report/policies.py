@@ -23,7 +23,7 @@ from pipeline.report.correlations import relations
 from pipeline.report.curves import trainings
 from pipeline.report.examples import choose
 from pipeline.report.verdicts import caveats, judge, verdicts
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import stage_of
 
 QUALITY = {"true_score": "true score", "judge_reward": "judge's reward", "reward": "reward"}  # most trusted first

@@ -16,7 +16,7 @@ from pipeline.report.wording import (
     read_kendall_w,
     read_pairwise,
 )
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import flat, lineage, made_from, of_stage, stage_of
 
 NONE = "—"

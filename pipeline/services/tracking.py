@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pipeline.config.schema import TrackingConfig
 from pipeline.errors import RequestError
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from pipeline.lengths.limits import UNKNOWN, with_limit
 from pipeline.playground import texts
 from pipeline.services.endpoints import Endpoint
 from pipeline.stage import FromFiles, Metrics, Reference, Stage, StageContext, policy
-from pipeline.store.artifacts import CHECKPOINTS, Artifact
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import CHECKPOINTS
 
 ROUNDS = 5  # most rounds of making up prompts
 PROMPTS = "prompts.jsonl"

@@ -24,7 +24,7 @@ from pipeline.playground.scorer import is_perfect, true_score
 from pipeline.playground.world import parse
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
 from pipeline.stages.ppo import inputs as ppo_inputs
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 Row = dict[str, Any]
 SCORERS = {"reward": "reward", "judge": "judge_reward"}  # input -> name of its scores

@@ -24,7 +24,8 @@ from pipeline.data.writing import line_writer
 from pipeline.report.data import write_data_report
 from pipeline.services.hub import dataset_files, is_hub_id
 from pipeline.stage import FromDataset, FromFiles, FromTokenizer, Metrics, Reference, StageContext, parse_reference
-from pipeline.store.artifacts import CHECKPOINTS, Artifact
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import CHECKPOINTS
 
 DRAFTS = "synthesize"  # the stage that can be a source of demonstrations
 TEST = "test"

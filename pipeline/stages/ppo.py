@@ -16,7 +16,7 @@ from pipeline.playground.scorer import true_score
 from pipeline.playground.world import parse
 from pipeline.ppo.sources import FunctionScorer, Scorer, Weighted, function_file, roles_of
 from pipeline.stage import FromPath, FromStage, Metrics, Reference, Stage, StageContext, parse_reference
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import stage_of
 
 if TYPE_CHECKING:

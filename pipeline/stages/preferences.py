@@ -32,7 +32,7 @@ from pipeline.data.rows import Preference, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.people.chance import write_annotators
 from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:

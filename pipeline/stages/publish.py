@@ -18,7 +18,7 @@ from pipeline.errors import RequestError
 from pipeline.files import write_atomically
 from pipeline.people.rounds import round_of
 from pipeline.stage import FromFiles, FromStage, Metrics, PeopleContext, Reference, Stage
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:

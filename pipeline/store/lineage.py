@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 
 def lineage(artifact: Artifact) -> list[Artifact]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 from tests.stages.processes import ended, start
 
 TINY = (

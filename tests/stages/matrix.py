@@ -20,7 +20,7 @@ from pipeline.model_files.checks import check_models
 from pipeline.progress import Advance
 from pipeline.stage import Runtime, StageContext
 from pipeline.stages import STAGES
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from tests.stages.architectures import build
 
 SMALL = (

@@ -16,7 +16,8 @@ import pytest
 from pipeline.data.rows import read_jsonl
 from pipeline.engine import runner
 from pipeline.progress import Advance
-from pipeline.store.artifacts import CHECKPOINTS, MANIFEST, Artifact
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import CHECKPOINTS, MANIFEST
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 

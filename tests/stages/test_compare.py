@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.data.rows import read_jsonl
 from pipeline.engine.planner import Step
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from tests.stages.classifiers import classifier
 from tests.stages.conftest import Chain
 

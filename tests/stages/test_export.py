@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from pipeline.config.schema import DecodingConfig
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from tests.lazily import lazily
 from tests.serving import transformers_serve
 from tests.stages.conftest import Chain

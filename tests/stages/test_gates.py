@@ -19,7 +19,8 @@ from pipeline.gates.rules import GateVerdict, padding, read_gates
 from pipeline.playground.texts import sampling_prompts
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
-from pipeline.store.artifacts import MANIFEST, Artifact
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import MANIFEST
 from tests.lazily import lazily
 from tests.stages.classifiers import classifier
 from tests.stages.conftest import Chain

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.config.schema import PeftConfig
 from pipeline.errors import RequestError
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from tests.lazily import lazily
 from tests.stages.architectures import build
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.data.rows import read_jsonl
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from tests.lazily import lazily
 from tests.places import REAL
 from tests.stages.conftest import Chain

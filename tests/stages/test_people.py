@@ -17,7 +17,8 @@ from labeling.server.supervisor import stop
 from pipeline.data.rows import read_jsonl
 from pipeline.people.annotators import People
 from pipeline.people.rounds import read_round
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 from tests.conftest import configured
 from tests.stages.conftest import Chain
 

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.config.schema import PpoConfig
 from pipeline.data.rows import read_jsonl
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from tests.lazily import lazily
 from tests.stages.classifiers import classifier
 from tests.stages.conftest import Chain

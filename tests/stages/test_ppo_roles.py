@@ -14,7 +14,8 @@ from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 from pipeline.store.lineage import stage_of
 from tests.lazily import lazily
 from tests.stages.conftest import Chain

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.data.rows import read_jsonl
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 from tests.stages.test_tuning import NF4_BITS, weights

@@ -12,7 +12,8 @@ import pytest
 
 from pipeline.config.schema import DecodingConfig
 from pipeline.files import file_hash
-from pipeline.store.artifacts import MANIFEST, Artifact
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import MANIFEST
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 

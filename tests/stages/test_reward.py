@@ -16,7 +16,7 @@ from pipeline.config.schema import LaunchConfig
 from pipeline.data.rows import prompt_id, read_jsonl
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 from tests.stages.test_faults import assert_one_message

@@ -19,7 +19,7 @@ from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.engine.planner import Planner
 from pipeline.people.annotators import People
 from pipeline.people.rounds import review_round
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from tests.completions import Reply, completion, serving
 from tests.conftest import configured
 from tests.lazily import lazily

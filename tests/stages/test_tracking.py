@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from tests.stages.conftest import Chain
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.rows import read_jsonl
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from tests.lazily import lazily
 from tests.stages.conftest import Chain
 from tests.stages.test_faults import assert_one_message

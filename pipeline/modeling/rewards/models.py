@@ -36,7 +36,7 @@ from pipeline.modeling.policy import (
     train_all,
     with_adapter,
 )
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 HEAD = "score"
 REWARD_FILE = "reward.json"

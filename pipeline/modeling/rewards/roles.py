@@ -35,7 +35,7 @@ from pipeline.modeling.rewards.scoring import RewardModel
 from pipeline.modeling.roles import Switch, ValueStart, adapters_below, add_adapter
 from pipeline.modeling.trainee import Trainee
 from pipeline.stage import StageContext
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 BATCH = 64  # answers per forward pass
 

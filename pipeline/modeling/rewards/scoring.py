@@ -20,7 +20,7 @@ from pipeline.modeling.policy import context_of, device_of, source_of, tokenizer
 from pipeline.modeling.rewards.models import check_labels, decoder_of, head_of, load_reward, standard_of
 from pipeline.modeling.scoring import Answered
 from pipeline.stage import StageContext
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 
 class GivenAnswer(Protocol):

@@ -19,7 +19,8 @@ from pipeline.config.schema import DecodingConfig
 from pipeline.engine.planner import Step
 from pipeline.errors import RequestError
 from pipeline.stage import StageContext
-from pipeline.store.artifacts import MANIFEST, Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import MANIFEST, Store
 from tests.conftest import METRICS, commit, finish
 
 Said = Callable[..., tuple[int, str, str]]

@@ -12,7 +12,7 @@ from pipeline.gates.check import check_judge
 from pipeline.gates.rules import judge_verdict, read_verdicts
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 
 KNOWN = {"accuracy": 0.43, "accuracy_longer": 0.43, "test": 200.0}
 RATE = {"dpo/win_rate": 0.8, "dpo/judge_reward": 1.0}

@@ -7,7 +7,8 @@ import pytest
 from pipeline.config.schema import content
 from pipeline.engine.planner import PENDING, Planner, Step
 from pipeline.errors import RequestError
-from pipeline.store.artifacts import Artifact, Store
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 from tests.conftest import commit, configured, finish
 
 Plan = Callable[..., dict[str, Step]]

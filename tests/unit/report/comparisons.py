@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.evaluation.comparison import Comparison, comparison
 from pipeline.stages import STAGES
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import lineage
 
 RATE = {"win_rate": 0.84, "win_rate_low": 0.81, "win_rate_high": 0.87}

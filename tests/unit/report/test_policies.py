@@ -10,7 +10,7 @@ import pytest
 from pipeline.evaluation.comparison import comparison
 from pipeline.report.policies import write_report
 from pipeline.stages import STAGES
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from tests.unit.report.comparisons import PLAIN, RATE, Elements, chain, evaluation, rows_of
 
 ATTACK = '<script>alert(1)</script><img src="https://example.org/x" onerror="alert(2)">'

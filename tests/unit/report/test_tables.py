@@ -10,7 +10,7 @@ from pipeline.report.examples import choose
 from pipeline.report.tables import cost_rows, gate_rows, lineage_rows, metric_rows, people, reward_models
 from pipeline.report.verdicts import caveats
 from pipeline.report.wording import count, duration, read_alpha, read_kendall_w
-from pipeline.store.artifacts import Artifact
+from pipeline.store.artifact import Artifact
 from tests.unit.report.comparisons import PLAIN, RATE, chain, made, rows_of, told, two_arms, usual
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError, RequestError
 from pipeline.files import file_hash
-from pipeline.store.artifacts import CHECKPOINTS, MANIFEST, Store, artifact_at, external
+from pipeline.store.artifact import external
+from pipeline.store.artifacts import CHECKPOINTS, MANIFEST, Store, artifact_at
 from tests.conftest import commit
 
 FILES = {"model/weights.bin": "0123456789" * 50, "log.txt": "began\n", "empty": ""}
