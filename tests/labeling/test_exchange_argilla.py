@@ -124,7 +124,7 @@ def test_the_command_writes_what_the_server_says(argilla_server, argilla_home, d
         ("none", "theirs", "order", COLUMNS, ["no workspace 'none'", WORKSPACE]),
         (WORKSPACE, "none", "order", COLUMNS, ["no dataset 'none'", "'theirs'"]),
         (WORKSPACE, "theirs", None, COLUMNS, ["--question: name one", "'order', 'tone'"]),
-        (WORKSPACE, "theirs", "why", COLUMNS, ["'why' is no ranking"]),
+        (WORKSPACE, "theirs", "why", COLUMNS, ["'why' is not a ranking question"]),
         (WORKSPACE, "theirs", "order", Columns(), ["--response-fields", "'response-1'", "no field 'prompt'"]),
         (WORKSPACE, "theirs", "tone", COLUMNS, ["has no rankings", "the answer is a draft"]),
         (WORKSPACE, "theirs", "order", Columns(prompt="instruction", responses=("first", "x", "y")), ["'x'", "'y'"]),
