@@ -84,7 +84,6 @@ GROUPS = [
     ),
     Group("trl.RewardTrainer", "read", REWARD, "accuracy and margin are collected there", {"_metrics": ""}),
     Group("trl.DPOTrainer", "read", FIGURES, "batch means become exact means there", {"_metrics": ""}),
-    Group("trl.DPOTrainer", "read", TUNING, "figures of our own losses are logged there", {"_metrics": ""}),
     Group("trl.SFTTrainer", "read", FIGURES, "batch means become exact means there", {"_metrics": ""}),
     Group(
         "trl.trainer.utils.FusedCausalLMOutput",

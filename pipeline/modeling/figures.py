@@ -55,6 +55,11 @@ class ExactFigures(ExactCheckpoints):
         self._counted[self._mode].append({name: self.accelerator.gather(count).sum() for name, count in own.items()})
         return (loss, None) if return_outputs else loss
 
+    def record(self, figures: Mapping[str, Tensor]) -> None:
+        """Record a batch's means, scalars by the names of `FIGURES`, where TRL's own losses record theirs."""
+        for name, value in figures.items():
+            self._metrics[self._mode][name].append(self.accelerator.gather(value.detach()).mean().item())
+
     @property
     def _mode(self) -> str:
         return "train" if self.model.training else "eval"

@@ -221,6 +221,13 @@ def train(trainer: Trainer, context: StageContext, what: str, milestones: int) -
     return history
 
 
+def fine_tune(trainer: Trainer, context: StageContext, what: str, config: TrainingConfig) -> list[dict[str, float]]:
+    """Train as `train` does, with a checkpoint at each evaluation; report overfitting. Returns the history."""
+    history = train(trainer, context, what, config.evaluations)
+    remark_on_overfitting(history, config, context)
+    return history
+
+
 def renamed(row: Mapping[str, float]) -> dict[str, float]:
     """Return a logged row with the names of manifests, equal in all stages; evaluation figures start with `eval_`."""
     names = {key: _our_name(key) for key in row}

@@ -96,8 +96,7 @@ class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * output.aux_loss
             figures["aux_loss"] = output.aux_loss
-        for name, value in figures.items():
-            self._metrics[self._mode][name].append(self.accelerator.gather(value.detach()).mean().item())
+        self.record(figures)
         return loss
 
     @torch.no_grad()

@@ -42,8 +42,7 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
 
     train, test = pairs("train.jsonl"), pairs("test.jsonl")
     trainer = tuning.dpo_trainer(trainee, train, test, config, context)
-    history = training.train(trainer, context, "dpo", config.evaluations)
-    training.remark_on_overfitting(history, config, context)
+    history = training.fine_tune(trainer, context, "dpo", config)
     trainee.save(context)
     kept = training.best_evaluation(history, config.keep_best)
     return {

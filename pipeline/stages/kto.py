@@ -39,8 +39,7 @@ def run(config: KtoConfig, context: StageContext) -> Metrics:
     train, test = (_rows(name, trainee, config, context) for name in ("marked_train.jsonl", "marked_test.jsonl"))
     good = _balance(train, config, context)
     trainer = kto_trainer(trainee, train, test, config, context)
-    history = training.train(trainer, context, "kto", config.evaluations)
-    training.remark_on_overfitting(history, config, context)
+    history = training.fine_tune(trainer, context, "kto", config)
     trainee.save(context)
     kept = training.best_evaluation(history, config.keep_best)
     return {

@@ -40,8 +40,7 @@ def run(config: SftConfig, context: StageContext) -> Metrics:
 
     train, dev = rendered("sft.jsonl"), rendered("dev.jsonl")
     trainer = tuning.sft_trainer(trainee, train, dev, config, context)
-    history = training.train(trainer, context, "sft", config.evaluations)
-    training.remark_on_overfitting(history, config, context)
+    history = training.fine_tune(trainer, context, "sft", config)
     trainee.save(context)
     return {
         "train_loss": training.mean_loss(history),

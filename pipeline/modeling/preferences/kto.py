@@ -77,14 +77,14 @@ class KtoTrainer(ExactFigures):
         Accuracy counts a good answer as right if its log-ratio is above the reference point, a bad one if it is not.
         """
         rewards, good, point = self.config.beta * marks.log_ratios, marks.good, marks.reference_point
-        figures = {
-            "rewards/good": rewards[good].sum() / good.sum().clamp(min=1),
-            "rewards/bad": rewards[~good].sum() / (~good).sum().clamp(min=1),
-            "rewards/accuracies": ((marks.log_ratios > point) == good).float().mean(),
-            "kl": point,
-        }
-        for name, value in figures.items():
-            self._metrics[self._mode][name].append(self.accelerator.gather(value).mean().item())
+        self.record(
+            {
+                "rewards/good": rewards[good].sum() / good.sum().clamp(min=1),
+                "rewards/bad": rewards[~good].sum() / (~good).sum().clamp(min=1),
+                "rewards/accuracies": ((marks.log_ratios > point) == good).float().mean(),
+                "kl": point,
+            }
+        )
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Counts]:
         """Return the micro batches of a step; first estimate the reference point over all of them."""
@@ -147,7 +147,7 @@ def with_others(rows: Sequence[MarkedRow], seed: int) -> list[tuple[MarkedRow, A
     others: dict[int, Answered] = {}
     for place, number in enumerate(order):
         prompt = rows[number].answered.prompt
-        following = (rows[i].answered for i in order[place + 1 :] + order[:place])
+        following = (rows[order[(place + step) % len(order)]].answered for step in range(1, len(order)))
         other = next((answered for answered in following if answered.prompt != prompt), None)
         if other is None:
             raise RequestError("KTO compares answers to different prompts, and all marked answers are to one.")
