@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.config.checks import check_values
 from pipeline.config.following import Followed, contradictions, followed
 from pipeline.config.names import CONF, FORMER_KEYS, all_names, nearest_key, option_hint, word_hint
-from pipeline.config.schema import PipelineConfig, followers, stage_names, tuned_stages
+from pipeline.config.schema import PipelineConfig, stage_names, tuned_stages
 from pipeline.errors import RequestError, listed
 
 OPEN_MAPPING = re.compile(r"(?P<mapping>\w+\.(trainer|inputs|columns|codes))(\.\w+)+")  # new keys here need no `+`
@@ -222,10 +222,7 @@ def _converted(composed: DictConfig) -> tuple[PipelineConfig | None, list[str]]:
 
 
 def _merge_mappings(config: PipelineConfig) -> None:
-    """Merge each mapping with the one that it follows. A node's own entries take precedence."""
-    for stage, other in followers().items():
-        node = getattr(config, stage)
-        node.trainer = {**getattr(config, other).trainer, **node.trainer}
+    """Merge each mapping over the one that it is `added_to`. A node's own entries take precedence."""
     for stage in stage_names():
         node = getattr(config, stage)
         for item in fields(node):

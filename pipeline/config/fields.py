@@ -55,10 +55,11 @@ def rate_like(stage: str, other: str) -> Any:
 def following(node: type[Node], other: str) -> Node:
     """Return a node in which each option follows the option of the same name in `other`, unless it is set.
 
-    Options with an interpolation as their default keep it. `trainer` is merged when the configuration is composed:
-    an interpolated mapping is the same object as the other stage's, so setting a key would change both stages.
+    Options with an interpolation as their default keep it, and so does a mapping that is `added_to` another.
     """
-    items = [item for item in fields(cast(Any, node)) if item.name != "trainer" and "${" not in str(item.default)]
+    items = [
+        item for item in fields(cast(Any, node)) if "added_to" not in item.metadata and "${" not in str(item.default)
+    ]
     return node(**{item.name: _follow(item, f"{other}.{item.name}") for item in items})
 
 

@@ -403,13 +403,12 @@ class RewardConfig(TrainingConfig):
 
 @dataclass
 class JudgeConfig(RewardConfig):
-    """The independent judge: a reward model of pairs that no arm learns from. Options follow `reward` unless set.
-
-    `trainer` combines the options of `reward.trainer` with its own.
-    """
+    """The independent judge: a reward model of pairs that no arm learns from. Options follow `reward` unless set."""
 
     follows: ClassVar[str] = "reward"
     former: ClassVar[dict[str, Any]] = {}
+
+    trainer: dict[str, Any] = added_to("reward.trainer")  # besides the options of `reward.trainer`
 
     seed: int = II("reward.seed")
     learning_rate: float = rate_like("judge", "reward")
