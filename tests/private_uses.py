@@ -10,7 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[1]
+from tests.places import ROOT
+
 OURS = ("pipeline", "labeling")
 ELSEWHERE = "labeling.server.inside"  # runs only in the server's environment, so it cannot be imported here
 DOCUMENTED = {"_asdict", "_replace", "_fields", "_make", "_exit", "__future__"}  # public despite the underscore

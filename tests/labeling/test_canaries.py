@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.canaries_server import SERVER
-from tests.private_uses import ROOT
+from tests.places import ROOT
 
 INSIDE = ROOT / "labeling" / "server"
 SCRIPT = """

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import labeling
 from labeling.backend import LabelingError
 from labeling.server import Connection, remote, running, serving
 from labeling.server.home import Home
+from tests.places import ROOT
 
-ROOT = Path(labeling.__file__).parents[1]
 INSIDE = ROOT / "labeling" / "server"
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-import labeling
 from labeling.__main__ import main
 from labeling.backend import LabelingError
 from labeling.server import Connection, Tls, address, detach, environment, running, serving, supervisor
@@ -22,8 +21,8 @@ from labeling.server.accounts import add_annotators, checked
 from labeling.server.home import Home
 from tests.conftest import until
 from tests.labeling.test_server_search import Place, numbered
+from tests.places import ROOT
 
-ROOT = Path(labeling.__file__).parents[1]
 SECONDS = 60.0
 
 

@@ -4,12 +4,10 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
-from tests.places import ROOT
+from tests.private_uses import sources
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-Parsed = dict[str, ast.Module]
 
 FROM_OUTSIDE = {"main"}  # Python's own way in
 LOOKED_UP = {"import_": "labeling/__main__.py finds a command's function by its name"}
@@ -37,7 +35,7 @@ NEVER_GIVEN = {
 def test_every_name_of_a_module_is_reached_from_a_command() -> None:
     """From what modules do when they are loaded, through all that is named there; tests do not count."""
     uses, todo = defaultdict(set), set(FROM_OUTSIDE)
-    for module in parsed().values():
+    for module in sources().values():
         for node in module.body:
             names, mentioned = names_bound(node), set(words_in(node))
             for name in names:
@@ -72,7 +70,7 @@ def words_in(node: ast.AST) -> Iterator[str]:
 
 def test_every_parameter_with_a_default_is_given_by_some_caller() -> None:
     """Of functions that are called by their name at all."""
-    modules = parsed()
+    modules = sources()
     calls: dict[str, list[ast.Call]] = defaultdict(list)
     for module in modules.values():
         for node in ast.walk(module):
@@ -120,17 +118,15 @@ def gives(call: ast.Call, place: int | None, name: str) -> bool:
     return any(isinstance(one, ast.Starred) for one in call.args) or (place is not None and len(call.args) > place)
 
 
-def parsed() -> Parsed:
-    files: list[Path] = [path for room in ("pipeline", "labeling") for path in (ROOT / room).rglob("*.py")]
-    return {str(path): ast.parse(path.read_text(encoding="utf-8")) for path in files}
-
-
 def test_no_function_of_a_module_is_empty() -> None:
     """A tool that removes imports as unused can leave a function with its docstring alone."""
     empty = [
-        f"{Path(path).name} {node.name}"
-        for path, tree in parsed().items()
+        f"{module} {node.name}"
+        for module, tree in sources().items()
         for node in tree.body
         if isinstance(node, Function) and len(node.body) == 1 and ast.get_docstring(node) is not None
     ]
-    assert sorted(empty) == ["in_memory.py prepare", "remote.py prepare"]  # backends that need no preparation
+    assert sorted(empty) == [
+        "labeling.argilla.remote prepare",
+        "labeling.in_memory prepare",
+    ]  # backends that need no preparation

@@ -3,14 +3,14 @@
 import ast
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 
 from pipeline.evaluation.comparison import comparison
 from pipeline.report.model_card import model_card
 from pipeline.stages import STAGES
+from tests.places import ROOT
 from tests.unit.report.comparisons import chain, evaluation, made
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipeline"
+PIPELINE = ROOT / "pipeline"
 ALLOWED = {
     ("config/schema.py", "JUDGEMENT_FORMATS"): "formats of files, two of which have a stage's name",
     ("config/names.py", "STAGE_HABITS"): "words of other tools for our stages: hints for a word that is no stage",
