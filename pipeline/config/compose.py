@@ -8,9 +8,11 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from functools import cache
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
+from functools import cache, lru_cache
 from operator import attrgetter
+from pathlib import Path
 from typing import cast
 
 import yaml
@@ -22,7 +24,7 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pipeline.config.checks import check_values
 from pipeline.config.following import Followed, contradictions, followed
@@ -76,15 +78,13 @@ def load(overrides: Sequence[str]) -> PipelineConfig:
 
 def read(overrides: Sequence[str]) -> Loaded:
     """Like `load`, but also return the derived choices."""
-    register_schema()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        parsed, wrong = _parse(overrides)
-        swept = [o for o in parsed if o.is_sweep_override()]
-        wrong += [_needs_m(o) for o in swept]
-        loaded, found = _examined([_text(o) for o in parsed if o not in swept])
+    parsed, wrong = _parse(overrides)
+    swept = [o for o in parsed if o.is_sweep_override()]
+    wrong += [_needs_m(o) for o in swept]
+    loaded, found = _examined(CONF, tuple(_text(o) for o in parsed if o not in swept))
     if wrong or found or loaded is None:
         raise RequestError(listed([*wrong, *found]))
-    return loaded
+    return replace(loaded, config=deepcopy(loaded.config))  # the caller may change it, the cached one stays
 
 
 def with_followed(overrides: Sequence[str]) -> list[str]:
@@ -104,12 +104,10 @@ def check(overrides: Sequence[str]) -> None:
 
     Raises `RequestError` with all faults.
     """
-    register_schema()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        parsed, found = _parse(overrides)
-        found += [f"{_text(o)}: it stands for no value." for o in parsed if o.is_sweep_override() and not _values(o)]
-        for request in _requests(parsed):
-            found += _examined(request)[1]
+    parsed, found = _parse(overrides)
+    found += [f"{_text(o)}: it stands for no value." for o in parsed if o.is_sweep_override() and not _values(o)]
+    for request in _requests(parsed):
+        found += _examined(CONF, tuple(request))[1]
     if found:
         raise RequestError(listed(list(dict.fromkeys(found))))
 
@@ -167,8 +165,15 @@ def _values(override: Override) -> list[str]:
     return [f"{key}={one}" for one in override.sweep_string_iterator()]
 
 
-def _examined(overrides: list[str]) -> tuple[Loaded | None, list[str]]:
+@lru_cache(maxsize=256)  # Hydra takes 0.4 s, and a run checks its request before it reads it
+def _examined(conf: Path, overrides: tuple[str, ...]) -> tuple[Loaded | None, list[str]]:
     """Return the configuration (None if it cannot be built) and all faults. Wrong overrides are left out of it."""
+    register_schema()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        return _examine(overrides)
+
+
+def _examine(overrides: Sequence[str]) -> tuple[Loaded | None, list[str]]:
     parsed, found = _parse(overrides)
     known = []
     for override in parsed:
@@ -211,10 +216,9 @@ def _converted(composed: DictConfig) -> tuple[PipelineConfig | None, list[str]]:
     with open_dict(composed):
         del composed["hydra"]
     try:
-        missing = sorted(OmegaConf.missing_keys(composed))
-        if missing:
-            return None, [f"{key} has to be given: {key}=…" for key in missing]
         config = cast(PipelineConfig, OmegaConf.to_object(composed))
+    except MissingMandatoryValue:  # it names the first one only
+        return None, [f"{key} has to be given: {key}=…" for key in sorted(OmegaConf.missing_keys(composed))]
     except OmegaConfBaseException as error:  # a broken interpolation
         return None, [f"{error.full_key}: {_first_line(error)}."]
     _merge_mappings(config)
