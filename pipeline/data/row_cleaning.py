@@ -116,8 +116,9 @@ class RowCleaner:
     def _clean(self, row: Demonstration, place: Place, done: CleanedPiece) -> None:
         before = row["messages"]
         cleaned = self.cleaner(before)
-        done.changed.update(cleaned.changed)
-        done.flagged.update(cleaned.flagged)
+        if cleaned.changed or cleaned.flagged:  # few rows are
+            done.changed.update(cleaned.changed)
+            done.flagged.update(cleaned.flagged)
         if cleaned.dropped is not None:
             fault = BadRow(cleaned.field, cleaned.role, cleaned.dropped)
             done.out.append(LeftOutRow(place, "cleaning", fault, excerpt_of(before)))
@@ -168,14 +169,14 @@ def _content_hash(messages: Sequence[Message]) -> str:
     return conversation_hash(messages, *([beside] if any(len(turn) > 2 for turn in messages) else []))
 
 
-def _answer_remarks(messages: Sequence[Message]) -> Counter[str]:
-    """Remarks for the user on the answers, counted."""
-    remarks: Counter[str] = Counter()
+def _answer_remarks(messages: Sequence[Message]) -> list[str]:
+    """Remarks for the user on the answers."""
+    remarks = []
     for turn in messages:
         if turn.get("train") is False:
-            remarks["an answer is marked as not to be learned: it is used as context"] += 1
+            remarks.append("an answer is marked as not to be learned: it is used as context")
         if turn.get("reasoning_content"):
-            remarks["an answer comes with its reasoning (model.thinking sets how it is used)"] += 1
+            remarks.append("an answer comes with its reasoning (model.thinking sets how it is used)")
     return remarks
 
 

@@ -3,6 +3,7 @@
 A file is read as a whole, since only all of its rows settle their meaning.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,10 +12,11 @@ from labeling.exchange.columns import Columns, Options, first_of, scale_of
 from labeling.exchange.forms import form_of, read_rows
 from labeling.exchange.label_studio import is_flat
 from labeling.exchange.platforms import unfolded
-from labeling.exchange.reading import Reading
+from labeling.exchange.reading import Reading, Unusable
 from labeling.votes import Vote
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.conversations import Row, in_order
+from pipeline.data.formats.fields import HALF_PAIR
 from pipeline.data.formats.transcripts import prompt_turns
 from pipeline.data.rows import Message
 from pipeline.errors import RequestError
@@ -52,12 +54,31 @@ def exchanged_form(row: Row) -> str | None:
 
 def read_exchanged(rows: Sequence[tuple[object, Row]], form: str, codes: dict[str, str], where: object) -> Reading:
     """The votes in all rows of one form. Raises RequestError if the columns are ambiguous."""
+    columns = [_half_pair_in(row) for _, row in rows]
+    whole = [one for one, column in zip(rows, columns, strict=True) if column is None]
     try:
-        reading = read_rows(rows, form, Columns(codes=codes, options=_OPTIONS))
+        reading = read_rows(whole, form, Columns(codes=codes, options=_OPTIONS))
     except LabelingError as error:
         raise RequestError(f"{where}: {error}") from None
+    reading.rows += len(rows) - len(whole)
+    for (place, row), column in zip(rows, columns, strict=True):
+        if column is not None:
+            reading.add_bad(place, Unusable(column, HALF_PAIR), row)
     reading.votes = [replace(vote, prompt=_in_turns(vote.prompt, reading)) for vote in reading.votes]
     return reading
+
+
+def _half_pair_in(row: Row) -> str | None:
+    """The first column with text that UTF-8 cannot hold, at any depth; None if there is none."""
+    return next((key for key, value in row.items() if not _is_utf8(value)), None)
+
+
+def _is_utf8(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _in_turns(prompt: str | list[Message], reading: Reading) -> str | list[Message]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from pipeline.data.faults import BadRow
 
+HALF_PAIR = "the text holds half of a surrogate pair"  # UTF-8 cannot hold it
+
 _NAMES = {
     dict: "an object",
     list: "a list",
@@ -50,7 +52,7 @@ def any_text_in(value: object, field: str, role: str | None = None) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise BadRow(field, role, "the text holds half of a surrogate pair") from None
+        raise BadRow(field, role, HALF_PAIR) from None
     return value
 
 

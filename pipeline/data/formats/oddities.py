@@ -1,7 +1,6 @@
 """Finds odd texts in a conversation, as phrases that can be counted."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.data.formats.transcripts import is_transcript
@@ -26,19 +25,19 @@ _SPEAKER = "begins or ends with the name of a speaker (User:, Assistant:): read 
 _MARKED = "holds marks of a chat template (<|…|>, [INST]): read unchanged"
 
 
-def odd_texts(messages: Sequence[Message]) -> Counter[str]:
-    """Remark -> number of turns of the conversation that it applies to."""
-    found: Counter[str] = Counter()
+def odd_texts(messages: Sequence[Message]) -> list[str]:
+    """Remarks on the turns of a conversation."""
+    found: list[str] = []
     asked = ""
     for turn in messages:
         text = turn["content"]
         if turn["role"] == "system" and _is_empty(text):
-            found[f"the system text is {text.strip()!r}, as an empty cell may be written: read unchanged"] += 1
+            found.append(f"the system text is {text.strip()!r}, as an empty cell may be written: read unchanged")
         if turn["role"] == "user":
-            found.update(f"a question {what}" for what in (*_oddities(text), *_odd_end(text)))
+            found += [f"a question {what}" for what in (*_oddities(text), *_odd_end(text))]
             asked = text.strip()
         elif is_learned(turn):
-            found.update(f"an answer {what}" for what in (*_oddities(text), *_odd_answer(text, asked)))
+            found += [f"an answer {what}" for what in (*_oddities(text), *_odd_answer(text, asked))]
     return found
 
 

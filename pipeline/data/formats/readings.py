@@ -4,7 +4,7 @@ So a user who knows the file notices a misread or an ignored column at once.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +43,7 @@ class Reading:
         self.columns.update(_filled(row))
         self.add_remarks(remarks_on(row))
 
-    def add_remarks(self, remarks: Mapping[str, int]) -> None:
+    def add_remarks(self, remarks: Sequence[str]) -> None:
         """Count remarks on a row; most rows have none."""
         if remarks:
             self.remarks.update(remarks)

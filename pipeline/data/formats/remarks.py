@@ -1,6 +1,5 @@
 """Remarks on how a row was read, as phrases that many rows share, so that they can be counted."""
 
-from collections import Counter
 from typing import Any
 
 from labeling.exchange.columns import PROMPT_NAMES
@@ -35,22 +34,22 @@ _WELL_ENDED = {
 _WARNINGS = {"toxic", "redacted", "deleted", "hidden", "error", "is_error", "refusal"}  # worth a remark if true
 
 
-def remarks_on(row: WatchedRow) -> Counter[str]:
-    """Remark -> count, for a row that was read: unknown keys of turns, values other than text, transcripts."""
-    found: Counter[str] = Counter()
+def remarks_on(row: WatchedRow) -> list[str]:
+    """Remarks on a row that was read: unknown keys of turns, values other than text, transcripts."""
+    found: list[str] = []
     for column in row:
         value = peek(row, column)
         if isinstance(value, list) and column in row.read:
-            found.update(f"`{column}[].{key}` is unknown and ignored" for key in ignored_keys(value))
+            found += [f"`{column}[].{key}` is unknown and ignored" for key in dict.fromkeys(ignored_keys(value))]
         elif isinstance(value, dict) and row.roles.get(column) in ("prompt", "answer") and column not in _TREES:
             unread = [key for key, inner in value.items() if key not in _HELD and _is_ignored(value, key, inner)]
-            found.update(f"`{column}.{key}` is unknown and ignored" for key in unread)
+            found += [f"`{column}.{key}` is unknown and ignored" for key in unread]
         elif is_plain(value) and row.roles.get(column) in ("prompt", "answer"):
-            found[f"`{column}` is a number, or true or false: read as text"] += 1
+            found.append(f"`{column}` is a number, or true or false: read as text")
         elif isinstance(value, str) and _is_whole_prompt(row, column) and is_waiting(value):
-            found[f"`{column}` is a transcript: read as turns"] += 1
+            found.append(f"`{column}` is a transcript: read as turns")
         elif column.lower() in SYSTEM and not is_blank(value) and _opens_with_another(row, value):
-            found[f"`{column}` is not used: the conversation has its own system turn"] += 1
+            found.append(f"`{column}` is not used: the conversation has its own system turn")
     return found
 
 
@@ -66,11 +65,11 @@ def _is_whole_prompt(row: WatchedRow, column: str) -> bool:
     return [name for name, role in row.roles.items() if role == "prompt"] == [column]
 
 
-def ignored_keys(turns: list[Any]) -> Counter[str]:
-    """Unread keys of turns that have a value -> number of turns."""
+def ignored_keys(turns: list[Any]) -> list[str]:
+    """Unread keys of turns that have a value, once per turn."""
     odd = (turn for turn in turns if isinstance(turn, dict) and tuple(turn) not in _PLAIN)  # most are plain
     spoken = (turn for turn in odd if not turn.keys().isdisjoint(_SPEAKS))
-    return Counter(key for turn in spoken for key, value in turn.items() if _is_ignored(turn, key, value))
+    return [key for turn in spoken for key, value in turn.items() if _is_ignored(turn, key, value)]
 
 
 def _speaker(turn: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The law of all formats: any row gives a result or BadRow, never another exception."""
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -169,6 +170,26 @@ def check(row: dict[str, Any], one: Format[Any], mend: bool) -> bool:
     assert found
     json.dumps(found, ensure_ascii=False, default=vars).encode()
     return True
+
+
+def texts_in(value: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
+    """The places of all texts in a row."""
+    if isinstance(value, str):
+        yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from texts_in(inner, *path, key)
+
+
+@pytest.mark.parametrize("row", GOOD, ids=lambda row: "+".join(row)[:60])
+def test_half_a_surrogate_pair_in_any_text_is_left_out_or_refused(row: dict[str, Any]) -> None:
+    for *path, last in texts_in(row):
+        broken = deepcopy(row)
+        inside: Any = broken
+        for key in path:
+            inside = inside[key]
+        inside[last] += "\ud800"
+        for one in EVERY:
+            check(broken, one, mend=False)
 
 
 def test_the_good_rows_are_good() -> None:

@@ -82,7 +82,7 @@ def test_keys_of_exchanges_that_are_not_read_are_told() -> None:
     found = ignored_keys(
         [{"user": "q", "assistant": "a", "verdict": "bad", "weight": 1, "reasoning": "r", "system": "s"}]
     )
-    assert dict(found) == {"verdict": 1}
+    assert found == ["verdict"]
 
 
 ROWS = [{"prompt": f"q{number}", "completion": f"a{number}"} for number in range(3)]
