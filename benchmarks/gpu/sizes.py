@@ -36,13 +36,13 @@ from trl import RewardConfig as TrlRewardConfig
 from pipeline.config.schema import DpoConfig, LaunchConfig, PeftConfig, PpoConfig, RewardConfig, SftConfig
 from pipeline.modeling import tuning
 from pipeline.modeling.chat.rendering import Rendered
+from pipeline.modeling.in_training import prepare_model
 from pipeline.modeling.memory import peak_memory_mb, start_peak
 from pipeline.modeling.policy import nf4
 from pipeline.modeling.rewards.models import load_reward_for_training
 from pipeline.modeling.rewards.training import Pair, reward_trainer
 from pipeline.modeling.roles import ValueStart, build_roles
 from pipeline.modeling.scoring import Answered
-from pipeline.modeling.trainee import prepare
 from pipeline.ppo.gathering import Task
 from pipeline.ppo.loop import Loop
 from pipeline.ppo.sources import Weighted
@@ -199,11 +199,11 @@ def ours(case: Case, bench: Bench, folder: Path) -> Measured:
         if case.stage == "ppo":
             return ppo(case, bench, context, measured)
         load = {"load": load_reward_for_training} if case.stage == "reward" else {}
-        trainee = prepare(artifact, peft, 0, context, **load)
+        in_training = prepare_model(artifact, peft, 0, context, **load)
         if case.stage == "sft":
             rows = [Rendered(ids, [1] * case.length) for ids in bench.ids(count, case.length, vocabulary)]
             config: Any = SftConfig(**common, trainer=WITHOUT_FILES)
-            trainer: Any = tuning.sft_trainer(trainee, rows, rows[:1], config, context)
+            trainer: Any = tuning.sft_trainer(in_training, rows, rows[:1], config, context)
             measured.tokens = case.micro * case.length
         else:
             sides = bench.ids(2 * count, case.length, vocabulary)
@@ -215,11 +215,11 @@ def ours(case: Case, bench: Bench, folder: Path) -> Measured:
             measured.tokens = 2 * case.micro * case.length
             if case.stage == "dpo":
                 config = DpoConfig(**common, trainer=WITHOUT_FILES)
-                trainer = tuning.dpo_trainer(trainee, pairs, pairs[:1], config, context)
+                trainer = tuning.dpo_trainer(in_training, pairs, pairs[:1], config, context)
             else:
                 config = RewardConfig(**common, trainer=WITHOUT_FILES)
                 some = [Pair(*pair, 1.0, i) for i, pair in enumerate(pairs)]
-                trainer = reward_trainer(trainee, some, some[:1], config, context)
+                trainer = reward_trainer(in_training, some, some[:1], config, context)
         return trained(trainer, measured)
 
 
@@ -247,8 +247,8 @@ def ppo(case: Case, bench: Bench, context: StageContext, measured: Measured) -> 
         sampling_batch_size=count, checkpoint_every=100, peft=peft,
     )  # fmt: skip
     config.stop.kl, config.stop.stopped = 1e9, 0.0
-    trainee = prepare(bench.artifact(case.shape), peft, 0, context)
-    roles = build_roles(trainee, ValueStart(), peft, 0, recompute=case.recompute)
+    in_training = prepare_model(bench.artifact(case.shape), peft, 0, context)
+    roles = build_roles(in_training, ValueStart(), peft, 0, recompute=case.recompute)
     prompts = bench.ids(count, half, vocabulary)
     task = Task(
         [[{"role": "user", "content": str(i)}] for i in range(count)], prompts, [Weighted("length", Length(), 1.0)], {}

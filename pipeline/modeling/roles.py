@@ -26,9 +26,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from pipeline.config.schema import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.modeling.heads import LanguageHead, causal_of, transformer_of
+from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.passes import Batch, TokenLogprobs, answer_states, entropy, token_logprobs
 from pipeline.modeling.policy import TRAINED, lora, with_adapter
-from pipeline.modeling.trainee import Trainee
 from pipeline.store.artifact import Artifact
 
 VALUE = "value"  # the name of the value model's adapter, and of its folder in an artifact
@@ -63,7 +63,7 @@ class ValueStart(NamedTuple):
 class Roles:
     """Policy, reference and value model, and their trained parameters."""
 
-    trainee: Trainee
+    in_training: ModelInTraining
     policy: Role
     reference: Role
     value: Role
@@ -126,10 +126,12 @@ class Roles:
             parameter.copy_(found[name])
 
 
-def build_roles(trainee: Trainee, start: ValueStart, peft: PeftConfig, seed: int, *, recompute: bool) -> Roles:
+def build_roles(
+    in_training: ModelInTraining, start: ValueStart, peft: PeftConfig, seed: int, *, recompute: bool
+) -> Roles:
     """Build policy, reference and value model from a policy that is prepared for training."""
-    model = trainee.model.eval()
-    head = torch.nn.Linear(model.get_input_embeddings().embedding_dim, 1, device=trainee.device)
+    model = in_training.model.eval()
+    head = torch.nn.Linear(model.get_input_embeddings().embedding_dim, 1, device=in_training.device)
     with torch.no_grad():
         torch.nn.init.zeros_(head.weight) if start.weight is None else head.weight.copy_(start.weight)
         head.bias.fill_(start.bias)
@@ -149,7 +151,7 @@ def build_roles(trainee: Trainee, start: ValueStart, peft: PeftConfig, seed: int
     valued = dict(value.decoder.named_parameters()) if value.decoder is not decoder else dict(model.named_parameters())
     valued = {name: p for name, p in valued.items() if value.decoder is not decoder or _of_adapter(name, VALUE)}
     heads = {f"head.{name}": p for name, p in head.named_parameters()}
-    return Roles(trainee, policy, reference, value, {"policy": learned, "value": {**valued, **heads}})
+    return Roles(in_training, policy, reference, value, {"policy": learned, "value": {**valued, **heads}})
 
 
 def _on_one_base(

@@ -19,10 +19,10 @@ from pipeline.modeling.chat.rendering import Rendered
 from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.fused import IGNORED, use_whole_head
 from pipeline.modeling.heads import causal_of
+from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.policy import TRAINED, activate
 from pipeline.modeling.preferences.losses import LOSSES, Pairs, reward_figures
 from pipeline.modeling.scoring import Answered, answer_logprobs
-from pipeline.modeling.trainee import Trainee
 from pipeline.modeling.training import tuning_arguments
 from pipeline.stage import StageContext
 
@@ -142,27 +142,31 @@ def _pairs_of(logprobs: Tensor, inputs: Mapping[str, Tensor], label_smoothing: f
 
 
 def sft_trainer(
-    trainee: Trainee, train: Sequence[Rendered], dev: Sequence[Rendered], config: SftConfig, context: StageContext
+    in_training: ModelInTraining,
+    train: Sequence[Rendered],
+    dev: Sequence[Rendered],
+    config: SftConfig,
+    context: StageContext,
 ) -> SftTrainer:
     """Return a trainer with the loss on the assistant's tokens only."""
-    common = tuning_arguments(config, context, len(train), trainee.device, half=trainee.half)
-    options = {**_balance(trainee, context), **common}
+    common = tuning_arguments(config, context, len(train), in_training.device, half=in_training.half)
+    options = {**_balance(in_training, context), **common}
     args = TrlSftConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
     trainer = SftTrainer(
-        model=trainee.model,
+        model=in_training.model,
         args=args,
         train_dataset=_labelled(train),
         eval_dataset=_labelled(dev),
-        processing_class=trainee.tokenizer,
+        processing_class=in_training.tokenizer,
         callbacks=early_stopping(config),
     )
-    use_whole_head(trainee.model)
+    use_whole_head(in_training.model)
     return trainer
 
 
-def _balance(trainee: Trainee, context: StageContext) -> dict[str, float]:
+def _balance(in_training: ModelInTraining, context: StageContext) -> dict[str, float]:
     """Return TRL's option for the loss that balances experts: the model's default, or 0 if TRL cannot count them."""
-    text = trainee.model.config.get_text_config()
+    text = in_training.model.config.get_text_config()
     if not hasattr(text, "output_router_logits") or hasattr(text, "num_experts"):
         return {}
     context.say("the experts are trained without a loss that balances them: TRL cannot count them in this model")
@@ -178,18 +182,18 @@ Pair = tuple[Answered, Answered]  # chosen, rejected: the same prompt
 
 
 def dpo_trainer(
-    trainee: Trainee, train: Sequence[Pair], test: Sequence[Pair], config: DpoConfig, context: StageContext
+    in_training: ModelInTraining, train: Sequence[Pair], test: Sequence[Pair], config: DpoConfig, context: StageContext
 ) -> DpoTrainer:
     """Return a trainer with the given model as its reference; its log-probabilities are computed here, once.
 
     So memory holds one copy of the weights, and any stack of adapters, quantized or not, can be the reference.
     """
-    model, pad_id = trainee.model, trainee.tokenizer.pad_token_id
-    common = tuning_arguments(config, context, len(train), trainee.device, half=trainee.half)
+    model, pad_id = in_training.model, in_training.tokenizer.pad_token_id
+    common = tuning_arguments(config, context, len(train), in_training.device, half=in_training.half)
     options = {**common, **dpo_losses(config)}
     active = list(model.base_model.active_adapters) if isinstance(model, PeftModel) else []
     batch_size = 2 * options["per_device_eval_batch_size"]  # a pair is two rows
-    with trainee.autocast():  # the same precision as for the policy in training
+    with in_training.autocast():  # the same precision as for the policy in training
         sides = [side for pair in [*train, *test] for side in pair]
         reference = reference_logprobs(model, sides, pad_id, batch_size, context)
     rows = [_with_reference(pairs, reference) for pairs in (train, test)]
@@ -203,7 +207,7 @@ def dpo_trainer(
         ),
         train_dataset=rows[0],
         eval_dataset=rows[1],
-        processing_class=trainee.tokenizer,
+        processing_class=in_training.tokenizer,
         callbacks=early_stopping(config),
     )
     if isinstance(model, PeftModel):  # TRL has copied the new adapter for a reference that is not needed here

@@ -30,12 +30,12 @@ class Batching:
 
     @classmethod
     def of(cls, config: PpoConfig, roles: Roles, runtime: Runtime) -> "Batching":
-        launch, trainee = runtime.launch, roles.trainee
-        processes = PartialState(cpu=trainee.device.type == "cpu")
+        launch, in_training = runtime.launch, roles.in_training
+        processes = PartialState(cpu=in_training.device.type == "cpu")
         return cls(
             seed=config.seed,
-            device=trainee.device,
-            pad_id=trainee.tokenizer.pad_token_id,
+            device=in_training.device,
+            pad_id=in_training.tokenizer.pad_token_id,
             rank=processes.process_index,
             count=config.rollouts // processes.num_processes,
             batch_size=config.batch_size,

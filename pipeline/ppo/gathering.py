@@ -49,8 +49,8 @@ class Gatherer:
 
     def __init__(self, task: Task, roles: Roles, config: PpoConfig, batching: Batching) -> None:
         self.task, self.roles, self.config, self.batching = task, roles, config, batching
-        self.chat = roles.trainee.chat
-        self.known = known_ids(roles.trainee.tokenizer)
+        self.chat = roles.in_training.chat
+        self.known = known_ids(roles.in_training.tokenizer)
 
     def gather(self, iteration: int, cursor: int, *, watch: bool) -> Gathered:
         """Gather answers of the current policy to the prompts from the cursor on.
@@ -62,7 +62,7 @@ class Gatherer:
         whole = cycled(len(self.task.prompts), cursor, config.rollouts, f"{config.seed} prompts")
         rows = whole[self.batching.rank * self.batching.count : (self.batching.rank + 1) * self.batching.count]
         prompts = [self.task.ids[i] for i in rows]
-        with self.batching.timed("sampling"), self.roles.trainee.autocast():
+        with self.batching.timed("sampling"), self.roles.in_training.autocast():
             roles.policy.switch()
             drawn = sample(
                 roles.policy.decoder,
@@ -110,7 +110,7 @@ class Gatherer:
         for rows in chain.from_iterable(epoch):
             batch = self.batching.collate(prompts, answers, rows)
             collated[tuple(rows)] = batch
-            with self.roles.trainee.autocast():
+            with self.roles.in_training.autocast():
                 own = self.roles.logprobs(self.roles.policy, batch, self.config.temperature, with_entropy=True)
                 reference = self.roles.logprobs(self.roles.reference, batch, self.config.temperature)
                 values = self.roles.values(batch)

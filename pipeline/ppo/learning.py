@@ -68,12 +68,12 @@ class Learner:
         for rows in batch:
             part = gathered.collated.get(tuple(rows)) or self.batching.collate(rollouts.prompts, rollouts.answers, rows)
             width, mask = part.mask.shape[1], part.mask
-            with self.roles.trainee.autocast():
+            with self.roles.in_training.autocast():
                 flat = self.roles.logprobs(self.roles.policy, part, config.temperature).logprobs
             logprobs, sampled = part.aligned(flat), rollouts.logprobs[rows, :width]
             policy = policy_loss(logprobs, sampled, targets.advantages[rows, :width], mask, config.clip)
             torch.autograd.backward(policy.loss / total)  # before the value model's adapter replaces the policy's
-            with self.roles.trainee.autocast():
+            with self.roles.in_training.autocast():
                 values = part.aligned(self.roles.values(part).float())
             value = value_loss(
                 values, rollouts.values[rows, :width], targets.returns[rows, :width], mask, config.value_clip

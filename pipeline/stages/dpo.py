@@ -18,12 +18,12 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 def run(config: DpoConfig, context: StageContext) -> Metrics:
     from pipeline.modeling import training, tuning
+    from pipeline.modeling.in_training import prepare_model
     from pipeline.modeling.scoring import Answered
-    from pipeline.modeling.trainee import prepare
 
     verdicts = check_gates(context, "dpo")
-    trainee = prepare(context.inputs["policy"], config.peft, config.seed, context)
-    chat, limit = trainee.chat, min(config.max_length or trainee.room, trainee.room)
+    in_training = prepare_model(context.inputs["policy"], config.peft, config.seed, context)
+    chat, limit = in_training.chat, in_training.row_limit(config.max_length)
 
     def pair(row: Mapping[str, Any]) -> tuple[Answered, Answered]:
         prompt = chat.prompt(row["prompt"])
@@ -41,9 +41,9 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
         return fitting(rows, pair, longer, limit, file, context)
 
     train, test = pairs("train.jsonl"), pairs("test.jsonl")
-    trainer = tuning.dpo_trainer(trainee, train, test, config, context)
+    trainer = tuning.dpo_trainer(in_training, train, test, config, context)
     history = training.fine_tune(trainer, context, "dpo", config)
-    trainee.save(context)
+    in_training.save(context)
     kept = training.best_evaluation(history, config.keep_best)
     return {
         "train_loss": training.mean_loss(history),
@@ -51,7 +51,7 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
         "accuracy": kept["eval_accuracy"],
         "margin": kept["eval_margin"],
         "pairs": len(train),
-        **trainee.size(),
+        **in_training.size_metrics(),
         **training.cost(trainer),
         **gate_metrics(verdicts),
     }

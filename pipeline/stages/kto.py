@@ -12,8 +12,8 @@ from pipeline.lengths.fitting import fitting
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
 
 if TYPE_CHECKING:
+    from pipeline.modeling.in_training import ModelInTraining
     from pipeline.modeling.preferences.kto import MarkedRow
-    from pipeline.modeling.trainee import Trainee
 
 NEEDED = (
     "kto learns from answers that people marked as good or bad, one by one (thumbs; formats kto, log and openwebui): "
@@ -31,16 +31,16 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 def run(config: KtoConfig, context: StageContext) -> Metrics:
     from pipeline.modeling import training
+    from pipeline.modeling.in_training import prepare_model
     from pipeline.modeling.preferences.kto import kto_trainer
-    from pipeline.modeling.trainee import prepare
 
     verdicts = check_gates(context, "kto")
-    trainee = prepare(context.inputs["policy"], config.peft, config.seed, context)
-    train, test = (_rows(name, trainee, config, context) for name in ("marked_train.jsonl", "marked_test.jsonl"))
+    in_training = prepare_model(context.inputs["policy"], config.peft, config.seed, context)
+    train, test = (_rows(name, in_training, config, context) for name in ("marked_train.jsonl", "marked_test.jsonl"))
     good = _balance(train, config, context)
-    trainer = kto_trainer(trainee, train, test, config, context)
+    trainer = kto_trainer(in_training, train, test, config, context)
     history = training.fine_tune(trainer, context, "kto", config)
-    trainee.save(context)
+    in_training.save(context)
     kept = training.best_evaluation(history, config.keep_best)
     return {
         "train_loss": training.mean_loss(history),
@@ -48,18 +48,18 @@ def run(config: KtoConfig, context: StageContext) -> Metrics:
         "accuracy": kept["eval_accuracy"],
         "answers": len(train),
         "good": good,
-        **trainee.size(),
+        **in_training.size_metrics(),
         **training.cost(trainer),
         **gate_metrics(verdicts),
     }
 
 
-def _rows(name: str, trainee: "Trainee", config: KtoConfig, context: StageContext) -> "list[MarkedRow]":
+def _rows(name: str, in_training: "ModelInTraining", config: KtoConfig, context: StageContext) -> "list[MarkedRow]":
     """Return marked answers as token ids, without those that are too long. Raises `RequestError` if there are none."""
     from pipeline.modeling.preferences.kto import MarkedRow
     from pipeline.modeling.scoring import Answered
 
-    chat, artifact = trainee.chat, context.inputs["preferences"]
+    chat, artifact = in_training.chat, context.inputs["preferences"]
     path = artifact.path / name
     rows = read_jsonl(path) if path.is_file() else []
     if not rows:
@@ -72,7 +72,7 @@ def _rows(name: str, trainee: "Trainee", config: KtoConfig, context: StageContex
         answer = chat.answer(row["prompt"], row["answer"][0]["content"])
         return MarkedRow(Answered(chat.prompt(row["prompt"]), answer), row["good"])
 
-    limit = min(config.max_length or trainee.room, trainee.room)
+    limit = in_training.row_limit(config.max_length)
     return fitting(rows, marked, lambda row: sum(map(len, row.answered)), limit, path, context)
 
 

@@ -20,7 +20,7 @@ from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import stage_of
 
 if TYPE_CHECKING:
-    from pipeline.modeling.trainee import Trainee
+    from pipeline.modeling.in_training import ModelInTraining
 
 JUDGE_REWARDS = (
     "ppo.rewards: {} is the independent judge: it may judge a policy, not reward it. Use a reward model, such as "
@@ -48,11 +48,11 @@ def _reference(source: str) -> Reference:
 
 
 def run(config: PpoConfig, context: StageContext) -> Metrics:
+    from pipeline.modeling.in_training import prepare_model
     from pipeline.modeling.padding import check_padding
     from pipeline.modeling.rewards.roles import load_rewards
     from pipeline.modeling.rewards.scoring import check_prompts
     from pipeline.modeling.roles import VALUE, build_roles
-    from pipeline.modeling.trainee import prepare
     from pipeline.ppo.gathering import Task
     from pipeline.ppo.loop import Loop
 
@@ -60,33 +60,33 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
     models = {role: context.inputs[role] for role in given if role.startswith("reward")}
     for artifact in models.values():
         refuse_judge(artifact)
-    trainee = prepare(context.inputs["policy"], config.peft, config.seed, context)
+    in_training = prepare_model(context.inputs["policy"], config.peft, config.seed, context)
     asked = DecodingConfig(config.temperature, 1.0, config.max_new_tokens)
     decoding, limit = with_limit(asked, [context.inputs["policy"]], context.say)
     config = replace(config, max_new_tokens=limit)
-    prompts, ids = _prompts(context.inputs["prompts"], trainee, limit, context)
+    prompts, ids = _prompts(context.inputs["prompts"], in_training, limit, context)
     for role, artifact in context.inputs.items():
         if role in models or role == "judge":
             check_prompts(artifact, prompts)
     verdicts = check_gates(context, "ppo", prompts=prompts, decoding=decoding)
-    rewards = load_rewards(models, trainee, config.peft, context)
+    rewards = load_rewards(models, in_training, config.peft, context)
     functions = {role: FunctionScorer(one.source) for role, one in given.items() if role not in models}
     scorers: dict[str, Scorer] = {**rewards.scorers, **functions}
     sources = [Weighted(role, scorers[role], one.weight) for role, one in given.items()]
     recompute = context.runtime.launch.gradient_checkpointing
-    roles = build_roles(trainee, rewards.start, config.peft, config.seed, recompute=recompute)
+    roles = build_roles(in_training, rewards.start, config.peft, config.seed, recompute=recompute)
     roles.policy.switch()
-    check_padding(roles.policy.decoder, trainee.tokenizer.pad_token_id, trainee.source.weights, cached=True)
+    check_padding(roles.policy.decoder, in_training.tokenizer.pad_token_id, in_training.source.weights, cached=True)
     if "value" in context.inputs:
         roles.load_value(context.inputs["value"])
     loop = Loop(Task(prompts, ids, sources, _watchers(prompts, context)), roles, config, context)
     metrics, history = loop.run()
     write_jsonl(context.output_dir / "history.jsonl", history)
     roles.policy.switch()
-    trainee.save(context)
+    in_training.save(context)
     roles.save_value(context.output_dir / VALUE)
     trainable = sum(p.numel() for parameters in roles.parameters.values() for p in parameters.values())
-    sizes = {**trainee.size(), "trainable": trainable, "max_new_tokens": limit}
+    sizes = {**in_training.size_metrics(), "trainable": trainable, "max_new_tokens": limit}
     return {**metrics, **sizes, **gate_metrics(verdicts)}
 
 
@@ -109,7 +109,7 @@ def refuse_judge(artifact: Artifact) -> None:
 
 
 def _prompts(
-    artifact: Artifact, trainee: "Trainee", answer: int, context: StageContext
+    artifact: Artifact, in_training: "ModelInTraining", answer: int, context: StageContext
 ) -> tuple[list[Any], list[list[int]]]:
     """Return each prompt once, in the order of the file, and its token ids.
 
@@ -122,9 +122,9 @@ def _prompts(
     prompts = list({prompt_id(row["prompt"]): row["prompt"] for row in rows}.values())
     kept = fitting(
         prompts,
-        lambda prompt: (prompt, trainee.chat.prompt(prompt)),
+        lambda prompt: (prompt, in_training.chat.prompt(prompt)),
         lambda pair: len(pair[1]) + answer,
-        trainee.room,
+        in_training.context_length,
         file,
         context,
     )

@@ -21,9 +21,9 @@ from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
 from pipeline.store.hashing import content_hash
 
 if TYPE_CHECKING:
+    from pipeline.modeling.in_training import ModelInTraining
     from pipeline.modeling.rewards.models import Standard
     from pipeline.modeling.rewards.training import Pair
-    from pipeline.modeling.trainee import Trainee
 
 
 class Pairs(NamedTuple):
@@ -51,21 +51,21 @@ def run(config: RewardConfig, context: StageContext) -> Metrics:
 def train_reward_model(name: str, pairs: Pairs, config: RewardConfig, context: StageContext) -> Metrics:
     """Train on `pairs`; write the model, its calibration curve and `reward.json`. `name` labels the progress."""
     from pipeline.modeling import training
+    from pipeline.modeling.in_training import prepare_model
     from pipeline.modeling.rewards.models import load_reward_for_training
     from pipeline.modeling.rewards.training import reward_trainer
-    from pipeline.modeling.trainee import prepare
 
     rows = [_rows(file, pairs.missing, context) for file in (pairs.train, pairs.test)]
-    trainee = prepare(context.inputs["policy"], config.peft, config.seed, context, load_reward_for_training)
-    limit = min(config.max_length or trainee.room, trainee.room)
-    train, test = (_pairs(part, file, trainee, limit, context) for part, file in rows)
-    trainer = reward_trainer(trainee, train, test, config, context)
+    in_training = prepare_model(context.inputs["policy"], config.peft, config.seed, context, load_reward_for_training)
+    limit = in_training.row_limit(config.max_length)
+    train, test = (_pairs(part, file, in_training, limit, context) for part, file in rows)
+    trainer = reward_trainer(in_training, train, test, config, context)
     history = training.fine_tune(trainer, context, name, config)
-    trainee.model.eval()
-    standard = _standard(trainee, train, config.seed)
-    measured = _measured(trainee, test, standard, context)
-    trainee.save(context)
-    _write_card(trainee, standard, context)
+    in_training.model.eval()
+    standard = _standard(in_training, train, config.seed)
+    measured = _measured(in_training, test, standard, context)
+    in_training.save(context)
+    _write_card(in_training, standard, context)
     people = context.inputs["preferences"].metrics.get(pairs.people)
     return {
         "train_loss": training.mean_loss(history),
@@ -75,7 +75,7 @@ def train_reward_model(name: str, pairs: Pairs, config: RewardConfig, context: S
         "pairs": len(train),
         "test": len(test),
         **standard._asdict(),
-        **trainee.size(),
+        **in_training.size_metrics(),
         **training.cost(trainer),
     }
 
@@ -90,13 +90,13 @@ def _rows(name: str, missing: str, context: StageContext) -> tuple[list[dict[str
 
 
 def _pairs(
-    rows: Sequence[Mapping[str, Any]], file: Path, trainee: "Trainee", limit: int, context: StageContext
+    rows: Sequence[Mapping[str, Any]], file: Path, in_training: "ModelInTraining", limit: int, context: StageContext
 ) -> "list[Pair]":
     """Return pairs as token ids, without pairs that are too long or have equal answers; remark on these.
 
     Raises `RequestError` if none is left.
     """
-    kept = fitting(rows, lambda row: _rendered(row, trainee), _longer, limit, file, context)
+    kept = fitting(rows, lambda row: _rendered(row, in_training), _longer, limit, file, context)
     different = [pair for pair in kept if pair.chosen != pair.rejected]
     if not different:
         raise RequestError(f"{file}: chosen and rejected are the same in each of its {len(kept)} pairs.")
@@ -105,11 +105,11 @@ def _pairs(
     return different
 
 
-def _rendered(row: Mapping[str, Any], trainee: "Trainee") -> "Pair":
+def _rendered(row: Mapping[str, Any], in_training: "ModelInTraining") -> "Pair":
     from pipeline.modeling.rewards.training import Pair
     from pipeline.modeling.scoring import Answered
 
-    chat = trainee.chat
+    chat = in_training.chat
     prompt = chat.prompt(row["prompt"])
     chosen, rejected = (chat.answer(row["prompt"], row[side][0]["content"]) for side in ("chosen", "rejected"))
     margin, group = float(row.get("margin", 1.0)), row.get("group") or prompt_id(row["prompt"])
@@ -120,16 +120,16 @@ def _longer(pair: "Pair") -> int:
     return max(len(side.prompt) + len(side.answer) for side in (pair.chosen, pair.rejected))
 
 
-def _scores(trainee: "Trainee", pairs: "Sequence[Pair]") -> tuple[list[float], list[float]]:
+def _scores(in_training: "ModelInTraining", pairs: "Sequence[Pair]") -> tuple[list[float], list[float]]:
     """Return raw scores of the chosen and of the rejected answers, [pairs] each."""
     from pipeline.modeling.rewards.scoring import raw_scores
 
     rows = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-    scores = raw_scores(trainee.model, rows, pad_id=trainee.tokenizer.pad_token_id, batch_size=32)
+    scores = raw_scores(in_training.model, rows, pad_id=in_training.tokenizer.pad_token_id, batch_size=32)
     return scores[::2], scores[1::2]
 
 
-def _standard(trainee: "Trainee", train: "Sequence[Pair]", seed: int) -> "Standard":
+def _standard(in_training: "ModelInTraining", train: "Sequence[Pair]", seed: int) -> "Standard":
     """Return the reward normalization: mean and 1 / standard deviation of the scores of judged answers.
 
     Chosen and rejected answers of up to `STANDARD` training pairs count alike: they resemble PPO's first answers.
@@ -137,24 +137,24 @@ def _standard(trainee: "Trainee", train: "Sequence[Pair]", seed: int) -> "Standa
     from pipeline.modeling.rewards.models import Standard
 
     some = random.Random(seed).sample(train, min(STANDARD, len(train)))
-    scores = [score for side in _scores(trainee, some) for score in side]
+    scores = [score for side in _scores(in_training, some) for score in side]
     mean = sum(scores) / len(scores)
     deviation = (sum((score - mean) ** 2 for score in scores) / len(scores)) ** 0.5
     return Standard(mean, 1 / deviation if deviation > 0 else 1.0)
 
 
 def _measured(
-    trainee: "Trainee", test: "Sequence[Pair]", standard: "Standard", context: StageContext
+    in_training: "ModelInTraining", test: "Sequence[Pair]", standard: "Standard", context: StageContext
 ) -> dict[str, float]:
     """Return metrics of the model on pairs with unseen prompts; write the calibration curve."""
     from pipeline.modeling.rewards.scoring import padding_effects
 
-    chosen, rejected = _scores(trainee, test)
+    chosen, rejected = _scores(in_training, test)
     curve = calibration(chosen, rejected)
     write_atomically(context.output_dir / "calibration.json", json.dumps(curve.as_json(), indent=2))
     lengths = [len(pair.chosen.answer) for pair in test], [len(pair.rejected.answer) for pair in test]
     answers = [side for pair in test for side in (pair.chosen, pair.rejected)][:PADDED]
-    effects = padding_effects(trainee.model, answers, trainee.tokenizer.pad_token_id)
+    effects = padding_effects(in_training.model, answers, in_training.tokenizer.pad_token_id)
     return {
         "loss": _mean([math.log1p(math.exp(min(r - c, 700))) for c, r in zip(chosen, rejected, strict=True)]),
         "accuracy": _mean(outcomes(chosen, rejected)),
@@ -165,15 +165,15 @@ def _measured(
     }
 
 
-def _write_card(trainee: "Trainee", standard: "Standard", context: StageContext) -> None:
+def _write_card(in_training: "ModelInTraining", standard: "Standard", context: StageContext) -> None:
     """Write `reward.json`: the reward normalization, and the chat format and vocabulary of the training."""
     from pipeline.modeling.rewards.models import REWARD_FILE
 
-    tokenizer = trainee.tokenizer
+    tokenizer = in_training.tokenizer
     said = {
         **standard._asdict(),
         "template": content_hash(tokenizer.chat_template),
-        "stop_id": trainee.chat.stop_id,
+        "stop_id": in_training.chat.stop_id,
         "pad_id": tokenizer.pad_token_id,
         "vocabulary": content_hash(tokenizer.get_vocab()),
     }

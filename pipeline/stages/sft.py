@@ -20,10 +20,10 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 def run(config: SftConfig, context: StageContext) -> Metrics:
     from pipeline.modeling import training, tuning
-    from pipeline.modeling.trainee import prepare
+    from pipeline.modeling.in_training import prepare_model
 
-    trainee = prepare(context.inputs["base"], config.peft, config.seed, context)
-    chat, limit = trainee.chat, trainee.room
+    in_training = prepare_model(context.inputs["base"], config.peft, config.seed, context)
+    chat, limit = in_training.chat, in_training.context_length
 
     def rendered(name: str) -> "list[Rendered]":
         file = context.inputs["data"].file(name)
@@ -39,15 +39,15 @@ def run(config: SftConfig, context: StageContext) -> Metrics:
         return flat
 
     train, dev = rendered("sft.jsonl"), rendered("dev.jsonl")
-    trainer = tuning.sft_trainer(trainee, train, dev, config, context)
+    trainer = tuning.sft_trainer(in_training, train, dev, config, context)
     history = training.fine_tune(trainer, context, "sft", config)
-    trainee.save(context)
+    in_training.save(context)
     return {
         "train_loss": training.mean_loss(history),
         "eval_loss": training.best_evaluation(history, config.keep_best)["eval_loss"],
         "rows": len(train),
         ANSWER_TOKENS: answer_tokens(row.mask for row in train),
-        **trainee.size(),
+        **in_training.size_metrics(),
         **training.cost(trainer),
     }
 

@@ -25,10 +25,10 @@ with lazily():
 
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.heads import known_ids
+    from pipeline.modeling.in_training import prepare_model
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
     from pipeline.modeling.roles import ValueStart, build_roles
     from pipeline.modeling.sampling import sample
-    from pipeline.modeling.trainee import prepare
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,20 +93,20 @@ def check_ppo(lab: Laboratory) -> None:
 def check_sampler(lab: Laboratory) -> None:
     """PPO samples the same answers with padding, a cache and dropped rows as the policy gives for each prompt alone."""
     inputs = lab.inputs("ppo")
-    trainee = prepare(inputs["policy"], lab.config.ppo.peft, 0, lab.context("ppo", inputs))
-    policy = build_roles(trainee, ValueStart(), lab.config.ppo.peft, 0, recompute=False).policy
+    in_training = prepare_model(inputs["policy"], lab.config.ppo.peft, 0, lab.context("ppo", inputs))
+    policy = build_roles(in_training, ValueStart(), lab.config.ppo.peft, 0, recompute=False).policy
     policy.switch()
     prompts = [[1, *range(20, 20 + 3 * n)] for n in range(1, 5)]
     stop = 200  # some rows reach it
-    options = {"pad_id": trainee.tokenizer.pad_token_id, "stop_id": stop, "temperature": 0.7, "seed": 3}
-    limits = {"max_new_tokens": STEPS, "batch_size": 4, "known": known_ids(trainee.tokenizer)}
+    options = {"pad_id": in_training.tokenizer.pad_token_id, "stop_id": stop, "temperature": 0.7, "seed": 3}
+    limits = {"max_new_tokens": STEPS, "batch_size": 4, "known": known_ids(in_training.tokenizer)}
     drawn = sample(policy.decoder, policy.head, prompts, **limits, **options)
     chance = torch.rand(len(prompts), STEPS, generator=torch.Generator().manual_seed(3)).double()
     for row, prompt in enumerate(prompts):
         ids = list(prompt)
         while len(ids) < len(prompt) + STEPS and ids[-1] != stop:
             with torch.no_grad():
-                logits = trainee.model(torch.tensor([ids])).logits[0, -1, : len(trainee.tokenizer)]
+                logits = in_training.model(torch.tensor([ids])).logits[0, -1, : len(in_training.tokenizer)]
             whole = (logits.float() / 0.7).softmax(-1).double().cumsum(-1)
             wanted = chance[row, len(ids) - len(prompt)] * whole[-1:]
             ids.append(int(torch.searchsorted(whole, wanted, right=True)))

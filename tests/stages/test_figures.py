@@ -46,18 +46,18 @@ class Run:
         context.output_dir.mkdir()
         options = {**COMMON, **changes}
         if stage == "sft":
-            self.trainee = tiny.trainee(tiny.model("llama"))
+            self.in_training = tiny.in_training(tiny.model("llama"))
             rows = [[whole(row) for row in tiny.answers(*given)] for given in ((ROWS, 0), (7, 1))]
-            trainer = tuning.sft_trainer(self.trainee, *rows, SftConfig(**options), context)
+            trainer = tuning.sft_trainer(self.in_training, *rows, SftConfig(**options), context)
         elif stage == "dpo":
-            self.trainee = tiny.trainee(tiny.model("llama"))
+            self.in_training = tiny.in_training(tiny.model("llama"))
             trainer = tuning.dpo_trainer(
-                self.trainee, tiny.pairs(ROWS), tiny.pairs(7, 1), DpoConfig(**options), context
+                self.in_training, tiny.pairs(ROWS), tiny.pairs(7, 1), DpoConfig(**options), context
             )
         else:
-            self.trainee = tiny.trainee(classifier())
+            self.in_training = tiny.in_training(classifier())
             rows = [rankings(*given) for given in ((ROWS, 0), (7, 1))]
-            trainer = reward_trainer(self.trainee, *rows, RewardConfig(**options), context)
+            trainer = reward_trainer(self.in_training, *rows, RewardConfig(**options), context)
         self.trainer, self.context = trainer, context
 
     def trained(self) -> Run:
@@ -66,7 +66,7 @@ class Run:
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
-        return {name: p.detach() for name, p in self.trainee.model.named_parameters()}
+        return {name: p.detach() for name, p in self.in_training.model.named_parameters()}
 
     def seen(self, *names: str) -> list[list[float]]:
         """Return these figures for all rows of the history that have them."""
@@ -142,7 +142,7 @@ def logprob(model: Any, row: Answered) -> torch.Tensor:
 def test_sfts_evaluation_loss_is_the_mean_over_answer_tokens(micro: int | None, tmp_path: Path) -> None:
     run = Run("sft", micro, tmp_path).trained()
     with torch.no_grad():
-        logs = torch.cat([logprob(run.trainee.model.eval(), row) for row in tiny.answers(7, 1)])
+        logs = torch.cat([logprob(run.in_training.model.eval(), row) for row in tiny.answers(7, 1)])
     assert run.seen("eval_loss")[-1] == [pytest.approx(-float(logs.mean()), rel=1e-5)]
 
 
@@ -151,7 +151,7 @@ def test_sfts_evaluation_loss_is_the_mean_over_answer_tokens(micro: int | None, 
 def test_dpos_figures_are_means_over_pairs(micro: int | None, sft_weight: float, tmp_path: Path) -> None:
     """Accuracy, margin and loss of the evaluation equal those computed from policy and reference, pair by pair."""
     run = Run("dpo", micro, tmp_path, sft_weight=sft_weight).trained()
-    policy, reference = run.trainee.model.eval(), tiny.model("llama")
+    policy, reference = run.in_training.model.eval(), tiny.model("llama")
     with torch.no_grad():
         logs = [[[logprob(m, side) for m in (policy, reference)] for side in pair] for pair in tiny.pairs(7, 1)]
     ratios = [[float(p.sum() - r.sum()) for p, r in sides] for sides in logs]
@@ -224,7 +224,7 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(tmp_path: Path) -> None
     """A loss can be finite and its gradient not."""
     run = Run("sft", None, tmp_path)
     before = {name: p.clone() for name, p in run.weights.items()}
-    run.trainee.model.model.norm.weight.register_hook(lambda gradient: gradient * math.inf)
+    run.in_training.model.model.norm.weight.register_hook(lambda gradient: gradient * math.inf)
     with pytest.raises(PipelineError, match=r"The gradient is (nan|inf) after step 0 of 6"):
         run.trained()
     assert all(torch.equal(p, before[name]) for name, p in run.weights.items())

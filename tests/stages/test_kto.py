@@ -43,7 +43,7 @@ class Run:
         folder.mkdir(exist_ok=True)
         self.model = tiny.model("llama") if model is None else model
         config = KtoConfig(**{**COMMON, "epochs": 4, "trainer": {"logging_steps": 1}, **changes})
-        self.trainer = kto_trainer(tiny.trainee(self.model), marked(19), marked(7, 1), config, self.context)
+        self.trainer = kto_trainer(tiny.in_training(self.model), marked(19), marked(7, 1), config, self.context)
 
     def trained(self) -> Run:
         self.history = training.train(self.trainer, self.context, "kto", 2)

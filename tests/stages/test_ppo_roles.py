@@ -27,11 +27,11 @@ with lazily():
     from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTokenizerFast
 
     from pipeline.modeling.answering import Answer
+    from pipeline.modeling.in_training import prepare_model
     from pipeline.modeling.passes import batch_of, last_states
     from pipeline.modeling.rewards.roles import RewardAdapter, Rewards, load_rewards
     from pipeline.modeling.rewards.scoring import RewardModel
     from pipeline.modeling.roles import Roles, build_roles
-    from pipeline.modeling.trainee import prepare
 
 PROMPT = [{"role": "user", "content": "My kettle hums at night. What should I do?"}]
 TEXTS = ("Just wrap the kettle in wet wool.", "Go away!", "Turn it upside down. I hope it helps!")
@@ -46,13 +46,13 @@ def assembled(chain: Chain, context: StageContext, sft: str, peft: str, **option
     """Build all four roles as the stage does."""
     made = chain.make("reward", f"peft@sft.peft={sft}", f"peft@reward.peft={peft}")
     own = PeftConfig(peft, **options)
-    trainee = prepare(made.inputs["policy"], own, 0, context)
-    rewards = load_rewards({"reward": made}, trainee, own, context)
-    return build_roles(trainee, rewards.start, own, 0, recompute=True), rewards
+    in_training = prepare_model(made.inputs["policy"], own, 0, context)
+    rewards = load_rewards({"reward": made}, in_training, own, context)
+    return build_roles(in_training, rewards.start, own, 0, recompute=True), rewards
 
 
 def answers_of(roles: Roles) -> list[Answer]:
-    chat = roles.trainee.chat
+    chat = roles.in_training.chat
     return [Answer(text, chat.answer(PROMPT, text), True) for text in TEXTS]
 
 
@@ -93,7 +93,7 @@ def test_the_value_model_starts_as_the_reward_model(chain: Chain, context: Stage
     assert isinstance(rewards.scorers["reward"], RewardModel if peft == "full" else RewardAdapter)
     answers = answers_of(roles)
     said = rewards.scorers["reward"].score([PROMPT] * 3, answers)
-    chat = roles.trainee.chat
+    chat = roles.in_training.chat
     batch = batch_of(
         [chat.prompt(PROMPT)] * 3, [a.ids for a in answers], chat.tokenizer.pad_token_id, torch.device("cpu")
     )
@@ -118,7 +118,7 @@ def test_a_reward_adapter_on_the_shared_base_scores_as_it_does_alone(
 def test_dropout_is_off_in_every_role(chain: Chain, context: StageContext, peft: str) -> None:
     """Rule 9 (S): two passes agree, also with recomputed activations and with dropout in the adapters' settings."""
     roles, _ = assembled(chain, context, "full", peft, dropout=0.0 if peft == "full" else 0.5)
-    chat = roles.trainee.chat
+    chat = roles.in_training.chat
     batch = batch_of(
         [chat.prompt(PROMPT)] * 3, [a.ids for a in answers_of(roles)], chat.tokenizer.pad_token_id, torch.device("cpu")
     )

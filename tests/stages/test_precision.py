@@ -19,8 +19,8 @@ with lazily():
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
+    from pipeline.modeling.in_training import computes_in_bf16
     from pipeline.modeling.policy import PolicySource, load_policy, source_of, tokenizer_of
-    from pipeline.modeling.trainee import computes_in_bf16
 
 ARMS = ("sft", "dpo", "reward", "ppo")
 SMALL = (

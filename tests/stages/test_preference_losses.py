@@ -30,7 +30,7 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     config = DpoConfig(
         seed=0, batch_size=6, learning_rate=1e-3, trainer={"loss_type": "robust", "label_smoothing": 0.1}
     )
-    made = tuning.dpo_trainer(tiny.trainee(model), tiny.pairs(6), tiny.pairs(3, 1), config, context)
+    made = tuning.dpo_trainer(tiny.in_training(model), tiny.pairs(6), tiny.pairs(3, 1), config, context)
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -86,7 +86,7 @@ def test_a_loss_that_trl_lacks_is_trained_with(tmp_path: Path) -> None:
     trainer = {"logging_steps": 1, "loss_type": ["cdpo"], "label_smoothing": 0.2}
     config = DpoConfig(seed=0, epochs=20, batch_size=4, learning_rate=1e-2, evaluations=1, trainer=trainer)
     context = tiny.context(tmp_path, micro_batch_size=2)
-    made = tuning.dpo_trainer(tiny.trainee(tiny.model("llama")), tiny.pairs(4), tiny.pairs(3, 1), config, context)
+    made = tuning.dpo_trainer(tiny.in_training(tiny.model("llama")), tiny.pairs(4), tiny.pairs(3, 1), config, context)
     rows = [row for row in training.train(made, context, "dpo", 1) if "loss" in row]
     assert rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
     lowest = -(0.8 * torch.tensor(0.8).log() + 0.2 * torch.tensor(0.2).log())  # the entropy of such labels

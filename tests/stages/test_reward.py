@@ -506,8 +506,8 @@ def test_what_does_not_fit_and_what_is_no_number_is_refused(chain: Chain, tmp_pa
     from pipeline.errors import RequestError
 
     model = RewardModel(chain.make("reward", *SMALL), context(tmp_path))
-    with pytest.raises(RequestError, match=rf"and {model.room} fit"):
-        model.score([QUESTION], [Answer("word " * model.room, [], True)])
+    with pytest.raises(RequestError, match=rf"and {model.context_length} fit"):
+        model.score([QUESTION], [Answer("word " * model.context_length, [], True)])
     with torch.no_grad():
         model.model.score.weight[:] = math.nan
     with pytest.raises(RequestError, match=r"its score of the answer 'Fine\.' is nan"):

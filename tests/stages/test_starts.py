@@ -32,7 +32,7 @@ def run(model: Any, folder: Path, trainer: dict[str, Any] = PLAIN, **launch: Any
     """Run one step of DPO on eight pairs that changes nothing; return its history."""
     context = tiny.context(folder, **launch)
     config = DpoConfig(seed=0, batch_size=8, learning_rate=1e-12, evaluations=1, trainer=trainer)
-    made = tuning.dpo_trainer(tiny.trainee(model), tiny.pairs(8), tiny.pairs(5, 1), config, context)
+    made = tuning.dpo_trainer(tiny.in_training(model), tiny.pairs(8), tiny.pairs(5, 1), config, context)
     return training.train(made, context, "dpo", 1)
 
 
@@ -97,7 +97,7 @@ def test_ppo_starts_at_its_reference(method: str, name: str, tmp_path: Path) -> 
     peft = PeftConfig(method, rank=2, target_modules="all-linear")
     if method == "lora":
         model = get_peft_model(model.requires_grad_(False), LoraConfig(r=2, target_modules="all-linear")).eval()
-    roles = build_roles(tiny.trainee(model), ValueStart(), peft, 0, recompute=False)
+    roles = build_roles(tiny.in_training(model), ValueStart(), peft, 0, recompute=False)
     config = PpoConfig(
         **{"seed": 0, "iterations": 2, "rollouts": 8, "batch_size": 4, "epochs": 1, "max_new_tokens": 6},
         **{"learning_rate": 1e-3, "kl": KlConfig(), "peft": peft, "checkpoint_every": 2},

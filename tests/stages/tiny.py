@@ -22,9 +22,9 @@ with lazily():
 
     from pipeline.modeling.architecture import footprint
     from pipeline.modeling.chat.rendering import ChatFormat
+    from pipeline.modeling.in_training import ModelInTraining
     from pipeline.modeling.policy import PolicySource
     from pipeline.modeling.scoring import Answered
-    from pipeline.modeling.trainee import Trainee
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 WORDS = [f"w{i}" for i in range(60)]
@@ -88,10 +88,10 @@ def model(name: str, seed: int = 0, **changes: Any) -> Any:
     return transformers.AutoModelForCausalLM.from_config(config).eval()
 
 
-def trainee(made: Any) -> Trainee:
+def in_training(made: Any) -> ModelInTraining:
     words = tokenizer()
     source = PolicySource("tiny", "tiny")
-    return Trainee(made, words, ChatFormat(words), source, torch.device("cpu"), footprint(made))
+    return ModelInTraining(made, words, ChatFormat(words), source, torch.device("cpu"), footprint(made))
 
 
 def context(folder: Path, said: Callable[[str], None] = lambda _: None, **launch: Any) -> StageContext:

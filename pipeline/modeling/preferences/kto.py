@@ -22,10 +22,10 @@ from pipeline.config.schema import KtoConfig
 from pipeline.errors import RequestError
 from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.fused import use_whole_head
+from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.passes import padded
 from pipeline.modeling.preferences.losses import Marks, kto, reference_point
 from pipeline.modeling.scoring import Answered
-from pipeline.modeling.trainee import Trainee
 from pipeline.modeling.training import tuning_arguments
 from pipeline.modeling.tuning import Key, check_start, early_stopping, key_of, logprobs_output, reference_logprobs
 from pipeline.stage import StageContext
@@ -111,17 +111,21 @@ class KtoTrainer(ExactFigures):
 
 
 def kto_trainer(
-    trainee: Trainee, train: Sequence[MarkedRow], test: Sequence[MarkedRow], config: KtoConfig, context: StageContext
+    in_training: ModelInTraining,
+    train: Sequence[MarkedRow],
+    test: Sequence[MarkedRow],
+    config: KtoConfig,
+    context: StageContext,
 ) -> KtoTrainer:
     """Return a trainer with the given model as its reference, as in `dpo_trainer`; dropout is off.
 
     Raises `RequestError` if all answers belong to one prompt.
     """
-    model, pad_id = trainee.model, trainee.tokenizer.pad_token_id
-    options = tuning_arguments(config, context, len(train), trainee.device, half=trainee.half)
+    model, pad_id = in_training.model, in_training.tokenizer.pad_token_id
+    options = tuning_arguments(config, context, len(train), in_training.device, half=in_training.half)
     parts = [with_others(part, config.seed) for part in (train, test)]
     answers = [answer for part in parts for row, other in part for answer in (row.answered, other)]
-    with trainee.autocast():  # the same precision as for the policy in training
+    with in_training.autocast():  # the same precision as for the policy in training
         reference = reference_logprobs(model, answers, pad_id, options["per_device_eval_batch_size"], context)
     disable_dropout_in_model(model)
     trainer = KtoTrainer(
@@ -131,7 +135,7 @@ def kto_trainer(
         data_collator=lambda rows: collated(rows, pad_id),
         train_dataset=_dataset(parts[0], reference),
         eval_dataset=_dataset(parts[1], reference),
-        processing_class=trainee.tokenizer,
+        processing_class=in_training.tokenizer,
         callbacks=early_stopping(config),
     )
     use_whole_head(model)

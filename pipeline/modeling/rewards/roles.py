@@ -20,6 +20,7 @@ from pipeline.config.schema import PeftConfig
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.chat.templates import Messages
 from pipeline.modeling.heads import transformer_of
+from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.passes import batch_of, last_states
 from pipeline.modeling.policy import PolicySource, in_float32, source_of, tokenizer_of
 from pipeline.modeling.rewards.models import (
@@ -33,7 +34,6 @@ from pipeline.modeling.rewards.models import (
 )
 from pipeline.modeling.rewards.scoring import RewardModel
 from pipeline.modeling.roles import Switch, ValueStart, adapters_below, add_adapter
-from pipeline.modeling.trainee import Trainee
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
 
@@ -43,10 +43,10 @@ BATCH = 64  # answers per forward pass
 class RewardAdapter:
     """A reward model that is an adapter and a head on the policy's frozen base model."""
 
-    def __init__(self, artifact: Artifact, name: str, trainee: Trainee) -> None:
+    def __init__(self, artifact: Artifact, name: str, in_training: ModelInTraining) -> None:
         source = source_of(artifact)
         check_labels(source, artifact.name)
-        self.trainee, self.model = trainee, trainee.model
+        self.in_training, self.model = in_training, in_training.model
         self.weights, self.peft = adapter_of(source)
         self.weight, self.bias = _head(source, artifact)
         below = adapters_below(self.model)
@@ -56,7 +56,7 @@ class RewardAdapter:
     @torch.no_grad()
     def score(self, prompts: Sequence[Messages], answers: Sequence[Answer]) -> list[float]:
         """Return one normalized score per answer, read at the last real token."""
-        chat, device = self.trainee.chat, self.trainee.device
+        chat, device = self.in_training.chat, self.in_training.device
         ids = [chat.prompt(prompt) for prompt in prompts]
         self.switch()
         transformer, pad_id = transformer_of(self.model), chat.tokenizer.pad_token_id
@@ -90,46 +90,48 @@ class Rewards(NamedTuple):
     start: ValueStart
 
 
-def load_rewards(artifacts: dict[str, Artifact], trainee: Trainee, peft: PeftConfig, context: StageContext) -> Rewards:
+def load_rewards(
+    artifacts: dict[str, Artifact], in_training: ModelInTraining, peft: PeftConfig, context: StageContext
+) -> Rewards:
     """Load every reward model, on the policy's base if possible. Raises `RequestError` like `RewardModel`."""
     scorers: dict[str, RewardAdapter | RewardModel] = {}
     start: ValueStart | None = None
     for role, artifact in artifacts.items():
-        if _on_the_same_base(artifact, trainee, peft):
-            adapter = RewardAdapter(artifact, role, trainee)
+        if _on_the_same_base(artifact, in_training, peft):
+            adapter = RewardAdapter(artifact, role, in_training)
             scorers[role], start = adapter, start or adapter.start()
         else:
             model = RewardModel(artifact, context)
             scorers[role] = model
-            if start is None and not isinstance(trainee.model, PeftModel) and _same_tokens(artifact, trainee):
-                start = _start_of(model, artifact, trainee)
+            if start is None and not isinstance(in_training.model, PeftModel) and _same_tokens(artifact, in_training):
+                start = _start_of(model, artifact, in_training)
     if start is None:
         context.say("the value model starts from the policy, with a head that says 0: no reward model fits its place")
     return Rewards(scorers, start or ValueStart())
 
 
-def _on_the_same_base(artifact: Artifact, trainee: Trainee, peft: PeftConfig) -> bool:
+def _on_the_same_base(artifact: Artifact, in_training: ModelInTraining, peft: PeftConfig) -> bool:
     """Return whether a reward model is an adapter on the same model and adapters as the policy's new adapter."""
-    if not isinstance(trainee.model, PeftModel):
+    if not isinstance(in_training.model, PeftModel):
         return False
-    source, policy = source_of(artifact), trainee.source
+    source, policy = source_of(artifact), in_training.source
     same = (source.weights, source.adapters[:-1]) == (policy.weights, policy.adapters)
     in_4_bits = policy.quantized or peft.method == "qlora"
-    return bool(source.adapters) and same and source.quantized == in_4_bits and _same_tokens(artifact, trainee)
+    return bool(source.adapters) and same and source.quantized == in_4_bits and _same_tokens(artifact, in_training)
 
 
-def _same_tokens(artifact: Artifact, trainee: Trainee) -> bool:
+def _same_tokens(artifact: Artifact, in_training: ModelInTraining) -> bool:
     """Return whether a reward model has the policy's vocabulary and chat template, so that token ids mean the same."""
     tokenizer, _ = tokenizer_of(source_of(artifact))
-    own = trainee.tokenizer
+    own = in_training.tokenizer
     return bool(tokenizer.get_vocab() == own.get_vocab() and tokenizer.chat_template == own.chat_template)
 
 
-def _start_of(model: RewardModel, artifact: Artifact, trainee: Trainee) -> ValueStart | None:
+def _start_of(model: RewardModel, artifact: Artifact, in_training: ModelInTraining) -> ValueStart | None:
     """Return starting weights from a copy of a whole reward model, adapters merged; None if it has no linear head."""
     if head_of(model.model) is None:
         return None
     source = replace(in_float32(source_of(artifact)), quantized=False)
-    whole = load_reward(source, model.chat.tokenizer, trainee.device)
+    whole = load_reward(source, model.chat.tokenizer, in_training.device)
     whole = whole.merge_and_unload() if isinstance(whole, PeftModel) else whole
     return ValueStart(*model.linear_head(), backbone=decoder_of(whole))

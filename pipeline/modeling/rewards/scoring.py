@@ -151,7 +151,7 @@ class RewardModel:
         self.standard = standard_of(artifact)
 
     @property
-    def room(self) -> int:
+    def context_length(self) -> int:
         """The context length: the maximum of prompt and answer together, in this model's tokens."""
         return context_of(self.model)
 
@@ -179,8 +179,10 @@ class RewardModel:
         """
         rows = self.rows(prompts, answers)
         longest = max((len(row.prompt) + len(row.answer) for row in rows), default=0)
-        if longest > self.room:
-            raise RequestError(f"{self.name}: an answer with its prompt has {longest} tokens, and {self.room} fit.")
+        if longest > self.context_length:
+            raise RequestError(
+                f"{self.name}: an answer with its prompt has {longest} tokens, and {self.context_length} fit."
+            )
         pad_id = self.chat.tokenizer.pad_token_id
         scores = self.standard(raw_scores(self.model, rows, pad_id=pad_id, batch_size=batch_size))
         for score, answer in zip(scores, answers, strict=True):

@@ -24,11 +24,11 @@ from trl import RewardTrainer as TrlRewardTrainer
 from pipeline.config.schema import RewardConfig
 from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.heads import LanguageHead
+from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.passes import padded, token_logprobs
 from pipeline.modeling.policy import in_float32
 from pipeline.modeling.rewards.models import head_of, language_head
 from pipeline.modeling.scoring import Answered
-from pipeline.modeling.trainee import Trainee
 from pipeline.modeling.training import tuning_arguments
 from pipeline.stage import StageContext
 
@@ -117,24 +117,28 @@ class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
 
 
 def reward_trainer(
-    trainee: Trainee, train: Sequence[Pair], test: Sequence[Pair], config: RewardConfig, context: StageContext
+    in_training: ModelInTraining,
+    train: Sequence[Pair],
+    test: Sequence[Pair],
+    config: RewardConfig,
+    context: StageContext,
 ) -> RewardTrainer:
     """Return a trainer with dropout off; `config.batch_size` counts rankings."""
     rows = [rankings(part) for part in (train, test)]
-    options = tuning_arguments(config, context, len(rows[0]), trainee.device, half=trainee.half)
-    pad_id = trainee.tokenizer.pad_token_id
+    options = tuning_arguments(config, context, len(rows[0]), in_training.device, half=in_training.half)
+    pad_id = in_training.tokenizer.pad_token_id
     trainer = RewardTrainer(
-        model=trainee.model,
+        model=in_training.model,
         args=TrlRewardConfig(**options, max_length=None),
         data_collator=lambda chosen: collated(chosen, pad_id, margin=config.margin),
         train_dataset=Dataset.from_list(rows[0]),
         eval_dataset=Dataset.from_list(rows[1]),
-        processing_class=trainee.tokenizer,
+        processing_class=in_training.tokenizer,
         callbacks=[EarlyStoppingCallback(config.patience)] if config.early_stopping else [],
     )
     if config.sft_weight:
-        source = in_float32(trainee.source) if config.peft.method == "full" else trainee.source
-        trainer.language = language_head(source, trainee.tokenizer, trainee.device)
+        source = in_float32(in_training.source) if config.peft.method == "full" else in_training.source
+        trainer.language = language_head(source, in_training.tokenizer, in_training.device)
         trainer.sft_weight = config.sft_weight
     trainer.token_weight = config.token_weight
     return trainer

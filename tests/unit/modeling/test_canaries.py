@@ -87,12 +87,12 @@ def made(stage: str, folder: Path) -> Any:
     context = tiny.context(folder, micro_batch_size=BATCH["micro_batch_size"])
     pairs = [tiny.pairs(BATCH["rows"]), tiny.pairs(7, 1)]
     if stage == "dpo":
-        return tuning.dpo_trainer(tiny.trainee(tiny.model("llama")), *pairs, DpoConfig(**OPTIONS), context), context
+        return tuning.dpo_trainer(tiny.in_training(tiny.model("llama")), *pairs, DpoConfig(**OPTIONS), context), context
     if stage == "reward":
         rows = [[Pair(*pair, 0.5, i) for i, pair in enumerate(part)] for part in pairs]
-        return reward_trainer(tiny.trainee(classifier()), *rows, RewardConfig(**OPTIONS), context), context
+        return reward_trainer(tiny.in_training(classifier()), *rows, RewardConfig(**OPTIONS), context), context
     rows = [[Rendered(a.prompt + a.answer, [0, 0] + [1] * len(a.answer)) for a, _ in part] for part in pairs]
-    return tuning.sft_trainer(tiny.trainee(tiny.model("llama")), *rows, SftConfig(**OPTIONS), context), context
+    return tuning.sft_trainer(tiny.in_training(tiny.model("llama")), *rows, SftConfig(**OPTIONS), context), context
 
 
 def classifier() -> Any:
@@ -180,7 +180,7 @@ def test_the_copy_that_trl_makes_of_an_adapter_is_gone(tmp_path: Path) -> None:
     model = get_peft_model(tiny.model("llama"), LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))
     before = [name for name, _ in model.named_parameters()]
     trainer = tuning.dpo_trainer(
-        tiny.trainee(model), tiny.pairs(8), tiny.pairs(4, 1), DpoConfig(**OPTIONS), tiny.context(tmp_path)
+        tiny.in_training(model), tiny.pairs(8), tiny.pairs(4, 1), DpoConfig(**OPTIONS), tiny.context(tmp_path)
     )
     assert list(trainer.model.peft_config) == [policy.TRAINED]
     assert [name for name, _ in trainer.model.named_parameters()] == before

@@ -1,4 +1,4 @@
-"""The policy being trained: loaded and prepared as its stage's `peft` requires, with its chat format."""
+"""The model in training, a policy or a reward model: loaded and prepared as its stage's `peft` requires."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,12 +29,12 @@ from pipeline.modeling.training import set_up
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
 
-MOSTLY = 0.95  # `qlora` reports a smaller share of the weights in 4 bits
+MIN_SHARE_IN_4_BITS = 0.95  # `qlora` reports a smaller share of the weights in 4 bits
 
 
 @dataclass(frozen=True)
-class Trainee:
-    """The policy being trained, with its tokenizer, source, device and precision."""
+class ModelInTraining:
+    """The policy or reward model in training, with its tokenizer, source, device and precision."""
 
     model: Model
     tokenizer: PreTrainedTokenizerBase
@@ -49,9 +49,13 @@ class Trainee:
         object.__setattr__(self, "start", Start(self.model))
 
     @property
-    def room(self) -> int:
+    def context_length(self) -> int:
         """The context length: the maximum tokens of prompt and answer together."""
         return context_of(self.model)
+
+    def row_limit(self, max_length: int | None) -> int:
+        """Return the maximum tokens of a row: `max_length`, or the context length if that is less or there is none."""
+        return min(max_length or self.context_length, self.context_length)
 
     def save(self, context: StageContext) -> None:
         """Write the trained weights into the artifact; report steps that were too small to change them."""
@@ -63,7 +67,7 @@ class Trainee:
         if remark:
             context.say(remark)
 
-    def size(self) -> dict[str, float]:
+    def size_metrics(self) -> dict[str, float]:
         """Return the number of trained parameters, the share that has changed so far, and bits per base weight."""
         bits, in_4_bits = self.footprint
         sizes = {
@@ -81,9 +85,9 @@ class Trainee:
 Loader = Callable[[PolicySource, PreTrainedTokenizerBase, torch.device, PeftConfig, int], Model]
 
 
-def prepare(
+def prepare_model(
     artifact: Artifact, peft: PeftConfig, seed: int, context: StageContext, load: Loader = load_for_training
-) -> Trainee:
+) -> ModelInTraining:
     """Load a policy for training with `load`, and report settings that were added or assumed.
 
     Raises `RequestError` if `qlora` quantizes none of the weights.
@@ -100,7 +104,7 @@ def prepare(
     if context_of(model) == UNLIMITED:
         context.say(f"{source.weights}: its configuration names no longest sequence; rows of any length are used")
     half = computes_in_bf16(context.runtime.launch, source, peft, device)
-    return Trainee(model, tokenizer, ChatFormat(tokenizer), source, device, measured, half)
+    return ModelInTraining(model, tokenizer, ChatFormat(tokenizer), source, device, measured, half)
 
 
 def computes_in_bf16(launch: LaunchConfig, source: PolicySource, peft: PeftConfig, device: torch.device) -> bool:
@@ -122,7 +126,7 @@ def _check_quantized(measured: Footprint, name: str, context: StageContext) -> N
     """
     if not measured.in_4_bits:
         raise RequestError(f"{name}: bitsandbytes quantizes none of its layers, so peft=qlora is peft=lora: use that.")
-    if measured.in_4_bits < MOSTLY:
+    if measured.in_4_bits < MIN_SHARE_IN_4_BITS:
         context.say(
             f"peft=qlora: {measured.in_4_bits:.0%} of the weights are in 4 bits, {measured.bits:.1f} bits per weight "
             "on average: bitsandbytes quantizes linear layers, but not a mixture's experts or layers of a model's own"
