@@ -90,7 +90,7 @@ class Bench:
             self.model.model,
             self._eager_to_stop(),
             self.rows.prompts,
-            known=torch.ones(self.given.vocabulary, dtype=torch.bool),
+            valid_ids=torch.ones(self.given.vocabulary, dtype=torch.bool),
             pad_id=PAD,
             stop_id=STOP,
             max_new_tokens=self.given.longest,

@@ -37,12 +37,12 @@ from pipeline.config.schema import DpoConfig, LaunchConfig, PeftConfig, PpoConfi
 from pipeline.modeling import tuning
 from pipeline.modeling.chat.rendering import Rendered
 from pipeline.modeling.in_training import prepare_model
-from pipeline.modeling.memory import peak_memory_mb, start_peak
-from pipeline.modeling.policy import nf4
+from pipeline.modeling.memory import peak_memory_mb, reset_peak_memory
+from pipeline.modeling.policy import nf4_config
 from pipeline.modeling.rewards.models import load_reward_for_training
 from pipeline.modeling.rewards.training import Pair, reward_trainer
 from pipeline.modeling.roles import ValueStart, build_roles
-from pipeline.modeling.scoring import Answered
+from pipeline.modeling.scoring import AnsweredPrompt
 from pipeline.ppo.gathering import Task
 from pipeline.ppo.loop import Loop
 from pipeline.ppo.sources import Weighted
@@ -136,7 +136,7 @@ def synchronize() -> None:
 @contextmanager
 def peak_in(measured: Measured, device: str) -> Iterator[None]:
     """The most memory inside, as stages measure theirs: on a GPU what torch allocated, all of the model's included."""
-    start_peak()
+    reset_peak_memory()
     yield
     measured.peak = peak_memory_mb(torch.device(device)) / 2**10
 
@@ -209,7 +209,7 @@ def ours(case: Case, bench: Bench, folder: Path) -> Measured:
             sides = bench.ids(2 * count, case.length, vocabulary)
             half = case.length // 2
             pairs = [
-                (Answered(a[:half], [*a[half:-1], EOS]), Answered(a[:half], [*b[half:-1], EOS]))
+                (AnsweredPrompt(a[:half], [*a[half:-1], EOS]), AnsweredPrompt(a[:half], [*b[half:-1], EOS]))
                 for a, b in zip(sides[::2], sides[1::2], strict=True)
             ]
             measured.tokens = 2 * case.micro * case.length
@@ -279,7 +279,7 @@ def bare(case: Case, bench: Bench, folder: Path) -> Measured:
         "gradient_checkpointing": case.recompute, "bf16": False, "use_cpu": bench.device == "cpu",
     }  # fmt: skip
     tokenizer = tokenizer_of(vocabulary)
-    quantization = nf4(torch.bfloat16) if case.method == "qlora" else None
+    quantization = nf4_config(torch.bfloat16) if case.method == "qlora" else None
     loading = {"dtype": torch.bfloat16, "quantization_config": quantization, "device_map": {"": bench.device}}
     lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", lora_dropout=0.0)
     given = {"processing_class": tokenizer, "peft_config": None if case.method == "full" else lora}

@@ -144,11 +144,11 @@ class _Gatekeeper:
     def drawn(self) -> "tuple[list[Messages], list[Answer]]":
         """Up to `ASKED` prompts that leave space for an answer in the context, and the policy's answers to them."""
         from pipeline.modeling.answering import Answerer
-        from pipeline.modeling.policy import context_of
+        from pipeline.modeling.policy import context_length_of
 
         prompts = iter(self.prompts) if self.prompts else self._judged_prompts()
         answerer = Answerer(self.policy, self.context, seed=0)
-        room = context_of(answerer.model) - self.limit
+        room = context_length_of(answerer.model) - self.limit
         asked = list(islice((prompt for prompt in prompts if len(self.chat.prompt(prompt)) <= room), ASKED))
         decoding = self.decoding or DecodingConfig(max_new_tokens=self.limit)
         return asked, answerer.draw(asked, decoding, f"gate {self.arm}") if asked else []
@@ -156,7 +156,7 @@ class _Gatekeeper:
     def _reward(self, reward: Artifact) -> Iterator[GateVerdict]:
         """Yield the verdicts on a reward model, from its manifest if `reward` made it, else from measured scores."""
         its_chat = _chat(reward)
-        rows = list(islice((row for row in self._pairs("test.jsonl") if its_chat.takes(row)), SCORED))
+        rows = list(islice((row for row in self._pairs("test.jsonl") if its_chat.can_render(row)), SCORED))
         known = reward.metrics or self._measured(reward, rows)
         if "accuracy" in known and "accuracy_longer" in known:
             yield rules.beats_length(known["accuracy"], known["accuracy_longer"], int(known["test"]))
@@ -171,7 +171,7 @@ class _Gatekeeper:
     def _pairs(self, name: str) -> Iterator[Any]:
         """Yield the pairs of a file that the policy's template can render. Training leaves out the others, too."""
         rows = read_jsonl(self.preferences.file(name)) if self.preferences else []
-        return (row for row in rows if self.chat.takes(row))
+        return (row for row in rows if self.chat.can_render(row))
 
     def _judged_prompts(self) -> "Iterator[Messages]":
         """Yield each prompt of the training pairs once."""

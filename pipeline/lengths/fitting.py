@@ -71,11 +71,11 @@ def answerable(
     `reference` answer, if it has one. Raises `RequestError` as `fitting` does.
     """
     from pipeline.modeling.chat.rendering import ChatFormat
-    from pipeline.modeling.policy import context_in_config, source_of, tokenizer_of
+    from pipeline.modeling.policy import context_length_in_config, source_of, tokenizer_of
 
     sources = [source_of(policy) for policy in policies]
     chats = [ChatFormat(tokenizer_of(source)[0]) for source in sources]
-    room = min(map(context_in_config, sources))
+    room = min(map(context_length_in_config, sources))
     least = min(limit, room // 2)
 
     def needed(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:

@@ -10,9 +10,9 @@ from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.chat.templates import Messages
 from pipeline.modeling.generation import draw
 from pipeline.modeling.padding import check_padding
-from pipeline.modeling.policy import context_of, device_of, load_policy, source_of, tokenizer_of
-from pipeline.modeling.scoring import Answered, answer_logprobs
-from pipeline.modeling.training import set_up
+from pipeline.modeling.policy import context_length_of, device_of, load_policy, source_of, tokenizer_of
+from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
+from pipeline.modeling.training import set_up_torch
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import CHECKPOINTS
@@ -30,7 +30,7 @@ class Answerer:
     """One policy, ready to answer prompts and to compute log-probabilities of answers."""
 
     def __init__(self, artifact: Artifact, context: StageContext, seed: int) -> None:
-        set_up(context.runtime, seed)
+        set_up_torch(context.runtime, seed)
         source = source_of(artifact)
         tokenizer, _ = tokenizer_of(source)
         self.name = artifact.name
@@ -42,7 +42,7 @@ class Answerer:
     def draw(self, prompts: Sequence[Messages], decoding: DecodingConfig, what: str) -> list[Answer]:
         """Draw one answer to each prompt. Raises `RequestError` for a prompt that fills the context."""
         rendered = [self.chat.prompt(prompt) for prompt in prompts]
-        room = context_of(self.model) - max(map(len, rendered))
+        room = context_length_of(self.model) - max(map(len, rendered))
         if room < 1:
             raise RequestError(f"A prompt of {max(map(len, rendered))} tokens fills the whole context of {self.name}.")
         folder = self.context.output_dir / CHECKPOINTS
@@ -56,5 +56,5 @@ class Answerer:
 
     def logprobs(self, prompts: Sequence[Messages], answers: Sequence[list[int]], batch_size: int) -> list[float]:
         """Return log p(answer | prompt) of each answer, summed over its tokens."""
-        rows = [Answered(self.chat.prompt(p), ids) for p, ids in zip(prompts, answers, strict=True)]
+        rows = [AnsweredPrompt(self.chat.prompt(p), ids) for p, ids in zip(prompts, answers, strict=True)]
         return answer_logprobs(self.model, rows, pad_id=self.chat.tokenizer.pad_token_id, batch_size=batch_size)

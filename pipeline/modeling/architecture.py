@@ -15,22 +15,22 @@ from transformers.pytorch_utils import Conv1D
 
 from pipeline.errors import RequestError
 
-CHANCE = re.compile(r"drop|jitter")  # configuration fields that make a forward pass random
-LENGTHS = (  # configuration fields for the context length, the most usual name first
+RANDOM_FIELDS = re.compile(r"drop|jitter")  # configuration fields that make a forward pass random
+CONTEXT_LENGTH_FIELDS = (  # configuration fields for the context length, the most usual name first
     *("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx"),
     "context_length",
 )
 UNLIMITED = 10**9
-LINEAR = (torch.nn.Linear, Conv1D)
+LINEAR_LAYERS = (torch.nn.Linear, Conv1D)
 CLASSIFIER = "ForSequenceClassification"  # suffix of transformers' models with a head for scores
 # weights that files may hold beyond the model: masks and positions from older versions, and parts that text skips
-LEFT_OVER = re.compile(
+UNUSED_WEIGHTS = re.compile(
     r"(attn|attention)\.(masked_)?bias$|inv_freq$|position_ids$|vision|visual|audio|multi_modal|^mtp\."
 )
-SHOWN = 3  # names of weights listed in a message
+MAX_NAMES_SHOWN = 3  # names of weights listed in a message
 
 
-def switch_off_chance(config: PreTrainedConfig) -> None:
+def switch_off_dropout(config: PreTrainedConfig) -> None:
     """Set every dropout and jitter field of a configuration to 0, nested configurations included.
 
     Modules and functions both read these fields; turning off modules alone misses the functions that OPT calls.
@@ -38,8 +38,8 @@ def switch_off_chance(config: PreTrainedConfig) -> None:
     """
     for name, value in list(vars(config).items()):
         if isinstance(value, PreTrainedConfig):
-            switch_off_chance(value)
-        elif isinstance(value, float) and CHANCE.search(name):
+            switch_off_dropout(value)
+        elif isinstance(value, float) and RANDOM_FIELDS.search(name):
             setattr(config, name, 0.0)
 
 
@@ -56,7 +56,7 @@ def switch_off_router_logits(config: PreTrainedConfig) -> None:
 def context_length(config: PreTrainedConfig) -> int:
     """Return the context length in tokens; `UNLIMITED` if the configuration has none (ALiBi, recurrent models)."""
     text = config.get_text_config(decoder=True)
-    found = (getattr(text, name, None) for name in LENGTHS)
+    found = (getattr(text, name, None) for name in CONTEXT_LENGTH_FIELDS)
     return next((int(value) for value in found if isinstance(value, int) and value > 0), UNLIMITED)
 
 
@@ -79,7 +79,7 @@ def classifier_of(config: PreTrainedConfig) -> Any:
     return type(name, (GenericForSequenceClassification, parent), own)
 
 
-def check_complete(
+def check_weights(
     info: Mapping[str, Set[Any]], name: str, *, new_head: str = "", prefix: str = "", old_head: str = ""
 ) -> None:
     """Raise `RequestError` unless the weights of the files are exactly those of the model.
@@ -89,12 +89,12 @@ def check_complete(
     over. Weights of an `old_head` may also be left over.
     """
     missing = [key for key in info["missing_keys"] if not (new_head and key.startswith(f"{new_head}."))]
-    extra = [key for key in info["unexpected_keys"] if not LEFT_OVER.search(key)]
+    extra = [key for key in info["unexpected_keys"] if not UNUSED_WEIGHTS.search(key)]
     extra = [key for key in extra if not new_head or key.startswith(f"{prefix}.")]
     extra = [key for key in extra if not old_head or not key.startswith(f"{old_head}.")]
     other = [str(one[0]) for one in info["mismatched_keys"]]
-    told = {"are missing": missing, "are of another shape": other, "are unknown to this architecture": extra}
-    faults = [f"{len(keys)} weights {what} ({_first(keys)})" for what, keys in told.items() if keys]
+    faulty = {"are missing": missing, "are of another shape": other, "are unknown to this architecture": extra}
+    faults = [f"{len(keys)} weights {what} ({_first_names(keys)})" for what, keys in faulty.items() if keys]
     if faults:
         raise RequestError(
             f"{name}: its weights are not those that its config.json describes: {'; '.join(faults)}. What is missing "
@@ -102,25 +102,25 @@ def check_complete(
         )
 
 
-def _first(names: list[str]) -> str:
-    return ", ".join(sorted(names)[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+def _first_names(names: list[str]) -> str:
+    return ", ".join(sorted(names)[:MAX_NAMES_SHOWN]) + (", …" if len(names) > MAX_NAMES_SHOWN else "")
 
 
-def language_model(model: Any) -> str:
-    """Return the path of the language model inside a model: `model`, or `model.language_model` with a vision tower."""
+def language_model_path(model: Any) -> str:
+    """Return the path of the language model in a model: `model`, or `model.language_model` with a vision tower."""
     decoder = model.get_decoder()
     return str(next(name for name, module in model.named_modules() if module is decoder))
 
 
-def unadapted(model: Any) -> str | None:
+def layers_without_adapters(model: Any) -> str | None:
     """Return a pattern for the linear layers that `all-linear` must leave out; None if there are none.
 
     These are layers that text does not pass through (vision and audio towers and their projectors), and layers of
     state-space mixers (modules with `A_log` and `D`): the mixer reads their weights directly, so an adapter has no
     effect on them.
     """
-    inside, heads = language_model(model), (model.get_output_embeddings(), getattr(model, "score", None))
-    linear = [name for name, one in model.named_modules() if isinstance(one, LINEAR) and one not in heads]
+    inside, heads = language_model_path(model), (model.get_output_embeddings(), getattr(model, "score", None))
+    linear = [name for name, one in model.named_modules() if isinstance(one, LINEAR_LAYERS) and one not in heads]
     towers = (
         [rf"(?!{re.escape(inside)}\.).*"] if any(not f"{name}.".startswith(f"{inside}.") for name in linear) else []
     )
@@ -138,7 +138,7 @@ class Footprint(NamedTuple):
     in_4_bits: float  # share of the weights that is in 4 bits
 
 
-def footprint(model: Any) -> Footprint:
+def measure_footprint(model: Any) -> Footprint:
     """Measure bits per weight over all matrices of the base model, and the share of its weights in 4 bits.
 
     The experts of a mixture are one parameter with three dimensions and count like any matrix.

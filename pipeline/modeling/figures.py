@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers.trainer_utils import EvalLoopOutput
 
-from pipeline.modeling.training import ExactCheckpoints, refuse_not_finite
+from pipeline.modeling.training import ExactCheckpoints, check_finite
 
 Counts = dict[str, Tensor]  # numbers of rows, tokens, …, by name
 
@@ -82,7 +82,7 @@ class ExactFigures(ExactCheckpoints):
         """Evaluate as transformers does, with the exact loss. Raises `PipelineError` if the loss is not finite."""
         self._rows_to_evaluate, self._evaluation_loss = self._whole(dataloader), 0.0
         output = super().evaluation_loop(dataloader, *args, **kwargs)
-        refuse_not_finite("evaluation loss", self._evaluation_loss, self.state)
+        check_finite("evaluation loss", self._evaluation_loss, self.state)
         output.metrics[f"{kwargs.get('metric_key_prefix', 'eval')}_loss"] = self._evaluation_loss
         return output
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 from trl.trainer.utils import FusedCausalLMOutput
 
-from pipeline.modeling.heads import LanguageHead, causal_of, transformer_of
-from pipeline.modeling.passes import collision, scattered, token_logprobs
+from pipeline.modeling.heads import LanguageHead, transformer_of, unwrapped_model
+from pipeline.modeling.passes import collision, scatter, token_logprobs
 
-IGNORED = -100  # a label that takes no part in the loss
+IGNORED_LABEL = -100  # a label that takes no part in the loss
 
 
 def use_whole_head(model: Any, *, collisions: bool = False) -> None:
@@ -24,30 +24,30 @@ def use_whole_head(model: Any, *, collisions: bool = False) -> None:
 
     `collisions` adds the sums of squared probabilities, which weighted DPO (arXiv 2406.11827) needs.
     """
-    causal = causal_of(model)
+    causal = unwrapped_model(model)
     plain = causal.forward
     statistic = collision if collisions else None
 
     @functools.wraps(plain)
     def forward(*args: Any, fused_lm_head: bool = False, labels: Tensor | None = None, **kwargs: Any) -> Any:
         if fused_lm_head and labels is not None:
-            return _fused(causal, labels, statistic, *args, **kwargs)
+            return _fused_output(causal, labels, statistic, *args, **kwargs)
         return plain(*args, **kwargs) if labels is None else plain(*args, labels=labels, **kwargs)
 
     causal.forward = forward
 
 
-def _fused(causal: Any, labels: Tensor, statistic: Any, *args: Any, **kwargs: Any) -> FusedCausalLMOutput:
+def _fused_output(causal: Any, labels: Tensor, statistic: Any, *args: Any, **kwargs: Any) -> FusedCausalLMOutput:
     """Return log-probabilities of the labels, [rows, width - 1], 0 where a label is ignored.
 
     Fields that TRL uses only for figures (entropy, mean logits, accuracy per token) are 0; these figures are left out.
     """
     output = transformer_of(causal)(*args, **{**kwargs, "use_cache": False})
     targets = labels[:, 1:]
-    mask = targets != IGNORED
+    mask = targets != IGNORED_LABEL
     states = output.last_hidden_state[:, :-1][mask]
     found = token_logprobs(states, targets[mask], LanguageHead(causal), statistic=statistic)
-    logprobs, collisions = (None if values is None else scattered(values, mask) for values in found)
+    logprobs, collisions = (None if values is None else scatter(values, mask) for values in found)
     blank = torch.zeros(mask.shape, device=mask.device)
     return FusedCausalLMOutput(
         log_probs=logprobs,
@@ -56,11 +56,11 @@ def _fused(causal: Any, labels: Tensor, statistic: Any, *args: Any, **kwargs: An
         mean_logits=blank,
         is_top1=blank.bool(),
         label_mask=mask,
-        aux_loss=_imbalance(causal, output, kwargs) if kwargs.get("output_router_logits") else None,
+        aux_loss=_load_balancing_loss(causal, output, kwargs) if kwargs.get("output_router_logits") else None,
     )
 
 
-def _imbalance(causal: Any, output: Any, given: Mapping[str, Any]) -> Tensor:
+def _load_balancing_loss(causal: Any, output: Any, given: Mapping[str, Any]) -> Tensor:
     """Return the load-balancing loss of a mixture of experts, as in Mixtral (arXiv 2101.03961, equations 4 to 6)."""
     config = causal.config.get_text_config()
     experts = getattr(config, "num_experts", None) or config.num_local_experts

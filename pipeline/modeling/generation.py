@@ -11,13 +11,13 @@ from transformers import GenerationConfig
 from pipeline.batches import batches_by_length
 from pipeline.config.schema import DecodingConfig
 from pipeline.modeling.chat.rendering import ChatFormat
-from pipeline.modeling.heads import unknown_ids
-from pipeline.modeling.passes import padded
+from pipeline.modeling.heads import ids_without_token
+from pipeline.modeling.passes import pad_rows
 from pipeline.progress import Advance
 from pipeline.row_log import RowLog
 
 
-class Drawn(NamedTuple):
+class SampledAnswer(NamedTuple):
     """An answer as token ids, with its stop token unless it was cut off."""
 
     ids: list[int]
@@ -34,7 +34,7 @@ def draw(
     *,
     partial: Path,
     advance: Advance = lambda done: None,
-) -> list[Drawn]:
+) -> list[SampledAnswer]:
     """Draw one answer for each prompt, in the given order.
 
     Sampling uses `decoding.temperature` (0 is greedy) and `decoding.top_p`; top_k is off. Ids without a token, which
@@ -42,10 +42,10 @@ def draw(
     does not draw them again.
     """
     config, log = _generation_config(model, chat, decoding), RowLog(partial)
-    drawn: dict[int, Drawn] = {}
+    drawn: dict[int, SampledAnswer] = {}
     for number, batch in enumerate(batches_by_length([len(prompt) for prompt in prompts], decoding.batch_size)):
         if number < len(log.rows):
-            answers = [Drawn(ids, stopped) for ids, stopped in log.rows[number]]
+            answers = [SampledAnswer(ids, stopped) for ids, stopped in log.rows[number]]
         else:
             torch.manual_seed(random.Random(f"{seed} {number}").getrandbits(63))
             answers = _draw_batch(model, chat, [prompts[i] for i in batch], config)
@@ -59,7 +59,7 @@ def _generation_config(model: Any, chat: ChatFormat, decoding: DecodingConfig) -
     sampling = (
         {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
     )
-    no_tokens = unknown_ids(chat.tokenizer, model.config.get_text_config().vocab_size)
+    no_tokens = ids_without_token(chat.tokenizer, model.config.get_text_config().vocab_size)
     return GenerationConfig(
         do_sample=bool(sampling),
         max_new_tokens=decoding.max_new_tokens,
@@ -71,15 +71,17 @@ def _generation_config(model: Any, chat: ChatFormat, decoding: DecodingConfig) -
     )
 
 
-def _draw_batch(model: Any, chat: ChatFormat, prompts: Sequence[list[int]], config: GenerationConfig) -> list[Drawn]:
+def _draw_batch(
+    model: Any, chat: ChatFormat, prompts: Sequence[list[int]], config: GenerationConfig
+) -> list[SampledAnswer]:
     """Draw answers to prompts padded on the left; cut each answer after its first stop token."""
     device = next(model.parameters()).device
-    ids, attention = (part.to(device) for part in padded(prompts, chat.tokenizer.pad_token_id, left=True))
+    ids, attention = (part.to(device) for part in pad_rows(prompts, chat.tokenizer.pad_token_id, left=True))
     output = model.generate(input_ids=ids, attention_mask=attention, generation_config=config)[:, ids.shape[1] :]
-    return [_cut(answer, chat.stop_id) for answer in output.tolist()]
+    return [_cut_at_stop(answer, chat.stop_id) for answer in output.tolist()]
 
 
-def _cut(answer: list[int], stop_id: int) -> Drawn:
+def _cut_at_stop(answer: list[int], stop_id: int) -> SampledAnswer:
     if stop_id in answer:
-        return Drawn(answer[: answer.index(stop_id) + 1], True)
-    return Drawn(answer, False)
+        return SampledAnswer(answer[: answer.index(stop_id) + 1], True)
+    return SampledAnswer(answer, False)

@@ -22,8 +22,8 @@ TOLERANCE = {torch.float32: 1e-4}  # relative to the largest logit, by the preci
 HALF_TOLERANCE = 2e-2  # bfloat16 keeps 8 bits: a rounding is 0.4%
 
 
-def causal_of(model: Any) -> Any:
-    """Return the language model inside peft's wrapper; its layers hold the adapters."""
+def unwrapped_model(model: Any) -> Any:
+    """Return the model inside peft's wrapper; its layers hold the adapters."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
@@ -32,13 +32,13 @@ def transformer_of(model: Any) -> Any:
 
     It takes token ids and returns `last_hidden_state`.
     """
-    causal = causal_of(model)
+    causal = unwrapped_model(model)
     body, decoder = causal.base_model, causal.get_decoder()
     # in some models `decoder` is a part of the head
     return decoder if any(part is decoder for part in body.modules()) else body
 
 
-class _States(tuple[Tensor]):
+class _StatesOutput(tuple[Tensor]):
     """A transformer's output with the last hidden state only."""
 
     @property
@@ -51,14 +51,14 @@ class _States(tuple[Tensor]):
             raise AttributeError(name)
 
 
-class _Given:
+class _TransformerStub:
     """Replaces the transformer: returns the states that it is given, with all settings of the transformer."""
 
     def __init__(self, causal: Any) -> None:
         self._body, self._decoder = causal.base_model, transformer_of(causal)
 
-    def __call__(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> _States:
-        return _States((inputs_embeds,))
+    def __call__(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> _StatesOutput:
+        return _StatesOutput((inputs_embeds,))
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._body, name)
@@ -74,7 +74,7 @@ class LanguageHead:
     def __call__(self, states: Tensor) -> Tensor:
         """Return logits, […, hidden] -> […, vocabulary]; differentiable in the states and the head's parameters."""
         model = copy.copy(self.causal)
-        model._modules = {**self.causal._modules, self.causal.base_model_prefix: _Given(self.causal)}
+        model._modules = {**self.causal._modules, self.causal.base_model_prefix: _TransformerStub(self.causal)}
         flat = states.reshape(1, -1, states.shape[-1])
         # the `forward` of the class: trainers replace that of the instance
         logits = type(model).forward(model, inputs_embeds=flat).logits
@@ -90,7 +90,7 @@ class LanguageHead:
         """The precision of the head's weights."""
         return cast(torch.dtype, self.causal.get_output_embeddings().weight.dtype)
 
-    def alone(self, device: torch.device) -> "LanguageHead":
+    def without_transformer(self, device: torch.device) -> "LanguageHead":
         """Return the frozen head on a device, without the transformer's weights; the model is unusable afterwards."""
         causal = self.causal.requires_grad_(False)
         causal.base_model.to("meta")  # the head keeps weights that are tied to the embeddings
@@ -111,31 +111,31 @@ def check_head(model: Any, ids: Sequence[int], name: str) -> None:
     own = model(**given, use_cache=False).logits.float()
     if not own.isfinite().all():
         raise RequestError(f"{name}: it gives logits that are not finite. Its weights are damaged: fetch them again.")
-    refused = f"{name}: log-probabilities cannot be computed for {type(causal_of(model)).__name__}"
+    refusal = f"{name}: log-probabilities cannot be computed for {type(unwrapped_model(model)).__name__}"
     try:
         states = transformer_of(model)(**given, use_cache=False).last_hidden_state
-        found = LanguageHead(causal_of(model))(states).float()
+        found = LanguageHead(unwrapped_model(model))(states).float()
     except (AttributeError, TypeError, ValueError) as error:
         raise RequestError(
-            f"{refused}: its transformer and its head cannot be used one after the other ({error}). Use a model of "
+            f"{refusal}: its transformer and its head cannot be used one after the other ({error}). Use a model of "
             "another architecture."
         ) from error
     off = float((found - own).abs().max()) if found.shape == own.shape else float("inf")
     largest = float(own.abs().max())
     if not off <= TOLERANCE.get(states.dtype, HALF_TOLERANCE) * largest:
         raise RequestError(
-            f"{refused}: logits made from its transformer's states differ from its own by {off:.2g}, where the largest "
+            f"{refusal}: logits made from its transformer's states differ from its own by {off:.2g}, where the largest "
             f"is {largest:.2g}. Use a model of another architecture."
         )
 
 
-def known_ids(tokenizer: PreTrainedTokenizerBase) -> Tensor:
+def ids_with_token(tokenizer: PreTrainedTokenizerBase) -> Tensor:
     """Return a mask of the ids that have a token, [highest id + 1] bool. All other ids only fill up a vocabulary."""
     ids = torch.tensor(list(tokenizer.get_vocab().values()))
     return torch.zeros(int(ids.max()) + 1, dtype=torch.bool).index_fill_(0, ids, True)
 
 
-def unknown_ids(tokenizer: PreTrainedTokenizerBase, count: int) -> list[int]:
+def ids_without_token(tokenizer: PreTrainedTokenizerBase, count: int) -> list[int]:
     """Return the ids below `count` without a token."""
-    known = known_ids(tokenizer)[:count]
+    known = ids_with_token(tokenizer)[:count]
     return (~F.pad(known, (0, count - len(known)))).nonzero()[:, 0].tolist()

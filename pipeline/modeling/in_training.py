@@ -10,14 +10,14 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
-from pipeline.modeling.architecture import UNLIMITED, Footprint, footprint
+from pipeline.modeling.architecture import UNLIMITED, Footprint, measure_footprint
 from pipeline.modeling.chat.rendering import ChatFormat
-from pipeline.modeling.movement import Start, lost_steps
+from pipeline.modeling.movement import StartingWeights, lost_steps_remark
 from pipeline.modeling.policy import (
     MODEL,
     Model,
     PolicySource,
-    context_of,
+    context_length_of,
     device_of,
     load_for_training,
     save_policy,
@@ -25,7 +25,7 @@ from pipeline.modeling.policy import (
     tokenizer_of,
     trainable_parameters,
 )
-from pipeline.modeling.training import set_up
+from pipeline.modeling.training import set_up_torch
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
 
@@ -43,15 +43,15 @@ class ModelInTraining:
     device: torch.device
     footprint: Footprint  # of the base model, measured before training
     half: bool = False  # bf16 autocast around training
-    start: Start = field(init=False, compare=False)
+    start: StartingWeights = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "start", Start(self.model))
+        object.__setattr__(self, "start", StartingWeights(self.model))
 
     @property
     def context_length(self) -> int:
         """The context length: the maximum tokens of prompt and answer together."""
-        return context_of(self.model)
+        return context_length_of(self.model)
 
     def row_limit(self, max_length: int | None) -> int:
         """Return the maximum tokens of a row: `max_length`, or the context length if that is less or there is none."""
@@ -60,10 +60,10 @@ class ModelInTraining:
     def save(self, context: StageContext) -> None:
         """Write the trained weights into the artifact; report steps that were too small to change them."""
         save_policy(self.model, self.tokenizer, context.output_dir / MODEL, self.source)
-        began_in = self.source.compute or self.source.dtype
-        rounded = not isinstance(self.model, PeftModel) and began_in in ("bfloat16", "float16")
-        kept = self.start.kept(self.model, getattr(torch, began_in)) if rounded else None
-        remark = lost_steps(self.start.moved(self.model), kept, began_in)
+        starting_dtype = self.source.compute or self.source.dtype
+        rounded = not isinstance(self.model, PeftModel) and starting_dtype in ("bfloat16", "float16")
+        kept = self.start.kept(self.model, getattr(torch, starting_dtype)) if rounded else None
+        remark = lost_steps_remark(self.start.moved(self.model), kept, starting_dtype)
         if remark:
             context.say(remark)
 
@@ -92,16 +92,16 @@ def prepare_model(
 
     Raises `RequestError` if `qlora` quantizes none of the weights.
     """
-    set_up(context.runtime, seed)
+    set_up_torch(context.runtime, seed)
     source, device = source_of(artifact), device_of(context.runtime.launch)
     tokenizer, remarks = tokenizer_of(source)
     for remark in remarks:
         context.say(remark)
     model = load(source, tokenizer, device, peft, seed)
-    measured = footprint(model)
+    measured = measure_footprint(model)
     if peft.method == "qlora":
         _check_quantized(measured, source.weights, context)
-    if context_of(model) == UNLIMITED:
+    if context_length_of(model) == UNLIMITED:
         context.say(f"{source.weights}: its configuration names no longest sequence; rows of any length are used")
     half = computes_in_bf16(context.runtime.launch, source, peft, device)
     return ModelInTraining(model, tokenizer, ChatFormat(tokenizer), source, device, measured, half)

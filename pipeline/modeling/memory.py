@@ -7,20 +7,20 @@ from pathlib import Path
 
 import torch
 
-PEAK = Path("/proc/self/clear_refs")  # Linux: writing a 5 here resets the peak of resident memory
+CLEAR_REFS = Path("/proc/self/clear_refs")  # Linux: writing a 5 here resets the peak of resident memory
 STATUS = Path("/proc/self/status")
 
 
-def start_peak() -> None:
+def reset_peak_memory() -> None:
     """Reset the peak memory, if the system can."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):
-        PEAK.write_text("5")
+        CLEAR_REFS.write_text("5")
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the peak memory since `start_peak` in MiB: allocated by torch on a GPU, else the process's resident set.
+    """Return the peak memory since `reset_peak_memory` in MiB: torch's on a GPU, else the process's resident set.
 
     On systems that cannot reset the peak (macOS), it is the peak since the process started.
     """

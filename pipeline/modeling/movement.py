@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-SAMPLED = 4096  # numbers compared in each tensor, at even distances
-MOVED = 0.3  # a smaller share causes a remark; in LoRA's first step only one of the two factors gets a gradient
-KEPT = 0.5  # a smaller share causes a remark
+MAX_SAMPLED = 4096  # numbers compared in each tensor, at even distances
+MIN_MOVED = 0.3  # a smaller share causes a remark; in LoRA's first step only one of the two factors gets a gradient
+MIN_KEPT = 0.5  # a smaller share causes a remark
 
 
-class Start:
+class StartingWeights:
     """A sample of every trained tensor from before training: a few megabytes for models of any size."""
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -39,30 +39,30 @@ class Start:
         return left / total if total else 0.0
 
     def _pairs(self, model: torch.nn.Module) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yield each tensor's sample before and now, [at most `SAMPLED`] float64, and the tensor's size."""
+        """Yield each tensor's sample before and now, [at most `MAX_SAMPLED`] float64, and the tensor's size."""
         now: Mapping[str, Tensor] = dict(model.named_parameters())
         for name, before in self.values.items():
             yield before.double(), _sample(now[name]).double(), now[name].numel()
 
 
 def _sample(tensor: Tensor) -> Tensor:
-    """Return numbers of a tensor at even distances, [at most `SAMPLED`], on the CPU."""
+    """Return numbers of a tensor at even distances, [at most `MAX_SAMPLED`], on the CPU."""
     flat = tensor.detach().flatten()
-    return flat[:: max(1, -(-flat.numel() // SAMPLED))].cpu()
+    return flat[:: max(1, -(-flat.numel() // MAX_SAMPLED))].cpu()
 
 
-def lost_steps(moved: float, kept: float | None, dtype: str) -> str | None:
+def lost_steps_remark(moved: float, kept: float | None, dtype: str) -> str | None:
     """Return a remark for a run with steps too small to change the weights they are added to; None for a healthy run.
 
     `kept` is the share of the change that is left in `dtype`, if a policy is used in another precision than it is
     trained in.
     """
-    if moved < MOVED:
+    if moved < MIN_MOVED:
         return (
             f"only {moved:.1%} of the trained numbers have changed: the others got no gradient, or steps so small that "
             "they are lost in rounding. A higher learning rate helps."
         )
-    if kept is not None and kept < KEPT:
+    if kept is not None and kept < MIN_KEPT:
         return (
             f"{max(kept, 0):.1%} of what training changed is left in {dtype}, in which a GPU uses this policy and "
             "export writes it. More steps or a higher learning rate help, or model.dtype=float32."

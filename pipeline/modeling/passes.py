@@ -15,10 +15,10 @@ from torch.utils.checkpoint import checkpoint
 
 from pipeline.modeling.heads import LanguageHead
 
-LOGITS = 2**23  # number of logits in memory at once: 32 MiB in float32
+MAX_LOGITS = 2**23  # number of logits in memory at once: 32 MiB in float32
 
 
-def padded(rows: Sequence[list[int]], pad_id: int, *, left: bool = False, more: int = 0) -> tuple[Tensor, Tensor]:
+def pad_rows(rows: Sequence[list[int]], pad_id: int, *, left: bool = False, more: int = 0) -> tuple[Tensor, Tensor]:
     """Return token ids and attention mask, [rows, longest + more] each; padded on the right, or on the left."""
     width = max(map(len, rows)) + more
     places, counts = torch.arange(width)[None], torch.tensor([[len(row)] for row in rows])
@@ -28,7 +28,7 @@ def padded(rows: Sequence[list[int]], pad_id: int, *, left: bool = False, more: 
     return ids, attention.long()
 
 
-def scattered(values: Tensor, mask: Tensor) -> Tensor:
+def scatter(values: Tensor, mask: Tensor) -> Tensor:
     """Place values, [true places of the mask], at these places row by row, with 0 elsewhere; shape of `mask`."""
     return values.new_zeros(mask.shape).masked_scatter(mask, values)
 
@@ -44,12 +44,12 @@ class Batch(NamedTuple):
 
     def aligned(self, values: Tensor) -> Tensor:
         """Return [answer tokens] values as [rows, longest answer], 0 outside the mask."""
-        return scattered(values, self.mask)
+        return scatter(values, self.mask)
 
 
 def batch_of(prompts: Sequence[list[int]], answers: Sequence[list[int]], pad_id: int, device: torch.device) -> Batch:
     """Join prompts and answers into one batch. Every prompt and every answer needs at least one token."""
-    ids, attention = padded([prompt + answer for prompt, answer in zip(prompts, answers, strict=True)], pad_id)
+    ids, attention = pad_rows([prompt + answer for prompt, answer in zip(prompts, answers, strict=True)], pad_id)
     starts, counts = (torch.tensor([len(part) for part in parts])[:, None] for parts in (prompts, answers))
     places = torch.arange(ids.shape[1])[None]
     before = (places >= starts - 1) & (places < starts + counts - 1)
@@ -118,7 +118,7 @@ def token_logprobs(
         assert statistic is not None
         return statistic(F.log_softmax(head(states).float() / temperature, dim=-1))
 
-    size = max(1, LOGITS // head.size)
+    size = max(1, MAX_LOGITS // head.size)
     parts = list(zip(torch.split(states, size), torch.split(tokens, size), strict=True))
     recompute = torch.is_grad_enabled() and len(parts) > 1
     logprobs = [

@@ -33,12 +33,12 @@ from pipeline.errors import RequestError
 from pipeline.model_files.architectures import between_the_ends
 from pipeline.model_files.folder import PADDING, mismatch, pickled
 from pipeline.modeling.architecture import (
-    check_complete,
+    check_weights,
     context_length,
-    language_model,
-    switch_off_chance,
+    language_model_path,
+    layers_without_adapters,
+    switch_off_dropout,
     switch_off_router_logits,
-    unadapted,
 )
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.chat.tokenizers import load_tokenizer
@@ -76,21 +76,21 @@ def source_of(artifact: Artifact) -> PolicySource:
         return PolicySource(path, path, source.get("revision"), source["dtype"], *settled)
     folder = artifact.path if artifact.is_external else artifact.path / MODEL
     if (folder / "adapter_config.json").is_file():
-        below = _below(artifact, folder)
+        below = _source_below(artifact, folder)
         quantized = artifact.manifest.get("config", {}).get("peft", {}).get("method") == "qlora"
         tokenizer = str(folder) if (folder / "tokenizer_config.json").is_file() else below.tokenizer
         adapters = (*below.adapters, folder)
         return replace(below, tokenizer=tokenizer, adapters=adapters, quantized=below.quantized or quantized)
     if not (folder / "config.json").is_file():
         raise RequestError(f"{artifact.path}: neither a model (config.json) nor an adapter (adapter_config.json).")
-    return PolicySource(str(folder), str(folder), compute=_began_in(artifact))
+    return PolicySource(str(folder), str(folder), compute=_starting_dtype(artifact))
 
 
-def _began_in(artifact: Artifact) -> str | None:
+def _starting_dtype(artifact: Artifact) -> str | None:
     """Return the precision of a policy's starting model: `model.dtype`, or that of its folder; None if unknown."""
     for role in ("policy", "base"):
         if role in artifact.inputs:
-            return _began_in(artifact.inputs[role])
+            return _starting_dtype(artifact.inputs[role])
     if not artifact.is_external:
         return None
     return str(artifact.source["dtype"]) if artifact.stage == "model" else saved_dtype(artifact.path)
@@ -108,7 +108,7 @@ def in_float32(source: PolicySource) -> PolicySource:
     return replace(source, dtype="float32", compute=None)
 
 
-def _below(artifact: Artifact, folder: Path) -> PolicySource:
+def _source_below(artifact: Artifact, folder: Path) -> PolicySource:
     for role in ("policy", "base"):
         if role in artifact.inputs:
             return source_of(artifact.inputs[role])
@@ -151,11 +151,11 @@ def load_policy(
     )
     for i, folder in enumerate(source.adapters):
         if i == 0:
-            model = PeftModel.from_pretrained(model, folder, adapter_name=layer_name(0), is_trainable=False)
+            model = PeftModel.from_pretrained(model, folder, adapter_name=name_in_stack(0), is_trainable=False)
         else:
-            model.load_adapter(folder, adapter_name=layer_name(i), is_trainable=False)
+            model.load_adapter(folder, adapter_name=name_in_stack(i), is_trainable=False)
     if source.adapters:
-        activate(model, [layer_name(i) for i in range(len(source.adapters))])
+        activate_adapters(model, [name_in_stack(i) for i in range(len(source.adapters))])
     model = (model if in_4_bits else model.to(device)).eval()
     check_head(model, tokenizer("What is this?", add_special_tokens=False)["input_ids"] or [stop], source.weights)
     return model
@@ -182,7 +182,7 @@ def load_base(
     wanted = source.compute if source.compute and device.type == "cuda" else source.dtype
     dtype = wanted if wanted == "auto" else getattr(torch, wanted)
     config = config_of(source) if config is None else config
-    switch_off_chance(config)
+    switch_off_dropout(config)
     switch_off_router_logits(config)
     try:
         model, info = kind.from_pretrained(
@@ -192,7 +192,7 @@ def load_base(
             dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,  # pickled weights from outside are never loaded
-            quantization_config=nf4(dtype) if quantized else None,
+            quantization_config=nf4_config(dtype) if quantized else None,
             device_map={"": device} if quantized else None,
             output_loading_info=True,
         )
@@ -207,20 +207,20 @@ def load_base(
             f"{source.weights}: its weights have other shapes than its config.json describes. Save or download the "
             "model again, whole."
         ) from error
-    check_complete(info, source.weights, new_head=new_head, prefix=model.base_model_prefix, old_head=old_head)
+    check_weights(info, source.weights, new_head=new_head, prefix=model.base_model_prefix, old_head=old_head)
     for layer in model.modules():
         # bitsandbytes' CPU inference path repacks the weights in place at the first forward pass: that removes the
         # double quantization, has no gradient, and fails for widths that are not a multiple of 64
         if isinstance(layer, Linear4bit):
             layer.support_avx512bf16_for_cpu = False
     rows = model.get_input_embeddings().num_embeddings
-    check_reach(rows, tokenizer, source)
+    check_embeddings(rows, tokenizer, source)
     check_vocabulary(rows, tokenizer, source)
     model.config.update({"pad_token_id": tokenizer.pad_token_id, "eos_token_id": ChatFormat(tokenizer).stop_id})
     return cast(PreTrainedModel, model)
 
 
-def check_reach(rows: int, tokenizer: PreTrainedTokenizerBase, source: PolicySource) -> None:
+def check_embeddings(rows: int, tokenizer: PreTrainedTokenizerBase, source: PolicySource) -> None:
     """Raise `RequestError` if a token that can occur has no embedding; `rows` is the number of embeddings.
 
     Special tokens that neither the template nor a role (end, padding, …) names cannot occur, such as Gemma 3's for
@@ -243,7 +243,7 @@ def check_vocabulary(rows: int, tokenizer: PreTrainedTokenizerBase, source: Poli
         raise RequestError(f"{source.weights}: {mismatch(rows, words)}")
 
 
-def nf4(dtype: torch.dtype | str) -> BitsAndBytesConfig:
+def nf4_config(dtype: torch.dtype | str) -> BitsAndBytesConfig:
     """Return the settings of 4-bit NF4 with double quantization (arXiv 2305.14314, section 3)."""
     compute = torch.bfloat16 if isinstance(dtype, str) else dtype
     return BitsAndBytesConfig(
@@ -257,30 +257,30 @@ def load_for_training(
     """Load a policy with the trainable weights of `peft`: all of them, or one new adapter on a frozen rest."""
     if peft.method == "full":
         model = load_policy(in_float32(source), tokenizer, device, quantized=False)
-        return train_all(model.merge_and_unload() if isinstance(model, PeftModel) else model)
+        return unfreeze(model.merge_and_unload() if isinstance(model, PeftModel) else model)
     quantized = source.quantized or peft.method == "qlora"
     model = load_policy(source, tokenizer, device, quantized=quantized)
     torch.manual_seed(seed)
     if isinstance(model, PeftModel):
-        below = [layer_name(i) for i in range(len(source.adapters))]
-        model = with_adapter(model, lora(peft, model), TRAINED)
-        activate(model, [*below, TRAINED])
+        below = [name_in_stack(i) for i in range(len(source.adapters))]
+        model = with_adapter(model, lora_config(peft, model), TRAINED)
+        activate_adapters(model, [*below, TRAINED])
         return model
-    return with_adapter(model, lora(peft, model), TRAINED)
+    return with_adapter(model, lora_config(peft, model), TRAINED)
 
 
-def train_all(model: PreTrainedModel) -> PreTrainedModel:
+def unfreeze(model: PreTrainedModel) -> PreTrainedModel:
     """Make every weight that text passes through trainable; a vision tower stays frozen."""
     model.requires_grad_(True)
     if model.config.get_text_config() is not model.config:
-        inside, head = model.get_submodule(language_model(model)), model.get_output_embeddings()
+        inside, head = model.get_submodule(language_model_path(model)), model.get_output_embeddings()
         trained = {id(p) for part in (inside, head, getattr(model, "score", None)) if part for p in part.parameters()}
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in trained)
     return model
 
 
-def lora(peft: PeftConfig, model: Model) -> LoraConfig:
+def lora_config(peft: PeftConfig, model: Model) -> LoraConfig:
     """Return LoRA settings (arXiv 2106.09685) for the named layers, or for all linear ones except the head.
 
     Raises `RequestError` if `peft.target_modules` names embeddings or the head.
@@ -297,7 +297,7 @@ def lora(peft: PeftConfig, model: Model) -> LoraConfig:
         lora_alpha=peft.alpha,
         lora_dropout=peft.dropout,
         target_modules=targets,
-        exclude_modules=unadapted(bare),
+        exclude_modules=layers_without_adapters(bare),
         task_type="CAUSAL_LM",
     )
 
@@ -313,7 +313,7 @@ def with_adapter(model: Model, config: LoraConfig, name: str) -> PeftModel:
         raise RequestError(f"peft cannot adapt {type(model).__name__}: {error}") from error
 
 
-def activate(model: PeftModel, adapters: list[str]) -> None:
+def activate_adapters(model: PeftModel, adapters: list[str]) -> None:
     """Activate several adapters at once; only the adapter `TRAINED`, with its head, is trainable.
 
     (`PeftModel.set_adapter` takes one name.)
@@ -341,17 +341,17 @@ def trainable_parameters(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def layer_name(i: int) -> str:
+def name_in_stack(i: int) -> str:
     """Return the name of the i-th adapter of a stack, from the bottom."""
     return f"layer{i}"
 
 
-def context_of(model: Model) -> int:
+def context_length_of(model: Model) -> int:
     """Return the context length in tokens: the maximum of prompt and answer together."""
     return context_length(model.config)
 
 
-def context_in_config(source: PolicySource) -> int:
+def context_length_in_config(source: PolicySource) -> int:
     """Return the context length in tokens without loading the weights."""
     return context_length(config_of(source))
 

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from pipeline.config.schema import BaseConfig
-from pipeline.modeling.training import ExactCheckpoints, arguments
+from pipeline.modeling.training import ExactCheckpoints, trainer_arguments
 from pipeline.stage import StageContext
 
 PAD, BOS, EOS, USER, ASSISTANT, SYSTEM = "<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"
@@ -53,7 +53,7 @@ def train_tokenizer(texts: Iterable[str], config: BaseConfig) -> PreTrainedToken
     return wrapped
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast, config: BaseConfig) -> LlamaForCausalLM:
+def untrained_model(tokenizer: PreTrainedTokenizerFast, config: BaseConfig) -> LlamaForCausalLM:
     """Return an untrained model of the configured size, with weights drawn from the seed."""
     torch.manual_seed(config.seed)
     return LlamaForCausalLM(
@@ -73,7 +73,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, config: BaseConfig) -> LlamaFo
     )
 
 
-def pack(documents: Sequence[Sequence[int]], length: int, seed: int) -> list[list[int]]:
+def pack_blocks(documents: Sequence[Sequence[int]], length: int, seed: int) -> list[list[int]]:
     """Shuffle the documents, concatenate them and cut blocks of `length` tokens; leave out an incomplete last block."""
     order = list(range(len(documents)))
     random.Random(seed).shuffle(order)
@@ -89,7 +89,7 @@ def base_trainer(
     device: torch.device,
 ) -> ExactCheckpoints:
     """Return a trainer on packed blocks for a fixed number of steps."""
-    common = arguments(
+    common = trainer_arguments(
         context,
         seed=config.seed,
         steps=config.steps,
@@ -112,6 +112,6 @@ def base_trainer(
     return ExactCheckpoints(model=model, args=args, train_dataset=rows, data_collator=default_data_collator)
 
 
-def documents(texts: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
+def tokenize_documents(texts: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
     """Return the token ids of each text, with bos and eos."""
     return [[tokenizer.bos_token_id, *ids, tokenizer.eos_token_id] for ids in tokenizer(list(texts))["input_ids"]]

@@ -25,10 +25,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from pipeline.config.schema import PeftConfig
 from pipeline.errors import RequestError
-from pipeline.modeling.heads import LanguageHead, causal_of, transformer_of
+from pipeline.modeling.heads import LanguageHead, transformer_of, unwrapped_model
 from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.passes import Batch, TokenLogprobs, answer_states, entropy, token_logprobs
-from pipeline.modeling.policy import TRAINED, lora, with_adapter
+from pipeline.modeling.policy import TRAINED, lora_config, with_adapter
 from pipeline.store.artifact import Artifact
 
 VALUE = "value"  # the name of the value model's adapter, and of its folder in an artifact
@@ -93,7 +93,7 @@ class Roles:
             for layer in layers if wanted else ():
                 layer.training = False
 
-    def trained(self) -> dict[str, Tensor]:
+    def trained_weights(self) -> dict[str, Tensor]:
         """Return all trained parameters by role and name, for a checkpoint."""
         return {
             f"{role}.{name}": parameter.detach().contiguous()
@@ -102,11 +102,11 @@ class Roles:
         }
 
     @torch.no_grad()
-    def restore(self, trained: dict[str, Tensor]) -> None:
-        """Restore the parameters from the result of `trained`."""
+    def restore(self, weights: dict[str, Tensor]) -> None:
+        """Restore the parameters from what `trained_weights` returned."""
         for role, parameters in self.parameters.items():
             for name, parameter in parameters.items():
-                parameter.copy_(trained[f"{role}.{name}"])
+                parameter.copy_(weights[f"{role}.{name}"])
 
     def save_value(self, folder: Path) -> None:
         """Save the value model's trained weights, so that another run can use them with `ppo.inputs.value`."""
@@ -137,7 +137,7 @@ def build_roles(
         head.bias.fill_(start.bias)
     decoder = transformer_of(model)
     if isinstance(model, PeftModel):
-        policy, reference, value = _on_one_base(model, head, start, peft, seed)
+        policy, reference, value = _roles_on_one_base(model, head, start, peft, seed)
     else:
         policy = Role(decoder, LanguageHead(model))
         frozen = copy.deepcopy(model).requires_grad_(False)
@@ -147,31 +147,31 @@ def build_roles(
     if recompute:
         for causal in {id(role.decoder): role.decoder for role in (policy, value)}.values():
             causal.activation_checkpointing_enable()
-    learned = {name: p for name, p in model.named_parameters() if p.requires_grad and not _of_adapter(name, VALUE)}
+    learned = {name: p for name, p in model.named_parameters() if p.requires_grad and not _belongs_to(name, VALUE)}
     valued = dict(value.decoder.named_parameters()) if value.decoder is not decoder else dict(model.named_parameters())
-    valued = {name: p for name, p in valued.items() if value.decoder is not decoder or _of_adapter(name, VALUE)}
+    valued = {name: p for name, p in valued.items() if value.decoder is not decoder or _belongs_to(name, VALUE)}
     heads = {f"head.{name}": p for name, p in head.named_parameters()}
     return Roles(in_training, policy, reference, value, {"policy": learned, "value": {**valued, **heads}})
 
 
-def _on_one_base(
+def _roles_on_one_base(
     model: PeftModel, value_head: Any, start: ValueStart, peft: PeftConfig, seed: int
 ) -> tuple[Role, Role, Role]:
     """Build the three roles as adapters on one base model; the frozen adapters below are shared by all."""
     below = adapters_below(model)
     torch.manual_seed(seed)
     add_adapter(model, VALUE, start.peft or peft, start.adapter)
-    decoder, head = transformer_of(model), LanguageHead(causal_of(model))
+    decoder, head = transformer_of(model), LanguageHead(unwrapped_model(model))
     roles = (
-        Role(decoder, head, Switch(model, [*below, TRAINED])),
-        Role(decoder, head, Switch(model, below)),
-        Role(decoder, value_head, Switch(model, [*below, VALUE])),
+        Role(decoder, head, AdapterSwitch(model, [*below, TRAINED])),
+        Role(decoder, head, AdapterSwitch(model, below)),
+        Role(decoder, value_head, AdapterSwitch(model, [*below, VALUE])),
     )
     roles[0].switch()
     return roles
 
 
-class Switch:
+class AdapterSwitch:
     """Activates some of a model's adapters; those of policy and value model stay trainable."""
 
     def __init__(self, model: PeftModel, names: list[str]) -> None:
@@ -181,7 +181,7 @@ class Switch:
         for layer in self.layers:
             if layer.active_adapters != self.names:
                 layer.set_adapter(self.names, inference_mode=True)
-        for parameter in self.trained:  # peft freezes inactive adapters
+        for parameter in self.trainable:  # peft freezes inactive adapters
             parameter.requires_grad_(True)
 
     @cached_property
@@ -190,9 +190,9 @@ class Switch:
         return [layer for layer in self.model.modules() if isinstance(layer, BaseTunerLayer)]
 
     @cached_property
-    def trained(self) -> list[Parameter]:
+    def trainable(self) -> list[Parameter]:
         named = self.model.named_parameters()
-        return [p for name, p in named if _of_adapter(name, TRAINED) or _of_adapter(name, VALUE)]
+        return [p for name, p in named if _belongs_to(name, TRAINED) or _belongs_to(name, VALUE)]
 
 
 def adapters_below(model: PeftModel) -> list[str]:
@@ -207,10 +207,10 @@ def add_adapter(
 
     Raises `RequestError` unless `weights` match the adapter's parameters exactly.
     """
-    with_adapter(model, lora(peft, model) if isinstance(peft, PeftConfig) else copy.deepcopy(peft), name)
+    with_adapter(model, lora_config(peft, model) if isinstance(peft, PeftConfig) else copy.deepcopy(peft), name)
     if weights is None:
         return
-    own = {n.replace(f".{name}.", "."): p for n, p in model.named_parameters() if _of_adapter(n, name)}
+    own = {n.replace(f".{name}.", "."): p for n, p in model.named_parameters() if _belongs_to(n, name)}
     if {n: p.shape for n, p in own.items()} != {n: t.shape for n, t in weights.items()}:
         raise RequestError("The reward model's adapter does not fit the policy it is said to stand on: train it again.")
     with torch.no_grad():
@@ -218,6 +218,6 @@ def add_adapter(
             parameter.copy_(weights[key])
 
 
-def _of_adapter(name: str, adapter: str) -> bool:
+def _belongs_to(name: str, adapter: str) -> bool:
     """Return whether a parameter belongs to an adapter."""
     return re.search(rf"\.lora_\w+\.{adapter}(\.|$)", name) is not None

@@ -12,11 +12,11 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from pipeline.batches import computed_by_length
-from pipeline.modeling.generation import Drawn
+from pipeline.modeling.generation import SampledAnswer
 from pipeline.modeling.heads import LanguageHead
-from pipeline.modeling.passes import cache_argument, padded
+from pipeline.modeling.passes import cache_argument, pad_rows
 
-WORTHWHILE = 0.75  # finished rows are dropped when at most this share of the batch is unfinished
+MAX_UNFINISHED_SHARE = 0.75  # finished rows are dropped when at most this share of the batch is unfinished
 
 
 @torch.no_grad()
@@ -25,7 +25,7 @@ def sample(
     head: LanguageHead,
     prompts: Sequence[list[int]],
     *,
-    known: Tensor,
+    valid_ids: Tensor,
     pad_id: int,
     stop_id: int,
     max_new_tokens: int,
@@ -33,23 +33,23 @@ def sample(
     seed: int,
     batch_size: int,
     drop_finished: bool = True,
-) -> list[Drawn]:
+) -> list[SampledAnswer]:
     """Sample one answer to each prompt, in the given order, cut after the first stop token.
 
     Without top-k and top-p, sampling uses the same distribution as the log-probabilities (arXiv 2403.17031), except for
-    ids without a token: `known`, [ids] bool from `heads.known_ids`, marks the ids that have one.
+    ids without a token: `valid_ids`, [ids] bool from `heads.ids_with_token`, marks the ids that have one.
     """
-    chance = torch.rand(len(prompts), max_new_tokens, generator=torch.Generator().manual_seed(seed))
+    random_numbers = torch.rand(len(prompts), max_new_tokens, generator=torch.Generator().manual_seed(seed))
 
-    def drawn(places: list[int]) -> list[Drawn]:
+    def sample_batch(places: list[int]) -> list[SampledAnswer]:
         chosen = [prompts[i] for i in places]
-        writing = _Writing(decoder, head, chosen, chance[places], known, pad_id, stop_id, temperature)
-        return writing.to_the_end(max_new_tokens, drop_finished)
+        batch = _SamplingBatch(decoder, head, chosen, random_numbers[places], valid_ids, pad_id, stop_id, temperature)
+        return batch.sample_answers(max_new_tokens, drop_finished)
 
-    return computed_by_length(drawn, [len(prompt) for prompt in prompts], batch_size)
+    return computed_by_length(sample_batch, [len(prompt) for prompt in prompts], batch_size)
 
 
-class _Writing:
+class _SamplingBatch:
     """A batch of unfinished answers, with prompts padded on the left."""
 
     def __init__(
@@ -57,26 +57,26 @@ class _Writing:
         decoder: Any,
         head: LanguageHead,
         prompts: Sequence[list[int]],
-        chance: Tensor,
-        known: Tensor,
+        random_numbers: Tensor,
+        valid_ids: Tensor,
         pad_id: int,
         stop_id: int,
         temperature: float,
     ) -> None:
         self.decoder, self.head, self.stop_id, self.temperature = decoder, head, stop_id, temperature
         device = next(decoder.parameters()).device
-        ids, attention = padded(prompts, pad_id, left=True)
+        ids, attention = pad_rows(prompts, pad_id, left=True)
         self.answers: list[list[int]] = [[] for _ in prompts]
         self.rows = torch.arange(len(prompts), device=device)  # the index of the answer in each row of the batch
         self.ids, self.attention = ids.to(device), attention.to(device)
         self.positions = (self.attention.cumsum(1) - self.attention) * self.attention
-        self.chance, self.known = chance.to(device), known.to(device)
+        self.random_numbers, self.valid_ids = random_numbers.to(device), valid_ids.to(device)
         self.cache, self.cache_argument = DynamicCache(config=decoder.config), cache_argument(decoder)
         self.open = torch.ones(len(prompts), dtype=torch.bool, device=device)
 
-    def to_the_end(self, max_new_tokens: int, drop_finished: bool) -> list[Drawn]:
+    def sample_answers(self, max_new_tokens: int, drop_finished: bool) -> list[SampledAnswer]:
         for step in range(max_new_tokens):
-            tokens = self._next(step)
+            tokens = self._next_tokens(step)
             for row, token, is_open in zip(self.rows.tolist(), tokens.tolist(), self.open.tolist(), strict=True):
                 if is_open:
                     self.answers[row].append(token)
@@ -87,11 +87,11 @@ class _Writing:
             self.ids = tokens[:, None]
             self.positions = self.positions[:, -1:] + 1
             self.attention = torch.cat([self.attention, torch.ones_like(self.attention[:, :1])], 1)
-            if drop_finished and left <= WORTHWHILE * len(self.open):
+            if drop_finished and left <= MAX_UNFINISHED_SHARE * len(self.open):
                 self._drop_finished()
-        return [Drawn(ids, ids[-1] == self.stop_id) for ids in self.answers]
+        return [SampledAnswer(ids, ids[-1] == self.stop_id) for ids in self.answers]
 
-    def _next(self, step: int) -> Tensor:
+    def _next_tokens(self, step: int) -> Tensor:
         """Return the next tokens, [rows], by inverting each row's cumulative distribution at its random number."""
         output = self.decoder(
             input_ids=self.ids,
@@ -100,15 +100,19 @@ class _Writing:
             use_cache=True,
             **{self.cache_argument: self.cache},
         )
-        logits = self.head(output.last_hidden_state[:, -1])[:, : len(self.known)].float() / self.temperature
-        logits = logits.masked_fill(~self.known[: logits.shape[1]], -torch.inf)
+        logits = self.head(output.last_hidden_state[:, -1])[:, : len(self.valid_ids)].float() / self.temperature
+        logits = logits.masked_fill(~self.valid_ids[: logits.shape[1]], -torch.inf)
         precise = torch.float32 if logits.device.type == "mps" else torch.float64
         cumulative = logits.softmax(-1).to(precise).cumsum(-1)
-        wanted = self.chance[:, step, None].to(precise) * cumulative[:, -1:]
+        wanted = self.random_numbers[:, step, None].to(precise) * cumulative[:, -1:]
         return torch.searchsorted(cumulative, wanted, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
 
     def _drop_finished(self) -> None:
         kept = self.open.nonzero()[:, 0]
         self.cache.reorder_cache(kept)  # selects rows in every kind of layer, also in recurrent ones
         self.rows, self.ids, self.attention = self.rows[kept], self.ids[kept], self.attention[kept]
-        self.positions, self.chance, self.open = self.positions[kept], self.chance[kept], self.open[kept]
+        self.positions, self.random_numbers, self.open = (
+            self.positions[kept],
+            self.random_numbers[kept],
+            self.open[kept],
+        )

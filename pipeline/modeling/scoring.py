@@ -6,12 +6,12 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from pipeline.batches import computed_by_length
-from pipeline.modeling.heads import LanguageHead, causal_of, transformer_of
+from pipeline.modeling.heads import LanguageHead, transformer_of, unwrapped_model
 from pipeline.modeling.passes import answer_states, batch_of, token_logprobs
 from pipeline.progress import Advance
 
 
-class Answered(NamedTuple):
+class AnsweredPrompt(NamedTuple):
     """A prompt and an answer to it, as token ids; the answer ends with its stop token unless it was cut off."""
 
     prompt: list[int]
@@ -21,7 +21,7 @@ class Answered(NamedTuple):
 @torch.no_grad()
 def answer_logprobs(
     model: Any,
-    rows: Sequence[Answered],
+    rows: Sequence[AnsweredPrompt],
     *,
     pad_id: int,
     batch_size: int,
@@ -32,7 +32,11 @@ def answer_logprobs(
     Rows are batched by length, which keeps padding small; apart from rounding, a row's value does not depend on its
     batch.
     """
-    transformer, head, device = transformer_of(model), LanguageHead(causal_of(model)), next(model.parameters()).device
+    transformer, head, device = (
+        transformer_of(model),
+        LanguageHead(unwrapped_model(model)),
+        next(model.parameters()).device,
+    )
 
     def sums(places: Sequence[int]) -> list[float]:
         batch = batch_of([rows[i].prompt for i in places], [rows[i].answer for i in places], pad_id, device)

@@ -13,39 +13,39 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from pipeline.config.schema import TrainingConfig
 from pipeline.data.rows import write_jsonl
 from pipeline.errors import PipelineError
-from pipeline.modeling.memory import peak_memory_mb, start_peak
+from pipeline.modeling.memory import peak_memory_mb, reset_peak_memory
 from pipeline.progress import Advance
 from pipeline.stage import Runtime, StageContext
 from pipeline.store.artifacts import CHECKPOINTS
 
 TRAINED = "trained.safetensors"
-WHOLE = "whole"  # written last into a checkpoint: without it, the checkpoint is incomplete and not used
+COMPLETE = "whole"  # written last into a checkpoint: without it, the checkpoint is incomplete and not used
 # TRL's names -> ours; None: left out, since it restarts from 0 in a resumed run
-OURS = {
+METRIC_NAMES = {
     "rewards/accuracies": "accuracy",
     "rewards/margins": "margin",
     "num_input_tokens_seen": "tokens",  # the common measure of progress in all stages
     "num_tokens": None,
 }
-OVERFITTING = 1.02  # last evaluation loss / best one; a larger ratio causes a remark
+MAX_LOSS_RISE = 1.02  # last evaluation loss / best one; a larger ratio causes a remark
 
 log = logging.getLogger(__name__)
 
 
-def set_up(runtime: Runtime, seed: int) -> None:
+def set_up_torch(runtime: Runtime, seed: int) -> None:
     """Set threads and random generators and reset the peak memory, once at the start of a stage."""
     torch.set_num_threads(runtime.threads)
     torch.manual_seed(seed)
-    start_peak()
+    reset_peak_memory()
 
 
-def arguments(
+def trainer_arguments(
     context: StageContext, *, seed: int, steps: int, batch_size: int, warmup: float, device: torch.device, half: bool
 ) -> dict[str, Any]:
     """Return the part of transformers' TrainingArguments that follows from the configuration and the machine.
@@ -79,11 +79,11 @@ def arguments(
     }
 
 
-def tuning_arguments(
+def fine_tuning_arguments(
     config: TrainingConfig, context: StageContext, rows: int, device: torch.device, *, half: bool
 ) -> dict[str, Any]:
     """Return the arguments of a fine-tuning stage: evaluation, best checkpoint, and the user's `trainer:` mapping."""
-    common = arguments(
+    common = trainer_arguments(
         context,
         seed=config.seed,
         steps=total_steps(rows, config.epochs, config.batch_size),
@@ -102,6 +102,10 @@ def tuning_arguments(
         "greater_is_better": False,
     }
     return {**common, **own, **config.trainer}
+
+
+def early_stopping_callbacks(config: TrainingConfig) -> list[EarlyStoppingCallback]:
+    return [EarlyStoppingCallback(config.patience)] if config.early_stopping else []
 
 
 def total_steps(rows: int, epochs: float, batch_size: int) -> int:
@@ -129,7 +133,7 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Train on one micro batch. Raises `PipelineError` if its loss is not finite."""
         loss: torch.Tensor = super().training_step(*args, **kwargs)
-        refuse_not_finite("loss", loss, self.state)
+        check_finite("loss", loss, self.state)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -142,7 +146,7 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
             return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(_trained(self.model), folder / TRAINED)
+        save_file(_trained_weights(self.model), folder / TRAINED)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if self._sharded:
@@ -163,7 +167,7 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
             self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
-def refuse_not_finite(what: str, value: torch.Tensor | float, state: TrainerState) -> None:
+def check_finite(what: str, value: torch.Tensor | float, state: TrainerState) -> None:
     """Raise `PipelineError` for a loss or a gradient that is not finite: training on it is useless."""
     if not math.isfinite(value):
         raise PipelineError(
@@ -173,7 +177,7 @@ def refuse_not_finite(what: str, value: torch.Tensor | float, state: TrainerStat
         )
 
 
-def _trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def _trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return the trainable parameters by name; tied ones appear once."""
     return {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
 
@@ -189,7 +193,7 @@ class Milestones(TrainerCallback):  # type: ignore[misc]
 
     def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         gradients = [p.grad for p in given["model"].parameters() if p.grad is not None]
-        refuse_not_finite("gradient", torch.nn.utils.get_total_norm(gradients), state)
+        check_finite("gradient", torch.nn.utils.get_total_norm(gradients), state)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.advance(1)
@@ -199,7 +203,7 @@ class Milestones(TrainerCallback):  # type: ignore[misc]
             control.should_evaluate = args.eval_strategy != "no"
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any) -> None:
         numbers = {k: float(v) for k, v in (logs or {}).items() if isinstance(v, int | float)}
@@ -210,7 +214,7 @@ class Milestones(TrainerCallback):  # type: ignore[misc]
 def train(trainer: Trainer, context: StageContext, what: str, milestones: int) -> list[dict[str, float]]:
     """Train to the end, from the last complete checkpoint if there is one; write and return the history."""
     trainer.remove_callback(PrinterCallback)
-    resume = last_whole_checkpoint(context.output_dir / CHECKPOINTS)
+    resume = last_complete_checkpoint(context.output_dir / CHECKPOINTS)
     if resume:
         context.say(f"resumed from step {resume.name.removeprefix('checkpoint-')}")
     with context.progress(what, trainer.args.max_steps) as advance:
@@ -230,28 +234,28 @@ def fine_tune(trainer: Trainer, context: StageContext, what: str, config: Traini
 
 def renamed(row: Mapping[str, float]) -> dict[str, float]:
     """Return a logged row with the names of manifests, equal in all stages; evaluation figures start with `eval_`."""
-    names = {key: _our_name(key) for key in row}
+    names = {key: _metric_name(key) for key in row}
     return {name: row[key] for key, name in names.items() if name}
 
 
-def _our_name(key: str) -> str | None:
+def _metric_name(key: str) -> str | None:
     evaluation = "eval_" if key.startswith("eval_") else ""
-    name = OURS.get(key.removeprefix(evaluation), key.removeprefix(evaluation))
+    name = METRIC_NAMES.get(key.removeprefix(evaluation), key.removeprefix(evaluation))
     return name and evaluation + name
 
 
-def last_whole_checkpoint(folder: Path) -> Path | None:
+def last_complete_checkpoint(folder: Path) -> Path | None:
     """Return the newest complete checkpoint, or None; remove incomplete ones."""
-    whole = []
+    complete = []
     for path in folder.glob("checkpoint-*"):
-        if (path / WHOLE).is_file():
-            whole.append(path)
+        if (path / COMPLETE).is_file():
+            complete.append(path)
         else:
             shutil.rmtree(path)
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def cost(trainer: Trainer) -> dict[str, float]:
+def training_cost(trainer: Trainer) -> dict[str, float]:
     """Return the cost of a training besides time: training tokens through the model, and peak memory in MiB."""
     return {
         "tokens": trainer.state.num_input_tokens_seen,
@@ -281,7 +285,7 @@ def remark_on_overfitting(
     """Report a rise of the evaluation loss, and which checkpoint was kept."""
     evaluations = [row for row in history if "eval_loss" in row]
     best, last = min(evaluations, key=lambda row: row["eval_loss"]), evaluations[-1]
-    if last["eval_loss"] > best["eval_loss"] * OVERFITTING:
+    if last["eval_loss"] > best["eval_loss"] * MAX_LOSS_RISE:
         kept = "the best checkpoint was kept" if config.keep_best else "the last checkpoint was kept (keep_best=false)"
         context.say(
             f"overfitting: the evaluation loss rose from {best['eval_loss']:.3f} (step {best['step']:.0f}) to "

@@ -7,23 +7,22 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor
-from transformers import EarlyStoppingCallback
 from trl import DPOConfig as TrlDpoConfig
 from trl import DPOTrainer, SFTTrainer
 from trl import SFTConfig as TrlSftConfig
 
 from pipeline.config.losses import loss_types
-from pipeline.config.schema import DpoConfig, SftConfig, TrainingConfig
+from pipeline.config.schema import DpoConfig, SftConfig
 from pipeline.errors import PipelineError
 from pipeline.modeling.chat.rendering import Rendered
 from pipeline.modeling.figures import Counts, ExactFigures
-from pipeline.modeling.fused import IGNORED, use_whole_head
-from pipeline.modeling.heads import causal_of
+from pipeline.modeling.fused import IGNORED_LABEL, use_whole_head
+from pipeline.modeling.heads import unwrapped_model
 from pipeline.modeling.in_training import ModelInTraining
-from pipeline.modeling.policy import TRAINED, activate
+from pipeline.modeling.policy import TRAINED, activate_adapters
 from pipeline.modeling.preferences.losses import LOSSES, Pairs, reward_figures
-from pipeline.modeling.scoring import Answered, answer_logprobs
-from pipeline.modeling.training import tuning_arguments
+from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
+from pipeline.modeling.training import early_stopping_callbacks, fine_tuning_arguments
 from pipeline.stage import StageContext
 
 # The largest difference between an answer's log-probability and the reference's before the first update, in nats, per
@@ -39,7 +38,7 @@ class SftTrainer(ExactFigures, SFTTrainer):  # type: ignore[misc]
     FIGURES: ClassVar = {"aux_loss": "tokens"}
 
     def counts(self, inputs: Mapping[str, Tensor]) -> Counts:
-        return {"tokens": (inputs["labels"][:, 1:] != IGNORED).sum()}
+        return {"tokens": (inputs["labels"][:, 1:] != IGNORED_LABEL).sum()}
 
     def share_of_loss(self, model: Any, inputs: dict[str, Any], shares: Counts) -> Tensor:
         loss: Tensor = SFTTrainer.compute_loss(self, model, inputs)
@@ -120,14 +119,14 @@ def check_start(name: str, trainer: Any, policy: Tensor, reference: Tensor, toke
         raise PipelineError(
             f"{name} does not start at its reference: an answer of {tokens[worst]} tokens has the log-probability "
             f"{policy[worst]:.3f} in training, and {reference[worst]:.3f} before it, with the same weights. Its first "
-            f"loss would not be that of no difference. Something in {type(causal_of(model)).__name__} acts in training "
+            f"loss would not be that of no difference. Something in {type(unwrapped_model(model)).__name__} acts in training "
             "only (dropout, for instance) or depends on padding: use a model of another architecture."
         )
 
 
 def logprobs_output(model: Any, inputs: Mapping[str, Tensor], **options: bool) -> Any:
     """Return the model's output with `log_probs` of the answers, [rows, width - 1], 0 outside answer tokens."""
-    labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, IGNORED)
+    labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, IGNORED_LABEL)
     wanted = {name: value for name, value in options.items() if value}
     given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
     return model(**given, **wanted, labels=labels, fused_lm_head=True)
@@ -149,22 +148,22 @@ def sft_trainer(
     context: StageContext,
 ) -> SftTrainer:
     """Return a trainer with the loss on the assistant's tokens only."""
-    common = tuning_arguments(config, context, len(train), in_training.device, half=in_training.half)
-    options = {**_balance(in_training, context), **common}
+    common = fine_tuning_arguments(config, context, len(train), in_training.device, half=in_training.half)
+    options = {**_balancing_options(in_training, context), **common}
     args = TrlSftConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
     trainer = SftTrainer(
         model=in_training.model,
         args=args,
-        train_dataset=_labelled(train),
-        eval_dataset=_labelled(dev),
+        train_dataset=_labelled_dataset(train),
+        eval_dataset=_labelled_dataset(dev),
         processing_class=in_training.tokenizer,
-        callbacks=early_stopping(config),
+        callbacks=early_stopping_callbacks(config),
     )
     use_whole_head(in_training.model)
     return trainer
 
 
-def _balance(in_training: ModelInTraining, context: StageContext) -> dict[str, float]:
+def _balancing_options(in_training: ModelInTraining, context: StageContext) -> dict[str, float]:
     """Return TRL's option for the loss that balances experts: the model's default, or 0 if TRL cannot count them."""
     text = in_training.model.config.get_text_config()
     if not hasattr(text, "output_router_logits") or hasattr(text, "num_experts"):
@@ -173,12 +172,12 @@ def _balance(in_training: ModelInTraining, context: StageContext) -> dict[str, f
     return {"router_aux_loss_coef": 0.0}
 
 
-def _labelled(rows: Sequence[Rendered]) -> Dataset:
-    labels = [[t if m else IGNORED for t, m in zip(row.ids, row.mask, strict=True)] for row in rows]
+def _labelled_dataset(rows: Sequence[Rendered]) -> Dataset:
+    labels = [[t if m else IGNORED_LABEL for t, m in zip(row.ids, row.mask, strict=True)] for row in rows]
     return Dataset.from_dict({"input_ids": [row.ids for row in rows], "labels": labels})
 
 
-Pair = tuple[Answered, Answered]  # chosen, rejected: the same prompt
+Pair = tuple[AnsweredPrompt, AnsweredPrompt]  # chosen, rejected: the same prompt
 
 
 def dpo_trainer(
@@ -189,14 +188,14 @@ def dpo_trainer(
     So memory holds one copy of the weights, and any stack of adapters, quantized or not, can be the reference.
     """
     model, pad_id = in_training.model, in_training.tokenizer.pad_token_id
-    common = tuning_arguments(config, context, len(train), in_training.device, half=in_training.half)
+    common = fine_tuning_arguments(config, context, len(train), in_training.device, half=in_training.half)
     options = {**common, **dpo_losses(config)}
     active = list(model.base_model.active_adapters) if isinstance(model, PeftModel) else []
     batch_size = 2 * options["per_device_eval_batch_size"]  # a pair is two rows
     with in_training.autocast():  # the same precision as for the policy in training
         sides = [side for pair in [*train, *test] for side in pair]
         reference = reference_logprobs(model, sides, pad_id, batch_size, context)
-    rows = [_with_reference(pairs, reference) for pairs in (train, test)]
+    rows = [_dataset_with_reference(pairs, reference) for pairs in (train, test)]
     trainer = DpoTrainer(
         model=model,
         args=TrlDpoConfig(
@@ -208,12 +207,12 @@ def dpo_trainer(
         train_dataset=rows[0],
         eval_dataset=rows[1],
         processing_class=in_training.tokenizer,
-        callbacks=early_stopping(config),
+        callbacks=early_stopping_callbacks(config),
     )
     if isinstance(model, PeftModel):  # TRL has copied the new adapter for a reference that is not needed here
         if "ref" in model.peft_config:
             model.delete_adapter("ref")
-        activate(model, active or [TRAINED])
+        activate_adapters(model, active or [TRAINED])
     use_whole_head(model, collisions=trainer.use_weighting)
     return trainer
 
@@ -236,13 +235,13 @@ def uses_own_losses(args: TrlDpoConfig) -> bool:
 Key = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def key_of(row: Answered) -> Key:
+def key_of(row: AnsweredPrompt) -> Key:
     """Return the key of an answer's log-probability under the reference."""
     return tuple(row.prompt), tuple(row.answer)
 
 
 def reference_logprobs(
-    model: Any, answers: Sequence[Answered], pad_id: int, batch_size: int, context: StageContext
+    model: Any, answers: Sequence[AnsweredPrompt], pad_id: int, batch_size: int, context: StageContext
 ) -> dict[Key, float]:
     """Return log p(answer | prompt) of every distinct answer: one answer can occur in several pairs of a ranking."""
     rows = {key_of(answer): answer for answer in answers}
@@ -252,13 +251,9 @@ def reference_logprobs(
     return dict(zip(rows, values, strict=True))
 
 
-def _with_reference(pairs: Sequence[Pair], reference: Mapping[Key, float]) -> Dataset:
+def _dataset_with_reference(pairs: Sequence[Pair], reference: Mapping[Key, float]) -> Dataset:
     columns: dict[str, list[Any]] = {"prompt_ids": [pair[0].prompt for pair in pairs]}
     for side, name in enumerate(("chosen", "rejected")):
         columns[f"{name}_ids"] = [pair[side].answer for pair in pairs]
         columns[f"ref_{name}_logps"] = [reference[key_of(pair[side])] for pair in pairs]
     return Dataset.from_dict(columns)
-
-
-def early_stopping(config: TrainingConfig) -> list[EarlyStoppingCallback]:
-    return [EarlyStoppingCallback(config.patience)] if config.early_stopping else []

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.files import sync, write_atomically
 from pipeline.modeling.roles import Roles
-from pipeline.modeling.training import WHOLE, last_whole_checkpoint
+from pipeline.modeling.training import COMPLETE, last_complete_checkpoint
 from pipeline.ppo.stops import Health
 from pipeline.store.artifacts import CHECKPOINTS
 
@@ -43,21 +43,21 @@ class Checkpoints:
     def save(self, state: State) -> None:
         """Write a checkpoint; the file that marks it as complete is written last."""
         place = self._place(state.iteration)
-        if (place / WHOLE).is_file():
+        if (place / COMPLETE).is_file():
             return
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        save_file(self.roles.trained(), place / WEIGHTS)
+        save_file(self.roles.trained_weights(), place / WEIGHTS)
         torch.save(self.optimizer.state_dict(), place / OPTIMIZER)
         for name in (WEIGHTS, OPTIMIZER):
             sync(place / name)
         write_atomically(place / STATE, json.dumps(asdict(state)))
-        (place / WHOLE).touch()
+        (place / COMPLETE).touch()
         self._prune(state.health.good)
 
     def load_last(self) -> State | None:
         """Load the newest complete checkpoint into roles and optimizer and return its state; None if there is none."""
-        place = last_whole_checkpoint(self.folder)
+        place = last_complete_checkpoint(self.folder)
         if place is None:
             return None
         self.roles.restore(load_file(place / WEIGHTS))
@@ -78,7 +78,7 @@ class Checkpoints:
                 shutil.rmtree(self._place(number))
 
     def _numbers(self) -> list[int]:
-        return [int(path.parent.name.rpartition("-")[2]) for path in self.folder.glob(f"checkpoint-*/{WHOLE}")]
+        return [int(path.parent.name.rpartition("-")[2]) for path in self.folder.glob(f"checkpoint-*/{COMPLETE}")]
 
     def _place(self, iteration: int) -> Path:
         return self.folder / f"checkpoint-{iteration}"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.config.schema import PpoConfig
 from pipeline.modeling.answering import Answer
-from pipeline.modeling.heads import known_ids
+from pipeline.modeling.heads import ids_with_token
 from pipeline.modeling.passes import Batch
 from pipeline.modeling.roles import Roles
 from pipeline.modeling.sampling import sample
@@ -50,7 +50,7 @@ class Gatherer:
     def __init__(self, task: Task, roles: Roles, config: PpoConfig, batching: Batching) -> None:
         self.task, self.roles, self.config, self.batching = task, roles, config, batching
         self.chat = roles.in_training.chat
-        self.known = known_ids(roles.in_training.tokenizer)
+        self.valid_ids = ids_with_token(roles.in_training.tokenizer)
 
     def gather(self, iteration: int, cursor: int, *, watch: bool) -> Gathered:
         """Gather answers of the current policy to the prompts from the cursor on.
@@ -68,7 +68,7 @@ class Gatherer:
                 roles.policy.decoder,
                 roles.policy.head,
                 prompts,
-                known=self.known,
+                valid_ids=self.valid_ids,
                 pad_id=self.batching.pad_id,
                 stop_id=self.chat.stop_id,
                 max_new_tokens=config.max_new_tokens,

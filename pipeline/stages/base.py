@@ -15,12 +15,12 @@ def run(config: BaseConfig, context: StageContext) -> Metrics:
     from pipeline.modeling import pretraining, training
     from pipeline.modeling.policy import MODEL, PolicySource, device_of, save_policy
 
-    training.set_up(context.runtime, config.seed)
+    training.set_up_torch(context.runtime, config.seed)
     device = device_of(context.runtime.launch)
     texts = list(corpus(config.documents, seed=config.seed, world_seed=config.world_seed))
     tokenizer = pretraining.train_tokenizer(texts, config)
-    blocks = pretraining.pack(pretraining.documents(texts, tokenizer), config.block_length, config.seed)
-    model = pretraining.new_model(tokenizer, config)
+    blocks = pretraining.pack_blocks(pretraining.tokenize_documents(texts, tokenizer), config.block_length, config.seed)
+    model = pretraining.untrained_model(tokenizer, config)
     trainer = pretraining.base_trainer(model, blocks, config, context, device)
     history = training.train(trainer, context, "base", config.checkpoints)
     save_policy(model, tokenizer, context.output_dir / MODEL, PolicySource("", ""))
@@ -28,7 +28,7 @@ def run(config: BaseConfig, context: StageContext) -> Metrics:
         "train_loss": training.mean_loss(history),
         "last_loss": history[-1]["loss"],
         "parameters": model.num_parameters(),
-        **training.cost(trainer),
+        **training.training_cost(trainer),
     }
 
 

@@ -19,21 +19,21 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 def run(config: DpoConfig, context: StageContext) -> Metrics:
     from pipeline.modeling import training, tuning
     from pipeline.modeling.in_training import prepare_model
-    from pipeline.modeling.scoring import Answered
+    from pipeline.modeling.scoring import AnsweredPrompt
 
     verdicts = check_gates(context, "dpo")
     in_training = prepare_model(context.inputs["policy"], config.peft, config.seed, context)
     chat, limit = in_training.chat, in_training.row_limit(config.max_length)
 
-    def pair(row: Mapping[str, Any]) -> tuple[Answered, Answered]:
+    def pair(row: Mapping[str, Any]) -> tuple[AnsweredPrompt, AnsweredPrompt]:
         prompt = chat.prompt(row["prompt"])
         chosen, rejected = (chat.answer(row["prompt"], row[side][0]["content"]) for side in ("chosen", "rejected"))
-        return Answered(prompt, chosen), Answered(prompt, rejected)
+        return AnsweredPrompt(prompt, chosen), AnsweredPrompt(prompt, rejected)
 
-    def longer(sides: tuple[Answered, Answered]) -> int:
+    def longer(sides: tuple[AnsweredPrompt, AnsweredPrompt]) -> int:
         return max(len(side.prompt) + len(side.answer) for side in sides)
 
-    def pairs(name: str) -> list[tuple[Answered, Answered]]:
+    def pairs(name: str) -> list[tuple[AnsweredPrompt, AnsweredPrompt]]:
         file = context.inputs["preferences"].file(name)
         rows = read_jsonl(file)
         if not rows:
@@ -52,7 +52,7 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
         "margin": kept["eval_margin"],
         "pairs": len(train),
         **in_training.size_metrics(),
-        **training.cost(trainer),
+        **training.training_cost(trainer),
         **gate_metrics(verdicts),
     }
 

@@ -49,7 +49,7 @@ def run(config: KtoConfig, context: StageContext) -> Metrics:
         "answers": len(train),
         "good": good,
         **in_training.size_metrics(),
-        **training.cost(trainer),
+        **training.training_cost(trainer),
         **gate_metrics(verdicts),
     }
 
@@ -57,7 +57,7 @@ def run(config: KtoConfig, context: StageContext) -> Metrics:
 def _rows(name: str, in_training: "ModelInTraining", config: KtoConfig, context: StageContext) -> "list[MarkedRow]":
     """Return marked answers as token ids, without those that are too long. Raises `RequestError` if there are none."""
     from pipeline.modeling.preferences.kto import MarkedRow
-    from pipeline.modeling.scoring import Answered
+    from pipeline.modeling.scoring import AnsweredPrompt
 
     chat, artifact = in_training.chat, context.inputs["preferences"]
     path = artifact.path / name
@@ -70,7 +70,7 @@ def _rows(name: str, in_training: "ModelInTraining", config: KtoConfig, context:
 
     def marked(row: Mapping[str, Any]) -> MarkedRow:
         answer = chat.answer(row["prompt"], row["answer"][0]["content"])
-        return MarkedRow(Answered(chat.prompt(row["prompt"]), answer), row["good"])
+        return MarkedRow(AnsweredPrompt(chat.prompt(row["prompt"]), answer), row["good"])
 
     limit = in_training.row_limit(config.max_length)
     return fitting(rows, marked, lambda row: sum(map(len, row.answered)), limit, path, context)

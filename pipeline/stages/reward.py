@@ -22,7 +22,7 @@ from pipeline.store.hashing import content_hash
 
 if TYPE_CHECKING:
     from pipeline.modeling.in_training import ModelInTraining
-    from pipeline.modeling.rewards.models import Standard
+    from pipeline.modeling.rewards.models import RewardNormalization
     from pipeline.modeling.rewards.training import Pair
 
 
@@ -36,8 +36,8 @@ class Pairs(NamedTuple):
 
 
 PAIRS = Pairs("train.jsonl", "test.jsonl", "accuracy_people", "no pairs to learn a reward from.")
-STANDARD = 500  # training pairs used to measure the reward normalization
-PADDED = 16  # answers used to measure the effects of padding
+NORMALIZATION_PAIRS = 500  # training pairs used to measure the reward normalization
+PADDING_ANSWERS = 16  # answers used to measure the effects of padding
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -62,10 +62,10 @@ def train_reward_model(name: str, pairs: Pairs, config: RewardConfig, context: S
     trainer = reward_trainer(in_training, train, test, config, context)
     history = training.fine_tune(trainer, context, name, config)
     in_training.model.eval()
-    standard = _standard(in_training, train, config.seed)
-    measured = _measured(in_training, test, standard, context)
+    normalization = _measure_normalization(in_training, train, config.seed)
+    measured = _test_metrics(in_training, test, normalization, context)
     in_training.save(context)
-    _write_card(in_training, standard, context)
+    _write_reward_file(in_training, normalization, context)
     people = context.inputs["preferences"].metrics.get(pairs.people)
     return {
         "train_loss": training.mean_loss(history),
@@ -74,9 +74,9 @@ def train_reward_model(name: str, pairs: Pairs, config: RewardConfig, context: S
         **({"accuracy_people": people} if people is not None else {}),
         "pairs": len(train),
         "test": len(test),
-        **standard._asdict(),
+        **normalization._asdict(),
         **in_training.size_metrics(),
-        **training.cost(trainer),
+        **training.training_cost(trainer),
     }
 
 
@@ -96,7 +96,7 @@ def _pairs(
 
     Raises `RequestError` if none is left.
     """
-    kept = fitting(rows, lambda row: _rendered(row, in_training), _longer, limit, file, context)
+    kept = fitting(rows, lambda row: _rendered(row, in_training), _longest_side, limit, file, context)
     different = [pair for pair in kept if pair.chosen != pair.rejected]
     if not different:
         raise RequestError(f"{file}: chosen and rejected are the same in each of its {len(kept)} pairs.")
@@ -107,16 +107,16 @@ def _pairs(
 
 def _rendered(row: Mapping[str, Any], in_training: "ModelInTraining") -> "Pair":
     from pipeline.modeling.rewards.training import Pair
-    from pipeline.modeling.scoring import Answered
+    from pipeline.modeling.scoring import AnsweredPrompt
 
     chat = in_training.chat
     prompt = chat.prompt(row["prompt"])
     chosen, rejected = (chat.answer(row["prompt"], row[side][0]["content"]) for side in ("chosen", "rejected"))
     margin, group = float(row.get("margin", 1.0)), row.get("group") or prompt_id(row["prompt"])
-    return Pair(Answered(prompt, chosen), Answered(prompt, rejected), margin, group)
+    return Pair(AnsweredPrompt(prompt, chosen), AnsweredPrompt(prompt, rejected), margin, group)
 
 
-def _longer(pair: "Pair") -> int:
+def _longest_side(pair: "Pair") -> int:
     return max(len(side.prompt) + len(side.answer) for side in (pair.chosen, pair.rejected))
 
 
@@ -129,22 +129,22 @@ def _scores(in_training: "ModelInTraining", pairs: "Sequence[Pair]") -> tuple[li
     return scores[::2], scores[1::2]
 
 
-def _standard(in_training: "ModelInTraining", train: "Sequence[Pair]", seed: int) -> "Standard":
+def _measure_normalization(in_training: "ModelInTraining", train: "Sequence[Pair]", seed: int) -> "RewardNormalization":
     """Return the reward normalization: mean and 1 / standard deviation of the scores of judged answers.
 
-    Chosen and rejected answers of up to `STANDARD` training pairs count alike: they resemble PPO's first answers.
+    Chosen and rejected answers of up to `NORMALIZATION_PAIRS` pairs count alike: they resemble PPO's first answers.
     """
-    from pipeline.modeling.rewards.models import Standard
+    from pipeline.modeling.rewards.models import RewardNormalization
 
-    some = random.Random(seed).sample(train, min(STANDARD, len(train)))
+    some = random.Random(seed).sample(train, min(NORMALIZATION_PAIRS, len(train)))
     scores = [score for side in _scores(in_training, some) for score in side]
     mean = sum(scores) / len(scores)
     deviation = (sum((score - mean) ** 2 for score in scores) / len(scores)) ** 0.5
-    return Standard(mean, 1 / deviation if deviation > 0 else 1.0)
+    return RewardNormalization(mean, 1 / deviation if deviation > 0 else 1.0)
 
 
-def _measured(
-    in_training: "ModelInTraining", test: "Sequence[Pair]", standard: "Standard", context: StageContext
+def _test_metrics(
+    in_training: "ModelInTraining", test: "Sequence[Pair]", normalization: "RewardNormalization", context: StageContext
 ) -> dict[str, float]:
     """Return metrics of the model on pairs with unseen prompts; write the calibration curve."""
     from pipeline.modeling.rewards.scoring import padding_effects
@@ -153,25 +153,27 @@ def _measured(
     curve = calibration(chosen, rejected)
     write_atomically(context.output_dir / "calibration.json", json.dumps(curve.as_json(), indent=2))
     lengths = [len(pair.chosen.answer) for pair in test], [len(pair.rejected.answer) for pair in test]
-    answers = [side for pair in test for side in (pair.chosen, pair.rejected)][:PADDED]
+    answers = [side for pair in test for side in (pair.chosen, pair.rejected)][:PADDING_ANSWERS]
     effects = padding_effects(in_training.model, answers, in_training.tokenizer.pad_token_id)
     return {
         "loss": _mean([math.log1p(math.exp(min(r - c, 700))) for c, r in zip(chosen, rejected, strict=True)]),
         "accuracy": _mean(outcomes(chosen, rejected)),
         "accuracy_longer": _mean(outcomes(*lengths)),
-        "reference_mean": _mean(standard([*chosen, *rejected])),
-        **effects.scaled(standard.scale),
+        "reference_mean": _mean(normalization([*chosen, *rejected])),
+        **effects.scaled(normalization.scale),
         "calibration_error": curve.error,
     }
 
 
-def _write_card(in_training: "ModelInTraining", standard: "Standard", context: StageContext) -> None:
+def _write_reward_file(
+    in_training: "ModelInTraining", normalization: "RewardNormalization", context: StageContext
+) -> None:
     """Write `reward.json`: the reward normalization, and the chat format and vocabulary of the training."""
     from pipeline.modeling.rewards.models import REWARD_FILE
 
     tokenizer = in_training.tokenizer
     said = {
-        **standard._asdict(),
+        **normalization._asdict(),
         "template": content_hash(tokenizer.chat_template),
         "stop_id": in_training.chat.stop_id,
         "pad_id": tokenizer.pad_token_id,

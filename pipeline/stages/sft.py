@@ -48,7 +48,7 @@ def run(config: SftConfig, context: StageContext) -> Metrics:
         "rows": len(train),
         ANSWER_TOKENS: answer_tokens(row.mask for row in train),
         **in_training.size_metrics(),
-        **training.cost(trainer),
+        **training.training_cost(trainer),
     }
 
 
@@ -60,7 +60,7 @@ def _say_reasoning(chat: "ChatFormat", rows: Sequence[Mapping[str, Any]], file: 
     """Remark how reasoning in the demonstrations is handled, unless it is trained."""
     count = sum(chat.has_reasoning(row["messages"]) for row in rows)
     if count and chat.thinking != "train":
-        emptied = "left out " + ("(model.thinking=empty)" if chat.knows_reasoning else "(the template has no place)")
+        emptied = "left out " + ("(model.thinking=empty)" if chat.renders_reasoning else "(the template has no place)")
         does = "kept and not learned" if chat.thinking == "keep" else emptied
         context.say(f"{file.name}: {count:,} of {len(rows):,} conversations have reasoning, which is {does}")
 

@@ -24,7 +24,7 @@ with lazily():
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from pipeline.modeling.chat.rendering import ChatFormat
-    from pipeline.modeling.heads import known_ids
+    from pipeline.modeling.heads import ids_with_token
     from pipeline.modeling.in_training import prepare_model
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
     from pipeline.modeling.roles import ValueStart, build_roles
@@ -99,7 +99,7 @@ def check_sampler(lab: Laboratory) -> None:
     prompts = [[1, *range(20, 20 + 3 * n)] for n in range(1, 5)]
     stop = 200  # some rows reach it
     options = {"pad_id": in_training.tokenizer.pad_token_id, "stop_id": stop, "temperature": 0.7, "seed": 3}
-    limits = {"max_new_tokens": STEPS, "batch_size": 4, "known": known_ids(in_training.tokenizer)}
+    limits = {"max_new_tokens": STEPS, "batch_size": 4, "valid_ids": ids_with_token(in_training.tokenizer)}
     drawn = sample(policy.decoder, policy.head, prompts, **limits, **options)
     chance = torch.rand(len(prompts), STEPS, generator=torch.Generator().manual_seed(3)).double()
     for row, prompt in enumerate(prompts):

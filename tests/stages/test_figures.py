@@ -20,10 +20,10 @@ with lazily():
 
     from pipeline.modeling import training, tuning
     from pipeline.modeling.chat.rendering import Rendered
-    from pipeline.modeling.pretraining import base_trainer, new_model
-    from pipeline.modeling.rewards.models import new_head
+    from pipeline.modeling.pretraining import base_trainer, untrained_model
+    from pipeline.modeling.rewards.models import initialize_head
     from pipeline.modeling.rewards.training import Pair, reward_trainer
-    from pipeline.modeling.scoring import Answered
+    from pipeline.modeling.scoring import AnsweredPrompt
 
 MICRO = (None, 4, 1)
 ROWS = 19  # batches of 8: the last one has 3, less than a micro batch of 4
@@ -34,7 +34,7 @@ COMMON: dict[str, Any] = {
 }
 
 
-def whole(row: Answered) -> Rendered:
+def whole(row: AnsweredPrompt) -> Rendered:
     return Rendered(row.prompt + row.answer, [0] * len(row.prompt) + [1] * len(row.answer))
 
 
@@ -77,7 +77,7 @@ def classifier() -> Any:
     torch.manual_seed(0)
     config = LlamaConfig(**tiny.GROUPED, num_labels=1)
     model = AutoModelForSequenceClassification.from_config(config)
-    new_head(model.score, 0)
+    initialize_head(model.score, 0)
     return model
 
 
@@ -87,7 +87,7 @@ def rankings(count: int, seed: int) -> list[Pair]:
     for i, (a, b) in enumerate(tiny.pairs(count, seed)):
         found.append(Pair(a, b, 0.5, i))
         if i % 3 == 0:
-            c = Answered(a.prompt, [5, 6, 2])
+            c = AnsweredPrompt(a.prompt, [5, 6, 2])
             found += [Pair(a, c, 1.0, i), Pair(c, b, 0.25, i)]
     return found
 
@@ -131,7 +131,7 @@ def whole_head(model: Any) -> Any:
     return LanguageHead(model.requires_grad_(False))
 
 
-def logprob(model: Any, row: Answered) -> torch.Tensor:
+def logprob(model: Any, row: AnsweredPrompt) -> torch.Tensor:
     """Return log-probabilities, [answer tokens], of a single row."""
     ids = row.prompt + row.answer
     logs = model(input_ids=torch.tensor([ids])).logits[0, len(row.prompt) - 1 : -1].log_softmax(-1)
@@ -164,7 +164,7 @@ def test_dpos_figures_are_means_over_pairs(micro: int | None, sft_weight: float,
     assert seen == pytest.approx(loss - sft_weight * float(chosen.mean()), rel=1e-4)
 
 
-def ids(row: Answered) -> tuple[int, ...]:
+def ids(row: AnsweredPrompt) -> tuple[int, ...]:
     return (*row.prompt, *row.answer)
 
 
@@ -180,7 +180,7 @@ def test_tokens_are_counted_once_and_without_padding(stage: str, tmp_path: Path)
         answers = {(pair.group, ids(row)) for pair in rankings(ROWS, 0) for row in (pair.chosen, pair.rejected)}
     real = sum(len(answer[-1]) for answer in answers)
     assert run.seen("tokens")[-1] == [2 * real]
-    assert training.cost(run.trainer)["tokens"] == 2 * real
+    assert training.training_cost(run.trainer)["tokens"] == 2 * real
     assert not {"num_input_tokens_seen", "num_tokens"} & run.history[-1].keys()
 
 
@@ -208,7 +208,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_of_the_base(tmp_path: Path)
     config = BaseConfig(seed=0, world_seed=0, steps=6, batch_size=2, learning_rate=1e30, checkpoints=1, **size)
     words, context = tiny.tokenizer(), tiny.context(tmp_path)
     blocks = [row.prompt + row.answer for row in tiny.answers(12) if len(row.answer) == 2]
-    trainer = base_trainer(new_model(words, config), blocks, config, context, torch.device("cpu"))
+    trainer = base_trainer(untrained_model(words, config), blocks, config, context, torch.device("cpu"))
     with pytest.raises(PipelineError, match=r"The (loss|gradient) is (nan|inf) after step [1-5] of 6"):
         training.train(trainer, context, "base", 1)
 

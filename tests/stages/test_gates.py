@@ -35,7 +35,7 @@ with lazily():
     )
 
     from pipeline.modeling.rewards.scoring import padding_effects, raw_scores
-    from pipeline.modeling.scoring import Answered
+    from pipeline.modeling.scoring import AnsweredPrompt
 
 POLITE, RUDE = "With pleasure!", "What a silly question!"
 MIDDLES = ("Just rub it with mint.", "You should put it into the sun for a day.", "Ask the neighbours.", "Sing to it.")
@@ -220,7 +220,7 @@ def seen_of(model: Any) -> GateVerdict:
     """Return the gate's verdict on a model's scores of answers of different lengths, with standard deviation 1."""
     coins = random.Random(0)
     rows = [
-        Answered(
+        AnsweredPrompt(
             [1, *(coins.randrange(3, 64) for _ in range(i % 5 + 2))], [*(coins.randrange(3, 64) for _ in range(i))]
         )
         for i in range(1, 17)

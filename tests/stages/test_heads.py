@@ -20,10 +20,10 @@ with lazily():
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.fused import use_whole_head
     from pipeline.modeling.generation import draw
-    from pipeline.modeling.heads import LanguageHead, check_head, known_ids, transformer_of, unknown_ids
+    from pipeline.modeling.heads import LanguageHead, check_head, ids_with_token, ids_without_token, transformer_of
     from pipeline.modeling.passes import batch_of
     from pipeline.modeling.roles import Role, Roles
-    from pipeline.modeling.scoring import Answered, answer_logprobs
+    from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
 
 IDS = [[10, 20, 30, 40, 50, 11], [12, 13, 14], [15, 33, 16, 17, 18]]
 ANY = pytest.mark.parametrize("name", tiny.CONFIGS)
@@ -48,7 +48,7 @@ def test_the_head_gives_the_models_own_logits(name: str) -> None:
 def test_answers_score_as_the_model_itself_finds_them(name: str) -> None:
     """In a padded batch and in chunks, as in DPO's reference, evaluate's KL and PPO; compared with single rows."""
     model = tiny.model(name)
-    found = answer_logprobs(model, [Answered(ids[:2], ids[2:]) for ids in IDS], pad_id=1, batch_size=2)
+    found = answer_logprobs(model, [AnsweredPrompt(ids[:2], ids[2:]) for ids in IDS], pad_id=1, batch_size=2)
     assert found == pytest.approx([float(own_logprobs(model, ids)[1:].sum()) for ids in IDS], abs=1e-4)
 
 
@@ -76,7 +76,7 @@ def test_kl_is_one_figure_in_ppo_dpo_and_evaluate_also_where_rows_are_no_tokens(
     policy, reference = tiny.model("llama", vocab_size=80), tiny.model("llama", vocab_size=80)
     with torch.no_grad():
         policy.get_output_embeddings().weight[64:] += 0.5
-    split = [Answered(ids[:1], ids[1:]) for ids in IDS]
+    split = [AnsweredPrompt(ids[:1], ids[1:]) for ids in IDS]
     sums = [answer_logprobs(model, split, pad_id=1, batch_size=2) for model in (policy, reference)]
     evaluated = torch.tensor(sums[0]) - torch.tensor(sums[1])
     found = [fused_sums(model) for model in (policy, reference)]
@@ -164,7 +164,7 @@ def test_adapters_on_the_head_take_part(name: str) -> None:
     expected = own_logprobs(model, ids)
     assert (expected - before).abs().max() > 0.1
     check_head(model, ids, name)
-    (found,) = answer_logprobs(model, [Answered(ids[:1], ids[1:])], pad_id=1, batch_size=1)
+    (found,) = answer_logprobs(model, [AnsweredPrompt(ids[:1], ids[1:])], pad_id=1, batch_size=1)
     assert found == pytest.approx(float(expected.sum()), abs=1e-4)
     use_whole_head(model)
     given = torch.tensor([ids])
@@ -176,7 +176,7 @@ def test_a_head_alone_has_no_transformer_and_the_same_logits(name: str) -> None:
     model = tiny.model(name, tie_word_embeddings=True)
     states = torch.randn(5, 32)
     expected = LanguageHead(model)(states)
-    alone = LanguageHead(model).alone(torch.device("cpu"))
+    alone = LanguageHead(model).without_transformer(torch.device("cpu"))
     assert torch.equal(alone(states), expected)
     held = [p for p in alone.causal.parameters() if p.device.type != "meta"]
     assert sum(p.numel() for p in held) <= 64 * 32 + 32 * 32 + 3 * 64  # the vocabulary, and at most one more layer
@@ -185,15 +185,15 @@ def test_a_head_alone_has_no_transformer_and_the_same_logits(name: str) -> None:
 def test_known_ids_have_the_gaps_that_the_tokenizer_has() -> None:
     """Added tokens can have much larger ids than the others: the ids between have no token."""
     words = tiny.tokenizer()
-    assert known_ids(words).tolist() == [True] * 64
+    assert ids_with_token(words).tolist() == [True] * 64
     backend = words.backend_tokenizer
     vocabulary = {**backend.get_vocab(), "<end>": 70}
     backend.model = type(backend.model)(vocabulary, unk_token="<unk>")
-    known = known_ids(words)
+    known = ids_with_token(words)
     assert len(known) == 71
     assert known.nonzero()[:, 0].tolist() == [*range(64), 70]
-    assert unknown_ids(words, 74) == [*range(64, 70), 71, 72, 73]
-    assert unknown_ids(words, 66) == [64, 65]
+    assert ids_without_token(words, 74) == [*range(64, 70), 71, 72, 73]
+    assert ids_without_token(words, 66) == [64, 65]
 
 
 def test_answers_for_people_hold_no_ids_that_are_no_tokens(tmp_path: Path) -> None:

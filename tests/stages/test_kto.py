@@ -24,7 +24,7 @@ with lazily():
 
     from pipeline.modeling import training
     from pipeline.modeling.preferences import losses
-    from pipeline.modeling.preferences.kto import MarkedRow, kto_trainer, with_others
+    from pipeline.modeling.preferences.kto import MarkedRow, kto_trainer, pair_with_others
     from pipeline.modeling.scoring import answer_logprobs
 
 COMMON: dict[str, Any] = {"seed": 0, "batch_size": 8, "learning_rate": 3e-3, "evaluations": 2, "keep_best": False}
@@ -135,7 +135,7 @@ def test_micro_batches_give_the_same_losses_and_weights(tmp_path: Path) -> None:
 def test_the_evaluation_is_that_of_its_definition(tmp_path: Path) -> None:
     """Computed from policy and reference, answer by answer, with the mean over mismatched pairs."""
     run = Run(tmp_path, good_weight=0.5, bad_weight=1.2).trained()
-    pairs = with_others(marked(7, 1), 0)
+    pairs = pair_with_others(marked(7, 1), 0)
     assert all(row.answered.prompt == other.prompt != [] for row, other in pairs)
     ratio, other = (
         logprobs(run.model, rows) - logprobs(tiny.model("llama"), rows)
@@ -154,11 +154,11 @@ def test_the_evaluation_is_that_of_its_definition(tmp_path: Path) -> None:
 def test_every_other_answer_is_of_another_prompt() -> None:
     rows = [MarkedRow(answer._replace(prompt=[number // 4]), True) for number, answer in enumerate(tiny.answers(12))]
     answers = {tuple(row.answered.answer): row.answered.prompt for row in rows}
-    for row, other in with_others(rows, 5):
+    for row, other in pair_with_others(rows, 5):
         assert other.prompt == row.answered.prompt
         assert answers[tuple(other.answer)] != other.prompt
     with pytest.raises(RequestError, match="all marked answers are to one"):
-        with_others(rows[:4], 0)
+        pair_with_others(rows[:4], 0)
 
 
 def test_kto_that_does_not_start_at_its_reference_is_stopped(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ with lazily():
     from pipeline.modeling.architecture import (
         classifier_of,
         context_length,
-        footprint,
-        switch_off_chance,
+        measure_footprint,
+        switch_off_dropout,
         switch_off_router_logits,
     )
     from pipeline.modeling.padding import check_padding
@@ -101,10 +101,10 @@ def test_a_reward_model_has_no_head_for_words(tmp_path: Path) -> None:
 
 def test_dropout_and_jitter_are_off_wherever_they_are_named() -> None:
     config = transformers.PhimoeConfig(router_jitter_noise=0.1, attention_dropout=0.2)
-    switch_off_chance(config)
+    switch_off_dropout(config)
     assert config.router_jitter_noise == config.attention_dropout == 0.0
     nested = transformers.Gemma3Config(text_config={"attention_dropout": 0.3}, vision_config={"attention_dropout": 0.4})
-    switch_off_chance(nested)
+    switch_off_dropout(nested)
     assert nested.text_config.attention_dropout == nested.vision_config.attention_dropout == 0.0
     assert nested.text_config.rms_norm_eps > 0  # other fields are unchanged
 
@@ -149,10 +149,10 @@ def test_experts_count_among_the_weights(tmp_path: Path) -> None:
         source = source_of(model)
         tokenizer, _ = tokenizer_of(source)
         adapted = load_for_training(source, tokenizer, torch.device(CPU), PeftConfig("qlora", rank=2), 0)
-        bits, share = footprint(adapted)
+        bits, share = measure_footprint(adapted)
         assert least <= share <= most
         assert bits == pytest.approx(4.127 * share + 32 * (1 - share), rel=0.05)
-        whole = footprint(loaded(model))
+        whole = measure_footprint(loaded(model))
         assert whole == (32.0, 0.0)
 
 

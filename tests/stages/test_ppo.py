@@ -162,7 +162,7 @@ def test_an_artifact_of_ppo_is_a_policy(chain: Chain, vowels: str) -> None:
     """The loaded artifact is the trained policy: it gives the final metrics again."""
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
-    from pipeline.modeling.scoring import Answered, answer_logprobs
+    from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
 
     for peft in ("full", "lora"):
         made = chain.make("ppo", *SMALL, vowels, f"peft={peft}")
@@ -172,7 +172,7 @@ def test_an_artifact_of_ppo_is_a_policy(chain: Chain, vowels: str) -> None:
             source = source_of(artifact)
             tokenizer, _ = tokenizer_of(source)
             chat, model = ChatFormat(tokenizer), load_policy(source, tokenizer, torch.device("cpu"))
-            answered = Answered(chat.prompt(row["prompt"]), chat.answer(row["prompt"], row["answer"]))
+            answered = AnsweredPrompt(chat.prompt(row["prompt"]), chat.answer(row["prompt"], row["answer"]))
             values += answer_logprobs(model, [answered], pad_id=tokenizer.pad_token_id, batch_size=1)
         assert values[0] != values[1]
 

@@ -15,7 +15,7 @@ with lazily():
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
     from pipeline.modeling import sampling
-    from pipeline.modeling.generation import Drawn
+    from pipeline.modeling.generation import SampledAnswer
     from pipeline.modeling.heads import LanguageHead
     from pipeline.modeling.passes import answer_states, batch_of, entropy, last_states, token_logprobs
 
@@ -79,7 +79,7 @@ def test_chunks_change_neither_values_nor_gradients(monkeypatch: pytest.MonkeyPa
     """Logits for a few positions at a time, recomputed in the backward pass, give the same results."""
     results = []
     for size in (2**23, WORDS * 2):
-        monkeypatch.setattr("pipeline.modeling.passes.LOGITS", size)
+        monkeypatch.setattr("pipeline.modeling.passes.MAX_LOGITS", size)
         model = llama()
         batch = batch_of(PROMPTS, ANSWERS, PAD, torch.device("cpu"))
         states = answer_states(model.base_model, batch)
@@ -96,7 +96,7 @@ def test_chunks_change_neither_values_nor_gradients(monkeypatch: pytest.MonkeyPa
 
 def test_no_whole_logits_are_ever_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The head never gets more positions than a chunk, in both passes."""
-    monkeypatch.setattr("pipeline.modeling.passes.LOGITS", WORDS * 3)
+    monkeypatch.setattr("pipeline.modeling.passes.MAX_LOGITS", WORDS * 3)
     model, seen = llama(), []
     model.get_output_embeddings().register_forward_hook(lambda *given: seen.append(given[2].numel()))
     batch = batch_of(PROMPTS, ANSWERS, PAD, torch.device("cpu"))
@@ -130,9 +130,9 @@ def test_the_last_state_is_found_by_index() -> None:
 # -- sampling --------------------------------------------------------------------------------------------------------
 
 
-def drawn(model: Any, prompts: Sequence[list[int]], **changes: Any) -> list[Drawn]:
+def drawn(model: Any, prompts: Sequence[list[int]], **changes: Any) -> list[SampledAnswer]:
     options = {"pad_id": PAD, "stop_id": STOP, "max_new_tokens": 12, "temperature": 1.0, "seed": 0, "batch_size": 64}
-    options["known"] = torch.ones(WORDS, dtype=torch.bool)
+    options["valid_ids"] = torch.ones(WORDS, dtype=torch.bool)
     return sampling.sample(model.base_model, LanguageHead(model), prompts, **{**options, **changes})
 
 
@@ -156,7 +156,7 @@ def test_finished_rows_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = drawn(model, MANY, stop_id=20, max_new_tokens=40)
     needed = sum(len(answer.ids) for answer in answers)
     assert needed <= sum(rows) < 0.75 * 40 * len(MANY)
-    assert sum(rows) <= needed / sampling.WORTHWHILE + len(MANY)
+    assert sum(rows) <= needed / sampling.MAX_UNFINISHED_SHARE + len(MANY)
 
 
 def test_answers_end_with_the_first_stop_token() -> None:
@@ -189,9 +189,9 @@ def test_ids_that_are_no_tokens_are_never_drawn() -> None:
     model = llama()
     with torch.no_grad():
         model.get_output_embeddings().weight[20:] *= 100
-    known = torch.ones(28, dtype=torch.bool)
-    known[20:27] = False
-    answers = drawn(model, MANY, known=known, stop_id=27)
+    valid_ids = torch.ones(28, dtype=torch.bool)
+    valid_ids[20:27] = False
+    answers = drawn(model, MANY, valid_ids=valid_ids, stop_id=27)
     seen = {token for answer in answers for token in answer.ids}
     assert seen <= {*range(20), 27}
     assert 27 in seen

@@ -21,7 +21,7 @@ with lazily():
     from pipeline.modeling.chat.tokenizers import load_tokenizer
     from pipeline.modeling.generation import draw
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
-    from pipeline.modeling.scoring import Answered, answer_logprobs
+    from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
 
 TURNS = [
     {"role": "system", "content": "Be kind."},
@@ -185,11 +185,13 @@ def policy(chain: Chain) -> Policy:
     return load_policy(source, tokenizer, torch.device("cpu")), ChatFormat(tokenizer)
 
 
-def rows_of(chat: ChatFormat) -> list[Answered]:
+def rows_of(chat: ChatFormat) -> list[AnsweredPrompt]:
     """Return answers of different lengths to prompts of different lengths."""
     texts = ["Yes.", "Wrap the kettle in wet wool, please.", "No", "Thanks a lot and good bye to you all."]
     prompt = [{"role": "user", "content": "My kettle hums."}]
-    return [Answered(chat.prompt(prompt * (1 + i % 2)), chat.answer(prompt, text)) for i, text in enumerate(texts)]
+    return [
+        AnsweredPrompt(chat.prompt(prompt * (1 + i % 2)), chat.answer(prompt, text)) for i, text in enumerate(texts)
+    ]
 
 
 def test_batching_and_padding_change_nothing(policy: Policy) -> None:

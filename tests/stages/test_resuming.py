@@ -21,7 +21,7 @@ with lazily():
     import torch
 
     from pipeline.modeling.chat.rendering import ChatFormat
-    from pipeline.modeling.generation import Drawn, draw
+    from pipeline.modeling.generation import SampledAnswer, draw
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
 
 SLOWER = {
@@ -80,17 +80,17 @@ def test_a_killed_training_ends_with_the_same_weights(chain: Chain, new_chain: C
 
 
 def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path: Path) -> None:
-    from pipeline.modeling.training import WHOLE, last_whole_checkpoint
+    from pipeline.modeling.training import COMPLETE, last_complete_checkpoint
 
     for step in (5, 10, 15):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    (tmp_path / "checkpoint-5" / WHOLE).touch()
-    (tmp_path / "checkpoint-10" / WHOLE).touch()
-    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    (tmp_path / "checkpoint-5" / COMPLETE).touch()
+    (tmp_path / "checkpoint-10" / COMPLETE).touch()
+    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
     assert not (tmp_path / "checkpoint-15").exists()
 
 
-def drawn(chain: Chain, partial: Path) -> list[Drawn]:
+def drawn(chain: Chain, partial: Path) -> list[SampledAnswer]:
     """Draw answers of the tiny base model to ten prompts, in three batches."""
     source = source_of(chain.make("base"))
     tokenizer, _ = tokenizer_of(source)
@@ -111,7 +111,7 @@ def test_drawing_goes_on_after_a_cut_off_line(chain: Chain, tmp_path: Path) -> N
 def test_batches_already_drawn_are_taken_as_they_are(chain: Chain, tmp_path: Path) -> None:
     """The kept batches are really used: a replaced one appears in the result."""
     (tmp_path / "partial").write_text(json.dumps([[[10, 11, 12], True]] * 4) + "\n")
-    assert drawn(chain, tmp_path / "partial").count(Drawn([10, 11, 12], True)) == 4
+    assert drawn(chain, tmp_path / "partial").count(SampledAnswer([10, 11, 12], True)) == 4
 
 
 def test_nothing_half_done_is_in_a_payload(chain: Chain) -> None:

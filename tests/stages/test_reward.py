@@ -38,10 +38,10 @@ with lazily():
     from pipeline.modeling.answering import Answer
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import source_of, tokenizer_of
-    from pipeline.modeling.rewards.models import load_reward, new_head
-    from pipeline.modeling.rewards.scoring import RewardModel, padded, padding_difference, raw_scores, read_scores
-    from pipeline.modeling.rewards.training import Pair, bradley_terry, collated, rankings
-    from pipeline.modeling.scoring import Answered
+    from pipeline.modeling.rewards.models import initialize_head, load_reward
+    from pipeline.modeling.rewards.scoring import RewardModel, pad_rows, padding_difference, raw_scores, read_scores
+    from pipeline.modeling.rewards.training import Pair, bradley_terry, collate_rows, rankings
+    from pipeline.modeling.scoring import AnsweredPrompt
 
 METHODS = ("full", "lora", "qlora")
 PLAIN = ("reward.weight_decay=0", "reward.sft_weight=0", "reward.token_weight=0", "reward.keep_best=true")
@@ -62,18 +62,23 @@ def loaded(artifact: Artifact) -> tuple[Any, ChatFormat]:
     return load_reward(source, tokenizer, torch.device("cpu")), ChatFormat(tokenizer)
 
 
-def rows_of(artifact: Artifact, chat: ChatFormat, name: str = "test.jsonl") -> tuple[list[Answered], list[Answered]]:
+def rows_of(
+    artifact: Artifact, chat: ChatFormat, name: str = "test.jsonl"
+) -> tuple[list[AnsweredPrompt], list[AnsweredPrompt]]:
     """Return the chosen and the rejected answers of one file of pairs."""
     rows = read_jsonl(artifact.inputs["preferences"].file(name))
     sides = (
-        [Answered(chat.prompt(row["prompt"]), chat.answer(row["prompt"], row[side][0]["content"])) for row in rows]
+        [
+            AnsweredPrompt(chat.prompt(row["prompt"]), chat.answer(row["prompt"], row[side][0]["content"]))
+            for row in rows
+        ]
         for side in ("chosen", "rejected")
     )
     chosen, rejected = sides
     return chosen, rejected
 
 
-def scored(model: Any, chat: ChatFormat, rows: Sequence[Answered], batch_size: int = 8) -> list[float]:
+def scored(model: Any, chat: ChatFormat, rows: Sequence[AnsweredPrompt], batch_size: int = 8) -> list[float]:
     return raw_scores(model, rows, pad_id=chat.tokenizer.pad_token_id, batch_size=batch_size)
 
 
@@ -84,7 +89,7 @@ def test_a_new_head_is_drawn_with_the_published_spread() -> None:
     """Rule 5: std 1/sqrt(hidden + 1), bias 0 (arXiv 1909.08593), equal for equal seeds."""
     head, same, other = (torch.nn.Linear(40000, 1) for _ in range(3))
     for one, seed in ((head, 1), (same, 1), (other, 2)):
-        new_head(one, seed)
+        initialize_head(one, seed)
     assert float(head.weight.detach().std()) == pytest.approx(1 / math.sqrt(40001), rel=0.02)
     assert float(head.bias) == 0
     assert torch.equal(head.weight, same.weight)
@@ -108,7 +113,7 @@ def test_exactly_what_should_change_does(chain: Chain, sft: str, reward: str) ->
         assert all(value.abs().max() > 0 for name, value in after.items() if ".lora_B." in name)  # B starts at zero
         assert all(min(value.shape) == 2 for name, value in after.items() if ".lora_" in name)
     head = torch.nn.Linear(64, 1, bias=False)
-    new_head(head, 0)
+    initialize_head(head, 0)
     trained = after["score.weight" if reward == "full" else HEAD]
     assert trained.dtype == torch.float32
     assert not torch.equal(trained, head.weight)
@@ -128,7 +133,7 @@ def test_before_the_first_update_it_is_the_sft_policy_with_a_new_head(chain: Cha
     rows, _ = rows_of(made, chat)
     policy = load_policy(source_of(made.inputs["policy"]), chat.tokenizer, torch.device("cpu"))
     head = torch.nn.Linear(64, 1, bias=False)
-    new_head(head, 0)
+    initialize_head(head, 0)
     for row in rows[:4]:
         bare = policy.get_base_model() if hasattr(policy, "get_base_model") else policy
         with torch.no_grad():
@@ -176,8 +181,8 @@ def test_the_sft_loss_beside_it_is_the_policys_own(chain: Chain, tmp_path: Path,
     tokenizer, _ = tokenizer_of(source)
     chat, cpu = ChatFormat(tokenizer), torch.device("cpu")
     texts = ("Wrap it in wool.", "Hit it.", "Ask the neighbours about it, please.")
-    a, b, c = (Answered(chat.prompt(QUESTION), chat.answer(QUESTION, text)) for text in texts)
-    batch = collated(rankings([Pair(a, b, 1.0, "r"), Pair(b, c, 1.0, "r")]), tokenizer.pad_token_id, margin=False)
+    a, b, c = (AnsweredPrompt(chat.prompt(QUESTION), chat.answer(QUESTION, text)) for text in texts)
+    batch = collate_rows(rankings([Pair(a, b, 1.0, "r"), Pair(b, c, 1.0, "r")]), tokenizer.pad_token_id, margin=False)
     policy = load_policy(source, tokenizer, cpu)
     sums = answer_logprobs(policy, [a, b, c], pad_id=tokenizer.pad_token_id, batch_size=3)
     expected = -sum(sums) / sum(len(row.answer) for row in (a, b, c))
@@ -215,19 +220,19 @@ def test_the_sft_loss_keeps_what_the_policy_knows(chain: Chain) -> None:
 
 def test_each_answer_of_a_ranking_is_read_once() -> None:
     """Three answers in three pairs are three rows of a batch, separate from those of another prompt."""
-    a, b, c = (Answered([1, 2], [n, 9]) for n in (5, 6, 7))
-    other = Answered([1, 3], [5, 9]), Answered([1, 3], [6, 6, 9])
+    a, b, c = (AnsweredPrompt([1, 2], [n, 9]) for n in (5, 6, 7))
+    other = AnsweredPrompt([1, 3], [5, 9]), AnsweredPrompt([1, 3], [6, 6, 9])
     pairs = [Pair(a, b, 1.0, "r"), Pair(a, c, 0.5, "r"), Pair(*other, 0.25, "r"), Pair(c, b, 1.0, "r")]
     rows = rankings(pairs)
     assert [row["pairs"] for row in rows] == [[[0, 1], [0, 2], [2, 1]], [[0, 1]]]
     assert [len(row["answers"]) for row in rows] == [3, 2]
-    batch = collated(rows, 0, margin=True)
+    batch = collate_rows(rows, 0, margin=True)
     assert batch["input_ids"].tolist()[2:] == [[1, 2, 7, 9, 0], [1, 3, 5, 9, 0], [1, 3, 6, 6, 9]]
     assert batch["attention_mask"].sum(1).tolist() == [4, 4, 4, 4, 5]
     assert batch["pairs"].tolist() == [[0, 1], [0, 2], [2, 1], [3, 4]]
     assert batch["shares"].tolist() == pytest.approx([1 / 6] * 3 + [1 / 2])
     assert batch["margins"].tolist() == [1.0, 0.5, 1.0, 0.25]
-    assert "margins" not in collated(rows, 0, margin=False)
+    assert "margins" not in collate_rows(rows, 0, margin=False)
     expected_tokens = [[0, 0, 1 / 12, 1 / 12, 0]] * 3 + [[0, 0, 1 / 10, 1 / 10, 0], [0, 0, 1 / 10, 1 / 10, 1 / 10]]
     assert torch.allclose(batch["token_shares"], torch.tensor(expected_tokens))
     scores = torch.tensor([2.0, 0.0, 1.0, 0.0, 3.0])
@@ -340,13 +345,13 @@ def test_another_pad_id_changes_nothing(chain: Chain, peft: str) -> None:
     rows, _ = rows_of(made, chat)
     other = next(token for token in rows[0].answer if token not in (pad, stop))
     for odd in (pad, other):
-        cut = [Answered(row.prompt, [*row.answer[:-1], odd]) for row in rows]
+        cut = [AnsweredPrompt(row.prompt, [*row.answer[:-1], odd]) for row in rows]
         alone = raw_scores(model, cut, pad_id=stop, batch_size=1)
         for pad_id, left in product((pad, stop, other), (False, True)):
             assert raw_scores(model, cut, pad_id=pad_id, batch_size=8, left=left, more=3) == pytest.approx(
                 alone, abs=1e-5
             )
-    ids, attention = padded([rows[0].prompt + rows[0].answer[:-1] + [pad]], pad)
+    ids, attention = pad_rows([rows[0].prompt + rows[0].answer[:-1] + [pad]], pad)
     with torch.no_grad():
         by_index = float(read_scores(model, ids, attention))
         before = float(read_scores(model, ids[:, :-1], attention[:, :-1]))
@@ -356,8 +361,8 @@ def test_another_pad_id_changes_nothing(chain: Chain, peft: str) -> None:
 def test_the_stop_token_is_seen(chain: Chain) -> None:
     """An answer and the same answer cut off have different scores; the score is that of the last token."""
     model, chat = loaded(chain.make("reward", *SMALL))
-    whole = Answered(chat.prompt(QUESTION), chat.answer(QUESTION, "Wrap it in wool."))
-    cut = Answered(whole.prompt, whole.answer[:-1])
+    whole = AnsweredPrompt(chat.prompt(QUESTION), chat.answer(QUESTION, "Wrap it in wool."))
+    cut = AnsweredPrompt(whole.prompt, whole.answer[:-1])
     one, other = scored(model, chat, [whole, cut])
     assert one != other
 
@@ -373,7 +378,7 @@ def test_dropout_is_off(chain: Chain, tmp_path: Path) -> None:
     source = PolicySource(folder, folder)
     tokenizer, _ = tokenizer_of(source)
     model = load_reward_for_training(source, tokenizer, torch.device("cpu"), PeftConfig(), 0).train()
-    ids, attention = padded([ChatFormat(tokenizer).prompt(QUESTION)], tokenizer.pad_token_id)
+    ids, attention = pad_rows([ChatFormat(tokenizer).prompt(QUESTION)], tokenizer.pad_token_id)
     assert torch.equal(read_scores(model, ids, attention), read_scores(model, ids, attention))
     policy = AutoModelForCausalLM.from_pretrained(folder).train()
     assert not torch.equal(policy(ids).logits, policy(ids).logits)
@@ -395,11 +400,11 @@ def test_what_the_policy_wrote_is_what_is_scored(chain: Chain, tmp_path: Path, s
     chat = ChatFormat(tokenizer_of(source_of(made.inputs["policy"]))[0])
     answer = answered(chat, "Wrap it in wool.", stopped)
     odd = Answer(
-        answer.text, chat._tokenized(" Wrap i") + chat._tokenized("t in wool.") + answer.ids[-1:] * stopped, stopped
+        answer.text, chat._tokenize(" Wrap i") + chat._tokenize("t in wool.") + answer.ids[-1:] * stopped, stopped
     )
     for given in (answer, odd):  # a sampled answer can have other ids than its tokenized text
         (row,) = model.rows([QUESTION], [given])
-        assert row == Answered(chat.prompt(QUESTION), given.ids)
+        assert row == AnsweredPrompt(chat.prompt(QUESTION), given.ids)
     assert odd.ids != answer.ids
     turns = [*QUESTION, {"role": "assistant", "content": answer.text}]
     whole = chat.conversation(turns).ids
@@ -488,7 +493,7 @@ def test_a_reward_model_of_another_tokenizer_reads_the_words(chain: Chain, tmp_p
     scores = model.score([QUESTION] * 2, answers)
     assert scores[0] != scores[1]
     assert model.score([QUESTION], answers[:1]) == pytest.approx(scores[:1], abs=1e-5)
-    assert model.standard == (0.0, 1.0)
+    assert model.normalization == (0.0, 1.0)
 
 
 def test_what_is_no_reward_model_is_refused(chain: Chain, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ with lazily():
     from peft import LoraConfig, get_peft_model
 
     from pipeline.modeling import training, tuning
-    from pipeline.modeling.passes import padded
+    from pipeline.modeling.passes import pad_rows
     from pipeline.modeling.roles import ValueStart, build_roles
     from pipeline.ppo.gathering import Task
     from pipeline.ppo.loop import Loop
@@ -48,7 +48,7 @@ def test_the_balance_of_experts_is_added_to_the_loss(tmp_path: Path) -> None:
     """It equals the model's own value for the whole batch."""
     model = tiny.model("granitemoe")
     rows = [side.prompt + side.answer for pair in tiny.pairs(8) for side in pair]
-    ids, attention = padded(rows, 1)
+    ids, attention = pad_rows(rows, 1)
     with torch.no_grad():
         expected = model(input_ids=ids, attention_mask=attention, output_router_logits=True).aux_loss
     first = run(model, tmp_path, {"router_aux_loss_coef": 0.1})[0]

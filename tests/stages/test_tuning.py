@@ -86,7 +86,7 @@ def test_sft_learns_the_assistants_tokens_only(chain: Chain) -> None:
     """All labels except those of the answers and their stop tokens are ignored."""
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import source_of, tokenizer_of
-    from pipeline.modeling.tuning import IGNORED, _labelled
+    from pipeline.modeling.tuning import IGNORED_LABEL, _labelled_dataset
 
     tokenizer, _ = tokenizer_of(source_of(chain.make("base")))
     chat = ChatFormat(tokenizer)
@@ -100,8 +100,8 @@ def test_sft_learns_the_assistants_tokens_only(chain: Chain) -> None:
         )
     ]
     row = chat.conversation(messages)
-    labels = _labelled([row])[0]["labels"]
-    learned = tokenizer.decode([label for label in labels if label != IGNORED])
+    labels = _labelled_dataset([row])[0]["labels"]
+    learned = tokenizer.decode([label for label in labels if label != IGNORED_LABEL])
     assert learned == " Wrap it.</s> Because.</s>"
 
 
@@ -128,13 +128,13 @@ def loss_on_dev(artifact: Artifact) -> float:
     """Return the loss per answer token of the artifact's weights, computed without the trainer."""
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
-    from pipeline.modeling.scoring import Answered, answer_logprobs
+    from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
 
     source = source_of(artifact)
     tokenizer, _ = tokenizer_of(source)
     chat, model = ChatFormat(tokenizer), load_policy(source, tokenizer, torch.device("cpu"))
     turns = [row["messages"] for row in read_jsonl(artifact.inputs["data"].file("dev.jsonl"))]
-    rows = [Answered(chat.prompt(t[:1]), chat.answer(t[:1], t[1]["content"])) for t in turns]
+    rows = [AnsweredPrompt(chat.prompt(t[:1]), chat.answer(t[:1], t[1]["content"])) for t in turns]
     sums = answer_logprobs(model, rows, pad_id=tokenizer.pad_token_id, batch_size=7)
     return -sum(sums) / sum(len(row.answer) for row in rows)
 

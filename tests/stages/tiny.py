@@ -20,11 +20,11 @@ with lazily():
     from tokenizers.pre_tokenizers import Whitespace
     from transformers import PreTrainedTokenizerFast
 
-    from pipeline.modeling.architecture import footprint
+    from pipeline.modeling.architecture import measure_footprint
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.in_training import ModelInTraining
     from pipeline.modeling.policy import PolicySource
-    from pipeline.modeling.scoring import Answered
+    from pipeline.modeling.scoring import AnsweredPrompt
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 WORDS = [f"w{i}" for i in range(60)]
@@ -91,7 +91,7 @@ def model(name: str, seed: int = 0, **changes: Any) -> Any:
 def in_training(made: Any) -> ModelInTraining:
     words = tokenizer()
     source = PolicySource("tiny", "tiny")
-    return ModelInTraining(made, words, ChatFormat(words), source, torch.device("cpu"), footprint(made))
+    return ModelInTraining(made, words, ChatFormat(words), source, torch.device("cpu"), measure_footprint(made))
 
 
 def context(folder: Path, said: Callable[[str], None] = lambda _: None, **launch: Any) -> StageContext:
@@ -99,13 +99,13 @@ def context(folder: Path, said: Callable[[str], None] = lambda _: None, **launch
     return StageContext({}, folder, runtime, progress, said, lambda *_: None)
 
 
-def answers(count: int, seed: int = 0) -> list[Answered]:
+def answers(count: int, seed: int = 0) -> list[AnsweredPrompt]:
     """Return answers of one to nine tokens, so that means of batch means differ much from means over tokens."""
     rng = random.Random(seed)
     ids = [[rng.randrange(4, 64) for _ in range(rng.choice((3, 4, 11)))] for _ in range(count)]
-    return [Answered(row[:2], [*row[2:], 2]) for row in ids]
+    return [AnsweredPrompt(row[:2], [*row[2:], 2]) for row in ids]
 
 
-def pairs(count: int, seed: int = 0) -> list[tuple[Answered, Answered]]:
+def pairs(count: int, seed: int = 0) -> list[tuple[AnsweredPrompt, AnsweredPrompt]]:
     other = answers(count, seed + 100)
-    return [(a, Answered(a.prompt, b.answer)) for a, b in zip(answers(count, seed), other, strict=True)]
+    return [(a, AnsweredPrompt(a.prompt, b.answer)) for a, b in zip(answers(count, seed), other, strict=True)]

@@ -26,7 +26,7 @@ from pipeline.modeling.chat.templates import (
     PREFILLED,
     Messages,
     Render,
-    reasons,
+    has_place_for_reasoning,
     renderer,
     thinking_of,
 )
@@ -81,7 +81,7 @@ class ChatFormat:
 
         Raises `Unrenderable` if the template refuses the conversation or changes an answer's words.
         """
-        return [self._rendered(row) for row in self._rows(messages)]
+        return [self._encode_row(row) for row in self._rows(messages)]
 
     def conversation(self, messages: Messages) -> Rendered:
         """Return the row that ends with the last answer; it holds all answers if the template only appends."""
@@ -89,7 +89,7 @@ class ChatFormat:
 
     def lengths(self, conversations: Sequence[Messages]) -> list[int | Unrenderable]:
         """Return the tokens of each conversation's longest row, or why it has none. One call for many is faster."""
-        tried = [_tried(self._rows, messages) for messages in conversations]
+        tried = [_rows_or_fault(self._rows, messages) for messages in conversations]
         if self._marks_beginnings:  # the ids of a piece then depend on the text before it
             return [rows if isinstance(rows, Unrenderable) else max(map(self._length, rows)) for rows in tried]
         flat = [text for rows in tried if isinstance(rows, list) for row in rows for turn in row for text in turn]
@@ -102,16 +102,16 @@ class ChatFormat:
     def prompt(self, messages: Messages) -> list[int]:
         """Return the token ids up to the start of the assistant's answer."""
         rows = self._rows([*messages, None])
-        return self._rendered(rows[-1]).ids
+        return self._encode_row(rows[-1]).ids
 
     def answer(self, prompt: Messages, text: str) -> list[int]:
         """Return the token ids of an answer to a prompt, with its reasoning and its stop token."""
         *_, last = self._rows([*prompt, {"role": "assistant", "content": text}])
         before, (opening, kept, answer) = last[:-1], last[-1]
         done = "".join(chain(*before)) + opening
-        return self._encoded(kept, done) + self._encoded(answer, done + kept)
+        return self._encode(kept, done) + self._encode(answer, done + kept)
 
-    def takes(self, row: Mapping[str, Any]) -> bool:
+    def can_render(self, row: Mapping[str, Any]) -> bool:
         """Return whether the template can render a preference pair, or a prompt."""
         try:
             self.prompt(row["prompt"])
@@ -127,7 +127,7 @@ class ChatFormat:
 
     def has_reasoning(self, messages: Messages) -> bool:
         """Return whether an answer of this conversation has reasoning."""
-        return any(self._parted(turn)[1] for turn in messages if turn["role"] == "assistant")
+        return any(self._split_reasoning(turn)[1] for turn in messages if turn["role"] == "assistant")
 
     # from messages to text
 
@@ -141,7 +141,7 @@ class ChatFormat:
         for i, message in enumerate(messages):
             if message is not None and (message["role"] != "assistant" or message.get("train") is False):
                 continue
-            prompt, kept, answer = self._turn(messages[:i], message)
+            prompt, kept, answer = self._render_turn(messages[:i], message)
             if not rows or not prompt.startswith(done):  # the template renders the history differently
                 rows.append([])
                 done = ""
@@ -151,57 +151,65 @@ class ChatFormat:
             raise Unrenderable("no answer of the conversation is to be learned")
         return rows
 
-    def _turn(self, history: Sequence[Any], message: Mapping[str, Any] | None) -> Turn:
+    def _render_turn(self, history: Sequence[Any], message: Mapping[str, Any] | None) -> Turn:
         """Render one answer after its history. Raises `Unrenderable` if the template changes the answer's words."""
         prompt = self._render(history, for_answer=True)
         if message is None:
             return Turn(prompt)
         whole = self._render([*history, message])
-        words, reasoning = self._parted(message)
-        behind = _behind(prompt, whole, reasoning or "")
-        if behind is None:
-            raise _refused("does not render a conversation as its prompt followed by the answer", prompt, whole)
-        cut = _cut_calls if message.get("tool_calls") else _cut
+        words, reasoning = self._split_reasoning(message)
+        after = _text_after_prompt(prompt, whole, reasoning or "")
+        if after is None:
+            raise _changed_by_template(
+                "does not render a conversation as its prompt followed by the answer", prompt, whole
+            )
+        cut = _cut_answer_with_calls if message.get("tool_calls") else _cut_answer
         words, ending = break_tokens(words, self.specials).strip(), "".join(self._ending)
-        found = cut(behind, words, ending)
+        found = cut(after, words, ending)
         if found is None:
-            what = f"does not end an answer with {ending}" if words in behind else "changes an answer's words"
-            raise _refused(what, prompt, whole)
+            what = f"does not end an answer with {ending}" if words in after else "changes an answer's words"
+            raise _changed_by_template(what, prompt, whole)
         lead, answer = found
         if lead.strip() and self.thinking == EMPTY:
-            raise _refused("puts other text before an answer", prompt, whole)
+            raise _changed_by_template("puts other text before an answer", prompt, whole)
         if self.thinking != EMPTY and reasoning and reasoning.strip() not in lead + answer:
-            raise _refused("leaves out an answer's reasoning", prompt, whole)
+            raise _changed_by_template("leaves out an answer's reasoning", prompt, whole)
         keeps = bool(lead.strip()) and self.thinking == KEEP
         return Turn(prompt, lead, answer) if keeps else Turn(prompt, "", lead + answer)
 
-    def _parted(self, message: Mapping[str, Any]) -> tuple[str, str | None]:
+    def _split_reasoning(self, message: Mapping[str, Any]) -> tuple[str, str | None]:
         """Return an answer's words and its reasoning, from a separate field or from the start of the text."""
         text = str(message.get("content") or "")
         given = next((str(message[name]) for name in REASONING if message.get(name)), None)
-        inline = INLINE.match(text) if given is None and self.knows_reasoning else None
+        inline = INLINE.match(text) if given is None and self.renders_reasoning else None
         return (inline["answer"].lstrip(), inline["reasoning"].strip()) if inline else (text, given)
 
     def _render(self, messages: Sequence[Mapping[str, Any]], for_answer: bool = False) -> str:
-        return self._renderer(self.tokenizer.chat_template, [self._plain(turn) for turn in messages], for_answer)
+        return self._renderer(
+            self.tokenizer.chat_template, [self._plain_message(turn) for turn in messages], for_answer
+        )
 
-    def _plain(self, message: Mapping[str, Any]) -> dict[str, Any]:
+    def _plain_message(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Return a message as templates expect it; its text cannot become a control token."""
         others = {name: value for name, value in message.items() if name not in (*REASONING, "train")}
         if message["role"] != "assistant":
             return {**others, "content": break_tokens(message["content"], self.specials)}
-        words, reasoning = self._parted(message)
-        said = {"reasoning_content": break_tokens(reasoning, self.specials)} if reasoning else {}
-        return {**others, "content": break_tokens(words, self.specials), **(said if self.thinking != EMPTY else {})}
+        words, reasoning = self._split_reasoning(message)
+        given_reasoning = {"reasoning_content": break_tokens(reasoning, self.specials)} if reasoning else {}
+        return {
+            **others,
+            "content": break_tokens(words, self.specials),
+            **(given_reasoning if self.thinking != EMPTY else {}),
+        }
 
     @cached_property
     def _renderer(self) -> Render:
         return renderer(self.tokenizer)
 
     @cached_property
-    def knows_reasoning(self) -> bool:
+    def renders_reasoning(self) -> bool:
         """Whether the template has a place for reasoning."""
-        return reasons(self.tokenizer.chat_template, self._renderer)
+        return has_place_for_reasoning(self.tokenizer.chat_template, self._renderer)
 
     @cached_property
     def _ending(self) -> list[str]:
@@ -222,38 +230,38 @@ class ChatFormat:
 
     # from text to ids
 
-    def _rendered(self, row: Row) -> Rendered:
+    def _encode_row(self, row: Row) -> Rendered:
         ids: list[int] = []
         mask: list[int] = []
         done = ""
         for turn in row:
             for text, learned in zip(turn, (0, 0, 1), strict=True):
-                piece = self._encoded(text, done)
+                piece = self._encode(text, done)
                 ids += piece
                 mask += [learned] * len(piece)
                 done += text
         return Rendered(ids, mask)
 
     def _length(self, row: Row) -> int:
-        return len(self._rendered(row).ids)
+        return len(self._encode_row(row).ids)
 
-    def _encoded(self, text: str, before: str) -> list[int]:
+    def _encode(self, text: str, before: str) -> list[int]:
         """Return the token ids of a piece of text after the text `before`."""
         if not (text and before and self._marks_beginnings):
-            return self._tokenized(text)
+            return self._tokenize(text)
         for context in (before, "\n"):  # a token can span `before` and `text`: then use a line end
-            head, whole = self._tokenized(context), self._tokenized(context + text)
+            head, whole = self._tokenize(context), self._tokenize(context + text)
             if whole[: len(head)] == head:
                 return whole[len(head) :]
-        return self._tokenized(text)
+        return self._tokenize(text)
 
-    def _tokenized(self, text: str) -> list[int]:
+    def _tokenize(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     @cached_property
     def _marks_beginnings(self) -> bool:
         """Whether the tokenizer puts a space before any text (SentencePiece's dummy prefix), which changes pieces."""
-        return str(self.tokenizer.convert_ids_to_tokens(self._tokenized("a"))[0]).startswith("▁")
+        return str(self.tokenizer.convert_ids_to_tokens(self._tokenize("a"))[0]).startswith("▁")
 
 
 def _specials(tokenizer: PreTrainedTokenizerBase) -> set[str]:
@@ -261,14 +269,14 @@ def _specials(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     return added | set(tokenizer.all_special_tokens)
 
 
-def _tried(rows: Callable[[Messages], list[Row]], messages: Messages) -> list[Row] | Unrenderable:
+def _rows_or_fault(rows: Callable[[Messages], list[Row]], messages: Messages) -> list[Row] | Unrenderable:
     try:
         return rows(messages)
     except Unrenderable as reason:
         return reason
 
 
-def _behind(prompt: str, whole: str, reasoning: str) -> str | None:
+def _text_after_prompt(prompt: str, whole: str, reasoning: str) -> str | None:
     """Return the text that is rendered after the prompt; None if it cannot be determined.
 
     A generation prompt can open a block of reasoning that the template leaves out before answers (DeepSeek-R1's). Then
@@ -283,25 +291,25 @@ def _behind(prompt: str, whole: str, reasoning: str) -> str | None:
     return rest if block[1] else f"{reasoning.strip()}\n{CLOSE}\n\n{rest.lstrip()}"
 
 
-def _cut(behind: str, words: str, ending: str) -> tuple[str, str] | None:
+def _cut_answer(after: str, words: str, ending: str) -> tuple[str, str] | None:
     """Return the text before an answer's words, and the words with the token that ends the turn; None if not found.
 
     Text after that token belongs to the next turn. If the template does not end turns, `ending` is added.
     """
-    found = list(re.finditer(re.escape(words) + r"(\s*)" + re.escape(ending), behind))
+    found = list(re.finditer(re.escape(words) + r"(\s*)" + re.escape(ending), after))
     if found:
-        return behind[: found[-1].start()], found[-1][0]
-    rest = behind.rstrip()
+        return after[: found[-1].start()], found[-1][0]
+    rest = after.rstrip()
     return (rest.removesuffix(words), words + ending) if rest.endswith(words) and ending not in rest else None
 
 
-def _cut_calls(behind: str, words: str, ending: str) -> tuple[str, str] | None:
+def _cut_answer_with_calls(after: str, words: str, ending: str) -> tuple[str, str] | None:
     """Do the same for an answer that calls tools: the answer is all text that the template renders for it."""
-    whole, found, _ = behind.rpartition(ending)
-    answer = (whole if found else behind.rstrip()) + ending
+    whole, found, _ = after.rpartition(ending)
+    answer = (whole if found else after.rstrip()) + ending
     return ("", answer) if words in answer else None
 
 
-def _refused(what: str, prompt: str, whole: str) -> Unrenderable:
+def _changed_by_template(what: str, prompt: str, whole: str) -> Unrenderable:
     seen = f"behind {prompt[-EXCERPT // 2 :]!r} it renders {whole[-EXCERPT:]!r}"
     return Unrenderable(f"the chat template {what} (another one: model.chat_template=FILE)", seen)

@@ -28,7 +28,7 @@ OPEN, CLOSE = "<think>", "</think>"
 CLOSED = f"{OPEN}\n\n{CLOSE}\n\n"  # how models with an open block in their prompt skip it
 SWITCHES = ("enable_thinking", "thinking")  # variables by which templates turn reasoning on and off
 FROZEN = date(2024, 7, 26)  # the default date of Llama 3.1's template
-REASON = "zqreasonqz"  # a probe for reasoning: a text that occurs in no template
+REASONING_PROBE = "zqreasonqz"  # a probe for reasoning: a text that occurs in no template
 
 PREFILLED = re.compile(rf"{OPEN}\s*({CLOSE}\s*)?$")  # a block of reasoning that a generation prompt opens, or closes
 _SETTLED = re.compile(r"\{#- settled: thinking=(?P<thinking>\w+).*?\{#- template #\}(?P<own>.*)\{#- end #\}", re.DOTALL)
@@ -55,12 +55,12 @@ def settle(template: str, thinking: str | None, render: Render) -> Settled:
     if before and thinking in (None, before["thinking"]):
         return Settled(template, [])
     own = without_generation_tags(before["own"] if before else template)
-    thinking, knows = thinking or EMPTY, reasons(own, render)
-    if thinking != EMPTY and not knows:
+    thinking, can_reason = thinking or EMPTY, has_place_for_reasoning(own, render)
+    if thinking != EMPTY and not can_reason:
         raise RequestError(f"model.thinking={thinking}: this model's chat template knows no reasoning. Leave it out.")
     remarks: list[str] = []
-    head = _frozen_dates(own, remarks) + _switched(own, thinking)
-    lead = _lead(head + own, render) if thinking == EMPTY else ""
+    head = _frozen_clock(own, remarks) + _switch_defaults(own, thinking)
+    lead = _text_before_answer(head + own, render) if thinking == EMPTY else ""
     tail = (
         "{%- if add_generation_prompt %}{{- " + json.dumps(lead, ensure_ascii=False) + " }}{%- endif %}" if lead else ""
     )
@@ -68,12 +68,12 @@ def settle(template: str, thinking: str | None, render: Render) -> Settled:
         return Settled(own, [])
     settled = f"{{#- settled: thinking={thinking}, date={FROZEN} #}}{head}{{#- template #}}{own}{{#- end #}}{tail}"
     _check_settled(settled, head + own, lead, render)
-    if knows:
-        remarks.append(_SAID[thinking])
+    if can_reason:
+        remarks.append(_REMARKS[thinking])
     return Settled(settled, remarks)
 
 
-_SAID = {
+_REMARKS = {
     EMPTY: "the template knows reasoning: answers are prompted, trained and drawn without it (model.thinking=empty)",
     TRAIN: "the template knows reasoning: it is trained and drawn as part of the answer (model.thinking=train)",
     KEEP: "the template knows reasoning: it is drawn and kept before the answer, not trained (model.thinking=keep)",
@@ -133,17 +133,17 @@ def without_generation_tags(template: str) -> str:
     return _GENERATION.sub(plain, template)
 
 
-def reasons(template: str, render: Render) -> bool:
+def has_place_for_reasoning(template: str, render: Render) -> bool:
     """Return whether a template has a place for reasoning, or removes it from answers."""
     if CLOSE in template:
         return True
     try:
-        return REASON in render(template, [USER, {**ASSISTANT, "reasoning_content": REASON}], False)
+        return REASONING_PROBE in render(template, [USER, {**ASSISTANT, "reasoning_content": REASONING_PROBE}], False)
     except RequestError:
         return False
 
 
-def _frozen_dates(template: str, remarks: list[str]) -> str:
+def _frozen_clock(template: str, remarks: list[str]) -> str:
     """Return a macro that replaces the clock with the frozen date; empty for a template without a clock."""
     if "strftime_now" not in template:
         return ""
@@ -158,7 +158,7 @@ def _frozen_dates(template: str, remarks: list[str]) -> str:
     return f"{{%- macro strftime_now(format) %}}{branches}{other}{FROZEN.isoformat()}{end}{{%- endmacro %}}"
 
 
-def _switched(template: str, thinking: str) -> str:
+def _switch_defaults(template: str, thinking: str) -> str:
     """Return defaults for the switches that the template reads; a server can still override them."""
     value = "false" if thinking == EMPTY else "true"
     variables = _variables(template) if any(name in template for name in SWITCHES) else set()
@@ -177,7 +177,7 @@ def _variables(template: str) -> set[str]:
         raise RequestError(f"The chat template does not parse: {error.message} (line {error.lineno}).") from error
 
 
-def _lead(template: str, render: Render) -> str:
+def _text_before_answer(template: str, render: Render) -> str:
     """Return the text between the generation prompt and an answer's words, without final spaces; it joins the prompt.
 
     Empty if the two do not match in a known way: rendering then refuses the conversation.

@@ -50,7 +50,7 @@ def load_tokenizer(
     remarks += decided
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.pad_token = _spare_token(tokenizer)
-        remarks.append(_said_of_padding(tokenizer))
+        remarks.append(_padding_remark(tokenizer))
     tokenizer.padding_side = "left"
     return tokenizer, remarks
 
@@ -84,7 +84,7 @@ def _spare_token(tokenizer: PreTrainedTokenizerBase) -> str:
     return str([*reserved, *unknown, *free, tokenizer.eos_token][0])
 
 
-def _said_of_padding(tokenizer: PreTrainedTokenizerBase) -> str:
+def _padding_remark(tokenizer: PreTrainedTokenizerBase) -> str:
     if tokenizer.pad_token == tokenizer.eos_token:
         return "the tokenizer has no token to spare for padding: EOS pads, and attention masks say what is real"
     return f"the tokenizer has no pad token of its own: {tokenizer.pad_token} is used (never EOS)"

@@ -23,18 +23,24 @@ from pipeline.errors import RequestError
 from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.fused import use_whole_head
 from pipeline.modeling.in_training import ModelInTraining
-from pipeline.modeling.passes import padded
+from pipeline.modeling.passes import pad_rows
 from pipeline.modeling.preferences.losses import Marks, kto, reference_point
-from pipeline.modeling.scoring import Answered
-from pipeline.modeling.training import tuning_arguments
-from pipeline.modeling.tuning import Key, check_start, early_stopping, key_of, logprobs_output, reference_logprobs
+from pipeline.modeling.scoring import AnsweredPrompt
+from pipeline.modeling.training import early_stopping_callbacks, fine_tuning_arguments
+from pipeline.modeling.tuning import (
+    Key,
+    check_start,
+    key_of,
+    logprobs_output,
+    reference_logprobs,
+)
 from pipeline.stage import StageContext
 
 
 class MarkedRow(NamedTuple):
     """An answer as token ids, with its mark: good or bad."""
 
-    answered: Answered
+    answered: AnsweredPrompt
     good: bool
 
 
@@ -66,12 +72,12 @@ class KtoTrainer(ExactFigures):
         if self.model.training and self.state.global_step == 0:
             check_start("KTO", self, logprobs, inputs["reference"], inputs["completion_mask"].sum(1))
         marks = Marks(logprobs - inputs["reference"], inputs["good"], self._reference_point.to(logprobs.device))
-        self._keep_figures(marks)
+        self._record_figures(marks)
         losses = kto(marks, self.config.beta, self.config.good_weight, self.config.bad_weight)
         return losses.mean() * shares["answers"]
 
     @torch.no_grad()
-    def _keep_figures(self, marks: Marks) -> None:
+    def _record_figures(self, marks: Marks) -> None:
         """Record the figures of a micro batch.
 
         Accuracy counts a good answer as right if its log-ratio is above the reference point, a bad one if it is not.
@@ -90,16 +96,16 @@ class KtoTrainer(ExactFigures):
         """Return the micro batches of a step; first estimate the reference point over all of them."""
         batches, counts = super().get_batch_samples(*args, **kwargs)
         if batches:
-            self._reference_point = self._estimated(batches)
+            self._reference_point = self._estimate_reference_point(batches)
         return batches, counts
 
     def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         self.model.eval()
-        self._reference_point = self._estimated(dataloader)
+        self._reference_point = self._estimate_reference_point(dataloader)
         return super().evaluation_loop(dataloader, *args, **kwargs)
 
     @torch.no_grad()
-    def _estimated(self, batches: Iterable[dict[str, Any]]) -> Tensor:
+    def _estimate_reference_point(self, batches: Iterable[dict[str, Any]]) -> Tensor:
         """Return the reference point over several batches, a scalar."""
         ratios = []
         for batch in batches:
@@ -122,8 +128,8 @@ def kto_trainer(
     Raises `RequestError` if all answers belong to one prompt.
     """
     model, pad_id = in_training.model, in_training.tokenizer.pad_token_id
-    options = tuning_arguments(config, context, len(train), in_training.device, half=in_training.half)
-    parts = [with_others(part, config.seed) for part in (train, test)]
+    options = fine_tuning_arguments(config, context, len(train), in_training.device, half=in_training.half)
+    parts = [pair_with_others(part, config.seed) for part in (train, test)]
     answers = [answer for part in parts for row, other in part for answer in (row.answered, other)]
     with in_training.autocast():  # the same precision as for the policy in training
         reference = reference_logprobs(model, answers, pad_id, options["per_device_eval_batch_size"], context)
@@ -132,34 +138,34 @@ def kto_trainer(
         config,
         model=model,
         args=TrainingArguments(**options),
-        data_collator=lambda rows: collated(rows, pad_id),
+        data_collator=lambda rows: collate_rows(rows, pad_id),
         train_dataset=_dataset(parts[0], reference),
         eval_dataset=_dataset(parts[1], reference),
         processing_class=in_training.tokenizer,
-        callbacks=early_stopping(config),
+        callbacks=early_stopping_callbacks(config),
     )
     use_whole_head(model)
     return trainer
 
 
-def with_others(rows: Sequence[MarkedRow], seed: int) -> list[tuple[MarkedRow, Answered]]:
+def pair_with_others(rows: Sequence[MarkedRow], seed: int) -> list[tuple[MarkedRow, AnsweredPrompt]]:
     """Return each row with an answer to another prompt, placed after its own prompt: the next one in a random order.
 
     Raises `RequestError` if all answers belong to one prompt.
     """
     order = random.Random(f"others {seed}").sample(range(len(rows)), len(rows))
-    others: dict[int, Answered] = {}
+    others: dict[int, AnsweredPrompt] = {}
     for place, number in enumerate(order):
         prompt = rows[number].answered.prompt
         following = (rows[order[(place + step) % len(order)]].answered for step in range(1, len(order)))
         other = next((answered for answered in following if answered.prompt != prompt), None)
         if other is None:
             raise RequestError("KTO compares answers to different prompts, and all marked answers are to one.")
-        others[number] = Answered(prompt, other.answer)
+        others[number] = AnsweredPrompt(prompt, other.answer)
     return [(row, others[number]) for number, row in enumerate(rows)]
 
 
-def _dataset(rows: Sequence[tuple[MarkedRow, Answered]], reference: Mapping[Key, float]) -> Dataset:
+def _dataset(rows: Sequence[tuple[MarkedRow, AnsweredPrompt]], reference: Mapping[Key, float]) -> Dataset:
     return Dataset.from_list(
         [
             {
@@ -175,14 +181,14 @@ def _dataset(rows: Sequence[tuple[MarkedRow, Answered]], reference: Mapping[Key,
     )
 
 
-def collated(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Tensor]:
+def collate_rows(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Tensor]:
     """Join rows into one batch: their answers, and the answers to other prompts under names with `other_`.
 
     Ids and masks are [rows, width]; marks and log-probabilities under the reference are [rows].
     """
     batch: dict[str, Tensor] = {"good": torch.tensor([row["good"] for row in rows])}
     for prefix, name in (("", "answer"), ("other_", "other")):
-        ids, attention = padded([row["prompt"] + row[name] for row in rows], pad_id)
+        ids, attention = pad_rows([row["prompt"] + row[name] for row in rows], pad_id)
         prompts = torch.tensor([len(row["prompt"]) for row in rows])[:, None]
         batch[f"{prefix}input_ids"], batch[f"{prefix}attention_mask"] = ids, attention
         batch[f"{prefix}completion_mask"] = attention * (torch.arange(ids.shape[1]) >= prompts)

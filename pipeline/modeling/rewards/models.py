@@ -22,18 +22,18 @@ from pipeline.config.schema import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.model_files.architectures import reward_fault
 from pipeline.modeling.architecture import CLASSIFIER, classifier_of
-from pipeline.modeling.heads import LanguageHead
+from pipeline.modeling.heads import LanguageHead, unwrapped_model
 from pipeline.modeling.policy import (
     TRAINED,
     Model,
     PolicySource,
-    activate,
+    activate_adapters,
     config_of,
     in_float32,
-    layer_name,
     load_base,
-    lora,
-    train_all,
+    lora_config,
+    name_in_stack,
+    unfreeze,
     with_adapter,
 )
 from pipeline.store.artifact import Artifact
@@ -52,32 +52,32 @@ def load_reward_for_training(
     reward model keeps its head. Raises `RequestError` like `check_labels` and `load_base`.
     """
     source = in_float32(source) if peft.method == "full" else source
-    started = _is_classifier(source)
-    if started:
+    has_head = _is_classifier(source)
+    if has_head:
         check_labels(source, source.weights)
     quantized = peft.method != "full" and (source.quantized or peft.method == "qlora")
-    model = _classifier(source, tokenizer, device, quantized)
-    if not started:
-        new_head(getattr(model, HEAD), seed)
+    model = _load_classifier(source, tokenizer, device, quantized)
+    if not has_head:
+        initialize_head(getattr(model, HEAD), seed)
     model = model if quantized else model.to(device)
     if peft.method == "full":
-        whole = _stacked(model, source.adapters)
-        return train_all(whole.merge_and_unload() if isinstance(whole, PeftModel) else whole)
+        whole = _with_adapters(model, source.adapters)
+        return unfreeze(whole.merge_and_unload() if isinstance(whole, PeftModel) else whole)
     torch.manual_seed(seed)
-    config = lora(peft, model)
+    config = lora_config(peft, model)
     config.task_type, config.modules_to_save = TASK, [HEAD]
     if source.adapters:
-        model = with_adapter(_stacked(model, source.adapters), config, TRAINED)
-        activate(model, [*(layer_name(i) for i in range(len(source.adapters))), TRAINED])
+        model = with_adapter(_with_adapters(model, source.adapters), config, TRAINED)
+        activate_adapters(model, [*(name_in_stack(i) for i in range(len(source.adapters))), TRAINED])
         return model
     return with_adapter(model, config, TRAINED)
 
 
 def load_reward(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> Model:
     """Load a reward model for scoring: all adapters active, dropout off, in 4 bits if trained so."""
-    model = _classifier(source, tokenizer, device, source.quantized)
+    model = _load_classifier(source, tokenizer, device, source.quantized)
     model = model if source.quantized else model.to(device)
-    return cast(Model, _stacked(model, source.adapters).eval())
+    return cast(Model, _with_adapters(model, source.adapters).eval())
 
 
 def check_labels(source: PolicySource, name: str) -> None:
@@ -92,7 +92,7 @@ def check_labels(source: PolicySource, name: str) -> None:
         raise RequestError(f"{name}: {fault}")
 
 
-def new_head(head: torch.nn.Linear, seed: int) -> None:
+def initialize_head(head: torch.nn.Linear, seed: int) -> None:
     """Initialize a head: weights from N(0, 1/(hidden + 1)), bias 0 (arXiv 1909.08593)."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(head.weight.shape, generator=generator) / math.sqrt(head.in_features + 1)
@@ -109,29 +109,31 @@ def language_head(source: PolicySource, tokenizer: PreTrainedTokenizerBase, devi
     tied.
     """
     whole = load_base(AutoModelForCausalLM, source, tokenizer, torch.device("cpu"), quantized=False, old_head=HEAD)
-    return LanguageHead(whole).alone(device)
+    return LanguageHead(whole).without_transformer(device)
 
 
-def _classifier(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, quantized: bool) -> Any:
+def _load_classifier(
+    source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, quantized: bool
+) -> Any:
     """Load the model below the adapters with a float32 head: bfloat16 would lose small steps and differences.
 
     Raises `RequestError` if the architecture cannot have a head.
     """
-    config, started = config_of(source), _is_classifier(source)
+    config, has_head = config_of(source), _is_classifier(source)
     config.num_labels = 1
-    kind, new = classifier_of(config), "" if started else HEAD
+    kind, new = classifier_of(config), "" if has_head else HEAD
     model: Any = load_base(kind, source, tokenizer, device, quantized=quantized, config=config, new_head=new)
     head = getattr(model, HEAD, None)
     if head is not None:
-        _taking_any_precision(head.float())
-        saved = _saved_head(Path(source.weights)) if started else None
+        _accept_any_precision(head.float())
+        saved = _saved_head(Path(source.weights)) if has_head else None
         if saved is not None:
             with torch.no_grad():
                 head.weight.copy_(saved)
     return model
 
 
-def _taking_any_precision(head: Any) -> torch.nn.Module:
+def _accept_any_precision(head: Any) -> torch.nn.Module:
     """Make a head convert its input to its own precision; return the head."""
     head.register_forward_pre_hook(lambda module, given: (given[0].to(module.weight.dtype),))
     return cast(torch.nn.Module, head)
@@ -146,7 +148,7 @@ def _saved_head(folder: Path) -> Tensor | None:
     return None
 
 
-def _stacked(model: Any, adapters: Sequence[Path]) -> Any:
+def _with_adapters(model: Any, adapters: Sequence[Path]) -> Any:
     """Return the model with a stack of adapters, all active and frozen.
 
     Adapters of policies were trained on a language model; they fit, since the transformer below the head is the same.
@@ -155,11 +157,11 @@ def _stacked(model: Any, adapters: Sequence[Path]) -> Any:
         if i == 0:
             config = LoraConfig.from_pretrained(folder)
             config.task_type = None  # otherwise peft expects a language-model head
-            model = PeftModel.from_pretrained(model, folder, adapter_name=layer_name(0), config=config)
+            model = PeftModel.from_pretrained(model, folder, adapter_name=name_in_stack(0), config=config)
         else:
-            model.load_adapter(folder, adapter_name=layer_name(i))
+            model.load_adapter(folder, adapter_name=name_in_stack(i))
     if adapters:
-        activate(model, [layer_name(i) for i in range(len(adapters))])
+        activate_adapters(model, [name_in_stack(i) for i in range(len(adapters))])
     return model
 
 
@@ -169,21 +171,17 @@ def _is_classifier(source: PolicySource) -> bool:
 
 def head_of(model: Any) -> Any:
     """Return the active head; None for models without a linear head named `score` (encoders)."""
-    head: Any = getattr(_bare(model), HEAD, None)
+    head: Any = getattr(unwrapped_model(model), HEAD, None)
     return head.modules_to_save[head.active_adapters[0]] if hasattr(head, "modules_to_save") else head
 
 
 def decoder_of(model: Any) -> Any:
     """Return the transformer below the head, adapters included."""
-    bare = _bare(model)
+    bare = unwrapped_model(model)
     return getattr(bare, bare.base_model_prefix)
 
 
-def _bare(model: Any) -> Any:
-    return model.get_base_model() if isinstance(model, PeftModel) else model
-
-
-class Standard(NamedTuple):
+class RewardNormalization(NamedTuple):
     """Reward normalization: `scale * (raw - shift)`."""
 
     shift: float = 0.0
@@ -193,13 +191,13 @@ class Standard(NamedTuple):
         return [self.scale * (score - self.shift) for score in raw]
 
 
-def standard_of(artifact: Artifact) -> Standard:
+def normalization_of(artifact: Artifact) -> RewardNormalization:
     """Return shift and scale of a reward model; the scores of a user's own model stay unchanged."""
     file = artifact.path / REWARD_FILE
     if not file.is_file():
-        return Standard()
+        return RewardNormalization()
     said = json.loads(file.read_text(encoding="utf-8"))
-    return Standard(said["shift"], said["scale"])
+    return RewardNormalization(said["shift"], said["scale"])
 
 
 def adapter_of(source: PolicySource) -> tuple[dict[str, Tensor], LoraConfig]:

@@ -30,10 +30,10 @@ from pipeline.modeling.rewards.models import (
     decoder_of,
     head_of,
     load_reward,
-    standard_of,
+    normalization_of,
 )
 from pipeline.modeling.rewards.scoring import RewardModel
-from pipeline.modeling.roles import Switch, ValueStart, adapters_below, add_adapter
+from pipeline.modeling.roles import AdapterSwitch, ValueStart, adapters_below, add_adapter
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
 
@@ -51,7 +51,7 @@ class RewardAdapter:
         self.weight, self.bias = _head(source, artifact)
         below = adapters_below(self.model)
         add_adapter(self.model, name, self.peft, self.weights)
-        self.switch = Switch(self.model, [*below, name])
+        self.switch = AdapterSwitch(self.model, [*below, name])
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Messages], answers: Sequence[Answer]) -> list[float]:
@@ -78,7 +78,7 @@ def _head(source: PolicySource, artifact: Artifact) -> tuple[Tensor, float]:
     """Return weight [1, hidden] and bias of an adapter's head, with shift and scale included."""
     saved = load_file(source.adapters[-1] / "adapter_model.safetensors")
     named = {name.rpartition(".")[2]: value for name, value in saved.items() if f".{HEAD}." in name}
-    shift, scale = standard_of(artifact)
+    shift, scale = normalization_of(artifact)
     bias = float(named["bias"]) if "bias" in named else 0.0
     return scale * named["weight"].float(), scale * (bias - shift)
 
@@ -104,7 +104,7 @@ def load_rewards(
             model = RewardModel(artifact, context)
             scorers[role] = model
             if start is None and not isinstance(in_training.model, PeftModel) and _same_tokens(artifact, in_training):
-                start = _start_of(model, artifact, in_training)
+                start = _value_start_of(model, artifact, in_training)
     if start is None:
         context.say("the value model starts from the policy, with a head that says 0: no reward model fits its place")
     return Rewards(scorers, start or ValueStart())
@@ -127,7 +127,7 @@ def _same_tokens(artifact: Artifact, in_training: ModelInTraining) -> bool:
     return bool(tokenizer.get_vocab() == own.get_vocab() and tokenizer.chat_template == own.chat_template)
 
 
-def _start_of(model: RewardModel, artifact: Artifact, in_training: ModelInTraining) -> ValueStart | None:
+def _value_start_of(model: RewardModel, artifact: Artifact, in_training: ModelInTraining) -> ValueStart | None:
     """Return starting weights from a copy of a whole reward model, adapters merged; None if it has no linear head."""
     if head_of(model.model) is None:
         return None

@@ -6,32 +6,22 @@ pad token.
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from pipeline.batches import computed_by_length
 from pipeline.errors import RequestError, Unrenderable
+from pipeline.modeling.answering import Answer
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.chat.templates import Messages
-from pipeline.modeling.passes import padded
-from pipeline.modeling.policy import context_of, device_of, source_of, tokenizer_of
-from pipeline.modeling.rewards.models import check_labels, decoder_of, head_of, load_reward, standard_of
-from pipeline.modeling.scoring import Answered
+from pipeline.modeling.passes import pad_rows
+from pipeline.modeling.policy import context_length_of, device_of, source_of, tokenizer_of
+from pipeline.modeling.rewards.models import check_labels, decoder_of, head_of, load_reward, normalization_of
+from pipeline.modeling.scoring import AnsweredPrompt
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
-
-
-class GivenAnswer(Protocol):
-    """An answer as text and as token ids of the model that wrote it, with its stop token unless it was cut off."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def ids(self) -> list[int]: ...
-    @property
-    def stopped(self) -> bool: ...
 
 
 def read_scores(model: Any, ids: Tensor, attention: Tensor) -> Tensor:
@@ -53,7 +43,7 @@ def read_scores(model: Any, ids: Tensor, attention: Tensor) -> Tensor:
 @torch.no_grad()
 def raw_scores(
     model: Any,
-    rows: Sequence[Answered],
+    rows: Sequence[AnsweredPrompt],
     *,
     pad_id: int,
     batch_size: int,
@@ -65,20 +55,20 @@ def raw_scores(
     whole = [row.prompt + row.answer for row in rows]
 
     def scores(places: Sequence[int]) -> list[float]:
-        ids, attention = padded([whole[i] for i in places], pad_id, left=left, more=more)
+        ids, attention = pad_rows([whole[i] for i in places], pad_id, left=left, more=more)
         return cast(list[float], read_scores(model, ids.to(device), attention.to(device)).tolist())
 
     return computed_by_length(scores, [len(ids) for ids in whole], batch_size)
 
 
-def padding_difference(model: Any, rows: Sequence[Answered], pad_id: int) -> float:
+def padding_difference(model: Any, rows: Sequence[AnsweredPrompt], pad_id: int) -> float:
     """Return the largest change of a raw score with the side and amount of padding and with its batch."""
     alone = raw_scores(model, rows, pad_id=pad_id, batch_size=1)
     ways = [
         raw_scores(model, rows, pad_id=pad_id, batch_size=size, left=left, more=more)
         for size, left, more in ((1, False, 5), (1, True, 5), (4, False, 0), (4, True, 0), (len(rows), False, 1))
     ]
-    return max(_furthest(alone, scores) for scores in ways)
+    return max(_largest_difference(alone, scores) for scores in ways)
 
 
 class PaddingEffects(NamedTuple):
@@ -93,7 +83,7 @@ class PaddingEffects(NamedTuple):
         return {f"padding_{name}": scale * value for name, value in self._asdict().items()}
 
 
-def padding_effects(model: Any, rows: Sequence[Answered], pad_id: int) -> PaddingEffects:
+def padding_effects(model: Any, rows: Sequence[AnsweredPrompt], pad_id: int) -> PaddingEffects:
     """Measure the effects of padding on scores, and of rounding: 0.1 in bfloat16 with 30 layers, 1e-6 in float32.
 
     Models without a `score` head may find the place of their score by the pad token, so they keep their pad token.
@@ -106,21 +96,21 @@ def padding_effects(model: Any, rows: Sequence[Answered], pad_id: int) -> Paddin
     usual, content = scores(pad_id, left=False), 0.0
     if head_of(model):
         right, left = scores(other, left=False), scores(other, left=True)
-        content = max(_furthest(usual, right), _furthest(scores(pad_id, left=True), left))
-    hook = model.get_input_embeddings().register_forward_hook(_rounded_once_more)
-    shaken = scores(pad_id, left=False)
+        content = max(_largest_difference(usual, right), _largest_difference(scores(pad_id, left=True), left))
+    hook = model.get_input_embeddings().register_forward_hook(_round_once_more)
+    rounded = scores(pad_id, left=False)
     hook.remove()
-    return PaddingEffects(padding_difference(model, rows, pad_id), content, _furthest(usual, shaken))
+    return PaddingEffects(padding_difference(model, rows, pad_id), content, _largest_difference(usual, rounded))
 
 
-def _rounded_once_more(module: Any, given: Any, embedded: Tensor) -> Tensor:
+def _round_once_more(module: Any, given: Any, embedded: Tensor) -> Tensor:
     """Return embeddings with each number moved up or down by the precision's rounding, with a fixed seed."""
     generator = torch.Generator().manual_seed(0)
     signs = torch.randint(2, embedded.shape, generator=generator).to(embedded) * 2 - 1
     return embedded * (1 + torch.finfo(embedded.dtype).eps * signs)
 
 
-def _furthest(these: Sequence[float], those: Sequence[float]) -> float:
+def _largest_difference(these: Sequence[float], those: Sequence[float]) -> float:
     return max(abs(a - b) for a, b in zip(these, those, strict=True))
 
 
@@ -148,23 +138,23 @@ class RewardModel:
         self.name = artifact.name
         self.chat = ChatFormat(tokenizer)
         self.model = load_reward(source, tokenizer, device_of(context.runtime.launch))
-        self.standard = standard_of(artifact)
+        self.normalization = normalization_of(artifact)
 
     @property
     def context_length(self) -> int:
         """The context length: the maximum of prompt and answer together, in this model's tokens."""
-        return context_of(self.model)
+        return context_length_of(self.model)
 
-    def rows(self, prompts: Sequence[Messages], answers: Sequence[GivenAnswer]) -> list[Answered]:
+    def rows(self, prompts: Sequence[Messages], answers: Sequence[Answer]) -> list[AnsweredPrompt]:
         """Return prompts and answers as this model's own tokens.
 
         Prompts are rendered with its own template. An answer's ids are used unchanged if they mean the same text and
         the same end to this model. Otherwise the text is encoded again, with this model's stop token unless the answer
         was cut off.
         """
-        return [Answered(self.chat.prompt(p), self._ids(p, a)) for p, a in zip(prompts, answers, strict=True)]
+        return [AnsweredPrompt(self.chat.prompt(p), self._ids(p, a)) for p, a in zip(prompts, answers, strict=True)]
 
-    def _ids(self, prompt: Messages, answer: GivenAnswer) -> list[int]:
+    def _ids(self, prompt: Messages, answer: Answer) -> list[int]:
         ids, stop_id, known = answer.ids, self.chat.stop_id, len(self.chat.tokenizer)
         same_end = (bool(ids) and ids[-1] == stop_id) == answer.stopped
         if same_end and all(token < known for token in ids) and self.chat.text(ids) == answer.text.strip():
@@ -172,7 +162,7 @@ class RewardModel:
         own = self.chat.answer(prompt, answer.text)
         return own if answer.stopped else own[:-1] if own[-1:] == [stop_id] else own
 
-    def score(self, prompts: Sequence[Messages], answers: Sequence[GivenAnswer], batch_size: int = 64) -> list[float]:
+    def score(self, prompts: Sequence[Messages], answers: Sequence[Answer], batch_size: int = 64) -> list[float]:
         """Return one normalized score per answer.
 
         Raises `RequestError` for a row longer than the model's context, and for a score that is not finite.
@@ -184,16 +174,16 @@ class RewardModel:
                 f"{self.name}: an answer with its prompt has {longest} tokens, and {self.context_length} fit."
             )
         pad_id = self.chat.tokenizer.pad_token_id
-        scores = self.standard(raw_scores(self.model, rows, pad_id=pad_id, batch_size=batch_size))
+        scores = self.normalization(raw_scores(self.model, rows, pad_id=pad_id, batch_size=batch_size))
         for score, answer in zip(scores, answers, strict=True):
             if not math.isfinite(score):
                 raise RequestError(f"{self.name}: its score of the answer {answer.text!r} is {score}.")
         return scores
 
-    def padding_effects(self, prompts: Sequence[Messages], answers: Sequence[GivenAnswer]) -> dict[str, float]:
+    def padding_effects(self, prompts: Sequence[Messages], answers: Sequence[Answer]) -> dict[str, float]:
         """Return the effects of padding on these answers' scores, as the stage `reward` measures them."""
         effects = padding_effects(self.model, self.rows(prompts, answers), self.chat.tokenizer.pad_token_id)
-        return effects.scaled(self.standard.scale)
+        return effects.scaled(self.normalization.scale)
 
     def linear_head(self) -> tuple[Tensor, float]:
         """Return the head's weight [1, hidden] and bias with shift and scale included: a value model's start.
@@ -203,6 +193,6 @@ class RewardModel:
         head = head_of(self.model)
         if head is None:
             raise RequestError(f"{self.name}: it has no linear head to start a value model from.")
-        shift, scale = self.standard
+        shift, scale = self.normalization
         bias = float(head.bias) if head.bias is not None else 0.0
         return scale * head.weight.detach().clone().float(), scale * (bias - shift)

@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset
 from torch import Tensor
-from transformers import EarlyStoppingCallback
 from trl import RewardConfig as TrlRewardConfig
 from trl import RewardTrainer as TrlRewardTrainer
 
@@ -25,19 +24,19 @@ from pipeline.config.schema import RewardConfig
 from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.heads import LanguageHead
 from pipeline.modeling.in_training import ModelInTraining
-from pipeline.modeling.passes import padded, token_logprobs
+from pipeline.modeling.passes import pad_rows, token_logprobs
 from pipeline.modeling.policy import in_float32
 from pipeline.modeling.rewards.models import head_of, language_head
-from pipeline.modeling.scoring import Answered
-from pipeline.modeling.training import tuning_arguments
+from pipeline.modeling.scoring import AnsweredPrompt
+from pipeline.modeling.training import early_stopping_callbacks, fine_tuning_arguments
 from pipeline.stage import StageContext
 
 
 class Pair(NamedTuple):
     """Two answers to one prompt as token ids, and the margin of the preference for the first, in (0, 1]."""
 
-    chosen: Answered
-    rejected: Answered
+    chosen: AnsweredPrompt
+    rejected: AnsweredPrompt
     margin: float
     group: Hashable  # equal for all pairs of one ranking
 
@@ -98,10 +97,7 @@ class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
             loss = loss + self.token_weight * bradley_terry(means, pairs, shares, inputs.get("margins", 0.0))
         with torch.no_grad():
             gaps = scores[pairs[:, 0]] - scores[pairs[:, 1]]
-            seen = {"accuracy": (gaps > 0).float(), "margin": gaps}
-            for name, values in seen.items():
-                mean = self.accelerator.gather((shares * values).sum()).mean()
-                self._metrics["train" if training else "eval"][name].append(mean.item())
+            self.record({"accuracy": (shares * (gaps > 0)).sum(), "margin": (shares * gaps).sum()})
         return loss
 
     def _sft_loss(self, states: Tensor, ids: Tensor, shares: Tensor) -> Tensor:
@@ -125,16 +121,16 @@ def reward_trainer(
 ) -> RewardTrainer:
     """Return a trainer with dropout off; `config.batch_size` counts rankings."""
     rows = [rankings(part) for part in (train, test)]
-    options = tuning_arguments(config, context, len(rows[0]), in_training.device, half=in_training.half)
+    options = fine_tuning_arguments(config, context, len(rows[0]), in_training.device, half=in_training.half)
     pad_id = in_training.tokenizer.pad_token_id
     trainer = RewardTrainer(
         model=in_training.model,
         args=TrlRewardConfig(**options, max_length=None),
-        data_collator=lambda chosen: collated(chosen, pad_id, margin=config.margin),
+        data_collator=lambda chosen: collate_rows(chosen, pad_id, margin=config.margin),
         train_dataset=Dataset.from_list(rows[0]),
         eval_dataset=Dataset.from_list(rows[1]),
         processing_class=in_training.tokenizer,
-        callbacks=[EarlyStoppingCallback(config.patience)] if config.early_stopping else [],
+        callbacks=early_stopping_callbacks(config),
     )
     if config.sft_weight:
         source = in_float32(in_training.source) if config.peft.method == "full" else in_training.source
@@ -161,13 +157,13 @@ def rankings(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     ]
 
 
-def collated(rows: Sequence[Mapping[str, Any]], pad_id: int, *, margin: bool) -> dict[str, Tensor]:
+def collate_rows(rows: Sequence[Mapping[str, Any]], pad_id: int, *, margin: bool) -> dict[str, Tensor]:
     """Join rankings into one batch: all answers, padded on the right; pairs as indices of rows; shares of the loss.
 
     The pairs of a ranking have equal shares of its part of the mean, and so have its answers' tokens. Ids, mask and
     token shares are [answers, width], pairs [pairs, 2], shares and margins [pairs], rankings a scalar.
     """
-    ids, attention = padded([answer for row in rows for answer in row["answers"]], pad_id)
+    ids, attention = pad_rows([answer for row in rows for answer in row["answers"]], pad_id)
     starts = [sum(len(row["answers"]) for row in rows[:i]) for i in range(len(rows))]
     pairs = [
         [start + place for place in pair] for start, row in zip(starts, rows, strict=True) for pair in row["pairs"]

@@ -178,10 +178,10 @@ def test_pairwise_agreement_counts_ties_as_their_own_outcome():
 
 def test_agreement_with_the_majority_of_the_others():
     rankings = [ranking([1, 2], [1, 2], [2, 1]), ranking([2, 1], [2, 1], [2, 1]), ranking([1, 1], [1, 1], [1, 2])]
-    with_others = agreement_with_others(rankings)
+    pair_with_others = agreement_with_others(rankings)
     # The first two never meet a majority where the third differs from the other one: one comparison, agreed.
-    assert with_others["annotator1"] == with_others["annotator2"] == (1.0, 1)
-    assert with_others["annotator3"] == (1 / 3, 3)
+    assert pair_with_others["annotator1"] == pair_with_others["annotator2"] == (1.0, 1)
+    assert pair_with_others["annotator3"] == (1 / 3, 3)
 
 
 def test_one_annotator_alone_cannot_agree():

@@ -104,9 +104,9 @@ def test_length_bias_is_worth_its_points_per_doubling():
 
 def test_a_random_annotator_agrees_least_with_the_others():
     annotators = [*crew(4, noise=0.5), SimulatedAnnotator("spammer", noise=1e6)]
-    with_others = agreement_with_others(annotate(FOURS, annotators, 3, 0, quality))
-    assert min(with_others, key=lambda name: with_others[name].agreement) == "spammer"
-    assert with_others["spammer"].agreement == pytest.approx(0.5, abs=0.1)
+    pair_with_others = agreement_with_others(annotate(FOURS, annotators, 3, 0, quality))
+    assert min(pair_with_others, key=lambda name: pair_with_others[name].agreement) == "spammer"
+    assert pair_with_others["spammer"].agreement == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.parametrize(("annotators", "overlap"), [(1, 1), (3, 1), (3, 2), (4, 2), (5, 3), (5, 5)])

@@ -140,10 +140,10 @@ def test_what_we_override_runs(stage: str, tmp_path: Path, monkeypatch: pytest.M
 def test_trls_losses_use_our_log_probabilities(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """TRL's own are those of the bare linear layer: equal for many architectures, and wrong for the others."""
     calls = Counter[str]()
-    counted(monkeypatch, import_module("pipeline.modeling.fused"), "_fused", calls)
+    counted(monkeypatch, import_module("pipeline.modeling.fused"), "_fused_output", calls)
     trainer, _ = made(stage, tmp_path)
     trainer.evaluate()
-    assert calls["_fused"] == len(trainer.get_eval_dataloader()) == 2
+    assert calls["_fused_output"] == len(trainer.get_eval_dataloader()) == 2
 
 
 def test_the_reference_is_what_was_handed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,14 +211,14 @@ def test_parameters_of_adapters_and_heads_have_the_names_by_which_we_find_them()
     """A pattern that finds nothing would freeze everything, or train the value model with the policy."""
     config = LoraConfig(r=2, target_modules="all-linear", task_type="SEQ_CLS", modules_to_save=["score"])
     model = get_peft_model(classifier(), config)
-    policy.activate(model, [policy.TRAINED])
+    policy.activate_adapters(model, [policy.TRAINED])
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
-    adapters = [name for name in trained if roles._of_adapter(name, policy.TRAINED)]
+    adapters = [name for name in trained if roles._belongs_to(name, policy.TRAINED)]
     assert len(adapters) == 2 * 2 * 7  # two factors, two layers, seven linear layers in each
     assert [name for name in trained if name not in adapters] == [
         "base_model.model.score.modules_to_save.default.weight"
     ]
-    assert not any(roles._of_adapter(name, roles.VALUE) for name in trained)
+    assert not any(roles._belongs_to(name, roles.VALUE) for name in trained)
 
 
 # -- canaries that cannot fail are none ------------------------------------------------------------------------------
