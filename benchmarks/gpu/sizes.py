@@ -43,9 +43,9 @@ from pipeline.modeling.rewards.models import load_reward_for_training
 from pipeline.modeling.rewards.training import Pair, reward_trainer
 from pipeline.modeling.roles import ValueStart, build_roles
 from pipeline.modeling.scoring import AnsweredPrompt
-from pipeline.ppo.gathering import Task
+from pipeline.ppo.gathering import PpoTask
 from pipeline.ppo.loop import Loop
-from pipeline.ppo.sources import Weighted
+from pipeline.ppo.sources import WeightedScorer
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
 from pipeline.store.artifact import Artifact
@@ -250,8 +250,11 @@ def ppo(case: Case, bench: Bench, context: StageContext, measured: Measured) -> 
     in_training = prepare_model(bench.artifact(case.shape), peft, 0, context)
     roles = build_roles(in_training, ValueStart(), peft, 0, recompute=case.recompute)
     prompts = bench.ids(count, half, vocabulary)
-    task = Task(
-        [[{"role": "user", "content": str(i)}] for i in range(count)], prompts, [Weighted("length", Length(), 1.0)], {}
+    task = PpoTask(
+        [[{"role": "user", "content": str(i)}] for i in range(count)],
+        prompts,
+        [WeightedScorer("length", Length(), 1.0)],
+        {},
     )
     _, history = Loop(task, roles, config, context).run()
     last = history[-1]

@@ -119,8 +119,8 @@ def check_start(name: str, trainer: Any, policy: Tensor, reference: Tensor, toke
         raise PipelineError(
             f"{name} does not start at its reference: an answer of {tokens[worst]} tokens has the log-probability "
             f"{policy[worst]:.3f} in training, and {reference[worst]:.3f} before it, with the same weights. Its first "
-            f"loss would not be that of no difference. Something in {type(unwrapped_model(model)).__name__} acts in training "
-            "only (dropout, for instance) or depends on padding: use a model of another architecture."
+            f"loss would not be that of no difference. Something in {type(unwrapped_model(model)).__name__} acts in "
+            "training only (dropout, for instance) or depends on padding: use a model of another architecture."
         )
 
 

@@ -23,9 +23,9 @@ class Batching:
     device: torch.device
     pad_id: int
     rank: int  # of this process
-    count: int  # answers per iteration in this process
+    answers_per_process: int  # answers per iteration in this process
     batch_size: int  # answers per optimizer step
-    micro: int  # answers per pass
+    micro_batch_size: int  # answers per pass
     seconds: dict[str, float] = field(default_factory=dict)  # time of this iteration, by phase
 
     @classmethod
@@ -37,14 +37,19 @@ class Batching:
             device=in_training.device,
             pad_id=in_training.tokenizer.pad_token_id,
             rank=processes.process_index,
-            count=config.rollouts // processes.num_processes,
+            answers_per_process=config.rollouts // processes.num_processes,
             batch_size=config.batch_size,
-            micro=min(launch.micro_batch_size or config.batch_size, config.batch_size),
+            micro_batch_size=min(launch.micro_batch_size or config.batch_size, config.batch_size),
         )
 
-    def cut(self, lengths: Sequence[int], iteration: int, epoch: int) -> list[list[list[int]]]:
+    def shuffled_batches(self, lengths: Sequence[int], iteration: int, epoch: int) -> list[list[list[int]]]:
         """Return a new permutation of the rows as batches of micro batches of row indices."""
-        return batches(self.count, self.batch_size, lengths, self.micro, f"{self.seed} {iteration} {epoch}")
+        key = f"{self.seed} {iteration} {epoch}"
+        return batches(self.answers_per_process, self.batch_size, lengths, self.micro_batch_size, key)
+
+    def part_of(self, rows: Sequence[int]) -> Sequence[int]:
+        """Return this process's part of an iteration's rows."""
+        return rows[self.rank * self.answers_per_process : (self.rank + 1) * self.answers_per_process]
 
     def collate(self, prompts: Sequence[list[int]], answers: Sequence[list[int]], rows: Sequence[int]) -> Batch:
         return batch_of([prompts[i] for i in rows], [answers[i] for i in rows], self.pad_id, self.device)

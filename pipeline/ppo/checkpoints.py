@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from pipeline.files import sync, write_atomically
 from pipeline.modeling.roles import Roles
 from pipeline.modeling.training import COMPLETE, last_complete_checkpoint
-from pipeline.ppo.stops import Health
+from pipeline.ppo.health import Health
 from pipeline.store.artifacts import CHECKPOINTS
 
 WEIGHTS, OPTIMIZER, STATE = "trained.safetensors", "optimizer.pt", "state.json"

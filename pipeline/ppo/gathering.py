@@ -14,22 +14,22 @@ from pipeline.modeling.heads import ids_with_token
 from pipeline.modeling.passes import Batch
 from pipeline.modeling.roles import Roles
 from pipeline.modeling.sampling import sample
-from pipeline.ppo import kl, watching
+from pipeline.ppo import diagnostics, kl
 from pipeline.ppo.batching import Batching
 from pipeline.ppo.masked import masked_mean
-from pipeline.ppo.rollouts import Rollouts, answer_mask, cycled, sampling_seed
-from pipeline.ppo.sources import Scorer, Weighted, combined
+from pipeline.ppo.rollouts import Rollouts, answer_mask, next_prompts, sampling_seed
+from pipeline.ppo.sources import Scorer, WeightedScorer, combine_scores
 
 Prompt = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Task:
+class PpoTask:
     """The task of a run: its prompts and its sources of reward."""
 
     prompts: Sequence[Prompt]
     ids: Sequence[list[int]]  # the same prompts as the policy's token ids
-    sources: Sequence[Weighted]
+    sources: Sequence[WeightedScorer]
     watchers: Mapping[str, Scorer]  # scores that are logged and never learned from, by their name in the history
 
 
@@ -41,13 +41,13 @@ class Gathered(NamedTuple):
     answers: list[Answer]
     first_epoch: list[list[list[int]]]  # batches of micro batches of rows
     collated: dict[tuple[int, ...], Batch]  # the first epoch's micro batches
-    seen: dict[str, float]  # figures for the log
+    figures: dict[str, float]  # figures for the log
 
 
 class Gatherer:
     """Samples answers, scores them and measures log-probabilities and values."""
 
-    def __init__(self, task: Task, roles: Roles, config: PpoConfig, batching: Batching) -> None:
+    def __init__(self, task: PpoTask, roles: Roles, config: PpoConfig, batching: Batching) -> None:
         self.task, self.roles, self.config, self.batching = task, roles, config, batching
         self.chat = roles.in_training.chat
         self.valid_ids = ids_with_token(roles.in_training.tokenizer)
@@ -57,16 +57,32 @@ class Gatherer:
 
         `watch` includes the scores of the slow watchers; the true score is always included.
         """
-        config, roles = self.config, self.roles
+        order = next_prompts(len(self.task.prompts), cursor, self.config.rollouts, f"{self.config.seed} prompts")
+        rows = self.batching.part_of(order)
+        prompts, asked = [self.task.ids[i] for i in rows], [self.task.prompts[i] for i in rows]
+        answers = self._sample(prompts, iteration)
+        ids = [answer.ids for answer in answers]
+        lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, ids, strict=True)]
+        first_epoch = self.batching.shuffled_batches(lengths, iteration, 0)
+        with self.batching.timed("scoring"):
+            measured, collated = self._measure(prompts, ids, first_epoch)
+            scores, means = combine_scores(self.task.sources, asked, answers)
+            watched = self._watched_scores(asked, answers, all_watchers=watch)
+        device = self.batching.device
+        stopped = torch.tensor([answer.stopped for answer in answers], device=device)
+        rollouts = Rollouts(prompts, ids, stopped, **measured, scores=torch.tensor(scores, device=device))
+        figures = {**_rollout_figures(rollouts), **_watched_figures(rollouts, watched), **mean_reward_per_source(means)}
+        return Gathered(rollouts, asked, answers, first_epoch, collated, figures)
+
+    def _sample(self, prompts: Sequence[list[int]], iteration: int) -> list[Answer]:
+        """Sample one answer of the current policy to each prompt."""
+        config, policy = self.config, self.roles.policy
         assert config.max_new_tokens is not None  # the stage has chosen one
-        whole = cycled(len(self.task.prompts), cursor, config.rollouts, f"{config.seed} prompts")
-        rows = whole[self.batching.rank * self.batching.count : (self.batching.rank + 1) * self.batching.count]
-        prompts = [self.task.ids[i] for i in rows]
         with self.batching.timed("sampling"), self.roles.in_training.autocast():
-            roles.policy.switch()
-            drawn = sample(
-                roles.policy.decoder,
-                roles.policy.head,
+            policy.switch()
+            sampled = sample(
+                policy.decoder,
+                policy.head,
                 prompts,
                 valid_ids=self.valid_ids,
                 pad_id=self.batching.pad_id,
@@ -76,27 +92,14 @@ class Gatherer:
                 seed=sampling_seed(config.seed, iteration, self.batching.rank),
                 batch_size=config.sampling_batch_size,
             )
-        answers = [Answer(self.chat.text(one.ids), one.ids, one.stopped) for one in drawn]
-        lengths = [len(p) + len(a.ids) for p, a in zip(prompts, answers, strict=True)]
-        first = self.batching.cut(lengths, iteration, 0)
-        with self.batching.timed("scoring"):
-            measured, collated = self._measure(prompts, [a.ids for a in answers], first)
-            asked = [self.task.prompts[i] for i in rows]
-            scores, means = combined(self.task.sources, asked, answers)
-            watched = {
-                name: watcher.score(asked, answers)
-                for name, watcher in self.task.watchers.items()
-                if name == "true_score" or watch
-            }
-        rollouts = Rollouts(
-            prompts,
-            [a.ids for a in answers],
-            torch.tensor([a.stopped for a in answers], device=self.batching.device),
-            **measured,
-            scores=torch.tensor(scores, device=self.batching.device),
-        )
-        seen = {**_seen(rollouts), **_against(rollouts, watched), **_apart(means)}
-        return Gathered(rollouts, asked, answers, first, collated, seen)
+        return [Answer(self.chat.text(one.ids), one.ids, one.stopped) for one in sampled]
+
+    def _watched_scores(
+        self, prompts: Sequence[Prompt], answers: Sequence[Answer], *, all_watchers: bool
+    ) -> dict[str, list[float]]:
+        """Return the watchers' scores by their name: of all watchers, or the true score alone."""
+        chosen = {n: watcher for n, watcher in self.task.watchers.items() if all_watchers or n == "true_score"}
+        return {name: watcher.score(prompts, answers) for name, watcher in chosen.items()}
 
     @torch.no_grad()
     def _measure(
@@ -121,7 +124,7 @@ class Gatherer:
         return {"mask": mask, **found}, collated
 
 
-def _seen(rollouts: Rollouts) -> dict[str, float]:
+def _rollout_figures(rollouts: Rollouts) -> dict[str, float]:
     """Return the figures of an iteration's answers, before the policy learns from them. KL is in nats per answer."""
     mask, scores = rollouts.mask, rollouts.scores.tolist()
     lengths = [len(answer) for answer in rollouts.answers]
@@ -133,20 +136,20 @@ def _seen(rollouts: Rollouts) -> dict[str, float]:
         "value": float(masked_mean(rollouts.values, mask)),
         "stopped": float(rollouts.stopped.float().mean()),
         "length": sum(lengths) / len(lengths),
-        "reward_length_correlation": watching.correlation(scores, lengths),
-        "repetition": watching.repetition(rollouts.answers),
-        "distinct": watching.distinct_share(rollouts.answers),
+        "reward_length_correlation": diagnostics.correlation(scores, lengths),
+        "repetition": diagnostics.repetition(rollouts.answers),
+        "distinct": diagnostics.distinct_share(rollouts.answers),
     }
 
 
-def _apart(means: Mapping[str, float]) -> dict[str, float]:
+def mean_reward_per_source(means: Mapping[str, float]) -> dict[str, float]:
     """Return the mean of each source of reward by its role; empty if there is only one."""
     return {f"reward_{role}": mean for role, mean in means.items()} if len(means) > 1 else {}
 
 
-def _against(rollouts: Rollouts, watched: Mapping[str, list[float]]) -> dict[str, float]:
+def _watched_figures(rollouts: Rollouts, watched: Mapping[str, list[float]]) -> dict[str, float]:
     """Return the means of the watched scores, and the correlation of the reward with each."""
     scores = rollouts.scores.tolist()
     means = {name: sum(values) / len(values) for name, values in watched.items()}
-    together = {f"reward_{name}_correlation": watching.correlation(scores, v) for name, v in watched.items()}
+    together = {f"reward_{name}_correlation": diagnostics.correlation(scores, v) for name, v in watched.items()}
     return {**means, **together}

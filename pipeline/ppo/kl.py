@@ -31,10 +31,10 @@ class Adaptive:
     horizon: float  # answers; a relative error e changes the coefficient by e * answers / horizon
 
 
-LIMIT = 0.2  # relative errors are clipped to [-LIMIT, LIMIT]
+MAX_RELATIVE_ERROR = 0.2  # relative errors are clipped to this bound, on both sides
 
 
-def adapted(coefficient: float, kl: float, answers: int, adaptive: Adaptive) -> float:
+def adapted_coefficient(coefficient: float, kl: float, answers: int, adaptive: Adaptive) -> float:
     """Return the coefficient after `answers` answers with a mean KL of `kl` (nats per answer)."""
-    error = min(max(kl / adaptive.target - 1, -LIMIT), LIMIT)
+    error = min(max(kl / adaptive.target - 1, -MAX_RELATIVE_ERROR), MAX_RELATIVE_ERROR)
     return coefficient * (1 + error * answers / adaptive.horizon)

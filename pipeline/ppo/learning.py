@@ -12,12 +12,12 @@ from pipeline.modeling.roles import Roles
 from pipeline.ppo import kl
 from pipeline.ppo.advantages import advantages_and_returns
 from pipeline.ppo.batching import Batching
+from pipeline.ppo.diagnostics import explained_variance
 from pipeline.ppo.gathering import Gathered
 from pipeline.ppo.losses import policy_loss, value_loss
 from pipeline.ppo.masked import whiten
 from pipeline.ppo.rewards import penalized, token_rewards
 from pipeline.ppo.rollouts import Rollouts, Targets
-from pipeline.ppo.watching import explained_variance
 
 
 class Learner:
@@ -40,10 +40,10 @@ class Learner:
         left = 1 - iteration / config.iterations if config.schedule == "linear" else 1.0
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * left
-        sums = Sums()
+        sums = FigureSums()
         with self.batching.timed("learning"), self.roles.recomputing(self.recompute):
             for epoch in range(config.epochs):
-                parts = self.batching.cut(lengths, iteration, epoch) if epoch else gathered.first_epoch
+                parts = self.batching.shuffled_batches(lengths, iteration, epoch) if epoch else gathered.first_epoch
                 for batch in parts:
                     self._step(batch, gathered, targets, sums)
         expected = explained_variance(rollouts.values[rollouts.mask], targets.returns[rollouts.mask])
@@ -58,7 +58,7 @@ class Learner:
         advantages, returns = advantages_and_returns(rewards, rollouts.values, mask, gamma=config.gamma, lam=config.lam)
         return Targets(whiten(advantages, mask), returns)
 
-    def _step(self, batch: Sequence[list[int]], gathered: Gathered, targets: Targets, sums: "Sums") -> None:
+    def _step(self, batch: Sequence[list[int]], gathered: Gathered, targets: Targets, sums: "FigureSums") -> None:
         """Take one optimizer step on one batch: the gradients of its micro batches add up to that of the whole.
 
         A step with a gradient norm that is not finite is skipped.
@@ -90,7 +90,7 @@ class Learner:
         self.optimizer.zero_grad()
 
 
-class Sums:
+class FigureSums:
     """Sums of the figures over the steps of an iteration."""
 
     def __init__(self) -> None:

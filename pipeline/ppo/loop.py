@@ -15,10 +15,10 @@ from pipeline.modeling.roles import Roles
 from pipeline.ppo import kl
 from pipeline.ppo.batching import Batching
 from pipeline.ppo.checkpoints import Checkpoints, State
-from pipeline.ppo.gathering import Gathered, Gatherer, Task
+from pipeline.ppo.gathering import Gathered, Gatherer, PpoTask
+from pipeline.ppo.health import Health, HealthLimits
 from pipeline.ppo.learning import Learner
 from pipeline.ppo.samples import Samples
-from pipeline.ppo.stops import Health, Limits
 from pipeline.stage import Metrics, StageContext
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class Loop:
     """One run of PPO."""
 
-    def __init__(self, task: Task, roles: Roles, config: PpoConfig, context: StageContext) -> None:
+    def __init__(self, task: PpoTask, roles: Roles, config: PpoConfig, context: StageContext) -> None:
         self.config, self.context, self.roles = config, context, roles
         self.batching = Batching.of(config, roles, context.runtime)
         self.gatherer = Gatherer(task, roles, config, self.batching)
@@ -56,7 +56,7 @@ class Loop:
         kept = state.iteration
         if not state.health.fault:
             last = self._gather(state.iteration, state.cursor)
-            state.health = self._health(state, last)
+            state.health = self._health_after(state, last)
         if state.health.fault:
             kept = self._keep_last_good(state)
             last = self._gather(kept, kept * self.config.rollouts)
@@ -70,15 +70,15 @@ class Loop:
         except RequestError:  # a reward function failed; the weights are still those before this iteration
             self.checkpoints.save(state)
             raise
-        state.health = self._health(state, gathered)
+        state.health = self._health_after(state, gathered)
         if state.health.fault:
             return
         learned = self.learner.learn(gathered, state.iteration, state.coefficient)
         if not all(map(math.isfinite, learned.values())):
-            state.health = state.health.ended("a loss or a gradient is not finite")
+            state.health = state.health.with_fault("a loss or a gradient is not finite")
             return
         row = {
-            **gathered.seen,
+            **gathered.figures,
             **learned,
             "kl_coefficient": state.coefficient,
             **{f"seconds_{phase}": seconds for phase, seconds in self.batching.seconds.items()},
@@ -89,7 +89,7 @@ class Loop:
         config = self.config
         if config.kl.target is not None:
             adaptive = kl.Adaptive(config.kl.target, config.kl.horizon)
-            state.coefficient = kl.adapted(state.coefficient, row["kl"], config.rollouts, adaptive)
+            state.coefficient = kl.adapted_coefficient(state.coefficient, row["kl"], config.rollouts, adaptive)
         state.cursor += config.rollouts
         state.iteration += 1
         answers = gathered.rollouts.answers
@@ -99,21 +99,21 @@ class Loop:
         state.history.append(row)
         self.context.track({name: value for name, value in row.items() if name != "step"}, state.iteration)
         log.info("iteration %d of %d: %s", state.iteration, config.iterations, row)
-        if self._sampled(state.iteration - 1):
+        if self._writes_samples(state.iteration - 1):
             self.samples.write(state.iteration, config.samples, gathered.prompts, gathered.answers, gathered.rollouts)
         if state.iteration % config.checkpoint_every == 0 or state.iteration == config.iterations:
             self.checkpoints.save(state)
 
-    def _sampled(self, iteration: int) -> bool:
+    def _writes_samples(self, iteration: int) -> bool:
         return iteration % self.config.sample_every == 0 or iteration + 1 >= self.config.iterations
 
     def _gather(self, iteration: int, cursor: int) -> Gathered:
-        return self.gatherer.gather(iteration, cursor, watch=self._sampled(iteration))
+        return self.gatherer.gather(iteration, cursor, watch=self._writes_samples(iteration))
 
-    def _health(self, state: State, gathered: Gathered) -> Health:
+    def _health_after(self, state: State, gathered: Gathered) -> Health:
         stop = self.config.stop
-        limits = Limits(stop.kl, stop.stopped, stop.distinct, stop.patience)
-        return state.health.after(state.iteration, gathered.seen, limits)
+        limits = HealthLimits(stop.kl, stop.stopped, stop.distinct, stop.patience)
+        return state.health.after(state.iteration, gathered.figures, limits)
 
     def _keep_last_good(self, state: State) -> int:
         """Restore the last good policy, report why, return its iteration. Raises `PipelineError` if there is none."""
@@ -127,7 +127,7 @@ class Loop:
     def _metrics(self, state: State, last: Gathered, kept: int) -> Metrics:
         phases = [value for row in state.history for name, value in row.items() if name.startswith("seconds_")]
         return {
-            **last.seen,
+            **last.figures,
             "iterations": state.iteration,
             "kept": kept,
             "ended_early": float(state.health.fault is not None),

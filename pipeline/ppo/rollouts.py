@@ -40,17 +40,17 @@ def answer_mask(lengths: Sequence[int]) -> Tensor:
     return torch.arange(int(counts.max()))[None] < counts[:, None]
 
 
-def batches(count: int, size: int, lengths: Sequence[int], micro: int, key: str) -> list[list[list[int]]]:
-    """Return a new permutation of `count` rows as batches of `size` rows, each divided into micro batches of `micro`.
+def batches(count: int, size: int, lengths: Sequence[int], micro_batch_size: int, key: str) -> list[list[list[int]]]:
+    """Return a new permutation of `count` rows as batches of `size` rows, each divided into micro batches.
 
     Within a batch, rows are sorted by length, so that micro batches have little padding. `key` is the seed.
     """
     order = list(range(count))
     random.Random(key).shuffle(order)
-    return [batches_by_length(lengths, micro, order[i : i + size]) for i in range(0, count, size)]
+    return [batches_by_length(lengths, micro_batch_size, order[i : i + size]) for i in range(0, count, size)]
 
 
-def cycled(count: int, start: int, number: int, key: str) -> list[int]:
+def next_prompts(count: int, start: int, number: int, key: str) -> list[int]:
     """Return the indices of the next `number` of `count` prompts from the cursor `start` on.
 
     Each epoch over the prompts has its own random order, from the seed `key`.

@@ -7,21 +7,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.config.schema import RewardSource
 from pipeline.errors import RequestError
 
-Function = Callable[[list[list[dict[str, str]]], list[str]], Sequence[float]]
-FUNCTION = re.compile(r"(?P<where>.+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
+if TYPE_CHECKING:
+    from pipeline.modeling.answering import Answer
 
-
-class Answer(Protocol):
-    """An answer as text and as token ids of the policy."""
-
-    text: str
-    ids: list[int]
-    stopped: bool
+RewardFunction = Callable[[list[list[dict[str, str]]], list[str]], Sequence[float]]
+FUNCTION_SOURCE = re.compile(r"(?P<where>.+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
 
 
 class Scorer(Protocol):
@@ -31,7 +26,7 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
-class Weighted:
+class WeightedScorer:
     """One source of reward with its weight."""
 
     name: str
@@ -44,7 +39,7 @@ def function_file(source: str) -> tuple[Path, str] | None:
 
     Raises `RequestError` for a module that cannot be found. A package that contains the module is imported to find it.
     """
-    found = FUNCTION.fullmatch(source)
+    found = FUNCTION_SOURCE.fullmatch(source)
     if found is None:
         return None
     where, name = found["where"], found["name"]
@@ -53,7 +48,7 @@ def function_file(source: str) -> tuple[Path, str] | None:
     try:
         spec = importlib.util.find_spec(where)
     except Exception as error:
-        raise RequestError(f"ppo.rewards: {source}: {where} cannot be imported ({_words(error)}).") from None
+        raise RequestError(f"ppo.rewards: {source}: {where} cannot be imported ({_first_line_of(error)}).") from None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         raise RequestError(
             f"ppo.rewards: {source}: no module {where} found from here. Name its file instead: path/to/file.py:{name}"
@@ -61,25 +56,25 @@ def function_file(source: str) -> tuple[Path, str] | None:
     return Path(spec.origin), name
 
 
-def roles_of(rewards: Sequence[RewardSource]) -> dict[str, RewardSource]:
+def sources_by_role(rewards: Sequence[RewardSource]) -> dict[str, RewardSource]:
     """Return the sources by the names of their inputs: `reward`, `reward2`, … for models, `function`, … for code."""
     named: dict[str, RewardSource] = {}
     for source in rewards:
-        kind = "function" if FUNCTION.fullmatch(source.source) else "reward"
+        kind = "function" if FUNCTION_SOURCE.fullmatch(source.source) else "reward"
         count = sum(role.startswith(kind) for role in named) + 1
         named[kind if count == 1 else f"{kind}{count}"] = source
     return named
 
 
-def load_function(source: str) -> Function:
+def load_function(source: str) -> RewardFunction:
     """Import the user's function. Raises `RequestError` if its file cannot be imported, or has no such function."""
-    found = FUNCTION.fullmatch(source)
+    found = FUNCTION_SOURCE.fullmatch(source)
     assert found is not None, f"{source} was planned as a function"
     where, name = found["where"], found["name"]
     try:
         module = _from_file(Path(where).expanduser()) if where.endswith(".py") else importlib.import_module(where)
     except Exception as error:
-        raise RequestError(f"ppo.rewards: {source}: its file cannot be imported ({_words(error)}).") from error
+        raise RequestError(f"ppo.rewards: {source}: its file cannot be imported ({_first_line_of(error)}).") from error
     function = getattr(module, name, None)
     if not callable(function):
         raise RequestError(f"ppo.rewards: {source}: {where} has no function {name}.")
@@ -101,7 +96,7 @@ class FunctionScorer:
     def __init__(self, source: str) -> None:
         self.source, self.function = source, load_function(source)
 
-    def score(self, prompts: Sequence[Any], answers: Sequence[Answer]) -> list[float]:
+    def score(self, prompts: Sequence[Any], answers: "Sequence[Answer]") -> list[float]:
         """Return one score per answer. Raises `RequestError` unless the function returns one finite number for each."""
         given = [
             [{"role": str(turn["role"]), "content": str(turn["content"])} for turn in prompt] for prompt in prompts
@@ -110,7 +105,7 @@ class FunctionScorer:
             returned = self.function(given, [answer.text for answer in answers])
             scores = [float(score) for score in returned]
         except Exception as error:
-            raise RequestError(f"The reward function {self.source} failed: {_words(error)}.") from error
+            raise RequestError(f"The reward function {self.source} failed: {_first_line_of(error)}.") from error
         if len(scores) != len(answers):
             raise RequestError(
                 f"The reward function {self.source} returned {len(scores)} scores for {len(answers)} answers."
@@ -124,8 +119,8 @@ class FunctionScorer:
         return scores
 
 
-def combined(
-    sources: Sequence[Weighted], prompts: Sequence[Any], answers: Sequence[Any]
+def combine_scores(
+    sources: Sequence[WeightedScorer], prompts: Sequence[Any], answers: Sequence[Any]
 ) -> tuple[list[float], Mapping[str, float]]:
     """Return the weighted sum of all sources for each answer, and the unweighted mean of each source by its name."""
     totals, means = [0.0] * len(answers), {}
@@ -136,6 +131,6 @@ def combined(
     return totals, means
 
 
-def _words(error: BaseException) -> str:
+def _first_line_of(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

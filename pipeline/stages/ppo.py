@@ -14,7 +14,7 @@ from pipeline.lengths.fitting import fitting
 from pipeline.lengths.limits import with_limit
 from pipeline.playground.scorer import true_score
 from pipeline.playground.world import parse
-from pipeline.ppo.sources import FunctionScorer, Scorer, Weighted, function_file, roles_of
+from pipeline.ppo.sources import FunctionScorer, Scorer, WeightedScorer, function_file, sources_by_role
 from pipeline.stage import FromPath, FromStage, Metrics, Reference, Stage, StageContext, parse_reference
 from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import stage_of
@@ -30,7 +30,7 @@ JUDGE_REWARDS = (
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
     judged = config.labeling.backend == "file"  # then the prompts come from these judgements
-    rewards = {role: _reference(source.source) for role, source in roles_of(config.ppo.rewards).items()}
+    rewards = {role: _reference(source.source) for role, source in sources_by_role(config.ppo.rewards).items()}
     judge = {"judge": FromStage("judge")} if config.ppo.watch_judge else {}
     return {
         "policy": FromStage("sft"),
@@ -53,10 +53,10 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
     from pipeline.modeling.rewards.roles import load_rewards
     from pipeline.modeling.rewards.scoring import check_prompts
     from pipeline.modeling.roles import VALUE, build_roles
-    from pipeline.ppo.gathering import Task
+    from pipeline.ppo.gathering import PpoTask
     from pipeline.ppo.loop import Loop
 
-    given = roles_of(config.rewards)
+    given = sources_by_role(config.rewards)
     models = {role: context.inputs[role] for role in given if role.startswith("reward")}
     for artifact in models.values():
         refuse_judge(artifact)
@@ -72,14 +72,14 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
     rewards = load_rewards(models, in_training, config.peft, context)
     functions = {role: FunctionScorer(one.source) for role, one in given.items() if role not in models}
     scorers: dict[str, Scorer] = {**rewards.scorers, **functions}
-    sources = [Weighted(role, scorers[role], one.weight) for role, one in given.items()]
+    sources = [WeightedScorer(role, scorers[role], one.weight) for role, one in given.items()]
     recompute = context.runtime.launch.gradient_checkpointing
     roles = build_roles(in_training, rewards.start, config.peft, config.seed, recompute=recompute)
     roles.policy.switch()
     check_padding(roles.policy.decoder, in_training.tokenizer.pad_token_id, in_training.source.weights, cached=True)
     if "value" in context.inputs:
         roles.load_value(context.inputs["value"])
-    loop = Loop(Task(prompts, ids, sources, _watchers(prompts, context)), roles, config, context)
+    loop = Loop(PpoTask(prompts, ids, sources, _watchers(prompts, context)), roles, config, context)
     metrics, history = loop.run()
     write_jsonl(context.output_dir / "history.jsonl", history)
     roles.policy.switch()

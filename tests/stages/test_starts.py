@@ -21,9 +21,9 @@ with lazily():
     from pipeline.modeling import training, tuning
     from pipeline.modeling.passes import pad_rows
     from pipeline.modeling.roles import ValueStart, build_roles
-    from pipeline.ppo.gathering import Task
+    from pipeline.ppo.gathering import PpoTask
     from pipeline.ppo.loop import Loop
-    from pipeline.ppo.sources import Weighted
+    from pipeline.ppo.sources import WeightedScorer
 
 PLAIN = {"logging_steps": 1, "router_aux_loss_coef": 0.0}  # only the loss of the pairs
 
@@ -104,7 +104,7 @@ def test_ppo_starts_at_its_reference(method: str, name: str, tmp_path: Path) -> 
     )
     config.stop.distinct = 0.0
     ids = [row.prompt for row in tiny.answers(8)]
-    task = Task([[{"role": "user", "content": "w1"}]] * 8, ids, [Weighted("function", Short(), 1.0)], {})
+    task = PpoTask([[{"role": "user", "content": "w1"}]] * 8, ids, [WeightedScorer("function", Short(), 1.0)], {})
     _, history = Loop(task, roles, config, tiny.context(tmp_path)).run()
     assert history[0]["kl"] == 0.0
     assert [row["start_difference"] for row in history] == [0.0, 0.0]

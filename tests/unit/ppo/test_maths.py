@@ -16,7 +16,7 @@ with lazily():
     from torch import Tensor
 
     from pipeline.ppo.advantages import advantages_and_returns
-    from pipeline.ppo.kl import Adaptive, adapted, k1, k3
+    from pipeline.ppo.kl import Adaptive, adapted_coefficient, k1, k3
     from pipeline.ppo.losses import policy_loss, value_loss
     from pipeline.ppo.masked import masked_mean, whiten
     from pipeline.ppo.rewards import penalized, token_rewards
@@ -149,16 +149,16 @@ def test_the_adaptive_coefficient_reaches_its_target():
     coefficient, adaptive = 0.01, Adaptive(target=6.0, horizon=640)
     for _ in range(200):
         kl = 1.2 / coefficient
-        coefficient = adapted(coefficient, kl, 64, adaptive)
+        coefficient = adapted_coefficient(coefficient, kl, 64, adaptive)
     assert kl == pytest.approx(6.0, rel=0.01)
 
 
 def test_the_adaptive_coefficient_changes_by_a_fifth_at_most():
     """The relative error counts up to ±0.2 (H)."""
     adaptive = Adaptive(target=1.0, horizon=100)
-    assert adapted(1.0, 1000.0, 100, adaptive) == pytest.approx(1.2)
-    assert adapted(1.0, 0.0, 100, adaptive) == pytest.approx(0.8)
-    assert adapted(1.0, 1.1, 100, adaptive) == pytest.approx(1.1)
+    assert adapted_coefficient(1.0, 1000.0, 100, adaptive) == pytest.approx(1.2)
+    assert adapted_coefficient(1.0, 0.0, 100, adaptive) == pytest.approx(0.8)
+    assert adapted_coefficient(1.0, 1.1, 100, adaptive) == pytest.approx(1.1)
 
 
 def reference_policy_loss(new: Rows, old: Rows, advantages: Rows, clip: float) -> dict[str, float]:

@@ -17,11 +17,11 @@ from tests.lazily import lazily
 with lazily():
     import torch
 
-    from pipeline.ppo.rollouts import Rollouts, batches, cycled, sampling_seed
+    from pipeline.ppo.diagnostics import correlation, distinct_share, explained_variance, repetition
+    from pipeline.ppo.health import Health, HealthLimits
+    from pipeline.ppo.rollouts import Rollouts, batches, next_prompts, sampling_seed
     from pipeline.ppo.samples import Samples
-    from pipeline.ppo.sources import FunctionScorer, Weighted, combined, function_file, roles_of
-    from pipeline.ppo.stops import Health, Limits
-    from pipeline.ppo.watching import correlation, distinct_share, explained_variance, repetition
+    from pipeline.ppo.sources import FunctionScorer, WeightedScorer, combine_scores, function_file, sources_by_role
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 12), st.integers(0, 99))
@@ -52,7 +52,7 @@ def test_micro_batches_hold_rows_of_similar_length():
 @given(st.integers(1, 9), st.integers(1, 20), st.integers(1, 8))
 def test_prompts_are_used_equally_often(count: int, number: int, calls: int):
     """The cursor goes on where it was: every epoch holds every prompt once, in an order of its own."""
-    seen = [i for call in range(calls) for i in cycled(count, call * number, number, "0")]
+    seen = [i for call in range(calls) for i in next_prompts(count, call * number, number, "0")]
     for epoch in range(len(seen) // count):
         assert sorted(seen[epoch * count : (epoch + 1) * count]) == list(range(count))
 
@@ -61,14 +61,14 @@ def test_two_processes_draw_different_answers_from_prompts_in_one_order():
     """Rule 19 (S): sampling is seeded per rank, shuffling in common."""
     assert len({sampling_seed(0, iteration, rank) for iteration in range(5) for rank in range(4)}) == 20
     assert sampling_seed(0, 3, 1) == sampling_seed(0, 3, 1)
-    assert cycled(10, 5, 20, "0 prompts") == cycled(10, 5, 20, "0 prompts")
+    assert next_prompts(10, 5, 20, "0 prompts") == next_prompts(10, 5, 20, "0 prompts")
 
 
 WELL = {"kl": 1.0, "stopped": 0.9, "distinct": 1.0, "reward": 0.5}
 
 
 def after(*seen: dict[str, float]) -> Health:
-    health, limits = Health(), Limits(kl=10.0, stopped=0.2, distinct=0.1, patience=2)
+    health, limits = Health(), HealthLimits(kl=10.0, stopped=0.2, distinct=0.1, patience=2)
     for policy, one in enumerate(seen):
         health = health.after(policy, one, limits)
     return health
@@ -170,7 +170,7 @@ def test_a_module_is_found_without_running_it():
 
 def test_every_source_is_an_input_of_its_own():
     given = [RewardSource("reward"), RewardSource("a.py:f"), RewardSource("reward@x"), RewardSource("b.c:f")]
-    assert dict(zip(("reward", "function", "reward2", "function2"), given, strict=True)) == roles_of(given)
+    assert dict(zip(("reward", "function", "reward2", "function2"), given, strict=True)) == sources_by_role(given)
 
 
 def test_rewards_add_up_with_their_weights(tmp_path: Path):
@@ -179,7 +179,9 @@ def test_rewards_add_up_with_their_weights(tmp_path: Path):
             return [2.0] * len(answers)
 
     lengths = scorer(tmp_path, "return [len(a) for a in answers]")
-    total, means = combined([Weighted("one", Constant(), 0.5), Weighted("two", lengths, -1.0)], PROMPTS, ANSWERS)
+    total, means = combine_scores(
+        [WeightedScorer("one", Constant(), 0.5), WeightedScorer("two", lengths, -1.0)], PROMPTS, ANSWERS
+    )
     assert total == [0.0, -1.0, -2.0]
     assert means == {"one": 2.0, "two": 2.0}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Limits:
+class HealthLimits:
     """The limits of healthy answers. `patience` unhealthy iterations in a row end the run."""
 
     kl: float  # maximum, nats per answer
@@ -24,39 +24,40 @@ class Health:
     first_stopped: float | None = None  # share of the first iteration's answers that end with a stop token
     fault: str | None = None  # why the run ends
 
-    def after(self, policy: int, seen: Mapping[str, float], limits: Limits) -> "Health":
-        """Return the health after the answers of `policy`; `seen` has at least kl, stopped and distinct.
+    def after(self, policy: int, figures: Mapping[str, float], limits: HealthLimits) -> "Health":
+        """Return the health after the answers of `policy`; `figures` has at least kl, stopped and distinct.
 
         A figure that is not finite ends the run at once.
         """
-        first = seen["stopped"] if self.first_stopped is None else self.first_stopped
-        wrong = unhealthy(seen, first, limits)
+        first = figures["stopped"] if self.first_stopped is None else self.first_stopped
+        wrong = fault_in(figures, first, limits)
         if not wrong:
             return Health(policy, 0, first)
-        at_once = any(not math.isfinite(value) for value in seen.values())
+        at_once = any(not math.isfinite(value) for value in figures.values())
         bad = self.bad + 1
         fault = wrong if at_once or bad >= limits.patience else None
         return replace(self, bad=bad, first_stopped=first, fault=fault)
 
-    def ended(self, why: str) -> "Health":
+    def with_fault(self, why: str) -> "Health":
         """Return the health after a failed update."""
         return replace(self, fault=why)
 
 
-def unhealthy(seen: Mapping[str, float], first_stopped: float, limits: Limits) -> str | None:
+def fault_in(figures: Mapping[str, float], first_stopped: float, limits: HealthLimits) -> str | None:
     """Return the fault of an iteration's answers as text; None if they are healthy."""
-    infinite = [name for name, value in seen.items() if not math.isfinite(value)]
+    infinite = [name for name, value in figures.items() if not math.isfinite(value)]
     if infinite:
         return f"{', '.join(infinite)} not finite"
-    if seen["kl"] > limits.kl:
-        return f"KL to the reference {seen['kl']:.1f} nats per answer, above ppo.stop.kl={limits.kl:g}"
-    if seen["stopped"] < limits.stopped * first_stopped:
+    if figures["kl"] > limits.kl:
+        return f"KL to the reference {figures['kl']:.1f} nats per answer, above ppo.stop.kl={limits.kl:g}"
+    if figures["stopped"] < limits.stopped * first_stopped:
         return (
-            f"only {seen['stopped']:.0%} of the answers end by themselves, {first_stopped:.0%} did at first "
+            f"only {figures['stopped']:.0%} of the answers end by themselves, {first_stopped:.0%} did at first "
             f"(ppo.stop.stopped={limits.stopped:g})"
         )
-    if seen["distinct"] < limits.distinct:
+    if figures["distinct"] < limits.distinct:
         return (
-            f"only {seen['distinct']:.0%} of the answers differ from each other (ppo.stop.distinct={limits.distinct:g})"
+            f"only {figures['distinct']:.0%} of the answers differ from each other "
+            f"(ppo.stop.distinct={limits.distinct:g})"
         )
     return None
