@@ -80,7 +80,7 @@ def _status_of(command: Callable[[], int]) -> int:
         errors.print(f"[red]Error:[/] {_plain(str(error))}")
         return error.status
     except KeyboardInterrupt:
-        errors.print("Interrupted. What is done is kept; the same command goes on from there.")
+        errors.print("Interrupted. Finished work is kept; the same command continues from there.")
         return INTERRUPTED
 
 

@@ -37,7 +37,7 @@ def artifacts(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> Parser:
-    whole = parser("artifacts", "Look at what was made, name it, check it, clear away what nobody needs.")
+    whole = parser("artifacts", "List and show versions, name them, check it, delete unused versions.")
     verbs = whole.add_subparsers(dest="verb", required=True, metavar="VERB")
     parsers = {verb: verbs.add_parser(verb, help=about, description=about) for verb, (_, about) in VERBS.items()}
     parsers["ls"].add_argument("stage", nargs="?", metavar="STAGE")
@@ -93,7 +93,7 @@ def _listed(store: Store, stage: str) -> Iterator[tuple[str, ...]]:
             manifest = store.read_manifest(stage, version)
             rest = (age_text(manifest["created"]), size_text(payload_size(manifest)), escape(headline(manifest)))
         except PipelineError:
-            rest = ("", "", f"[red]damaged: {MANIFEST} is not what was written[/]")
+            rest = ("", "", f"[red]damaged: {MANIFEST} has changed since it was written[/]")
         yield (f"{stage}@{version}", shown, *rest)
     for version in store.unfinished(stage):
         writer = store.writer(stage, version)

@@ -85,7 +85,7 @@ def as_remembered(overrides: Sequence[str], *, any_stage: bool = False) -> Asked
         return Asked(compose.load(whole), store, replace(last, overrides=tuple(whole)), last)
     except RequestError as error:
         config = compose.load(overrides)  # raises if the new overrides are wrong by themselves
-        return Asked(config, store, here, None, f"The last request is not one any more: {last.command()}\n{error}")
+        return Asked(config, store, here, None, f"The last request is no longer valid: {last.command()}\n{error}")
 
 
 def _store(overrides: Sequence[str]) -> Store:
@@ -116,7 +116,7 @@ def find(store: Store, reference: str) -> tuple[Store, str, str]:
     stage = reference.partition("@")[0]
     known = dict.fromkeys([*stage_names(), *store.stages()])
     if stage not in known:
-        raise RequestError(f"{reference}: '{stage}' is no stage, and no artifact lies there. {nearest(stage, known)}")
+        raise RequestError(f"{reference}: '{stage}' is not a stage, and there is no artifact. {nearest(stage, known)}")
     return (store, *store.resolve(reference))
 
 

@@ -107,7 +107,7 @@ def _row(store: Store, name: str, step: Step | None) -> Row | None:
     try:
         manifest = store.read_manifest(name, step.version)
     except PipelineError:
-        says = f"`artifacts verify {name}@{step.version}` says more"
+        says = f"`artifacts verify {name}@{step.version}` shows the damage"
         return Row(step.name, short(step.version), "damaged", "", says)
     return Row(step.name, short(step.version), "done", age_text(manifest["created"]), headline(manifest))
 

@@ -19,7 +19,7 @@ from pipeline.files import write_atomically
 
 FILE = "request.yaml"
 ABOUT_A_RUN = ("plan", "tag")  # apply to one run only, not to the next
-HEAD = "# The last request of this project: `status` and `chat` go by it, and what a command says comes next.\n"
+HEAD = "# The last request of this project: `status`, `chat` and suggestions of next commands use it.\n"
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,7 @@ def recall(root: Path) -> Request | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        raise RequestError(
-            f"{file} is no request that was remembered here. Remove it: the next run writes it."
-        ) from None
+        raise RequestError(f"{file} is not a stored request. Remove it: the next run writes it.") from None
 
 
 def remember(root: Path, request: Request) -> None:

@@ -188,7 +188,7 @@ def _logging_to(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _reported_faults(step: Step, directory: Path) -> Iterator[None]:
     """Turn any other exception into one `PipelineError`. The unfinished version stays and is resumed later."""
-    again = f"What is done is kept in {directory}; the same command goes on from there."
+    again = f"Finished work is kept in {directory}; the same command continues from there."
     try:
         yield
     except (PipelineError, KeyboardInterrupt):

@@ -298,7 +298,7 @@ class Planner:
     def _why(self, step: Step) -> str:
         name = step.name
         if step.version in self.store.unfinished(name):
-            return "unfinished: it goes on where it stopped"
+            return "unfinished: it continues where it stopped"
         others = self.store.versions(name)
         named = self.store.pointers(name).get("latest")
         last = named if named in others else others[-1] if others else None

@@ -41,7 +41,7 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     console.print(heading(config, len(to_run)))
     _say_what_is_left_out(store, request)
     for fault in missing_files(config):
-        REPORTER.say(f"{fault} Nothing that is asked for now needs it.")
+        REPORTER.say(f"{fault} This request does not need it.")
     if config.plan:
         _print_plan(planner)
         return steps
@@ -153,7 +153,7 @@ class Run:
             self.failed[step.name] = made
             others = self.crew.busy or any(True for _ in self._startable())
             if others and not isinstance(made, WaitingForPeople):
-                errors.print(f"[red] {step.name:<12}failed[/]; what does not need it goes on")
+                errors.print(f"[red] {step.name:<12}failed[/]; stages that do not need it continue")
             return
         self.done.add(step.name)
         if step.name not in self.printed:

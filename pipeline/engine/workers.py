@@ -102,8 +102,8 @@ class Crew:
             if isinstance(result, Failed):
                 return step.name, result.error
             return step.name, PipelineError(
-                f"{step.name}: its process {worker.last_words()}. What is done is kept in "
-                f"{self._store.directory(step.name, step.version)}; the same command goes on from there."
+                f"{step.name}: its process {worker.last_words()}. Finished work is kept in "
+                f"{self._store.directory(step.name, step.version)}; the same command continues from there."
             )
 
 
@@ -161,7 +161,7 @@ class _Worker:
     def last_words(self) -> str:
         code = self._process.exitcode or 0
         if code == -signal.SIGKILL:
-            return "was killed (signal 9), which the system does where memory runs out"
+            return "was killed (signal 9), which the system does when memory runs out"
         return f"ended with {f'signal {-code}' if code < 0 else f'status {code}'}"
 
 
@@ -208,5 +208,5 @@ def _planned(config: PipelineConfig, store: Store, order: Order) -> Step:
     planner.plan()
     step = planner.steps[order.name]
     if step.version != order.version:
-        raise PipelineError(f"{order.name}: what it is made from has changed while this command ran. Run it again.")
+        raise PipelineError(f"{order.name}: its inputs have changed while this command ran. Run it again.")
     return step

@@ -124,7 +124,7 @@ class _Gatekeeper:
                 return rules.stopping(sample.metrics["stopped"], int(sample.metrics["answers"]), limit)
         _, answers = self.drawn
         if not answers:
-            says = "Whether the policy stops cannot be said: no prompt leaves room for an answer."
+            says = "Whether the policy stops is unknown: no prompt leaves space for an answer."
             return GateVerdict("stopping", True, says, "sft", "")
         share = mean(answer.stopped for answer in answers)
         return rules.stopping(share, len(answers), self.limit)

@@ -51,11 +51,11 @@ class Format:
 def agreement(metrics: Metrics, stage: str = "preferences") -> GateVerdict:
     """Whether annotators agree beyond chance. Passes if agreement is unknown because no two judged the same task."""
     advice = (
-        "Read the instructions and the disagreements with the annotators, or leave out whoever answers at random; "
-        "no training mends these pairs."
+        "Read the instructions and the disagreements with the annotators, or leave out annotators who answer at "
+        "random; training cannot repair these pairs."
     )
     if "alpha" not in metrics:
-        says = "Agreement cannot be said: nothing was judged by two people."
+        says = "Agreement is unknown: no task was judged by two people."
         return GateVerdict("agreement", True, says, stage, advice)
     alpha = metrics["alpha"]
     says = f"Krippendorff's alpha is {alpha:.2f} over {metrics.get('pairs', 0):,.0f} pairs; 0 is chance"
@@ -72,7 +72,7 @@ def stopping(share: float, count: int, limit: int, stage: str = "sft") -> GateVe
     if not passed:
         says += f" (95%: at most {estimate.high:.0%}): the policy has not learned to stop"
     advice = (
-        "See that the demonstrations end with the template's stop token and that SFT trains on it (more epochs, a "
+        "Check that the demonstrations end with the template's stop token and that SFT trains on it (more epochs, a "
         "higher learning rate); if answers are meant to be this long, raise the limit on new tokens."
     )
     figures = {"stopped": share, "high": estimate.high, "answers": count, "limit": limit}
@@ -97,7 +97,7 @@ JUDGE = Trained(
     "judge",
     "judge",
     "More pairs for the judge (preferences.judge_fraction), more epochs or a stronger model below it; until then "
-    "read the answers side by side: its wins may only say which are longer or shorter.",
+    "read the answers side by side: its wins may show only which answers are longer or shorter.",
 )
 
 
@@ -115,7 +115,7 @@ def beats_length(accuracy: float, longer: float, pairs: int, model: Trained = RE
         f"answer wins” {length:.2f}"
     )
     passed = estimate.low > length
-    ending = "." if passed else ": it is not shown to know more than length."
+    ending = "." if passed else ": its accuracy is not shown to be above that of length."
     figures = {"accuracy": accuracy, "low": estimate.low, "length": length, "pairs": pairs}
     return GateVerdict("beats_length", passed, says + ending, model.stage, model.advice, figures)
 
@@ -131,7 +131,7 @@ def figures_of_judge(judge: Metrics) -> dict[str, float]:
 def judge_verdict(evaluation: Metrics) -> GateVerdict:
     """Return the verdict on the judge that decides an evaluation. It passes if its accuracy is unknown."""
     if KEPT["accuracy"] not in evaluation:
-        says = "How often the judge ranks answers as people do is not known: it was brought along."
+        says = "How often the judge ranks answers as people do is unknown: it is a model of your own."
         return GateVerdict("beats_length", True, says, "judge", "")
     accuracy, longer, pairs = (evaluation[own] for own in KEPT.values())
     return beats_length(accuracy, longer, int(pairs), JUDGE)
@@ -141,11 +141,11 @@ def remark_on_judge(evaluation: Metrics) -> str:
     """Return the remark for wins that the judge decides; empty if the judge is shown to know more than length."""
     verdict = judge_verdict(evaluation)
     if not verdict.figures:
-        return "how often it is right is not known"
+        return "its accuracy is unknown"
     if verdict.passed:
         return ""
     accuracy, length = verdict.figures["accuracy"], verdict.figures["length"]
-    return f"not shown to know more than length: right on {accuracy:.2f} of pairs, length on {length:.2f}"
+    return f"not shown to be better than length: right on {accuracy:.2f} of pairs, length on {length:.2f}"
 
 
 def padding(difference: float, content: float = 0.0, rounding: float = 0.0, stage: str = "reward") -> GateVerdict:
@@ -159,14 +159,14 @@ def padding(difference: float, content: float = 0.0, rounding: float = 0.0, stag
     allowed = max(SAME_SCORE, SHAPES * rounding)
     says = f"The score of an answer moves by at most {difference:.2g} with padding and batch"
     if content > SAME_SCORE:
-        says += f", and by {content:.2g} with the tokens that pad: the model reads them"
+        says += f", and by {content:.2g} with the padding tokens: the model reads them"
     elif difference > allowed:
         says += f", and rounding explains {allowed:.2g}: it is read in the wrong place, or places are counted wrongly"
     elif allowed > SAME_SCORE:
         says += f", as rounding explains (up to {allowed:.2g})"
     advice = (
-        "See that the model heeds the attention mask, that pad_token_id in its config is its tokenizer's pad, and that "
-        "positions are counted from the first real token."
+        "Check that the model uses the attention mask, that pad_token_id in its config is its tokenizer's pad, and "
+        "that positions are counted from the first real token."
     )
     passed = difference <= allowed and content <= SAME_SCORE
     figures = {"difference": difference, "content": content, "rounding": rounding}
@@ -177,7 +177,9 @@ def centred(mean: float, stage: str = "reward") -> GateVerdict:
     """Whether reference answers have a mean reward near 0: the value model starts there, and penalties assume it."""
     passed = abs(mean) <= CENTRED
     says = f"Reference answers have a mean reward of {0.0 if abs(mean) < 0.005 else mean:.2f}"
-    ending = "." if passed else f", further from 0 than {CENTRED:g}: penalties and the value model start off scale."
+    ending = (
+        "." if passed else f", further from 0 than {CENTRED:g}: penalties and the value model start on a wrong scale."
+    )
     advice = "Train it with the stage reward, which measures the shift and keeps it, or subtract the mean yourself."
     return GateVerdict("centred", passed, says + ending, stage, advice, {"mean": mean})
 

@@ -38,7 +38,11 @@ def with_limit(
         below = [sft for policy in given for sft in of_stage(lineage(policy), "sft")[-1:]]
         found = [int(sft.metrics[ANSWER_TOKENS]) for sft in below if ANSWER_TOKENS in sft.metrics]
         limit = max(found) if found else _without_demonstrations(given)
-        why = f"{WHOLE:.0%} of the demonstrations' are no longer" if found else "no SFT here says how long they are"
+        why = (
+            f"{WHOLE:.0%} of the demonstrations' are no longer"
+            if found
+            else "their lengths are unknown without an SFT of this pipeline"
+        )
         say(f"answers have up to {limit:,} tokens: {why} (max_new_tokens)")
     return replace(decoding, max_new_tokens=limit), limit
 

@@ -61,7 +61,7 @@ def policy_fault(config: Mapping[str, Any]) -> str | None:
     """Return why a model with this configuration cannot be a policy; None if it can."""
     kind = config.get("model_type")
     if not kind:
-        return "its config.json names no model_type, so nothing says how to load it. Bring the model as it was saved."
+        return "its config.json has no model_type, so the architecture is unknown. Bring the model as it was saved."
     if kind not in table(*CONFIGS):
         if config.get("auto_map"):
             return (
@@ -69,12 +69,13 @@ def policy_fault(config: Mapping[str, Any]) -> str | None:
                 "version of the model that transformers knows by itself."
             )
         return (
-            f"transformers {_transformers()} knows no model_type={kind}. Check its config.json, or use a model of a "
+            f"transformers {_transformers()} does not support model_type={kind}. Check its config.json, or use a "
+            "model of a "
             "known architecture."
         )
     if config.get("is_encoder_decoder") or kind not in table(*CAUSAL) or kind in table(*MASKED):
         return (
-            f"model_type={kind} is no causal language model (an encoder, an encoder-decoder or a model for other "
+            f"model_type={kind} is not a causal language model (an encoder, an encoder-decoder or a model for other "
             "input). Answers are written by causal ones, such as Llama, Qwen or Gemma."
         )
     if kind in NO_PADDING:
@@ -98,7 +99,7 @@ def reward_fault(config: Mapping[str, Any]) -> str | None:
         return f"transformers {_transformers()} has no sequence classification for model_type={kind}."
     labels = len(config.get("id2label") or {}) or config.get("num_labels", 2)
     if labels != 1:
-        return f"it has {labels} labels, and a reward model says one number (num_labels=1)."
+        return f"it has {labels} labels, and a reward model gives one number (num_labels=1)."
     return quantization_fault(config)
 
 

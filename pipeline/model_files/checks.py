@@ -101,7 +101,7 @@ def base_of(folder: ModelFolder, said: Mapping[str, Any]) -> ModelFolder:
     if base and is_hub_id(base):
         return ModelFolder(model_files(base, hub_commit(base, said.get("revision"))), base, whole=False)
     raise folder.refuse(
-        f"the model under this adapter is unknown: adapter_config.json says base_model_name_or_path={base!r}, which is "
+        f"the model under this adapter is unknown: adapter_config.json has base_model_name_or_path={base!r}, which is "
         "neither a folder here nor a hub id. Set it to the base's folder."
     )
 

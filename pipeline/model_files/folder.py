@@ -146,7 +146,7 @@ class ModelFolder:
         rows, said = self.rows, text_part(self.config).get("vocab_size")
         if rows is not None and isinstance(said, int) and rows != said:
             raise self.refuse(
-                f"its embeddings have {rows:,} rows, and its config.json says vocab_size={said:,}. Save the model and "
+                f"its embeddings have {rows:,} rows, and its config.json has vocab_size={said:,}. Save the model and "
                 "its configuration again, together."
             )
         numbers = {int(found[3]) for name in self.shapes if (found := LAYER.search(name))}
@@ -154,7 +154,7 @@ class ModelFolder:
         gone = [str(number) for number in range(layers or 0) if number not in numbers]
         if numbers and gone:
             raise self.refuse(
-                f"its config.json says {layers} layers, and weights of layer {', '.join(gone[:3])} are missing: they "
+                f"its config.json has {layers} layers, and weights of layer {', '.join(gone[:3])} are missing: they "
                 "would be random. Save or download the model again, whole."
             )
 

@@ -25,7 +25,7 @@ def template_fault(template: str, tokens: Mapping[str, Any]) -> str | None:
     """
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    fault = "it leaves out what the assistant says"
+    fault = "it leaves out the assistant's text"
     asked = [dict(USER), dict(ASSISTANT)]
     for conversation in (asked, in_parts(asked)):
         try:

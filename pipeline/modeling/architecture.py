@@ -97,7 +97,7 @@ def check_weights(
     faults = [f"{len(keys)} weights {what} ({_first_names(keys)})" for what, keys in faulty.items() if keys]
     if faults:
         raise RequestError(
-            f"{name}: its weights are not those that its config.json describes: {'; '.join(faults)}. What is missing "
+            f"{name}: its weights are not those that its config.json describes: {'; '.join(faults)}. Missing weights "
             "would be random. Save or download the model again, whole."
         )
 

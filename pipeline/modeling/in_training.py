@@ -102,7 +102,7 @@ def prepare_model(
     if peft.method == "qlora":
         _check_quantized(measured, source.weights, context)
     if context_length_of(model) == UNLIMITED:
-        context.say(f"{source.weights}: its configuration names no longest sequence; rows of any length are used")
+        context.say(f"{source.weights}: its configuration has no context length; rows of any length are used")
     half = computes_in_bf16(context.runtime.launch, source, peft, device)
     return ModelInTraining(model, tokenizer, ChatFormat(tokenizer), source, device, measured, half)
 

@@ -39,7 +39,8 @@ def check_padding(decoder: Any, pad_id: int, name: str, *, cached: bool = False)
     if median(differences.tolist()) > TOLERANCE.get(found.dtype, HALF_TOLERANCE):
         kept = ", or with the cache that PPO's sampler keeps," if cached else ""
         raise RequestError(
-            f"{name}: with padding on the left{kept} this architecture comes to something else than alone, so answers "
+            f"{name}: with padding on the left{kept} this architecture computes other states than without it, so "
+            "answers "
             "cannot be drawn from it in batches. It is not supported."
         )
 

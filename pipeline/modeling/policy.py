@@ -114,7 +114,7 @@ def _source_below(artifact: Artifact, folder: Path) -> PolicySource:
             return source_of(artifact.inputs[role])
     named = json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path")
     if not named or artifact.manifest.get("inputs"):
-        raise RequestError(f"{artifact.reference}: the model that this adapter stands on is gone.")
+        raise RequestError(f"{artifact.reference}: the model below this adapter no longer exists.")
     return PolicySource(named, named)
 
 

@@ -212,7 +212,7 @@ def add_adapter(
         return
     own = {n.replace(f".{name}.", "."): p for n, p in model.named_parameters() if _belongs_to(n, name)}
     if {n: p.shape for n, p in own.items()} != {n: t.shape for n, t in weights.items()}:
-        raise RequestError("The reward model's adapter does not fit the policy it is said to stand on: train it again.")
+        raise RequestError("The reward model's adapter does not fit this policy: train the reward model again.")
     with torch.no_grad():
         for key, parameter in own.items():
             parameter.copy_(weights[key])

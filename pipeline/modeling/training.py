@@ -171,7 +171,7 @@ def check_finite(what: str, value: torch.Tensor | float, state: TrainerState) ->
     """Raise `PipelineError` for a loss or a gradient that is not finite: training on it is useless."""
     if not math.isfinite(value):
         raise PipelineError(
-            f"The {what} is {float(value)} after step {state.global_step} of {state.max_steps}: training ends here "
+            f"The {what} is {float(value)} after step {state.global_step} of {state.max_steps}: training ends "
             "without a result. If the loss had grown before, lower learning_rate; if the model is in half precision, "
             "set model.dtype=float32; else look for damaged weights."
         )

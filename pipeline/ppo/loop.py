@@ -120,7 +120,7 @@ class Loop:
         kept = self.checkpoints.load_good(state.health.good)
         fault = f"ppo stopped at iteration {state.iteration + 1} of {self.config.iterations}: {state.health.fault}"
         if not kept:
-            raise PipelineError(f"{fault}. No policy before it was both good and kept, so there is nothing to show.")
+            raise PipelineError(f"{fault}. No checkpoint before it has a healthy policy.")
         self.context.say(f"{fault}; the policy of iteration {kept} is kept")
         return kept
 

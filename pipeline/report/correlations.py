@@ -27,11 +27,11 @@ PAIRS = (
     Pair("Reward against length", "tokens", "tokens of the answer", "reward", "reward",
          "Where reward rises with length alone, PPO learns to be long."),
     Pair("Judge's reward against length", "tokens", "tokens of the answer", "judge_reward", "judge's reward",
-         "A judge that likes length is no judge of quality."),
+         "If the judge's reward rises with length, it does not measure quality."),
     Pair("Reward against the judge", "judge_reward", "judge's reward", "reward", "reward",
          "High reward that the independent judge does not share is exploited."),
     Pair("Judge against true score", "score", "true score", "judge_reward", "judge's reward",
-         "How far the judge can be believed where nobody knows the truth."),
+         "How reliable the judge is where the true score is unknown."),
 )  # fmt: skip
 
 

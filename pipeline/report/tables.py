@@ -140,7 +140,7 @@ def _amounts(made: Artifact, collected: Sequence[Artifact]) -> Iterator[tuple[st
         used = f"{metrics['train']:,.0f} to train on, {metrics['test']:,.0f} to test on" if "train" in metrics else ""
         yield "Pairs", count(pairs), f"one answer preferred to another by the majority{'; ' if used else ''}{used}"
     if ties is not None and pairs is not None:
-        share = f", {ties / (pairs + ties):.0%} of what was compared" if pairs + ties else ""
+        share = f", {ties / (pairs + ties):.0%} of all comparisons" if pairs + ties else ""
         yield "Ties", count(ties), f"no majority for either answer; never made into pairs{share}"
     if "annotators" in metrics:
         yield "Annotators", count(metrics["annotators"]), ""
@@ -159,7 +159,7 @@ def _agreement(made: Artifact, collected: Sequence[Artifact]) -> Iterator[tuple[
         judges = got["rankings"] / got["prompts"] if got.get("prompts") and "rankings" in got else None
         yield "Kendall's W", f"{metrics['kendall_w']:.2f}", read_kendall_w(metrics["kendall_w"], judges)
     if not {"alpha", "pairwise_agreement", "kendall_w"} & set(metrics):
-        yield "Agreement", NONE, "cannot be said: nothing here was judged by two people"
+        yield "Agreement", NONE, "unknown: no task was judged by two people"
 
 
 class RewardModelRow(NamedTuple):
@@ -175,7 +175,10 @@ def reward_models(seen: Comparison) -> list[RewardModelRow]:
     forms = {
         "accuracy": ("{:.2f}", "of held-out pairs ranked as people ranked them"),
         "accuracy_longer": ("{:.2f}", "of the same pairs, if the longer answer always won"),
-        "accuracy_people": ("{:.2f}", "of pairs on which one person says what the others' majority says: the ceiling"),
+        "accuracy_people": (
+            "{:.2f}",
+            "of pairs on which one person agrees with the majority of the others: the upper limit",
+        ),
         "calibration_error": ("{:.2f}", "mean distance between predicted and observed P(chosen wins)"),
         "pairs": ("{:,.0f}", "pairs trained on"),
     }

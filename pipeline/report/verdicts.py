@@ -32,8 +32,8 @@ def verdicts(seen: Comparison) -> list[Verdict]:
     judged = [policy for policy in seen.challengers if "win_rate" in policy.metrics]
     if not judged:
         text = (
-            f"Which policy is better is not shown: nobody has judged these {seen.prompts:,} answers per policy, "
-            "and no scorer knows the truth about them. The answers below are there to be read."
+            f"No result: no person has judged these {seen.prompts:,} answers per policy, "
+            "and no scorer can judge them. The answers are below, to be read."
         )
         return [Verdict(text, baseline.colour)]
     said = [_against(policy, baseline, seen) for policy in judged] + list(_between_arms(seen, baseline))
@@ -101,10 +101,10 @@ def _simulated(seen: Comparison) -> Iterator[str]:
     if any(made.metrics.get("simulated") for made in seen.made):
         yield (
             "Annotators are SIMULATED: a program with some noise ranked the answers, no person did. "
-            "This shows that the machinery works, not what people prefer."
+            "This shows that the software works, not which answers people prefer."
         )
     if seen.knows("true_score"):
-        yield "The true scorer is a program that knows the playground's right answers. Real data has no such judge."
+        yield "The true scorer is a program that knows the playground's right answers. Real data has no such scorer."
 
 
 def _judge(seen: Comparison) -> Iterator[str]:
@@ -142,9 +142,9 @@ def _not_held_out(seen: Comparison) -> Iterator[str]:
 def _unknown(seen: Comparison) -> Iterator[str]:
     for policy in seen.policies:
         if policy.artifact is None:
-            yield f"{policy.label}: its artifact has been removed, so nothing here says how it was made."
+            yield f"{policy.label}: its artifact has been removed, so its origin is unknown."
         elif policy.artifact.is_external and not policy.is_ancestor:
-            yield f"{policy.label} was brought along: nothing here says what it was trained on."
+            yield f"{policy.label} is a model of your own: its training data is unknown."
 
 
 def _uncertain(seen: Comparison) -> Iterator[str]:
@@ -165,4 +165,7 @@ def _lengths(seen: Comparison) -> Iterator[str]:
     for arm in seen.arms:
         ratio = arm.metrics["length"] / usual if usual and "length" in arm.metrics else 1.0
         if seen.baseline and not 1 / LONGER < ratio < LONGER:
-            yield f"{arm.label}'s answers are {ratio:.1f} times as long as {seen.baseline.label}'s: judges may mind."
+            yield (
+                f"{arm.label}'s answers are {ratio:.1f} times as long as {seen.baseline.label}'s: that may "
+                "influence the judge."
+            )

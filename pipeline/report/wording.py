@@ -23,14 +23,15 @@ METRICS: Mapping[str, Meaning] = {
         "Mean by the playground's scorer, from 0 to 1: right, brief and polite. A cut-off answer counts half.",
     ),
     "perfect": Meaning(
-        "Perfect", "{:.0%}", "higher is better", "Share of answers that could not be any better.",
+        "Perfect", "{:.0%}", "higher is better", "Share of answers with the full score.",
     ),
     "judge_reward": Meaning(
         "Judge's reward", "{:.2f}", "higher is better", "Mean score by a reward model that no policy was trained on.",
     ),
     "reward": Meaning(
         "Reward", "{:.2f}", "higher, if others agree",
-        "Mean score by the reward model that PPO is trained on. It alone proves nothing: PPO may exploit its errors.",
+        "Mean score by the reward model that PPO is trained on. Not enough alone: PPO may exploit the reward model's "
+        "errors.",
     ),
     "kl": Meaning(
         "KL", "{:.2f}", "lower, at equal quality",
@@ -56,8 +57,8 @@ def meaning_of(metric: str) -> Meaning:
 
 ALPHA = (  # (upper bound, reading)
     (-0.1, "below chance: annotators contradict each other. Look at the instructions before training on this"),
-    (0.1, "chance: these rankings say next to nothing"),
-    (0.4, "weak: people agree a little more than by chance; only a majority of several is worth something"),
+    (0.1, "chance: these rankings carry almost no information"),
+    (0.4, "weak: people agree a little more than by chance; use only the majority of several people"),
     (0.667, "moderate: single judgements err often, majorities much less"),
     (0.8, "good: above 0.667, where Krippendorff allows tentative conclusions"),
     (float("inf"), "strong: above 0.8, where Krippendorff calls data reliable"),
@@ -71,20 +72,20 @@ def read_alpha(alpha: float) -> str:
 def read_kendall_w(value: float, judges: float | None) -> str:
     """Return a reading of Kendall's W. Chance gives 1 / judges, so its meaning depends on their number."""
     if not judges or judges < 2:
-        return "0 is no concordance of the orders, 1 is the same order from everybody"
+        return "0 means unrelated orders, 1 means equal orders"
     chance = 1 / judges
     above = (value - chance) / (1 - chance)
     if above < 0.1:
-        reading = "the orders are no more alike than by chance"
+        reading = "the orders agree no more than by chance"
     elif above < 0.4:
-        reading = "the orders are somewhat alike"
+        reading = "the orders agree somewhat"
     else:
-        reading = "the orders are much alike" if above < 0.7 else "the orders are nearly the same"
+        reading = "the orders agree well" if above < 0.7 else "the orders are nearly the same"
     return f"{reading} (chance gives {chance:.2f} with {judges:.3g} judges per prompt)"
 
 
 def read_pairwise(value: float) -> str:
-    return f"two people who saw the same two answers said the same in {value:.0%} of cases; not corrected for chance"
+    return f"two people who judged the same two answers agreed in {value:.0%} of cases; not corrected for chance"
 
 
 def duration(seconds: float) -> str:

@@ -124,12 +124,12 @@ class Endpoint:
             except (TransportError, InferenceTimeoutError) as error:
                 fault = f"{type(error).__name__}: {error}"
             except (ValueError, TypeError, AttributeError, LookupError):
-                raise RequestError(f"What answers at {self.url} is no endpoint for chat completions.") from None
+                raise RequestError(f"{self.url} is not an endpoint for chat completions.") from None
             if attempt + 1 < TRIES:
                 time.sleep(wait)
         raise PipelineError(
             f"{self.url} was asked {TRIES} times and gave no answer ({fault}). See that it runs; the answers that came "
-            "are kept, and the same command goes on from there."
+            "are kept, and the same command continues from there."
         )
 
     def _asked(self, client: "InferenceClient", prompt: list[Message], seed: int) -> Generated:

@@ -135,7 +135,7 @@ def _resolved(repository: str, folder: Path, patterns: list[str], split: str) ->
 def _absent(repository: str, split: str, found: str) -> PipelineError:
     return PipelineError(
         f"The data set {repository} has no file for split {split!r} that is here or could be downloaded ({found}). "
-        f"Readable are {', '.join(SUFFIXES)}. With no connection, only what was downloaded before can be used."
+        f"Readable are {', '.join(SUFFIXES)}. With no connection, only files downloaded before can be used."
     )
 
 

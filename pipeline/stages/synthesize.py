@@ -78,7 +78,7 @@ def _partial_text(asked: Round, answers: Sequence[AnnotatorAnswer]) -> str:
 
 def summary(metrics: Mapping[str, float]) -> str:
     if metrics["unreviewed"]:
-        return f"{metrics['unreviewed']:,.0f} drafts that nobody has reviewed"
+        return f"{metrics['unreviewed']:,.0f} unreviewed drafts"
     partial = "" if metrics.get("complete", 1) == 1 else ", PARTIAL"
     return (
         f"{metrics['accepted']:,.0f} accepted, {metrics['corrected']:,.0f} corrected, "
@@ -90,7 +90,7 @@ ASKING = Asking(
     about="draft",
     applies=asks,
     observe=observe,
-    reused="reviewed before, drafts of {authors}: nobody is asked again (`stage=draft` writes new ones)",
+    reused="reviewed before, drafts of {authors}: not published again (`stage=draft` writes new ones)",
     again="looking again at the drafts of {authors} (`stage=draft` writes new ones)",
 )
 STAGE = Stage(

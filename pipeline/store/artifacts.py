@@ -116,7 +116,7 @@ class Store:
             whole = False
         if not whole:
             raise PipelineError(
-                f"{path} is damaged: it is not the manifest that was written. Restore it, or remove "
+                f"{path} is damaged: the manifest differs from the one that was written. Restore it, or remove "
                 f"{path.parent} and run the same command: it is made again."
             )
         return manifest  # type: ignore[no-any-return]
@@ -343,7 +343,7 @@ def _disk_faults(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise PipelineError(
-            f"{error.filename or path}: {error.strerror or error}. Artifacts are written there: mend it, or choose "
+            f"{error.filename or path}: {error.strerror or error}. Artifacts are written there: repair it, or choose "
             "another folder with outputs=DIR."
         ) from error
 

@@ -63,9 +63,9 @@ def test_both_arms_start_from_the_same_versions_and_the_report_says_so(report: A
     assert report.metrics["equal_terms"] == 1
     assert "On equal terms, by the manifests: DPO and PPO both come from sft@" in html
     for heading in (
-        "What the gates said before training",
-        "What the reward models know",
-        "What the scores go along with",
+        "Results of the gates before training",
+        "Accuracy of the reward models",
+        "Correlations of scores",
     ):
         assert heading in html
     assert "PPO against DPO" in html
@@ -96,5 +96,5 @@ def test_without_a_scorer_the_independent_judge_decides(chain: Chain, tmp_path: 
     gaps = [row["base"]["judge_reward"] - row["sft"]["judge_reward"] for row in answers]
     expected = sum(0.5 if abs(gap) < 1e-9 else float(gap > 0) for gap in gaps) / len(gaps)
     assert evaluation.metrics["base/win_rate"] == pytest.approx(expected)
-    said = "by the independent judge (how often it is right is not known)."
+    said = "by the independent judge (its accuracy is unknown)."
     assert said in made.file("report.html").read_text()

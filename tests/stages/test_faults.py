@@ -93,7 +93,7 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(new_chain: Callable[[]
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
     run = ended(chain.command("stage=base"), preexec_fn=limit)
-    assert_one_message(run, 1, "too large", "the same command goes on")
+    assert_one_message(run, 1, "too large", "the same command continues")
     assert not chain.store.versions("base")
     assert chain.run("stage=base") == 0
 

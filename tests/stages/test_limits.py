@@ -69,4 +69,7 @@ def test_without_demonstrations_it_is_a_stated_number_within_the_context(
     base = chain.make("base") if context is None else chain.make("base", f"base.context={context}")
     said: list[str] = []
     assert with_limit(DecodingConfig(), [base], said.append)[1] == expected
-    assert said == [f"answers have up to {expected} tokens: no SFT here says how long they are (max_new_tokens)"]
+    assert said == [
+        f"answers have up to {expected} tokens: their lengths are unknown without an SFT of this pipeline "
+        "(max_new_tokens)"
+    ]

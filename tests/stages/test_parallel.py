@@ -96,7 +96,7 @@ def test_an_arm_that_fails_does_not_take_the_other_with_it(
     printed = capfd.readouterr()
     assert len(judged.store.versions("ppo")) == 1
     assert judged.store.versions("dpo") == judged.store.versions("evaluate") == []
-    assert "dpo         failed; what does not need it goes on" in printed.err
+    assert "dpo         failed; stages that do not need it continue" in printed.err
     assert printed.err.splitlines()[-1].startswith("Error:")
     assert "fit" in printed.err or "long" in printed.err
 

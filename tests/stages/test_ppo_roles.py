@@ -184,7 +184,7 @@ def test_a_reward_model_of_another_architecture_and_tokenizer(
     folder = foreign(1)
     made = chain.make("ppo", *SMALL, f"ppo.rewards=[{{source:{folder}}}]")
     assert history(made)[0]["start_difference"] == 0.0
-    assert "no reward model fits" in made.file("log.txt").read_text()
+    assert "no reward model can be its start" in made.file("log.txt").read_text()
     model = RewardModel(Artifact("folder", "own", folder, {"source": {"path": str(folder)}}), context)
     for row in read_jsonl(made.file("samples.jsonl")):
         text = f"question {row['prompt'][-1]['content']} answer {row['answer']}" + "<end>" * row["stopped"]

@@ -218,7 +218,7 @@ def test_people_accept_correct_and_reject_and_are_not_asked_twice(
     config = configured(reviewing.outputs, *reviewing.arguments(*MANY, *PEOPLE)[1:])
     assert Planner(config, reviewing.store).step("synthesize").version == made.version
     changed = configured(reviewing.outputs, *reviewing.arguments(*MANY, *PEOPLE, "sft.learning_rate=2e-3")[1:])
-    assert "nobody is asked again" in Planner(changed, reviewing.store).step("synthesize").why
+    assert "not published again" in Planner(changed, reviewing.store).step("synthesize").why
     assert running(home(reviewing)) is None
 
 

@@ -218,7 +218,7 @@ class ChatFormat:
         _, found, rest = self._renderer(self.tokenizer.chat_template, asked, False).rpartition(ANSWER)
         if not found:
             raise RequestError(
-                "The chat template leaves out what the assistant says. Give another: model.chat_template=FILE."
+                "The chat template leaves out the assistant's text. Give another: model.chat_template=FILE."
             )
         tokens = sorted(map(str, self.tokenizer.added_tokens_decoder.values()), key=len, reverse=True)
         run: list[str] = []
@@ -311,5 +311,5 @@ def _cut_answer_with_calls(after: str, words: str, ending: str) -> tuple[str, st
 
 
 def _changed_by_template(what: str, prompt: str, whole: str) -> Unrenderable:
-    seen = f"behind {prompt[-EXCERPT // 2 :]!r} it renders {whole[-EXCERPT:]!r}"
+    seen = f"after {prompt[-EXCERPT // 2 :]!r} it renders {whole[-EXCERPT:]!r}"
     return Unrenderable(f"the chat template {what} (another one: model.chat_template=FILE)", seen)

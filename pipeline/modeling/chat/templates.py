@@ -57,7 +57,9 @@ def settle(template: str, thinking: str | None, render: Render) -> Settled:
     own = without_generation_tags(before["own"] if before else template)
     thinking, can_reason = thinking or EMPTY, has_place_for_reasoning(own, render)
     if thinking != EMPTY and not can_reason:
-        raise RequestError(f"model.thinking={thinking}: this model's chat template knows no reasoning. Leave it out.")
+        raise RequestError(
+            f"model.thinking={thinking}: this model's chat template has no place for reasoning. Leave the option out."
+        )
     remarks: list[str] = []
     head = _frozen_clock(own, remarks) + _switch_defaults(own, thinking)
     lead = _text_before_answer(head + own, render) if thinking == EMPTY else ""
@@ -74,9 +76,17 @@ def settle(template: str, thinking: str | None, render: Render) -> Settled:
 
 
 _REMARKS = {
-    EMPTY: "the template knows reasoning: answers are prompted, trained and drawn without it (model.thinking=empty)",
-    TRAIN: "the template knows reasoning: it is trained and drawn as part of the answer (model.thinking=train)",
-    KEEP: "the template knows reasoning: it is drawn and kept before the answer, not trained (model.thinking=keep)",
+    EMPTY: (
+        "the template has a place for reasoning: answers are prompted, trained and drawn without it "
+        "(model.thinking=empty)"
+    ),
+    TRAIN: (
+        "the template has a place for reasoning: it is trained and drawn as part of the answer (model.thinking=train)"
+    ),
+    KEEP: (
+        "the template has a place for reasoning: it is drawn and kept before the answer, not trained "
+        "(model.thinking=keep)"
+    ),
 }
 
 

@@ -86,8 +86,8 @@ def _spare_token(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _padding_remark(tokenizer: PreTrainedTokenizerBase) -> str:
     if tokenizer.pad_token == tokenizer.eos_token:
-        return "the tokenizer has no token to spare for padding: EOS pads, and attention masks say what is real"
-    return f"the tokenizer has no pad token of its own: {tokenizer.pad_token} is used (never EOS)"
+        return "the tokenizer has no unused token for padding: EOS pads, and attention masks mark the real tokens"
+    return f"the tokenizer has no pad token: {tokenizer.pad_token} is used (never EOS)"
 
 
 def _first_line(error: BaseException) -> str:

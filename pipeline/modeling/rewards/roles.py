@@ -106,7 +106,9 @@ def load_rewards(
             if start is None and not isinstance(in_training.model, PeftModel) and _same_tokens(artifact, in_training):
                 start = _value_start_of(model, artifact, in_training)
     if start is None:
-        context.say("the value model starts from the policy, with a head that says 0: no reward model fits its place")
+        context.say(
+            "the value model starts from the policy, with a head that returns 0: no reward model can be its start"
+        )
     return Rewards(scorers, start or ValueStart())
 
 

@@ -363,7 +363,7 @@ def test_chat_goes_on_after_a_conversation_that_became_too_long(talk: Callable[.
         (["artifacts", "ls", "sfft"], "Did you mean 'sft'?"),
         (["artifacts", "ls", "sft"], "No finished 'sft' artifact"),
         (["artifacts", "show", "sfft"], "Did you mean 'sft'?"),
-        (["artifacts", "show", "../secret@latest"], "is no stage"),
+        (["artifacts", "show", "../secret@latest"], "is not a stage"),
         (["artifacts", "path", "sft@friday"], "No finished 'sft' artifact"),
         (["artifacts", "tag", "sft", "latest"], "choose another tag"),
         (["artifacts", "prune", "--all"], "unrecognized arguments: --all"),

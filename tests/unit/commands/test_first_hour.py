@@ -198,7 +198,7 @@ def test_a_request_that_is_none_any_more_is_said_and_set_aside(here: Path, said:
     remember(here / "outputs" / "support", request_of(["project=support", "sft.gone=1"]))
     status, out, _ = said("status", "project=support")
     assert status == 0
-    assert "The last request is not one any more" in out
+    assert "The last request is no longer valid" in out
     assert "sft.gone: no such key" in out
 
 

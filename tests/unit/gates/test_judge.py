@@ -38,7 +38,8 @@ def test_a_judge_no_better_than_length_is_warned_of_and_its_figures_are_kept(tmp
     (remark,) = said
     assert "gate beats_length, at fault: judge. The judge ranks 0.43 [0.36, 0.50] of 200 held-out pairs" in remark
     assert (
-        "“the shorter answer wins” 0.57: it is not shown to know more than length. More pairs for the judge" in remark
+        "“the shorter answer wins” 0.57: its accuracy is not shown to be above that of length. More pairs for the judge"
+        in remark
     )
     (verdict,) = read_verdicts(tmp_path / "gates.json")
     assert not verdict.passed
@@ -64,12 +65,12 @@ def test_a_judge_that_was_brought_along_is_unknown_and_that_is_said(tmp_path: Pa
     given, said = context(tmp_path, "warn")
     brought = dataclasses.replace(judge({}), manifest={"source": {"path": "my/judge"}})
     assert check_judge(given, brought) == {}
-    assert said == ["my/judge: How often the judge ranks answers as people do is not known: it was brought along."]
+    assert said == ["my/judge: How often the judge ranks answers as people do is unknown: it is a model of your own."]
 
 
 def test_the_closing_table_marks_what_such_a_judge_decides() -> None:
     figures = {"judge_accuracy": 0.43, "judge_accuracy_longer": 0.43, "judge_test": 200.0}
     marked = decided_by({**RATE, **figures})
-    assert marked.endswith(" (not shown to know more than length: right on 0.43 of pairs, length on 0.57)")
+    assert marked.endswith(" (not shown to be better than length: right on 0.43 of pairs, length on 0.57)")
     assert decided_by({**RATE, **figures, "judge_accuracy": 0.9}) == ", wins by the independent judge"
     assert decided_by({**RATE, **figures, "dpo/true_score": 1.0}) == ", wins by the true scorer"

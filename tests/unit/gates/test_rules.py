@@ -75,7 +75,7 @@ def test_rounding_is_not_blamed_on_padding_and_hides_none() -> None:
     assert not padding(0.4, content=0.0, rounding=0.06).passed
     read = padding(0.1, content=0.09, rounding=0.06)
     assert not read.passed
-    assert "the tokens that pad: the model reads them" in read.says
+    assert "the padding tokens: the model reads them" in read.says
 
 
 def test_rewards_off_centre_warn_on_either_side() -> None:

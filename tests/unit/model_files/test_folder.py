@@ -29,14 +29,14 @@ def refused(planned: Plan, *request: str) -> str:
 FAULTS = {
     "no config": ({"config.json": None}, "no config.json"),
     "config is no JSON": ({"config.json": "{"}, "config.json cannot be read"),
-    "an encoder": ({"config": {"model_type": "bert"}}, "no causal language model"),
-    "an encoder-decoder": ({"config": {"model_type": "t5", "is_encoder_decoder": True}}, "no causal language model"),
-    "a decoder of one": ({"config": {"model_type": "bart", "is_encoder_decoder": True}}, "no causal language model"),
-    "a vision model": ({"config": {"model_type": "vit"}}, "no causal language model"),
-    "vision first": ({"config": {"model_type": "llava"}}, "no causal language model"),
+    "an encoder": ({"config": {"model_type": "bert"}}, "not a causal language model"),
+    "an encoder-decoder": ({"config": {"model_type": "t5", "is_encoder_decoder": True}}, "not a causal language model"),
+    "a decoder of one": ({"config": {"model_type": "bart", "is_encoder_decoder": True}}, "not a causal language model"),
+    "a vision model": ({"config": {"model_type": "vit"}}, "not a causal language model"),
+    "vision first": ({"config": {"model_type": "llava"}}, "not a causal language model"),
     "padding is text": ({"config": {"model_type": "rwkv"}}, "reads padding like text"),
-    "no type": ({"config": {"model_type": None}}, "names no model_type"),
-    "an unknown type": ({"config": {"model_type": "llamma"}}, "knows no model_type=llamma"),
+    "no type": ({"config": {"model_type": None}}, "has no model_type"),
+    "an unknown type": ({"config": {"model_type": "llamma"}}, "does not support model_type=llamma"),
     "code of its own": (
         {"config": {"model_type": "own", "auto_map": {"AutoModelForCausalLM": "m.M"}}},
         "trust_remote_code",
@@ -55,7 +55,7 @@ FAULTS = {
         "2 tokens, and its embeddings have 10 rows",
     ),
     "another tokenizer": ({"tokenizer.json": words(5)}, "10 ids, but its tokenizer knows 5 tokens only"),
-    "rows and vocab_size": ({"weights": weights(rows=11)}, "11 rows, and its config.json says vocab_size=10"),
+    "rows and vocab_size": ({"weights": weights(rows=11)}, "11 rows, and its config.json has vocab_size=10"),
     "a layer is missing": ({"weights": weights(layers=1)}, "weights of layer 1 are missing"),
     "no weights": ({"weights": None}, "no weights in this folder"),
     "pickled weights": ({"weights": None, "pytorch_model.bin": "x"}, "save_pretrained"),
@@ -73,7 +73,7 @@ FAULTS = {
     ),
     "a template without answers": (
         {"chat_template.jinja": "{{ messages[0]['content'] }}"},
-        "leaves out what the assistant says",
+        "leaves out the assistant's text",
     ),
 }
 
@@ -106,7 +106,7 @@ def test_a_fault_is_said_wherever_the_model_is_named(planned: Plan, tmp_path: Pa
     data.write_text('{"instruction": "greet", "output": "hello"}\n')
     said = refused(planned, *request_.format(folder=folder, data=data).split())
     assert str(folder) in said
-    assert "no causal language model" in said
+    assert "not a causal language model" in said
 
 
 def test_a_sound_model_is_planned(planned: Plan, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_model_of_the_hub_is_looked_at_as_far_as_it_is_here(
     cached(tmp_path / "cache", "owner/encoder", model(tmp_path / "encoder", {"model_type": "bert"}))
     assert "sft" in planned("stage=sft", "model=hub", "model.path=owner/sound")
     said = refused(planned, "stage=sft", "model=hub", "model.path=owner/encoder")
-    assert "owner/encoder: model_type=bert is no causal language model" in said
+    assert "owner/encoder: model_type=bert is not a causal language model" in said
 
 
 def test_a_gated_model_says_how_to_log_in(planned: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

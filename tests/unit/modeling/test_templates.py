@@ -250,7 +250,7 @@ def test_an_answer_that_was_drawn_with_its_reasoning_is_trained_as_it_was_drawn(
 
 
 def test_reasoning_is_not_asked_of_a_template_that_knows_none(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="knows no reasoning"):
+    with pytest.raises(RequestError, match="has no place for reasoning"):
         chat_with(tmp_path, TRL["llama3"], "train")
 
 
@@ -288,7 +288,7 @@ def test_a_row_that_the_template_refuses_is_told_from_a_template_that_is_no_use(
     for useless, says in (
         ("{{ raise_exception('never') }}", "never"),
         ("{% for m in messages %}{{ m.role }}", "does not parse"),
-        ("{% for m in messages %}{{ m.role }}{% endfor %}", "leaves out what the assistant says"),
+        ("{% for m in messages %}{{ m.role }}{% endfor %}", "leaves out the assistant's text"),
     ):
         with pytest.raises(RequestError, match=says):
             _ = chat_with(tmp_path / says, useless).stop

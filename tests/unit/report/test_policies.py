@@ -52,9 +52,9 @@ def test_the_page_has_every_part(tmp_path: Path) -> None:
     html = full(tmp_path, "Fine.")
     text = Elements(html).text
     for heading in (
-        "How good, and how sure",
+        "Quality and uncertainty",
         "How training went",
-        "What each arm cost",
+        "Cost of each arm",
         "Answers side by side",
         "How it was made",
     ):
@@ -62,7 +62,7 @@ def test_the_page_has_every_part(tmp_path: Path) -> None:
     assert "kept: step 2 of 3, evaluation loss 1.500" in text
     assert "python -m pipeline artifacts lineage evaluate@eeee" in text
     assert len(Elements(html).of("polyline", "train")) == 2
-    assert text.index("DPO wins 0.84") < text.index("How good")
+    assert text.index("DPO wins 0.84") < text.index("Quality and uncertainty")
 
 
 def test_control_characters_and_lone_surrogates_do_not_break_the_page(tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ def test_without_a_scorer_nobody_is_called_better(tmp_path: Path) -> None:
     policies = {"base": external, "sft": parts["sft"], "theirs": dataclasses.replace(external, version="nnnn")}
     metrics = {"prompts": 5.0} | {f"{name}/{key}": value for name in policies for key, value in PLAIN.items()}
     text = Elements(page(tmp_path, evaluation(policies, metrics), rows)).text
-    assert "Which policy is better is not shown" in text
-    assert "theirs was brought along: nothing here says what it was trained on" in text
+    assert "No result: no person has judged these" in text
+    assert "theirs is a model of your own: its training data is unknown" in text
     assert "win rate against" not in text
     assert "path org/model" in text
 

@@ -23,8 +23,8 @@ def test_alpha_in_words(alpha: float, word: str) -> None:
 
 
 def test_kendall_w_is_read_against_its_chance() -> None:
-    assert "no more alike than by chance (chance gives 0.50" in read_kendall_w(0.5, 2)
-    assert "somewhat alike (chance gives 0.10" in read_kendall_w(0.4, 10)
+    assert "agree no more than by chance (chance gives 0.50" in read_kendall_w(0.5, 2)
+    assert "agree somewhat (chance gives 0.10" in read_kendall_w(0.4, 10)
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.2, "< 1 s"), (57.2, "57 s"), (600, "10 min"), (9000, "2.5 h")])
@@ -99,7 +99,7 @@ def test_people_are_read_in_words() -> None:
     (given,) = people(usual(RATE))
     rows = {name: (value, words) for name, value, words in given.rows}
     assert given.simulated
-    assert rows["Ties"][1].endswith("25% of what was compared")
+    assert rows["Ties"][1].endswith("25% of all comparisons")
     assert rows["Krippendorff's alpha"][0] == "0.62"
     assert "chance gives 0.33 with 3 judges" in rows["Kendall's W"][1]
 

@@ -141,13 +141,13 @@ def test_wins_of_a_judge_that_knows_no_more_than_length_are_marked_with_its_figu
     (verdict,) = verdicts(doubtful)
     assert not verdict.shown
     figures = "right on 0.43 of pairs, length on 0.57"
-    assert verdict.text.endswith(f"by the independent judge (not shown to know more than length: {figures}).")
+    assert verdict.text.endswith(f"by the independent judge (not shown to be better than length: {figures}).")
     assert "The judge ranks 0.43 [0.36, 0.50] of 200 held-out pairs rightly" in " ".join(caveats(doubtful))
     sound = told(policies, {"sft": own, "dpo": own | RATE}, **judged(0.9))
     assert verdicts(sound)[0].shown
     assert not any("The judge ranks" in caveat for caveat in caveats(sound))
     brought = told(policies, {"sft": own, "dpo": own | RATE})
-    assert verdicts(brought)[0].text.endswith("by the independent judge (how often it is right is not known).")
+    assert verdicts(brought)[0].text.endswith("by the independent judge (its accuracy is unknown).")
 
 
 def test_where_nobody_knows_the_truth_the_independent_judge_compares_the_arms() -> None:

@@ -145,7 +145,7 @@ def test_one_prompt_that_is_refused_costs_one_draft(tmp_path: Path) -> None:
 def test_another_kind_of_server_is_told(tmp_path: Path, page: bytes) -> None:
     with (
         serving(lambda question, before: (200, page)) as server,
-        pytest.raises(RequestError, match="is no endpoint for chat completions"),
+        pytest.raises(RequestError, match="is not an endpoint for chat completions"),
     ):
         endpoint(server, tmp_path).write(PROMPTS[:1], "draft")
 

@@ -63,7 +63,7 @@ def test_reviews_outlive_the_writer(store: Store, drafted: str, planned: Plan) -
     changed = "sft.learning_rate=0.5"
     step = upstream(store, changed)
     assert step.version == "bbbbbbbbbbbb"
-    assert f"drafts of sft {planned(*PEOPLE)['sft'].version[:4]}: nobody is asked again" in step.why
+    assert f"drafts of sft {planned(*PEOPLE)['sft'].version[:4]}: not published again" in step.why
     again = planned(*PEOPLE, changed)["synthesize"]
     assert (again.asks, again.inputs["draft"].version) == (True, drafted)
     assert "looking again at the drafts of sft" in again.why
