@@ -221,7 +221,7 @@ GROUPS = [
     Group(
         "peft.LoraModel",
         "called",
-        "pipeline.modeling.policy",
+        "pipeline.modeling.adapters",
         "several adapters act at once by this",
         {"set_adapter": "adapter_name"},
     ),

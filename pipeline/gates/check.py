@@ -210,7 +210,7 @@ class _Gatekeeper:
 
 def _chat(artifact: Artifact) -> "ChatFormat":
     from pipeline.modeling.chat.rendering import ChatFormat
-    from pipeline.modeling.policy import source_of, tokenizer_of
+    from pipeline.modeling.sources import source_of, tokenizer_of
 
     return ChatFormat(tokenizer_of(source_of(artifact))[0])
 

@@ -71,7 +71,7 @@ def answerable(
     `reference` answer, if it has one. Raises `RequestError` as `fitting` does.
     """
     from pipeline.modeling.chat.rendering import ChatFormat
-    from pipeline.modeling.policy import context_length_in_config, source_of, tokenizer_of
+    from pipeline.modeling.sources import context_length_in_config, source_of, tokenizer_of
 
     sources = [source_of(policy) for policy in policies]
     chats = [ChatFormat(tokenizer_of(source)[0]) for source in sources]

@@ -48,6 +48,6 @@ def with_limit(
 
 
 def _without_demonstrations(policies: Sequence[Artifact]) -> int:
-    from pipeline.modeling.policy import context_length_in_config, source_of
+    from pipeline.modeling.sources import context_length_in_config, source_of
 
     return min([UNKNOWN, *(context_length_in_config(source_of(policy)) // 2 for policy in policies)])

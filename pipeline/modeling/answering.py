@@ -10,8 +10,9 @@ from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.chat.templates import Messages
 from pipeline.modeling.generation import draw
 from pipeline.modeling.padding import check_padding
-from pipeline.modeling.policy import context_length_of, device_of, load_policy, source_of, tokenizer_of
+from pipeline.modeling.policy import context_length_of, device_of, load_policy
 from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
+from pipeline.modeling.sources import source_of, tokenizer_of
 from pipeline.modeling.training import set_up_torch
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact

@@ -9,7 +9,9 @@ from peft import PeftConfig, PeftModel
 
 from pipeline.errors import RequestError
 from pipeline.files import copy, open_to_others
-from pipeline.modeling.policy import TRAINED, load_policy, saved_dtype, source_of, tokenizer_of
+from pipeline.modeling.adapters import TRAINED
+from pipeline.modeling.policy import load_policy
+from pipeline.modeling.sources import saved_dtype, source_of, tokenizer_of
 from pipeline.store.artifact import Artifact
 
 WEIGHTS = "adapter_model.safetensors"

@@ -10,21 +10,12 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
+from pipeline.modeling.adapters import Model
 from pipeline.modeling.architecture import UNLIMITED, Footprint, measure_footprint
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.movement import StartingWeights, lost_steps_remark
-from pipeline.modeling.policy import (
-    MODEL,
-    Model,
-    PolicySource,
-    context_length_of,
-    device_of,
-    load_for_training,
-    save_policy,
-    source_of,
-    tokenizer_of,
-    trainable_parameters,
-)
+from pipeline.modeling.policy import context_length_of, device_of, load_for_training, save_policy, trainable_parameters
+from pipeline.modeling.sources import MODEL, PolicySource, source_of, tokenizer_of
 from pipeline.modeling.training import set_up_torch
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact

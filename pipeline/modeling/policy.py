@@ -1,25 +1,21 @@
-"""Policies: finding their weights, loading them, preparing them for training, saving them.
+"""Policies: loading them, preparing them for training, saving them.
 
-A policy is one full model with any number of LoRA adapters on top, each trained on the model and adapters below it. An
-adapter's artifact holds that adapter alone; the inputs in its manifest lead to the rest. A stage that trains a new
-adapter freezes those below. So before its first update, with the new adapter still at zero, the policy equals its
-starting point exactly, in the same precision, and serves as the reference.
+A policy is one full model with any number of LoRA adapters on top. A stage that trains a new adapter freezes those
+below. So before its first update, with the new adapter still at zero, the policy equals its starting point exactly, in
+the same precision, and serves as the reference.
 
 Trained weights are float32, in memory and in artifacts: in bfloat16 a step smaller than 1/512 of a weight is lost.
 Weights that are only used have the precision `model.dtype`; so have those of a fully trained model on a GPU, while a
 CPU uses them as saved, since float32 is faster there.
 """
 
-import json
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import torch
 from bitsandbytes.nn import Linear4bit
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     BitsAndBytesConfig,
     GenerationConfig,
@@ -30,92 +26,18 @@ from transformers import (
 
 from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
-from pipeline.model_files.architectures import between_the_ends
 from pipeline.model_files.folder import PADDING, mismatch, pickled
+from pipeline.modeling.adapters import TRAINED, Model, activate_adapters, lora_config, name_in_stack, with_adapter
 from pipeline.modeling.architecture import (
     check_weights,
     context_length,
     language_model_path,
-    layers_without_adapters,
     switch_off_dropout,
     switch_off_router_logits,
 )
 from pipeline.modeling.chat.rendering import ChatFormat
-from pipeline.modeling.chat.tokenizers import load_tokenizer
 from pipeline.modeling.heads import check_head
-from pipeline.store.artifact import Artifact
-
-MODEL = "model"  # the folder of weights and tokenizer inside an artifact
-TRAINED = "default"  # peft's name for the adapter that is being trained
-Model: TypeAlias = PreTrainedModel | PeftModel
-
-
-@dataclass(frozen=True)
-class PolicySource:
-    """The parts of a policy to load, from the bottom to the top."""
-
-    weights: str  # a folder or a hub id
-    tokenizer: str
-    revision: str | None = None
-    dtype: str = "auto"  # precision of the loaded weights; auto: as saved
-    chat_template: str | None = None
-    thinking: str | None = None
-    adapters: tuple[Path, ...] = ()
-    quantized: bool = False  # an adapter of this stack was trained on a 4-bit base
-    compute: str | None = None  # of a fully trained model: the precision before training, on a GPU and in exports
-
-
-def source_of(artifact: Artifact) -> PolicySource:
-    """Return the files of a policy's weights, found by its lineage.
-
-    Raises `RequestError` if the artifact is not a policy, or if the model below its adapter is missing.
-    """
-    source = artifact.source
-    if artifact.is_external and artifact.stage == "model":
-        path, settled = source["path"], (source["chat_template"], source.get("thinking"))
-        return PolicySource(path, path, source.get("revision"), source["dtype"], *settled)
-    folder = artifact.path if artifact.is_external else artifact.path / MODEL
-    if (folder / "adapter_config.json").is_file():
-        below = _source_below(artifact, folder)
-        quantized = artifact.manifest.get("config", {}).get("peft", {}).get("method") == "qlora"
-        tokenizer = str(folder) if (folder / "tokenizer_config.json").is_file() else below.tokenizer
-        adapters = (*below.adapters, folder)
-        return replace(below, tokenizer=tokenizer, adapters=adapters, quantized=below.quantized or quantized)
-    if not (folder / "config.json").is_file():
-        raise RequestError(f"{artifact.path}: neither a model (config.json) nor an adapter (adapter_config.json).")
-    return PolicySource(str(folder), str(folder), compute=_starting_dtype(artifact))
-
-
-def _starting_dtype(artifact: Artifact) -> str | None:
-    """Return the precision of a policy's starting model: `model.dtype`, or that of its folder; None if unknown."""
-    for role in ("policy", "base"):
-        if role in artifact.inputs:
-            return _starting_dtype(artifact.inputs[role])
-    if not artifact.is_external:
-        return None
-    return str(artifact.source["dtype"]) if artifact.stage == "model" else saved_dtype(artifact.path)
-
-
-def saved_dtype(folder: Path) -> str | None:
-    """Return the precision of a folder's weights from its config; None if the config has none."""
-    file = folder / "config.json"
-    said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return said.get("dtype") or said.get("torch_dtype")
-
-
-def in_float32(source: PolicySource) -> PolicySource:
-    """Return the source with float32 weights, for training."""
-    return replace(source, dtype="float32", compute=None)
-
-
-def _source_below(artifact: Artifact, folder: Path) -> PolicySource:
-    for role in ("policy", "base"):
-        if role in artifact.inputs:
-            return source_of(artifact.inputs[role])
-    named = json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path")
-    if not named or artifact.manifest.get("inputs"):
-        raise RequestError(f"{artifact.reference}: the model below this adapter no longer exists.")
-    return PolicySource(named, named)
+from pipeline.modeling.sources import PolicySource, config_of, in_float32
 
 
 def device_of(launch: LaunchConfig) -> torch.device:
@@ -125,13 +47,6 @@ def device_of(launch: LaunchConfig) -> torch.device:
     if launch.device == "cuda" and not torch.cuda.is_available():
         raise RequestError("launch.device=cuda: torch sees no GPU here. Use launch.device=auto.")
     return torch.device(launch.device)
-
-
-def tokenizer_of(source: PolicySource) -> tuple[PreTrainedTokenizerBase, list[str]]:
-    """Load the tokenizer of a policy; also return a remark for each setting that was added."""
-    return load_tokenizer(
-        source.tokenizer, revision=source.revision, chat_template=source.chat_template, thinking=source.thinking
-    )
 
 
 def load_policy(
@@ -179,11 +94,28 @@ def load_base(
     Raises `RequestError` if the files have other weights than the configuration describes, or another vocabulary than
     the tokenizer.
     """
-    wanted = source.compute if source.compute and device.type == "cuda" else source.dtype
-    dtype = wanted if wanted == "auto" else getattr(torch, wanted)
     config = config_of(source) if config is None else config
     switch_off_dropout(config)
     switch_off_router_logits(config)
+    model, info = _load_weights(kind, source, config, device, quantized)
+    check_weights(info, source.weights, new_head=new_head, prefix=model.base_model_prefix, old_head=old_head)
+    _keep_4_bit_layers(model)
+    rows = model.get_input_embeddings().num_embeddings
+    check_embeddings(rows, tokenizer, source)
+    check_vocabulary(rows, tokenizer, source)
+    model.config.update({"pad_token_id": tokenizer.pad_token_id, "eos_token_id": ChatFormat(tokenizer).stop_id})
+    return cast(PreTrainedModel, model)
+
+
+def _load_weights(
+    kind: Any, source: PolicySource, config: PreTrainedConfig, device: torch.device, quantized: bool
+) -> tuple[Any, dict[str, Any]]:
+    """Return a model and transformers' report about its weights.
+
+    Raises `RequestError` if there are no safetensors, or weights of other shapes than the configuration describes.
+    """
+    wanted = source.compute if source.compute and device.type == "cuda" else source.dtype
+    dtype = wanted if wanted == "auto" else getattr(torch, wanted)
     try:
         model, info = kind.from_pretrained(
             source.weights,
@@ -207,17 +139,17 @@ def load_base(
             f"{source.weights}: its weights have other shapes than its config.json describes. Save or download the "
             "model again, whole."
         ) from error
-    check_weights(info, source.weights, new_head=new_head, prefix=model.base_model_prefix, old_head=old_head)
+    return model, info
+
+
+def _keep_4_bit_layers(model: Any) -> None:
+    """Turn off bitsandbytes' inference path for CPUs, which repacks the weights at the first forward pass.
+
+    That removes the double quantization, has no gradient, and fails for widths that are not a multiple of 64.
+    """
     for layer in model.modules():
-        # bitsandbytes' CPU inference path repacks the weights in place at the first forward pass: that removes the
-        # double quantization, has no gradient, and fails for widths that are not a multiple of 64
         if isinstance(layer, Linear4bit):
             layer.support_avx512bf16_for_cpu = False
-    rows = model.get_input_embeddings().num_embeddings
-    check_embeddings(rows, tokenizer, source)
-    check_vocabulary(rows, tokenizer, source)
-    model.config.update({"pad_token_id": tokenizer.pad_token_id, "eos_token_id": ChatFormat(tokenizer).stop_id})
-    return cast(PreTrainedModel, model)
 
 
 def check_embeddings(rows: int, tokenizer: PreTrainedTokenizerBase, source: PolicySource) -> None:
@@ -280,49 +212,6 @@ def unfreeze(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def lora_config(peft: PeftConfig, model: Model) -> LoraConfig:
-    """Return LoRA settings (arXiv 2106.09685) for the named layers, or for all linear ones except the head.
-
-    Raises `RequestError` if `peft.target_modules` names embeddings or the head.
-    """
-    bare = model.get_base_model() if isinstance(model, PeftModel) else model
-    targets = peft.target_modules if peft.target_modules == "all-linear" else peft.target_modules.split(",")
-    ends = [module for module in (bare.get_input_embeddings(), bare.get_output_embeddings()) if module is not None]
-    named = [f".{name}" for name, module in bare.named_modules() if any(module is end for end in ends)]
-    for target in targets if isinstance(targets, list) else ():
-        if any(name.endswith(f".{target}") for name in named):
-            raise RequestError(between_the_ends(target))
-    return LoraConfig(
-        r=peft.rank,
-        lora_alpha=peft.alpha,
-        lora_dropout=peft.dropout,
-        target_modules=targets,
-        exclude_modules=layers_without_adapters(bare),
-        task_type="CAUSAL_LM",
-    )
-
-
-def with_adapter(model: Model, config: LoraConfig, name: str) -> PeftModel:
-    """Add an adapter to the frozen model and return it. Raises `RequestError` if peft cannot adapt the model."""
-    try:
-        if isinstance(model, PeftModel):
-            model.add_adapter(name, config)
-            return model
-        return get_peft_model(model.requires_grad_(False), config, adapter_name=name)
-    except ValueError as error:
-        raise RequestError(f"peft cannot adapt {type(model).__name__}: {error}") from error
-
-
-def activate_adapters(model: PeftModel, adapters: list[str]) -> None:
-    """Activate several adapters at once; only the adapter `TRAINED`, with its head, is trainable.
-
-    (`PeftModel.set_adapter` takes one name.)
-    """
-    model.base_model.set_adapter(adapters)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(f".{TRAINED}." in name and ("lora_" in name or "modules_to_save" in name))
-
-
 def save_policy(model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path, source: PolicySource) -> None:
     """Save the trained weights as safetensors, and the tokenizer: the whole model, or the new adapter alone."""
     if isinstance(model, PeftModel):
@@ -341,21 +230,6 @@ def trainable_parameters(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def name_in_stack(i: int) -> str:
-    """Return the name of the i-th adapter of a stack, from the bottom."""
-    return f"layer{i}"
-
-
 def context_length_of(model: Model) -> int:
     """Return the context length in tokens: the maximum of prompt and answer together."""
     return context_length(model.config)
-
-
-def context_length_in_config(source: PolicySource) -> int:
-    """Return the context length in tokens without loading the weights."""
-    return context_length(config_of(source))
-
-
-def config_of(source: PolicySource) -> PreTrainedConfig:
-    """Load the configuration of the model below the adapters."""
-    return AutoConfig.from_pretrained(source.weights, revision=source.revision, trust_remote_code=False)

@@ -25,10 +25,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from pipeline.config.schema import PeftConfig
 from pipeline.errors import RequestError
+from pipeline.modeling.adapters import TRAINED, lora_config, with_adapter
 from pipeline.modeling.heads import LanguageHead, transformer_of, unwrapped_model
 from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.passes import Batch, TokenLogprobs, answer_states, entropy, token_logprobs
-from pipeline.modeling.policy import TRAINED, lora_config, with_adapter
 from pipeline.store.artifact import Artifact
 
 VALUE = "value"  # the name of the value model's adapter, and of its folder in an artifact

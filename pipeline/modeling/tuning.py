@@ -14,12 +14,12 @@ from trl import SFTConfig as TrlSftConfig
 from pipeline.config.losses import loss_types
 from pipeline.config.schema import DpoConfig, SftConfig
 from pipeline.errors import PipelineError
+from pipeline.modeling.adapters import TRAINED, activate_adapters
 from pipeline.modeling.chat.rendering import Rendered
 from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.fused import IGNORED_LABEL, use_whole_head
 from pipeline.modeling.heads import unwrapped_model
 from pipeline.modeling.in_training import ModelInTraining
-from pipeline.modeling.policy import TRAINED, activate_adapters
 from pipeline.modeling.preferences.losses import LOSSES, Pairs, reward_figures
 from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
 from pipeline.modeling.training import early_stopping_callbacks, fine_tuning_arguments

@@ -13,7 +13,8 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 
 def run(config: BaseConfig, context: StageContext) -> Metrics:
     from pipeline.modeling import pretraining, training
-    from pipeline.modeling.policy import MODEL, PolicySource, device_of, save_policy
+    from pipeline.modeling.policy import device_of, save_policy
+    from pipeline.modeling.sources import MODEL, PolicySource
 
     training.set_up_torch(context.runtime, config.seed)
     device = device_of(context.runtime.launch)

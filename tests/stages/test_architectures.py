@@ -26,9 +26,10 @@ with lazily():
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.heads import ids_with_token
     from pipeline.modeling.in_training import prepare_model
-    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.policy import load_policy
     from pipeline.modeling.roles import ValueStart, build_roles
     from pipeline.modeling.sampling import sample
+    from pipeline.modeling.sources import source_of, tokenizer_of
 
 
 @pytest.fixture(scope="module", autouse=True)

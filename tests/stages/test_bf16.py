@@ -25,7 +25,8 @@ with lazily():
     import torch
     from transformers import AutoModelForCausalLM
 
-    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.policy import load_policy
+    from pipeline.modeling.sources import source_of, tokenizer_of
 
 DEVICE = os.environ.get("DEVICE", "cuda")
 METHODS = ("full", "lora", "qlora")

@@ -21,7 +21,8 @@ with lazily():
 
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.generation import draw
-    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.policy import load_policy
+    from pipeline.modeling.sources import source_of, tokenizer_of
 
 IDS = [[1, 20, 30, 40, 50]]
 

@@ -16,7 +16,7 @@ with lazily():
     from transformers import AutoTokenizer
 
     from pipeline.modeling.chat.rendering import ChatFormat
-    from pipeline.modeling.policy import source_of, tokenizer_of
+    from pipeline.modeling.sources import source_of, tokenizer_of
 
 FREE = ("sample.decoding.max_new_tokens=null", "evaluate.decoding.max_new_tokens=null", "ppo.max_new_tokens=null")
 SMALL = ("evaluate.judge=false", "preferences.judge_fraction=0", "ppo.watch_judge=false", "gates=off")

@@ -27,8 +27,9 @@ with lazily():
         switch_off_router_logits,
     )
     from pipeline.modeling.padding import check_padding
-    from pipeline.modeling.policy import load_for_training, load_policy, source_of, tokenizer_of
+    from pipeline.modeling.policy import load_for_training, load_policy
     from pipeline.modeling.rewards.models import language_head, load_reward_for_training
+    from pipeline.modeling.sources import source_of, tokenizer_of
 
 CPU = "cpu"
 NO_LIMIT = 10**9

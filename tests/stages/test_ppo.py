@@ -161,8 +161,9 @@ def test_the_value_model_is_kept_and_can_go_on(chain: Chain, vowels: str) -> Non
 def test_an_artifact_of_ppo_is_a_policy(chain: Chain, vowels: str) -> None:
     """The loaded artifact is the trained policy: it gives the final metrics again."""
     from pipeline.modeling.chat.rendering import ChatFormat
-    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.policy import load_policy
     from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
+    from pipeline.modeling.sources import source_of, tokenizer_of
 
     for peft in ("full", "lora"):
         made = chain.make("ppo", *SMALL, vowels, f"peft={peft}")
@@ -302,7 +303,7 @@ def test_a_vocabulary_larger_than_the_tokenizers_is_refused(chain: Chain, vowels
 
 def test_the_padding_of_a_vocabulary_is_never_sampled(chain: Chain, vowels: str, tmp_path: Path) -> None:
     """Rows that only fill up a vocabulary have no token: they are not part of the distribution."""
-    from pipeline.modeling.policy import source_of, tokenizer_of
+    from pipeline.modeling.sources import source_of, tokenizer_of
 
     folder = grown(chain, tmp_path, 10, loud=True)
     made = chain.make("ppo", *SMALL, vowels, f"ppo.inputs.policy={folder}")

@@ -20,7 +20,8 @@ with lazily():
     from transformers import AutoModelForCausalLM
 
     from pipeline.modeling.in_training import computes_in_bf16
-    from pipeline.modeling.policy import PolicySource, load_policy, source_of, tokenizer_of
+    from pipeline.modeling.policy import load_policy
+    from pipeline.modeling.sources import PolicySource, source_of, tokenizer_of
 
 ARMS = ("sft", "dpo", "reward", "ppo")
 SMALL = (

@@ -20,8 +20,9 @@ with lazily():
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.chat.tokenizers import load_tokenizer
     from pipeline.modeling.generation import draw
-    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.policy import load_policy
     from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
+    from pipeline.modeling.sources import source_of, tokenizer_of
 
 TURNS = [
     {"role": "system", "content": "Be kind."},

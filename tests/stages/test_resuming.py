@@ -22,7 +22,8 @@ with lazily():
 
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.generation import SampledAnswer, draw
-    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.policy import load_policy
+    from pipeline.modeling.sources import source_of, tokenizer_of
 
 SLOWER = {
     "base": "base.steps=60",

@@ -37,11 +37,11 @@ with lazily():
 
     from pipeline.modeling.answering import Answer
     from pipeline.modeling.chat.rendering import ChatFormat
-    from pipeline.modeling.policy import source_of, tokenizer_of
     from pipeline.modeling.rewards.models import initialize_head, load_reward
     from pipeline.modeling.rewards.scoring import RewardModel, pad_rows, padding_difference, raw_scores, read_scores
     from pipeline.modeling.rewards.training import Pair, bradley_terry, collate_rows, rankings
     from pipeline.modeling.scoring import AnsweredPrompt
+    from pipeline.modeling.sources import source_of, tokenizer_of
 
 METHODS = ("full", "lora", "qlora")
 PLAIN = ("reward.weight_decay=0", "reward.sft_weight=0", "reward.token_weight=0", "reward.keep_best=true")
@@ -198,8 +198,8 @@ def test_the_sft_loss_beside_it_is_the_policys_own(chain: Chain, tmp_path: Path,
 
 def test_the_sft_loss_keeps_what_the_policy_knows(chain: Chain) -> None:
     """With it, the trained transformer predicts the ranked answers better; the artifact has no language-model head."""
-    from pipeline.modeling.policy import PolicySource
     from pipeline.modeling.rewards.models import decoder_of, language_head
+    from pipeline.modeling.sources import PolicySource
 
     losses = []
     for weight in (0, 2):
@@ -370,8 +370,8 @@ def test_the_stop_token_is_seen(chain: Chain) -> None:
 def test_dropout_is_off(chain: Chain, tmp_path: Path) -> None:
     """Rule 9 (arXiv 2009.01325): also in training, and for a model that calls the function and not a module."""
     from pipeline.config.schema import PeftConfig
-    from pipeline.modeling.policy import PolicySource
     from pipeline.modeling.rewards.models import load_reward_for_training
+    from pipeline.modeling.sources import PolicySource
 
     folder = str(policy_in(tmp_path, chain, attention_dropout=0.5))
     assert AutoConfig.from_pretrained(folder).attention_dropout == 0.5

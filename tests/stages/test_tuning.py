@@ -53,7 +53,8 @@ def test_exactly_what_should_change_does(chain: Chain, sft: str, dpo: str) -> No
 
 def full_weights_below(policy: Artifact) -> dict[str, torch.Tensor]:
     """Return the weights that full DPO starts from: the SFT policy with its adapter merged."""
-    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.policy import load_policy
+    from pipeline.modeling.sources import source_of, tokenizer_of
 
     source = source_of(policy)
     tokenizer, _ = tokenizer_of(source)
@@ -85,7 +86,7 @@ def test_dpo_raises_the_chosen_over_the_rejected(chain: Chain) -> None:
 def test_sft_learns_the_assistants_tokens_only(chain: Chain) -> None:
     """All labels except those of the answers and their stop tokens are ignored."""
     from pipeline.modeling.chat.rendering import ChatFormat
-    from pipeline.modeling.policy import source_of, tokenizer_of
+    from pipeline.modeling.sources import source_of, tokenizer_of
     from pipeline.modeling.tuning import IGNORED_LABEL, _labelled_dataset
 
     tokenizer, _ = tokenizer_of(source_of(chain.make("base")))
@@ -127,8 +128,9 @@ def test_keep_best_takes_the_lowest_evaluation_loss(chain: Chain) -> None:
 def loss_on_dev(artifact: Artifact) -> float:
     """Return the loss per answer token of the artifact's weights, computed without the trainer."""
     from pipeline.modeling.chat.rendering import ChatFormat
-    from pipeline.modeling.policy import load_policy, source_of, tokenizer_of
+    from pipeline.modeling.policy import load_policy
     from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
+    from pipeline.modeling.sources import source_of, tokenizer_of
 
     source = source_of(artifact)
     tokenizer, _ = tokenizer_of(source)

@@ -23,8 +23,8 @@ with lazily():
     from pipeline.modeling.architecture import measure_footprint
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.in_training import ModelInTraining
-    from pipeline.modeling.policy import PolicySource
     from pipeline.modeling.scoring import AnsweredPrompt
+    from pipeline.modeling.sources import PolicySource
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 WORDS = [f"w{i}" for i in range(60)]

@@ -21,21 +21,11 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from pipeline.config.schema import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.model_files.architectures import reward_fault
+from pipeline.modeling.adapters import TRAINED, Model, activate_adapters, lora_config, name_in_stack, with_adapter
 from pipeline.modeling.architecture import CLASSIFIER, classifier_of
 from pipeline.modeling.heads import LanguageHead, unwrapped_model
-from pipeline.modeling.policy import (
-    TRAINED,
-    Model,
-    PolicySource,
-    activate_adapters,
-    config_of,
-    in_float32,
-    load_base,
-    lora_config,
-    name_in_stack,
-    unfreeze,
-    with_adapter,
-)
+from pipeline.modeling.policy import load_base, unfreeze
+from pipeline.modeling.sources import PolicySource, config_of, in_float32
 from pipeline.store.artifact import Artifact
 
 HEAD = "score"

@@ -22,7 +22,6 @@ from pipeline.modeling.chat.templates import Messages
 from pipeline.modeling.heads import transformer_of
 from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.passes import batch_of, last_states
-from pipeline.modeling.policy import PolicySource, in_float32, source_of, tokenizer_of
 from pipeline.modeling.rewards.models import (
     HEAD,
     adapter_of,
@@ -34,6 +33,7 @@ from pipeline.modeling.rewards.models import (
 )
 from pipeline.modeling.rewards.scoring import RewardModel
 from pipeline.modeling.roles import AdapterSwitch, ValueStart, adapters_below, add_adapter
+from pipeline.modeling.sources import PolicySource, in_float32, source_of, tokenizer_of
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
 

@@ -17,9 +17,10 @@ from pipeline.modeling.answering import Answer
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.chat.templates import Messages
 from pipeline.modeling.passes import pad_rows
-from pipeline.modeling.policy import context_length_of, device_of, source_of, tokenizer_of
+from pipeline.modeling.policy import context_length_of, device_of
 from pipeline.modeling.rewards.models import check_labels, decoder_of, head_of, load_reward, normalization_of
 from pipeline.modeling.scoring import AnsweredPrompt
+from pipeline.modeling.sources import source_of, tokenizer_of
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
 

@@ -25,9 +25,9 @@ from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.heads import LanguageHead
 from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.passes import pad_rows, token_logprobs
-from pipeline.modeling.policy import in_float32
 from pipeline.modeling.rewards.models import head_of, language_head
 from pipeline.modeling.scoring import AnsweredPrompt
+from pipeline.modeling.sources import in_float32
 from pipeline.modeling.training import early_stopping_callbacks, fine_tuning_arguments
 from pipeline.stage import StageContext
 
