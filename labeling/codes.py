@@ -9,6 +9,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final, Literal
 
+from labeling.flags import FALSE_WORDS, TRUE_WORDS
+
 Choice = Literal["first", "second", "tie", "none"]
 
 CHOICES: Final[tuple[Choice, ...]] = ("first", "second", "tie", "none")
@@ -67,12 +69,14 @@ _TIES = (
 )
 _NO_JUDGEMENT = ("skip", "skipped", "n/a", "na", "nan", "unsure", "not sure", "i don't know", "invalid")
 _GOOD = (
-    *("true", "yes", "y", "up", "thumb up", "thumbs up", "thumbsup", "thumb_up", "good", "like", "liked", "positive"),
+    *TRUE_WORDS,
+    *("up", "thumb up", "thumbs up", "thumbsup", "thumb_up", "good", "like", "liked", "positive"),
     *("accept", "accepted", "desirable", "helpful", "upvote", "upvoted", "approve", "approved", "👍", "+1 vote"),
     *("chosen", "preferred", "correct", "satisfied", "😀", "🙂", "😊", "❤", "✅", "✔"),
 )
 _BAD = (
-    *("false", "no", "n", "down", "thumb down", "thumbs down", "thumbsdown", "bad", "dislike", "disliked", "negative"),
+    *FALSE_WORDS,
+    *("down", "thumb down", "thumbs down", "thumbsdown", "bad", "dislike", "disliked", "negative"),
     *("reject", "rejected", "undesirable", "not helpful", "unhelpful", "downvote", "downvoted", "disapprove", "👎"),
     *("not desirable", "not good", "not accepted", "disapproved", "incorrect", "wrong", "dissatisfied", "☹", "🙁"),
     *("😞", "😠", "❌", "✘"),

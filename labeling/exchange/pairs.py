@@ -11,6 +11,7 @@ from labeling.exchange.columns import Columns, first_of, numbered_responses, pla
 from labeling.exchange.frame import Frame, check_names, frame_of, note_unread
 from labeling.exchange.label_studio import NUMBERED, UNDECIDED, is_flat
 from labeling.exchange.reading import Reading, Row, Rows, Unusable, listed, names_in, refuse
+from labeling.flags import TRUE
 from labeling.votes import Vote, normalized_text
 
 NO_VERDICT = "the verdict is missing"
@@ -22,7 +23,7 @@ _VERDICTS = (
 _CLEAR = ("winner", "preference", "preferred", "verdict", "better", "choice", "overall_preference", "human_preference")
 _TIES = ("tie", "is_tie", "tied", "status")
 _TIED = ("tie", "tied")
-_FLAGGED = (*_TIED, "true", "1", "yes")  # in a column of ties only
+_FLAGGED = (*_TIED, *TRUE)  # in a column of ties only
 _LOOSELY = re.compile(r"(?:^|_)(?:pref|preference|preferred|prefer|winner|better|verdict)(?:_|$)")
 
 

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from labeling.exchange.columns import plain
+from labeling.flags import FALSE, TRUE
 
 REJECTED = "rejected"
 
@@ -39,8 +40,6 @@ _REVIEWS = {"approved": "no", "is_approved": "no", "accepted": "no", "is_accepte
 }
 """A review's column -> its word for a rejected judgement; only words count, since a number may be an answer's."""
 
-_TRUE, _FALSE = ("true", "1", "1.0", "yes", "y"), ("false", "0", "0.0", "no", "n")
-
 
 class Uncounted(NamedTuple):
     """The column that marks the row, and the reason."""
@@ -73,11 +72,11 @@ def _state(name: str, cell: str) -> str | None:
     """The row's state by one column, if the row does not count by it; else None."""
     text, word = cell.strip().lower(), plain(cell)
     if name in _REVIEWS:
-        rejects = _TRUE if _REVIEWS[name] == "yes" else _FALSE
+        rejects = TRUE if _REVIEWS[name] == "yes" else FALSE
         return REJECTED if text in rejects and text[0].isalpha() else None
-    if name in _IF_TRUE and text in _TRUE:
+    if name in _IF_TRUE and text in TRUE:
         return _IF_TRUE[name]
-    if name in _UNLESS_TRUE and text in _FALSE:
+    if name in _UNLESS_TRUE and text in FALSE:
         return "invalid"
     if name in _CHECKS and word not in ("fail", "failed"):
         return None

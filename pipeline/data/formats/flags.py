@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from labeling.exchange.columns import plain
+from labeling.flags import FALSE, TRUE
 from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.fields import list_in
 from pipeline.data.formats.watching import note, peek
@@ -29,8 +30,6 @@ ROW_FLAGS = frozenset(("weight", "sample_weight", "loss_weight", "train", "train
 """Columns that may hold such a flag for the whole row."""
 
 UNLEARNED = "no answer of the conversation is marked to be learned"
-
-TRUE, FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
 @cache

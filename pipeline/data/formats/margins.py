@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from labeling.codes import canonical, choice_of_word
 from labeling.exchange.columns import plain, scale_of
+from labeling.flags import TRUE
 from pipeline.data.faults import BadRow
 from pipeline.data.formats.coded import Choice, Coded
 from pipeline.data.formats.columns import is_blank
@@ -98,7 +99,7 @@ def _is_tie(row: Row, sides: tuple[str, str]) -> bool:
 def _marks_tie(name: str, value: object) -> bool:
     word = _word(value)
     if name in _TIES:
-        return word in ("1", "true", "yes", "tie", "tied")
+        return word in (*TRUE, "tie", "tied")
     if name in _STRENGTHS:
         return word == "0" or _is_tie_word(word)
     return name in _STATES and word in ("tie", "tied")

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from labeling.exchange.columns import first_of, plain
+from labeling.flags import TRUE
 from labeling.votes import Vote
 from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.coded import Coded, choice_in
@@ -250,7 +251,7 @@ def with_ties(row: Row, choice: str | None, beside: Collection[str]) -> str | No
 def check_order(row: Row) -> None:
     """Raise BadRow if a flag marks the answers as shown in another order: A may be either of them."""
     column = first_of(row, _SWAPPED)
-    if column is not None and str(row[column]).strip().lower() in ("1", "1.0", "true", "yes"):
+    if column is not None and str(row[column]).strip().lower() in TRUE:
         raise BadRow(column, None, _OTHER_ORDER)
 
 

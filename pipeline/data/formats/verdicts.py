@@ -7,8 +7,9 @@ from functools import cache
 from typing import Any
 
 from labeling.exchange.columns import plain
+from labeling.flags import FALSE, TRUE
 from pipeline.data.faults import LeftOut
-from pipeline.data.formats.flags import FALSE, TRUE, flag_in
+from pipeline.data.formats.flags import flag_in
 from pipeline.data.formats.watching import note, peek
 
 _AGAINST = frozenset(

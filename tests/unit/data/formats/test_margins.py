@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from labeling.flags import TRUE
 from pipeline.data.judgements.loading import Loaded, LoadingOptions, load_judgements
 from pipeline.errors import RequestError
 
@@ -62,7 +63,14 @@ def test_other_numbers_of_both_answers_judge_nothing(tmp_path: Path, name: str) 
 
 
 TIES = [
-    *(("is_tie", True), ("tie", 1), ("Tie", "yes"), ("tied", "true"), ("status", "tie"), ("winner", "tie")),
+    *(("is_tie", true) for true in (True, *TRUE)),
+    *(
+        ("tie", 1),
+        ("Tie", "yes"),
+        ("tied", "true"),
+        ("status", "tie"),
+        ("winner", "tie"),
+    ),
     *(("winner", "tie (bothbad)"), ("label", "Both good"), ("preference", "equal"), ("preference_strength", 0)),
     *(("preference_strength", "0.0"), ("strength", "about the same"), ("verdict", "[[Tie]]")),
 ]

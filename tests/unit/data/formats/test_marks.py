@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labeling.flags import FALSE, TRUE
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.faults import BadRow, LeftOut
 from pipeline.data.formats.turn_order import repair_order
@@ -20,8 +21,8 @@ from tests.unit.data.test_loading import lines
 TURNS = said((U, "q"), (A, "bad"), (U, "again"), (A, "good"))
 MARKED = [TURNS[0], {**TURNS[1], "train": False}, *TURNS[2:]]
 
-NO = (0, 0.0, "0", "0.0", False, "false", "False", "no")
-YES = (1, 1.0, "1", "1.0", True, "true", "yes", None)
+NO = (0, 0.0, False, "False", *FALSE)
+YES = (1, 1.0, True, *TRUE, None)
 
 
 def with_flags(key: str, *flags: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 
 from labeling.codes import choice_of_word
 from labeling.exchange import files
+from labeling.flags import FALSE, TRUE
 from pipeline.data.judgements.loading import Loaded, load_judgements
 from pipeline.errors import RequestError
 
@@ -87,11 +88,12 @@ def test_a_verdict_in_words_comes_before_scores(
 
 
 @pytest.mark.parametrize("column", ["swapped", "is_flipped", "Reversed"])
-def test_a_verdict_on_answers_in_another_order_is_refused(tmp_path: Path, column: str) -> None:
+@pytest.mark.parametrize(("no", "yes"), [(False, True), *zip(FALSE, TRUE, strict=True)])
+def test_a_verdict_on_answers_in_another_order_is_refused(tmp_path: Path, column: str, no: object, yes: object) -> None:
     row = {"prompt": "q", "response_a": "one", "response_b": "two", "winner": "a"}
-    assert load(tmp_path, row | {column: False}).rankings
+    assert load(tmp_path, row | {column: no}).rankings
     with pytest.raises(RequestError, match="shown in another order"):
-        load(tmp_path, row | {column: True})
+        load(tmp_path, row | {column: yes})
 
 
 def test_a_rank_below_zero_is_no_best_one(tmp_path: Path) -> None:
