@@ -12,7 +12,7 @@ from pipeline.data.reading.files import find_files
 from pipeline.errors import RequestError
 from pipeline.services.hub import is_hub_id
 from pipeline.stage import FromFiles
-from pipeline.stages.own_files import references
+from pipeline.stages.data import source_references
 
 
 def with_keys(config: PipelineConfig, written: Any, message: str) -> str:
@@ -25,7 +25,7 @@ def with_keys(config: PipelineConfig, written: Any, message: str) -> str:
 
 def missing_files(config: PipelineConfig) -> Iterator[str]:
     """Yield a message for each file, folder or glob of the request that does not exist, for all stages."""
-    for paths in own_files(config):
+    for paths in named_files(config):
         try:
             find_files(paths)
         except RequestError as error:
@@ -48,10 +48,10 @@ def model_fault(path: str, key: str = "model.path") -> str | None:
     return f"{key}={path}: neither a folder here nor a hub id of the form owner/name.{hint}"
 
 
-def own_files(config: PipelineConfig) -> Iterator[Any]:
+def named_files(config: PipelineConfig) -> Iterator[Any]:
     """Yield each entry of the request that names files: a path, a glob or a list of these."""
     data, labeling = config.data, config.labeling
     if data.source == "files":
-        yield from (one.paths for one in references(data).values() if isinstance(one, FromFiles))
+        yield from (one.paths for one in source_references(data).values() if isinstance(one, FromFiles))
     asked = [labeling.path] if labeling.backend == "file" else [labeling.gold, labeling.guidelines]
     yield from (path for path in [*asked, config.draft.prompts] if path)
