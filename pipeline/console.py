@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -29,8 +30,8 @@ def quiet_logging() -> None:
 def counting(total: int) -> Iterator[Callable[[int, Mapping[str, int]], None]]:
     """Yield a function that shows (total done, count per person): a bar on a terminal, else at most a line a minute."""
     if not sys.stdout.isatty():
-        said = Said()
-        yield lambda done, counts: said.line(f"   {done:,} of {total:,}   {counts_text(counts)}")
+        lines = SparseLines()
+        yield lambda done, counts: lines.print(f"   {done:,} of {total:,}   {counts_text(counts)}")
         return
     with Bars(TextColumn("  {task.description}"), BarColumn(24), MofNCompleteColumn(), console=console) as bars:
         task = bars.add_task("", total=total)
@@ -42,16 +43,21 @@ def counts_text(counts: Mapping[str, int]) -> str:
     return "   ".join(f"{name} {count:,}{'' if count else ' (not started)'}" for name, count in sorted(counts.items()))
 
 
-class Said:
+class SparseLines:
     """Prints lines that differ from the last one, at most one a minute."""
 
     def __init__(self) -> None:
         self._last, self._at = "", -60.0
 
-    def line(self, text: str) -> None:
+    def print(self, text: str) -> None:
         if text != self._last and time.monotonic() - self._at >= 60:
             console.print(text)
             self._last, self._at = text, time.monotonic()
+
+
+def time_text(created: str) -> str:
+    """Format a manifest's time as `2026-01-31 12:00:00 UTC`."""
+    return f"{datetime.fromisoformat(created).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def seconds_text(seconds: float) -> str:

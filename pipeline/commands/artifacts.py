@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.tree import Tree
 
 from pipeline.commands.request import Parser, find, opened, parser, project, projects, split
-from pipeline.commands.wording import age_text, headline, payload_size, size_text, time_text
+from pipeline.commands.wording import age_text, headline, payload_size, size_text
 from pipeline.config.names import nearest
 from pipeline.config.remembered import key_of
 from pipeline.config.schema import stage_names
-from pipeline.console import console, seconds_text
+from pipeline.console import console, seconds_text, time_text
 from pipeline.engine.planner import short
 from pipeline.errors import PipelineError, RequestError
 from pipeline.progress import progress
@@ -37,7 +37,7 @@ def artifacts(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> Parser:
-    whole = parser("artifacts", "List and show versions, name them, check it, delete unused versions.")
+    whole = parser("artifacts", "List and show versions; name, check and delete them.")
     verbs = whole.add_subparsers(dest="verb", required=True, metavar="VERB")
     parsers = {verb: verbs.add_parser(verb, help=about, description=about) for verb, (_, about) in VERBS.items()}
     parsers["ls"].add_argument("stage", nargs="?", metavar="STAGE")

@@ -18,11 +18,6 @@ def size_text(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def time_text(created: str) -> str:
-    """Format a manifest's time as `2026-01-31 12:00:00 UTC`."""
-    return f"{datetime.fromisoformat(created).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
 def age_text(created: str, now: datetime | None = None) -> str:
     """Format the age of a manifest's time as `3 h ago`."""
     seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(created)).total_seconds()

@@ -23,6 +23,7 @@ from pipeline.stage import Metrics, StageContext
 from pipeline.store.artifact import Artifact
 from pipeline.store.hashing import content_hash
 from pipeline.store.lineage import drawing_of, lineage, of_stage
+from pipeline.store.roles import gives_rewards
 
 if TYPE_CHECKING:
     from pipeline.modeling.answering import Answer
@@ -78,8 +79,8 @@ def _heed(verdicts: Sequence[GateVerdict], context: StageContext, otherwise: str
         log.info("gate %s %s: %s", verdict.name, "passed" if verdict.passed else "warns", verdict.says)
     if warned and mode == "stop":
         count = "one gate warns" if len(warned) == 1 else f"{len(warned)} gates warn"
-        said = "\n".join(f"  {v.name} (at fault: {v.stage}): {v.says} {v.advice}" for v in warned)
-        raise RequestError(f"{otherwise}, since gates=stop and {count}:\n{said}")
+        faults = "\n".join(f"  {v.name} (at fault: {v.stage}): {v.says} {v.advice}" for v in warned)
+        raise RequestError(f"{otherwise}, since gates=stop and {count}:\n{faults}")
     for verdict in warned if mode == "warn" else ():
         context.say(f"gate {verdict.name}, at fault: {verdict.stage}. {verdict.says} {verdict.advice}")
 
@@ -112,7 +113,7 @@ class _Gatekeeper:
             yield rules.agreement(self.preferences.metrics, "collect" if asked else "preferences")
         yield self._stopping()
         for role, artifact in self.context.inputs.items():
-            if role.startswith("reward"):
+            if gives_rewards(role):
                 yield from self._reward(artifact)
 
     def _stopping(self) -> GateVerdict:
@@ -232,5 +233,5 @@ def _trained_with(reward: Artifact) -> Format | None:
     file = reward.path / "reward.json"
     if not file.is_file():
         return None
-    said = json.loads(file.read_text(encoding="utf-8"))
-    return Format(said["template"], said["stop_id"], said["pad_id"], said.get("vocabulary", ""))
+    trained = json.loads(file.read_text(encoding="utf-8"))
+    return Format(trained["template"], trained["stop_id"], trained["pad_id"], trained.get("vocabulary", ""))

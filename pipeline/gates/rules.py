@@ -48,7 +48,7 @@ class Format:
     rendered: Sequence[Sequence[int]] = ()
 
 
-def agreement(metrics: Metrics, stage: str = "preferences") -> GateVerdict:
+def agreement(metrics: Metrics, stage: str) -> GateVerdict:
     """Whether annotators agree beyond chance. Passes if agreement is unknown because no two judged the same task."""
     advice = (
         "Read the instructions and the disagreements with the annotators, or leave out annotators who answer at "
@@ -64,7 +64,7 @@ def agreement(metrics: Metrics, stage: str = "preferences") -> GateVerdict:
     return GateVerdict("agreement", passed, says + ending, stage, advice, {"alpha": alpha})
 
 
-def stopping(share: float, count: int, limit: int, stage: str = "sft") -> GateVerdict:
+def stopping(share: float, count: int, limit: int) -> GateVerdict:
     """Whether the policy ends its answers: `share` of `count` answers ended by themselves within `limit` tokens."""
     estimate = wilson(share, count)
     says = f"{share:.0%} of {count:,} answers end by themselves within {limit:,} tokens"
@@ -76,7 +76,7 @@ def stopping(share: float, count: int, limit: int, stage: str = "sft") -> GateVe
         "higher learning rate); if answers are meant to be this long, raise the limit on new tokens."
     )
     figures = {"stopped": share, "high": estimate.high, "answers": count, "limit": limit}
-    return GateVerdict("stopping", passed, says + ".", stage, advice, figures)
+    return GateVerdict("stopping", passed, says + ".", "sft", advice, figures)
 
 
 class Trained(NamedTuple):
@@ -148,7 +148,7 @@ def remark_on_judge(evaluation: Metrics) -> str:
     return f"not shown to be better than length: right on {accuracy:.2f} of pairs, length on {length:.2f}"
 
 
-def padding(difference: float, content: float = 0.0, rounding: float = 0.0, stage: str = "reward") -> GateVerdict:
+def padding(difference: float, content: float = 0.0, rounding: float = 0.0) -> GateVerdict:
     """Whether a score depends only on the answer, not on its batch.
 
     `difference` is the change of a score with the side and amount of padding, `content` with the padding tokens, and
@@ -170,10 +170,10 @@ def padding(difference: float, content: float = 0.0, rounding: float = 0.0, stag
     )
     passed = difference <= allowed and content <= SAME_SCORE
     figures = {"difference": difference, "content": content, "rounding": rounding}
-    return GateVerdict("padding", passed, f"{says}.", stage, advice, figures)
+    return GateVerdict("padding", passed, f"{says}.", "reward", advice, figures)
 
 
-def centred(mean: float, stage: str = "reward") -> GateVerdict:
+def centred(mean: float) -> GateVerdict:
     """Whether reference answers have a mean reward near 0: the value model starts there, and penalties assume it."""
     passed = abs(mean) <= CENTRED
     says = f"Reference answers have a mean reward of {0.0 if abs(mean) < 0.005 else mean:.2f}"
@@ -181,10 +181,10 @@ def centred(mean: float, stage: str = "reward") -> GateVerdict:
         "." if passed else f", further from 0 than {CENTRED:g}: penalties and the value model start on a wrong scale."
     )
     advice = "Train it with the stage reward, which measures the shift and keeps it, or subtract the mean yourself."
-    return GateVerdict("centred", passed, says + ending, stage, advice, {"mean": mean})
+    return GateVerdict("centred", passed, says + ending, "reward", advice, {"mean": mean})
 
 
-def same_format(policy: Format, reward: Format, trained: Format | None = None, stage: str = "reward") -> GateVerdict:
+def same_format(policy: Format, reward: Format, trained: Format | None = None) -> GateVerdict:
     """Whether a reward model reads answers in the format in which it was trained.
 
     `trained` is the format recorded in its artifact. A template or tokenizer different from the policy's is not a
@@ -213,7 +213,7 @@ def same_format(policy: Format, reward: Format, trained: Format | None = None, s
         names = " and ".join(name for name, other in others.items() if other) or "rendering"
         says = f"Another {names} than the policy's: answers are decoded and rendered again as the reward model's own."
     advice = "Restore the tokenizer that the reward model was trained with, or train it again from this policy."
-    return GateVerdict("same_format", not faults, says, stage, advice, {"same_ids": float(same)})
+    return GateVerdict("same_format", not faults, says, "reward", advice, {"same_ids": float(same)})
 
 
 def gate_metrics(verdicts: Sequence[GateVerdict]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.data.faults import BadRow
-from pipeline.data.ledger import ledger_of_lengths
+from pipeline.data.ledger import Ledger, ledger_of_lengths
 from pipeline.errors import RequestError, Unrenderable
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
@@ -14,7 +14,7 @@ RowT = TypeVar("RowT")
 IdsT = TypeVar("IdsT")
 
 
-def fitting(
+def fitting_rows(
     rows: Sequence[RowT],
     render: Callable[[RowT], IdsT],
     length: Callable[[IdsT], int],
@@ -44,12 +44,7 @@ def fitting(
         lengths.append(tokens)
         if tokens <= limit:
             kept.append(rendered)
-    ledger = ledger_of_lengths(rows[: len(lengths)], lengths, limit, file)
-    if ledger.dropped:
-        ledger.write(context.output_dir / f"ledger.{file.name}")
-        for reason, count in ledger.reasons().items():
-            context.say(f"{file.name}: {count:,} of {ledger.read:,} rows are left out: {reason}")
-        context.say(f"each is in ledger.{file.name}")
+    _report_left_out(ledger_of_lengths(rows[: len(lengths)], lengths, limit, file), file, context)
     if not kept and refused:
         raise RequestError(f"{file}: no row can be used. The first: {refused[0]}")
     if not kept:
@@ -57,7 +52,16 @@ def fitting(
     return kept
 
 
-def answerable(
+def _report_left_out(ledger: Ledger, file: Path, context: StageContext) -> None:
+    """Remark on rows that are left out, with the reasons, and write the ledger; nothing if all rows are used."""
+    if ledger.dropped:
+        ledger.write(context.output_dir / f"ledger.{file.name}")
+        for reason, count in ledger.reasons().items():
+            context.say(f"{file.name}: {count:,} of {ledger.read:,} rows are left out: {reason}")
+        context.say(f"each is in ledger.{file.name}")
+
+
+def answerable_rows(
     rows: Sequence[Mapping[str, Any]],
     policies: Sequence[Artifact],
     limit: int,
@@ -68,19 +72,19 @@ def answerable(
     """Return the rows with prompts that leave space for an answer in the context of every policy.
 
     The space is `limit` tokens, or half the smallest context if that is less; and at least the length of the row's
-    `reference` answer, if it has one. Raises `RequestError` as `fitting` does.
+    `reference` answer, if it has one. Raises `RequestError` as `fitting_rows` does.
     """
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.sources import context_length_in_config, source_of, tokenizer_of
 
     sources = [source_of(policy) for policy in policies]
     chats = [ChatFormat(tokenizer_of(source)[0]) for source in sources]
-    room = min(map(context_length_in_config, sources))
-    least = min(limit, room // 2)
+    context_length = min(map(context_length_in_config, sources))
+    least = min(limit, context_length // 2)
 
     def needed(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
         prompt, given = row["prompt"], row.get("reference")
         tokens = (len(c.prompt(prompt)) + max(least, len(c.answer(prompt, given)) if given else 0) for c in chats)
         return row, max(tokens)
 
-    return [row for row, _ in fitting(rows, needed, lambda one: one[1], room, file, context, most)]
+    return [row for row, _ in fitting_rows(rows, needed, lambda one: one[1], context_length, file, context, most)]

@@ -14,8 +14,8 @@ from pipeline.model_files.architectures import ENDS, Training, between_the_ends,
 from pipeline.model_files.folder import ADAPTER, CONFIG, ModelFolder
 from pipeline.services.hub import hub_commit, is_hub_id, model_files
 from pipeline.store.artifact import MODELS, Artifact
+from pipeline.store.roles import WRITERS, gives_scores, trained_from
 
-UNDER = ("policy", "base")  # input roles that a policy was trained from
 LORA, TASK = "LORA", "SEQ_CLS"
 
 
@@ -31,14 +31,14 @@ def check_models(config: Any, inputs: Mapping[str, Any], trains: Training, sound
 
     `sound` holds (version, whether as a reward model) of models that passed before; those that pass now are added.
     """
-    policies = {*UNDER, "writer", *getattr(config, "policies", ())}
+    policies = {*WRITERS, *getattr(config, "policies", ())}
     for role, given in inputs.items():
-        scores = role.startswith("reward") or role == "judge"
+        scores = gives_scores(role)
         if isinstance(given, Artifact) and (role in policies or scores) and (given.version, scores) not in sound:
             check_model(given, scores=scores)
             sound.add((given.version, scores))
     if hasattr(config, "peft"):
-        _check_training(trains, config.peft, next(inputs[role] for role in UNDER if role in inputs))
+        _check_training(trains, config.peft, trained_from(inputs))
 
 
 def check_model(given: Artifact, *, scores: bool = False) -> None:
@@ -122,7 +122,7 @@ def _check_training(trains: Training, peft: Any, given: Any) -> None:
 def root_of(given: Made | Artifact) -> ModelFolder | None:
     """Return the user's model that a policy was trained from; None if it is the embedded base or no longer exists."""
     while not (isinstance(given, Artifact) and given.is_external):
-        below = next((given.inputs[role] for role in UNDER if role in given.inputs), None)
+        below = trained_from(given.inputs)
         if below is None:
             return None
         given = below

@@ -17,6 +17,11 @@ class AnsweredPrompt(NamedTuple):
     prompt: list[int]
     answer: list[int]
 
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and answer together."""
+        return len(self.prompt) + len(self.answer)
+
 
 @torch.no_grad()
 def answer_logprobs(
@@ -43,4 +48,4 @@ def answer_logprobs(
         found = token_logprobs(answer_states(transformer, batch), batch.tokens, head).logprobs
         return cast(list[float], batch.aligned(found).sum(1).tolist())
 
-    return computed_by_length(sums, [len(row.prompt) + len(row.answer) for row in rows], batch_size, advance)
+    return computed_by_length(sums, [row.length for row in rows], batch_size, advance)

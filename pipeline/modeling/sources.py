@@ -13,6 +13,7 @@ from pipeline.errors import RequestError
 from pipeline.modeling.architecture import context_length
 from pipeline.modeling.chat.tokenizers import load_tokenizer
 from pipeline.store.artifact import Artifact
+from pipeline.store.roles import trained_from
 
 MODEL = "model"  # the folder of weights and tokenizer inside an artifact
 
@@ -54,9 +55,9 @@ def source_of(artifact: Artifact) -> PolicySource:
 
 
 def _source_below(artifact: Artifact, folder: Path) -> PolicySource:
-    for role in ("policy", "base"):
-        if role in artifact.inputs:
-            return source_of(artifact.inputs[role])
+    below = trained_from(artifact.inputs)
+    if below is not None:
+        return source_of(below)
     named = json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path")
     if not named or artifact.manifest.get("inputs"):
         raise RequestError(f"{artifact.reference}: the model below this adapter no longer exists.")
@@ -65,9 +66,9 @@ def _source_below(artifact: Artifact, folder: Path) -> PolicySource:
 
 def _starting_dtype(artifact: Artifact) -> str | None:
     """Return the precision of a policy's starting model: `model.dtype`, or that of its folder; None if unknown."""
-    for role in ("policy", "base"):
-        if role in artifact.inputs:
-            return _starting_dtype(artifact.inputs[role])
+    below = trained_from(artifact.inputs)
+    if below is not None:
+        return _starting_dtype(below)
     if not artifact.is_external:
         return None
     return str(artifact.source["dtype"]) if artifact.stage == "model" else saved_dtype(artifact.path)
@@ -76,8 +77,8 @@ def _starting_dtype(artifact: Artifact) -> str | None:
 def saved_dtype(folder: Path) -> str | None:
     """Return the precision of a folder's weights from its config; None if the config has none."""
     file = folder / "config.json"
-    said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return said.get("dtype") or said.get("torch_dtype")
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return config.get("dtype") or config.get("torch_dtype")
 
 
 def in_float32(source: PolicySource) -> PolicySource:

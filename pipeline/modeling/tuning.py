@@ -21,6 +21,7 @@ from pipeline.modeling.fused import IGNORED_LABEL, use_whole_head
 from pipeline.modeling.heads import unwrapped_model
 from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.preferences.losses import LOSSES, Pairs, reward_figures
+from pipeline.modeling.preferences.pairs import RenderedPair
 from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
 from pipeline.modeling.training import early_stopping_callbacks, fine_tuning_arguments
 from pipeline.stage import StageContext
@@ -177,11 +178,12 @@ def _labelled_dataset(rows: Sequence[Rendered]) -> Dataset:
     return Dataset.from_dict({"input_ids": [row.ids for row in rows], "labels": labels})
 
 
-Pair = tuple[AnsweredPrompt, AnsweredPrompt]  # chosen, rejected: the same prompt
-
-
 def dpo_trainer(
-    in_training: ModelInTraining, train: Sequence[Pair], test: Sequence[Pair], config: DpoConfig, context: StageContext
+    in_training: ModelInTraining,
+    train: Sequence[RenderedPair],
+    test: Sequence[RenderedPair],
+    config: DpoConfig,
+    context: StageContext,
 ) -> DpoTrainer:
     """Return a trainer with the given model as its reference; its log-probabilities are computed here, once.
 
@@ -251,7 +253,7 @@ def reference_logprobs(
     return dict(zip(rows, values, strict=True))
 
 
-def _dataset_with_reference(pairs: Sequence[Pair], reference: Mapping[Key, float]) -> Dataset:
+def _dataset_with_reference(pairs: Sequence[RenderedPair], reference: Mapping[Key, float]) -> Dataset:
     columns: dict[str, list[Any]] = {"prompt_ids": [pair[0].prompt for pair in pairs]}
     for side, name in enumerate(("chosen", "rejected")):
         columns[f"{name}_ids"] = [pair[side].answer for pair in pairs]

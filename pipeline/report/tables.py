@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from pipeline.console import time_text
 from pipeline.evaluation.comparison import Comparison, Policy
 from pipeline.gates.rules import GateVerdict, read_gates
 from pipeline.report.wording import (
@@ -232,7 +233,7 @@ def _lineage_row(made: Artifact) -> LineageRow:
         stage=stage_of(made),
         version=made.version,
         origin=list(made_from(made)),
-        created=str(manifest.get("created", NONE)).replace("T", " ")[: len("2026-01-31 12:00:00")],
+        created=time_text(manifest["created"]) if "created" in manifest else NONE,
         seconds=duration(manifest["seconds"]) if "seconds" in manifest else NONE,
         main=", ".join(f"{name} {_setting(settings[name])}" for name in names),
         settings=[(name, _setting(value)) for name, value in settings.items()] if len(settings) > len(names) else [],

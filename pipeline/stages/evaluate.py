@@ -18,7 +18,7 @@ from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.evaluation.winrates import win_rate
 from pipeline.gates.check import check_judge
-from pipeline.lengths.fitting import answerable
+from pipeline.lengths.fitting import answerable_rows
 from pipeline.lengths.limits import with_limit
 from pipeline.playground.scorer import is_perfect, true_score
 from pipeline.playground.world import parse
@@ -61,7 +61,7 @@ def run(config: EvaluateConfig, context: StageContext) -> Metrics:
         raise RequestError("There are no test prompts: set data.split.test above 0.")
     policies = [context.inputs[name] for name in config.policies]
     decoding, limit = with_limit(config.decoding, policies, context.say)
-    rows = answerable(given, policies, limit, file, context, most=config.prompts)
+    rows = answerable_rows(given, policies, limit, file, context, most=config.prompts)
     prompts = [row["prompt"] for row in rows]
     config = replace(config, decoding=decoding)
     metrics: Metrics = {"prompts": len(rows), "max_new_tokens": limit}

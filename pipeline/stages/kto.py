@@ -8,7 +8,7 @@ from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError
 from pipeline.gates.check import check_gates
 from pipeline.gates.rules import gate_metrics
-from pipeline.lengths.fitting import fitting
+from pipeline.lengths.fitting import fitting_rows
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _rows(name: str, in_training: "ModelInTraining", config: KtoConfig, context:
         return MarkedRow(AnsweredPrompt(chat.prompt(row["prompt"]), answer), row["good"])
 
     limit = in_training.row_limit(config.max_length)
-    return fitting(rows, marked, lambda row: sum(map(len, row.answered)), limit, path, context)
+    return fitting_rows(rows, marked, lambda row: row.answered.length, limit, path, context)
 
 
 def _balance(rows: "Sequence[MarkedRow]", config: KtoConfig, context: StageContext) -> int:

@@ -10,7 +10,7 @@ from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.gates.check import check_gates
 from pipeline.gates.rules import gate_metrics
-from pipeline.lengths.fitting import fitting
+from pipeline.lengths.fitting import fitting_rows
 from pipeline.lengths.limits import with_limit
 from pipeline.playground.scorer import true_score
 from pipeline.playground.world import parse
@@ -18,9 +18,11 @@ from pipeline.ppo.sources import FunctionScorer, Scorer, WeightedScorer, functio
 from pipeline.stage import FromPath, FromStage, Metrics, Reference, Stage, StageContext, parse_reference
 from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import stage_of
+from pipeline.store.roles import gives_rewards
 
 if TYPE_CHECKING:
     from pipeline.modeling.in_training import ModelInTraining
+    from pipeline.modeling.roles import Roles
 
 JUDGE_REWARDS = (
     "ppo.rewards: {} is the independent judge: it may judge a policy, not reward it. Use a reward model, such as "
@@ -49,16 +51,13 @@ def _reference(source: str) -> Reference:
 
 def run(config: PpoConfig, context: StageContext) -> Metrics:
     from pipeline.modeling.in_training import prepare_model
-    from pipeline.modeling.padding import check_padding
-    from pipeline.modeling.rewards.roles import load_rewards
     from pipeline.modeling.rewards.scoring import check_prompts
-    from pipeline.modeling.roles import VALUE, build_roles
+    from pipeline.modeling.roles import VALUE
     from pipeline.ppo.gathering import PpoTask
     from pipeline.ppo.loop import Loop
 
-    given = sources_by_role(config.rewards)
-    models = {role: context.inputs[role] for role in given if role.startswith("reward")}
-    for artifact in models.values():
+    rewards = {role: context.inputs[role] for role in sources_by_role(config.rewards) if gives_rewards(role)}
+    for artifact in rewards.values():
         refuse_judge(artifact)
     in_training = prepare_model(context.inputs["policy"], config.peft, config.seed, context)
     asked = DecodingConfig(config.temperature, 1.0, config.max_new_tokens)
@@ -66,19 +65,10 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
     config = replace(config, max_new_tokens=limit)
     prompts, ids = _prompts(context.inputs["prompts"], in_training, limit, context)
     for role, artifact in context.inputs.items():
-        if role in models or role == "judge":
+        if role in rewards or role == "judge":
             check_prompts(artifact, prompts)
     verdicts = check_gates(context, "ppo", prompts=prompts, decoding=decoding)
-    rewards = load_rewards(models, in_training, config.peft, context)
-    functions = {role: FunctionScorer(one.source) for role, one in given.items() if role not in models}
-    scorers: dict[str, Scorer] = {**rewards.scorers, **functions}
-    sources = [WeightedScorer(role, scorers[role], one.weight) for role, one in given.items()]
-    recompute = context.runtime.launch.gradient_checkpointing
-    roles = build_roles(in_training, rewards.start, config.peft, config.seed, recompute=recompute)
-    roles.policy.switch()
-    check_padding(roles.policy.decoder, in_training.tokenizer.pad_token_id, in_training.source.weights, cached=True)
-    if "value" in context.inputs:
-        roles.load_value(context.inputs["value"])
+    roles, sources = _roles_and_sources(rewards, config, in_training, context)
     loop = Loop(PpoTask(prompts, ids, sources, _watchers(prompts, context)), roles, config, context)
     metrics, history = loop.run()
     write_jsonl(context.output_dir / "history.jsonl", history)
@@ -88,6 +78,28 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
     trainable = sum(p.numel() for parameters in roles.parameters.values() for p in parameters.values())
     sizes = {**in_training.size_metrics(), "trainable": trainable, "max_new_tokens": limit}
     return {**metrics, **sizes, **gate_metrics(verdicts)}
+
+
+def _roles_and_sources(
+    rewards: dict[str, Artifact], config: PpoConfig, in_training: "ModelInTraining", context: StageContext
+) -> "tuple[Roles, list[WeightedScorer]]":
+    """Load reward models and reward functions; build policy, reference and value model."""
+    from pipeline.modeling.padding import check_padding
+    from pipeline.modeling.rewards.roles import load_rewards
+    from pipeline.modeling.roles import build_roles
+
+    given = sources_by_role(config.rewards)
+    models = load_rewards(rewards, in_training, config.peft, context)
+    functions = {role: FunctionScorer(one.source) for role, one in given.items() if role not in rewards}
+    scorers: dict[str, Scorer] = {**models.scorers, **functions}
+    sources = [WeightedScorer(role, scorers[role], one.weight) for role, one in given.items()]
+    recompute = context.runtime.launch.gradient_checkpointing
+    roles = build_roles(in_training, models.start, config.peft, config.seed, recompute=recompute)
+    roles.policy.switch()
+    check_padding(roles.policy.decoder, in_training.tokenizer.pad_token_id, in_training.source.weights, cached=True)
+    if "value" in context.inputs:
+        roles.load_value(context.inputs["value"])
+    return roles, sources
 
 
 def _watchers(prompts: Sequence[Any], context: StageContext) -> dict[str, Scorer]:
@@ -120,7 +132,7 @@ def _prompts(
     if not rows or any("prompt" not in row for row in rows):
         raise RequestError(f'{file}: PPO needs prompts, one {{"prompt": [messages]}} per line; there is none to use.')
     prompts = list({prompt_id(row["prompt"]): row["prompt"] for row in rows}.values())
-    kept = fitting(
+    kept = fitting_rows(
         prompts,
         lambda prompt: (prompt, in_training.chat.prompt(prompt)),
         lambda pair: len(pair[1]) + answer,

@@ -16,7 +16,7 @@ from pipeline.errors import RequestError
 from pipeline.evaluation.calibration import calibration
 from pipeline.evaluation.winrates import outcomes
 from pipeline.files import write_atomically
-from pipeline.lengths.fitting import fitting
+from pipeline.lengths.fitting import fitting_rows
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
 from pipeline.store.hashing import content_hash
 
@@ -96,7 +96,7 @@ def _pairs(
 
     Raises `RequestError` if none is left.
     """
-    kept = fitting(rows, lambda row: _rendered(row, in_training), _longest_side, limit, file, context)
+    kept = fitting_rows(rows, lambda row: _render(row, in_training), _length, limit, file, context)
     different = [pair for pair in kept if pair.chosen != pair.rejected]
     if not different:
         raise RequestError(f"{file}: chosen and rejected are the same in each of its {len(kept)} pairs.")
@@ -105,19 +105,16 @@ def _pairs(
     return different
 
 
-def _rendered(row: Mapping[str, Any], in_training: "ModelInTraining") -> "Pair":
+def _render(row: Mapping[str, Any], in_training: "ModelInTraining") -> "Pair":
+    from pipeline.modeling.preferences.pairs import render_pair
     from pipeline.modeling.rewards.training import Pair
-    from pipeline.modeling.scoring import AnsweredPrompt
 
-    chat = in_training.chat
-    prompt = chat.prompt(row["prompt"])
-    chosen, rejected = (chat.answer(row["prompt"], row[side][0]["content"]) for side in ("chosen", "rejected"))
     margin, group = float(row.get("margin", 1.0)), row.get("group") or prompt_id(row["prompt"])
-    return Pair(AnsweredPrompt(prompt, chosen), AnsweredPrompt(prompt, rejected), margin, group)
+    return Pair(*render_pair(in_training.chat, row), margin, group)
 
 
-def _longest_side(pair: "Pair") -> int:
-    return max(len(side.prompt) + len(side.answer) for side in (pair.chosen, pair.rejected))
+def _length(pair: "Pair") -> int:
+    return max(pair.chosen.length, pair.rejected.length)
 
 
 def _scores(in_training: "ModelInTraining", pairs: "Sequence[Pair]") -> tuple[list[float], list[float]]:

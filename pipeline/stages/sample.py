@@ -7,7 +7,7 @@ from pipeline.config.schema import PipelineConfig, SampleConfig
 from pipeline.data.prompts.selection import choose_prompts
 from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
-from pipeline.lengths.fitting import answerable
+from pipeline.lengths.fitting import answerable_rows
 from pipeline.lengths.limits import with_limit
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
 
@@ -22,7 +22,7 @@ def run(config: SampleConfig, context: StageContext) -> Metrics:
     policies = [context.inputs[name] for name in config.policies]
     decoding, limit = with_limit(config.decoding, policies, context.say)
     file = context.inputs["data"].file("preference.jsonl")
-    prompts = [row["prompt"] for row in answerable(read_jsonl(file), policies, limit, file, context)]
+    prompts = [row["prompt"] for row in answerable_rows(read_jsonl(file), policies, limit, file, context)]
     if config.prompts and config.prompts < len(prompts):
         prompts = [prompts[index] for index in choose_prompts(prompts, config.prompts, config.seed)]
     rows: list[dict[str, Any]] = [{"id": prompt_id(p), "prompt": p, "answers": []} for p in prompts]

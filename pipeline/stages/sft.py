@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.schema import PipelineConfig, SftConfig
 from pipeline.data.rows import read_jsonl
-from pipeline.lengths.fitting import fitting
+from pipeline.lengths.fitting import fitting_rows
 from pipeline.lengths.limits import ANSWER_TOKENS, answer_tokens
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, starting_model
 
@@ -29,7 +29,7 @@ def run(config: SftConfig, context: StageContext) -> Metrics:
         file = context.inputs["data"].file(name)
         rows = read_jsonl(file)
         _say_reasoning(chat, rows, file, context)
-        kept = fitting(rows, lambda row: chat.rows(row["messages"]), _longest, limit, file, context)
+        kept = fitting_rows(rows, lambda row: chat.rows(row["messages"]), _longest, limit, file, context)
         flat = [row for several in kept for row in several]
         if len(flat) > len(kept):
             context.say(

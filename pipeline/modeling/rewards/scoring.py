@@ -169,7 +169,7 @@ class RewardModel:
         Raises `RequestError` for a row longer than the model's context, and for a score that is not finite.
         """
         rows = self.rows(prompts, answers)
-        longest = max((len(row.prompt) + len(row.answer) for row in rows), default=0)
+        longest = max((row.length for row in rows), default=0)
         if longest > self.context_length:
             raise RequestError(
                 f"{self.name}: an answer with its prompt has {longest} tokens, and {self.context_length} fit."

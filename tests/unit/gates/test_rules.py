@@ -29,8 +29,8 @@ def test_agreement_at_chance_warns_of_the_annotators(alpha: float, passed: bool)
     assert f"{alpha:.2f} over 200 pairs" in verdict.says
 
 
-def test_agreement_that_cannot_be_said_is_no_fault() -> None:
-    assert agreement({"pairs": 200}).passed
+def test_unknown_agreement_is_no_fault() -> None:
+    assert agreement({"pairs": 200}, "collect").passed
 
 
 def test_a_policy_that_never_stops_warns_of_sft() -> None:
