@@ -4,7 +4,7 @@ The command prints only the message, without a traceback. So each message states
 correct it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def listed(faults: Sequence[str]) -> str:
@@ -48,3 +48,11 @@ class Unrenderable(RequestError):
     def __init__(self, reason: str, seen: str = "") -> None:
         super().__init__(f"{reason}: {seen}" if seen else reason)
         self.reason = reason
+
+
+class Unplannable(RequestError):
+    """A request that cannot be planned, with all reasons."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = list(dict.fromkeys(faults))
+        super().__init__(self.faults[0] if len(self.faults) == 1 else listed(self.faults))

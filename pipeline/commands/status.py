@@ -12,8 +12,8 @@ from pipeline.commands.request import Asked, as_remembered, parser, projects, sp
 from pipeline.commands.wording import age_text, headline
 from pipeline.config.remembered import key_of
 from pipeline.console import console
-from pipeline.engine.planner import LAST, PENDING, Planner, Step, Unplannable, short
-from pipeline.errors import PipelineError
+from pipeline.engine.planner import LAST, PENDING, Planner, Step, short
+from pipeline.errors import PipelineError, Unplannable
 from pipeline.stages import STAGES
 from pipeline.store.artifacts import Store
 

@@ -6,20 +6,17 @@ exist, the step that asks, and all steps that need it, have the version `PENDING
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from pipeline.config.names import nearest
 from pipeline.config.schema import PipelineConfig, content
-from pipeline.data.reading.files import find_files
-from pipeline.engine.paths import missing_files, model_fault, with_keys
-from pipeline.errors import PipelineError, RequestError, listed
+from pipeline.engine.finding import find
+from pipeline.engine.paths import missing_files, with_keys
+from pipeline.errors import PipelineError, RequestError, Unplannable
 from pipeline.model_files.checks import check_models
-from pipeline.model_files.folder import ModelFolder
 from pipeline.people.history import authors, collections
-from pipeline.services.hub import hub_commit
 from pipeline.stage import (
     Asking,
     FromDataset,
@@ -34,8 +31,8 @@ from pipeline.stage import (
     policy,
 )
 from pipeline.stages import STAGES
-from pipeline.store.artifact import Artifact, external
-from pipeline.store.artifacts import MANIFEST, Store, artifact_at
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
 from pipeline.store.hashing import HashCache, content_hash
 
 LAST = "compare"  # the last stage of stage=all
@@ -69,14 +66,6 @@ class Step:
     def needs(self) -> set[str]:
         """The names of the steps that are its inputs."""
         return {given.name for given in self.inputs.values() if isinstance(given, Step)}
-
-
-class Unplannable(RequestError):
-    """A request that cannot be planned, with all reasons."""
-
-    def __init__(self, faults: Iterable[str]) -> None:
-        self.faults = list(dict.fromkeys(faults))
-        super().__init__(self.faults[0] if len(self.faults) == 1 else listed(self.faults))
 
 
 class Planner:
@@ -230,70 +219,12 @@ class Planner:
         key = repr(reference)
         if key not in self._unfound:
             try:
-                return self._found(reference)
+                return find(reference, self.store, self.hashes)
             except Unplannable as error:
                 self._unfound[key] = error
             except PipelineError as error:  # stored, so that the hub is not asked twice
                 self._unfound[key] = type(error)(with_keys(self.config, _written(reference), str(error)))
         raise self._unfound[key]
-
-    def _found(self, reference: Reference) -> Artifact:
-        match reference:
-            case FromReference(text):
-                return self.store.open(*self.store.resolve(text))
-            case FromModel():
-                return self._model(reference)
-            case FromTokenizer(path):
-                return self._tokenizer(path)
-            case FromFiles(kind, paths):
-                files = find_files(paths)
-                version = content_hash([self.hashes.version_of(file) for file in files])
-                return external(kind, version, {"paths": [str(file.absolute()) for file in files]}, files[0])
-            case FromDataset(path, revision, subset, part):
-                commit = hub_commit(path, revision, "dataset")
-                dataset = {"path": path, "revision": commit, "subset": subset, "part": part}
-                return external("dataset", content_hash(dataset), dataset)
-            case FromPath(path):
-                return self._path(path)
-        raise AssertionError(f"{reference} is made, not found")
-
-    def _path(self, text: str) -> Artifact:
-        path = Path(text).expanduser()
-        if not path.exists():
-            names = [*STAGES, *(f"{name}@latest" for name in STAGES)]
-            hint = f" {nearest(text, names)}" if "/" not in text else ""
-            raise RequestError(f"{text}: no such file or folder (looked in {path.absolute()}).{hint}")
-        if (path / MANIFEST).is_file():  # an artifact of another project, or of another machine
-            return artifact_at(path)
-        kind, source = "folder" if path.is_dir() else "file", {"path": str(path.absolute())}
-        return external(kind, self.hashes.version_of(path), source, path)
-
-    def _model(self, model: FromModel) -> Artifact:
-        path = Path(model.path).expanduser()
-        template, fault = _text_of(model.chat_template)
-        options = {"dtype": model.dtype, "chat_template": template, "thinking": model.thinking}
-        faults = [one for one in (model_fault(model.path), fault) if one]
-        if faults:
-            raise Unplannable(faults)
-        if path.is_dir():
-            weights, source = self.hashes.version_of(path), {"path": str(path.absolute())}
-        else:
-            weights = hub_commit(model.path, model.revision)
-            source = {"path": model.path, "revision": weights}
-        version = content_hash([weights, options])
-        return external("model", version, {**source, **options})
-
-    def _tokenizer(self, path: str) -> Artifact:
-        """Return a tokenizer, versioned by the content of its files: equal files of two models are one version."""
-        folder = Path(path).expanduser()
-        if folder.is_dir():
-            files = ModelFolder(folder, path).tokenizer_files
-            version = content_hash({file.name: self.hashes.version_of(file) for file in files})
-            return external("tokenizer", version, {"path": str(folder.absolute())}, folder)
-        if fault := model_fault(path, "data.tokenizer"):
-            raise RequestError(fault)
-        commit = hub_commit(path, None)
-        return external("tokenizer", commit, {"path": path, "revision": commit})
 
     def _why(self, step: Step) -> str:
         name = step.name
@@ -350,15 +281,6 @@ def _differences(new: Mapping[str, Any], old: Mapping[str, Any], prefix: str = "
             yield from _differences(b, a, f"{prefix}{key}.")
         elif a != b:
             yield f"{prefix}{key} {a} -> {b}"
-
-
-def _text_of(file: str | None) -> tuple[str | None, str]:
-    """Return (chat template or None, fault or ""). None without a fault means that no file is named."""
-    try:
-        return Path(file).expanduser().read_text(encoding="utf-8") if file else None, ""
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        return None, f"model.chat_template={file}: cannot be read ({reason})."
 
 
 def _faults(error: PipelineError) -> list[str]:
