@@ -8,21 +8,18 @@ the manifest is written last, by an atomic rename. It contains the hash of every
 import contextlib
 import hashlib
 import json
-import os
 import shutil
-import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from pipeline.config.names import NAME
 from pipeline.config.remembered import recall
 from pipeline.errors import PipelineError, RequestError
 from pipeline.files import file_hash, is_temporary, stat_of, sync, write_atomically
 from pipeline.store.artifact import Artifact, external
+from pipeline.store.locks import disk_faults, locked, remove_lock, writer
 
 MANIFEST = "manifest.json"
 CHECKPOINTS = "checkpoints"  # folder in an unfinished version; deleted at commit
@@ -200,53 +197,14 @@ class Store:
         Raises `PipelineError` if another process holds the lock.
         """
         path = self.directory(stage, version)
-        with self._locked(stage, version):
-            with _disk_faults(path):
+        with locked(self.root / stage, version):
+            with disk_faults(path):
                 path.mkdir(parents=True, exist_ok=True)
             yield path
 
-    @contextlib.contextmanager
-    def _locked(self, stage: str, version: str) -> Iterator[None]:
-        """Lock a version for one process. The operating system releases the lock of a killed process.
-
-        The empty lock file stays: if it were deleted, two processes could each lock a different file of that name.
-        """
-        holder = self.root / stage / f".{version}.holder"
-        lock = self._lock(stage, version)
-        with _disk_faults(self.root / stage):
-            holder.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire()
-            except Timeout:
-                who = self.writer(stage, version) or "another process"
-                raise PipelineError(
-                    f"{stage}@{version} is being made by {who}. "
-                    "Wait for it to end; then the same command finds it done."
-                ) from None
-        try:
-            with contextlib.suppress(OSError):  # for messages only; the lock does not need it
-                holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                holder.unlink(missing_ok=True)
-            lock.release()
-
-    def _lock(self, stage: str, version: str) -> FileLock:
-        return FileLock(self.root / stage / f".{version}.lock", timeout=0)
-
     def writer(self, stage: str, version: str) -> str | None:
         """Return the process that writes this version now, for messages; None if there is none."""
-        if not Path(self._lock(stage, version).lock_file).is_file():
-            return None
-        try:
-            with self._lock(stage, version):
-                return None
-        except Timeout:
-            holder = self.root / stage / f".{version}.holder"
-            return (holder.read_text() if holder.is_file() else "") or "another process"
-        except OSError:  # a read-only folder: no process writes there
-            return None
+        return writer(self.root / stage, version)
 
     def commit(self, stage: str, version: str, manifest: Mapping[str, Any]) -> Artifact:
         """Hash the payload, write the manifest, which completes the version, and point `latest` to it."""
@@ -278,8 +236,7 @@ class Store:
             return
         with contextlib.suppress(OSError):
             shutil.rmtree(path)
-            for file in (f".{version}.holder", f".{version}.lock"):
-                (self.root / stage / file).unlink(missing_ok=True)
+            remove_lock(self.root / stage, version)
             for folder in (path.parent, self.root):
                 folder.rmdir()  # raises OSError, suppressed, if the folder is not empty
 
@@ -291,7 +248,7 @@ class Store:
             raise RequestError(f"'{name}' is the name of a version already: choose another tag.")
         pointer = self.root / stage / name
         if not pointer.is_file() or pointer.read_text() != version:
-            with _disk_faults(pointer):
+            with disk_faults(pointer):
                 write_atomically(pointer, version)
 
     def pointers(self, stage: str) -> dict[str, str]:
@@ -306,7 +263,7 @@ class Store:
         Raises `PipelineError` while a process writes it.
         """
         path = self.directory(stage, version)
-        with self._locked(stage, version), _disk_faults(path):
+        with locked(self.root / stage, version), disk_faults(path):
             freed = sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and p.stat().st_nlink == 1)
             (path / MANIFEST).unlink(missing_ok=True)
             shutil.rmtree(path)
@@ -334,18 +291,6 @@ def _checksum(manifest: Mapping[str, Any]) -> str:
     """Return the sha256 of a manifest without its key `checksum`."""
     said = {key: value for key, value in manifest.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _disk_faults(path: Path) -> Iterator[None]:
-    """Turn an OSError, such as a full disk or a read-only folder, into a `PipelineError`."""
-    try:
-        yield
-    except OSError as error:
-        raise PipelineError(
-            f"{error.filename or path}: {error.strerror or error}. Artifacts are written there: repair it, or choose "
-            "another folder with outputs=DIR."
-        ) from error
 
 
 def _folders(path: Path) -> list[Path]:
