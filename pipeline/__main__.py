@@ -57,7 +57,7 @@ def sweep(overrides: Sequence[str]) -> int:
 
 def make(overrides: Sequence[str]) -> int:
     """Run one request and print the next commands."""
-    from pipeline.commands.closing import closing
+    from pipeline.commands.closing import print_results
     from pipeline.config import compose
     from pipeline.engine.runner import run as run_chain
 
@@ -65,7 +65,7 @@ def make(overrides: Sequence[str]) -> int:
     for one in loaded.followed:
         console.print(f"[dim]{_plain(one.text)}[/]")
     try:
-        closing(loaded.config, run_chain(loaded.config, request), request)
+        print_results(loaded.config, run_chain(loaded.config, request), request)
     except WaitingForPeople as waiting:
         console.print(_plain(waiting_for(waiting, request)))
         return waiting.status

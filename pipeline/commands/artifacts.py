@@ -15,7 +15,7 @@ from pipeline.config.names import nearest
 from pipeline.config.remembered import key_of
 from pipeline.config.schema import stage_names
 from pipeline.console import console, seconds_text, time_text
-from pipeline.engine.planner import short
+from pipeline.engine.planner import short_version
 from pipeline.errors import PipelineError, RequestError
 from pipeline.progress import progress
 from pipeline.stages import STAGES
@@ -161,7 +161,7 @@ def _grow(tree: Tree, store: Store, stage: str, version: str, drawn: set[tuple[s
         if "source" in given:
             tree.add(f"{role}: {escape(_origin(given))}")
         elif name in drawn:
-            tree.add(f"{role}: {name[0]}@{short(name[1])} [dim](drawn above)[/]")
+            tree.add(f"{role}: {name[0]}@{short_version(name[1])} [dim](drawn above)[/]")
         else:
             drawn.add(name)
             _grow(tree.add(f"{role}: {_node(below, *name)}"), below, *name, drawn)

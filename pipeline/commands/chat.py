@@ -13,7 +13,7 @@ from rich.columns import Columns
 from rich.markup import escape
 from rich.panel import Panel
 
-from pipeline.commands.request import as_remembered, parser, split
+from pipeline.commands.request import parser, split, with_last_request
 from pipeline.config.schema import DecodingConfig, PipelineConfig, stage_names
 from pipeline.console import console
 from pipeline.engine.machine import threads
@@ -41,9 +41,9 @@ def chat(arguments: Sequence[str]) -> int:
     takes = parser("chat", about)
     takes.add_argument("references", nargs="+", metavar="REF", help="base, sft, sft@TAG, or a folder")
     references = list(dict.fromkeys(takes.parse_args(words).references))
-    asked = as_remembered(overrides)
-    if asked.said:
-        console.print(f"[yellow]{escape(asked.said)}[/]")
+    asked = with_last_request(overrides)
+    if asked.remark:
+        console.print(f"[yellow]{escape(asked.remark)}[/]")
     config, store, overrides = asked.config, asked.store, list(asked.request.overrides)
     policies = {text: _policy(config, store, text) for text in references}
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
@@ -100,24 +100,26 @@ def _untracked(metrics: Mapping[str, float], step: int) -> None:
 
 def _talk(config: PipelineConfig, answerers: Mapping[str, "Answerer"], decoding: DecodingConfig) -> None:
     histories: dict[str, list[dict[str, str]]] = {name: [] for name in answerers}
-    for turn, said in enumerate(_prompts()):
-        if said == "/quit":
+    for turn, typed in enumerate(_prompts()):
+        if typed == "/quit":
             return
-        if said == "/reset":
+        if typed == "/reset":
             histories = {name: [] for name in answerers}
             console.print("[dim]A new conversation.[/]")
-        elif said.startswith("/"):
-            console.print(f"[dim]{escape(said)}: no such command. {HELP}[/]")
-        elif said:
+        elif typed.startswith("/"):
+            console.print(f"[dim]{escape(typed)}: no such command. {HELP}[/]")
+        elif typed:
             answers = {}
             for name, answerer in answerers.items():
                 answerer.seed = config.seed + turn  # a repeated prompt gets another answer
-                answers[name] = _answer(answerer, histories[name], said, decoding, turn)
+                answers[name] = _answer(answerer, histories[name], typed, decoding, turn)
             _print(answers)
 
 
-def _answer(answerer: "Answerer", history: list[dict[str, str]], said: str, decoding: DecodingConfig, turn: int) -> str:
-    asked = [*history, {"role": "user", "content": said}]
+def _answer(
+    answerer: "Answerer", history: list[dict[str, str]], typed: str, decoding: DecodingConfig, turn: int
+) -> str:
+    asked = [*history, {"role": "user", "content": typed}]
     try:
         [answer] = answerer.draw([asked], decoding, f"turn {turn}")
     except RequestError as error:  # the conversation has become too long

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.commands.next_steps import after, as_lines
+from pipeline.commands.next_steps import as_lines, next_steps
 from pipeline.config.remembered import Request
 from pipeline.config.schema import PipelineConfig
 from pipeline.console import console
@@ -18,7 +18,7 @@ from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import Store
 
 
-def closing(config: PipelineConfig, steps: list[Step], request: Request) -> None:
+def print_results(config: PipelineConfig, steps: list[Step], request: Request) -> None:
     """Print the results of a finished chain and the possible next commands."""
     store, last = Store(Path(config.outputs), config.project), steps[-1]
     if config.plan:
@@ -30,7 +30,7 @@ def closing(config: PipelineConfig, steps: list[Step], request: Request) -> None
         console.print(policies_table(artifact, config))
         for sentence in head_to_head(artifact.metrics):
             console.print(f" {sentence}")
-    for line in as_lines(after(replace(last, complete=True), config, store, request)):
+    for line in as_lines(next_steps(replace(last, complete=True), config, store, request)):
         console.print(escape(line))
 
 
@@ -42,7 +42,7 @@ class Column(NamedTuple):
     form: str
 
 
-WIDE = 100  # terminal columns needed to show all metrics
+MIN_COLUMNS = 100  # terminal columns needed to show all metrics
 LEFT_OUT = ("perfect", "perplexity")  # metrics that narrower terminals omit
 
 COLUMNS = (
@@ -62,10 +62,10 @@ def policies_table(artifact: Artifact, config: PipelineConfig) -> Table:
     """Return a table with one row per policy, from the metrics of `evaluate`."""
     metrics = artifact.metrics
     title = f"{metrics['prompts']:.0f} held-out prompts, against {config.evaluate.baseline}{decided_by(metrics)}"
-    gap = 2 if console.width >= WIDE else 1
+    gap = 2 if console.width >= MIN_COLUMNS else 1
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, gap, 0, 0))
     known = [column for column in COLUMNS if any(key.endswith(f"/{column.metric}") for key in metrics)]
-    shown = [column for column in known if console.width >= WIDE or column.metric not in LEFT_OUT]
+    shown = [column for column in known if console.width >= MIN_COLUMNS or column.metric not in LEFT_OUT]
     table.add_column(" policy", no_wrap=True)
     for column in shown:
         table.add_column(column.title, justify="left" if column.metric == "win_rate" else "right", no_wrap=True)

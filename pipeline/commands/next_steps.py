@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pipeline.config.remembered import Request
 from pipeline.config.schema import PipelineConfig
-from pipeline.engine.planner import LAST, Planner, Step
+from pipeline.engine.planner import LAST_STAGE, Planner, Step
 from pipeline.errors import PipelineError
 from pipeline.stages import STAGES
 from pipeline.store.artifacts import Store
@@ -14,9 +14,9 @@ from pipeline.store.artifacts import Store
 Line = tuple[str, str]  # (label, command or path)
 
 
-def after(step: Step, config: PipelineConfig, store: Store, request: Request) -> Iterator[Line]:
+def next_steps(step: Step, config: PipelineConfig, store: Store, request: Request) -> Iterator[Line]:
     """Yield the results of this finished step, and the commands that can follow it."""
-    if step.name == LAST:
+    if step.name == LAST_STAGE:
         yield "Report", str(store.directory(step.name, step.version) / "report.html")
         yield "Next", chat_command(config.evaluate.policies, request)
         yield "", f"{request.command('stage=evaluate', 'dpo.beta=0.3')}   (makes only what changes)"
@@ -67,7 +67,7 @@ def makes(planner: Planner, step: Step) -> str:
 def fault_of(planner: Planner) -> str:
     """Return why the whole chain cannot be planned; empty if it can."""
     try:
-        planner.step(LAST)
+        planner.step(LAST_STAGE)
     except PipelineError as error:
         return str(error)
     return ""

@@ -57,16 +57,16 @@ def project(overrides: Sequence[str]) -> tuple[PipelineConfig, Store]:
 
 @dataclass(frozen=True)
 class Asked:
-    """The last request of a project with the new overrides merged in. `said` is a remark for the user."""
+    """The last request of a project with the new overrides merged in. `remark` is for the user."""
 
     config: PipelineConfig
     store: Store
     request: Request
     last: Request | None
-    said: str = ""
+    remark: str = ""
 
 
-def as_remembered(overrides: Sequence[str], *, any_stage: bool = False) -> Asked:
+def with_last_request(overrides: Sequence[str], *, any_stage: bool = False) -> Asked:
     """Return a project's stored request with these overrides merged in.
 
     `any_stage` drops the stage of the stored request. Raises `RequestError` for wrong overrides.

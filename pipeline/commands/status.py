@@ -7,12 +7,12 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.commands.next_steps import Line, after, as_lines, makes, successor
-from pipeline.commands.request import Asked, as_remembered, parser, projects, split
+from pipeline.commands.next_steps import Line, as_lines, makes, next_steps, successor
+from pipeline.commands.request import Asked, parser, projects, split, with_last_request
 from pipeline.commands.wording import age_text, headline
 from pipeline.config.remembered import key_of
 from pipeline.console import console
-from pipeline.engine.planner import LAST, PENDING, Planner, Step, short
+from pipeline.engine.planner import LAST_STAGE, PENDING, Planner, Step, short_version
 from pipeline.errors import PipelineError, Unplannable
 from pipeline.stages import STAGES
 from pipeline.store.artifacts import Store
@@ -35,14 +35,14 @@ def status(arguments: Sequence[str]) -> int:
     """Print the stages in the order of the chain, with the versions and states for this request."""
     words, overrides = split(arguments)
     parser("status [key=value ...]", "Stages, their versions, and what comes next.").parse_args(words)
-    asked = as_remembered(overrides, any_stage=True)
+    asked = with_last_request(overrides, any_stage=True)
     config, store = asked.config, asked.store
     planner, faults = _planned(asked)
     console.print(f"[bold]{escape(config.project)}[/] · {escape(str(store.root))}")
     if asked.last:
         console.print(f"[dim]last request, {age_text(asked.last.time)}: {escape(asked.last.command())}[/]")
-    if asked.said:
-        console.print(f"[yellow]{escape(asked.said)}[/]")
+    if asked.remark:
+        console.print(f"[yellow]{escape(asked.remark)}[/]")
     if store.stages():
         rows = [_row(store, name, planner.steps.get(name)) for name in STAGES]
         console.print(_table([row for row in rows if row]), soft_wrap=False)
@@ -67,7 +67,7 @@ def _planned(asked: Asked) -> tuple[Planner, list[str]]:
     if stage not in ("all", *STAGES):
         planner.plan()  # raises: no such stage
     last = [text.partition("=")[2] for text in (asked.last.overrides if asked.last else ()) if key_of(text) == "stage"]
-    for name in dict.fromkeys((LAST, "export", *last) if stage == "all" else (stage,)):
+    for name in dict.fromkeys((LAST_STAGE, "export", *last) if stage == "all" else (stage,)):
         try:
             if name in STAGES:
                 planner.step(name)
@@ -80,7 +80,7 @@ def _planned(asked: Asked) -> tuple[Planner, list[str]]:
 
 def _next(asked: Asked, planner: Planner) -> Iterator[Line]:
     """Yield the command that continues the request; if all is done, the results."""
-    wanted = LAST if asked.config.stage == "all" else asked.config.stage
+    wanted = LAST_STAGE if asked.config.stage == "all" else asked.config.stage
     target = next((step for step in reversed(planner.steps.values()) if step.name == wanted), None)
     if target is None:
         possible = successor(planner) if asked.config.stage == "all" else None
@@ -90,7 +90,7 @@ def _next(asked: Asked, planner: Planner) -> Iterator[Line]:
     if planner.to_run(target.name):
         yield "Next", f"{asked.request.command()}   {makes(planner, target)}"
     else:
-        yield from after(target, asked.config, asked.store, asked.request)
+        yield from next_steps(target, asked.config, asked.store, asked.request)
 
 
 def _row(store: Store, name: str, step: Step | None) -> Row | None:
@@ -103,13 +103,13 @@ def _row(store: Store, name: str, step: Step | None) -> Row | None:
         unfinished = step.version in store.unfinished(name)
         writer = store.writer(name, step.version) if unfinished else None
         state = "being made" if writer else "unfinished" if unfinished else "missing"
-        return Row(step.name, short(step.version), state, "", f"by {writer}" if writer else step.why)
+        return Row(step.name, short_version(step.version), state, "", f"by {writer}" if writer else step.why)
     try:
         manifest = store.read_manifest(name, step.version)
     except PipelineError:
         says = f"`artifacts verify {name}@{step.version}` shows the damage"
-        return Row(step.name, short(step.version), "damaged", "", says)
-    return Row(step.name, short(step.version), "done", age_text(manifest["created"]), headline(manifest))
+        return Row(step.name, short_version(step.version), "damaged", "", says)
+    return Row(step.name, short_version(step.version), "done", age_text(manifest["created"]), headline(manifest))
 
 
 def _table(rows: Sequence[Row]) -> Table:

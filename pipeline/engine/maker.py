@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.config.schema import PipelineConfig, content
 from pipeline.engine.machine import threads
-from pipeline.engine.planner import ASKED, Step, observed_fingerprint, short
+from pipeline.engine.planner import PEOPLE_ARE_ASKED, Step, observed_fingerprint, short_version
 from pipeline.errors import PipelineError, RequestError
 from pipeline.people.annotators import People
 from pipeline.progress import Reporter
@@ -27,7 +27,7 @@ from pipeline.store.artifacts import Store
 
 LOG = "log.txt"
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "tokenizers", "wandb")
-FULL = 1_000_000  # a disk with fewer free bytes counts as full
+MIN_FREE_BYTES = 1_000_000  # a disk with fewer free bytes counts as full
 DISK = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -57,7 +57,7 @@ class Maker:
 
         Raises `WaitingForPeople` if there are too few.
         """
-        if step.why != ASKED:
+        if step.why != PEOPLE_ARE_ASKED:
             self.say(step.why)
         inputs = self._inputs(step)
         place = self.store.root / step.name
@@ -155,7 +155,7 @@ def _git_commit() -> str | None:
 def _tracked_run(step: Step, config: PipelineConfig, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     return {
         "id": f"{config.project}-{step.name}-{step.version}",
-        "name": f"{step.name}-{short(step.version)}",
+        "name": f"{step.name}-{short_version(step.version)}",
         "group": config.project,
         "job_type": step.name,
         "config": {**content(step.config), "inputs": {role: artifact.reference for role, artifact in inputs.items()}},
@@ -208,7 +208,7 @@ def _machine_fault(error: BaseException, directory: Path) -> str | None:
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"{DISK.get(error.errno or 0, error.strerror or text)}{where}"
-    if "No space left on device" in text or shutil.disk_usage(directory).free < FULL:  # torch gives no reason
+    if "No space left on device" in text or shutil.disk_usage(directory).free < MIN_FREE_BYTES:  # torch gives no reason
         return DISK[errno.ENOSPC]
     if "File too large" in text or "os error 27" in text:
         return DISK[errno.EFBIG]

@@ -35,10 +35,10 @@ from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import Store
 from pipeline.store.hashing import HashCache, content_hash
 
-LAST = "compare"  # the last stage of stage=all
+LAST_STAGE = "compare"  # the last stage of stage=all
 UP_TO_DATE = "up to date"
-ASKED = "people are asked"
-WRITERS = ("base model", "policy")  # models that write answers
+PEOPLE_ARE_ASKED = "people are asked"
+MAKES_WRITERS = ("base model", "policy")  # models that write answers
 PENDING = ""  # the version of a step that depends on answers which people have not given yet
 
 
@@ -90,7 +90,7 @@ class Planner:
 
         Raises `Unplannable` with all faults, and `RequestError` if `upstream=require` and an input does not exist.
         """
-        wanted = LAST if self.config.stage == "all" else self.config.stage
+        wanted = LAST_STAGE if self.config.stage == "all" else self.config.stage
         if wanted not in STAGES:
             raise RequestError(f"stage={wanted}: no such stage. {nearest(wanted, ['all', *STAGES])}")
         try:
@@ -147,14 +147,14 @@ class Planner:
         finally:
             self._open.pop()
         if stage.asking and stage.asking.applies(self.config):
-            step = self._asking(stage, stage.asking, config, inputs)
+            step = self._asking_step(stage, stage.asking, config, inputs)
         elif any(given.version == PENDING for given in inputs.values()):
             step = Step(stage, config, PENDING, inputs, False, "once people have answered")
         else:
             version = fingerprint(stage, config, {role: given.version for role, given in inputs.items()})
             complete = self.store.is_complete(name, version)
             step = Step(stage, config, version, inputs, complete, UP_TO_DATE)
-            step = step if complete else replace(step, why=self._why(step))
+            step = step if complete else replace(step, why=self._reason_to_run(step))
         self.steps[name] = step
         return step
 
@@ -166,7 +166,7 @@ class Planner:
         errors: list[PipelineError] = []
         for role, reference in wanted.items():
             try:
-                inputs.update(self._given(role, reference))
+                inputs.update(self._inputs_of_role(role, reference))
             except PipelineError as error:
                 errors.append(error)
         if any(isinstance(error, RequestError) for error in errors):
@@ -175,7 +175,7 @@ class Planner:
             raise errors[0]
         return inputs
 
-    def _asking(self, stage: Stage, asking: Asking, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> Step:
+    def _asking_step(self, stage: Stage, asking: Asking, config: Any, inputs: Mapping[str, "Step | Artifact"]) -> Step:
         """Return the step of a stage that asks people. Earlier answers are used if they fit this request."""
         about = inputs[asking.about]
         made = collections(self.store, stage.name, asking.about)
@@ -188,15 +188,15 @@ class Planner:
         if isinstance(about, Step) and not about.complete and made and self.config.labeling.reuse:
             last, again = list(made.values())[-1], self.config.stage == stage.name
             asked = self.store.open(stage.name, last.version).inputs.get(asking.about)
-            writers = [one.name for one in STAGES.values() if one.makes in WRITERS]
+            writers = [one.name for one in STAGES.values() if one.makes in MAKES_WRITERS]
             why = (asking.again if again else asking.reused).format(authors=authors(asked, writers))
             if not again:
                 return Step(stage, config, last.version, {}, True, why)
             inputs = {**inputs, asking.about: self.store.open(about.name, last.about)}
             return Step(stage, config, PENDING, inputs, False, why)
-        return Step(stage, config, PENDING, inputs, False, ASKED)
+        return Step(stage, config, PENDING, inputs, False, PEOPLE_ARE_ASKED)
 
-    def _given(self, role: str, reference: Reference) -> Iterator[tuple[str, "Step | Artifact"]]:
+    def _inputs_of_role(self, role: str, reference: Reference) -> Iterator[tuple[str, "Step | Artifact"]]:
         """Yield (role, version) for one role: a single version, or all rounds if people answered in several."""
         given = self.resolve(reference)
         yield role, given
@@ -223,10 +223,10 @@ class Planner:
             except Unplannable as error:
                 self._unfound[key] = error
             except PipelineError as error:  # stored, so that the hub is not asked twice
-                self._unfound[key] = type(error)(with_keys(self.config, _written(reference), str(error)))
+                self._unfound[key] = type(error)(with_keys(self.config, _written_value(reference), str(error)))
         raise self._unfound[key]
 
-    def _why(self, step: Step) -> str:
+    def _reason_to_run(self, step: Step) -> str:
         name = step.name
         if step.version in self.store.unfinished(name):
             return "unfinished: it continues where it stopped"
@@ -238,17 +238,17 @@ class Planner:
         try:
             before = self.store.read_manifest(name, last)
         except PipelineError:  # the damage is reported when it is used
-            return f"{short(last)} is another one, and damaged"
+            return f"{short_version(last)} is another one, and damaged"
         changes = list(_differences(content(step.config), before["config"]))
         for role in dict.fromkeys([*step.inputs, *before["inputs"]]):
             old = before["inputs"].get(role, {}).get("version", "none")
             new = step.inputs[role].version if role in step.inputs else "none"
             if old != new:
-                changes.append(f"{role} {short(old)} -> {short(new)}")
-        return "differs from " + f"{short(last)}: " + (", ".join(changes) or "another version of the stage")
+                changes.append(f"{role} {short_version(old)} -> {short_version(new)}")
+        return "differs from " + f"{short_version(last)}: " + (", ".join(changes) or "another version of the stage")
 
 
-def _written(reference: Reference) -> Any:
+def _written_value(reference: Reference) -> Any:
     """Return the value in the request that this reference comes from; None for a stage."""
     match reference:
         case FromFiles(_, paths):
@@ -287,6 +287,6 @@ def _faults(error: PipelineError) -> list[str]:
     return error.faults if isinstance(error, Unplannable) else [str(error)]
 
 
-def short(version: str) -> str:
+def short_version(version: str) -> str:
     """Return the first four digits of a version, or "…" for a pending one."""
     return re.sub(r"^(.{4}).*$", r"\1", version) or "…"

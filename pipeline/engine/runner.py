@@ -15,8 +15,8 @@ from pipeline.console import console, errors, seconds_text
 from pipeline.engine.machine import parallel, threads
 from pipeline.engine.maker import Maker
 from pipeline.engine.paths import missing_files
-from pipeline.engine.planner import PENDING, UP_TO_DATE, Planner, Step, short
-from pipeline.engine.workers import Crew
+from pipeline.engine.planner import PENDING, UP_TO_DATE, Planner, Step, short_version
+from pipeline.engine.workers import Workers
 from pipeline.errors import PipelineError, RequestError, WaitingForPeople
 from pipeline.people.annotators import People
 from pipeline.progress import BOARD, REPORTER
@@ -24,7 +24,7 @@ from pipeline.services.tracking import mode_of
 from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import Store
 
-WIDE = 114  # narrower terminals omit the inputs ("from …") on a stage's line
+MIN_COLUMNS_FOR_INPUTS = 114  # narrower terminals omit the inputs ("from …") on a stage's line
 
 
 def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
@@ -39,7 +39,7 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     BOARD.begin()
     to_run = {step.name for step in planner.to_run()}
     console.print(heading(config, len(to_run)))
-    _say_what_is_left_out(store, request)
+    _remark_on_left_out(store, request)
     for fault in missing_files(config):
         REPORTER.say(f"{fault} This request does not need it.")
     if config.plan:
@@ -51,13 +51,13 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     with (
         remembering(store.root, request, lambda: bool(printed & to_run)),
         People(config.labeling, config.project, REPORTER.say) as people,
-        Crew(config, _at_once(config, planner)) as crew,
+        Workers(config, _at_once(config, planner)) as crew,
     ):
         if any(step.stage.meets_people for step in planner.to_run()[1:]):
             people.prepare()
         maker = Maker(config, store, people, REPORTER)
         settled: dict[str, str] = {}
-        while (answers := Run(planner, maker, crew, settled, printed).to_the_end()) is not None:
+        while (answers := Run(planner, maker, crew, settled, printed).run_all()) is not None:
             settled[answers.stage] = answers.version
             planner = Planner(config, store, settled)
             steps = planner.plan()
@@ -66,7 +66,7 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     return steps
 
 
-def _say_what_is_left_out(store: Store, request: Request | None) -> None:
+def _remark_on_left_out(store: Store, request: Request | None) -> None:
     """Remark on model and data overrides that the last request had and this one lacks: the chain is a different one."""
     with contextlib.suppress(RequestError):  # `status` reports a damaged file
         last = recall(store.root)
@@ -88,7 +88,9 @@ def _at_once(config: PipelineConfig, planner: Planner) -> int:
 class Run:
     """One pass through a plan."""
 
-    def __init__(self, planner: Planner, maker: Maker, crew: Crew, settled: dict[str, str], printed: set[str]) -> None:
+    def __init__(
+        self, planner: Planner, maker: Maker, crew: Workers, settled: dict[str, str], printed: set[str]
+    ) -> None:
         self.steps = planner.steps
         self.maker, self.crew, self.settled, self.printed = maker, crew, settled, printed
         self.to_run = {step.name for step in planner.to_run()}
@@ -98,12 +100,12 @@ class Run:
         self.failed: dict[str, PipelineError] = {}
         self.answers: Artifact | None = None
 
-    def to_the_end(self) -> Artifact | None:
+    def run_all(self) -> Artifact | None:
         """Make all steps that can be made. Returns the artifact of new answers from people, or None.
 
         Raises the errors of failed steps as one.
         """
-        while self._start_what_can() or self.crew.busy:
+        while self._start_ready_steps() or self.crew.busy:
             if self.crew.busy:
                 name, made = self.crew.next_result()
                 self._settle(self.steps[name], made)
@@ -111,24 +113,24 @@ class Run:
             raise _all_in_one(self.failed)
         return self.answers
 
-    def _start_what_can(self) -> bool:
+    def _start_ready_steps(self) -> bool:
         """Start the possible steps and return whether there was one. Without workers, run a single step to its end."""
         started = False
-        for step in self._startable():
+        for step in self._ready_steps():
             self._start(step)
             started = True
             if not self.crew.is_a_crowd:
                 break
         return started
 
-    def _startable(self) -> Iterator[Step]:
+    def _ready_steps(self) -> Iterator[Step]:
         """Yield the steps with all inputs made: in the chain's order, or with workers the longest path first."""
         ordered = sorted(self.open, key=lambda step: -self.heights[step.name]) if self.crew.is_a_crowd else [*self.open]
         for step in ordered:
-            if step.complete or (step.needs & self.to_run <= self.done and self._can_start(step)):
+            if step.complete or (step.needs & self.to_run <= self.done and self._is_ready(step)):
                 yield step
 
-    def _can_start(self, step: Step) -> bool:
+    def _is_ready(self, step: Step) -> bool:
         """Whether a step may start now. After new answers, no step starts, because a new plan follows."""
         if self.answers is not None or (step.version == PENDING and not step.asks):
             return False
@@ -151,7 +153,7 @@ class Run:
         """Record the result of a step and print its line."""
         if isinstance(made, PipelineError):
             self.failed[step.name] = made
-            others = self.crew.busy or any(True for _ in self._startable())
+            others = self.crew.busy or any(True for _ in self._ready_steps())
             if others and not isinstance(made, WaitingForPeople):
                 errors.print(f"[red] {step.name:<12}failed[/]; stages that do not need it continue")
             return
@@ -189,7 +191,7 @@ def _print_plan(planner: Planner) -> None:
         why = step.why if step in to_run or step.complete else "not needed"
         peft = getattr(step.config, "peft", None)
         tuned = f" · {peft.method}, learning rate {step.config.learning_rate:g}" if peft else ""
-        console.print(f" {step.name:<12}{short(step.version):<4}  {action}  {escape(why)}{tuned}")
+        console.print(f" {step.name:<12}{short_version(step.version):<4}  {action}  {escape(why)}{tuned}")
 
 
 def heading(config: PipelineConfig, running: int) -> str:
@@ -205,8 +207,11 @@ def heading(config: PipelineConfig, running: int) -> str:
 
 def line(step: Step, artifact: Artifact, ran: bool) -> str:
     """Return a step's line: `sft  c3d2  from base a91c, data 77e0  eval loss 1.41  31 s`."""
-    made_from = ", ".join(f"{given.stage} {short(given.version)}" for given in artifact.inputs.values())
+    made_from = ", ".join(f"{given.stage} {short_version(given.version)}" for given in artifact.inputs.values())
     took = seconds_text(artifact.manifest["seconds"]) if ran else "up to date"
     origin = shorten(f"from {made_from}", 36, placeholder=" …") if made_from else ""
-    said = f"{origin:<37}" if console.width >= WIDE else ""
-    return f" {step.name:<12}{short(artifact.version)}  {said}{step.stage.summary(artifact.metrics):<45}{took:>12}"
+    origin_text = f"{origin:<37}" if console.width >= MIN_COLUMNS_FOR_INPUTS else ""
+    return (
+        f" {step.name:<12}{short_version(artifact.version)}  "
+        f"{origin_text}{step.stage.summary(artifact.metrics):<45}{took:>12}"
+    )

@@ -44,7 +44,7 @@ class Failed(NamedTuple):
     error: PipelineError
 
 
-class Crew:
+class Workers:
     """Up to `count` workers, started when first needed. With a count of 1, none is used: steps run in this process."""
 
     def __init__(self, config: PipelineConfig, count: int) -> None:

@@ -48,8 +48,8 @@ def _common(policies: list[Policy], stage: str) -> list[Artifact]:
 def _decoding(evaluation: Artifact) -> str:
     decoding = drawing_of(evaluation)
     words = {"temperature": "temperature {:g}", "top_p": "top-p {:g}", "max_new_tokens": "at most {} tokens"}
-    said = ", ".join(form.format(decoding[key]) for key, form in words.items() if decoding.get(key) is not None)
-    return f" with the same decoding ({said})" if said else ""
+    settings = ", ".join(form.format(decoding[key]) for key, form in words.items() if decoding.get(key) is not None)
+    return f" with the same decoding ({settings})" if settings else ""
 
 
 def _versions(seen: Comparison) -> Iterator[str]:

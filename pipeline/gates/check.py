@@ -18,7 +18,7 @@ from pipeline.data.rows import prompt_id, read_jsonl
 from pipeline.errors import RequestError
 from pipeline.evaluation.winrates import outcomes
 from pipeline.gates import rules
-from pipeline.gates.rules import GATES, Format, GateVerdict
+from pipeline.gates.rules import GATES, ConversationFormat, GateVerdict
 from pipeline.stage import Metrics, StageContext
 from pipeline.store.artifact import Artifact
 from pipeline.store.hashing import content_hash
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.chat.templates import Messages
 
-ASKED = 64  # prompts that the policy answers at the gate
-SCORED = 64  # pairs for measuring a user's reward model
-LONGEST = 1024  # most new tokens at the gate, even if the data has longer answers
+MAX_PROMPTS = 64  # prompts that the policy answers at the gate
+MAX_PAIRS = 64  # pairs for measuring a user's reward model
+MAX_NEW_TOKENS = 1024  # most new tokens at the gate, even if the data has longer answers
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +51,9 @@ def check_gates(
     mode, file = context.runtime.gates, context.output_dir / GATES
     verdicts = rules.read_verdicts(file)
     if not verdicts and mode != "off":
-        verdicts = list(_Gatekeeper(context, arm, prompts, decoding).verdicts())
+        verdicts = list(_GateChecks(context, arm, prompts, decoding).verdicts())
         rules.write_gates(context.output_dir, verdicts)
-    _heed(verdicts, context, f"{arm} is not trained")
+    _warn_or_stop(verdicts, context, f"{arm} is not trained")
     return verdicts
 
 
@@ -62,17 +62,17 @@ def check_judge(context: StageContext, judge: Artifact) -> Metrics:
 
     Raises `RequestError` if `gates=stop` and the judge is not shown to know more than length.
     """
-    known = rules.figures_of_judge(judge.metrics)
-    verdict = rules.judge_verdict(known)
+    figures = rules.figures_of_judge(judge.metrics)
+    verdict = rules.judge_verdict(figures)
     if context.runtime.gates != "off":
         rules.write_gates(context.output_dir, [verdict])
-        if not known:
+        if not figures:
             context.say(f"{judge.name}: {verdict.says}")
-        _heed([verdict], context, "no answer is judged")
-    return known
+        _warn_or_stop([verdict], context, "no answer is judged")
+    return figures
 
 
-def _heed(verdicts: Sequence[GateVerdict], context: StageContext, otherwise: str) -> None:
+def _warn_or_stop(verdicts: Sequence[GateVerdict], context: StageContext, otherwise: str) -> None:
     """Remark on warnings, or raise `RequestError` with them if `gates=stop`. `otherwise` states the consequence."""
     mode, warned = context.runtime.gates, [verdict for verdict in verdicts if not verdict.passed]
     for verdict in verdicts:
@@ -86,7 +86,7 @@ def _heed(verdicts: Sequence[GateVerdict], context: StageContext, otherwise: str
 
 
 @dataclass(frozen=True)
-class _Gatekeeper:
+class _GateChecks:
     """Computes the figures for the gates of one arm. Samples answers and loads models only if needed, and once."""
 
     context: StageContext
@@ -110,64 +110,66 @@ class _Gatekeeper:
     def verdicts(self) -> Iterator[GateVerdict]:
         if self.preferences is not None:
             asked = of_stage(lineage(self.preferences), "collect")
-            yield rules.agreement(self.preferences.metrics, "collect" if asked else "preferences")
-        yield self._stopping()
+            yield rules.agreement_verdict(self.preferences.metrics, "collect" if asked else "preferences")
+        yield self._stopping_verdict()
         for role, artifact in self.context.inputs.items():
             if gives_rewards(role):
-                yield from self._reward(artifact)
+                yield from self._reward_verdicts(artifact)
 
-    def _stopping(self) -> GateVerdict:
+    def _stopping_verdict(self) -> GateVerdict:
         """Whether the policy ends its answers: from the judged sample if this policy wrote it, else from new ones."""
         for sample in of_stage(lineage(self.preferences), "sample") if self.preferences else []:
             asked = {given.reference for role, given in sample.inputs.items() if role != "data"}
             limit = int(drawing_of(sample)["max_new_tokens"])
             if asked == {self.policy.reference} and (not self.decoding or self.limit >= limit):
-                return rules.stopping(sample.metrics["stopped"], int(sample.metrics["answers"]), limit)
-        _, answers = self.drawn
+                return rules.stopping_verdict(sample.metrics["stopped"], int(sample.metrics["answers"]), limit)
+        _, answers = self.sampled_answers
         if not answers:
             says = "Whether the policy stops is unknown: no prompt leaves space for an answer."
             return GateVerdict("stopping", True, says, "sft", "")
         share = mean(answer.stopped for answer in answers)
-        return rules.stopping(share, len(answers), self.limit)
+        return rules.stopping_verdict(share, len(answers), self.limit)
 
     @cached_property
     def limit(self) -> int:
         """The most tokens of an answer: the arm's limit, else the length of the longest of a few judged answers."""
         if self.decoding and self.decoding.max_new_tokens:
             return self.decoding.max_new_tokens
-        rows = islice(self._pairs("train.jsonl"), SCORED)
+        rows = islice(self._pairs("train.jsonl"), MAX_PAIRS)
         given = (
             self.chat.answer(row["prompt"], row[side][0]["content"]) for row in rows for side in ("chosen", "rejected")
         )
-        return min(max(map(len, given), default=LONGEST), LONGEST)
+        return min(max(map(len, given), default=MAX_NEW_TOKENS), MAX_NEW_TOKENS)
 
     @cached_property
-    def drawn(self) -> "tuple[list[Messages], list[Answer]]":
-        """Up to `ASKED` prompts that leave space for an answer in the context, and the policy's answers to them."""
+    def sampled_answers(self) -> "tuple[list[Messages], list[Answer]]":
+        """Up to `MAX_PROMPTS` prompts that leave space for an answer in the context, and the policy's answers."""
         from pipeline.modeling.answering import Answerer
         from pipeline.modeling.policy import context_length_of
 
         prompts = iter(self.prompts) if self.prompts else self._judged_prompts()
         answerer = Answerer(self.policy, self.context, seed=0)
-        room = context_length_of(answerer.model) - self.limit
-        asked = list(islice((prompt for prompt in prompts if len(self.chat.prompt(prompt)) <= room), ASKED))
+        longest_prompt = context_length_of(answerer.model) - self.limit
+        asked = list(
+            islice((prompt for prompt in prompts if len(self.chat.prompt(prompt)) <= longest_prompt), MAX_PROMPTS)
+        )
         decoding = self.decoding or DecodingConfig(max_new_tokens=self.limit)
         return asked, answerer.draw(asked, decoding, f"gate {self.arm}") if asked else []
 
-    def _reward(self, reward: Artifact) -> Iterator[GateVerdict]:
+    def _reward_verdicts(self, reward: Artifact) -> Iterator[GateVerdict]:
         """Yield the verdicts on a reward model, from its manifest if `reward` made it, else from measured scores."""
         its_chat = _chat(reward)
-        rows = list(islice((row for row in self._pairs("test.jsonl") if its_chat.can_render(row)), SCORED))
-        known = reward.metrics or self._measured(reward, rows)
-        if "accuracy" in known and "accuracy_longer" in known:
-            yield rules.beats_length(known["accuracy"], known["accuracy_longer"], int(known["test"]))
-        if "padding_difference" in known:
-            content, rounding = (known.get(f"padding_{name}", 0.0) for name in ("content", "rounding"))
-            yield rules.padding(known["padding_difference"], content, rounding)
-        if "reference_mean" in known:
-            yield rules.centred(known["reference_mean"])
+        rows = list(islice((row for row in self._pairs("test.jsonl") if its_chat.can_render(row)), MAX_PAIRS))
+        figures = reward.metrics or self._measured_figures(reward, rows)
+        if "accuracy" in figures and "accuracy_longer" in figures:
+            yield rules.length_verdict(figures["accuracy"], figures["accuracy_longer"], int(figures["test"]))
+        if "padding_difference" in figures:
+            content, rounding = (figures.get(f"padding_{name}", 0.0) for name in ("content", "rounding"))
+            yield rules.padding_verdict(figures["padding_difference"], content, rounding)
+        if "reference_mean" in figures:
+            yield rules.centring_verdict(figures["reference_mean"])
         mine, its = _format(self.chat, rows), _format(its_chat, rows)
-        yield rules.same_format(mine, its, _trained_with(reward))
+        yield rules.format_verdict(mine, its, _format_in_training(reward))
 
     def _pairs(self, name: str) -> Iterator[Any]:
         """Yield the pairs of a file that the policy's template can render. Training leaves out the others, too."""
@@ -183,7 +185,7 @@ class _Gatekeeper:
                 seen.add(key)
                 yield row["prompt"]
 
-    def _measured(self, reward: Artifact, rows: Sequence[Any]) -> dict[str, float]:
+    def _measured_figures(self, reward: Artifact, rows: Sequence[Any]) -> dict[str, float]:
         """Measure a user's reward model: the metrics of the stage `reward`, on the pairs in `rows` if there are any.
 
         The policy's answers are the reference answers, which should have a mean reward near 0.
@@ -191,11 +193,11 @@ class _Gatekeeper:
         from pipeline.modeling.answering import Answer
         from pipeline.modeling.rewards.scoring import RewardModel
 
-        model, (asked, drawn) = RewardModel(reward, self.context), self.drawn
+        model, (asked, sampled_answers) = RewardModel(reward, self.context), self.sampled_answers
         found: dict[str, float] = {}
-        if drawn:
-            found["reference_mean"] = mean(model.score(asked, drawn, batch_size=len(drawn)))
-            found |= model.padding_effects(asked, drawn)
+        if sampled_answers:
+            found["reference_mean"] = mean(model.score(asked, sampled_answers, batch_size=len(sampled_answers)))
+            found |= model.padding_effects(asked, sampled_answers)
         if rows:
             prompts = [row["prompt"] for row in rows]
             sides = []
@@ -216,10 +218,10 @@ def _chat(artifact: Artifact) -> "ChatFormat":
     return ChatFormat(tokenizer_of(source_of(artifact))[0])
 
 
-def _format(chat: "ChatFormat", rows: Sequence[Any]) -> Format:
+def _format(chat: "ChatFormat", rows: Sequence[Any]) -> ConversationFormat:
     """Return how a model reads a few conversations."""
     tokenizer = chat.tokenizer
-    return Format(
+    return ConversationFormat(
         template=content_hash(tokenizer.chat_template),
         stop_id=chat.stop_id,
         pad_id=tokenizer.pad_token_id,
@@ -228,10 +230,10 @@ def _format(chat: "ChatFormat", rows: Sequence[Any]) -> Format:
     )
 
 
-def _trained_with(reward: Artifact) -> Format | None:
+def _format_in_training(reward: Artifact) -> ConversationFormat | None:
     """Return the format in which a reward model was trained; None for a user's model, which does not record it."""
     file = reward.path / "reward.json"
     if not file.is_file():
         return None
     trained = json.loads(file.read_text(encoding="utf-8"))
-    return Format(trained["template"], trained["stop_id"], trained["pad_id"], trained.get("vocabulary", ""))
+    return ConversationFormat(trained["template"], trained["stop_id"], trained["pad_id"], trained.get("vocabulary", ""))

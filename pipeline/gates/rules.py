@@ -16,11 +16,13 @@ from pipeline.files import write_atomically
 from pipeline.store.artifact import Artifact
 
 GATES = "gates.json"
-CHANCE = 0.1  # Krippendorff's alpha below this counts as agreement by chance
-ENDS = 0.5  # with a smaller share of answers that end by themselves, the policy has not learned to stop
-SAME_SCORE = 0.05  # most change of a score with its padding, in logits: about 1 point of P(chosen wins)
-SHAPES = 4  # allowed multiple of the effect of one extra rounding: another batch shape rounds every intermediate value
-CENTRED = 0.5  # largest distance of the reference answers' mean reward from 0, in logits
+CHANCE_ALPHA = 0.1  # Krippendorff's alpha below this counts as agreement by chance
+MIN_STOPPED = 0.5  # with a smaller share of answers that end by themselves, the policy has not learned to stop
+MAX_SCORE_CHANGE = 0.05  # most change of a score with its padding, in logits: about 1 point of P(chosen wins)
+ROUNDING_FACTOR = (
+    4  # allowed multiple of the effect of one extra rounding: another batch shape rounds every intermediate value
+)
+MAX_MEAN_REWARD = 0.5  # largest distance of the reference answers' mean reward from 0, in logits
 
 Metrics = Mapping[str, float]
 
@@ -38,7 +40,7 @@ class GateVerdict:
 
 
 @dataclass(frozen=True)
-class Format:
+class ConversationFormat:
     """How a model reads conversations. `rendered` has the token ids of a few conversations, prompt and answer."""
 
     template: str  # a hash
@@ -48,7 +50,7 @@ class Format:
     rendered: Sequence[Sequence[int]] = ()
 
 
-def agreement(metrics: Metrics, stage: str) -> GateVerdict:
+def agreement_verdict(metrics: Metrics, stage: str) -> GateVerdict:
     """Whether annotators agree beyond chance. Passes if agreement is unknown because no two judged the same task."""
     advice = (
         "Read the instructions and the disagreements with the annotators, or leave out annotators who answer at "
@@ -59,16 +61,16 @@ def agreement(metrics: Metrics, stage: str) -> GateVerdict:
         return GateVerdict("agreement", True, says, stage, advice)
     alpha = metrics["alpha"]
     says = f"Krippendorff's alpha is {alpha:.2f} over {metrics.get('pairs', 0):,.0f} pairs; 0 is chance"
-    passed = alpha >= CHANCE
+    passed = alpha >= CHANCE_ALPHA
     ending = "." if passed else ": the annotators agree no better than chance."
     return GateVerdict("agreement", passed, says + ending, stage, advice, {"alpha": alpha})
 
 
-def stopping(share: float, count: int, limit: int) -> GateVerdict:
+def stopping_verdict(share: float, count: int, limit: int) -> GateVerdict:
     """Whether the policy ends its answers: `share` of `count` answers ended by themselves within `limit` tokens."""
     estimate = wilson(share, count)
     says = f"{share:.0%} of {count:,} answers end by themselves within {limit:,} tokens"
-    passed = estimate.high >= ENDS
+    passed = estimate.high >= MIN_STOPPED
     if not passed:
         says += f" (95%: at most {estimate.high:.0%}): the policy has not learned to stop"
     advice = (
@@ -79,7 +81,7 @@ def stopping(share: float, count: int, limit: int) -> GateVerdict:
     return GateVerdict("stopping", passed, says + ".", "sft", advice, figures)
 
 
-class Trained(NamedTuple):
+class ScoringModel(NamedTuple):
     """A model that scores answers: the stage at fault, its name in a sentence, and the advice if it fails."""
 
     stage: str
@@ -87,13 +89,13 @@ class Trained(NamedTuple):
     advice: str
 
 
-REWARD = Trained(
+REWARD = ScoringModel(
     "reward",
     "reward model",
     "More pairs or more epochs for the reward model, a stronger model below it, or pairs of like length; "
     "PPO would otherwise only learn to write longer or shorter.",
 )
-JUDGE = Trained(
+JUDGE = ScoringModel(
     "judge",
     "judge",
     "More pairs for the judge (preferences.judge_fraction), more epochs or a stronger model below it; until then "
@@ -101,7 +103,7 @@ JUDGE = Trained(
 )
 
 
-def beats_length(accuracy: float, longer: float, pairs: int, model: Trained = REWARD) -> GateVerdict:
+def length_verdict(accuracy: float, longer: float, pairs: int, model: ScoringModel = REWARD) -> GateVerdict:
     """Whether a reward model or the judge is more accurate than length: "the longer answer wins", or the shorter one.
 
     The better of these two baselines is used, so passing also means better than chance. Only the accuracy has a
@@ -120,21 +122,23 @@ def beats_length(accuracy: float, longer: float, pairs: int, model: Trained = RE
     return GateVerdict("beats_length", passed, says + ending, model.stage, model.advice, figures)
 
 
-KEPT = {"accuracy": "judge_accuracy", "accuracy_longer": "judge_accuracy_longer", "test": "judge_test"}
+METRICS_OF_JUDGE = {"accuracy": "judge_accuracy", "accuracy_longer": "judge_accuracy_longer", "test": "judge_test"}
 
 
 def figures_of_judge(judge: Metrics) -> dict[str, float]:
     """Return the judge's metrics for the evaluation's manifest; empty for a user's model."""
-    return {own: judge[name] for name, own in KEPT.items()} if KEPT.keys() <= judge.keys() else {}
+    return (
+        {own: judge[name] for name, own in METRICS_OF_JUDGE.items()} if METRICS_OF_JUDGE.keys() <= judge.keys() else {}
+    )
 
 
 def judge_verdict(evaluation: Metrics) -> GateVerdict:
     """Return the verdict on the judge that decides an evaluation. It passes if its accuracy is unknown."""
-    if KEPT["accuracy"] not in evaluation:
+    if METRICS_OF_JUDGE["accuracy"] not in evaluation:
         says = "How often the judge ranks answers as people do is unknown: it is a model of your own."
         return GateVerdict("beats_length", True, says, "judge", "")
-    accuracy, longer, pairs = (evaluation[own] for own in KEPT.values())
-    return beats_length(accuracy, longer, int(pairs), JUDGE)
+    accuracy, longer, pairs = (evaluation[own] for own in METRICS_OF_JUDGE.values())
+    return length_verdict(accuracy, longer, int(pairs), JUDGE)
 
 
 def remark_on_judge(evaluation: Metrics) -> str:
@@ -148,7 +152,7 @@ def remark_on_judge(evaluation: Metrics) -> str:
     return f"not shown to be better than length: right on {accuracy:.2f} of pairs, length on {length:.2f}"
 
 
-def padding(difference: float, content: float = 0.0, rounding: float = 0.0) -> GateVerdict:
+def padding_verdict(difference: float, content: float = 0.0, rounding: float = 0.0) -> GateVerdict:
     """Whether a score depends only on the answer, not on its batch.
 
     `difference` is the change of a score with the side and amount of padding, `content` with the padding tokens, and
@@ -156,35 +160,39 @@ def padding(difference: float, content: float = 0.0, rounding: float = 0.0) -> G
     batch, but never with the padding tokens. So an effect of `content` shows that the model reads padding, and a
     large `difference` shows wrong positions.
     """
-    allowed = max(SAME_SCORE, SHAPES * rounding)
+    allowed = max(MAX_SCORE_CHANGE, ROUNDING_FACTOR * rounding)
     says = f"The score of an answer moves by at most {difference:.2g} with padding and batch"
-    if content > SAME_SCORE:
+    if content > MAX_SCORE_CHANGE:
         says += f", and by {content:.2g} with the padding tokens: the model reads them"
     elif difference > allowed:
         says += f", and rounding explains {allowed:.2g}: it is read in the wrong place, or places are counted wrongly"
-    elif allowed > SAME_SCORE:
+    elif allowed > MAX_SCORE_CHANGE:
         says += f", as rounding explains (up to {allowed:.2g})"
     advice = (
         "Check that the model uses the attention mask, that pad_token_id in its config is its tokenizer's pad, and "
         "that positions are counted from the first real token."
     )
-    passed = difference <= allowed and content <= SAME_SCORE
+    passed = difference <= allowed and content <= MAX_SCORE_CHANGE
     figures = {"difference": difference, "content": content, "rounding": rounding}
     return GateVerdict("padding", passed, f"{says}.", "reward", advice, figures)
 
 
-def centred(mean: float) -> GateVerdict:
+def centring_verdict(mean: float) -> GateVerdict:
     """Whether reference answers have a mean reward near 0: the value model starts there, and penalties assume it."""
-    passed = abs(mean) <= CENTRED
+    passed = abs(mean) <= MAX_MEAN_REWARD
     says = f"Reference answers have a mean reward of {0.0 if abs(mean) < 0.005 else mean:.2f}"
     ending = (
-        "." if passed else f", further from 0 than {CENTRED:g}: penalties and the value model start on a wrong scale."
+        "."
+        if passed
+        else f", further from 0 than {MAX_MEAN_REWARD:g}: penalties and the value model start on a wrong scale."
     )
     advice = "Train it with the stage reward, which measures the shift and keeps it, or subtract the mean yourself."
     return GateVerdict("centred", passed, says + ending, "reward", advice, {"mean": mean})
 
 
-def same_format(policy: Format, reward: Format, trained: Format | None = None) -> GateVerdict:
+def format_verdict(
+    policy: ConversationFormat, reward: ConversationFormat, trained: ConversationFormat | None = None
+) -> GateVerdict:
     """Whether a reward model reads answers in the format in which it was trained.
 
     `trained` is the format recorded in its artifact. A template or tokenizer different from the policy's is not a

@@ -9,18 +9,18 @@ from pipeline.config.schema import DecodingConfig
 from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import lineage, of_stage
 
-WHOLE = 0.98  # share of the demonstrations' answers that fit within the limit
+COVERED_SHARE = 0.98  # share of the demonstrations' answers that fit within the limit
 UNKNOWN = 512  # new tokens if the length of the demonstrations' answers is unknown
 ANSWER_TOKENS = "answer_tokens"  # the metric of `sft` with the limit from its demonstrations
 
 
 def answer_tokens(masks: Iterable[Sequence[int]]) -> int:
-    """Return the smallest number of tokens that a share `WHOLE` of all answers does not exceed, stop tokens included.
+    """Return the fewest tokens that a share `COVERED_SHARE` of the answers does not exceed, stop tokens included.
 
     `masks` has one row per conversation, with 1 at each answer token; a conversation can have several answers.
     """
     lengths = sorted(len(list(run)) for mask in masks for is_answer, run in groupby(mask) if is_answer)
-    return lengths[math.ceil(WHOLE * len(lengths)) - 1]
+    return lengths[math.ceil(COVERED_SHARE * len(lengths)) - 1]
 
 
 def with_limit(
@@ -39,7 +39,7 @@ def with_limit(
         found = [int(sft.metrics[ANSWER_TOKENS]) for sft in below if ANSWER_TOKENS in sft.metrics]
         limit = max(found) if found else _without_demonstrations(given)
         why = (
-            f"{WHOLE:.0%} of the demonstrations' are no longer"
+            f"{COVERED_SHARE:.0%} of the demonstrations' are no longer"
             if found
             else "their lengths are unknown without an SFT of this pipeline"
         )

@@ -24,7 +24,16 @@ NO_PADDING = {"rwkv", "xlstm", "recurrent_gemma"}  # they read padding like text
 # their output has no cache, which transformers' classification head expects
 NO_HEAD = {"mamba", "mamba2", "falcon_mamba"}
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-ENDS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "embeddings", "lm_head", "embed_out", "score")
+EMBEDDINGS_AND_HEAD = (
+    "embed_tokens",
+    "wte",
+    "word_embeddings",
+    "embed_in",
+    "embeddings",
+    "lm_head",
+    "embed_out",
+    "score",
+)
 
 
 @cache
@@ -105,11 +114,11 @@ def reward_fault(config: Mapping[str, Any]) -> str | None:
 
 def quantization_fault(config: Mapping[str, Any]) -> str | None:
     """Return why an already quantized checkpoint cannot be used; None if it is not quantized."""
-    said = config.get("quantization_config") or text_part(config).get("quantization_config")
-    if not said:
+    quantization = config.get("quantization_config") or text_part(config).get("quantization_config")
+    if not quantization:
         return None
-    method = said.get("quant_method", "unknown method")
-    bits = " in 4 bits" if said.get("load_in_4bit") or said.get("bits") == 4 else ""
+    method = quantization.get("quant_method", "unknown method")
+    bits = " in 4 bits" if quantization.get("load_in_4bit") or quantization.get("bits") == 4 else ""
     return (
         f"its weights are quantized already ({method}{bits}), and can be neither trained nor merged with adapters. "
         "Bring the model that it was made from, in 16 or 32 bits: peft=qlora quantizes it to 4 bits itself."
@@ -137,7 +146,7 @@ def training_fault(config: Mapping[str, Any], trains: Training, method: str, dro
     return None
 
 
-def between_the_ends(target: str) -> str:
+def target_fault(target: str) -> str:
     """Return why an adapter cannot be on the embeddings or the head."""
     return (
         f"peft.target_modules: {target} is the model's embedding or head. Adapters there are lost where the two share "

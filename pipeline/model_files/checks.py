@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import RequestError
-from pipeline.model_files.architectures import ENDS, Training, between_the_ends, training_fault
+from pipeline.model_files.architectures import EMBEDDINGS_AND_HEAD, Training, target_fault, training_fault
 from pipeline.model_files.folder import ADAPTER, CONFIG, ModelFolder
 from pipeline.services.hub import hub_commit, is_hub_id, model_files
 from pipeline.store.artifact import MODELS, Artifact
@@ -19,7 +19,7 @@ from pipeline.store.roles import WRITERS, gives_scores, trained_from
 LORA, TASK = "LORA", "SEQ_CLS"
 
 
-class Made(Protocol):
+class HasInputs(Protocol):
     """A step of the plan or an artifact, with its inputs."""
 
     @property
@@ -71,35 +71,39 @@ def folder_of(given: Artifact) -> ModelFolder:
 
 def _check_adapter(folder: ModelFolder, *, scores: bool) -> None:
     """Raise `RequestError` unless a user's adapter can be stacked and merged exactly, on a known and valid base."""
-    said = folder.read_json(ADAPTER, "")
-    kind, task = said.get("peft_type"), said.get("task_type")
+    adapter = folder.read_json(ADAPTER, "")
+    kind, task = adapter.get("peft_type"), adapter.get("task_type")
     if kind != LORA:
         raise folder.refuse(f"an adapter of the kind {kind}; only LoRA can be trained on, merged and stacked here.")
     if scores and task != TASK:
         raise folder.refuse(f"this adapter is for {task}, not a reward model's ({TASK}).")
     if not (folder.path / "adapter_model.safetensors").is_file():
         raise folder.refuse("no adapter_model.safetensors in this folder. Save the adapter again, as safetensors.")
-    beside = [*(said.get("modules_to_save") or []), *(said.get("target_modules") or []), *_tokens(said)]
-    ends = [name for name in beside if str(name).rpartition(".")[2] in ENDS and not (scores and name == "score")]
+    beside = [*(adapter.get("modules_to_save") or []), *(adapter.get("target_modules") or []), *_token_modules(adapter)]
+    ends = [
+        name
+        for name in beside
+        if str(name).rpartition(".")[2] in EMBEDDINGS_AND_HEAD and not (scores and name == "score")
+    ]
     if ends:
         raise folder.refuse(
             f"this adapter also trains {ends[0]}, an embedding or the head, which is neither stacked nor merged "
             "exactly here. Merge it into its base first (PeftModel.merge_and_unload) and name the merged folder."
         )
-    base_of(folder, said).check_policy()
+    base_of(folder, adapter).check_policy()
 
 
-def _tokens(said: Mapping[str, Any]) -> list[str]:
-    return ["embed_tokens"] if said.get("trainable_token_indices") else []
+def _token_modules(adapter: Mapping[str, Any]) -> list[str]:
+    return ["embed_tokens"] if adapter.get("trainable_token_indices") else []
 
 
-def base_of(folder: ModelFolder, said: Mapping[str, Any]) -> ModelFolder:
+def base_of(folder: ModelFolder, adapter: Mapping[str, Any]) -> ModelFolder:
     """Return the base model of an adapter. Raises `RequestError` if its configuration names none that exists."""
-    base = said.get("base_model_name_or_path")
+    base = adapter.get("base_model_name_or_path")
     if base and Path(base).is_dir():
         return ModelFolder(Path(base), base)
     if base and is_hub_id(base):
-        return ModelFolder(model_files(base, hub_commit(base, said.get("revision"))), base, whole=False)
+        return ModelFolder(model_files(base, hub_commit(base, adapter.get("revision"))), base, whole=False)
     raise folder.refuse(
         f"the model under this adapter is unknown: adapter_config.json has base_model_name_or_path={base!r}, which is "
         "neither a folder here nor a hub id. Set it to the base's folder."
@@ -109,8 +113,8 @@ def base_of(folder: ModelFolder, said: Mapping[str, Any]) -> ModelFolder:
 def _check_training(trains: Training, peft: Any, given: Any) -> None:
     """Raise `RequestError` if a stage cannot train the architecture at the bottom of its model's lineage."""
     for target in peft.target_modules.split(",") if peft.method != "full" else ():
-        if target.rpartition(".")[2] in ENDS:
-            raise RequestError(between_the_ends(target))
+        if target.rpartition(".")[2] in EMBEDDINGS_AND_HEAD:
+            raise RequestError(target_fault(target))
     root = root_of(given)
     if root is None:
         return
@@ -119,7 +123,7 @@ def _check_training(trains: Training, peft: Any, given: Any) -> None:
         raise root.refuse(fault)
 
 
-def root_of(given: Made | Artifact) -> ModelFolder | None:
+def root_of(given: HasInputs | Artifact) -> ModelFolder | None:
     """Return the user's model that a policy was trained from; None if it is the embedded base or no longer exists."""
     while not (isinstance(given, Artifact) and given.is_external):
         below = trained_from(given.inputs)

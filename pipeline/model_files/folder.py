@@ -96,7 +96,7 @@ class ModelFolder:
         if (self.path / SINGLE).is_file():
             return [self.path / SINGLE]
         if any(file for pattern in PICKLED for file in self.path.glob(pattern)):
-            raise self.refuse(pickled(str(self.path)))
+            raise self.refuse(pickle_fault(str(self.path)))
         raise self.refuse("no weights in this folder (model.safetensors). Save or download the model again, whole.")
 
     @property
@@ -189,7 +189,7 @@ class ModelFolder:
                 f"{min(beyond)!r} has none. Bring the model's own tokenizer, or resize the model's embeddings."
             )
         if rows - len(words) > PADDING * rows:
-            raise self.refuse(mismatch(rows, len(words)))
+            raise self.refuse(vocabulary_fault(rows, len(words)))
 
     @cached_property
     def vocabulary(self) -> Mapping[str, int]:
@@ -234,7 +234,7 @@ class ModelFolder:
         return {one["content"] for one in added if one.get("special") and one["content"] not in named}
 
 
-def pickled(path: str) -> str:
+def pickle_fault(path: str) -> str:
     """Return why pickled weights are not loaded, and how to convert them."""
     here = f"{Path(path).name}-safetensors"
     return (
@@ -245,7 +245,7 @@ def pickled(path: str) -> str:
     )
 
 
-def mismatch(rows: int, words: int) -> str:
+def vocabulary_fault(rows: int, words: int) -> str:
     """Return why a model and a tokenizer do not match: the model has more unused ids than padding explains."""
     return (
         f"its vocabulary has {rows:,} ids, but its tokenizer knows {words:,} tokens only, so the two do not belong "

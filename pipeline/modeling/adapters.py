@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from pipeline.config.schema import PeftConfig
 from pipeline.errors import RequestError
-from pipeline.model_files.architectures import between_the_ends
+from pipeline.model_files.architectures import target_fault
 from pipeline.modeling.architecture import layers_without_adapters
 
 TRAINED = "default"  # peft's name for the adapter that is being trained
@@ -30,7 +30,7 @@ def lora_config(peft: PeftConfig, model: Model) -> LoraConfig:
     named = [f".{name}" for name, module in bare.named_modules() if any(module is end for end in ends)]
     for target in targets if isinstance(targets, list) else ():
         if any(name.endswith(f".{target}") for name in named):
-            raise RequestError(between_the_ends(target))
+            raise RequestError(target_fault(target))
     return LoraConfig(
         r=peft.rank,
         lora_alpha=peft.alpha,

@@ -26,7 +26,7 @@ from transformers import (
 
 from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
-from pipeline.model_files.folder import PADDING, mismatch, pickled
+from pipeline.model_files.folder import PADDING, pickle_fault, vocabulary_fault
 from pipeline.modeling.adapters import TRAINED, Model, activate_adapters, lora_config, name_in_stack, with_adapter
 from pipeline.modeling.architecture import (
     check_weights,
@@ -131,7 +131,7 @@ def _load_weights(
     except OSError as error:
         if "safetensors" not in str(error):
             raise
-        raise RequestError(f"{source.weights}: {pickled(source.weights)}") from error
+        raise RequestError(f"{source.weights}: {pickle_fault(source.weights)}") from error
     except RuntimeError as error:
         if "mismatch" not in str(error):
             raise
@@ -172,7 +172,7 @@ def check_vocabulary(rows: int, tokenizer: PreTrainedTokenizerBase, source: Poli
     """Raise `RequestError` if a model has more ids than padding explains: the tokenizer belongs to another model."""
     words = len(tokenizer)
     if rows - words > PADDING * rows:
-        raise RequestError(f"{source.weights}: {mismatch(rows, words)}")
+        raise RequestError(f"{source.weights}: {vocabulary_fault(rows, words)}")
 
 
 def nf4_config(dtype: torch.dtype | str) -> BitsAndBytesConfig:

@@ -44,8 +44,8 @@ def histogram(values: Sequence[float], colour: int, highest: float, x_name: str)
     box = Markup('<rect class="bar p{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>')
     for i, share in enumerate(shares):
         at, width = x(i / BINS) + 1, x(1 / BINS) - x(0) - 2
-        said = f"{i / BINS:.1f} to {(i + 1) / BINS:.1f}: {share:.0%} of answers"
-        parts.append(box.format(colour, at, y(share), width, y(0) - y(share), said))
+        label = f"{i / BINS:.1f} to {(i + 1) / BINS:.1f}: {share:.0%} of answers"
+        parts.append(box.format(colour, at, y(share), width, y(0) - y(share), label))
     return svg("distribution of scores", parts, height)
 
 
@@ -64,9 +64,9 @@ def doubling(counts: Sequence[int], colour: int, x_name: str) -> Markup:
     box = Markup('<rect class="bar p{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>')
     for k, count in enumerate(counts):
         if count:
-            said = f"{_begin(k):,} to {_begin(k + 1) - 1:,} {x_name}: {count:,} rows"
+            label = f"{_begin(k):,} to {_begin(k + 1) - 1:,} {x_name}: {count:,} rows"
             parts.append(
-                box.format(colour, x(k) + 1, y(count / total), x(k + 1) - x(k) - 2, y(0) - y(count / total), said)
+                box.format(colour, x(k) + 1, y(count / total), x(k + 1) - x(k) - 2, y(0) - y(count / total), label)
             )
     return svg(f"distribution of lengths in {x_name}", parts, height)
 

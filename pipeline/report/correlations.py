@@ -46,16 +46,16 @@ class Relation(NamedTuple):
 def relations(seen: Comparison) -> Iterator[Relation]:
     """Yield each pair of numbers that is known for all answers of at least one policy."""
     for pair in PAIRS:
-        clouds, said = [], []
+        clouds, correlations = [], []
         for policy in seen.policies:
             xs, ys = seen.values(policy, pair.x), seen.values(policy, pair.y)
             if xs and ys:
                 points: list[Point] = list(zip(xs, ys, strict=True))
                 clouds.append(Cloud(policy.label, policy.colour, points[:: max(1, len(points) // DOTS)]))
                 value = correlation(xs, ys)
-                said.append((policy.label, policy.colour, "none" if value is None else f"{value:+.2f}"))
+                correlations.append((policy.label, policy.colour, "none" if value is None else f"{value:+.2f}"))
         if clouds:
-            yield Relation(pair, scatter(clouds, pair.x_name, pair.y_name), said)
+            yield Relation(pair, scatter(clouds, pair.x_name, pair.y_name), correlations)
 
 
 def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:

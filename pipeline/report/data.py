@@ -132,5 +132,5 @@ def rules(gathered: Gathered, modes: Mapping[str, str]) -> Iterator[RuleSeen]:
 def _lengths(statistics: Statistics) -> Iterator[tuple[str, str, Markup]]:
     """Yield (measured part, quantiles as text, histogram)."""
     for what, found in statistics.lengths().items():
-        said = f"{found['unit']}; half have up to {found['median']:,.0f}, 95% up to {found['p95']:,.0f}"
-        yield what, said, bars.doubling(found["counts"], 1, found["unit"])
+        caption = f"{found['unit']}; half have up to {found['median']:,.0f}, 95% up to {found['p95']:,.0f}"
+        yield what, caption, bars.doubling(found["counts"], 1, found["unit"])

@@ -11,7 +11,7 @@ from pipeline.evaluation.comparison import Comparison, Policy, Row
 
 
 @dataclass(frozen=True)
-class Answer:
+class ShownAnswer:
     policy: Policy
     text: str
     remarks: Sequence[str]
@@ -24,7 +24,7 @@ class Example:
     why: str
     prompt: Sequence[Row]
     reference: str
-    answers: Sequence[Answer]
+    answers: Sequence[ShownAnswer]
 
 
 def choose(seen: Comparison, count: int) -> list[Example]:
@@ -78,7 +78,9 @@ def _gap(seen: Comparison, row: Row, *, worst: bool) -> float:
 
 def _example(seen: Comparison, row: Row, why: str) -> Example:
     given = row["answers"]
-    answers = [Answer(p, given[p.name]["text"], _remarks(p, given[p.name])) for p in seen.policies if p.name in given]
+    answers = [
+        ShownAnswer(p, given[p.name]["text"], _remarks(p, given[p.name])) for p in seen.policies if p.name in given
+    ]
     return Example(why, row["prompt"], row.get("reference") or "", answers)
 
 

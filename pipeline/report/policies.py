@@ -27,7 +27,7 @@ from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import stage_of
 
 QUALITY = {"true_score": "true score", "judge_reward": "judge's reward", "reward": "reward"}  # most trusted first
-WIDE = 1.96  # standard errors on each side of a mean, for a 95% interval
+STANDARD_ERRORS = 1.96  # standard errors on each side of a mean, for a 95% interval
 UNSEEN = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}  # shown as ␀, ␁, …
 
 
@@ -114,7 +114,7 @@ def _frontiers(seen: Comparison) -> Iterator[tuple[str, Markup]]:
 def _spot(seen: Comparison, policy: Policy, quality: str) -> charts.Spot:
     mean = policy.metrics[quality]
     scores = seen.values(policy, "score" if quality == "true_score" else quality)
-    half = WIDE * statistics.stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
+    half = STANDARD_ERRORS * statistics.stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
     return charts.Spot(policy.label, policy.colour, policy.metrics["kl"], mean, mean - half, mean + half)
 
 

@@ -14,7 +14,7 @@ STOPPED = 0.95  # a smaller share of complete answers leads to a caveat
 LONGER = 1.5  # a larger ratio of lengths alone may explain a win
 
 
-class Verdict(NamedTuple):
+class Finding(NamedTuple):
     """One sentence about one policy."""
 
     text: str
@@ -23,24 +23,24 @@ class Verdict(NamedTuple):
     minor: bool = False  # about an ancestor of the baseline: less important than the arms
 
 
-def verdicts(seen: Comparison) -> list[Verdict]:
+def verdicts(seen: Comparison) -> list[Finding]:
     """Return one sentence per policy against the baseline, and one for each two arms; minor ones last."""
     baseline = seen.baseline
     if baseline is None or not seen.challengers:
         only = seen.policies[0]
-        return [Verdict(f"Only {only.label} was evaluated: there is nothing to compare it with.", only.colour)]
+        return [Finding(f"Only {only.label} was evaluated: there is nothing to compare it with.", only.colour)]
     judged = [policy for policy in seen.challengers if "win_rate" in policy.metrics]
     if not judged:
         text = (
             f"No result: no person has judged these {seen.prompts:,} answers per policy, "
             "and no scorer can judge them. The answers are below, to be read."
         )
-        return [Verdict(text, baseline.colour)]
-    said = [_against(policy, baseline, seen) for policy in judged] + list(_between_arms(seen, baseline))
-    return sorted(said, key=lambda verdict: verdict.minor)
+        return [Finding(text, baseline.colour)]
+    findings = [_against(policy, baseline, seen) for policy in judged] + list(_between_arms(seen, baseline))
+    return sorted(findings, key=lambda verdict: verdict.minor)
 
 
-def _against(policy: Policy, baseline: Policy, seen: Comparison) -> Verdict:
+def _against(policy: Policy, baseline: Policy, seen: Comparison) -> Finding:
     rate, low, high = (policy.metrics[key] for key in ("win_rate", "win_rate_low", "win_rate_high"))
     share = f"{rate:.2f} [{low:.2f}, {high:.2f}] of {seen.prompts:,} held-out prompts"
     by = f"by {judge(seen)}"
@@ -50,10 +50,10 @@ def _against(policy: Policy, baseline: Policy, seen: Comparison) -> Verdict:
         text = f"{policy.label} wins {share} against {baseline.label}, {by}."
     else:
         text = f"{policy.label} is worse than {baseline.label}: it wins only {share}, {by}."
-    return Verdict(text, policy.colour, not low <= 0.5 <= high and _decides_well(seen), policy.is_ancestor)
+    return Finding(text, policy.colour, not low <= 0.5 <= high and _decides_well(seen), policy.is_ancestor)
 
 
-def _between_arms(seen: Comparison, baseline: Policy) -> Iterator[Verdict]:
+def _between_arms(seen: Comparison, baseline: Policy) -> Iterator[Finding]:
     """Yield a sentence for each two arms: the difference of their win rates against the baseline, and head to head.
 
     The difference is paired by prompt.
@@ -72,10 +72,10 @@ def _between_arms(seen: Comparison, baseline: Policy) -> Iterator[Verdict]:
         )
         if low <= 0 <= high or rate.low <= 0.5:
             text = f"No difference shown between {ahead.label} and {behind.label}: {points}."
-            yield Verdict(text, ahead.colour)
+            yield Finding(text, ahead.colour)
         else:
             text = f"{ahead.label} is better than {behind.label}: {points}."
-            yield Verdict(text, ahead.colour, _decides_well(seen))
+            yield Finding(text, ahead.colour, _decides_well(seen))
 
 
 def _points(share: float) -> str:

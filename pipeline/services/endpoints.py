@@ -115,12 +115,12 @@ class Endpoint:
                 raise RequestError(f"{self.url}: HF_HUB_OFFLINE is set, by which all requests are refused.") from None
             except HfHubHTTPError as error:
                 status = error.response.status_code
-                said = self._said(error)
+                message = self._server_message(error)
                 if status in REFUSED:
-                    return Refusal(said)
+                    return Refusal(message)
                 if status < 500 and status not in BUSY:
-                    raise self._refused(status, said) from None
-                fault, wait = f"HTTP {status}: {said}", _named_pause(error.response.headers) or wait
+                    raise self._refused(status, message) from None
+                fault, wait = f"HTTP {status}: {message}", _named_pause(error.response.headers) or wait
             except (TransportError, InferenceTimeoutError) as error:
                 fault = f"{type(error).__name__}: {error}"
             except (ValueError, TypeError, AttributeError, LookupError):
@@ -144,14 +144,14 @@ class Endpoint:
         chosen = answer.choices[0]
         return Generated(str(chosen.message.content or ""), chosen.finish_reason in FINISHED)
 
-    def _refused(self, status: int, said: str) -> RequestError:
+    def _refused(self, status: int, message: str) -> RequestError:
         if status in (401, 403):
             unset = f"requests without a key, and {ENDPOINT_KEY} is not set"
             given = f"the key in {ENDPOINT_KEY}" if self.key else unset
             return RequestError(f"{self.url} refuses {given} (HTTP {status}).")
-        return RequestError(f"{self.url} has no such address or model as '{self.model}' (HTTP {status}): {said}")
+        return RequestError(f"{self.url} has no such address or model as '{self.model}' (HTTP {status}): {message}")
 
-    def _said(self, error: Any) -> str:
+    def _server_message(self, error: Any) -> str:
         """Return the server's message, with the key removed."""
         text = re.sub(r"\s+", " ", str(error.server_message or error.response.reason_phrase or "no reason given"))
         return (text.replace(self.key, "…") if self.key else text)[:SHOWN]

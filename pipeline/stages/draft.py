@@ -58,10 +58,10 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 def run(config: DraftConfig, context: StageContext) -> Metrics:
     given, unusable = _given(config, context)
     writer = _writer(config, context)
-    made_up = _made_up(given, config, writer, context)
+    made_up = _new_prompts(given, config, writer, context)
     prompts = [*given, *made_up]
     write_jsonl(context.output_dir / PROMPTS, ({"prompt": prompt} for prompt in prompts))
-    written = writer.write([_told(prompt, config.system) for prompt in prompts], "draft")
+    written = writer.write([_with_system_prompt(prompt, config.system) for prompt in prompts], "draft")
     drafts, ledger = usable_drafts(prompts, written, writer.name, Cleaner(RULES), Path(PROMPTS))
     for reason, count in ledger.reasons().items():
         context.say(f"left out, {count:,} times: {reason} (each is in ledger.jsonl)")
@@ -93,7 +93,7 @@ def _given(config: DraftConfig, context: StageContext) -> tuple[list[list[Messag
     return [prompts[index] for index in choose_prompts(prompts, config.count, config.seed)], ledger
 
 
-def _made_up(
+def _new_prompts(
     given: Sequence[list[Message]], config: DraftConfig, writer: Writer, context: StageContext
 ) -> list[list[Message]]:
     """Return new prompts: `config.generate`, or fewer if the writer does not find as many in `ROUNDS` rounds."""
@@ -113,7 +113,7 @@ def _made_up(
     return [[Message(role="user", content=text)] for text in prompt_pool.made_up]
 
 
-def _told(prompt: list[Message], system: str | None) -> list[Message]:
+def _with_system_prompt(prompt: list[Message], system: str | None) -> list[Message]:
     """Return a prompt with the configured system prompt before the prompt's own system turn."""
     if not system:
         return prompt

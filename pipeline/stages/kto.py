@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from pipeline.modeling.in_training import ModelInTraining
     from pipeline.modeling.preferences.kto import MarkedRow
 
-NEEDED = (
+MARKS_NEEDED = (
     "kto learns from answers that people marked as good or bad, one by one (thumbs; formats kto, log and openwebui): "
     "give a file of them, labeling.path=FILE"
 )
-MOST = 4 / 3  # largest ratio of the total weights of good and bad answers, or of bad and good (arXiv 2402.01306)
+MAX_WEIGHT_RATIO = (
+    4 / 3
+)  # largest ratio of the total weights of good and bad answers, or of bad and good (arXiv 2402.01306)
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
     pinned = config.kto.inputs.get("preferences") or config.preferences.inputs.get("rankings")
     if config.labeling.backend != "file" and not pinned:
-        raise RequestError(f"{NEEDED}. Rankings say which answer is better, and of none that it is good.")
+        raise RequestError(f"{MARKS_NEEDED}. Rankings show which answer is better, not whether one is good.")
     return {"policy": FromStage("sft"), "preferences": FromStage("preferences")}
 
 
@@ -65,7 +67,7 @@ def _rows(name: str, in_training: "ModelInTraining", config: KtoConfig, context:
     if not rows:
         earlier = " Preferences from before `kto` kept none: remove that folder, and they are made again."
         raise RequestError(
-            f"{path}: no marked answers. {NEEDED}, with several prompts.{'' if path.is_file() else earlier}"
+            f"{path}: no marked answers. {MARKS_NEEDED}, with several prompts.{'' if path.is_file() else earlier}"
         )
 
     def marked(row: Mapping[str, Any]) -> MarkedRow:
@@ -77,7 +79,7 @@ def _rows(name: str, in_training: "ModelInTraining", config: KtoConfig, context:
 
 
 def _balance(rows: "Sequence[MarkedRow]", config: KtoConfig, context: StageContext) -> int:
-    """Return the number of good answers; remark if the ratio of the total weights of both kinds exceeds `MOST`.
+    """Return the number of good answers; remark if the total weights of both are out of balance.
 
     Raises `RequestError` if all answers have the same mark: then there is nothing to learn.
     """
@@ -89,7 +91,7 @@ def _balance(rows: "Sequence[MarkedRow]", config: KtoConfig, context: StageConte
             f"All {len(rows):,} answers to learn from are marked as {kind}. kto needs answers of both kinds."
         )
     ratio = config.good_weight * good / (config.bad_weight * bad)
-    if not 1 / MOST <= ratio <= MOST:
+    if not 1 / MAX_WEIGHT_RATIO <= ratio <= MAX_WEIGHT_RATIO:
         context.say(
             f"{good:,} answers are good and {bad:,} bad, and weigh {ratio:.2f} to 1 together. KTO learns best near 1: "
             f"kto.good_weight={config.bad_weight * bad / good:.2g}, for example"

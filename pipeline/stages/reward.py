@@ -169,14 +169,14 @@ def _write_reward_file(
     from pipeline.modeling.rewards.models import REWARD_FILE
 
     tokenizer = in_training.tokenizer
-    said = {
+    card = {
         **normalization._asdict(),
         "template": content_hash(tokenizer.chat_template),
         "stop_id": in_training.chat.stop_id,
         "pad_id": tokenizer.pad_token_id,
         "vocabulary": content_hash(tokenizer.get_vocab()),
     }
-    write_atomically(context.output_dir / REWARD_FILE, json.dumps(said, indent=2))
+    write_atomically(context.output_dir / REWARD_FILE, json.dumps(card, indent=2))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -289,8 +289,8 @@ def _created(manifest: Path) -> datetime:
 
 def _checksum(manifest: Mapping[str, Any]) -> str:
     """Return the sha256 of a manifest without its key `checksum`."""
-    said = {key: value for key, value in manifest.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    content = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _folders(path: Path) -> list[Path]:

@@ -24,11 +24,11 @@ class HashCache:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._known: dict[str, list[Any]] = {}
+        self._cache: dict[str, list[Any]] = {}
         self._changed = False
         with contextlib.suppress(OSError, ValueError):
-            known = json.loads(path.read_text())
-            self._known = known if isinstance(known, dict) else {}
+            cached = json.loads(path.read_text())
+            self._cache = cached if isinstance(cached, dict) else {}
 
     def version_of(self, path: Path) -> str:
         """Return the version of a file or folder, from file names in it and contents, independent of its path.
@@ -47,11 +47,11 @@ class HashCache:
         key, seen = str(file.resolve()), stat_of(file)
         if seen is None or seen[0] < LARGE:
             return file_hash(file)
-        known = self._known.get(key)
-        if not isinstance(known, list) or known[:2] != seen or len(known) != 3:
-            self._known[key] = [*seen, file_hash(file)]
+        cached = self._cache.get(key)
+        if not isinstance(cached, list) or cached[:2] != seen or len(cached) != 3:
+            self._cache[key] = [*seen, file_hash(file)]
             self._changed = True
-        return str(self._known[key][-1])
+        return str(self._cache[key][-1])
 
     def keep(self, *, make_folder: bool = False) -> None:
         """Write new hashes to disk if the outputs folder exists or `make_folder` is set.
@@ -60,5 +60,5 @@ class HashCache:
         """
         if self._changed and (make_folder or self.path.parent.parent.is_dir()):
             with contextlib.suppress(OSError):  # without the cache, only time is lost
-                write_atomically(self.path, json.dumps(self._known))
+                write_atomically(self.path, json.dumps(self._cache))
             self._changed = False

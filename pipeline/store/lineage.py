@@ -31,10 +31,10 @@ def stage_of(artifact: Artifact) -> str:
 
 def drawing_of(artifact: Artifact) -> dict[str, Any]:
     """Return the decoding options of `sample` or `evaluate`, including the limit on new tokens that it used."""
-    said = {**artifact.manifest.get("config", {}).get("decoding", {})}
+    decoding = {**artifact.manifest.get("config", {}).get("decoding", {})}
     if "max_new_tokens" in artifact.metrics:
-        said["max_new_tokens"] = int(artifact.metrics["max_new_tokens"])
-    return said
+        decoding["max_new_tokens"] = int(artifact.metrics["max_new_tokens"])
+    return decoding
 
 
 def made_from(artifact: Artifact) -> Iterator[tuple[str, str, bool]]:

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.config.schema import LaunchConfig
 from pipeline.gates.check import check_gates
-from pipeline.gates.rules import GateVerdict, padding, read_gates
+from pipeline.gates.rules import GateVerdict, padding_verdict, read_gates
 from pipeline.playground.texts import sampling_prompts
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
@@ -227,7 +227,7 @@ def seen_of(model: Any) -> GateVerdict:
     ]
     scores = raw_scores(model, rows, pad_id=0, batch_size=1)
     known = padding_effects(model, rows, 0).scaled(1 / pstdev(scores))
-    return padding(*(known[f"padding_{name}"] for name in ("difference", "content", "rounding")))
+    return padding_verdict(*(known[f"padding_{name}"] for name in ("difference", "content", "rounding")))
 
 
 def test_rounding_is_no_padding_fault(deep: Any) -> None:

@@ -186,8 +186,8 @@ def normalization_of(artifact: Artifact) -> RewardNormalization:
     file = artifact.path / REWARD_FILE
     if not file.is_file():
         return RewardNormalization()
-    said = json.loads(file.read_text(encoding="utf-8"))
-    return RewardNormalization(said["shift"], said["scale"])
+    saved = json.loads(file.read_text(encoding="utf-8"))
+    return RewardNormalization(saved["shift"], saved["scale"])
 
 
 def adapter_of(source: PolicySource) -> tuple[dict[str, Tensor], LoraConfig]:

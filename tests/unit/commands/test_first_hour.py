@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main, waiting_for
-from pipeline.commands.next_steps import after
-from pipeline.commands.request import as_remembered
+from pipeline.commands.next_steps import next_steps
+from pipeline.commands.request import with_last_request
 from pipeline.config import compose
 from pipeline.config.remembered import FILE, Request, recall, remember, request_of
 from pipeline.engine.planner import Planner, Step
@@ -182,11 +182,13 @@ def test_a_finished_project_is_finished_by_its_name_alone(project: Request, said
 
 @pytest.mark.parametrize("name", ["sft", "dpo", "reward", "preferences", "sample", "evaluate"])
 def test_every_stage_ends_with_what_comes_next(project: Request, name: str, here: Path) -> None:
-    asked = as_remembered(["project=support", f"stage={name}"])
+    asked = with_last_request(["project=support", f"stage={name}"])
     step = Planner(asked.config, asked.store).step(name)
     shutil.rmtree(asked.store.root / "compare")
     (asked.store.root / "compare").mkdir()
-    commands = [text for _, text in after(step, asked.config, asked.store, asked.request) if text.startswith("python")]
+    commands = [
+        text for _, text in next_steps(step, asked.config, asked.store, asked.request) if text.startswith("python")
+    ]
     assert commands
     for command in commands:
         given = shlex.split(command.partition("   (")[0])[3:]

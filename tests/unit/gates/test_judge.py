@@ -52,10 +52,10 @@ def test_a_judge_at_chance_is_no_better_where_length_says_nothing() -> None:
 
 
 def test_gates_stop_ends_before_any_answer_and_gates_off_says_nothing(tmp_path: Path) -> None:
-    stopping, _ = context(tmp_path, "stop")
+    stopping_verdict, _ = context(tmp_path, "stop")
     with pytest.raises(RequestError, match="no answer is judged, since gates=stop and one gate warns"):
-        check_judge(stopping, judge(KNOWN))
-    check_judge(stopping, judge({**KNOWN, "accuracy": 0.9}))
+        check_judge(stopping_verdict, judge(KNOWN))
+    check_judge(stopping_verdict, judge({**KNOWN, "accuracy": 0.9}))
     silent, said = context(tmp_path, "off")
     assert check_judge(silent, judge(KNOWN))
     assert not said
