@@ -9,9 +9,9 @@ from peft import PeftConfig, PeftModel
 
 from pipeline.errors import RequestError
 from pipeline.files import copy, open_to_others
-from pipeline.modeling.adapters import TRAINED
+from pipeline.modeling.adapters import TRAINED, Model
 from pipeline.modeling.policy import load_policy
-from pipeline.modeling.sources import saved_dtype, source_of, tokenizer_of
+from pipeline.modeling.sources import PolicySource, saved_dtype, source_of, tokenizer_of
 from pipeline.store.artifact import Artifact
 
 WEIGHTS = "adapter_model.safetensors"
@@ -38,33 +38,47 @@ def export(artifact: Artifact, folder: Path, *, merge: bool) -> Exported:
     source = replace(trained, dtype=trained.compute or trained.dtype)
     tokenizer, remarks = tokenizer_of(source)
     model = load_policy(source, tokenizer, torch.device("cpu"), quantized=False)
-    count = len(source.adapters)
-    if not merge:
-        if not isinstance(model, PeftModel):
-            raise RequestError(f"{artifact.reference} is a full model without adapters: use export.merge=true.")
-        if count == 1:
-            _copy_adapter(source.adapters[0], folder, source.weights)
-        else:
-            _join_adapters(model, count)
-            model.peft_config[TRAINED].base_model_name_or_path = source.weights
-            model.save_pretrained(folder, selected_adapters=[TRAINED])
+    if merge:
+        model = _write_whole(model, source, folder)
     elif isinstance(model, PeftModel):
-        model = model.merge_and_unload()
-        model.save_pretrained(folder)
-    elif Path(source.weights).is_dir() and source.dtype in ("auto", saved_dtype(Path(source.weights))):
-        for file in Path(source.weights).glob("*.safetensors*"):
-            copy(file, folder / file.name)
-        model.config.save_pretrained(folder)
-        model.generation_config.save_pretrained(folder)
+        _write_adapter(model, source, folder)
     else:
-        model.save_pretrained(folder)
+        raise RequestError(f"{artifact.reference} is a full model without adapters: use export.merge=true.")
     tokenizer.save_pretrained(folder)
     open_to_others(folder)
     if source.dtype != trained.dtype and source.dtype != "float32":
         remarks = [*remarks, f"written in {source.dtype}, as the model was brought; the artifact itself is in float32"]
     if source.quantized and merge:
         remarks = [*remarks, "the adapters were trained on a 4-bit base and are merged into its full precision here"]
-    return Exported(model.num_parameters(), count, remarks)
+    return Exported(model.num_parameters(), len(source.adapters), remarks)
+
+
+def _write_whole(model: Model, source: PolicySource, folder: Path) -> Model:
+    """Write a policy as one model, with its adapters merged; return that model."""
+    if isinstance(model, PeftModel):
+        merged: Model = model.merge_and_unload()
+        merged.save_pretrained(folder)
+        return merged
+    weights = Path(source.weights)
+    if not weights.is_dir() or source.dtype not in ("auto", saved_dtype(weights)):
+        model.save_pretrained(folder)
+        return model
+    for file in weights.glob("*.safetensors*"):
+        copy(file, folder / file.name)
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    return model
+
+
+def _write_adapter(model: PeftModel, source: PolicySource, folder: Path) -> None:
+    """Write a policy's adapters as one adapter that names its base model."""
+    count = len(source.adapters)
+    if count == 1:
+        _copy_adapter(source.adapters[0], folder, source.weights)
+        return
+    _join_adapters(model, count)
+    model.peft_config[TRAINED].base_model_name_or_path = source.weights
+    model.save_pretrained(folder, selected_adapters=[TRAINED])
 
 
 def _copy_adapter(adapter: Path, folder: Path, base: str) -> None:
