@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.gates.rules import agreement, centred, write_gates
+from pipeline.gates.rules import agreement_verdict, centring_verdict, write_gates
 from pipeline.report.examples import choose
 from pipeline.report.tables import cost_rows, gate_rows, lineage_rows, metric_rows, people, reward_models
 from pipeline.report.verdicts import caveats
@@ -40,8 +40,8 @@ def test_gates_that_warned_are_told_first_and_those_that_agree_once(tmp_path: Pa
     parts = two_arms(tmp_path)
     for arm in ("dpo", "ppo"):
         parts[arm].path.mkdir()
-    write_gates(parts["dpo"].path, [agreement({"alpha": 0.5})])
-    write_gates(parts["ppo"].path, [agreement({"alpha": 0.5}), centred(2.0)])
+    write_gates(parts["dpo"].path, [agreement_verdict({"alpha": 0.5}, "preferences")])
+    write_gates(parts["ppo"].path, [agreement_verdict({"alpha": 0.5}, "preferences"), centring_verdict(2.0)])
     seen = told(parts, {"sft": PLAIN, "dpo": PLAIN, "ppo": PLAIN})
     found = [([arm.label for arm in row.arms], row.verdict.name) for row in gate_rows(seen)]
     assert found == [(["PPO"], "centred"), (["DPO", "PPO"], "agreement")]
