@@ -78,8 +78,8 @@ class Backend(Protocol):
         """Publish the round's tasks; returns the number of new tasks.
 
         Idempotent: existing tasks stay, with their answers; missing tasks (after an interrupted upload or a loss of
-        data) are added; a changed overlap is set. Raises `LabelingError` if the service holds other tasks under that
-        name.
+        data) are added, with the copied answers to them; a changed overlap is set. Raises `LabelingError` if the
+        service holds other tasks under that name.
         """
         ...
 

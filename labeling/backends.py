@@ -30,6 +30,7 @@ class Place:
     say: Callable[[str], None]  # told what people should know
     port: int | None = None  # for a server on this machine; any free one where absent
     lasting: bool = False  # whether it goes on after the command, so that people can answer
+    copies: Path | None = None  # the folder in the project for copies of people's answers
 
 
 class BackendModule(Protocol):

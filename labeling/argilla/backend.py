@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from labeling.argilla.client import Client
+from labeling.argilla.copies import Copies
+from labeling.argilla.limits import check
 from labeling.argilla.page import CHECKSUM, METADATA, checksum, fields_of, record_of
 from labeling.argilla.submitting import submit_rankings
 from labeling.backend import AnnotatorAnswer, LabelingError, Queue, Round
@@ -22,8 +24,6 @@ from labeling.reviews import read_review
 from labeling.server import DEFAULT_HOME, Connection, accounts, address
 
 BULK = 250  # records per request; Argilla accepts 500
-MAX_GUIDELINES = 10_000
-MAX_NAME = 200
 
 
 def _ignore(remark: str) -> None:
@@ -31,13 +31,23 @@ def _ignore(remark: str) -> None:
 
 
 class ArgillaBackend:
-    """A `Backend`. `connection` must be an owner's; `say` receives warnings that need no action."""
+    """A `Backend`. `connection` must be an owner's; `say` receives warnings that need no action.
 
-    def __init__(self, connection: Connection, say: Callable[[str], None] = _ignore, home: Path = DEFAULT_HOME) -> None:
+    People's answers are copied into the folder `copies`, and put back with tasks that a server has lost.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        say: Callable[[str], None] = _ignore,
+        home: Path = DEFAULT_HOME,
+        copies: Path | None = None,
+    ) -> None:
         self.url = connection.url
         self._connection = connection
         self._say = say
         self._home = home
+        self._copies = None if copies is None else Copies(copies, home, connection, say)
 
     @property
     def address(self) -> str:
@@ -49,8 +59,13 @@ class ArgillaBackend:
         return Client(self._connection)
 
     def publish(self, asked: Round) -> int:
-        """See `Backend.publish`. Records are sent in bulks: an interrupted upload is completed by the next call."""
+        """See `Backend.publish`. Records are sent in bulks: an interrupted upload is completed by the next call.
+
+        A missing task is sent together with the answers to it in the snapshot, so none is lost or doubled in between.
+        """
         check(asked)
+        if self._copies is not None:
+            self._copies.register(asked.workspace)
         workspace = self._workspace(asked.workspace)
         return sum(self._publish_queue(asked, queue, workspace) for queue in asked.queues)
 
@@ -101,6 +116,8 @@ class ArgillaBackend:
             records = [record_of(task, correction) for task in (*missing, *opened_again)]
         except ValueError as error:
             raise LabelingError(f"Queue '{queue.name}': {error}", fault="request") from None
+        if missing and self._copies is not None:
+            self._copies.put_back(queue.name, records[: len(missing)])
         for start in range(0, len(records), BULK):
             self._client.put(path, doing, {"items": records[start : start + BULK]})
         return len(missing)
@@ -168,7 +185,10 @@ class ArgillaBackend:
             )
         tasks = {task["id"]: task for task in queue.tasks}
         answers, lost = [], 0
-        for record in self._client.records(dataset):
+        records = list(self._client.records(dataset))
+        if self._copies is not None:
+            self._copies.take(queue.name, records, names)
+        for record in records:
             if task := tasks.get(record["external_id"]):
                 lost += _has_lost_answers(record, dataset["distribution"]["min_submitted"])
                 answers += [
@@ -193,25 +213,6 @@ class ArgillaBackend:
     def _names(self) -> dict[str, str]:
         users = self._client.get("/users", "list the accounts (whose names stand beside the answers)")["items"]
         return {user["id"]: user["username"] for user in users}
-
-
-def check(asked: Round) -> None:
-    """Raise `LabelingError` (request) if Argilla cannot hold this round, before anything is sent."""
-    if not 1 <= len(asked.guidelines) <= MAX_GUIDELINES:
-        raise LabelingError(
-            f"Argilla takes guidelines of 1 to {MAX_GUIDELINES:,} characters, but these have "
-            f"{len(asked.guidelines):,}. Shorten them, or link to the rest.",
-            fault="request",
-        )
-    for queue in asked.queues:
-        if not 1 <= len(queue.name) <= MAX_NAME:
-            raise LabelingError(f"Argilla's names have 1 to {MAX_NAME} characters: {queue.name!r}", fault="request")
-        if queue.overlap < 1:
-            raise LabelingError(f"Queue '{queue.name}': overlap must be at least 1", fault="request")
-        try:
-            responses_per_task(asked.question, queue.tasks)
-        except ValueError as error:
-            raise LabelingError(f"Queue '{queue.name}': {error}", fault="request") from None
 
 
 def _has_lost_answers(record: Mapping[str, Any], overlap: int) -> bool:

@@ -14,10 +14,10 @@ from labeling.server import detach, ensure_environment, serving
 def open_backend(place: Place) -> Iterator[Backend]:
     """See `labeling.backends.BackendModule`."""
     if place.lasting:
-        yield ArgillaBackend(detach(place.home, say=place.say, port=place.port), place.say, place.home)
+        yield ArgillaBackend(detach(place.home, say=place.say, port=place.port), place.say, place.home, place.copies)
     else:
         with serving(place.home, say=place.say, port=place.port) as connection:
-            yield ArgillaBackend(connection, place.say, place.home)
+            yield ArgillaBackend(connection, place.say, place.home, place.copies)
 
 
 def prepare(place: Place, stop: threading.Event) -> None:

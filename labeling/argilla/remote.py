@@ -13,7 +13,7 @@ from labeling.server import remote
 @contextmanager
 def open_backend(place: Place) -> Iterator[Backend]:
     """See `labeling.backends.BackendModule`."""
-    yield ArgillaBackend(remote(), place.say, place.home)
+    yield ArgillaBackend(remote(), place.say, place.home, place.copies)
 
 
 def prepare(place: Place, stop: threading.Event) -> None:

@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from labeling.commands import command, console, home_option, is_remote
-from labeling.server import DEFAULT_HOME, Connection, remote, running
+from labeling.server import DEFAULT_HOME, Connection, remote, running, snapshots
 from labeling.server.accounts import checked, session
 
 ABOUT = """\
 Shows the server and its data sets: complete records, and each annotator's submitted, discarded and draft answers.
-`--follow` repeats until Ctrl-C.
+Also copies the answers into their projects, as the server's supervisor does every two minutes. `--follow` repeats
+until Ctrl-C.
 """
 SECONDS = 2.0
 
@@ -27,16 +28,18 @@ def status(arguments: Sequence[str]) -> int:
     home_option(parser)
     parser.add_argument("--follow", action="store_true", help="repeat every two seconds")
     options = parser.parse_args(arguments)
+    seen: dict[str, str] = {}
     if not options.follow:
-        console.print(_view(options.home))
+        console.print(_view(options.home, seen))
         return 0
-    with Live(_view(options.home), console=console, auto_refresh=False) as live:
+    with Live(_view(options.home, seen), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(SECONDS)
-            live.update(_view(options.home), refresh=True)
+            live.update(_view(options.home, seen), refresh=True)
 
 
-def _view(home: Path | None) -> Group:
+def _view(home: Path | None, seen: dict[str, str]) -> Group:
+    """Copy the answers that are new (see `snapshots.take`), and return what there is to show."""
     place = home or DEFAULT_HOME
     connection = remote() if is_remote(home) else running(place)
     if connection is None:
@@ -44,7 +47,9 @@ def _view(home: Path | None) -> Group:
         return Group(Text(f"down   {place}"), Text(f"Start  {start}"))
     datasets = _datasets(connection)
     up = Text(f"up     {connection.url}", style="green")
-    return Group(up, _table(datasets) if datasets else Text("No data sets yet."))
+    copies = snapshots.take(connection, place, seen)
+    lines = [Text(f"copies {count:,} answers in {folder}") for folder, count in sorted(copies.items())]
+    return Group(up, *lines, _table(datasets) if datasets else Text("No data sets yet."))
 
 
 def _datasets(connection: Connection) -> list[dict[str, Any]]:

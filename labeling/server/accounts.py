@@ -20,6 +20,7 @@ from labeling.server.invitations import invite, withdraw
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,49}")
 NAMES = "letters, digits, '_', '-' and '.', 50 at most, the first one a letter or digit"
 REMOVED = "(removed)"  # an account's last name
+RESTORED = "(restored)"  # the last name of an account that was made for answers that are put back
 SYLLABLES = [first + vowel for first in "bdfghjklmnprstvz" for vowel in "aeiou"]  # 80: 6.3 bits each
 
 
@@ -46,12 +47,13 @@ def add_annotators(
             )
         place = _workspace(client, workspace)
         members = {user["id"] for user in _items(client.get(f"/workspaces/{place}/users"))}
-        new = [name for name in dict.fromkeys(names) if name not in accounts or name in gone]
+        uninvited = [*gone, *(name for name in names if accounts.get(name, {}).get("last_name") == RESTORED)]
+        new = [name for name in dict.fromkeys(names) if name not in accounts or name in uninvited]
         for name in new:
             password = _password()
             # the invitation first: without it the password would be lost
             invite(home, address(home, connection), name, password)
-            if name in gone:
+            if name in uninvited:
                 _change(client, accounts[name], password=password, last_name=None)
             else:
                 accounts[name] = _create(client, name, password)
@@ -59,6 +61,20 @@ def add_annotators(
             if accounts[name]["id"] not in members:
                 checked(client.post(f"/workspaces/{place}/users", json={"user_id": accounts[name]["id"]}))
         return new
+
+
+def authors(connection: Connection, names: Iterable[str]) -> dict[str, str]:
+    """Return name -> id of the accounts that answers are put back under.
+
+    A missing account is created without access: in no workspace, with an unknown password, until it is invited.
+    """
+    with session(connection) as client:
+        found = {user["username"]: str(user["id"]) for user in _items(client.get("/users"))}
+        for name in sorted(set(names) - set(found)):
+            account = _create(client, name, _password())
+            _change(client, account, last_name=RESTORED)
+            found[name] = str(account["id"])
+        return found
 
 
 def key_of(connection: Connection, name: str) -> Connection:
@@ -129,10 +145,10 @@ def check_names(names: Iterable[str]) -> None:
 
 
 @contextmanager
-def session(connection: Connection) -> Iterator[httpx.Client]:
+def session(connection: Connection, timeout: float = 30.0) -> Iterator[httpx.Client]:
     """Yield an HTTP client. Raises `LabelingError` if the server does not answer inside the block."""
     try:
-        with connection.client() as client:
+        with connection.client(timeout) as client:
             yield client
     except httpx.HTTPError as error:
         raise LabelingError(

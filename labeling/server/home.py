@@ -4,7 +4,7 @@
     server.log      bounded                    server.json      state of the running server
     serving.lock    held while it runs         in_use.lock      shared by all processes that need the server
     invitations/    one file per annotator     supervisor.lock  held by the supervisor of a detached server
-    address         the last address
+    address         the last address           projects.json    where people's answers are copied to (`snapshots`)
 
 The kernel holds the locks (flock) and releases them when a process ends or is killed, so none becomes stale.
 """

@@ -1,4 +1,6 @@
-"""Keeps a server running after the command that started it has ended, and restarts it after a crash.
+"""Keeps a server running after the command that started it has ended, restarts it after a crash, takes snapshots.
+
+The snapshots of people's answers are taken here and not in the server, whose end, by `kill -9` too, must not end them.
 
 It runs as a separate process, `python -m labeling.server.supervisor HOME …`, or in the foreground of `labeling serve`.
 If another process already serves the home, it keeps that server running, and takes over when that server ends.
@@ -20,6 +22,7 @@ from labeling.server.connection import Connection
 from labeling.server.environment import ensure_environment
 from labeling.server.home import Home, write_private
 from labeling.server.launch import STOP_SECONDS, Say, Server, Tls, last_port, listen
+from labeling.server.snapshots import Snapshots
 
 PAUSES = (0.0, 1.0, 5.0, 15.0, 60.0)  # seconds before the first, second, … restart after a crash
 STAMP = len("2026-01-31 12:00:00 ")
@@ -49,11 +52,11 @@ def supervise(
             raise LabelingError(f"A server of {place.path} is stopping, but does not end. Try again.")
         if not serving.acquire(wait=math.inf if patient else 0.0):
             raise LabelingError(f"Another process is just starting a server on {place.path}.", fault="request")
-        with listen(host, port, last_port(place)) as listener:
+        with listen(host, port, last_port(place)) as listener, Snapshots(place, say) as snapshots:
             crashes = 0
             while True:
                 began = time.monotonic()
-                status = _run_once(Server(place, serving, listener, tls, say), up)
+                status = _run_once(Server(place, serving, listener, tls, say), up, snapshots)
                 crashes = 1 if time.monotonic() - began > STEADY else crashes + 1
                 if crashes > len(PAUSES):
                     raise LabelingError(f"Argilla crashed {crashes} times in a row; its log is {place.log}.")
@@ -64,11 +67,17 @@ def supervise(
         in_use.release()
 
 
-def _run_once(server: Server, up: Callable[[Connection], None]) -> int:
-    """Wait for the end of a started server and return its exit status; stop it if this process is interrupted."""
+def _run_once(server: Server, up: Callable[[Connection], None], snapshots: Snapshots) -> int:
+    """Wait for the end of a started server and return its exit status.
+
+    If this process is interrupted, take a last snapshot and stop the server.
+    """
     try:
         up(server.wait())
         return server.process.wait()
+    except KeyboardInterrupt:
+        snapshots.take()
+        raise
     finally:
         server.stop()
 

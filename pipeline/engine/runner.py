@@ -50,7 +50,7 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     printed: set[str] = set()
     with (
         remembering(store.root, request, lambda: bool(printed & to_run)),
-        People(config.labeling, config.project, REPORTER.say) as people,
+        People(config.labeling, config.project, REPORTER.say, store.root) as people,
         Workers(config, _at_once(config, planner)) as crew,
     ):
         if any(step.stage.meets_people for step in planner.to_run()[1:]):

@@ -183,7 +183,10 @@ def work(config: PipelineConfig, channel: Connection, torch_threads: int, gpu: s
             channel.send(said)
 
     reporter, store = Reporter(send), Store(Path(config.outputs), config.project)
-    with contextlib.suppress(KeyboardInterrupt), People(config.labeling, config.project, reporter.say) as people:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        People(config.labeling, config.project, reporter.say, store.root) as people,
+    ):
         maker = Maker(config, store, people, reporter)
         while (order := channel.recv()) is not None:
             try:

@@ -14,19 +14,24 @@ from pipeline.config.schema import LabelingConfig
 from pipeline.errors import PipelineError, RequestError
 from pipeline.progress import Advance
 
+COPIES = ".answers"  # in the project's folder
+
 
 class People:
     """The annotators of one project, named by the configuration.
 
     A server for people keeps running after the command, so that they can answer. A server for simulated annotators
-    ends with the command, unless it was running before.
+    ends with the command, unless it was running before. People's answers are copied into `folder`, the project's.
     """
 
-    def __init__(self, config: LabelingConfig, project: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: LabelingConfig, project: str, say: Callable[[str], None], folder: Path | None = None
+    ) -> None:
         self.config = config
         self.workspace = project if config.annotators else f"{project}-simulated"
         self.names = config.annotators or [f"simulated{number + 1}" for number in range(config.simulated)]
-        self._place = Place(Path(config.home), say, config.port, lasting=self.named)
+        copies = folder / COPIES if folder and self.named else None
+        self._place = Place(Path(config.home), say, config.port, lasting=self.named, copies=copies)
         self._name = config.backend if config.backend in BACKENDS else "simulated"  # labeling=file has no server
         self._open = ExitStack()
         self._preparing: threading.Thread | None = None

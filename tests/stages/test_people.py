@@ -117,6 +117,24 @@ def test_what_is_there_can_be_taken_and_the_rest_later(asked: Chain) -> None:
     assert ranks_in(partial).items() < ranks_in(whole).items()
 
 
+def test_the_work_of_the_others_counts_where_one_named_person_never_came(
+    asked: Chain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = (*PEOPLE, "labeling.calibration=4")
+    assert asked.run("stage=collect", *settings) == 3
+    by_ann = answer(asked, "ann")
+    capsys.readouterr()
+    assert asked.run("stage=collect", *settings) == 3
+    assert "collect.accept=partial   (16 prompts" in capsys.readouterr().out
+    assert asked.run("stage=preferences", "collect.accept=partial", *settings) == 0
+    assert "without bob, who gave no answer" in capsys.readouterr().out.replace("\n", " ")
+    expected = {("ann", task): ranks for task, ranks in by_ann.items()}
+    assert (ranks_in(newest(asked, "collect")), newest(asked, "collect").metrics["complete"]) == (expected, 0)
+    alone = ("labeling.annotators=[ann]", "labeling.overlap=1", *settings[2:])  # the other way: bob is not named
+    assert asked.run("stage=collect", "labeling=embedded", *alone) == 0
+    assert (ranks_in(newest(asked, "collect")), newest(asked, "collect").metrics["complete"]) == (expected, 1)
+
+
 def test_waiting_goes_on_by_itself_when_people_are_done(asked: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.people.waiting.POLL", 0.2)
     assert asked.run("stage=publish", *PEOPLE) == 0
@@ -127,8 +145,10 @@ def test_waiting_goes_on_by_itself_when_people_are_done(asked: Chain, monkeypatc
     later.join()
 
 
-def test_a_server_that_was_killed_or_lost_everything_gets_the_same_tasks_again(asked: Chain) -> None:
-    """`kill -9` loses nothing; after a loss of all data, the artifact of `publish` restores the tasks."""
+def test_a_server_that_was_killed_or_lost_everything_gets_tasks_and_answers_back(
+    asked: Chain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`kill -9` loses nothing; after a loss of all data, `publish` has the tasks, and the project the answers."""
     assert asked.run("stage=collect", *PEOPLE) == 3
     by_ann = answer(asked, "ann")
     state = Home(home(asked)).state()
@@ -142,11 +162,14 @@ def test_a_server_that_was_killed_or_lost_everything_gets_the_same_tasks_again(a
 
     stop(Home(home(asked)))
     home(asked).rename(home(asked).with_name("lost"))
-    assert asked.run("stage=collect", *PEOPLE) == 3
-    answer(asked, "ann")
-    answer(asked, "bob")
+    capsys.readouterr()
     assert asked.run("stage=collect", *PEOPLE) == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "was lost on the server: 32 answers (ann 16, bob 16) put back" in said
+    assert "invitations (private) for ann, bob" in said
     assert ranks_in(newest(asked, "collect")) == whole
+    file = asked.outputs / "playground" / ".answers" / f"playground-{newest(asked, 'publish').version[:6]}.jsonl"
+    assert len(read_jsonl(file)) == 32
 
 
 def answer_after_restart(chain: Chain, by_ann: dict[str, list[int]]) -> None:
