@@ -104,6 +104,7 @@ class PeopleContext(StageContext):
 
     people: "People"  # the annotators and their server
     observed: Any = None  # the result of the stage's `observe`
+    standing: int = 0  # answers in the whole collection of this round: it stays whole when people are added
 
 
 @dataclass(frozen=True)

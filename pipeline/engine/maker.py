@@ -19,6 +19,8 @@ from pipeline.engine.machine import threads
 from pipeline.engine.planner import PEOPLE_ARE_ASKED, Step, observed_fingerprint, short_version
 from pipeline.errors import PipelineError, RequestError
 from pipeline.people.annotators import People
+from pipeline.people.history import collections
+from pipeline.people.waiting import uninvited
 from pipeline.progress import Reporter
 from pipeline.services.tracking import NoTracker, Tracker, Tracking
 from pipeline.stage import PeopleContext, Runtime
@@ -55,20 +57,45 @@ class Maker:
     def observed(self, step: Step) -> Artifact:
         """Return the artifact of people's answers so far; its version is the hash of these answers.
 
-        Raises `WaitingForPeople` if there are too few.
+        If an earlier collection of this round has more answers, return that one. Raises `WaitingForPeople` if there are
+        too few.
         """
         if step.why != PEOPLE_ARE_ASKED:
             self.say(step.why)
         inputs = self._inputs(step)
-        place = self.store.root / step.name
-        context = self._context(inputs, place, NoTracker(), None)
         assert step.stage.asking is not None
-        seen = step.stage.asking.observe(step.config, context)
+        seen = self._observe(step, inputs)
         version = observed_fingerprint(step.stage, seen, {role: given.version for role, given in inputs.items()})
-        if self.store.is_complete(step.name, version):
-            self.store.point(step.name, "latest", version)
-            return self.store.open(step.name, version)
-        return self.run_step(replace(step, version=version), seen)
+        if not self.store.is_complete(step.name, version):
+            self.run_step(replace(step, version=version), seen)
+        about = step.stage.asking.about
+        used = collections(self.store, step.name, about)[inputs[about].version].version
+        if used != version:
+            self.say(f"the server has fewer answers than {step.name} {short(used)}, which is used")
+        self.store.point(step.name, "latest", used)
+        return self.store.open(step.name, used)
+
+    def welcome(self, step: Step) -> None:
+        """Invite people who were named after a complete step's round was answered. What stands is used as it is."""
+        asking = step.stage.asking
+        if asking is None or not asking.applies(self.config) or not (new := uninvited(self.people)):
+            return
+        inputs = self.store.open(step.name, step.version).inputs
+        if asking.about in inputs:
+            try:
+                self._observe(step, inputs)
+            except PipelineError as error:
+                self.say(f"not invited: {', '.join(new)}. {error}")
+
+    def _observe(self, step: Step, inputs: Mapping[str, Artifact]) -> Any:
+        """Read people's answers. A whole collection of the round stands, unless `overlap` asks for more answers."""
+        assert step.stage.asking is not None
+        about = step.stage.asking.about
+        made = collections(self.store, step.name, about).get(inputs[about].version)
+        more = made is not None and made.overlap is not None and made.overlap < self.config.labeling.overlap
+        standing = made.answers if made is not None and made.whole and not more else 0
+        context = replace(self._context(inputs, self.store.root / step.name, NoTracker(), None), standing=standing)
+        return step.stage.asking.observe(step.config, context)
 
     def run_step(self, step: Step, observed: Any = None) -> Artifact:
         """Run one stage in its version's directory, commit it, and return the artifact.

@@ -140,6 +140,7 @@ class Run:
         self.open.remove(step)
         if step.complete:
             self.maker.store.point(step.name, "latest", step.version)
+            self.maker.welcome(step)
             self._settle(step, self.maker.store.open(step.name, step.version))
         elif self.crew.is_a_crowd and not step.stage.meets_people:
             self.crew.start(step, self.settled)

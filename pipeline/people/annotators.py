@@ -30,8 +30,8 @@ class People:
         self.config = config
         self.workspace = project if config.annotators else f"{project}-simulated"
         self.names = config.annotators or [f"simulated{number + 1}" for number in range(config.simulated)]
-        copies = folder / COPIES if folder and self.named else None
-        self._place = Place(Path(config.home), say, config.port, lasting=self.named, copies=copies)
+        self._copies = folder / COPIES if folder and self.named else None
+        self._place = Place(Path(config.home), say, config.port, lasting=self.named, copies=self._copies)
         self._name = config.backend if config.backend in BACKENDS else "simulated"  # labeling=file has no server
         self._open = ExitStack()
         self._preparing: threading.Thread | None = None
@@ -93,6 +93,14 @@ class People:
         """Create accounts for annotators without one. Returns their names."""
         with reported():
             return self.backend.add_annotators(self.names, self.workspace)
+
+    @property
+    def answered(self) -> set[str]:
+        """The names of all people whose answers are in the project."""
+        from labeling.server.snapshots import annotators
+
+        with reported():
+            return annotators(self._copies) if self._copies else set()
 
     @property
     def address(self) -> str:

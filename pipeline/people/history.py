@@ -18,6 +18,7 @@ class Collection:
     about: str
     whole: bool  # whether all tasks are answered
     answers: int
+    overlap: int | None = None  # answers that a task needed; None: not recorded
 
 
 def collections(store: Store, stage: str, about: str) -> dict[str, Collection]:
@@ -37,7 +38,7 @@ def collections(store: Store, stage: str, about: str) -> dict[str, Collection]:
         asked, metrics = manifest["inputs"].get(about, {}).get("version"), manifest["metrics"]
         if not asked or "complete" not in metrics or metrics.get("simulated"):
             continue
-        new = Collection(version, asked, metrics["complete"] == 1, _answers(metrics))
+        new = Collection(version, asked, metrics["complete"] == 1, _answers(metrics), manifest["config"].get("overlap"))
         old = found.get(asked)
         if old is None or (new.whole, new.answers) >= (old.whole, old.answers):
             found.pop(asked, None)

@@ -1,7 +1,8 @@
 """Reads people's answers. If there are too few, the command ends or waits for more."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from labeling.backend import AnnotatorAnswer, Progress, Round, progress
@@ -23,22 +24,20 @@ def ask(
     asked: Round,
     usable: Callable[[Sequence[AnnotatorAnswer]], bool],
     partial_text: Callable[[Round, Sequence[AnnotatorAnswer]], str],
+    standing: int = 0,
 ) -> dict[str, Any]:
     """Return all submitted and discarded answers of a round; publish its tasks first if they are missing.
 
     Returns `{"answers": …, "whole": whether every task has all its answers}`. With `accept=partial`, `usable` decides
-    whether the answers to complete tasks are enough; `partial_text` describes them in the message.
-    Raises `WaitingForPeople` if there are not enough answers.
+    whether the answers to complete tasks are enough; `partial_text` describes them in the message. A round that had
+    all its answers (`standing` of them) stays whole when people are added. Raises `WaitingForPeople` if there are not
+    enough answers.
     """
-    added = people.publish(asked)
-    if added:
-        say(f"{added:,} tasks put on {people.address}")
-    invited = people.invite()
-    if invited:
-        say(f"invitations (private) for {', '.join(invited)}: {people.invitations}")
-    answers, so_far = _awaited(people, asked) if config.wait else _looked(people, asked)
-    chosen = answers if so_far.done else complete_only(asked, answers)
-    if not so_far.done and (config.accept != "partial" or not usable(chosen)):
+    _invite(people, asked, say)
+    answers, so_far = _awaited(people, asked, standing) if config.wait else _looked(people, asked)
+    whole = so_far.done or 0 < standing <= len(answers)
+    chosen = answers if whole else complete_only(asked, answers)
+    if not whole and (config.accept != "partial" or not usable(chosen)):
         raise WaitingForPeople(
             f"{waiting_text(asked, so_far, people.workspace)}\n"
             f"Annotators  {people.address}   invitations: {people.invitations}",
@@ -46,9 +45,52 @@ def ask(
             partial_text(asked, answers),
         )
     absent = [name for name, number in so_far.by_annotator.items() if not number]
-    if not so_far.done and absent:
+    if not whole and absent:
         say(f"without {', '.join(absent)}, who gave no answer; tasks count as complete without them")
-    return {"answers": chosen, "whole": so_far.done}
+    if standing and (left := left_text(asked, answers, so_far)):
+        say(left)
+    return {"answers": chosen, "whole": whole}
+
+
+def _invite(people: People, asked: Round, say: Callable[[str], None]) -> None:
+    """Publish the tasks that are missing, and invite people without an account."""
+    added = people.publish(asked)
+    if added:
+        say(f"{added:,} tasks put on {people.address}")
+    invited = people.invite()
+    if invited:
+        say(f"invitations (private) for {', '.join(invited)}: {people.invitations}")
+
+
+def uninvited(people: People) -> list[str]:
+    """Return the named people without an invitation and without an answer in the project.
+
+    Empty on a machine that has invited no one: a copy of the project there starts no server.
+    """
+    if not people.named or not people.invitations.is_dir():
+        return []
+    return [
+        name
+        for name in people.names
+        if not (people.invitations / f"{name}.txt").exists() and name not in people.answered
+    ]
+
+
+def left_text(asked: Round, answers: Sequence[AnnotatorAnswer], so_far: Progress) -> str:
+    """Return what is left for whom in a round that stands, for people who were added to it; empty without any."""
+    given, own = Counter(one["task"] for one in answers), {(one["annotator"], one["task"]) for one in answers}
+    tasks = [task["id"] for queue in asked.queues for task in queue.tasks if given[task["id"]] < queue.overlap]
+    left = {name: sum((name, task) not in own for task in tasks) for name in so_far.by_annotator}
+    if any(left.values()):
+        return f"left to answer: {_listed(left)}. The rest stands; `stage=collect` adds what they answer"
+    absent = [name for name, number in so_far.by_annotator.items() if not number]
+    most = max(queue.overlap for queue in asked.queues)
+    nothing = f"nothing is left for {', '.join(absent)}: labeling.overlap={most + 1} asks for more answers to each task"
+    return nothing if absent else ""
+
+
+def _listed(left: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in left.items() if number)
 
 
 def _looked(people: People, asked: Round) -> tuple[list[AnnotatorAnswer], Progress]:
@@ -56,8 +98,8 @@ def _looked(people: People, asked: Round) -> tuple[list[AnnotatorAnswer], Progre
     return answers, progress(asked, answers, people.names)
 
 
-def _awaited(people: People, asked: Round) -> tuple[list[AnnotatorAnswer], Progress]:
-    """Request the answers every `POLL` seconds until all tasks are answered.
+def _awaited(people: People, asked: Round, standing: int) -> tuple[list[AnnotatorAnswer], Progress]:
+    """Request the answers every `POLL` seconds until all tasks are answered, or there are `standing` answers again.
 
     Raises the server's error after `PATIENCE` failures in a row.
     """
@@ -68,7 +110,7 @@ def _awaited(people: People, asked: Round) -> tuple[list[AnnotatorAnswer], Progr
                 answers, so_far = _looked(people, asked)
                 missed = 0
                 show(so_far.answers, so_far.by_annotator)
-                if so_far.done:
+                if so_far.done or 0 < standing <= len(answers):
                     return answers, so_far
             except RequestError:
                 raise

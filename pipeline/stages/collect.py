@@ -46,7 +46,7 @@ def observe(config: CollectConfig, context: PeopleContext) -> dict[str, Any]:
     def usable(answers: Sequence[AnnotatorAnswer]) -> bool:
         return bool(rankings_of(asked, answers))
 
-    return ask("collect", config, context.people, context.say, asked, usable, partial_text)
+    return ask("collect", config, context.people, context.say, asked, usable, partial_text, context.standing)
 
 
 def run(config: CollectConfig, context: PeopleContext) -> Metrics:

@@ -40,7 +40,7 @@ def observe(config: SynthesizeConfig, context: PeopleContext) -> dict[str, Any]:
     Raises `WaitingForPeople` if there are not enough reviews.
     """
     asked = review_round(context.inputs["draft"].path, context.people)
-    return ask("synthesize", config, context.people, context.say, asked, _usable, _partial_text)
+    return ask("synthesize", config, context.people, context.say, asked, _usable, _partial_text, context.standing)
 
 
 def run(config: SynthesizeConfig, context: PeopleContext) -> Metrics:

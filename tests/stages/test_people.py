@@ -135,6 +135,41 @@ def test_the_work_of_the_others_counts_where_one_named_person_never_came(
     assert (ranks_in(newest(asked, "collect")), newest(asked, "collect").metrics["complete"]) == (expected, 1)
 
 
+def test_a_person_added_to_a_complete_round_is_invited_and_what_they_add_counts(
+    asked: Chain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = (*PEOPLE, "labeling.calibration=4")
+    assert asked.run("stage=collect", *settings) == 3
+    answer(asked, "ann")
+    answer(asked, "bob")
+    assert asked.run("stage=preferences", *settings) == 0
+    first = newest(asked, "collect")
+    added = ("labeling=embedded", "labeling.annotators=[ann,bob,cleo]", *settings[2:])
+    capsys.readouterr()
+    assert asked.run("stage=preferences", *added) == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "invitations (private) for cleo" in said
+    assert "left to answer: cleo 4" in said
+    assert newest(asked, "preferences").inputs["rankings"].version == first.version
+    assert (home(asked) / "invitations" / "cleo.txt").exists()
+
+    assert asked.run("stage=collect", *added) == 0  # it does not wait for the one who was added
+    assert newest(asked, "collect").version == first.version
+    connection = running(home(asked))
+    assert connection
+    people = People(configured(asked.outputs, *added).labeling, "playground", print)
+    (queue, _) = read_round(newest(asked, "publish"), people).queues
+    ranks = {task["id"]: [1, 2, 3] for task in queue.tasks[:1]}
+    submit_rankings(accounts.key_of(connection, "cleo"), queue.name, "playground", ranks)
+    capsys.readouterr()
+    assert asked.run("stage=preferences", *added, "collect.accept=partial") == 0
+    assert "left to answer: cleo 3" in capsys.readouterr().out
+    second = newest(asked, "collect")
+    assert (second.metrics["complete"], second.metrics["annotators"]) == (1, 3)
+    assert ranks_in(second) == ranks_in(first) | {("cleo", task): given for task, given in ranks.items()}
+    assert asked.run("stage=collect", *added, "labeling.overlap=3") == 3  # more answers to each task are waited for
+
+
 def test_waiting_goes_on_by_itself_when_people_are_done(asked: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.people.waiting.POLL", 0.2)
     assert asked.run("stage=publish", *PEOPLE) == 0
