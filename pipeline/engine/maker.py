@@ -71,7 +71,7 @@ class Maker:
         about = step.stage.asking.about
         used = collections(self.store, step.name, about)[inputs[about].version].version
         if used != version:
-            self.say(f"the server has fewer answers than {step.name} {short(used)}, which is used")
+            self.say(f"the server has fewer answers than {step.name} {short_version(used)}, which is used")
         self.store.point(step.name, "latest", used)
         return self.store.open(step.name, used)
 
