@@ -6,7 +6,6 @@ any point resumes from its last complete checkpoint and ends with the same weigh
 
 import logging
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,13 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from pipeline.config.schema import TrainingConfig
 from pipeline.data.rows import write_jsonl
 from pipeline.errors import PipelineError
+from pipeline.modeling.checkpoints import COMPLETE, SaveTimer, last_complete_checkpoint
 from pipeline.modeling.memory import peak_memory_mb, reset_peak_memory
 from pipeline.progress import Advance
 from pipeline.stage import Runtime, StageContext
 from pipeline.store.artifacts import CHECKPOINTS
 
 TRAINED = "trained.safetensors"
-COMPLETE = "whole"  # written last into a checkpoint: without it, the checkpoint is incomplete and not used
 # TRL's names -> ours; None: left out, since it restarts from 0 in a resumed run
 METRIC_NAMES = {
     "rewards/accuracies": "accuracy",
@@ -183,10 +182,14 @@ def _trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 class Milestones(TrainerCallback):  # type: ignore[misc]
-    """Logs, evaluates, saves at even distances; marks complete checkpoints; stops at a gradient that is not finite."""
+    """Logs, evaluates, saves at even distances; marks complete checkpoints; stops at a gradient that is not finite.
+
+    A long time without a checkpoint ends with one between the distances (`launch.checkpoint_minutes`).
+    """
 
     def __init__(self, count: int, advance: Advance, context: StageContext) -> None:
         self.count, self.advance, self.context = count, advance, context
+        self.timer = SaveTimer(context.runtime.launch.checkpoint_minutes)
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.advance(state.global_step)
@@ -201,9 +204,12 @@ class Milestones(TrainerCallback):  # type: ignore[misc]
         if state.global_step in {round(total * k / self.count) for k in range(1, self.count)}:
             control.should_log = control.should_save = True
             control.should_evaluate = args.eval_strategy != "no"
+        elif self.timer.is_due():
+            control.should_save = True
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        self.timer.restart()
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any) -> None:
         numbers = {k: float(v) for k, v in (logs or {}).items() if isinstance(v, int | float)}
@@ -242,17 +248,6 @@ def _metric_name(key: str) -> str | None:
     evaluation = "eval_" if key.startswith("eval_") else ""
     name = METRIC_NAMES.get(key.removeprefix(evaluation), key.removeprefix(evaluation))
     return name and evaluation + name
-
-
-def last_complete_checkpoint(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint, or None; remove incomplete ones."""
-    complete = []
-    for path in folder.glob("checkpoint-*"):
-        if (path / COMPLETE).is_file():
-            complete.append(path)
-        else:
-            shutil.rmtree(path)
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def training_cost(trainer: Trainer) -> dict[str, float]:

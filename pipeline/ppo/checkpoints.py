@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.files import sync, write_atomically
+from pipeline.modeling.checkpoints import COMPLETE, last_complete_checkpoint
 from pipeline.modeling.roles import Roles
-from pipeline.modeling.training import COMPLETE, last_complete_checkpoint
 from pipeline.ppo.health import Health
 from pipeline.store.artifacts import CHECKPOINTS
 

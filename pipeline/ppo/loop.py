@@ -10,6 +10,7 @@ from itertools import chain
 
 from pipeline.config.schema import PpoConfig
 from pipeline.errors import PipelineError, RequestError
+from pipeline.modeling.checkpoints import SaveTimer
 from pipeline.modeling.memory import peak_memory_mb
 from pipeline.modeling.roles import Roles
 from pipeline.ppo import kl
@@ -34,6 +35,7 @@ class Loop:
         recompute = context.runtime.launch.gradient_checkpointing
         self.learner = Learner(roles, config, self.batching, recompute=recompute)
         self.checkpoints = Checkpoints(context.output_dir, roles, self.learner.optimizer)
+        self.timer = SaveTimer(context.runtime.launch.checkpoint_minutes)
         self.samples = Samples(context.output_dir / "samples.jsonl")
 
     def run(self) -> tuple[Metrics, list[dict[str, float]]]:
@@ -101,8 +103,10 @@ class Loop:
         log.info("iteration %d of %d: %s", state.iteration, config.iterations, row)
         if self._writes_samples(state.iteration - 1):
             self.samples.write(state.iteration, config.samples, gathered.prompts, gathered.answers, gathered.rollouts)
-        if state.iteration % config.checkpoint_every == 0 or state.iteration == config.iterations:
+        planned = state.iteration % config.checkpoint_every == 0 or state.iteration == config.iterations
+        if planned or self.timer.is_due():
             self.checkpoints.save(state)
+            self.timer.restart()
 
     def _writes_samples(self, iteration: int) -> bool:
         return iteration % self.config.sample_every == 0 or iteration + 1 >= self.config.iterations

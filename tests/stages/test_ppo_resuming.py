@@ -21,8 +21,11 @@ LONG = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("peft", ["full", "lora"])
-def test_killed_at_ten_random_moments(new_chain: Callable[[], Chain], peft: str) -> None:
+@pytest.mark.parametrize(
+    ("peft", "often"),
+    [("full", ()), ("lora", ("launch.checkpoint_minutes=1e-9",))],  # by count, and after every iteration by the clock
+)
+def test_killed_at_ten_random_moments(new_chain: Callable[[], Chain], peft: str, often: tuple[str, ...]) -> None:
     """Policy, value model, samples, history and metrics of a run killed ten times equal those of an unbroken run.
 
     Rule 21 (trl#583, trl#2657); a kill can hit loading, sampling, learning or the writing of a checkpoint. The KL
@@ -34,7 +37,7 @@ def test_killed_at_ten_random_moments(new_chain: Callable[[], Chain], peft: str)
     kept = unbroken.path.rename(chain.outputs / "unbroken")
     log = unbroken.path / "log.txt"
     for _ in range(KILLS):
-        process = chain.start("stage=ppo", *given)
+        process = chain.start("stage=ppo", *given, *often)
         begun = finished(log)
         while finished(log) == begun:  # until it has resumed: otherwise most kills would hit the imports
             assert process.is_alive(), "it ended before it could be killed"
