@@ -82,9 +82,9 @@ GROUPS = [
         "transformers would drop the columns that rankings are made of",
         {"_signature_columns": ""},
     ),
-    Group("trl.RewardTrainer", "read", REWARD, "accuracy and margin are collected there", {"_metrics": ""}),
     Group("trl.DPOTrainer", "read", FIGURES, "batch means become exact means there", {"_metrics": ""}),
     Group("trl.SFTTrainer", "read", FIGURES, "batch means become exact means there", {"_metrics": ""}),
+    Group("trl.RewardTrainer", "read", FIGURES, "batch means become exact means there", {"_metrics": ""}),
     Group(
         "trl.trainer.utils.FusedCausalLMOutput",
         "read",

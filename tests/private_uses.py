@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tests.places import ROOT
 
-METRIC_NAMES = ("pipeline", "labeling")
+OURS = ("pipeline", "labeling")
 ELSEWHERE = "labeling.server.inside"  # runs only in the server's environment, so it cannot be imported here
 DOCUMENTED = {"_asdict", "_replace", "_fields", "_make", "_exit", "__future__"}  # public despite the underscore
 
@@ -31,7 +31,7 @@ class Use(NamedTuple):
 @cache
 def sources() -> dict[str, ast.Module]:
     """Return the syntax trees of our modules by dotted name."""
-    files = [file for package in METRIC_NAMES for file in sorted((ROOT / package).rglob("*.py"))]
+    files = [file for package in OURS for file in sorted((ROOT / package).rglob("*.py"))]
     return {dotted(file): ast.parse(file.read_text(encoding="utf-8")) for file in files}
 
 
@@ -90,13 +90,13 @@ def names_on_self(kind: type) -> tuple[frozenset[str], frozenset[str]]:
 
 def foreign_bases(kind: type) -> list[type]:
     """Return the base classes of one of our classes that come from a library and are written in Python."""
-    skipped = {*METRIC_NAMES, *sys.stdlib_module_names}
+    skipped = {*OURS, *sys.stdlib_module_names}
     return [base for base in kind.__mro__ if base.__module__.partition(".")[0] not in skipped]
 
 
 def _is_foreign(name: str) -> bool:
     root = name.partition(".")[0]
-    return root not in METRIC_NAMES and root not in sys.stdlib_module_names
+    return root not in OURS and root not in sys.stdlib_module_names
 
 
 def _is_self(node: ast.expr) -> bool:
@@ -120,7 +120,7 @@ def _defined(tree: ast.AST) -> frozenset[str]:
 
 def _private_imports(module: str, node: ast.Import | ast.ImportFrom) -> Iterator[Use]:
     source = node.module or "" if isinstance(node, ast.ImportFrom) else ""
-    if isinstance(node, ast.ImportFrom) and (node.level or source.partition(".")[0] in METRIC_NAMES):
+    if isinstance(node, ast.ImportFrom) and (node.level or source.partition(".")[0] in OURS):
         return
     for one in node.names:
         for part in (*source.split("."), *one.name.split(".")):
@@ -161,7 +161,7 @@ def _inherited(module: str, node: ast.ClassDef) -> Iterator[Use]:
         return
     bases = foreign_bases(kind)
     theirs = {name for base in bases for names in names_on_self(base) for name in names}
-    own = [base for base in kind.__mro__ if base.__module__.partition(".")[0] in METRIC_NAMES]
+    own = [base for base in kind.__mro__ if base.__module__.partition(".")[0] in OURS]
     ours = {name for base in own for name in names_on_self(base)[1]}
     yield from (Use(module, name, line) for name, line in touched.items() if name in theirs or name not in ours)
 
