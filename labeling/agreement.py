@@ -45,19 +45,34 @@ def krippendorff_alpha(units: Iterable[Sequence[float]], metric: Metric) -> floa
     values c, k) / (values in the unit - 1): Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011). NaN if
     all values are equal, or no unit has two: then the expected disagreement is 0.
     """
-    paired = [unit for unit in units if len(unit) >= 2]
+    values, table = value_table(units)
+    return alpha_of(coincidences(table), values, metric)
+
+
+def value_table(units: Iterable[Sequence[float]]) -> tuple[Floats, Floats]:
+    """(the distinct values [V] ascending, how often each unit with two values or more has each value [units, V])."""
+    paired = [np.asarray(unit, float) for unit in units if len(unit) >= 2]
     if not paired:
-        return math.nan
-    values, where = np.unique(np.concatenate([np.asarray(unit, float) for unit in paired]), return_inverse=True)
-    sizes = np.array([len(unit) for unit in paired])
+        return np.zeros(0), np.zeros((0, 0))
+    values, where = np.unique(np.concatenate(paired), return_inverse=True)
     table = np.zeros((len(paired), len(values)))
-    np.add.at(table, (np.repeat(np.arange(len(paired)), sizes), where), 1.0)
-    weighted = table / (sizes - 1)[:, None]
-    coincidences = weighted.T @ table - np.diag(weighted.sum(axis=0))
-    counts = coincidences.sum(axis=1)
+    np.add.at(table, (np.repeat(np.arange(len(paired)), [len(unit) for unit in paired]), where), 1.0)
+    return values, table
+
+
+def coincidences(table: Floats) -> Floats:
+    """The coincidence matrix [V, V] of the units in a table [units, V]: the sum over units."""
+    weighted = table / (table.sum(axis=1, keepdims=True) - 1)
+    matrix: Floats = weighted.T @ table - np.diag(weighted.sum(axis=0))
+    return matrix
+
+
+def alpha_of(matrix: Floats, values: Floats, metric: Metric) -> float:
+    """Krippendorff's alpha of a coincidence matrix [V, V] of the values [V]."""
+    counts = matrix.sum(axis=1)
     differences = metric(values, counts)
-    expected = float(counts @ differences @ counts) / (counts.sum() - 1)
-    return float(1 - (coincidences * differences).sum() / expected) if expected > 0 else math.nan
+    expected = float(counts @ differences @ counts)
+    return float(1 - (matrix * differences).sum() * (counts.sum() - 1) / expected) if expected > 0 else math.nan
 
 
 def average_ranks(ranks: ArrayLike) -> Floats:
@@ -89,10 +104,15 @@ def ranking_alpha(rankings: Sequence[Ranking]) -> float:
 
     NaN if no ranking has two annotators, or if all annotators gave equal ranks everywhere.
     """
+    units, metric = ranking_units(rankings)
+    return krippendorff_alpha((unit for own in units for unit in own), metric)
+
+
+def ranking_units(rankings: Sequence[Ranking]) -> tuple[list[list[list[float]]], Metric]:
+    """(for each ranking its units, the metric of their values), as `ranking_alpha` takes them."""
     if all(len(ranking["responses"]) == 2 for ranking in rankings):
-        outcomes = (list(outcome.values()) for outcome in _outcomes(rankings))
-        return krippendorff_alpha(outcomes, nominal)
-    return krippendorff_alpha((unit for ranking in rankings for unit in _response_units(ranking)), ordinal)
+        return [[[float(one) for one in outcome.values()] for outcome in _outcomes([row])] for row in rankings], nominal
+    return [_response_units(ranking) for ranking in rankings], ordinal
 
 
 def _response_units(ranking: Ranking) -> list[list[float]]:
@@ -137,12 +157,15 @@ def pairwise_agreement(rankings: Iterable[Ranking]) -> float:
     The three outcomes are first better, tie and second better. Not corrected for chance. NaN if no ranking has two
     annotators.
     """
-    same = total = 0
-    for outcomes in _outcomes(rankings):
-        for one, other in combinations(outcomes.values(), 2):
-            same += one == other
-            total += 1
+    counts = [equal_orders(ranking) for ranking in rankings]
+    same, total = sum(equal for equal, _ in counts), sum(count for _, count in counts)
     return same / total if total else math.nan
+
+
+def equal_orders(ranking: Ranking) -> tuple[int, int]:
+    """(equal orders, all orders) of two annotators of one ranking, over its pairs of responses."""
+    compared = [one == other for outcomes in _outcomes([ranking]) for one, other in combinations(outcomes.values(), 2)]
+    return sum(compared), len(compared)
 
 
 class MajorityAgreement(NamedTuple):

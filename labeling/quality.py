@@ -18,6 +18,7 @@ from typing import NamedTuple, TypedDict
 
 from labeling.agreement import agreement_with_others
 from labeling.backend import AnnotatorAnswer
+from labeling.intervals import Estimate, wilson
 from labeling.records import Message, Ranking, SlotMap, Task, check_ranking, compare, stable_random
 
 
@@ -122,10 +123,21 @@ def _interleaved(ours: Sequence[Task], others: Sequence[Task], seed: int) -> lis
 
 
 class Share(NamedTuple):
-    """A share of `comparisons` pairs of responses; NaN without comparisons."""
+    """A share of `comparisons` pairs of responses, of so many tasks; NaN without comparisons."""
 
     share: float
     comparisons: int
+    tasks: int = 0
+
+    def interval(self) -> Estimate:
+        """The share with its 95% interval, which counts tasks: the pairs of one task are not independent."""
+        return wilson(self.share, self.tasks)
+
+
+def share_of(tasks: Sequence[Sequence[bool]]) -> Share:
+    """The share of pairs that hold, given for each task; each task has one pair or more."""
+    held = [one for task in tasks for one in task]
+    return Share(sum(held) / len(held), len(held), len(tasks))
 
 
 @dataclass(frozen=True)
@@ -165,13 +177,13 @@ def consistency(answers: Iterable[AnnotatorAnswer], repeats: Mapping[str, Repeat
     Chance gives 1/2 without ties. Only annotators who submitted a task and its repeat are compared.
     """
     given = _submitted(answers)
-    pairs: defaultdict[str, list[bool]] = defaultdict(list)
+    pairs: defaultdict[str, list[list[bool]]] = defaultdict(list)
     for (name, task), ranks in given.items():
         repeat = repeats.get(task)
         before = given.get((name, repeat["task"])) if repeat else None
         if repeat and before:
             first = [before[slot] for slot in repeat["slots"]]
-            pairs[name] += [compare(ranks, *pair) == compare(first, *pair) for pair in _pairs(ranks)]
+            pairs[name].append([compare(ranks, *pair) == compare(first, *pair) for pair in _pairs(ranks)])
     return _shares(pairs)
 
 
@@ -180,12 +192,12 @@ def accuracy(answers: Iterable[AnnotatorAnswer], gold: Mapping[str, Sequence[int
 
     An annotator's tie counts as wrong. Pairs that gold ties are ignored: either order is acceptable.
     """
-    pairs: defaultdict[str, list[bool]] = defaultdict(list)
+    pairs: defaultdict[str, list[list[bool]]] = defaultdict(list)
     for (name, task), ranks in _submitted(answers).items():
         known = gold.get(task, ())
-        pairs[name] += [
-            compare(ranks, *pair) == compare(known, *pair) for pair in _pairs(known) if compare(known, *pair) != 0
-        ]
+        pairs[name].append(
+            [compare(ranks, *pair) == compare(known, *pair) for pair in _pairs(known) if compare(known, *pair) != 0]
+        )
     return _shares(pairs)
 
 
@@ -201,5 +213,6 @@ def _pairs(ranks: Sequence[int]) -> Iterable[tuple[int, int]]:
     return combinations(range(len(ranks)), 2)
 
 
-def _shares(pairs: Mapping[str, Sequence[bool]]) -> dict[str, Share]:
-    return {name: Share(sum(held) / len(held), len(held)) for name, held in sorted(pairs.items()) if held}
+def _shares(pairs: Mapping[str, Sequence[Sequence[bool]]]) -> dict[str, Share]:
+    shown = {name: [task for task in tasks if task] for name, tasks in sorted(pairs.items())}
+    return {name: share_of(tasks) for name, tasks in shown.items() if tasks}

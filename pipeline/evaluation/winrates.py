@@ -2,20 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
-from typing import NamedTuple
 
 import numpy as np
 
-Z = NormalDist().inv_cdf(0.975)  # of a 95% interval
-
-
-class Estimate(NamedTuple):
-    """A value and its 95% interval."""
-
-    value: float
-    low: float
-    high: float
+from labeling.intervals import Estimate as Estimate
+from labeling.intervals import Z as Z
+from labeling.intervals import wilson as wilson
 
 
 def outcomes(scores: Sequence[float], others: Sequence[float]) -> list[float]:
@@ -31,13 +23,6 @@ def win_rate(scores: Sequence[float], others: Sequence[float]) -> Estimate:
     """
     won = outcomes(scores, others)
     return wilson(float(np.mean(won)), len(won))
-
-
-def wilson(share: float, count: int) -> Estimate:
-    """Return a share of `count` independent trials with Wilson's 95% interval."""
-    centre = (share + Z * Z / (2 * count)) / (1 + Z * Z / count)
-    half = Z / (1 + Z * Z / count) * math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count))
-    return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Estimate:

@@ -1,6 +1,6 @@
 """The report's tables as rows of text: metrics, costs, people, reward models, gates, lineage."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -151,16 +151,22 @@ def _agreement(made: Artifact, collected: Sequence[Artifact]) -> Iterator[tuple[
     metrics = made.metrics
     if "alpha" in metrics:
         words = f"{read_alpha(metrics['alpha'])}. 0 is chance, 1 is perfect"
-        yield "Krippendorff's alpha", f"{metrics['alpha']:.2f}", words
+        yield "Krippendorff's alpha", _with_interval(metrics, "alpha"), words
     if "pairwise_agreement" in metrics:
         value = metrics["pairwise_agreement"]
-        yield "Pairwise agreement", f"{value:.2f}", read_pairwise(value)
+        yield "Pairwise agreement", _with_interval(metrics, "pairwise_agreement"), read_pairwise(value)
     if "kendall_w" in metrics:
         got = collected[0].metrics if collected else {}
         judges = got["rankings"] / got["prompts"] if got.get("prompts") and "rankings" in got else None
-        yield "Kendall's W", f"{metrics['kendall_w']:.2f}", read_kendall_w(metrics["kendall_w"], judges)
+        yield "Kendall's W", _with_interval(metrics, "kendall_w"), read_kendall_w(metrics["kendall_w"], judges)
     if not {"alpha", "pairwise_agreement", "kendall_w"} & set(metrics):
         yield "Agreement", NONE, "unknown: no task was judged by two people"
+
+
+def _with_interval(metrics: Mapping[str, float], name: str) -> str:
+    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+    interval = f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else ""
+    return f"{metrics[name]:.2f}{interval}"
 
 
 class RewardModelRow(NamedTuple):

@@ -150,15 +150,15 @@ def test_consistency_counts_pairs_ordered_alike_both_times():
         answer("discarder", "first", 1, 2, 3),
         answer("discarder", "again"),
     ]
-    assert consistency(answers, repeats) == {"by slot": Share(1 / 3, 3), "same": Share(1.0, 3)}
+    assert consistency(answers, repeats) == {"by slot": Share(1 / 3, 3, 1), "same": Share(1.0, 3, 1)}
 
 
 def test_accuracy_counts_the_pairs_that_gold_orders():
     answers = [answer("right", "known", 2, 2, 1), answer("tied", "known", 1, 1, 1), answer("wrong", "known", 1, 2, 3)]
     assert accuracy(answers, {"known": [2, 2, 1]}) == {
-        "right": Share(1.0, 2),
-        "tied": Share(0.0, 2),
-        "wrong": Share(0.0, 2),
+        "right": Share(1.0, 2, 1),
+        "tied": Share(0.0, 2, 1),
+        "wrong": Share(0.0, 2, 1),
     }
     assert accuracy(answers, {}) == {}
 
