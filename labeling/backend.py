@@ -8,7 +8,7 @@ one annotator's judgement of one task. Drafts stay on the server.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NotRequired, Protocol, TypedDict
+from typing import Literal, NotRequired, Protocol, TypedDict, cast
 
 from labeling.records import Task
 
@@ -49,6 +49,7 @@ class AnnotatorAnswer(TypedDict):
     ratings: NotRequired[list[int]]  # rating only: the source of the ranks, higher is better
     verdict: NotRequired[Verdict]  # review only, which has no ranks
     text: NotRequired[str]  # review only: the draft as the annotator left it
+    answered: NotRequired[str]  # when it was first given, ISO 8601 in UTC; no part of what was answered
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,11 @@ class LabelingError(Exception):
     def __init__(self, message: str, fault: Literal["request", "service"] = "service") -> None:
         super().__init__(message)
         self.fault = fault
+
+
+def without_times(answers: Iterable[AnnotatorAnswer]) -> list[AnnotatorAnswer]:
+    """The answers without the times at which they were given."""
+    return [cast(AnnotatorAnswer, {k: v for k, v in answer.items() if k != "answered"}) for answer in answers]
 
 
 def progress(asked: Round, answers: Sequence[AnnotatorAnswer], annotators: Sequence[str] = ()) -> Progress:

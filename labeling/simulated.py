@@ -36,12 +36,14 @@ class SimulatedAnnotator:
     noise: standard deviation of the error in each perceived quality, in the units of quality; 0 never errs.
     tie_width: perceived qualities at most this far apart are ranked as a tie.
     length_bias: added to the perceived quality per doubling of a response's words; 0 is unbiased.
+    sense: factor of the quality: 1 sees it, 0 sees none of it and answers at random, -1 prefers the worse.
     """
 
     name: str
     noise: float = 0.0
     tie_width: float = 0.0
     length_bias: float = 0.0
+    sense: float = 1.0
 
     def __post_init__(self) -> None:
         """Raise ValueError for a noise or a tie width that is negative or not finite."""
@@ -59,7 +61,8 @@ class SimulatedAnnotator:
 
         def perceived(response: str) -> float:
             error = stable_random(seed, "perceive", self.name, task["id"], response).gauss(0.0, self.noise)
-            return quality(task["prompt"], response) + self.length_bias * _doublings(response) + error
+            seen = self.sense * quality(task["prompt"], response)
+            return seen + self.length_bias * _doublings(response) + error
 
         return [perceived(response) for response in task["responses"]]
 

@@ -338,11 +338,14 @@ class SynthesizeConfig:
 class PreferencesConfig:
     """Pairs made of rankings: votes pooled by majority, ties left out, split by prompt."""
 
+    added: ClassVar[dict[str, Any]] = {"pairs": "all"}
+
     seed: int = II("data.seed")
     test_fraction: float = number(0.1, above=0, most=0.9)  # share of prompts to evaluate DPO and reward models on
     judge_fraction: float = number(0.15, least=0, most=0.8)  # share of prompts only for the independent judge
     exclude: list[str] | None = None  # annotators to leave out
-    pool: str = choice("majority", "majority", "net")  # chosen: more than half of all votes, or more than the other
+    pool: str = choice("majority", "majority", "net", "weighted")  # half of votes; more than other; by reliability
+    pairs: str = choice("all", "all", "adjacent", "best_worst")  # of a ranking: all, neighbours, or first with last
     format: str = II("labeling.format")  # as in labeling
     columns: dict[str, str] = added_to("labeling.columns")  # in addition to those in labeling
     codes: dict[Any, str] = added_to("labeling.codes")  # in addition to those in labeling
@@ -594,16 +597,16 @@ def followers() -> dict[str, str]:
 def content(node: Any) -> dict[str, Any]:
     """Return a stage's node as it is hashed and recorded, without the fields marked `outside`.
 
-    `former` holds removed options with the value that they always have now, so earlier versions keep their hash.
+    `former` holds removed options with the value that they always have now, and `added` holds later options with the
+    value that changes nothing, at which they are left out: so earlier versions keep their hash.
     """
-    return {
-        **getattr(node, "former", {}),
-        **{
-            item.name: _plain(getattr(node, item.name))
-            for item in dataclasses.fields(node)
-            if not item.metadata.get("outside")
-        },
+    added = getattr(node, "added", {})
+    own = {
+        item.name: _plain(getattr(node, item.name))
+        for item in dataclasses.fields(node)
+        if not item.metadata.get("outside")
     }
+    return {**getattr(node, "former", {}), **{k: v for k, v in own.items() if k not in added or v != added[k]}}
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from labeling.records import Message, Ranking, Ranks
 from pipeline.data.reading.jsontext import parse_json
@@ -56,7 +56,8 @@ class Prompt(TypedDict):
 class Preference(TypedDict):
     """Two answers to one prompt.
 
-    `margin` is (votes for - votes against) / votes; rows of one `group` are not independent.
+    `margin` is (votes for - votes against) / votes; rows of one `group` are not independent. `label_noise` is the
+    probability that the rejected answer is the better one; rows of weighted votes have it.
     """
 
     prompt: list[Message]
@@ -64,6 +65,7 @@ class Preference(TypedDict):
     rejected: list[Message]
     margin: float
     group: str
+    label_noise: NotRequired[float]
 
 
 class MarkedAnswer(TypedDict):

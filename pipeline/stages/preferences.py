@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import cast
 
 from labeling.agreement import accuracy_of_people, agreement_metrics
+from labeling.agreement_intervals import agreement_intervals
 from labeling.records import Ranking
 from labeling.votes import prompt_key
 from pipeline.config.names import nearest
 from pipeline.config.schema import PipelineConfig, PreferencesConfig
+from pipeline.data.judgements.choosing import PairChoice
 from pipeline.data.judgements.loading import Loaded, LoadingOptions, load_judgements
 from pipeline.data.judgements.marked import MarkedAnswers, marked_answers, split_marked
+from pipeline.data.judgements.polls import Pool, UnweightedPool
 from pipeline.data.judgements.pooling import (
-    Pool,
     Preferences,
     Split,
     preferences_from_pairs,
@@ -53,7 +55,8 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
     elif config.exclude:
         raise RequestError(f"preferences.exclude={config.exclude}: {files[0]} has pairs, and not who judged them.")
     else:
-        preferences, people = preferences_from_pairs(loaded.pairs, cast(Pool, config.pool)), {}
+        _check_needs_no_rankings(config, files[0])
+        preferences, people = preferences_from_pairs(loaded.pairs, cast(UnweightedPool, config.pool)), {}
         split = split_preferences(
             preferences.rows, config.test_fraction, config.seed, judge_share=config.judge_fraction
         )
@@ -84,6 +87,20 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
     }
 
 
+def _check_needs_no_rankings(config: PreferencesConfig, file: Path) -> None:
+    """Raise `RequestError` for an option that needs rankings: the file has ready-made pairs."""
+    if config.pool == "weighted":
+        raise RequestError(
+            f"preferences.pool=weighted: {file} has pairs, and not who judged them. Use preferences.pool=majority, or "
+            "bring rankings with annotators."
+        )
+    if config.pairs != "all":
+        raise RequestError(
+            f"preferences.pairs={config.pairs}: {file} has pairs, and no rankings to choose pairs from. Use "
+            "preferences.pairs=all."
+        )
+
+
 def _pairs_fault(preferences: Preferences, split: Split, file: Path) -> str | None:
     """Return why the pairs cannot be used for training; None if they can."""
     if not preferences.rows:
@@ -112,25 +129,42 @@ def _from_rankings(
     rankings: Sequence[Ranking], config: PreferencesConfig, context: StageContext
 ) -> tuple[Preferences, Split, dict[str, float]]:
     """Return all rankings as pairs, their split for training, and metrics of people's agreement."""
-    pool = cast(Pool, config.pool)
+    pool, pairs = cast(Pool, config.pool), cast(PairChoice, config.pairs)
     said = split_off_judge_annotators(rankings, config.judge_fraction, config.seed)
     if said.annotators:
         context.say(f"the judge learns from {', '.join(said.annotators)} alone, and nothing else does")
     split = split_preferences(
-        preferences_from_rankings(said.rankings, pool).rows,
+        preferences_from_rankings(said.rankings, pool, pairs).rows,
         config.test_fraction,
         config.seed,
         judge_share=config.judge_fraction,
-        judge_rows=preferences_from_rankings(said.judges, pool).rows,
+        judge_rows=preferences_from_rankings(said.judges, pool, pairs).rows,
     )
     ceilings = {
         "accuracy_people": accuracy_of_people(_of_prompts(said.rankings, split.test)),
         "judge_accuracy_people": accuracy_of_people(_of_prompts(said.judges, split.judge_test)),
     }
     known = {name: value for name, value in ceilings.items() if math.isfinite(value)}
-    people = {**agreement_metrics(rankings), **known, "judge_annotators": float(len(said.annotators))}
+    people = {**agreement_metrics(rankings), **_intervals(rankings, config.seed), **known}
+    people["judge_annotators"] = float(len(said.annotators))
     people |= write_annotators(rankings, context.output_dir, context.say)
-    return preferences_from_rankings(rankings, pool), split, people
+    preferences = preferences_from_rankings(rankings, pool, pairs)
+    if preferences.cycles:
+        context.say(
+            f"{preferences.cycles:,} prompts have a cycle: answer a beats b, b beats c, and c beats a. Their pairs "
+            "contradict each other."
+        )
+    unused = {"unused": float(preferences.unused)} if pairs != "all" else {}
+    return preferences, split, {**people, "cycles": float(preferences.cycles), **unused}
+
+
+def _intervals(rankings: Sequence[Ranking], seed: int) -> dict[str, float]:
+    """Return the ends of the agreement's 95% intervals as metrics."""
+    return {
+        f"{name}_{end}": value
+        for name, estimate in agreement_intervals(rankings, seed).items()
+        for end, value in (("low", estimate.low), ("high", estimate.high))
+    }
 
 
 def _without(rankings: list[Ranking], excluded: Sequence[str] | None) -> list[Ranking]:

@@ -2,24 +2,29 @@
 
 import json
 import random
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from itertools import combinations
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from labeling.records import Ranking, check_ranking, compare
+from labeling.records import Ranking, check_ranking
 from labeling.votes import is_unnamed, normalized_text, prompt_key
 from pipeline.data.deduplication.minhash import connected
 from pipeline.data.formats.labels import POOLED_ANNOTATOR
+from pipeline.data.judgements.choosing import PairChoice, PollKey, chosen_polls, prompts_with_cycles
+from pipeline.data.judgements.polls import (
+    Poll,
+    Pool,
+    UnweightedPool,
+    add_votes,
+    answer_turns,
+    decides,
+    outcomes_of,
+    pair_row,
+)
 from pipeline.data.rows import Message, Preference, as_messages, prompt_id
 
 MIN_ANNOTATORS_FOR_JUDGE_SPLIT = 6  # with fewer, the judge learns from the same annotators as the policies
-
-Pool = Literal["majority", "net"]
-"""Whether the chosen answer needs more than half of all votes, or only more votes than the other one."""
 
 
 class Preferences(NamedTuple):
@@ -27,15 +32,20 @@ class Preferences(NamedTuple):
 
     rows: list[Preference]
     counts: dict[str, int]
+    cycles: int = 0  # prompts whose pairs contradict each other: a beats b, b beats c, c beats a
+    unused: int = 0  # pairs with a majority that `pairs` does not choose
 
 
-def preferences_from_rankings(rankings: Iterable[Ranking], pool: Pool = "majority") -> Preferences:
+def preferences_from_rankings(
+    rankings: Iterable[Ranking], pool: Pool = "majority", pairs: PairChoice = "all"
+) -> Preferences:
     """A preference for each pair of responses to a prompt on which annotators reach a majority.
 
     Each annotator votes for one response of the pair, for the other, or for a tie. The chosen response has more than
     half of all votes, ties among them; its margin is (votes for - votes against) / votes, in (0, 1]. Otherwise the pair
     is a tie and gives no row: DPO and the reward model would learn a difference that most annotators did not see. With
-    `pool="net"` more votes for than against are enough.
+    `pool="net"` more votes for than against are enough. With `pool="weighted"` votes count by the reliability of their
+    annotators (``polls.weighted_outcomes``). `pairs` chooses among the pairs of a ranking (``choosing.chosen_polls``).
 
     Votes on the same two texts are pooled over all slots and rankings of the prompt: a pair and its mirror never come
     from one prompt, and identical responses form no pair. If an annotator ranked two responses in several rankings, the
@@ -44,19 +54,25 @@ def preferences_from_rankings(rankings: Iterable[Ranking], pool: Pool = "majorit
 
     Raises ValueError, naming the ranking, if the ranks cannot be read (``labeling.records.check_ranking``).
     """
-    polls: dict[tuple[str, str, str], _Poll] = {}
+    polls: dict[PollKey, Poll] = {}
     spelled: dict[str, str | list[Message]] = {}
     people: set[str] = set()
+    sets: dict[frozenset[PollKey], None] = {}
     count = 0
     for ranking in rankings:
         check_ranking(ranking)
         count += 1
         people.update(normalized_text(name) for name in people_in([ranking]))
-        _add_votes(ranking, polls, spelled)
-    outcomes = [poll.outcome(pool) for poll in polls.values()]
-    rows = [row for row in outcomes if row is not None]
-    counts = {"pairs": len(rows), "ties": len(outcomes) - len(rows), "rankings": count, "annotators": len(people)}
-    return Preferences(rows, counts)
+        sets.setdefault(frozenset(add_votes(ranking, polls, spelled)))
+    outcomes = dict(zip(polls, outcomes_of(list(polls.values()), pool), strict=True))
+    decided = {key: outcome for key, outcome in outcomes.items() if outcome.row is not None}
+    leads = {key: outcome.lead for key, outcome in outcomes.items()}
+    used = chosen_polls(leads, sets, pairs)
+    rows = [outcome.row for key, outcome in decided.items() if key in used and outcome.row is not None]
+    counts = {"pairs": len(rows), "ties": len(outcomes) - len(decided), "rankings": count, "annotators": len(people)}
+    return Preferences(
+        rows, counts, prompts_with_cycles({key: leads[key] for key in decided}), len(decided) - len(rows)
+    )
 
 
 def people_in(rankings: Iterable[Ranking]) -> set[str]:
@@ -65,66 +81,7 @@ def people_in(rankings: Iterable[Ranking]) -> set[str]:
     return {name for name in names if not is_unnamed(name) and name != POOLED_ANNOTATOR}
 
 
-@dataclass
-class _Poll:
-    """Two different answers to one prompt and each annotator's votes: 1 for the first, -1 for the second, 0 a tie."""
-
-    prompt: str | list[Message]
-    texts: tuple[str, str]
-    group: str
-    votes: dict[str, list[int]] = field(default_factory=dict)
-
-    def outcome(self, pool: Pool) -> Preference | None:
-        """The row, or None for a tie."""
-        votes = [vote for own in self.votes.values() for vote in own]
-        lead = sum(votes)
-        if not _decides(votes, pool):
-            return None
-        chosen, rejected = self.texts if lead > 0 else self.texts[::-1]
-        prompt, margin = as_messages(self.prompt), abs(lead) / len(votes)
-        return _row(prompt, _answer(chosen), _answer(rejected), margin, self.group)
-
-
-def _decides(votes: Sequence[float], pool: Pool) -> bool:
-    """Whether signed votes prefer one side: more than half of all votes, or with `net` more than the other side."""
-    lead = sum(votes)
-    return lead != 0 and (pool == "net" or 2 * sum(vote * lead > 0 for vote in votes) > len(votes))
-
-
-def _add_votes(
-    ranking: Ranking, polls: dict[tuple[str, str, str], _Poll], spelled: dict[str, str | list[Message]]
-) -> None:
-    """Add the votes on all pairs of different responses in the ranking, in alphabetical order.
-
-    `spelled` maps each prompt to its first spelling, so that its rows stay on one side of every split.
-    """
-    responses, prompt = ranking["responses"], prompt_key(ranking["prompt"])
-    keys = _text_keys(responses)
-    slots: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-    for one, other in combinations(range(len(responses)), 2):
-        if responses[one].strip() != responses[other].strip():
-            first, second = (one, other) if keys[one] < keys[other] else (other, one)
-            slots[keys[first], keys[second]].append((first, second))
-    for (one_key, other_key), several in sorted(slots.items()):
-        first, second = several[0]
-        new = _Poll(spelled.setdefault(prompt, ranking["prompt"]), (responses[first], responses[second]), ranking["id"])
-        poll = polls.setdefault((prompt, one_key, other_key), new)
-        for row in ranking["rankings"]:
-            name = row["annotator"]
-            person = f"{name}\n{ranking['id']}" if is_unnamed(name) else normalized_text(name)
-            poll.votes[person] = [compare(row["ranks"], *pair) for pair in several]
-
-
-def _text_keys(responses: Sequence[str]) -> list[str]:
-    """The key of each response across rankings: its text without differences in whitespace and case.
-
-    Within this ranking such differences count if two responses differ in nothing else.
-    """
-    spellings = Counter(normalized_text(text) for text in set(responses))
-    return [key if spellings[key := normalized_text(text)] == 1 else text for text in responses]
-
-
-def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]], pool: Pool = "majority") -> Preferences:
+def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]], pool: UnweightedPool = "majority") -> Preferences:
     """Ready-made pairs as preference rows; prompt and responses may be text or messages.
 
     ``margin`` defaults to 1.0 and ``group`` to the prompt's id. Pairs of the same two answers to a prompt are pooled:
@@ -143,7 +100,7 @@ def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]], pool: Pool = "maj
         own = as_messages(pair["prompt"])
         prompt = spelled.setdefault(prompt_key(own), own)
         group = pair.get("group") or prompt_id(prompt)
-        row = _row(prompt, _answer(pair["chosen"]), _answer(pair["rejected"]), margin, group)
+        row = pair_row(prompt, answer_turns(pair["chosen"]), answer_turns(pair["rejected"]), margin, group)
         answers = [prompt_key(row["chosen"]), prompt_key(row["rejected"])]
         if answers[0] == answers[1]:  # they differ at most in whitespace or case
             answers = [json.dumps(row["chosen"]), json.dumps(row["rejected"])]
@@ -154,24 +111,13 @@ def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]], pool: Pool = "maj
     return Preferences(rows, {"pairs": len(rows), "ties": len(outcomes) - len(rows)})
 
 
-def _outcome(row: Preference, margins: Sequence[float], pool: Pool) -> Preference | None:
+def _outcome(row: Preference, margins: Sequence[float], pool: UnweightedPool) -> Preference | None:
     """A pooled pair; None for a tie. A margin is negative if the pair chose the answer that `row` rejects."""
-    if row["chosen"] == row["rejected"] or not _decides(margins, pool):
+    if row["chosen"] == row["rejected"] or not decides(margins, pool):
         return None
     mean = sum(margins) / len(margins)
     chosen, rejected = (row["chosen"], row["rejected"]) if mean > 0 else (row["rejected"], row["chosen"])
-    return _row(row["prompt"], chosen, rejected, abs(mean), row["group"])
-
-
-def _row(
-    prompt: list[Message], chosen: list[Message], rejected: list[Message], margin: float, group: str
-) -> Preference:
-    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "margin": margin, "group": group}
-
-
-def _answer(content: str | list[Message]) -> list[Message]:
-    """An answer as messages; text becomes one turn of the assistant."""
-    return [{"role": "assistant", "content": content}] if isinstance(content, str) else content
+    return pair_row(row["prompt"], chosen, rejected, abs(mean), row["group"])
 
 
 class Split(NamedTuple):

@@ -1,0 +1,140 @@
+"""Polls: the votes on two answers to one prompt, and what follows from them. Pure functions."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from labeling.records import Ranking, compare
+from labeling.reliability import Floats, as_votes, reliabilities, sigmoid, weights_of
+from labeling.votes import is_unnamed, normalized_text, prompt_key
+from pipeline.data.judgements.choosing import PollKey
+from pipeline.data.rows import Message, Preference, as_messages
+
+UnweightedPool = Literal["majority", "net"]
+"""Whether the chosen answer needs more than half of all votes, or only more votes than the other one."""
+
+Pool = UnweightedPool | Literal["weighted"]
+"""With `weighted`, more than half of the votes' weights, by the reliability of their annotators."""
+
+MIN_PROBABILITY = 0.6  # that a weighted pair is in the right order; below, it is as good as open, and a tie
+
+
+@dataclass
+class Poll:
+    """Two different answers to one prompt and each annotator's votes: 1 for the first, -1 for the second, 0 a tie."""
+
+    prompt: str | list[Message]
+    texts: tuple[str, str]
+    group: str
+    votes: dict[str, list[int]] = field(default_factory=dict)
+
+    def row(self, lead: float) -> Preference:
+        """The pair by a lead in [-1, 1] that is not 0; its size is the margin."""
+        chosen, rejected = self.texts if lead > 0 else self.texts[::-1]
+        return pair_row(as_messages(self.prompt), answer_turns(chosen), answer_turns(rejected), abs(lead), self.group)
+
+
+class Outcome(NamedTuple):
+    """What a poll comes to: the row, None for a tie, and (votes for the first - votes for the second) / votes."""
+
+    row: Preference | None
+    lead: float
+
+
+def outcomes_of(polls: Sequence[Poll], pool: Pool) -> list[Outcome]:
+    """The outcome of each poll."""
+    return weighted_outcomes(polls) if pool == "weighted" else [_outcome(poll, pool) for poll in polls]
+
+
+def _outcome(poll: Poll, pool: UnweightedPool) -> Outcome:
+    votes = [vote for own in poll.votes.values() for vote in own]
+    lead = sum(votes) / len(votes) if votes else 0.0
+    return Outcome(poll.row(lead) if decides(votes, pool) else None, lead)
+
+
+def decides(votes: Sequence[float], pool: UnweightedPool) -> bool:
+    """Whether signed votes prefer one side: more than half of all votes, or with `net` more than the other side."""
+    lead = sum(votes)
+    return lead != 0 and (pool == "net" or 2 * sum(vote * lead > 0 for vote in votes) > len(votes))
+
+
+def weighted_outcomes(polls: Sequence[Poll]) -> list[Outcome]:
+    """The outcome of each poll if votes count by the reliability of their annotators, estimated from all the polls.
+
+    A vote's weight is the logarithm of the odds that it is right. An annotator who is rather wrong counts for the other
+    answer, and one at chance next to nothing. Who judged the same two texts in several slots has one vote. The chosen
+    answer has more than half of all weights, those of ties among them, and is the better one with a probability of at
+    least `MIN_PROBABILITY`; otherwise the pair is a tie. So with equal weights the pairs are the majority's, as long as
+    a vote is right in that share of cases.
+
+    A row also has `label_noise`, the probability that its order is wrong. Ties tell nothing about an annotator. Pairs
+    that are hard are hard for all, which the model does not know: the probabilities are too sure. In simulations of
+    annotators who differ in noise only, about twice as many pairs are wrong (`benchmarks/annotators.py`).
+    """
+    votes = as_votes(
+        (number, person.partition("\n")[0], int(np.sign(sum(own))))
+        for number, poll in enumerate(polls)
+        for person, own in poll.votes.items()
+    )
+    weights = weights_of(reliabilities(votes))[votes.annotators]
+
+    def summed(values: Floats) -> Floats:
+        return np.bincount(votes.pairs, values, len(polls)).astype(np.float64)
+
+    leads, sizes = summed(weights * votes.signs), summed(np.abs(weights))
+    strict = summed(np.abs(weights * votes.signs))  # on both sides, without ties
+    sure = sigmoid(np.abs(leads))
+    decided = (np.abs(leads) + strict > sizes * (1 + 1e-9)) & (sure >= MIN_PROBABILITY)
+    shares = np.divide(leads, sizes, out=np.zeros(len(polls)), where=sizes > 0)
+    return [
+        Outcome({**poll.row(share), "label_noise": 1 - probability} if kept else None, share)
+        for poll, share, probability, kept in zip(polls, shares.tolist(), sure.tolist(), decided.tolist(), strict=True)
+    ]
+
+
+def add_votes(ranking: Ranking, polls: dict[PollKey, Poll], spelled: dict[str, str | list[Message]]) -> list[PollKey]:
+    """Add the votes on all pairs of different responses in the ranking, in alphabetical order; returns their keys.
+
+    `spelled` maps each prompt to its first spelling, so that its rows stay on one side of every split.
+    """
+    responses, prompt = ranking["responses"], prompt_key(ranking["prompt"])
+    keys = _text_keys(responses)
+    slots: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for one, other in combinations(range(len(responses)), 2):
+        if responses[one].strip() != responses[other].strip():
+            first, second = (one, other) if keys[one] < keys[other] else (other, one)
+            slots[keys[first], keys[second]].append((first, second))
+    for (one_key, other_key), several in sorted(slots.items()):
+        first, second = several[0]
+        new = Poll(spelled.setdefault(prompt, ranking["prompt"]), (responses[first], responses[second]), ranking["id"])
+        poll = polls.setdefault((prompt, one_key, other_key), new)
+        for row in ranking["rankings"]:
+            name = row["annotator"]
+            person = f"{name}\n{ranking['id']}" if is_unnamed(name) else normalized_text(name)
+            poll.votes[person] = [compare(row["ranks"], *pair) for pair in several]
+    return [(prompt, *pair) for pair in sorted(slots)]
+
+
+def _text_keys(responses: Sequence[str]) -> list[str]:
+    """The key of each response across rankings: its text without differences in whitespace and case.
+
+    Within this ranking such differences count if two responses differ in nothing else.
+    """
+    spellings = Counter(normalized_text(text) for text in set(responses))
+    return [key if spellings[key := normalized_text(text)] == 1 else text for text in responses]
+
+
+def pair_row(
+    prompt: list[Message], chosen: list[Message], rejected: list[Message], margin: float, group: str
+) -> Preference:
+    """A row of the contract."""
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "margin": margin, "group": group}
+
+
+def answer_turns(content: str | list[Message]) -> list[Message]:
+    """An answer as messages; text becomes one turn of the assistant."""
+    return [{"role": "assistant", "content": content}] if isinstance(content, str) else content

@@ -1,0 +1,75 @@
+"""Votes that count by the reliability of their annotators."""
+
+from statistics import mean
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from benchmarks.annotators import ranked, right, team
+from labeling.records import Ranking
+from pipeline.data.judgements.polls import MIN_PROBABILITY
+from pipeline.data.judgements.pooling import preferences_from_rankings
+from tests.unit.data.judgements.test_pooling import ranking, rankings, texts
+
+
+def without_margin(given: list[Ranking], pool: str) -> list[tuple[str, str]]:
+    return [texts(row) for row in preferences_from_rankings(given, pool).rows]  # type: ignore[arg-type]
+
+
+@given(rankings())
+def test_one_annotator_s_pairs_are_the_majority_s(row: Ranking) -> None:
+    """No vote is shared, so all weights are equal: the same pairs and the same margins."""
+    assume(len(set(row["responses"])) == len(row["responses"]))
+    alone = {**row, "rankings": row["rankings"][:1]}
+    majority, weighted = (preferences_from_rankings([alone], pool) for pool in ("majority", "weighted"))  # type: ignore[list-item]
+    assert [{k: v for k, v in one.items() if k != "label_noise"} for one in weighted.rows] == majority.rows
+    assert weighted.counts == majority.counts
+    assert all(one["label_noise"] == pytest.approx(1 / 3) for one in weighted.rows)
+
+
+@given(st.lists(rankings(), max_size=4))
+def test_the_laws_of_pooling_hold(given_rankings: list[Ranking]) -> None:
+    given_rankings = [{**row, "id": str(number)} for number, row in enumerate(given_rankings)]
+    found = preferences_from_rankings(given_rankings, "weighted")
+    assert len({frozenset(texts(row)) for row in found.rows}) == len(found.rows)
+    assert all(0 < row["margin"] <= 1 for row in found.rows)
+    assert all(0 <= row["label_noise"] <= 1 - MIN_PROBABILITY + 1e-12 for row in found.rows)
+    majority = preferences_from_rankings(given_rankings).counts
+    assert len(found.rows) + found.counts["ties"] == majority["pairs"] + majority["ties"]
+
+
+def test_two_who_are_as_reliable_and_disagree_are_a_tie() -> None:
+    given = [ranking(["a", "b"], [1, 2], [1, 2], name=f"{n}", prompt=f"{n}") for n in range(20)]
+    given += [ranking(["a", "b"], [1, 2], [2, 1], name="open", prompt="open")]
+    found = preferences_from_rankings(given, "weighted")
+    assert (found.counts["pairs"], found.counts["ties"]) == (20, 1)
+
+
+def test_one_reliable_vote_outweighs_two_of_guessers() -> None:
+    """Three agree on 60 pairs that two others answer half each way; then one of them stands against these two."""
+    given = []
+    for number in range(60):
+        coin, other = ([1, 2], [2, 1])[:: 1 if number % 2 else -1]
+        given.append(ranking(["a", "b"], [1, 2], [1, 2], [1, 2], coin, other, name=f"{number}", prompt=f"{number}"))
+    last = ranking(["a", "b"], [1, 2], name="last", prompt="last")
+    last["rankings"] += [{"annotator": name, "ranks": [2, 1]} for name in ("annotator4", "annotator5")]
+    assert without_margin([*given, last], "majority")[-1] == ("b", "a")
+    assert without_margin([*given, last], "weighted")[-1] == ("a", "b")
+
+
+def test_ties_of_reliable_annotators_leave_a_pair_tied() -> None:
+    given = [ranking(["a", "b"], [1, 2], [1, 2], [1, 2], name=f"{n}", prompt=f"{n}") for n in range(20)]
+    given += [ranking(["a", "b"], [1, 2], [1, 1], [1, 1], name="open", prompt="open")]
+    found = preferences_from_rankings(given, "weighted")
+    assert (found.counts["pairs"], found.counts["ties"]) == (20, 1)
+
+
+def test_with_two_of_five_at_random_more_pairs_are_right_and_where_all_are_honest_no_fewer() -> None:
+    """Two seeds; ten: `benchmarks/annotators.py`."""
+    for people, gain in ((team(3, random=2), 0.04), (team(5), 0.0)):
+        given = [ranked(people, 200, 4, seed) for seed in range(2)]
+        majority, weighted = ([right(rows, pool) for rows in given] for pool in ("majority", "weighted"))  # type: ignore[arg-type]
+        for part in ("rows", "all"):
+            assert mean(getattr(one, part) for one in weighted) >= mean(getattr(one, part) for one in majority) + gain
+    assert mean(one.all for one in majority) > 0.85  # honest annotators
