@@ -1,4 +1,4 @@
-"""Finds annotators who agree with the others no more than chance: random, by slot, or on a reversed scale.
+"""Compares each annotator's agreement with the others with the agreement of random answers.
 
 Pure functions of rankings, from files or collected rounds: they need neither repeats nor gold, only several annotators
 per task. Chance agreement depends on the share of ties: an annotator's answers are compared with random answers that
@@ -9,15 +9,10 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from statistics import median
 from typing import NamedTuple
 
 from labeling.records import Ranking, compare
 from labeling.votes import is_unnamed
-
-MIN_PROMPTS = 20  # prompts shared with others; with fewer, an annotator is not assessed
-ABOVE, BELOW = 1.96, 1.28  # standard errors to show that agreement is above (97.5%) or below (90%) a value
-MAX_SHARE_NEAR_CHANCE, MAX_SHARE_OF_MEDIAN = 0.1, 0.5  # of the median excess
 
 
 class AgainstChance(NamedTuple):
@@ -31,10 +26,6 @@ class AgainstChance(NamedTuple):
     error: float
     comparisons: int
     prompts: int
-
-    @property
-    def excess(self) -> float:
-        return self.agreement - self.chance
 
 
 class _Pair(NamedTuple):
@@ -51,24 +42,6 @@ def against_chance(rankings: Sequence[Ranking]) -> dict[str, AgainstChance]:
     for name, pair in _pairs(rankings):
         pairs[name].append(pair)
     return {name: _measured(own) for name, own in sorted(pairs.items())}
-
-
-def at_chance(known: Mapping[str, AgainstChance]) -> list[str]:
-    """The annotators whose agreement with the others is not clearly above chance, and clearly below the median.
-
-    Empty with fewer than three annotators, or if fewer than half of them agree more than chance.
-    """
-    judged = {name: one for name, one in known.items() if one.prompts >= MIN_PROMPTS}
-    agreeing = sum(one.excess > ABOVE * one.error for one in judged.values())
-    if len(judged) < 3 or agreeing < len(judged) / 2:
-        return []
-    typical = median(one.excess for one in judged.values())
-    return [
-        name
-        for name, one in judged.items()
-        if one.excess - ABOVE * one.error <= MAX_SHARE_NEAR_CHANCE * typical
-        and one.excess + BELOW * one.error < MAX_SHARE_OF_MEDIAN * typical
-    ]
 
 
 def _pairs(rankings: Sequence[Ranking]) -> Iterator[tuple[str, _Pair]]:

@@ -228,6 +228,8 @@ def _answer(asked: Round, task: Task, response: Mapping[str, Any], name: str | N
         raise LabelingError(f"Task '{task['id']}', annotator '{name}': {error}", fault="request") from None
     annotator = name or f"deleted-{response['user_id'][:8]}"
     answer = {"task": task["id"], "annotator": annotator, "status": response["status"], "ranks": None, **values}
+    if response.get("inserted_at"):
+        answer["answered"] = response["inserted_at"]
     return cast(AnnotatorAnswer, answer)
 
 

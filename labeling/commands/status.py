@@ -11,16 +11,20 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from labeling.argilla.trust import suspects_by_workspace
 from labeling.commands import command, console, home_option, is_remote
 from labeling.server import DEFAULT_HOME, Connection, remote, running, snapshots
 from labeling.server.accounts import checked, session
+from labeling.suspects import exclusion, sentence
 
 ABOUT = """\
 Shows the server and its data sets: complete records, and each annotator's submitted, discarded and draft answers.
+Names annotators who are not distinguishable from chance, rank inversely, or answer faster than the texts can be read.
 Also copies the answers into their projects, as the server's supervisor does every two minutes. `--follow` repeats
 until Ctrl-C.
 """
 SECONDS = 2.0
+LOOK = 60.0  # seconds between two readings of all answers, with --follow
 
 
 def status(arguments: Sequence[str]) -> int:
@@ -29,19 +33,38 @@ def status(arguments: Sequence[str]) -> int:
     parser.add_argument("--follow", action="store_true", help="repeat every two seconds")
     options = parser.parse_args(arguments)
     seen: dict[str, str] = {}
+    remarks = _remarks(options.home)
     if not options.follow:
-        console.print(_view(options.home, seen))
+        console.print(_view(options.home, seen, remarks))
         return 0
-    with Live(_view(options.home, seen), console=console, auto_refresh=False) as live:
+    looked = time.monotonic()
+    with Live(_view(options.home, seen, remarks), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(SECONDS)
-            live.update(_view(options.home, seen), refresh=True)
+            if time.monotonic() - looked > LOOK:
+                remarks, looked = _remarks(options.home), time.monotonic()
+            live.update(_view(options.home, seen, remarks), refresh=True)
 
 
-def _view(home: Path | None, seen: dict[str, str]) -> Group:
+def _connection(home: Path | None) -> Connection | None:
+    return remote() if is_remote(home) else running(home or DEFAULT_HOME)
+
+
+def _remarks(home: Path | None) -> list[Text]:
+    """Return a sentence about the suspects of each workspace that has any."""
+    connection = _connection(home)
+    if connection is None:
+        return []
+    with session(connection) as client:
+        return [
+            Text(f"{workspace}: {sentence(found)} Leave them out with {exclusion(found)}", style="yellow")
+            for workspace, found in suspects_by_workspace(client).items()
+        ]
+
+
+def _view(home: Path | None, seen: dict[str, str], remarks: Sequence[Text]) -> Group:
     """Copy the answers that are new (see `snapshots.take`), and return what there is to show."""
-    place = home or DEFAULT_HOME
-    connection = remote() if is_remote(home) else running(place)
+    place, connection = home or DEFAULT_HOME, _connection(home)
     if connection is None:
         start = f"python -m labeling serve --detach{'' if place == DEFAULT_HOME else f' --home {place}'}"
         return Group(Text(f"down   {place}"), Text(f"Start  {start}"))
@@ -49,7 +72,7 @@ def _view(home: Path | None, seen: dict[str, str]) -> Group:
     up = Text(f"up     {connection.url}", style="green")
     copies = snapshots.take(connection, place, seen)
     lines = [Text(f"copies {count:,} answers in {folder}") for folder, count in sorted(copies.items())]
-    return Group(up, *lines, _table(datasets) if datasets else Text("No data sets yet."))
+    return Group(up, *lines, _table(datasets) if datasets else Text("No data sets yet."), *remarks)
 
 
 def _datasets(connection: Connection) -> list[dict[str, Any]]:

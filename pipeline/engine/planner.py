@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from labeling.backend import without_times
 from pipeline.config.names import nearest
 from pipeline.config.schema import PipelineConfig, content
 from pipeline.engine.finding import find
@@ -266,8 +267,9 @@ def fingerprint(stage: Stage, config: Any, inputs: Mapping[str, str]) -> str:
 
 
 def observed_fingerprint(stage: Stage, observed: Any, inputs: Mapping[str, str]) -> str:
-    """Return the version of people's answers, independent of the configuration."""
-    return _fingerprint(stage, {"observed": observed}, inputs)
+    """Return the version of people's answers, independent of the configuration and of the times of the answers."""
+    seen = {**observed, "answers": without_times(observed["answers"])}
+    return _fingerprint(stage, {"observed": seen}, inputs)
 
 
 def _fingerprint(stage: Stage, made_from: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

@@ -18,7 +18,9 @@ from pipeline.data.rows import prompt_id, read_jsonl
 from pipeline.errors import RequestError
 from pipeline.evaluation.winrates import outcomes
 from pipeline.gates import rules
+from pipeline.gates.annotators import annotators
 from pipeline.gates.rules import GATES, ConversationFormat, GateVerdict
+from pipeline.people.trust import read_suspects
 from pipeline.stage import Metrics, StageContext
 from pipeline.store.artifact import Artifact
 from pipeline.store.hashing import content_hash
@@ -110,7 +112,10 @@ class _GateChecks:
     def verdicts(self) -> Iterator[GateVerdict]:
         if self.preferences is not None:
             asked = of_stage(lineage(self.preferences), "collect")
-            yield rules.agreement_verdict(self.preferences.metrics, "collect" if asked else "preferences")
+            stage, metrics = "collect" if asked else "preferences", self.preferences.metrics
+            yield rules.agreement_verdict(metrics, stage)
+            if "alpha" in metrics or "cycles" in metrics:  # rankings: pairs have no annotators
+                yield annotators(read_suspects(self.preferences), metrics, stage)
         yield self._stopping_verdict()
         for role, artifact in self.context.inputs.items():
             if gives_rewards(role):

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import NamedTuple
 
+from labeling.suspects import exclusion, sentence
 from pipeline.evaluation.comparison import Comparison, Policy
 from pipeline.evaluation.winrates import difference, outcomes, win_rate
 from pipeline.gates.rules import judge_verdict, read_gates, remark_on_judge
+from pipeline.people.trust import read_suspects
 from pipeline.store.lineage import drawing_of, of_stage
 
 FEW_PROMPTS = 100  # with fewer prompts, an interval can be about 20 points wide or wider
@@ -94,7 +96,15 @@ def judge(seen: Comparison) -> str:
 
 def caveats(seen: Comparison) -> list[str]:
     """Return the caveats of the comparison, the most serious first. (`protocol` reports unequal terms.)"""
-    return [*_simulated(seen), *_judge(seen), *_gates(seen), *_not_held_out(seen), *_unknown(seen), *_uncertain(seen)]
+    return [
+        *_simulated(seen),
+        *_suspects(seen),
+        *_judge(seen),
+        *_gates(seen),
+        *_not_held_out(seen),
+        *_unknown(seen),
+        *_uncertain(seen),
+    ]
 
 
 def _simulated(seen: Comparison) -> Iterator[str]:
@@ -105,6 +115,12 @@ def _simulated(seen: Comparison) -> Iterator[str]:
         )
     if seen.knows("true_score"):
         yield "The true scorer is a program that knows the playground's right answers. Real data has no such scorer."
+
+
+def _suspects(seen: Comparison) -> Iterator[str]:
+    for preferences in of_stage(seen.made, "preferences"):
+        if suspects := read_suspects(preferences):
+            yield f"{sentence(suspects)} Leave them out with {exclusion(suspects)}"
 
 
 def _judge(seen: Comparison) -> Iterator[str]:

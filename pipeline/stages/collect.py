@@ -9,14 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from labeling.backend import AnnotatorAnswer, Round
+from labeling.chance import against_chance
+from labeling.pace import paces, reading_seconds
 from labeling.quality import AnnotatorQuality, Share, annotator_quality
 from labeling.records import Message, Ranking
 from labeling.simulated import SimulatedAnnotator, annotate
+from labeling.trust import chance_with_interval, share_with_interval
 from pipeline.config.schema import CollectConfig, PipelineConfig
 from pipeline.data.rows import write_jsonl
 from pipeline.errors import RequestError
-from pipeline.files import write_atomically
 from pipeline.people.rounds import partial_text, rankings_of, read_round
+from pipeline.people.trust import write_annotators
 from pipeline.people.waiting import ask
 from pipeline.playground.scorer import true_score
 from pipeline.stage import Asking, FromStage, Metrics, PeopleContext, Reference, Stage
@@ -60,10 +63,14 @@ def run(config: CollectConfig, context: PeopleContext) -> Metrics:
     rankings = rankings_of(asked, answers, {*checks["repeats"], *checks["gold"]})
     discards = [answer for answer in answers if answer["status"] == "discarded"]
     known = annotator_quality(answers, rankings, checks)
+    about = {name: _about(one) for name, one in known.items()}
+    for name, one in against_chance(rankings).items():
+        about[name]["against_chance"] = chance_with_interval(one)
+    reading = {task["id"]: reading_seconds(task) for queue in asked.queues for task in queue.tasks}
+    timed = {} if simulated else paces(answers, reading)  # a program needs no time to read
+    suspects = write_annotators(about, rankings, context.output_dir, context.say, paces=timed)
     write_jsonl(context.output_dir / "rankings.jsonl", rankings)
     write_jsonl(context.output_dir / "discards.jsonl", map(_discard, discards))
-    about = {name: _about(one) for name, one in known.items()}
-    write_atomically(context.output_dir / "annotators.json", json.dumps(about, indent=2))
     return {
         "rankings": sum(len(row["rankings"]) for row in rankings),
         "prompts": len(rankings),
@@ -72,6 +79,7 @@ def run(config: CollectConfig, context: PeopleContext) -> Metrics:
         "complete": float(whole),
         **_pooled("consistency", [one.consistency for one in known.values()]),
         **_pooled("gold_accuracy", [one.accuracy for one in known.values()]),
+        **suspects,
         **simulated,
     }
 
@@ -81,9 +89,11 @@ def _discard(answer: AnnotatorAnswer) -> dict[str, str]:
 
 
 def _about(one: AnnotatorQuality) -> dict[str, Any]:
-    shares = {"consistency": one.consistency, "accuracy": one.accuracy, "agreement": one.agreement}
-    found = {name: share._asdict() for name, share in shares.items() if share.comparisons}
-    return {"submitted": one.submitted, "discarded": one.discarded, **found}
+    shares = {"consistency": one.consistency, "accuracy": one.accuracy}
+    found = {name: share_with_interval(share) for name, share in shares.items() if share.comparisons}
+    share, comparisons, _ = one.agreement
+    agreed = {"agreement": {"share": share, "comparisons": comparisons}} if comparisons else {}
+    return {"submitted": one.submitted, "discarded": one.discarded, **found, **agreed}
 
 
 def _pooled(name: str, shares: Sequence[Share]) -> dict[str, float]:

@@ -6,13 +6,17 @@ A share of the prompts is reserved for the independent judge and does not occur 
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from labeling.agreement import accuracy_of_people, agreement_metrics
 from labeling.agreement_intervals import agreement_intervals
+from labeling.chance import against_chance
 from labeling.records import Ranking
+from labeling.suspects import Suspect
+from labeling.trust import Table, chance_with_interval
 from labeling.votes import prompt_key
 from pipeline.config.names import nearest
 from pipeline.config.schema import PipelineConfig, PreferencesConfig
@@ -32,7 +36,7 @@ from pipeline.data.judgements.pooling import (
 from pipeline.data.ledger import OnBadRow
 from pipeline.data.rows import Preference, write_jsonl
 from pipeline.errors import RequestError
-from pipeline.people.chance import write_annotators
+from pipeline.people.trust import read_suspects, write_annotators
 from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
 from pipeline.store.artifact import Artifact
 
@@ -147,7 +151,9 @@ def _from_rankings(
     known = {name: value for name, value in ceilings.items() if math.isfinite(value)}
     people = {**agreement_metrics(rankings), **_intervals(rankings, config.seed), **known}
     people["judge_annotators"] = float(len(said.annotators))
-    people |= write_annotators(rankings, context.output_dir, context.say)
+    people |= write_annotators(
+        _against_chance(rankings), rankings, context.output_dir, context.say, known=_too_fast(config, context)
+    )
     preferences = preferences_from_rankings(rankings, pool, pairs)
     if preferences.cycles:
         context.say(
@@ -165,6 +171,19 @@ def _intervals(rankings: Sequence[Ranking], seed: int) -> dict[str, float]:
         for name, estimate in agreement_intervals(rankings, seed).items()
         for end, value in (("low", estimate.low), ("high", estimate.high))
     }
+
+
+def _against_chance(rankings: Sequence[Ranking]) -> Table:
+    """Return each annotator's number of rankings and agreement with the others."""
+    judged = Counter(row["annotator"] for ranking in rankings for row in ranking["rankings"])
+    known = against_chance(rankings)
+    return {name: {"rankings": judged[name], **chance_with_interval(one)} for name, one in known.items()}
+
+
+def _too_fast(config: PreferencesConfig, context: StageContext) -> list[Suspect]:
+    """Return the annotators that `collect` found to answer too fast, without excluded ones."""
+    found = [one for given in context.inputs.values() for one in read_suspects(given) if one.reason == "fast"]
+    return [one for one in found if one.name not in (config.exclude or ())]
 
 
 def _without(rankings: list[Ranking], excluded: Sequence[str] | None) -> list[Ranking]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from labeling.argilla.backend import ArgillaBackend
 from labeling.argilla.page import FIELDS
 from labeling.argilla.submitting import submit_rankings
-from labeling.backend import LabelingError, Queue, Round, progress
+from labeling.backend import LabelingError, Queue, Round, progress, without_times
 from labeling.records import Sample, make_tasks
 from labeling.server import Connection, accounts, serving
 from labeling.server.home import Home
@@ -33,7 +34,7 @@ def test_ranks_come_back_exactly_with_ties_comments_and_names(place: Place) -> N
     assert place.backend.publish(asked) == 3
     place.annotator("ann", asked).submit(TIED, comments={"t0001": "A and B say the same."})
     answers = place.backend.answers(asked)
-    assert answers == [
+    assert without_times(answers) == [
         {
             "task": task,
             "annotator": place.person("ann"),
@@ -44,6 +45,18 @@ def test_ranks_come_back_exactly_with_ties_comments_and_names(place: Place) -> N
         for task, ranks in sorted(TIED.items())
     ]
     assert progress(asked, answers).done
+
+
+def test_answers_have_the_time_at_which_they_were_first_given(place: Place) -> None:
+    asked = place.round(tasks=make(1))
+    place.backend.publish(asked)
+    before = datetime.now(UTC).replace(tzinfo=None)
+    ann = place.annotator("ann", asked)
+    ann.submit({"t0000": [1, 2, 3, 4]})
+    after = datetime.now(UTC).replace(tzinfo=None)
+    (given,) = place.backend.answers(asked)
+    assert before <= datetime.fromisoformat(given["answered"]) <= after
+    assert given != without_times([given])[0]
 
 
 def test_what_is_stored_has_the_shape_of_the_page(place: Place) -> None:

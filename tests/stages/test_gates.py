@@ -71,10 +71,10 @@ def found(made: Artifact) -> dict[str, GateVerdict]:
 def test_no_gate_warns_of_sound_artifacts(chain: Chain, judged: Callable[[bool], str]) -> None:
     """An SFT policy that stops, and annotators who agree; with labeling=file the gate draws the answers."""
     made = chain.make("dpo", *LEARNED_TO_STOP, "labeling=file", judged(True))
-    assert set(found(made)) == {"agreement", "stopping"}
+    assert set(found(made)) == {"agreement", "annotators", "stopping"}
     assert all(verdict.passed for verdict in found(made).values())
     assert found(made)["stopping"].figures["answers"] > 20
-    assert (made.metrics["gates"], made.metrics["gates_warned"]) == (2, 0)
+    assert (made.metrics["gates"], made.metrics["gates_warned"]) == (3, 0)
 
 
 def test_annotators_who_throw_coins_are_told_of(chain: Chain, judged: Callable[[bool], str]) -> None:
@@ -148,7 +148,7 @@ def sound(chain: Chain, judged: Callable[[bool], str]) -> Artifact:
     )
 
 
-ALL = {"agreement", "stopping", "beats_length", "padding", "centred", "same_format"}
+ALL = {"agreement", "annotators", "stopping", "beats_length", "padding", "centred", "same_format"}
 
 
 def test_no_gate_warns_of_a_sound_reward_model(sound: Artifact, tmp_path: Path) -> None:

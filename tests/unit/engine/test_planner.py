@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.schema import content
-from pipeline.engine.planner import Planner, Step
+from pipeline.engine.planner import Planner, Step, observed_fingerprint
 from pipeline.errors import PipelineError, RequestError
 from pipeline.stages import STAGES
 from pipeline.store import hashing
@@ -413,3 +413,21 @@ def test_upstream_require_builds_nothing_upstream(planned: Plan, store: Store, f
 def test_upstream_require_with_nothing_there(planned: Plan) -> None:
     with pytest.raises(RequestError, match=r"No finished '(base|data)' artifact .* Run `python -m pipeline stage="):
         planned("stage=sft", "upstream=require")
+
+
+def test_the_version_of_people_s_answers_does_not_depend_on_when_they_were_given() -> None:
+    answer = {"task": "t", "annotator": "ann", "status": "submitted", "ranks": [1, 2], "comment": ""}
+
+    def version(**more: object) -> str:
+        observed = {"answers": [{**answer, **more}], "whole": True}
+        return observed_fingerprint(STAGES["collect"], observed, {"publish": "v"})
+
+    assert version() == version(answered="2026-01-31T12:00:00") == version(answered="2026-01-31T12:00:01")
+    assert version() != version(ranks=[2, 1])
+
+
+def test_an_option_that_was_added_later_changes_no_version_at_its_default(planned: Plan) -> None:
+    config = planned()["preferences"].config
+    assert config.pairs == "all"
+    assert "pairs" not in content(config)
+    assert content(dataclasses.replace(config, pairs="adjacent"))["pairs"] == "adjacent"

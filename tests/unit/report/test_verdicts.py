@@ -1,6 +1,8 @@
 """Honest sentences: who is better and how sure that is, on which terms, and what to know before believing it."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +57,19 @@ def test_what_the_baseline_was_made_from_comes_last_and_is_no_arm() -> None:
 def test_simulated_annotators_are_said_and_people_are_not_called_so() -> None:
     assert caveats(usual(RATE))[0].startswith("Annotators are SIMULATED")
     assert not any("SIMULATED" in caveat for caveat in caveats(usual(RATE, simulated=False)))
+
+
+def test_annotators_not_to_rely_on_are_named_at_the_top_with_the_line_that_leaves_them_out(tmp_path: Path) -> None:
+    says = "reliability 0.02 [-0.10, 0.14] over 60 tasks, median 0.70"
+    table = {"zed": {"suspect": [{"reason": "chance", "says": says}]}, "ann": {}}
+    (tmp_path / "annotators.json").write_text(json.dumps(table))
+    parts = chain()
+    preferences = dataclasses.replace(parts["dpo"].inputs["preferences"], path=tmp_path)
+    dpo = dataclasses.replace(parts["dpo"], inputs={**parts["dpo"].inputs, "preferences": preferences})
+    found = caveats(told({"sft": parts["sft"], "dpo": dpo}, {"sft": PLAIN, "dpo": PLAIN | RATE}))
+    expected = f"1 annotator is not to be relied on: zed is not distinguishable from chance ({says})."
+    assert found[1] == f"""{expected} Leave them out with 'preferences.exclude=["zed"]'"""
+    assert not any("relied" in caveat for caveat in caveats(usual(RATE)))
 
 
 def test_policies_from_different_versions_are_unequal() -> None:
