@@ -344,7 +344,7 @@ class PreferencesConfig:
     test_fraction: float = number(0.1, above=0, most=0.9)  # share of prompts to evaluate DPO and reward models on
     judge_fraction: float = number(0.15, least=0, most=0.8)  # share of prompts only for the independent judge
     exclude: list[str] | None = None  # annotators to leave out
-    pool: str = choice("majority", "majority", "net", "weighted")  # half of votes; more than other; by reliability
+    pool: str = choice("majority", "majority", "net", "weighted")  # over half of votes, more votes, or by reliability
     pairs: str = choice("all", "all", "adjacent", "best_worst")  # of a ranking: all, neighbours, or first with last
     format: str = II("labeling.format")  # as in labeling
     columns: dict[str, str] = added_to("labeling.columns")  # in addition to those in labeling

@@ -19,8 +19,11 @@ def annotators(suspects: Sequence[Suspect], metrics: Metrics, stage: str = "pref
             "preferences.pool=weighted, and talk with them."
         )
         return GateVerdict("annotators", False, sentence(suspects), stage, advice, figures)
-    if not figures:
-        says = "How far each annotator can be relied on cannot be said: too few tasks were judged by several."
+    if len(figures) < len(METRICS):  # an earlier version of the stage counted some suspects and named none
+        says = (
+            "How far each annotator can be relied on cannot be said: too few tasks were judged by several, or these "
+            "preferences are from before annotators were assessed."
+        )
         return GateVerdict("annotators", True, says, stage, "")
     says = "No annotator is at chance, ranks inversely, or answers faster than the texts can be read."
     return GateVerdict("annotators", True, says, stage, "", figures)
