@@ -92,17 +92,32 @@ def suspects(known: Mapping[str, Standing], paces: Mapping[str, Pace]) -> list[S
     return [*_by_agreement(known), *_by_pace(paces)]
 
 
-def _by_agreement(known: Mapping[str, Standing]) -> list[Suspect]:
-    """Annotators at chance or on a reversed scale; empty if no majority is shown to agree, or with too few annotators.
+def can_assess(known: Mapping[str, Standing]) -> bool:
+    """Whether annotators at chance or on a reversed scale can be told from the others.
 
-    At chance: not shown to be above 0, and shown to be below two thirds of the median. Inverse: shown to be below 0.
+    That takes enough annotators with enough tasks, at least half of whom are shown to agree with the consensus, and
+    more than are shown to reverse it.
     """
-    assessed = {name: one for name, one in known.items() if one.tasks >= MIN_TASKS}
+    assessed = _assessed(known)
     z = critical_value(len(assessed))
     agreeing = sum(one.reliability > z * one.error for one in assessed.values())
     reversing = sum(one.reliability < -z * one.error for one in assessed.values())
-    if len(assessed) < MIN_ASSESSED or agreeing < len(assessed) / 2 or agreeing <= reversing:
+    return len(assessed) >= MIN_ASSESSED and agreeing >= len(assessed) / 2 and agreeing > reversing
+
+
+def _assessed(known: Mapping[str, Standing]) -> dict[str, Standing]:
+    return {name: one for name, one in known.items() if one.tasks >= MIN_TASKS}
+
+
+def _by_agreement(known: Mapping[str, Standing]) -> list[Suspect]:
+    """Annotators at chance or on a reversed scale; empty if that cannot be assessed.
+
+    At chance: not shown to be above 0, and shown to be below two thirds of the median. Inverse: shown to be below 0.
+    """
+    if not can_assess(known):
         return []
+    assessed = _assessed(known)
+    z = critical_value(len(assessed))
     typical = median(one.reliability for one in assessed.values())
     found = []
     for name, one in assessed.items():

@@ -9,17 +9,18 @@ from labeling.intervals import Estimate, Z
 from labeling.pace import Pace
 from labeling.quality import Share
 from labeling.records import Ranking
-from labeling.suspects import Standing, Suspect, standings, suspects
+from labeling.suspects import Standing, Suspect, can_assess, standings, suspects
 
 Table = dict[str, dict[str, Any]]
 """Annotator -> measures as JSON, each with its 95% interval (`low`, `high`)."""
 
 
 class Trust(NamedTuple):
-    """The table of annotators, and those to name."""
+    """The table of annotators, those to name, and whether those at chance can be told from the others at all."""
 
     table: Table
     suspects: list[Suspect]
+    assessed: bool
 
 
 def trust(rankings: Sequence[Ranking], paces: Mapping[str, Pace], known: Sequence[Suspect] = ()) -> Trust:
@@ -40,7 +41,7 @@ def trust(rankings: Sequence[Ranking], paces: Mapping[str, Pace], known: Sequenc
     table: Table = {name: {key: part[name] for key, part in parts if name in part} for name in names}
     for one in found:
         table[one.name].setdefault("suspect", []).append({"reason": one.reason, "says": one.says})
-    return Trust(table, found)
+    return Trust(table, found, can_assess(standing))
 
 
 def suspects_in(table: Mapping[str, Mapping[str, Any]]) -> list[Suspect]:

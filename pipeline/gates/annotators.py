@@ -10,7 +10,7 @@ from pipeline.people.trust import METRICS
 def annotators(suspects: Sequence[Suspect], metrics: Metrics, stage: str = "preferences") -> GateVerdict:
     """Whether no annotator of the preferences is a suspect. `metrics` are those of the preferences.
 
-    Passes if neither agreement nor pace could be measured.
+    Passes if that could not be assessed.
     """
     figures = {name: metrics[name] for name in METRICS.values() if name in metrics}
     if suspects:
@@ -19,11 +19,11 @@ def annotators(suspects: Sequence[Suspect], metrics: Metrics, stage: str = "pref
             "preferences.pool=weighted, and talk with them."
         )
         return GateVerdict("annotators", False, sentence(suspects), stage, advice, figures)
-    if len(figures) < len(METRICS):  # an earlier version of the stage counted some suspects and named none
+    if not {METRICS["chance"], METRICS["inverse"]} <= figures.keys():  # earlier versions of the stage have only one
         says = (
-            "How far each annotator can be relied on cannot be said: too few tasks were judged by several, or these "
-            "preferences are from before annotators were assessed."
+            "Whether an annotator is not to be relied on cannot be said: no majority of three or more is shown to "
+            "agree, too few tasks were judged by several, or these preferences are from before this was assessed."
         )
-        return GateVerdict("annotators", True, says, stage, "")
-    says = "No annotator is at chance, ranks inversely, or answers faster than the texts can be read."
+        return GateVerdict("annotators", True, says, stage, "", figures)
+    says = "No annotator is shown to be at chance or to rank inversely."
     return GateVerdict("annotators", True, says, stage, "", figures)

@@ -31,18 +31,17 @@ def write_annotators(
 ) -> dict[str, float]:
     """Write `annotators.json` with `about` and the measures of `labeling.trust`, and report suspects.
 
-    `known` are suspects found before. Returns the number of suspects for each reason as metrics; no metrics if neither
-    agreement nor pace can be measured.
+    `known` are suspects found before. Returns the number of suspects for each reason that can be assessed, as metrics.
     """
-    table, suspects = trust(rankings, paces, known)
+    table, suspects, assessed = trust(rankings, paces, known)
     names = sorted({*about, *table})
     rows = {name: {**about.get(name, {}), **table.get(name, {})} for name in names}
     write_atomically(folder / ANNOTATORS, json.dumps(rows, indent=2, ensure_ascii=False))
     if suspects:
         say(f"{sentence(suspects)} Leave them out with {exclusion(suspects)}")
     counted = Counter(one.reason for one in suspects)
-    measured = any({"reliability", "seconds"} & own.keys() for own in table.values())
-    return {metric: float(counted[reason]) for reason, metric in METRICS.items()} if measured else {}
+    measured = {"chance": assessed, "inverse": assessed, "fast": bool(paces or known)}
+    return {metric: float(counted[reason]) for reason, metric in METRICS.items() if measured[reason]}
 
 
 def read_suspects(artifact: Artifact) -> list[Suspect]:

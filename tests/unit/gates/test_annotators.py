@@ -3,7 +3,7 @@
 from labeling.suspects import Suspect
 from pipeline.gates.annotators import annotators
 
-COUNTS = {"annotators_at_chance": 1.0, "annotators_inverse": 0.0, "annotators_fast": 0.0, "alpha": 0.4}
+COUNTS = {"annotators_at_chance": 1.0, "annotators_inverse": 0.0, "alpha": 0.4}
 
 
 def test_a_suspect_warns_with_the_figures_and_the_line_that_leaves_them_out() -> None:
@@ -17,7 +17,7 @@ def test_a_suspect_warns_with_the_figures_and_the_line_that_leaves_them_out() ->
 def test_no_suspect_passes_and_so_does_what_could_not_be_measured() -> None:
     passed = annotators([], {**COUNTS, "annotators_at_chance": 0.0})
     assert passed.passed
-    assert passed.says.startswith("No annotator is at chance")
+    assert passed.says.startswith("No annotator is shown to be at chance")
     for metrics in ({"alpha": 0.4}, {"alpha": 0.4, "annotators_at_chance": 1.0}):  # the second from an earlier version
         unknown = annotators([], metrics)
         assert unknown.passed

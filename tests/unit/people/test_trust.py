@@ -67,6 +67,12 @@ def test_the_table_has_every_measure_with_its_interval_and_what_was_known_before
     assert [(one.name, one.reason) for one in found] == [("zed", "chance"), ("zed", "fast")]
 
 
+def test_where_no_majority_agrees_it_is_not_claimed_that_no_annotator_is_at_chance(tmp_path: Path) -> None:
+    said: list[str] = []
+    assert write_annotators({}, rankings(dict.fromkeys(GOOD, blind), 100), tmp_path, said.append) == {}
+    assert said == []
+
+
 def test_without_shared_tasks_and_times_nothing_is_measured(tmp_path: Path) -> None:
     said: list[str] = []
     assert write_annotators({}, rankings({"ann": careful}, 30), tmp_path, said.append) == {}
