@@ -106,7 +106,8 @@ def _weighing(seeds: int) -> Table:
             for pool in ("majority", "weighted"):
                 found = [right(rankings, pool) for rankings in given]  # type: ignore[arg-type]
                 means = [mean(one[part] for one in found) for part in range(4)]
-                cells = f"{means[0]:.3f}", f"{min(one.rows for one in found):.3f}", *(f"{m:.3f}" for m in means[1:])
+                shown = [f"{value:.3f}" if value == value else "—" for value in means]
+                cells = shown[0], f"{min(one.rows for one in found):.3f}", *shown[1:]
                 table.add_row(f"{sum(one.sense == 0 for one in people)} random of 5", f"{noise}", pool, *cells)
     return table
 

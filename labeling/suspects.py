@@ -145,7 +145,7 @@ def sentence(found: Sequence[Suspect]) -> str:
     """The suspects, one or more, with the reasons and figures."""
     names = sorted({one.name for one in found})
     shown = "; ".join(f"{one.name} {_REASONS[one.reason]} ({one.says})" for one in found[:SHOWN])
-    more = f"; {len(found) - SHOWN} more in annotators.json" if len(found) > SHOWN else ""
+    more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     count = "1 annotator is" if len(names) == 1 else f"{len(names)} annotators are"
     return f"{count} not to be relied on: {shown}{more}."
 

@@ -73,7 +73,7 @@ def weighted_outcomes(polls: Sequence[Poll]) -> list[Outcome]:
 
     A row also has `label_noise`, the probability that its order is wrong. Ties tell nothing about an annotator. Pairs
     that are hard are hard for all, which the model does not know: the probabilities are too sure. In simulations of
-    annotators who differ in noise only, about twice as many pairs are wrong (`benchmarks/annotators.py`).
+    annotators who differ in noise only, two to six times as many pairs are wrong (`benchmarks/annotators.py`).
     """
     votes = as_votes(
         (number, person.partition("\n")[0], int(np.sign(sum(own))))

@@ -95,6 +95,17 @@ def test_metrics_are_told_apart_by_policy_even_where_names_hold_slashes() -> Non
     assert cells == {"KL": [("0.00", ""), ("3.00", "")], "Novel": [("—", ""), ("7", "")]}
 
 
+def test_agreement_is_shown_with_its_interval_where_that_is_known() -> None:
+    parts = chain()
+    preferences = parts["dpo"].inputs["preferences"]
+    metrics = {**preferences.metrics, "alpha_low": 0.548, "alpha_high": 0.69}
+    known = dataclasses.replace(preferences, manifest={**preferences.manifest, "metrics": metrics})
+    dpo = dataclasses.replace(parts["dpo"], inputs={**parts["dpo"].inputs, "preferences": known})
+    (given,) = people(told({"sft": parts["sft"], "dpo": dpo}, {"sft": PLAIN, "dpo": PLAIN | RATE}))
+    rows = {name: value for name, value, _ in given.rows}
+    assert (rows["Krippendorff's alpha"], rows["Pairwise agreement"]) == ("0.62 [0.55, 0.69]", "0.70")
+
+
 def test_people_are_read_in_words() -> None:
     (given,) = people(usual(RATE))
     rows = {name: (value, words) for name, value, words in given.rows}
