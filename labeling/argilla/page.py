@@ -11,6 +11,7 @@ The HTML of a field is one line that begins with `<div`: Markdown does not chang
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -26,6 +27,8 @@ from labeling.records import Task
 
 MAX_MESSAGE = 20_000  # characters of HTML per chat turn
 MAX_MESSAGES = 500
+MAX_NESTING = 100  # blocks inside blocks: lists of 50 levels; a text with more is shown as it was written
+NARROW = 6  # blocks inside blocks from which on lists are indented less: the fourth list inside lists
 CHECKSUM = "task"
 
 FIELDS: list[dict[str, Any]] = [
@@ -41,6 +44,8 @@ METADATA: list[dict[str, Any]] = [
     }
 ]
 
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
+
 # The colours are Argilla's variables, so that they follow its dark theme.
 _GRID = "display:grid;grid-template-columns:repeat(auto-fit,minmax({least},1fr));gap:12px;align-items:start"
 _CARD = (
@@ -48,6 +53,7 @@ _CARD = (
     "overflow-wrap:anywhere"
 )
 _PRE = "border:1px solid var(--border-field,#ddd);border-radius:4px;padding:6px 10px;overflow-x:auto;white-space:pre"
+_PLAIN = "font:inherit;margin:0;overflow-wrap:anywhere;white-space:pre-wrap"
 _CODE = "background:none;color:inherit;white-space:pre"
 _CELL = "border:1px solid var(--border-field,#ddd);padding:2px 8px"
 _NAME = "font-weight:600;padding:6px 0;margin-bottom:4px;border-bottom:1px solid var(--border-field,#ddd)"
@@ -113,13 +119,31 @@ def to_html(markdown: str) -> str:
     """Convert Markdown to safe HTML in one line; an empty text becomes "(empty)"."""
     if not markdown.strip():
         return "<div><p><em>(empty)</em></p></div>"
+    renderer = _renderer()
+    env: dict[str, Any] = {}
+    tokens = renderer.parse(markdown, env)
+    if any(token.level >= MAX_NESTING - 2 for token in tokens):  # what is nested deeper would be left out
+        html = f'<pre style="{_PLAIN}" dir="auto">{escapeHtml(markdown.strip())}</pre>'
+    else:
+        right_to_left = bool(_RIGHT_TO_LEFT.search(markdown))
+        for token in tokens:
+            _lay_out(token, right_to_left)
+        html = renderer.renderer.render(tokens, renderer.options, env).strip()
     # In HTML, line ends matter only in code blocks; "&#10;" is equivalent everywhere.
-    return f"<div>{_renderer().render(markdown).strip()}</div>".replace("\n", "&#10;")
+    return f"<div>{html}</div>".replace("\n", "&#10;")
+
+
+def _lay_out(token: Token, right_to_left: bool) -> None:
+    """Let the first letter of a block decide its direction, and indent lists less the deeper they are."""
+    if right_to_left and token.nesting == 1 and token.level == 0:
+        token.attrSet("dir", "auto")
+    if token.type in ("bullet_list_open", "ordered_list_open") and token.level >= NARROW:
+        token.attrSet("style", f"padding-inline-start:{0.9 if token.level < 3 * NARROW else 0.2}em")
 
 
 @cache
 def _renderer() -> MarkdownIt:
-    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "linkify": False})
+    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "linkify": False, "maxNesting": MAX_NESTING})
     markdown.enable(["table", "strikethrough"])
     markdown.add_render_rule("image", _link_to_picture)
     markdown.add_render_rule("fence", _code)
@@ -136,7 +160,7 @@ def _link_to_picture(self: RendererHTML, tokens: Sequence[Token], number: int, o
 
 
 def _code(self: RendererHTML, tokens: Sequence[Token], number: int, options: Any, env: Any) -> str:
-    return f'<pre style="{_PRE}"><code style="{_CODE}">{escapeHtml(tokens[number].content)}</code></pre>'
+    return f'<pre style="{_PRE}" dir="ltr"><code style="{_CODE}">{escapeHtml(tokens[number].content)}</code></pre>'
 
 
 def _cell(self: RendererHTML, tokens: Sequence[Token], number: int, options: Any, env: Any) -> str:

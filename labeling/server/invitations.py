@@ -20,7 +20,7 @@ def invite(home: Path, where: str, name: str, password: str) -> Path:
     write_private(
         file,
         f"Address    {where}\nName       {name}\nPassword   {password}\n\n"
-        "Open the address in a browser, sign in, and choose a data set. Its guidelines are behind the button\n"
+        "Open the address in a browser, sign in, and open the project. Its guidelines are behind the button\n"
         '"Guidelines". Rank the answers, best first; equal ones may share a place. Then press Submit. You can stop at\n'
         "any time: what you have submitted is kept.\n",
     )

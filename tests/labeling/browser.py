@@ -36,8 +36,8 @@ class AnnotatorPage:
         self.page.keyboard.press("Enter")
         self.page.wait_for_url(lambda url: "sign-in" not in url)
 
-    def open(self, dataset: str) -> None:
-        self.page.get_by_text(dataset, exact=True).first.click()
+    def open(self, project: str) -> None:
+        self.page.get_by_text(project, exact=True).first.click()
         self.page.wait_for_selector(".questions-form")
 
     def open_guidelines(self) -> None:

@@ -86,7 +86,7 @@ def test_every_page_asks_this_server_alone_and_keeps_to_its_policy(
         page.on("console", lambda said: complaints.append(said.text) if "Security" in said.text else None)
         person = AnnotatorPage(page, argilla_server.url)
         person.sign_in(place.person("ann"), invitation.split("Password")[1].split()[0])
-        person.open(asked.queues[0].name)
+        person.open(place.workspace)
         person.open_guidelines()
         dataset = urlsplit(page.url).path.split("/")[2]
         for path in ("/", "/user-settings", "/welcome-hf-sign-in", f"/dataset/{dataset}/settings"):

@@ -16,6 +16,7 @@ NEVER_GIVEN = {
     "Attempts clock": "a clock that tests set",
     "Leases clock": "a clock",
     "Leases seconds": "how long a lease holds",
+    "Snapshots seconds": "how long it is between two",
     "calibration bins": "tests count by hand in five",
     "sample drop_finished": "tests and the benchmark compare with the plain way",
     "search filter": "Argilla's interface",

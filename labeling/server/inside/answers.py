@@ -153,4 +153,4 @@ async def _settle(db: Any, record: Asked, user_id: UUID) -> None:
         await db.execute(_STATUS, {"record": record.id, "new": status, "now": now})
     await db.commit()
     known.known.answering.add((dataset, user_id))
-    leases.end(user_id, record.id)
+    leases.end(user_id, dataset, record.id)

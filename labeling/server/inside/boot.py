@@ -33,7 +33,7 @@ def main() -> None:
     from . import connections
 
     connections.without_threads(home)
-    from . import answers, database, events, interface, jobs, logins, logs, shortcuts, views
+    from . import answers, database, events, interface, jobs, logins, logs, queues, shortcuts, views
     from .search import SqlSearchEngine
 
     try:
@@ -49,6 +49,7 @@ def main() -> None:
     shortcuts.no_thread_for_telemetry()
     jobs.replace_redis()
     views.show_only_own_answers()
+    queues.one_for_each_project()
     logins.guard()
     asyncio.run(database.settle(secrets))
     _serve(home, listener, *sys.argv[4:6])

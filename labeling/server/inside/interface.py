@@ -60,9 +60,11 @@ def _faults_of_routes() -> Iterator[str]:
     from argilla_server.api.routes import api_v1
 
     from . import answers, logins, views
+    from .queues import ENDPOINTS as OF_QUEUES
     from .routes import has_route
 
-    ours = [answers.CREATE, logins.ENDPOINT, *((method, path) for method, path, _ in views.ENDPOINTS)]
+    wrapped = ((method, path) for method, path, _ in (*views.ENDPOINTS, *OF_QUEUES))
+    ours = [answers.CREATE, logins.ENDPOINT, *wrapped]
     yield from (f"it has no {' '.join(endpoint)}" for endpoint in ours if not has_route(api_v1, *endpoint))
 
 

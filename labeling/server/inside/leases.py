@@ -19,22 +19,23 @@ class Leases:
         self._seconds = seconds
         self._clock = clock
         self.handing_out = asyncio.Lock()  # one page at a time, otherwise two people could get the same
-        self._until: dict[UUID, dict[UUID, float]] = {}  # person -> record -> end of the lease
+        # (person, dataset) -> record -> end of the lease
+        self._until: dict[tuple[UUID, UUID], dict[UUID, float]] = {}
 
-    def give(self, person: UUID, records: Sequence[UUID]) -> None:
-        """Lease these records to a person and release the person's other records."""
+    def give(self, person: UUID, dataset: UUID, records: Sequence[UUID]) -> None:
+        """Lease these records of a dataset to a person and release the person's other records in it."""
         end = self._clock() + self._seconds
-        self._until[person] = dict.fromkeys(records[:PAGE], end)
+        self._until[person, dataset] = dict.fromkeys(records[:PAGE], end)
 
-    def end(self, person: UUID, record: UUID) -> None:
+    def end(self, person: UUID, dataset: UUID, record: UUID) -> None:
         """End the lease of a record that the person has answered."""
-        self._until.get(person, {}).pop(record, None)
+        self._until.get((person, dataset), {}).pop(record, None)
 
     def of_others(self, person: UUID) -> dict[UUID, int]:
         """Return record -> number of other people with a lease on it."""
         now = self._clock()
         held: dict[UUID, int] = {}
-        for other, records in self._until.items():
+        for (other, _), records in self._until.items():
             if other != person:
                 for record, end in records.items():
                     if end > now:

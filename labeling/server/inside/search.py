@@ -108,7 +108,7 @@ class SqlSearchEngine(SearchEngine):
             async with leases.handing_out:
                 order = _pending_order(dataset, leases.of_others(user_id))
                 found, total = await _page(dataset, where, order, offset, limit)
-                leases.give(user_id, found)
+                leases.give(user_id, dataset.id, found)
         else:
             found, total = await _page(dataset, where, [ordering(key) for key in sort or []], offset, limit)
         return SearchResponses(items=[SearchResponseItem(record_id=record) for record in found], total=total)

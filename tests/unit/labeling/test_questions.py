@@ -170,6 +170,22 @@ def test_markdown_is_legible() -> None:
         assert piece in html
 
 
+@pytest.mark.parametrize("depth", [1, 9, 10, 40, 48, 49, 50, 51, 300])
+@pytest.mark.parametrize("mark", ["-", "1.", "- >"])
+def test_lists_of_any_depth_are_shown_whole(depth: int, mark: str) -> None:
+    lines = [" " * (len(mark) + 1) * level + f"{mark} level {level}." for level in range(depth)]
+    html = to_html("\n".join([*lines, "", "the end"]))
+    assert [level for level in range(depth) if f"level {level}." not in html] == []
+    assert "the end" in html
+
+
+def test_a_block_of_right_to_left_text_has_its_own_direction_and_other_text_is_unchanged() -> None:
+    html = to_html("שלום\n\n- אחת\n- שתיים\n\nThen this.\n\n```\nx = 1\n```")
+    for piece in ('<p dir="auto">שלום', '<ul dir="auto">', '<p dir="auto">Then this.', 'dir="ltr"><code'):
+        assert piece in html
+    assert "auto" not in to_html("Hello\n\n- one")
+
+
 def test_responses_stand_side_by_side_in_the_shown_order_without_their_places_as_numbers() -> None:
     html = side_by_side(["last", "first", "middle"])
     assert "display:grid" in html

@@ -1,0 +1,140 @@
+"""An annotator's page shows one queue per project: its open datasets as one, closed rounds not at all."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from labeling.backend import Queue, Round
+from labeling.server import Connection
+from labeling.server.accounts import checked
+from tests.labeling.asking import Place, make
+
+PENDING = {
+    "filters": {
+        "and": [
+            {"type": "terms", "scope": {"entity": "response", "property": "status"}, "values": ["pending"]},
+            {"type": "terms", "scope": {"entity": "record", "property": "status"}, "values": ["pending"]},
+        ]
+    }
+}
+SUBMITTED = {"filters": {"and": [{**PENDING["filters"]["and"][0], "values": ["submitted"]}]}}
+DONE = {"status": "submitted", "values": {"ranking": {"value": [{"value": v, "rank": 1} for v in "ABCD"]}}}
+
+
+@pytest.fixture
+def place(argilla_server: Connection, argilla_home: Path) -> Place:
+    return Place(argilla_server, argilla_home)
+
+
+@pytest.fixture
+def page(place: Place) -> Iterator[httpx.Client]:
+    """The requests of an annotator's page: they have a token and no API key."""
+    place.backend.add_annotators([place.person("ann")], place.workspace)
+    password = (place.home / "invitations" / f"{place.person('ann')}.txt").read_text().split("Password")[1].split()[0]
+    with httpx.Client(base_url=f"{place.connection.url}/api/v1", timeout=30) as client:
+        token = checked(client.post("/token", data={"username": place.person("ann"), "password": password}))
+        client.headers["Authorization"] = f"Bearer {token['access_token']}"
+        yield client
+
+
+def published(place: Place, name: str, *, everybody: int, others: int, guidelines: str = "Rank them.") -> Round:
+    tasks = [{**task, "id": f"{name}-{task['id']}"} for task in make(everybody + others)]
+    queues = [
+        Queue(f"{place.workspace}-{name}-calibration", tasks[:everybody], 2),  # type: ignore[arg-type]
+        Queue(f"{place.workspace}-{name}", tasks[everybody:], 1),  # type: ignore[arg-type]
+    ]
+    asked = Round(place.workspace, "ranking", guidelines, [queue for queue in queues if queue.tasks])
+    place.backend.publish(asked)
+    return asked
+
+
+def listed(page: httpx.Client) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = checked(page.get("/me/datasets"))["items"]
+    return items
+
+
+def searched(page: httpx.Client, dataset: str, limit: int = 10, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    found = checked(page.post(f"/me/datasets/{dataset}/records/search?limit={limit}&offset={offset}", json=PENDING))
+    return [item["record"] for item in found["items"]], found["total"]
+
+
+def test_the_page_shows_one_queue_under_the_projects_name(place: Place, page: httpx.Client) -> None:
+    published(place, "one", everybody=3, others=5)
+    published(place, "two", everybody=2, others=15)
+    (queue,) = listed(page)
+    assert queue["name"] == place.workspace
+    assert checked(page.get(f"/datasets/{queue['id']}"))["name"] == place.workspace
+    expected = ["one-t0000", "one-t0001", "one-t0002", *(f"one-t{number:04}" for number in range(3, 8))]
+    expected += [f"two-t{number:04}" for number in range(17)]
+    whole, total = searched(page, queue["id"], limit=50)
+    assert ([record["external_id"] for record in whole], total) == (expected, 25)
+    paged = [record for start in range(0, 30, 4) for record in searched(page, queue["id"], 4, start)[0]]
+    assert [record["external_id"] for record in paged] == expected
+
+
+def test_own_progress_and_the_teams_are_those_of_the_whole_queue(place: Place, page: httpx.Client) -> None:
+    asked = published(place, "one", everybody=2, others=3)
+    (queue,) = listed(page)
+    with place.annotator("bob", asked) as bob:
+        bob.submit({"one-t0000": [1, 2, 3, 4]})
+    for record in searched(page, queue["id"])[0][:3]:  # both for everybody, and one of the others
+        checked(page.post(f"/records/{record['id']}/responses", json=DONE))
+    with place.annotator("bob", asked) as bob:
+        bob.submit({"one-t0001": [1, 2, 3, 4]})  # closes the part for everybody
+    (queue,) = listed(page)
+    own = checked(page.get(f"/me/datasets/{queue['id']}/metrics"))["responses"]
+    assert own == {"total": 5, "submitted": 3, "discarded": 0, "draft": 0, "pending": 2}
+    team = checked(page.get(f"/datasets/{queue['id']}/progress"))
+    assert (team["total"], team["completed"], team["pending"]) == (5, 3, 2)
+    mine = checked(page.post(f"/me/datasets/{queue['id']}/records/search", json=SUBMITTED))
+    assert [item["record"]["external_id"] for item in mine["items"]] == ["one-t0000", "one-t0001", "one-t0002"]
+
+
+def test_a_closed_round_is_out_of_sight_and_an_open_page_goes_on_with_the_rest(
+    place: Place, page: httpx.Client
+) -> None:
+    published(place, "one", everybody=0, others=2)
+    (before,) = listed(page)
+    for record in searched(page, before["id"])[0]:
+        checked(page.post(f"/records/{record['id']}/responses", json=DONE))
+    assert listed(page) == []
+    published(place, "two", everybody=0, others=3)
+    (after,) = listed(page)
+    assert (after["name"], searched(page, after["id"])[1]) == (place.workspace, 3)
+    assert searched(page, before["id"])[1] == 3  # the page that was left open
+
+
+def test_other_guidelines_and_other_questions_are_a_queue_of_their_own(place: Place, page: httpx.Client) -> None:
+    published(place, "one", everybody=0, others=2)
+    published(place, "two", everybody=0, others=2, guidelines="Rank them otherwise.")
+    place.backend.publish(place.round("review", make(1, 1), name="drafts"))
+    names = {each["name"]: searched(page, each["id"])[1] for each in listed(page)}
+    assert names == {place.workspace: 2, f"{place.workspace} 2": 2, f"{place.workspace}: drafts": 1}
+
+
+def test_programs_and_owners_see_every_dataset_as_it_is(place: Place, page: httpx.Client) -> None:
+    asked = published(place, "one", everybody=2, others=3)
+    names = {queue.name for queue in asked.queues}
+    with place.key("ann").client() as client, place.connection.client() as owner:
+        assert {each["name"] for each in listed(client)} == names
+        mine = [each for each in listed(owner) if each["name"] in names]
+        assert len(mine) == 2
+        for who in (client, owner):
+            assert sorted(searched(who, each["id"])[1] for each in mine) == [2, 3]
+
+
+def test_a_record_that_is_shown_to_one_person_comes_last_for_others_in_every_part(
+    place: Place, page: httpx.Client
+) -> None:
+    """A lease on the records of one dataset outlives a look at the next one."""
+    published(place, "one", everybody=0, others=4)
+    published(place, "two", everybody=0, others=4)
+    (queue,) = listed(page)
+    shown, _ = searched(page, queue["id"], limit=2)
+    with place.key("bob").client() as bob:
+        first = next(each["id"] for each in listed(bob) if each["name"].endswith("-one"))
+        others, _ = searched(bob, first, limit=2)
+    assert not {record["id"] for record in shown} & {record["id"] for record in others}
