@@ -15,6 +15,7 @@ class Copies:
 
     def __init__(self, folder: Path, home: Path, connection: Connection, say: Callable[[str], None]) -> None:
         self._folder, self._home, self._connection, self._say = folder, home, connection, say
+        self._reported: set[str] = set()  # answers are read every few seconds while a command waits
 
     def register(self, workspace: str) -> None:
         """Let `labeling status` and the server's supervisor copy the answers in this workspace, too."""
@@ -36,10 +37,13 @@ class Copies:
         kept = snapshots.keep(self._folder, queue, there)
         set_first_times(records, kept, names)
         if missing := missing_in(there, kept):
-            self._say(
+            remark = (
                 f"'{queue}': {summary(missing)} in {self._folder} and not on the server: withdrawn on the page, of a "
                 "deleted account, or lost. They do not count."
             )
+            if remark not in self._reported:
+                self._say(remark)
+            self._reported.add(remark)
 
 
 def answers_to(records: Iterable[Mapping[str, Any]], copies: Iterable[Copy]) -> list[Copy]:

@@ -111,10 +111,19 @@ def _serve(home: Path, listener: socket.socket, certificate: str | None = None, 
 
 
 def _stop_when_unused(home: Path, server: Any) -> None:
-    """End the server when no process shares `in_use.lock`; it then stays locked, so that new users wait for the end."""
+    """End the server when no process shares `in_use.lock`; it then stays locked, so that new users wait for the end.
+
+    Also end it when its folder is gone or is another one: answers would be accepted into deleted files.
+    """
     descriptor = os.open(home / "in_use.lock", os.O_RDWR)
     while True:
         time.sleep(POLL_SECONDS)
+        try:
+            if not os.path.samestat(os.fstat(descriptor), os.stat(home / "in_use.lock")):
+                raise FileNotFoundError
+        except FileNotFoundError:
+            server.should_exit = True
+            return
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
