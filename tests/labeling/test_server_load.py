@@ -131,7 +131,7 @@ def test_several_browsers_open_their_queues_at_once_and_each_shows_a_record(
             page.on("response", lambda answer: faults.append(answer.url) if answer.status >= 400 else None)
             invitation = (argilla_home / "invitations" / f"{name}.txt").read_text()
             AnnotatorPage(page, argilla_server.url).sign_in(name, invitation.split("Password")[1].split()[0])
-            AnnotatorPage(page, argilla_server.url).open(asked.queues[0].name)
+            AnnotatorPage(page, argilla_server.url).open(place.workspace)
         for page in pages:
             page.reload(wait_until="commit")
         for page in pages:

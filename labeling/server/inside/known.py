@@ -46,6 +46,7 @@ class Known:
         self.names: dict[str, str] = {}  # API key -> name
         self.workspaces: dict[UUID, set[UUID]] = {}  # person -> workspaces
         self.datasets: dict[UUID, Dataset] = {}
+        self.queues: dict[UUID, list[tuple[str, list[UUID]]]] = {}  # workspace -> name and datasets of each queue
         self.answering: set[tuple[UUID, UUID]] = set()  # (dataset, a person who has answered there)
 
 

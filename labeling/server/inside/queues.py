@@ -18,12 +18,15 @@ from uuid import UUID
 import sqlalchemy as sa
 from argilla_server.api.routes import api_v1
 from argilla_server.api.schemas.v1.datasets import Dataset as DatasetSchema
+from argilla_server.api.schemas.v1.records import SearchRecordsResult
 from argilla_server.enums import DatasetStatus, RecordStatus
-from argilla_server.models import Dataset, Question, Record, User, Workspace
+from argilla_server.models import Dataset, Question, Record, Response, User, Workspace
 
+from .known import known
 from .routes import route
 
 Endpoint = Callable[..., Awaitable[Any]]
+PENDING = {("response", "status", "pending"), ("record", "status", "pending")}  # the filters of the page's queue
 BEYOND = 2**31 - 1  # an offset behind all records: the page then has only its total
 
 from_page: ContextVar[bool] = ContextVar("from_page", default=False)
@@ -67,24 +70,29 @@ def noticing_the_page(app: Any) -> Any:
 
 async def queues_of(db: Any, workspace: UUID) -> list[Queue]:
     """Return the queues of a workspace, those with open datasets first; equal names get a number."""
-    given = {"workspace": workspace}
-    asked: dict[UUID, list[tuple[str, str]]] = {}
-    for dataset, name, settings in await db.execute(_QUESTIONS, given):
-        asked.setdefault(dataset, []).append((name, repr(settings)))
-    open_ones = set(await db.scalars(_OPEN, given))
-    members: dict[tuple[Any, ...], list[UUID]] = {}
-    names: dict[tuple[Any, ...], str] = {}
-    for dataset, guidelines, project in await db.execute(_DATASETS, given):
-        questions = tuple(asked.get(dataset, ()))
-        key = (guidelines, questions)
-        members.setdefault(key, []).append(dataset)
-        names[key] = f"{project}: drafts" if any(name == "review" for name, _ in questions) else project
+    there = known.queues.get(workspace)
+    if there is None:
+        there = known.queues[workspace] = await _members(db, workspace)
+    open_ones = set(await db.scalars(_OPEN, {"workspace": workspace}))
     found, seen = [], Counter[str]()
-    for key, datasets in sorted(members.items(), key=lambda item: not open_ones & {*item[1]}):
-        seen[names[key]] += 1
-        number = f" {seen[names[key]]}" if seen[names[key]] > 1 else ""
-        found.append(Queue(names[key] + number, datasets, [each for each in datasets if each in open_ones]))
+    for name, datasets in sorted(there, key=lambda queue: not open_ones & {*queue[1]}):
+        seen[name] += 1
+        number = f" {seen[name]}" if seen[name] > 1 else ""
+        found.append(Queue(name + number, datasets, [each for each in datasets if each in open_ones]))
     return found
+
+
+async def _members(db: Any, workspace: UUID) -> list[tuple[str, list[UUID]]]:
+    """Return the name and the datasets of each queue of a workspace, oldest first."""
+    asked: dict[UUID, list[tuple[str, str]]] = {}
+    for dataset, name, settings in await db.execute(_QUESTIONS, {"workspace": workspace}):
+        asked.setdefault(dataset, []).append((name, repr(settings)))
+    found: dict[tuple[Any, ...], tuple[str, list[UUID]]] = {}
+    for dataset, guidelines, project in await db.execute(_DATASETS, {"workspace": workspace}):
+        questions = tuple(asked.get(dataset, ()))
+        name = f"{project}: drafts" if any(name == "review" for name, _ in questions) else project
+        found.setdefault((guidelines, questions), (name, []))[1].append(dataset)
+    return list(found.values())
 
 
 async def _queue(db: Any, dataset: UUID, user: User) -> Queue:
@@ -133,26 +141,43 @@ def _joined(endpoint: Endpoint) -> Endpoint:
 
     @functools.wraps(endpoint)
     async def answer(*, db: Any, current_user: User, dataset_id: UUID, offset: int, limit: int, **given: Any) -> Any:
+        queue, body = await _queue(db, dataset_id, current_user), given["body"]
+        datasets = (queue.open or [dataset_id]) if _filters(body) >= PENDING else queue.datasets
+        plain = _filters(body) == PENDING and not body.query and len(datasets) > 1
+        totals = await _pending(db, datasets, current_user) if plain else {}
         items: list[Any] = []
-        total = 0
-        queue = await _queue(db, dataset_id, current_user)
-        pending = _asks_for_pending(given["body"])
-        for dataset in (queue.open or [dataset_id]) if pending else queue.datasets:
-            left = limit - len(items)
-            where = {"offset": max(0, offset - total), "limit": left} if left else {"offset": BEYOND, "limit": 1}
+        total, asked = 0, False
+        for dataset in datasets:
+            first, left = max(0, offset - total), limit - len(items)
+            if dataset in totals and (totals[dataset] <= first or not left):  # spare the server a search
+                total += totals[dataset]
+                continue
+            where = {"offset": first, "limit": left} if left else {"offset": BEYOND, "limit": 1}
             found = await endpoint(db=db, current_user=current_user, dataset_id=dataset, **where, **given)
             items += found.items
-            total += found.total
-        found.items, found.total = items, total
-        return found
+            total, asked = total + found.total, True
+        if not asked:  # it checks whether the person may see the dataset
+            await endpoint(db=db, current_user=current_user, dataset_id=dataset_id, offset=BEYOND, limit=1, **given)
+        return SearchRecordsResult(items=items, total=total)
 
     return answer
 
 
-def _asks_for_pending(body: Any) -> bool:
-    """Return whether a search is for records that the annotator has not answered: closed datasets have none to show."""
+def _filters(body: Any) -> set[tuple[str, ...]]:
+    """Return the filters of a search as (entity, property, value …)."""
     parts = (body.filters and body.filters.and_) or []
-    return any(getattr(part.scope, "property", "") == "status" and "pending" in part.values for part in parts)
+    return {
+        (part.scope.entity, getattr(part.scope, "property", None) or "", *map(str, getattr(part, "values", ("?",))))
+        for part in parts
+    }
+
+
+async def _pending(db: Any, datasets: Sequence[UUID], user: User) -> dict[UUID, int]:
+    """Return the number of open records without an answer of this person in each dataset."""
+    answered = sa.select(Response.id).where(Response.record_id == Record.id, Response.user_id == user.id).exists()
+    count = sa.select(Record.dataset_id, sa.func.count()).where(Record.dataset_id.in_(datasets), ~answered)
+    count = count.where(Record.status == RecordStatus.pending).group_by(Record.dataset_id)
+    return {**dict.fromkeys(datasets, 0), **{row[0]: row[1] for row in await db.execute(count)}}
 
 
 def _own_progress(endpoint: Endpoint) -> Endpoint:
