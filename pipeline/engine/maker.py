@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.config.schema import PipelineConfig, content
 from pipeline.engine.machine import threads
 from pipeline.engine.planner import PEOPLE_ARE_ASKED, Step, observed_fingerprint, short_version
-from pipeline.errors import PipelineError, RequestError
+from pipeline.errors import PipelineError, RequestError, WaitingForPeople
 from pipeline.people.annotators import People
 from pipeline.people.history import collections
 from pipeline.people.waiting import uninvited
@@ -71,7 +71,7 @@ class Maker:
         about = step.stage.asking.about
         used = collections(self.store, step.name, about)[inputs[about].version].version
         if used != version:
-            self.say(f"the server has fewer answers than {step.name} {short_version(used)}, which is used")
+            self.say(_fewer(step.name, used))
         self.store.point(step.name, "latest", used)
         return self.store.open(step.name, used)
 
@@ -83,7 +83,9 @@ class Maker:
         inputs = self.store.open(step.name, step.version).inputs
         if asking.about in inputs:
             try:
-                self._observe(step, inputs)
+                self._observe(replace(step, config=replace(step.config, wait=False)), inputs)
+            except WaitingForPeople:
+                self.say(_fewer(step.name, step.version))
             except PipelineError as error:
                 self.say(f"not invited: {', '.join(new)}. {error}")
 
@@ -139,6 +141,10 @@ class Maker:
             tracker.log(metrics, step)
 
         return PeopleContext(inputs, directory, runtime, self.reporter.progress, self.say, track, self.people, observed)
+
+
+def _fewer(stage: str, version: str) -> str:
+    return f"the server has fewer answers than {stage} {short_version(version)}, which is used"
 
 
 def _manifest(

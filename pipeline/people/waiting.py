@@ -69,11 +69,9 @@ def uninvited(people: People) -> list[str]:
     """
     if not people.named or not people.invitations.is_dir():
         return []
-    return [
-        name
-        for name in people.names
-        if not (people.invitations / f"{name}.txt").exists() and name not in people.answered
-    ]
+    names = [name for name in people.names if not (people.invitations / f"{name}.txt").exists()]
+    answered = people.answered if names else set()
+    return [name for name in names if name not in answered]
 
 
 def left_text(asked: Round, answers: Sequence[AnnotatorAnswer], so_far: Progress) -> str:
