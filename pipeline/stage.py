@@ -114,8 +114,9 @@ class Asking:
     about: str  # the input role that the tasks come from
     applies: Callable[[PipelineConfig], bool]  # whether this configuration asks people
     observe: Callable[[Any, PeopleContext], Any]  # reads their answers; raises `WaitingForPeople` below the quorum
-    reused: str  # remark if another stage uses earlier answers; {authors}: the policies that they are about
-    again: str  # remark if this stage itself is requested
+    reused: str = ""  # remark if another stage uses earlier answers; {authors}: the policies that they are about
+    again: str = ""  # remark if this stage itself is requested
+    outlives_models: bool = True  # whether answers are still of use after a change to the models that they are about
 
 
 @dataclass(frozen=True)

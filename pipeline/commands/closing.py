@@ -13,6 +13,7 @@ from pipeline.config.remembered import Request
 from pipeline.config.schema import PipelineConfig
 from pipeline.console import console
 from pipeline.engine.planner import Step
+from pipeline.evaluation.comparison import BY_PEOPLE
 from pipeline.gates.rules import remark_on_judge
 from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import Store
@@ -78,7 +79,7 @@ def policies_table(artifact: Artifact, config: PipelineConfig) -> Table:
 
 def decided_by(metrics: Mapping[str, float]) -> str:
     """Return which scorer decides the wins, as the end of a title; empty without win rates."""
-    if not any(key.endswith("/win_rate") for key in metrics):
+    if not any(key.endswith("/win_rate") and not key.startswith(BY_PEOPLE) for key in metrics):
         return ""
     if any(key.endswith("/true_score") for key in metrics):
         return ", wins by the true scorer"
@@ -89,11 +90,13 @@ def decided_by(metrics: Mapping[str, float]) -> str:
 def head_to_head(metrics: Mapping[str, float]) -> Iterator[str]:
     """Yield a sentence for each two arms on the same prompts: `ppo against dpo: wins 0.56 [0.52, 0.60], head to head`.
 
-    Leaves out pairs with the base model.
+    Leaves out pairs with the base model, unless people judged them.
     """
     for key, rate in metrics.items():
         first, against, rest = key.partition("/against/")
         second, _, metric = rest.rpartition("/")
-        if against and metric == "win_rate" and "base" not in (first, second):
+        by_people = first.startswith(BY_PEOPLE)
+        if against and metric == "win_rate" and (by_people or "base" not in (first, second)):
             low, high = metrics[f"{key}_low"], metrics[f"{key}_high"]
-            yield rf"{first} against {second}: wins {rate:.2f} \[{low:.2f}, {high:.2f}], head to head"
+            how = "in people's blind test" if by_people else "head to head"
+            yield rf"{first.removeprefix(BY_PEOPLE)} against {second}: wins {rate:.2f} \[{low:.2f}, {high:.2f}], {how}"

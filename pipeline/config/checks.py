@@ -194,6 +194,8 @@ def _wrong_labeling(config: PipelineConfig) -> Iterator[str]:
     asked = len(names) or labeling.simulated
     if labeling.backend != "file" and labeling.overlap > asked:
         yield f"labeling.overlap={labeling.overlap}: there are {asked} to rank each prompt."
+    if config.abtest.overlap > asked:
+        yield f"abtest.overlap={config.abtest.overlap}: there are {asked} to judge each pair of answers."
     if labeling.question == "pairwise" and config.sample.answers != 2:
         yield f"labeling.question=pairwise asks about two answers: sample.answers=2, not {config.sample.answers}."
 

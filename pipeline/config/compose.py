@@ -221,18 +221,23 @@ def _converted(composed: DictConfig) -> tuple[PipelineConfig | None, list[str]]:
         return None, [f"{key} has to be given: {key}=…" for key in sorted(OmegaConf.missing_keys(composed))]
     except OmegaConfBaseException as error:  # a broken interpolation
         return None, [f"{error.full_key}: {_first_line(error)}."]
-    _merge_mappings(config)
+    _fill_followers(config)
     return config, list(check_values(config))
 
 
-def _merge_mappings(config: PipelineConfig) -> None:
-    """Merge each mapping over the one that it is `added_to`. A node's own entries take precedence."""
+def _fill_followers(config: PipelineConfig) -> None:
+    """Merge each mapping over the one that it is `added_to`, and copy each list that is `list_like` another.
+
+    A node's own entries take precedence.
+    """
     for stage in stage_names():
         node = getattr(config, stage)
         for item in fields(node):
             if "added_to" in item.metadata:
                 followed_mapping = attrgetter(item.metadata["added_to"])(config)
                 setattr(node, item.name, {**followed_mapping, **getattr(node, item.name)})
+            elif "list_like" in item.metadata and getattr(node, item.name) is None:
+                setattr(node, item.name, deepcopy(attrgetter(item.metadata["list_like"])(config)))
 
 
 def _unknown(override: Override) -> str | None:

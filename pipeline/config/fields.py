@@ -77,6 +77,11 @@ def added_to(key: str) -> Any:
     return field(default_factory=dict, metadata={"added_to": key})
 
 
+def list_like(key: str) -> Any:
+    """A list that is copied from the list at `key` when the configuration is composed, unless it is set."""
+    return field(default=None, metadata={"list_like": key})
+
+
 def many(*default: Any) -> Any:
     """A list field with these default entries."""
     return field(default_factory=lambda: list(default))

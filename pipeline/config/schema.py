@@ -19,7 +19,19 @@ from omegaconf import II, MISSING
 
 from labeling.backend import Comparison
 from labeling.backends import BACKENDS
-from pipeline.config.fields import OUTSIDE, added_to, choice, following, many, number, option, rate_like, rate_of, roles
+from pipeline.config.fields import (
+    OUTSIDE,
+    added_to,
+    choice,
+    following,
+    list_like,
+    many,
+    number,
+    option,
+    rate_like,
+    rate_of,
+    roles,
+)
 
 DEMONSTRATION_FORMATS = (
     *("alpaca", "sharegpt", "messages", "prompt_completion", "openorca", "pubmedqa", "oasst", "hh", "kto", "log"),
@@ -495,11 +507,41 @@ class EvaluateConfig:
 
 
 @dataclass
+class BlindConfig:
+    """Pairs of policies' answers to held-out prompts, in shuffled slots, for the blind A/B test. Set in `abtest`."""
+
+    seed: int = II("abtest.seed")
+    between: list[str] | None = list_like("abtest.between")
+    prompts: int | None = number(II("abtest.prompts"), least=1)
+    inputs: dict[str, str | None] = roles("evaluation")
+
+
+@dataclass
+class AbtestConfig:
+    """Blind A/B test: which policy's answers people prefer. Their verdicts are hashed in place of this node.
+
+    Simulated verdicts follow from this node, so then it is hashed.
+    """
+
+    seed: int = II("seed")
+    between: list[str] | None = None  # policies of `evaluate.policies`; absent: the last two
+    prompts: int | None = number(None, least=1)  # prompts to ask about; absent: as many as tell 55% from 50%
+    overlap: int = number(1, least=1)  # number of people who judge each pair of answers
+    guidelines: str | None = field(default=None, metadata=OUTSIDE)  # a Markdown file; absent: the built-in one
+    simulated: int = II("labeling.simulated")
+    noise: float = II("labeling.noise")
+    tie_width: float = II("labeling.tie_width")
+    accept: str = choice("early", "early", "complete", "partial", outside=True)  # early: stop at a clear difference
+    wait: bool = field(default=False, metadata=OUTSIDE)  # wait for people's answers, with live progress
+    inputs: dict[str, str | None] = roles("blind")
+
+
+@dataclass
 class CompareConfig:
     """The report: which arm fits the preferences better, and how certain that is."""
 
     examples: int = number(8, least=0)  # prompts shown in the report, with their answers
-    inputs: dict[str, str | None] = roles("evaluation")
+    inputs: dict[str, str | None] = roles("evaluation", "abtest")  # abtest=abtest: with people's blind A/B test
 
 
 @dataclass
@@ -567,6 +609,8 @@ class PipelineConfig:
     judge: JudgeConfig = field(default_factory=lambda: following(JudgeConfig, "reward"))
     ppo: PpoConfig = field(default_factory=PpoConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    blind: BlindConfig = field(default_factory=BlindConfig)
+    abtest: AbtestConfig = field(default_factory=AbtestConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
 

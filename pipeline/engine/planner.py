@@ -186,7 +186,8 @@ class Planner:
         look_again = self.config.stage == stage.name or config.accept == "partial"
         if own and own.whole and not look_again:
             return Step(stage, config, own.version, inputs, True, UP_TO_DATE)
-        if isinstance(about, Step) and not about.complete and made and self.config.labeling.reuse:
+        reuses = asking.outlives_models and self.config.labeling.reuse
+        if isinstance(about, Step) and not about.complete and made and reuses:
             last, again = list(made.values())[-1], self.config.stage == stage.name
             asked = self.store.open(stage.name, last.version).inputs.get(asking.about)
             writers = [one.name for one in STAGES.values() if one.makes in MAKES_WRITERS]
@@ -204,7 +205,7 @@ class Planner:
         asking = given.stage.asking if isinstance(given, Step) else None
         if not isinstance(given, Step) or not asking or not asking.applies(self.config):
             return
-        if given.version != PENDING and self.config.labeling.reuse:
+        if given.version != PENDING and asking.outlives_models and self.config.labeling.reuse:
             made = collections(self.store, given.name, asking.about).values()
             others = [one for one in made if one.version != given.version]
             for number, other in enumerate(others, start=2):

@@ -12,6 +12,7 @@ from pipeline.store.lineage import lineage, of_stage
 
 Row = Mapping[str, Any]
 
+BY_PEOPLE = "people/"  # before the metrics of the blind A/B test in a report's manifest
 COLOURS = 8  # of the style sheet: 0 for the baseline, arms from 1 upward, its ancestors from 7 downward
 
 
@@ -40,6 +41,8 @@ class Comparison:
     policies: Sequence[Policy]
     stages: Mapping[str, Stage]  # all stages, in the order of the chain
     rows: Sequence[Row] = field(repr=False)
+    abtest: Artifact | None = None  # people's blind A/B test of the same answers
+    judged: Sequence[Row] = field(default=(), repr=False)  # its verdicts
 
     @property
     def baseline(self) -> Policy | None:
@@ -65,7 +68,8 @@ class Comparison:
 
     @cached_property
     def made(self) -> list[Artifact]:
-        return lineage(self.evaluation)
+        people = lineage(self.abtest) if self.abtest else []
+        return list({made.reference: made for made in (*lineage(self.evaluation), *people)}.values())
 
     @property
     def reward_models(self) -> list[Artifact]:
@@ -88,7 +92,13 @@ class Comparison:
         return [] if any(value is None or not math.isfinite(value) for value in found) else found
 
 
-def comparison(evaluation: Artifact, rows: Sequence[Row], stages: Mapping[str, Stage]) -> Comparison:
+def comparison(
+    evaluation: Artifact,
+    rows: Sequence[Row],
+    stages: Mapping[str, Stage],
+    abtest: Artifact | None = None,
+    judged: Sequence[Row] = (),
+) -> Comparison:
     """Sort the policies of an evaluation into the baseline, its ancestors and the arms."""
     config = evaluation.manifest["config"]
     names, baseline = list(config["policies"]), config["baseline"]
@@ -106,7 +116,7 @@ def comparison(evaluation: Artifact, rows: Sequence[Row], stages: Mapping[str, S
         label = label_of(name, stages)
         return Policy(name, colours[name], metrics, label, made[name], name == baseline, name in ancestors)
 
-    return Comparison(evaluation, [policy(name) for name in names], stages, rows)
+    return Comparison(evaluation, [policy(name) for name in names], stages, rows, abtest, judged)
 
 
 def label_of(name: str, stages: Mapping[str, Stage]) -> str:

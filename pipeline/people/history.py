@@ -7,7 +7,14 @@ from pipeline.errors import PipelineError
 from pipeline.store.artifact import MODELS, Artifact
 from pipeline.store.artifacts import Store
 
-ANSWERED = ("rankings", "discarded", "accepted", "corrected", "rejected")  # metrics that count people's answers
+ANSWERED = (
+    "rankings",
+    "judgements",
+    "discarded",
+    "accepted",
+    "corrected",
+    "rejected",
+)  # metrics that count people's answers
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,8 @@ def complete_only(asked: Round, answers: Sequence[AnnotatorAnswer]) -> list[Anno
 def waiting_text(asked: Round, so_far: Progress, project: str) -> str:
     """Return the progress of a round, as in the message for exit status 3."""
     overlaps = sorted({queue.overlap for queue in asked.queues})
-    answers, tasks = ("reviews", "drafts") if asked.question == "review" else ("rankings", "prompts")
+    counted = {"review": ("reviews", "drafts"), "pairwise": ("judgements", "pairs of answers")}
+    answers, tasks = counted.get(asked.question, ("rankings", "prompts"))
     return "\n".join(
         [
             f"Waiting for people · project {project} · exit status 3",
@@ -97,6 +98,17 @@ def review_round(folder: Path, people: People) -> Round:
     ]
     queue = Queue(f"{people.workspace}-drafts-{folder.name[:6]}", tasks, people.config.overlap)
     return Round(people.workspace, "review", shipped("review").read_text(encoding="utf-8"), [queue])
+
+
+def blind_round(blind: Artifact, overlap: int, people: People) -> Round:
+    """Return the round of a `blind` version.
+
+    All tests of one evaluation share a dataset, and a pair of answers has one id in all of them. So nobody is asked
+    twice about it when prompts or policies are added.
+    """
+    evaluation = blind.manifest["inputs"]["evaluation"]["version"]
+    queue = Queue(f"{people.workspace}-abtest-{evaluation[:6]}", _tasks(blind.file("tasks.jsonl")), overlap)
+    return Round(people.workspace, "pairwise", blind.file("guidelines.md").read_text(encoding="utf-8"), [queue])
 
 
 def partial_text(asked: Round, answers: Sequence[AnnotatorAnswer]) -> str:

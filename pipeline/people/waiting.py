@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from labeling.backend import AnnotatorAnswer, Progress, Round, progress
-from pipeline.config.schema import CollectConfig, SynthesizeConfig
+from pipeline.config.schema import AbtestConfig, CollectConfig, SynthesizeConfig
 from pipeline.console import counting
 from pipeline.errors import PipelineError, RequestError, WaitingForPeople
 from pipeline.people.annotators import People
@@ -18,26 +18,27 @@ PATIENCE = 60  # failed requests in a row before waiting ends
 
 def ask(
     stage: str,
-    config: CollectConfig | SynthesizeConfig,
+    config: CollectConfig | SynthesizeConfig | AbtestConfig,
     people: People,
     say: Callable[[str], None],
     asked: Round,
     usable: Callable[[Sequence[AnnotatorAnswer]], bool],
     partial_text: Callable[[Round, Sequence[AnnotatorAnswer]], str],
     standing: int = 0,
+    is_enough: Callable[[Sequence[AnnotatorAnswer]], bool] = lambda answers: False,
 ) -> dict[str, Any]:
     """Return all submitted and discarded answers of a round; publish its tasks first if they are missing.
 
     Returns `{"answers": …, "whole": whether every task has all its answers}`. With `accept=partial`, `usable` decides
-    whether the answers to complete tasks are enough; `partial_text` describes them in the message. A round that had
-    all its answers (`standing` of them) stays whole when people are added. Raises `WaitingForPeople` if there are not
-    enough answers.
+    whether the answers to complete tasks are enough; `partial_text` describes them in the message. If `is_enough` is
+    true of these answers, no more are needed either way. A round that had all its answers (`standing` of them) stays
+    whole when people are added. Raises `WaitingForPeople` if there are not enough answers.
     """
     _invite(people, asked, say)
-    answers, so_far = _awaited(people, asked, standing) if config.wait else _looked(people, asked)
+    answers, so_far = _awaited(people, asked, standing, is_enough) if config.wait else _looked(people, asked)
     whole = so_far.done or 0 < standing <= len(answers)
     chosen = answers if whole else complete_only(asked, answers)
-    if not whole and (config.accept != "partial" or not usable(chosen)):
+    if not (whole or is_enough(chosen)) and (config.accept != "partial" or not usable(chosen)):
         raise WaitingForPeople(
             f"{waiting_text(asked, so_far, people.workspace)}\n"
             f"Annotators  {people.address}   invitations: {people.invitations}",
@@ -96,8 +97,12 @@ def _looked(people: People, asked: Round) -> tuple[list[AnnotatorAnswer], Progre
     return answers, progress(asked, answers, people.names)
 
 
-def _awaited(people: People, asked: Round, standing: int) -> tuple[list[AnnotatorAnswer], Progress]:
-    """Request the answers every `POLL` seconds until all tasks are answered, or there are `standing` answers again.
+def _awaited(
+    people: People, asked: Round, standing: int, is_enough: Callable[[Sequence[AnnotatorAnswer]], bool]
+) -> tuple[list[AnnotatorAnswer], Progress]:
+    """Request the answers every `POLL` seconds until all tasks are answered, or there are enough of them.
+
+    `standing` answers are enough, and those that `is_enough` accepts.
 
     Raises the server's error after `PATIENCE` failures in a row.
     """
@@ -108,7 +113,7 @@ def _awaited(people: People, asked: Round, standing: int) -> tuple[list[Annotato
                 answers, so_far = _looked(people, asked)
                 missed = 0
                 show(so_far.answers, so_far.by_annotator)
-                if so_far.done or 0 < standing <= len(answers):
+                if so_far.done or 0 < standing <= len(answers) or is_enough(complete_only(asked, answers)):
                     return answers, so_far
             except RequestError:
                 raise

@@ -19,6 +19,7 @@ from pipeline.evaluation.comparison import Comparison, Policy
 from pipeline.evaluation.protocol import protocol
 from pipeline.files import write_atomically
 from pipeline.report import bars, charts, tables
+from pipeline.report.abtest import blind_tests
 from pipeline.report.correlations import relations
 from pipeline.report.curves import trainings
 from pipeline.report.examples import choose
@@ -48,6 +49,7 @@ def render(seen: Comparison, examples: int) -> str:
             verdicts=verdicts(seen),
             caveats=caveats(seen),
             judge=judge(seen),
+            blind_tests=blind_tests(seen),
             win_rates=_win_rates(seen),
             frontiers=list(_frontiers(seen)),
             relations=list(relations(seen)),

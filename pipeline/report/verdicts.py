@@ -9,6 +9,7 @@ from pipeline.evaluation.comparison import Comparison, Policy
 from pipeline.evaluation.winrates import difference, outcomes, win_rate
 from pipeline.gates.rules import judge_verdict, read_gates, remark_on_judge
 from pipeline.people.trust import read_suspects
+from pipeline.report.abtest import blind_tests
 from pipeline.store.lineage import drawing_of, of_stage
 
 FEW_PROMPTS = 100  # with fewer prompts, an interval can be about 20 points wide or wider
@@ -32,6 +33,9 @@ def verdicts(seen: Comparison) -> list[Finding]:
         only = seen.policies[0]
         return [Finding(f"Only {only.label} was evaluated: there is nothing to compare it with.", only.colour)]
     judged = [policy for policy in seen.challengers if "win_rate" in policy.metrics]
+    by_people = [Finding(test.text, test.colour, test.shown) for test in blind_tests(seen)]
+    if not judged and by_people:
+        return by_people
     if not judged:
         text = (
             f"No result: no person has judged these {seen.prompts:,} answers per policy, "
@@ -39,7 +43,7 @@ def verdicts(seen: Comparison) -> list[Finding]:
         )
         return [Finding(text, baseline.colour)]
     findings = [_against(policy, baseline, seen) for policy in judged] + list(_between_arms(seen, baseline))
-    return sorted(findings, key=lambda verdict: verdict.minor)
+    return sorted([*by_people, *findings], key=lambda verdict: verdict.minor)
 
 
 def _against(policy: Policy, baseline: Policy, seen: Comparison) -> Finding:

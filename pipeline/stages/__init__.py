@@ -2,7 +2,9 @@
 
 from pipeline.stage import Stage
 from pipeline.stages import (
+    abtest,
     base,
+    blind,
     collect,
     compare,
     data,
@@ -39,6 +41,8 @@ STAGES: dict[str, Stage] = {
         judge.STAGE,
         ppo.STAGE,
         evaluate.STAGE,
+        blind.STAGE,
+        abtest.STAGE,
         compare.STAGE,
         export.STAGE,
     )

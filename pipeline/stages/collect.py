@@ -15,7 +15,7 @@ from labeling.quality import AnnotatorQuality, Share, annotator_quality
 from labeling.records import Message, Ranking
 from labeling.simulated import SimulatedAnnotator, annotate
 from labeling.trust import chance_with_interval, share_with_interval
-from pipeline.config.schema import CollectConfig, PipelineConfig
+from pipeline.config.schema import AbtestConfig, CollectConfig, PipelineConfig
 from pipeline.data.rows import write_jsonl
 from pipeline.errors import RequestError
 from pipeline.people.rounds import partial_text, rankings_of, read_round
@@ -56,7 +56,7 @@ def run(config: CollectConfig, context: PeopleContext) -> Metrics:
     published, people = context.inputs["publish"], context.people
     asked = read_round(published, people)
     if context.observed is None:
-        answers, whole, simulated = _simulated(config, context, asked), True, {"simulated": 1.0}
+        answers, whole, simulated = simulated_answers(config, context, asked), True, {"simulated": 1.0}
     else:
         answers, whole, simulated = context.observed["answers"], context.observed["whole"], {}
     checks = json.loads(published.file("checks.json").read_text(encoding="utf-8"))
@@ -102,7 +102,9 @@ def _pooled(name: str, shares: Sequence[Share]) -> dict[str, float]:
     return {name: sum(one.share * one.comparisons for one in shares if one.comparisons) / total} if total else {}
 
 
-def _simulated(config: CollectConfig, context: PeopleContext, asked: Round) -> list[AnnotatorAnswer]:
+def simulated_answers(
+    config: CollectConfig | AbtestConfig, context: PeopleContext, asked: Round
+) -> list[AnnotatorAnswer]:
     """Let simulated annotators rank through the backend, each with its own account, and return their answers."""
     people = context.people
     annotators = [SimulatedAnnotator(name, config.noise, config.tie_width) for name in people.names]

@@ -120,7 +120,7 @@ def test_ls(said: Said, store: Store, finished: dict[str, Step]) -> None:
     status, out, _ = said("artifacts", "ls")
     assert status == 0
     order = [line.strip().partition("@")[0] for line in out.splitlines()]
-    aside = ("draft", "synthesize", "kto", "export")
+    aside = ("draft", "synthesize", "kto", "blind", "abtest", "export")
     assert list(dict.fromkeys(order)) == [name for name in METRICS if name not in aside]
     assert "sft@zz99 friday, latest just now" in out
     assert "dpo@dd00 unfinished" in out
@@ -372,7 +372,7 @@ def test_chat_goes_on_after_a_conversation_that_became_too_long(talk: Callable[.
         (["status", "sft"], "Did you mean 'stage=sft'?"),
         (["status", "--project", "support"], "Did you mean 'project=support'?"),
         (["status", "stage=sfft"], "Did you mean 'sft'?"),
-        (["status", "stage=abtest"], "no such stage"),
+        (["status", "stage=prefix"], "no such stage"),
         (["chat"], "required: REF"),
         (["chat", "sfft"], "Did you mean 'sft'?"),
         (["chat", "sft"], "No finished 'sft' artifact"),

@@ -76,6 +76,14 @@ def test_what_is_set_in_a_mapping_that_follows_another_is_not_set_in_the_other()
     assert (config.preferences.codes, config.labeling.codes) == ({1: "first"}, {})
 
 
+def test_a_list_is_copied_from_the_one_that_it_follows_unless_it_is_set() -> None:
+    config = compose.load(["abtest.between=[ppo,dpo]"])
+    assert config.blind.between == ["ppo", "dpo"]
+    assert config.blind.between is not config.abtest.between
+    apart = compose.load(["abtest.between=[ppo,dpo]", "blind.between=[sft,dpo]"])
+    assert (apart.abtest.between, apart.blind.between) == (["ppo", "dpo"], ["sft", "dpo"])
+
+
 def test_no_mapping_or_list_is_an_interpolation() -> None:
     """It would be the other one itself: an entry that is set here would be set there, too."""
 

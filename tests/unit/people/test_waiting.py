@@ -164,3 +164,33 @@ def test_requests_that_do_not_go_together_are_refused(planned: Plan, overrides: 
 def test_how_long_to_wait_is_no_part_of_a_version(planned: Plan) -> None:
     assert planned()["collect"].version == planned("collect.wait=true", "collect.accept=partial")["collect"].version
     assert not {"wait", "accept"} & set(content(planned()["collect"].config))
+
+
+# -- the blind A/B test
+
+
+def judged(store: Store, steps: dict[str, Step], version: str = "eeeeeeeeeeee") -> Artifact:
+    """A whole test, as `abtest` would leave it."""
+    inputs = {"blind": {"stage": "blind", "version": steps["blind"].version}}
+    metrics = {"judgements": 6, "complete": 1.0, "ended": 1.0}
+    return commit(store, "abtest", version, inputs=inputs, metrics=metrics)
+
+
+def test_a_verdict_on_policies_is_no_verdict_on_others(store: Store, published: str, planned: Plan) -> None:
+    """Rankings outlive the models, a blind test does not: another policy is asked about anew."""
+    answered(store, published, "aaaaaaaaaaaa")
+    shown = (*PEOPLE, "compare.inputs.abtest=abtest")
+    for step in planned(*shown).values():
+        if step.version != PENDING and not step.complete:
+            finish(store, step)
+    steps = planned(*shown)
+    assert steps["abtest"].asks
+    assert steps["compare"].version == PENDING
+    judged(store, steps)
+    steps = planned(*shown)
+    assert steps["abtest"].version == "eeeeeeeeeeee"
+    assert set(steps["compare"].inputs) == {"evaluation", "abtest"}
+    for change in ("dpo.beta=0.7", "abtest.between=[sft,dpo]", "abtest.prompts=9", "abtest.seed=3"):
+        changed = planned(*shown, change)
+        assert changed["abtest"].version == PENDING, change
+        assert set(changed["compare"].inputs) == {"evaluation", "abtest"}
