@@ -41,6 +41,7 @@ METRICS = {  # enough for every stage's summary
     "judge": {"accuracy": 0.75, "accuracy_longer": 0.5, "pairs": 3},
     "ppo": {"reward": 0.5, "kl": 2.0, "iterations": 3, "ended_early": 0},
     "evaluate": {"prompts": 3, "dpo/win_rate": 0.875},
+    "llm_judges": {"judges": 1, "prompts": 3, "pairs": 3},
     "blind": {"tasks": 6, "prompts": 6, "pairs": 1, "equal": 0},
     "abtest": {"prompts": 6, "ppo/against/dpo/win_rate": 0.5, "complete": 1, "ended": 1},
     "compare": {"prompts": 3},

@@ -43,6 +43,7 @@ def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
     yield from _wrong_sources(config)
     yield from _wrong_labeling(config)
     yield from _wrong_writer(config)
+    yield from _wrong_judges(config)
     yield from _indivisible_batches(config)
     yield from loss_faults(config.dpo.trainer)
     for stage in stage_names():
@@ -212,6 +213,22 @@ def _wrong_writer(config: PipelineConfig) -> Iterator[str]:
             yield "draft.model has to be given: the name that the model has at draft.writer."
     elif draft.model:
         yield f"draft.model={draft.model}: only behind an endpoint; draft.writer={draft.writer} is a policy."
+
+
+def _wrong_judges(config: PipelineConfig) -> Iterator[str]:
+    """Yield faults in the language models that judge. Only a model behind an endpoint has `model`."""
+    judges = config.evaluate.judges or []
+    for place, one in enumerate(judges):
+        key = f"evaluate.judges[{place}]"
+        if is_endpoint(one.judge):
+            if fault := address_fault(one.judge):
+                yield f"{key}.judge: {fault}"
+            if not one.model:
+                yield f"{key}.model has to be given: the name that the model has at {key}.judge."
+        elif one.model:
+            yield f"{key}.model={one.model}: only behind an endpoint; {key}.judge={one.judge} is a policy."
+        if one.label in [other.label for other in judges[:place]]:
+            yield f"{key}: another judge is called '{one.label}', too: give it a name=… of its own."
 
 
 def _unusable(node: Any, prefix: str = "") -> Iterator[str]:

@@ -494,6 +494,19 @@ class PpoConfig:
 
 
 @dataclass
+class LlmJudgeConfig:
+    """A language model that compares two answers. Its name changes a version, its address does not."""
+
+    judge: str = field(default=MISSING, metadata=OUTSIDE)  # a policy: a stage, a version or a folder; or https://…/v1
+    model: str | None = None  # the model's name at the endpoint
+    name: str | None = None  # its name in figures; absent: the model's or the policy's
+
+    @property
+    def label(self) -> str:
+        return self.name or self.model or self.judge
+
+
+@dataclass
 class EvaluateConfig:
     """Compares policies on prompts that none of them was trained on."""
 
@@ -502,8 +515,23 @@ class EvaluateConfig:
     baseline: str = "sft"  # the policy that win rates are measured against
     prompts: int = number(512, least=1)  # most test prompts to use
     judge: bool | None = None  # use an independent judge, trained on separate prompts; absent: if PPO is evaluated
+    judges: list[LlmJudgeConfig] | None = field(default=None, metadata=OUTSIDE)  # language models (stage llm_judges)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     inputs: dict[str, str | None] = roles("data", "reward", "judge")
+
+
+@dataclass
+class LlmJudgesConfig:
+    """Language models as judges of the evaluated answers, measured on people's preferences. Set in `evaluate`."""
+
+    seed: int = II("evaluate.seed")
+    judges: list[LlmJudgeConfig] | None = list_like("evaluate.judges")
+    baseline: str = II("evaluate.baseline")
+    prompts: int = number(200, least=1)  # most prompts to compare answers on, and to compare the baseline with itself
+    pairs: int = number(200, least=1)  # most of people's test pairs to measure a judge on
+    concurrency: int = field(default=8, metadata={"least": 1, "above": None, "most": None, **OUTSIDE})  # open requests
+    decoding: DecodingConfig = field(default_factory=lambda: DecodingConfig(temperature=0.0, max_new_tokens=256))
+    inputs: dict[str, str | None] = roles("evaluation", "preferences")
 
 
 @dataclass
@@ -541,7 +569,7 @@ class CompareConfig:
     """The report: which arm fits the preferences better, and how certain that is."""
 
     examples: int = number(8, least=0)  # prompts shown in the report, with their answers
-    inputs: dict[str, str | None] = roles("evaluation", "abtest")  # abtest=abtest: with people's blind A/B test
+    inputs: dict[str, str | None] = roles("evaluation", "abtest", "judges")  # abtest=abtest: with people's test
 
 
 @dataclass
@@ -609,6 +637,7 @@ class PipelineConfig:
     judge: JudgeConfig = field(default_factory=lambda: following(JudgeConfig, "reward"))
     ppo: PpoConfig = field(default_factory=PpoConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    llm_judges: LlmJudgesConfig = field(default_factory=LlmJudgesConfig)
     blind: BlindConfig = field(default_factory=BlindConfig)
     abtest: AbtestConfig = field(default_factory=AbtestConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)

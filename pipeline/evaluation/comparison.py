@@ -43,6 +43,7 @@ class Comparison:
     rows: Sequence[Row] = field(repr=False)
     abtest: Artifact | None = None  # people's blind A/B test of the same answers
     judged: Sequence[Row] = field(default=(), repr=False)  # its verdicts
+    judges: Sequence[Row] = field(default=(), repr=False)  # figures of language models as judges
 
     @property
     def baseline(self) -> Policy | None:
@@ -92,13 +93,7 @@ class Comparison:
         return [] if any(value is None or not math.isfinite(value) for value in found) else found
 
 
-def comparison(
-    evaluation: Artifact,
-    rows: Sequence[Row],
-    stages: Mapping[str, Stage],
-    abtest: Artifact | None = None,
-    judged: Sequence[Row] = (),
-) -> Comparison:
+def comparison(evaluation: Artifact, rows: Sequence[Row], stages: Mapping[str, Stage]) -> Comparison:
     """Sort the policies of an evaluation into the baseline, its ancestors and the arms."""
     config = evaluation.manifest["config"]
     names, baseline = list(config["policies"]), config["baseline"]
@@ -116,7 +111,7 @@ def comparison(
         label = label_of(name, stages)
         return Policy(name, colours[name], metrics, label, made[name], name == baseline, name in ancestors)
 
-    return Comparison(evaluation, [policy(name) for name in names], stages, rows, abtest, judged)
+    return Comparison(evaluation, [policy(name) for name in names], stages, rows)
 
 
 def label_of(name: str, stages: Mapping[str, Stage]) -> str:

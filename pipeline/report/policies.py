@@ -23,6 +23,7 @@ from pipeline.report.abtest import blind_tests
 from pipeline.report.correlations import relations
 from pipeline.report.curves import trainings
 from pipeline.report.examples import choose
+from pipeline.report.llm_judges import llm_judges
 from pipeline.report.verdicts import caveats, judge, verdicts
 from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import stage_of
@@ -50,6 +51,7 @@ def render(seen: Comparison, examples: int) -> str:
             caveats=caveats(seen),
             judge=judge(seen),
             blind_tests=blind_tests(seen),
+            llm_judges=llm_judges(seen),
             win_rates=_win_rates(seen),
             frontiers=list(_frontiers(seen)),
             relations=list(relations(seen)),

@@ -142,7 +142,8 @@ class Endpoint:
             seed=seed,
         )
         chosen = answer.choices[0]
-        return Generated(str(chosen.message.content or ""), chosen.finish_reason in FINISHED)
+        tokens = getattr(getattr(answer, "usage", None), "total_tokens", None) or 0  # not every server counts
+        return Generated(str(chosen.message.content or ""), chosen.finish_reason in FINISHED, tokens=tokens)
 
     def _refused(self, status: int, message: str) -> RequestError:
         if status in (401, 403):
@@ -169,7 +170,7 @@ class Kept:
 
     def __init__(self, file: Path) -> None:
         self.log = RowLog(file)
-        self.answers = {row["name"]: Generated(row["text"], row["stopped"], row["refused"]) for row in self.log.rows}
+        self.answers = {row.pop("name"): Generated(**row) for row in map(dict, self.log.rows)}
 
     def add(self, name: str, answer: Generated) -> None:
         self.log.append({"name": name, **answer._asdict()})

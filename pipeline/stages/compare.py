@@ -1,14 +1,17 @@
 """`compare`: one self-contained report on which policy fits the preferences better, and how certain that is.
 
-With `compare.inputs.abtest=abtest`, people's blind A/B test stands beside the scorers.
+With `compare.inputs.abtest=abtest`, people's blind A/B test stands beside the scorers; with `evaluate.judges`, language
+models do.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
+from dataclasses import replace
 
 from pipeline.config.schema import CompareConfig, PipelineConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError
-from pipeline.evaluation.comparison import BY_PEOPLE, Row, comparison
+from pipeline.evaluation.comparison import BY_PEOPLE, comparison
 from pipeline.evaluation.protocol import protocol
 from pipeline.report.policies import write_report
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
@@ -16,16 +19,24 @@ from pipeline.store.artifact import Artifact
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
-    return {"evaluation": FromStage("evaluate")}
+    judges: Mapping[str, Reference] = {"judges": FromStage("llm_judges")} if config.evaluate.judges else {}
+    return {"evaluation": FromStage("evaluate"), **judges}
 
 
 def run(config: CompareConfig, context: StageContext) -> Metrics:
     from pipeline.stages import STAGES  # imported here because it imports this module
 
     evaluation = context.inputs["evaluation"]
-    abtest = context.inputs.get("abtest")
-    judged = _verdicts_on(evaluation, abtest) if abtest else []
-    seen = comparison(evaluation, read_jsonl(evaluation.file("answers.jsonl")), STAGES, abtest, judged)
+    abtest, judges = context.inputs.get("abtest"), context.inputs.get("judges")
+    seen = comparison(evaluation, read_jsonl(evaluation.file("answers.jsonl")), STAGES)
+    if abtest:
+        verdicts = read_jsonl(abtest.file("verdicts.jsonl"))
+        _check_about("abtest", abtest.inputs["blind"], evaluation)
+        seen = replace(seen, abtest=abtest, judged=verdicts)
+    if judges:
+        figures = json.loads(judges.file("judges.json").read_text(encoding="utf-8"))
+        _check_about("judges", judges, evaluation)
+        seen = replace(seen, judges=figures)
     write_report(context.output_dir / "report.html", seen, config.examples)
     terms = protocol(seen)
     if terms and not terms.equal:
@@ -34,17 +45,15 @@ def run(config: CompareConfig, context: StageContext) -> Metrics:
     return {**evaluation.metrics, **by_people, "equal_terms": float(terms is None or terms.equal)}
 
 
-def _verdicts_on(evaluation: Artifact, abtest: Artifact) -> Sequence[Row]:
-    """Return the verdicts of a blind A/B test. Raises `RequestError` if it is about another evaluation."""
-    rows: Sequence[Row] = read_jsonl(abtest.file("verdicts.jsonl"))
-    about = abtest.inputs["blind"].manifest["inputs"]["evaluation"]["version"]
+def _check_about(role: str, judged: Artifact, evaluation: Artifact) -> None:
+    """Raise `RequestError` if another evaluation's answers were judged."""
+    about = judged.manifest["inputs"]["evaluation"]["version"]
     if about != evaluation.version:
         raise RequestError(
-            f"compare.inputs.abtest: people judged the answers of evaluate@{about}, and this report is about "
-            f"{evaluation.reference}. Report on those: compare.inputs.evaluation=evaluate@{about}; or ask about these: "
-            "compare.inputs.abtest=abtest."
+            f"compare.inputs.{role}: it is about the answers of evaluate@{about}, and this report about those of "
+            f"{evaluation.reference}. Report on the former: compare.inputs.evaluation=evaluate@{about}; or have the "
+            f"latter judged."
         )
-    return rows
 
 
 def summary(metrics: Mapping[str, float]) -> str:

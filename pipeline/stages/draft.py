@@ -7,9 +7,7 @@ prompt). No draft is used for training before it passes `synthesize`.
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from pipeline.config.checks import is_endpoint
 from pipeline.config.schema import DraftConfig, PipelineConfig
@@ -18,30 +16,16 @@ from pipeline.data.ledger import Ledger
 from pipeline.data.prompts.loading import load_prompts
 from pipeline.data.prompts.selection import choose_prompts
 from pipeline.data.rows import Message, write_jsonl
-from pipeline.data.synthetic.drafts import Generated, usable_drafts
+from pipeline.data.synthetic.drafts import usable_drafts
 from pipeline.data.synthetic.self_instruct import REQUESTED, PromptPool, prompts_in
 from pipeline.errors import RequestError
-from pipeline.lengths.limits import UNKNOWN, with_limit
 from pipeline.playground import texts
-from pipeline.services.endpoints import Endpoint
 from pipeline.stage import FromFiles, Metrics, Reference, Stage, StageContext, policy
-from pipeline.store.artifact import Artifact
-from pipeline.store.artifacts import CHECKPOINTS
+from pipeline.stages.writers import PolicyWriter, RemoteWriter, Writer
 
 ROUNDS = 5  # most rounds of making up prompts
 PROMPTS = "prompts.jsonl"
 RULES = {"refusals": "drop"}  # the defaults for demonstrations, but refusals are left out
-
-
-class Writer(Protocol):
-    """A model that writes drafts."""
-
-    @property
-    def name(self) -> str: ...
-
-    def write(self, prompts: Sequence[list[Message]], what: str) -> list[Generated]:
-        """Return one answer to each prompt, in order. Answers of an interrupted run may be reused."""
-        ...
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -124,39 +108,9 @@ def _with_system_prompt(prompt: list[Message], system: str | None) -> list[Messa
 
 def _writer(config: DraftConfig, context: StageContext) -> Writer:
     if "writer" in context.inputs:
-        return _Policy(context.inputs["writer"], config, context)
-    return _Remote(config, context)
-
-
-class _Policy:
-    """A writer that is a policy on this machine."""
-
-    def __init__(self, artifact: Artifact, config: DraftConfig, context: StageContext) -> None:
-        from pipeline.modeling.answering import Answerer
-
-        self.name = artifact.reference
-        self._decoding, _ = with_limit(config.decoding, [artifact], context.say)
-        self._answerer = Answerer(artifact, context, config.seed)
-
-    def write(self, prompts: Sequence[list[Message]], what: str) -> list[Generated]:
-        drawn = self._answerer.draw(prompts, self._decoding, what)
-        return [Generated(answer.text, answer.stopped) for answer in drawn]
-
-
-class _Remote:
-    """A writer behind an endpoint, with progress."""
-
-    def __init__(self, config: DraftConfig, context: StageContext) -> None:
-        assert config.model is not None
-        folder = context.output_dir / CHECKPOINTS
-        decoding = replace(config.decoding, max_new_tokens=config.decoding.max_new_tokens or UNKNOWN)
-        self._endpoint = Endpoint(config.writer, config.model, decoding, config.seed, config.concurrency, folder)
-        self._progress = context.progress
-        self.name = config.model
-
-    def write(self, prompts: Sequence[list[Message]], what: str) -> list[Generated]:
-        with self._progress(f"{what}: {self.name}", len(prompts)) as advance:
-            return self._endpoint.write(prompts, what, advance)
+        return PolicyWriter(context.inputs["writer"], config.decoding, config.seed, context)
+    assert config.model is not None
+    return RemoteWriter(config.writer, config.model, config.decoding, config.seed, config.concurrency, context)
 
 
 def summary(metrics: Mapping[str, float]) -> str:

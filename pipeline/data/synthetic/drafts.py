@@ -23,11 +23,15 @@ REASONS = {
 
 
 class Generated(NamedTuple):
-    """A generated text, whether it ended by itself, and whether the endpoint refused the prompt."""
+    """A generated text, whether it ended by itself, and whether the endpoint refused the prompt.
+
+    `tokens` are those of prompt and text, as far as they are known.
+    """
 
     text: str
     stopped: bool
     refused: bool = False
+    tokens: int = 0
 
 
 class Draft(TypedDict):

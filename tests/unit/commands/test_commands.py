@@ -120,7 +120,7 @@ def test_ls(said: Said, store: Store, finished: dict[str, Step]) -> None:
     status, out, _ = said("artifacts", "ls")
     assert status == 0
     order = [line.strip().partition("@")[0] for line in out.splitlines()]
-    aside = ("draft", "synthesize", "kto", "blind", "abtest", "export")
+    aside = ("draft", "synthesize", "kto", "llm_judges", "blind", "abtest", "export")
     assert list(dict.fromkeys(order)) == [name for name in METRICS if name not in aside]
     assert "sft@zz99 friday, latest just now" in out
     assert "dpo@dd00 unfinished" in out
