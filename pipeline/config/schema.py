@@ -526,7 +526,6 @@ class LlmJudgesConfig:
 
     seed: int = II("evaluate.seed")
     judges: list[LlmJudgeConfig] | None = list_like("evaluate.judges")
-    baseline: str = II("evaluate.baseline")
     prompts: int = number(200, least=1)  # most prompts to compare answers on, and to compare the baseline with itself
     pairs: int = number(200, least=1)  # most of people's test pairs to measure a judge on
     concurrency: int = field(default=8, metadata={"least": 1, "above": None, "most": None, **OUTSIDE})  # open requests

@@ -8,14 +8,13 @@ the win rate that it sees where there is no difference. `judges.json` has all fi
 import json
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.config.checks import is_endpoint
 from pipeline.config.schema import DecodingConfig, LlmJudgeConfig, LlmJudgesConfig, PipelineConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError
-from pipeline.evaluation.llm_judges import Contest, Reply, habits, longer_wins, rate, replies, requests
-from pipeline.evaluation.winrates import Estimate
+from pipeline.evaluation.llm_judges import Contest, habits, longer_wins, rate, replies, requests
 from pipeline.files import write_atomically
 from pipeline.report.llm_judges import judge_text
 from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
@@ -26,6 +25,14 @@ from pipeline.store.lineage import drawing_of
 Row = Mapping[str, Any]
 
 
+class Contests(NamedTuple):
+    """What each judge compares: people's pairs, the baseline with itself, and each policy with the baseline."""
+
+    people: Sequence[Contest]  # the chosen answer is the first
+    same: Sequence[Contest]
+    policies: Mapping[str, Sequence[Contest]]
+
+
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
     judges = config.llm_judges.judges
     if not judges:
@@ -34,8 +41,7 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
             "policy: 'evaluate.judges=[{judge: sft}]'."
         )
     local = {one.judge: policy(config, one.judge) for one in judges if not is_endpoint(one.judge)}
-    baseline = policy(config, config.evaluate.baseline)
-    return {"evaluation": FromStage("evaluate"), "preferences": FromStage("preferences"), "same": baseline, **local}
+    return {"evaluation": FromStage("evaluate"), "preferences": FromStage("preferences"), **local}
 
 
 def run(config: LlmJudgesConfig, context: StageContext) -> Metrics:
@@ -43,12 +49,12 @@ def run(config: LlmJudgesConfig, context: StageContext) -> Metrics:
     rows = read_jsonl(evaluation.file("answers.jsonl"))[: config.prompts]
     pairs = read_jsonl(preferences.file("test.jsonl"))
     pairs = random.Random(config.seed).sample(pairs, min(config.pairs, len(pairs)))
-    others = [name for name in evaluation.manifest["config"]["policies"] if name != config.baseline]
-    contests = {
-        "people": [Contest(row["prompt"], _answer(row["chosen"]), _answer(row["rejected"])) for row in pairs],
-        "same": _second_draw(rows, config, evaluation, context),
-        **{name: [_contest(row, name, config.baseline) for row in rows] for name in others},
-    }
+    policies, baseline = evaluation.manifest["config"]["policies"], evaluation.manifest["config"]["baseline"]
+    contests = Contests(
+        people=[Contest(row["prompt"], _answer(row["chosen"]), _answer(row["rejected"])) for row in pairs],
+        same=_second_draw(rows, evaluation, baseline, config.seed + 1, context),
+        policies={name: [_contest(row, name, baseline) for row in rows] for name in policies if name != baseline},
+    )
     ceiling = preferences.metrics.get("accuracy_people")
     judged = []
     for place, judge in enumerate(config.judges or ()):
@@ -69,16 +75,18 @@ def _contest(row: Row, first: str, second: str) -> Contest:
 
 
 def _second_draw(
-    rows: Sequence[Row], config: LlmJudgesConfig, evaluation: Artifact, context: StageContext
+    rows: Sequence[Row], evaluation: Artifact, baseline: str, seed: int, context: StageContext
 ) -> list[Contest]:
     """Return the baseline's answers against a second draw of its own, with the decoding of the evaluation."""
     from pipeline.modeling.answering import Answerer
 
+    if baseline not in evaluation.inputs:
+        raise RequestError(f"{evaluation.reference}: its baseline {baseline} has been removed. Evaluate again.")
+    answerer = Answerer(evaluation.inputs[baseline], context, seed)
     decoding = DecodingConfig(**drawing_of(evaluation))
-    answerer = Answerer(context.inputs["same"], context, config.seed + 1)
     drawn = answerer.draw([row["prompt"] for row in rows], decoding, "second draw")
     return [
-        Contest(row["prompt"], row["answers"][config.baseline]["text"], answer.text)
+        Contest(row["prompt"], row["answers"][baseline]["text"], answer.text)
         for row, answer in zip(rows, drawn, strict=True)
     ]
 
@@ -90,21 +98,18 @@ def _writer(judge: LlmJudgeConfig, config: LlmJudgesConfig, context: StageContex
     return RemoteWriter(judge.judge, judge.model, config.decoding, config.seed, config.concurrency, context)
 
 
-def _figures(writer: Writer, contests: Mapping[str, Sequence[Contest]], what: str) -> dict[str, Any]:
+def _figures(writer: Writer, contests: Contests, what: str) -> dict[str, Any]:
     """Let a judge compare everything. Returns its agreement with people, its habits, its win rates and its cost."""
-    asked = [one for some in contests.values() for one in some]
-    written = writer.write(requests(asked), what)
-    given, at = {}, 0
-    all_replies: list[Reply] = replies([answer.text for answer in written])
-    for name, some in contests.items():
-        given[name], at = all_replies[at : at + len(some)], at + len(some)
-    rates: dict[str, Estimate] = {name: rate(own) for name, own in given.items()}
+    groups = [contests.people, contests.same, *contests.policies.values()]
+    written = writer.write(requests([one for group in groups for one in group]), what)
+    left = iter(replies([answer.text for answer in written]))
+    people, same, *others = ([next(left) for _ in group] for group in groups)
     return {
-        "agreement": rates.pop("people"),
-        "same": rates.pop("same"),
-        "win_rates": rates,
-        **habits(contests["people"], given["people"])._asdict(),
-        "longer_by_people": longer_wins(contests["people"]),
+        "agreement": rate(people),
+        "same": rate(same),
+        "win_rates": {name: rate(own) for name, own in zip(contests.policies, others, strict=True)},
+        **habits(contests.people, people)._asdict(),
+        "longer_by_people": longer_wins(contests.people),
         "refused": sum(answer.refused for answer in written),
         "questions": len(written),
         "tokens": sum(answer.tokens for answer in written),
