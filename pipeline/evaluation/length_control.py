@@ -4,11 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
-from scipy.special import expit
-from scipy.stats import norm
 
-from pipeline.evaluation.abtest import FINAL
+from pipeline.evaluation.abtest import FINAL, z_of
 from pipeline.evaluation.winrates import Estimate
 
 PRIOR = 2.5  # standard deviation of both coefficients; keeps them finite if length alone separates wins from losses
@@ -25,6 +22,9 @@ def length_controlled(outcomes: Sequence[float], longer: ArrayLike, error: float
     normal prior keeps the coefficients finite (Gelman et al. 2008, arXiv 0901.4011). Ties vary less than wins and
     losses, so with ties the interval is wider than necessary, which is safe.
     """
+    from scipy.optimize import minimize  # the import takes a second
+    from scipy.special import expit
+
     won, difference = np.asarray(outcomes, float), np.asarray(longer, float)
     spread = difference.std()
     x = np.column_stack([np.ones_like(won), np.tanh(difference / spread) if spread else np.zeros_like(won)])
@@ -37,6 +37,6 @@ def length_controlled(outcomes: Sequence[float], longer: ArrayLike, error: float
     weights = minimize(loss, np.zeros(2), jac=True, method="BFGS").x
     chance = expit(x @ weights)
     covariance = np.linalg.inv((x.T * chance * (1 - chance)) @ x + np.eye(2) / PRIOR**2)
-    half = norm.isf(error / 2) * np.sqrt(covariance[0, 0])
+    half = z_of(error) * np.sqrt(covariance[0, 0])
     value, low, high = expit([weights[0], weights[0] - half, weights[0] + half])
     return Estimate(float(value), float(low), float(high))

@@ -1,11 +1,9 @@
 """How many judged prompts tell a win rate from an even one. Pure functions."""
 
 import math
+from statistics import NormalDist
 
-from scipy.optimize import brentq
-from scipy.stats import norm
-
-from pipeline.evaluation.abtest import FINAL, Tally
+from pipeline.evaluation.abtest import FINAL, Tally, z_of
 
 RATE = 0.55  # the win rate to tell from 0.5, unless another is given
 POWER = 0.8  # share of tests that tell it
@@ -21,12 +19,14 @@ def judgements_needed(rate: float = RATE, ties: float = 0.0, error: float = FINA
     if not gap:
         raise ValueError("no number of judgements tells a rate of 0.5 from 0.5")
     even = (1 - ties) / 4  # the variance of an outcome with a mean of 0.5
-    spread = norm.isf(error / 2) * math.sqrt(even) + norm.ppf(power) * math.sqrt(max(even - gap**2, 0.0))
-    return math.ceil((float(spread) / gap) ** 2)
+    spread = z_of(error) * math.sqrt(even) + NormalDist().inv_cdf(power) * math.sqrt(max(even - gap**2, 0.0))
+    return math.ceil((spread / gap) ** 2)
 
 
 def detectable_rate(judged: int) -> float:
     """Return the smallest win rate above 0.5 that this number of judged prompts tells from 0.5; 1 if there is none."""
+    from scipy.optimize import brentq  # the import takes a second
+
     if judgements_needed(1.0) >= judged:
         return 1.0
     return float(brentq(lambda rate: judgements_needed(rate) - judged, 0.5 + 1e-6, 1.0, xtol=1e-4))
