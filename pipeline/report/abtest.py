@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from pipeline.evaluation.abtest import Tally, interval, shows_difference
 from pipeline.evaluation.comparison import Comparison, Row
-from pipeline.evaluation.power import more_needed, rounded
+from pipeline.evaluation.power import RATE, judgements_needed, more_needed, rounded
 from pipeline.evaluation.winrates import Estimate, outcomes, win_rate
 from pipeline.report.bars import Bar, intervals
 
@@ -40,9 +40,16 @@ def preference_text(first: str, second: str, seen: Tally, *, ended: bool, simula
         return f"{people} prefer {ahead} to {behind}: {share}{early}."
     if not ended:
         return f"{people} show no preference so far: {share}, by an interval that holds at every look."
+    return f"{first} and {second} cannot be told apart: {share}. {_more_text(seen)}"
+
+
+def _more_text(seen: Tally) -> str:
+    """Return how many more judgements would show the difference seen, or if there is none, the planned one."""
     more = more_needed(seen)
-    rest = f"About {rounded(more)} more would be needed to tell this rate from 0.5" if more else "The rate is even"
-    return f"{first} and {second} cannot be told apart: {share}. {rest}."
+    if more:
+        return f"About {rounded(more)} more would be needed to tell this rate from 0.5."
+    least = judgements_needed(ties=seen.ties / seen.judged) - seen.judged
+    return f"The rate is even{f': about {rounded(least)} more would tell {RATE:.0%} from 50%' if least > 0 else ''}."
 
 
 def blind_tests(seen: Comparison) -> list[BlindTest]:

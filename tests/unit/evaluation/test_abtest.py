@@ -214,7 +214,9 @@ def test_what_is_said_depends_on_what_is_shown() -> None:
         "PPO and DPO cannot be told apart: PPO wins 0.53 [0.48, 0.57] of 512 judged prompts against DPO."
     )
     assert told.endswith("About 2,100 more would be needed to tell this rate from 0.5.")
-    assert preference_text("PPO", "DPO", Tally(5, 0, 5), ended=True).endswith("The rate is even.")
+    assert preference_text("PPO", "DPO", Tally(500, 0, 500), ended=True).endswith("The rate is even.")
+    few = preference_text("PPO", "DPO", Tally(5, 0, 5), ended=True)
+    assert few.endswith("The rate is even: about 780 more would tell 55% from 50%.")
     assert "no preference so far" in preference_text("PPO", "DPO", Tally(30, 0, 20), ended=False)
     assert "holds at every look" in preference_text("PPO", "DPO", Tally(90, 0, 10), ended=False)
     assert preference_text("PPO", "DPO", Tally(90, 0, 10), ended=True, simulated=True).startswith(
