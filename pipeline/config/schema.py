@@ -525,7 +525,7 @@ class LlmJudgesConfig:
     """Language models as judges of the evaluated answers, measured on people's preferences. Set in `evaluate`."""
 
     seed: int = II("evaluate.seed")
-    judges: list[LlmJudgeConfig] | None = list_like("evaluate.judges")
+    judges: list[LlmJudgeConfig] | None = list_like("evaluate.judges")  # the language models
     prompts: int = number(200, least=1)  # most prompts to compare answers on, and to compare the baseline with itself
     pairs: int = number(200, least=1)  # most of people's test pairs to measure a judge on
     concurrency: int = field(default=8, metadata={"least": 1, "above": None, "most": None, **OUTSIDE})  # open requests
@@ -538,7 +538,7 @@ class BlindConfig:
     """Pairs of policies' answers to held-out prompts, in shuffled slots, for the blind A/B test. Set in `abtest`."""
 
     seed: int = II("abtest.seed")
-    between: list[str] | None = list_like("abtest.between")
+    between: list[str] | None = list_like("abtest.between")  # policies of `evaluate.policies`
     prompts: int | None = number(II("abtest.prompts"), least=1)
     inputs: dict[str, str | None] = roles("evaluation")
 

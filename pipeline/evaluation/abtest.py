@@ -101,17 +101,17 @@ def _crossing(excess: Callable[[float], float], end: float, seen: float) -> floa
     return float(brentq(excess, end, inside))
 
 
-def always_valid(seen: Tally, error: float = EARLY) -> Estimate:
+def always_valid(seen: Tally) -> Estimate:
     """Return the win rate with an interval that holds at all looks at once, whenever the test stops.
 
     Bet on each prompt against a rate `m`, from a capital of 1. If `m` is the true rate, the capital ever reaches
-    1 / error in at most a share `error` of tests (Ville 1939). The interval has all `m` with less (Waudby-Smith and
+    1 / EARLY in at most a share `EARLY` of tests (Ville 1939). The interval has all `m` with less (Waudby-Smith and
     Ramdas 2024, JRSS-B 86:1-27, arXiv 2010.09686). The bets are a fixed mixture (Robbins 1970, Ann Math Stat 41:1397),
     so the order of the prompts does not matter. The capital is log-convex in `m`, and at most 1 at the rate seen.
     """
 
     def excess(m: float) -> float:
-        return log_capital(seen, m) + math.log(error)
+        return log_capital(seen, m) + math.log(EARLY)
 
     low, high = (_crossing(excess, end, seen.win_rate) for end in (0.0, 1.0))
     return Estimate(seen.win_rate, low, high)

@@ -13,7 +13,7 @@ PRIOR = 2.5  # standard deviation of both coefficients; keeps them finite if len
 Floats = NDArray[np.float64]
 
 
-def length_controlled(outcomes: Sequence[float], longer: ArrayLike, error: float = FINAL) -> Estimate:
+def length_controlled(outcomes: Sequence[float], longer: ArrayLike) -> Estimate:
     """Return the win rate at equal lengths, with its interval for a single look.
 
     `outcomes` [prompts] are 1, 0.5 or 0 for the first policy; `longer` [prompts] is by how much its answer is longer.
@@ -37,6 +37,6 @@ def length_controlled(outcomes: Sequence[float], longer: ArrayLike, error: float
     weights = minimize(loss, np.zeros(2), jac=True, method="BFGS").x
     chance = expit(x @ weights)
     covariance = np.linalg.inv((x.T * chance * (1 - chance)) @ x + np.eye(2) / PRIOR**2)
-    half = z_of(error) * np.sqrt(covariance[0, 0])
+    half = z_of(FINAL) * np.sqrt(covariance[0, 0])
     value, low, high = expit([weights[0], weights[0] - half, weights[0] + half])
     return Estimate(float(value), float(low), float(high))

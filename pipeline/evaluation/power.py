@@ -9,17 +9,17 @@ RATE = 0.55  # the win rate to tell from 0.5, unless another is given
 POWER = 0.8  # share of tests that tell it
 
 
-def judgements_needed(rate: float = RATE, ties: float = 0.0, error: float = FINAL, power: float = POWER) -> int:
+def judgements_needed(rate: float = RATE, ties: float = 0.0, error: float = FINAL) -> int:
     """Return the number of judged prompts with which a test at the planned end tells this win rate from 0.5.
 
-    The usual normal approximation: z(error / 2) standard errors of an even rate and z(1 - power) of the given one fit
+    The usual normal approximation: z(error / 2) standard errors of an even rate and z(1 - POWER) of the given one fit
     between the two rates. `ties` is the expected share of ties. Raises ValueError for a rate of 0.5.
     """
     gap = abs(rate - 0.5)
     if not gap:
         raise ValueError("no number of judgements tells a rate of 0.5 from 0.5")
     even = (1 - ties) / 4  # the variance of an outcome with a mean of 0.5
-    spread = z_of(error) * math.sqrt(even) + NormalDist().inv_cdf(power) * math.sqrt(max(even - gap**2, 0.0))
+    spread = z_of(error) * math.sqrt(even) + NormalDist().inv_cdf(POWER) * math.sqrt(max(even - gap**2, 0.0))
     return math.ceil((spread / gap) ** 2)
 
 

@@ -18,6 +18,7 @@ NEVER_GIVEN = {
     "Leases seconds": "how long a lease holds",
     "Snapshots seconds": "how long it is between two",
     "calibration bins": "tests count by hand in five",
+    "judgements_needed error": "a test compares with the published number, which is for 5%",
     "sample drop_finished": "tests and the benchmark compare with the plain way",
     "search filter": "Argilla's interface",
     "search limit": "Argilla's interface",

@@ -34,7 +34,7 @@ MAY_WRITE = {
     "pipeline/modeling/training.py": "weights in a checkpoint: the mark that it is whole comes last",
     "pipeline/ppo/checkpoints.py": "weights in a checkpoint: the mark that it is whole comes last",
     "pipeline/row_log.py": "rows are added to a file: one that was cut off is removed when it is opened again",
-    "pipeline/store/artifacts.py": "who holds a lock: read for a message alone",
+    "pipeline/store/locks.py": "who holds a lock: read for a message alone",
 }
 
 
