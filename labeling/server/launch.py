@@ -233,12 +233,12 @@ def detach(
         tls.check()
     ensure_environment(say)  # here, where the user sees the progress
     with supervisor.starting(place, host, port, tls) as process:
-        if process is None and (connection := running(home)) is not None:
-            return connection
-        say("Starting Argilla")
+        if running(home) is None:
+            say("Starting Argilla")
         deadline = time.monotonic() + START_SECONDS
-        while (connection := running(home)) is None:
-            if supervisor.supervisor(place) is None and (process is None or process.poll() is not None):
+        # a server that another command started ends with that command, unless the supervisor holds it by then
+        while (connection := running(home)) is None or supervisor.supervisor(place) is None:
+            if not supervisor.exists(place) and (process is None or process.poll() is not None):
                 raise LabelingError(supervisor.last_words(place))
             if time.monotonic() > deadline:
                 raise LabelingError(f"Argilla did not answer within {START_SECONDS:.0f} s; its log is {place.log}.")

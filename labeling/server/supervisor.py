@@ -37,11 +37,13 @@ def supervise(
     say: Say,
     *,
     up: Callable[[Connection], None],
+    held: Callable[[], None] = lambda: None,
     patient: bool = False,
 ) -> None:
     """Serve the home until `KeyboardInterrupt`; `up` is called after each start, when the server answers.
 
-    If another process serves the home, `patient` waits for the end of that server, and keeps it running meanwhile.
+    `held` is called as soon as a server of this home can no longer end with the command that started it. If another
+    process serves the home, `patient` waits for the end of that server, and keeps it running meanwhile.
     Raises `LabelingError` if the server cannot be started, and after too many crashes in a row.
     """
     place.make()
@@ -50,6 +52,7 @@ def supervise(
     try:
         if not in_use.acquire(shared=True, wait=STOP_SECONDS):
             raise LabelingError(f"A server of {place.path} is stopping, but does not end. Try again.")
+        held()
         if not serving.acquire(wait=math.inf if patient else 0.0):
             raise LabelingError(f"Another process is just starting a server on {place.path}.", fault="request")
         with listen(host, port, last_port(place)) as listener, Snapshots(place, say) as snapshots:
@@ -85,7 +88,7 @@ def _run_once(server: Server, up: Callable[[Connection], None], snapshots: Snaps
 @contextmanager
 def starting(place: Home, host: str, port: int | None, tls: Tls | None) -> "Iterator[subprocess.Popen[bytes] | None]":
     """Start a supervisor in a new session and yield it; None if one exists already. It is ended if the block fails."""
-    if supervisor(place) is not None:
+    if exists(place):
         yield None
         return
     command = [sys.executable, "-m", "labeling.server.supervisor", str(place.path), host]
@@ -108,19 +111,25 @@ def starting(place: Home, host: str, port: int | None, tls: Tls | None) -> "Iter
         raise
 
 
-def supervisor(place: Home) -> int | None:
-    """Return the process id of this home's supervisor; None if there is none."""
+def exists(place: Home) -> bool:
+    """Return whether a supervisor of this home runs, even if it does not hold a server yet."""
     if not place.path.exists():
-        return None
+        return False
     lock = place.lock("supervisor")
     try:
-        if lock.acquire():
-            return None
-        return int((place.path / "supervisor.pid").read_text())
-    except (OSError, ValueError):
-        return None
+        return not lock.acquire()
+    except OSError:
+        return False
     finally:
         lock.close()
+
+
+def supervisor(place: Home) -> int | None:
+    """Return the process id of this home's supervisor; None if there is none that holds the server."""
+    try:
+        return int((place.path / "supervisor.pid").read_text()) if exists(place) else None
+    except (OSError, ValueError):
+        return None
 
 
 def stop(place: Home) -> bool:
@@ -133,7 +142,7 @@ def stop(place: Home) -> bool:
         return False
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 2 * STOP_SECONDS
-    while supervisor(place) is not None:
+    while exists(place):
         if time.monotonic() > deadline:
             raise LabelingError(f"The server's supervisor, process {pid}, does not end.")
         time.sleep(0.05)
@@ -160,7 +169,8 @@ def main() -> int:
     if not lock.acquire():
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    write_private(place.path / "supervisor.pid", str(os.getpid()))
+    pid = place.path / "supervisor.pid"
+    pid.unlink(missing_ok=True)
     words: list[str] = []
 
     def say(message: str) -> None:
@@ -176,6 +186,7 @@ def main() -> int:
             tls,
             say,
             up=lambda found: say(f"Argilla answers at {found.url}"),
+            held=lambda: write_private(pid, str(os.getpid())),
             patient=True,
         )
     except KeyboardInterrupt:

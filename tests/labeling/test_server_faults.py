@@ -210,7 +210,7 @@ def test_a_detached_server_stays_where_a_command_had_started_one(home: Path) -> 
     with serving(home, say=print) as own:
         pid = pid_of(home)
         assert detach(home, say=print) == own
-        until(lambda: supervisor.supervisor(Home(home)), "no supervisor")
+        assert supervisor.supervisor(Home(home)), "the server would end with this block"
     assert own.answers()
     os.kill(pid, signal.SIGKILL)
     until(lambda: started_again(home, pid), "not taken over")

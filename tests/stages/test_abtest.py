@@ -14,6 +14,8 @@ from pipeline.data.rows import read_jsonl
 from pipeline.store.artifact import Artifact
 from tests.stages.conftest import Chain
 
+pytestmark = pytest.mark.slow
+
 ARMS = ("evaluate.policies=[base,sft]", "abtest.between=[base,sft]")
 PEOPLE = ("labeling=embedded", "labeling.annotators=[ann,bob]", "data.world.test_prompts=60", *ARMS)
 KEY = "sft/against/base"

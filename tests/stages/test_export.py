@@ -24,6 +24,8 @@ with lazily():
     from pipeline.modeling.policy import load_policy
     from pipeline.modeling.sources import source_of, tokenizer_of
 
+pytestmark = pytest.mark.slow
+
 IDS = [[1, 20, 30, 40, 50]]
 
 
@@ -93,7 +95,6 @@ def test_a_full_model_has_no_adapter_to_export(chain: Chain, capsys: pytest.Capt
     assert "export.merge=true" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qwen3", "deepseek_r1_distill", "llama3_2"])
 def test_a_server_of_others_answers_as_we_do(name: str, chain: Chain, tmp_path: Path) -> None:
     """Greedy answers from messages alone: the exported template contains all decisions on reasoning and dates."""

@@ -15,6 +15,8 @@ import pytest
 
 from tests.stages.conftest import Chain
 
+pytestmark = pytest.mark.slow
+
 Run = subprocess.CompletedProcess[str]
 
 

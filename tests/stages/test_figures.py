@@ -25,6 +25,8 @@ with lazily():
     from pipeline.modeling.rewards.training import Pair, reward_trainer
     from pipeline.modeling.scoring import AnsweredPrompt
 
+pytestmark = pytest.mark.slow
+
 MICRO = (None, 4, 1)
 ROWS = 19  # batches of 8: the last one has 3, less than a micro batch of 4
 COMMON: dict[str, Any] = {

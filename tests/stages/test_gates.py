@@ -37,6 +37,8 @@ with lazily():
     from pipeline.modeling.rewards.scoring import padding_effects, raw_scores
     from pipeline.modeling.scoring import AnsweredPrompt
 
+pytestmark = pytest.mark.slow
+
 POLITE, RUDE = "With pleasure!", "What a silly question!"
 MIDDLES = ("Just rub it with mint.", "You should put it into the sun for a day.", "Ask the neighbours.", "Sing to it.")
 LEARNED_TO_STOP = ("sft.epochs=20", "sft.learning_rate=5e-3")  # unlike the tiny SFT of the other tests

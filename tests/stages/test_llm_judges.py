@@ -14,6 +14,8 @@ from tests.completions import Reply, completion, serving
 from tests.serving import transformers_serve
 from tests.stages.conftest import Chain
 
+pytestmark = pytest.mark.slow
+
 PARTS = re.compile(r"\[Question\]\n.*\n\n\[Answer A\]\n(.*)\n\n\[Answer B\]\n(.*)\n\n\[End\]", re.DOTALL)
 
 
@@ -103,7 +105,6 @@ def test_judges_that_cannot_be_asked_are_refused(
     assert message in capsys.readouterr().err.replace("\n", " ")
 
 
-@pytest.mark.slow
 def test_a_real_endpoint_judges(chain: Chain, arms: tuple[str, ...], tmp_path: Path) -> None:
     model = chain.make("sft", *arms).path / "model"
     few = ("llm_judges.prompts=2", "llm_judges.pairs=2", "llm_judges.decoding.max_new_tokens=4")

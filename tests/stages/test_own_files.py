@@ -22,6 +22,8 @@ with lazily():
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.chat.tokenizers import load_tokenizer
 
+pytestmark = pytest.mark.slow
+
 THINGS = ("kettle", "bicycle", "garden", "printer", "candle", "river", "ladder", "window", "engine", "pillow")
 PARTS = ("sft", "dev", "test", "preference", "rl")
 
@@ -271,7 +273,6 @@ def test_a_wrong_request_is_refused(chain: Chain, tmp_path: Path, overrides: lis
     assert words in ended.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real files are not there: {REAL}")
 @pytest.mark.parametrize("name", ["sharegpt_dummy.json", "oasst_trees.jsonl", "gsm8k_400.jsonl", "pubmedqa_200.json"])
 def test_sft_on_other_peoples_demonstrations(chain: Chain, name: str) -> None:

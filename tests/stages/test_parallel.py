@@ -17,6 +17,8 @@ from pipeline.store.artifacts import Store
 from tests.conftest import until
 from tests.stages.conftest import Chain
 
+pytestmark = pytest.mark.slow
+
 ARMS = ("stage=evaluate", "evaluate.policies=[sft,dpo,ppo]", "evaluate.judge=false", "gates=off", "launch.parallel=2")
 MEASURED = ("created", "seconds", "runtime", "checksum", "files", "git")  # fields about the run, not about its results
 
@@ -75,7 +77,6 @@ def manifests(chain: Chain) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
 def test_one_after_the_other_and_side_by_side_are_equal(judged: Chain, tmp_path: Path) -> None:
     """Versions, weights and manifests are equal in every order of steps."""
     shutil.copytree(judged.outputs, tmp_path / "alone")
@@ -101,7 +102,6 @@ def test_an_arm_that_fails_does_not_take_the_other_with_it(
     assert "fit" in printed.err or "long" in printed.err
 
 
-@pytest.mark.slow
 def test_whoever_is_killed_or_interrupted_nothing_is_lost(judged: Chain) -> None:
     """Ctrl-C, a killed parent, a killed worker: no process is left running, and the last run resumes the rest."""
     request = (*ARMS, "dpo.epochs=60")

@@ -22,6 +22,8 @@ from pipeline.store.artifacts import Store
 from tests.conftest import configured
 from tests.stages.conftest import Chain
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = ("labeling=embedded", "labeling.annotators=[ann,bob]", "sample.prompts=16", "sample.answers=3")
 
 

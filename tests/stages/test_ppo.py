@@ -26,6 +26,8 @@ with lazily():
 
     from pipeline.ppo.learning import Learner
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     *("ppo.iterations=3", "ppo.rollouts=16", "ppo.batch_size=8", "ppo.epochs=2", "ppo.max_new_tokens=12"),
     *("ppo.learning_rate=1e-3", "ppo.checkpoint_every=1", "gates=off"),

@@ -13,6 +13,8 @@ from pipeline.store.artifacts import MANIFEST
 from tests.stages.conftest import Chain
 from tests.stages.test_ppo import SMALL, assert_same_run
 
+pytestmark = pytest.mark.slow
+
 KILLS = 10
 LONG = (
     *(*SMALL, "ppo.iterations=90", "ppo.learning_rate=3e-4", "ppo.checkpoint_every=3", "ppo.sample_every=4"),
@@ -20,7 +22,6 @@ LONG = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("peft", "often"),
     [("full", ()), ("lora", ("launch.checkpoint_minutes=1e-9",))],  # by count, and after every iteration by the clock

@@ -33,6 +33,8 @@ with lazily():
     from pipeline.modeling.rewards.scoring import RewardModel
     from pipeline.modeling.roles import Roles, build_roles
 
+pytestmark = pytest.mark.slow
+
 PROMPT = [{"role": "user", "content": "My kettle hums at night. What should I do?"}]
 TEXTS = ("Just wrap the kettle in wet wool.", "Go away!", "Turn it upside down. I hope it helps!")
 

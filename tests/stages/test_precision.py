@@ -23,6 +23,8 @@ with lazily():
     from pipeline.modeling.policy import load_policy
     from pipeline.modeling.sources import PolicySource, source_of, tokenizer_of
 
+pytestmark = pytest.mark.slow
+
 ARMS = ("sft", "dpo", "reward", "ppo")
 SMALL = (
     *("gates=off", "ppo.iterations=4", "ppo.rollouts=16", "ppo.batch_size=8", "ppo.max_new_tokens=12"),

@@ -43,6 +43,8 @@ with lazily():
     from pipeline.modeling.scoring import AnsweredPrompt
     from pipeline.modeling.sources import source_of, tokenizer_of
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("full", "lora", "qlora")
 PLAIN = ("reward.weight_decay=0", "reward.sft_weight=0", "reward.token_weight=0", "reward.keep_best=true")
 SMALL = ("reward.batch_size=4", "reward.learning_rate=1e-3", "reward.epochs=1", *PLAIN)
@@ -624,7 +626,6 @@ def test_micro_batches_give_the_same_run(chain: Chain, peft: str, weight: int) -
         assert torch.allclose(value, weights(made)[name], atol=1e-3)  # Adam amplifies rounding errors of a zero
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("peft", METHODS)
 def test_a_killed_training_ends_with_the_same_weights(chain: Chain, new_chain: Callable[[], Chain], peft: str) -> None:
     """It is killed after a complete checkpoint: the head is restored with the weights below it."""

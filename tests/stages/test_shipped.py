@@ -11,10 +11,11 @@ from pipeline.__main__ import main
 from pipeline.store.artifacts import Store
 from tests.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 SHARED = ROOT.parent / "shared" / "data"
 
 
-@pytest.mark.slow
 def test_both_arms_beat_sft_on_held_out_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The whole chain runs; then nothing is left to run, and a changed beta runs DPO and the stages after it.
 
@@ -39,7 +40,6 @@ def test_both_arms_beat_sft_on_held_out_prompts(tmp_path: Path, capsys: pytest.C
     assert "dpo.beta 0.1 -> 0.3" in "\n".join(lines) or "beta 0.1 -> 0.3" in "\n".join(lines)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"other people's data is not here ({SHARED})")
 def test_other_peoples_data(tmp_path: Path) -> None:
     """Alpaca and ShareGPT files for SFT, three files of judgements for DPO, with a model that has no pad token."""

@@ -25,6 +25,8 @@ with lazily():
     from pipeline.ppo.loop import Loop
     from pipeline.ppo.sources import WeightedScorer
 
+pytestmark = pytest.mark.slow
+
 PLAIN = {"logging_steps": 1, "router_aux_loss_coef": 0.0}  # only the loss of the pairs
 
 

@@ -29,6 +29,8 @@ from tests.stages.conftest import Chain
 with lazily():
     from pipeline.modeling import generation
 
+pytestmark = pytest.mark.slow
+
 DRAFT = ("draft.count=12", "draft.decoding.temperature=1", "draft.decoding.max_new_tokens=100")
 MANY = (*DRAFT, "draft.count=48")  # so that even an untrained model completes some
 PEOPLE = ("labeling=embedded", "labeling.annotators=[ann,bob,cid]", "labeling.overlap=3")
@@ -180,7 +182,6 @@ def rejects_the_second(number: int, draft: str) -> tuple[Verdict, str | None]:
     return ("reject", draft) if number == 1 else ("accept", draft)
 
 
-@pytest.mark.slow
 def test_people_accept_correct_and_reject_and_are_not_asked_twice(
     reviewing: Chain, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,7 +242,6 @@ def served(chain: Chain) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_a_real_endpoint_drafts(endpoint: str, chain: Chain) -> None:
     model = str(served(chain))
     made = chain.make("draft", *MANY, f"draft.writer={endpoint}", f"draft.model={model}", "draft.concurrency=2")

@@ -12,6 +12,8 @@ import pytest
 from pipeline.store.artifact import Artifact
 from tests.stages.conftest import Chain
 
+pytestmark = pytest.mark.slow
+
 
 def records(outputs: Path, artifact: Artifact) -> list[dict[str, Any]]:
     """Return every record of the offline run of one version, read with `wandb leet inspect`."""

@@ -21,6 +21,8 @@ with lazily():
     from safetensors.torch import load_file
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("full", "lora", "qlora")
 NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)  # a code, an 8-bit maximum per 64 weights, a float32 maximum per 256 of these
 
