@@ -111,19 +111,40 @@ def token_logprobs(
     whole distribution, […, vocabulary], to […].
     """
 
-    def chunk(states: Tensor, tokens: Tensor) -> Tensor:
-        return -F.cross_entropy(head(states).float() / temperature, tokens, reduction="none")
+    def chunk(states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        logs = F.log_softmax(head(states).float() / temperature, dim=-1)
+        logprobs = -F.nll_loss(logs, tokens, reduction="none")
+        with torch.no_grad():  # comes last: when the chunk is recomputed, it is left out
+            return logprobs, statistic(logs) if statistic else None
 
-    def chunk_statistic(states: Tensor) -> Tensor:
-        assert statistic is not None
-        return statistic(F.log_softmax(head(states).float() / temperature, dim=-1))
-
-    size = max(1, MAX_LOGITS // head.size)
-    parts = list(zip(torch.split(states, size), torch.split(tokens, size), strict=True))
+    parts = [(states[part], tokens[part]) for part in chunks(len(tokens), head)]
     recompute = torch.is_grad_enabled() and len(parts) > 1
-    logprobs = [
-        cast(Tensor, checkpoint(chunk, s, t, use_reentrant=False)) if recompute else chunk(s, t) for s, t in parts
-    ]
-    with torch.no_grad():
-        found = torch.cat([chunk_statistic(s) for s, _ in parts]) if statistic else None
-    return TokenLogprobs(torch.cat(logprobs), found)
+    found = [checkpoint(chunk, *part, use_reentrant=False) if recompute else chunk(*part) for part in parts]
+    logprobs, statistics = zip(*found, strict=True)
+    return TokenLogprobs(torch.cat(logprobs), torch.cat(statistics) if statistic else None)
+
+
+def chunks(count: int, head: LanguageHead) -> list[slice]:
+    """Divide `count` tokens into slices whose logits may be in memory at once; no tokens are one empty slice."""
+    size = max(1, MAX_LOGITS // head.size)
+    return [slice(start, start + size) for start in range(0, max(count, 1), size)]
+
+
+def backward_in_chunks(
+    states: Tensor,
+    tokens: Tensor,
+    head: LanguageHead,
+    temperature: float,
+    loss: Callable[[Tensor, slice], Tensor],
+) -> None:
+    """Add the gradients of a loss that is a sum over tokens, one chunk after the other: logits are computed once.
+
+    `loss` maps the log-probabilities of a slice of `tokens` to their scalar part of the loss. The gradients are those
+    of the sum of all parts, in the head's parameters and in everything that `states` [tokens, hidden] depend on.
+    """
+    gradients = []
+    for part in chunks(len(tokens), head):
+        leaf = states[part].detach().requires_grad_()
+        torch.autograd.backward(loss(token_logprobs(leaf, tokens[part], head, temperature).logprobs, part))
+        gradients.append(cast(Tensor, leaf.grad))
+    torch.autograd.backward(states, torch.cat(gradients))

@@ -28,7 +28,7 @@ from pipeline.errors import RequestError
 from pipeline.modeling.adapters import TRAINED, lora_config, with_adapter
 from pipeline.modeling.heads import LanguageHead, transformer_of, unwrapped_model
 from pipeline.modeling.in_training import ModelInTraining
-from pipeline.modeling.passes import Batch, TokenLogprobs, answer_states, entropy, token_logprobs
+from pipeline.modeling.passes import Batch, TokenLogprobs, answer_states, backward_in_chunks, entropy, token_logprobs
 from pipeline.store.artifact import Artifact
 
 VALUE = "value"  # the name of the value model's adapter, and of its folder in an artifact
@@ -73,6 +73,11 @@ class Roles:
         """Return log-probabilities, [answer tokens], of the policy or the reference."""
         statistic = entropy if with_entropy else None
         return token_logprobs(role.states(batch), batch.tokens, role.head, temperature, statistic=statistic)
+
+    def learn_logprobs(self, batch: Batch, temperature: float, loss: Callable[[Tensor, slice], Tensor]) -> None:
+        """Add the policy's gradients of a loss that is a sum over the answers' tokens; see `backward_in_chunks`."""
+        states = self.policy.states(batch)
+        backward_in_chunks(states, batch.tokens, self.policy.head, temperature, loss)
 
     def values(self, batch: Batch) -> Tensor:
         """Return the value estimates from the state before each token, [answer tokens] float32."""

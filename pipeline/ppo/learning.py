@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from pipeline.ppo.advantages import advantages_and_returns
 from pipeline.ppo.batching import Batching
 from pipeline.ppo.diagnostics import explained_variance
 from pipeline.ppo.gathering import Gathered
-from pipeline.ppo.losses import policy_loss, value_loss
+from pipeline.ppo.losses import PolicyLoss, ValueLoss, policy_loss, value_loss
 from pipeline.ppo.masked import whiten
 from pipeline.ppo.rewards import penalized, token_rewards
 from pipeline.ppo.rollouts import Rollouts, Targets
@@ -63,25 +62,11 @@ class Learner:
 
         A step with a gradient norm that is not finite is skipped.
         """
-        rollouts, config = gathered.rollouts, self.config
-        total = rollouts.mask[list(chain.from_iterable(batch))].sum()
+        total = gathered.rollouts.mask[list(chain.from_iterable(batch))].sum()
         for rows in batch:
-            part = gathered.collated.get(tuple(rows)) or self.batching.collate(rollouts.prompts, rollouts.answers, rows)
-            width, mask = part.mask.shape[1], part.mask
-            with self.roles.in_training.autocast():
-                flat = self.roles.logprobs(self.roles.policy, part, config.temperature).logprobs
-            logprobs, sampled = part.aligned(flat), rollouts.logprobs[rows, :width]
-            policy = policy_loss(logprobs, sampled, targets.advantages[rows, :width], mask, config.clip)
-            torch.autograd.backward(policy.loss / total)  # before the value model's adapter replaces the policy's
-            with self.roles.in_training.autocast():
-                values = part.aligned(self.roles.values(part).float())
-            value = value_loss(
-                values, rollouts.values[rows, :width], targets.returns[rows, :width], mask, config.value_clip
-            )
-            torch.autograd.backward(config.value_coefficient * value.loss / total)
-            sums.add(policy, value, mask.sum(), (logprobs - sampled).detach().abs().max())
+            self._add_gradients(rows, gathered, targets, total, sums)
         norms = [
-            torch.nn.utils.clip_grad_norm_(self.roles.parameters[role].values(), config.max_grad_norm)
+            torch.nn.utils.clip_grad_norm_(self.roles.parameters[role].values(), self.config.max_grad_norm)
             for role in ("policy", "value")
         ]
         sums.step(*norms)
@@ -89,29 +74,51 @@ class Learner:
             self.optimizer.step()
         self.optimizer.zero_grad()
 
+    def _add_gradients(
+        self, rows: list[int], gathered: Gathered, targets: Targets, total: Tensor, sums: "FigureSums"
+    ) -> None:
+        """Add the gradients of one micro batch of a batch with `total` tokens."""
+        rollouts, config, autocast = gathered.rollouts, self.config, self.roles.in_training.autocast
+        part = gathered.collated.get(tuple(rows)) or self.batching.collate(rollouts.prompts, rollouts.answers, rows)
+        tables = rollouts.logprobs, targets.advantages, rollouts.values, targets.returns
+        sampled, advantages, before, returns = (table[rows, : part.mask.shape[1]][part.mask] for table in tables)
+
+        def loss(logprobs: Tensor, chunk: slice) -> Tensor:
+            policy = policy_loss(logprobs, sampled[chunk], advantages[chunk], config.clip)
+            sums.add_policy(policy, (logprobs - sampled[chunk]).detach().abs().max())
+            return policy.loss / total
+
+        with autocast():
+            self.roles.learn_logprobs(part, config.temperature, loss)  # before the value model's adapter is active
+            values = self.roles.values(part).float()
+        value = value_loss(values, before, returns, config.value_clip)
+        sums.add_value(value, len(values))
+        torch.autograd.backward(config.value_coefficient * value.loss / total)
+
 
 class FigureSums:
     """Sums of the figures over the steps of an iteration."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.tokens: Any = 0
+        self.tokens = 0
         self.norms: list[tuple[Tensor, Tensor]] = []
         self.start: Tensor | None = None
 
-    def add(self, policy: Any, value: Any, tokens: Tensor, difference: Tensor) -> None:
+    def add_policy(self, policy: PolicyLoss, difference: Tensor) -> None:
+        """Add a chunk of tokens; `difference` is the largest of a log-probability from that at the sampling."""
         if not self.norms:  # before the first optimizer step
             self.start = difference if self.start is None else torch.maximum(self.start, difference)
-        found = {
-            "policy_loss": policy.loss,
-            "value_loss": value.loss,
-            "ratio": policy.ratio,
-            "approx_kl": policy.approx_kl,
-            "clip_fraction": policy.clipped,
-            "value_clip_fraction": value.clipped,
-        }
-        self.sums = {name: self.sums.get(name, 0.0) + one.detach() for name, one in found.items()}
-        self.tokens = self.tokens + tokens
+        self._add(policy_loss=policy.loss, ratio=policy.ratio, approx_kl=policy.approx_kl, clip_fraction=policy.clipped)
+
+    def add_value(self, value: ValueLoss, tokens: int) -> None:
+        """Add a micro batch of so many tokens."""
+        self._add(value_loss=value.loss, value_clip_fraction=value.clipped)
+        self.tokens += tokens
+
+    def _add(self, **sums: Tensor) -> None:
+        for name, one in sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + one.detach()
 
     def step(self, policy_norm: Tensor, value_norm: Tensor) -> None:
         self.norms.append((policy_norm, value_norm))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class PolicyLoss(NamedTuple):
-    """Scalars, each a sum over the tokens of the mask."""
+    """Scalars, each a sum over tokens."""
 
     loss: Tensor
     ratio: Tensor
@@ -18,12 +18,12 @@ class PolicyLoss(NamedTuple):
     clipped: Tensor  # number of tokens with a clipped term larger than the plain one
 
 
-def policy_loss(logprobs: Tensor, sampled: Tensor, advantages: Tensor, mask: Tensor, clip: float) -> PolicyLoss:
-    """Return -min(ratio A, clip(ratio, 1 - clip, 1 + clip) A), equation 7, summed over tokens. All [rows, tokens].
+def policy_loss(logprobs: Tensor, sampled: Tensor, advantages: Tensor, clip: float) -> PolicyLoss:
+    """Return -min(ratio A, clip(ratio, 1 - clip, 1 + clip) A), equation 7, summed over tokens. All [tokens].
 
     `logprobs` are those of the policy being updated, `sampled` those of the sampling policy.
     """
-    difference, advantages = (logprobs - sampled)[mask], advantages[mask]
+    difference = logprobs - sampled
     ratio = difference.exp()
     plain, clipped = -advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip)
     with torch.no_grad():
@@ -33,20 +33,17 @@ def policy_loss(logprobs: Tensor, sampled: Tensor, advantages: Tensor, mask: Ten
 
 
 class ValueLoss(NamedTuple):
-    """Scalars, each a sum over the tokens of the mask."""
+    """Scalars, each a sum over tokens."""
 
     loss: Tensor
     clipped: Tensor
 
 
-def value_loss(values: Tensor, before: Tensor, returns: Tensor, mask: Tensor, clip: float) -> ValueLoss:
-    """Return 0.5 max((V - R)^2, (clip(V, before - clip, before + clip) - R)^2), summed over tokens.
-
-    All tensors are [rows, tokens].
+def value_loss(values: Tensor, before: Tensor, returns: Tensor, clip: float) -> ValueLoss:
+    """Return 0.5 max((V - R)^2, (clip(V, before - clip, before + clip) - R)^2), summed over tokens. All [tokens].
 
     `before` holds the values at the time of sampling.
     """
-    values, before, returns = values[mask], before[mask], returns[mask]
     kept = torch.minimum(torch.maximum(values, before - clip), before + clip)
     plain, clipped = (values - returns) ** 2, (kept - returns) ** 2
     return ValueLoss(0.5 * torch.maximum(plain, clipped).sum(), (clipped > plain).sum())

@@ -17,7 +17,14 @@ with lazily():
     from pipeline.modeling import sampling
     from pipeline.modeling.generation import SampledAnswer
     from pipeline.modeling.heads import LanguageHead
-    from pipeline.modeling.passes import answer_states, batch_of, entropy, last_states, token_logprobs
+    from pipeline.modeling.passes import (
+        answer_states,
+        backward_in_chunks,
+        batch_of,
+        entropy,
+        last_states,
+        token_logprobs,
+    )
 
 WORDS, PAD, STOP = 31, 0, 2
 
@@ -103,6 +110,54 @@ def test_no_whole_logits_are_ever_in_memory(monkeypatch: pytest.MonkeyPatch) -> 
     states = answer_states(model.base_model, batch)
     token_logprobs(states, batch.tokens, LanguageHead(model)).logprobs.sum().backward()
     assert max(seen) == WORDS * 3
+
+
+@MODELS
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("head_trains", [False, True])
+def test_a_loss_taken_chunk_by_chunk_has_the_gradients_of_the_whole(
+    build: Any, half: bool, head_trains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 16: tokens weigh differently, and the head gets no position twice."""
+    results = []
+    weights = torch.arange(1.0, sum(map(len, ANSWERS)) + 1)
+
+    def loss(found: torch.Tensor, chunk: slice) -> torch.Tensor:
+        return (found.exp() * weights[chunk]).sum()
+
+    for chunked in (False, True):
+        monkeypatch.setattr("pipeline.modeling.passes.MAX_LOGITS", WORDS * 3 if chunked else 2**23)
+        model, seen = build(), []
+        model.get_output_embeddings().weight.requires_grad_(head_trains)
+        model.get_output_embeddings().register_forward_hook(lambda *given, seen=seen: seen.append(given[2].numel()))
+        batch = batch_of(PROMPTS, ANSWERS, PAD, torch.device("cpu"))
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            states, head = answer_states(model.base_model, batch), LanguageHead(model)
+            if chunked:
+                backward_in_chunks(states, batch.tokens, head, 0.7, loss)
+                assert sum(seen) == WORDS * len(batch.tokens)
+                assert max(seen) == WORDS * 3
+            else:
+                found = token_logprobs(states, batch.tokens, head, 0.7).logprobs
+                torch.autograd.backward(loss(found, slice(None)))
+        results.append({name: p.grad for name, p in model.named_parameters() if p.requires_grad})
+    for name, gradient in results[0].items():
+        limit = (2e-2 if half else 1e-5) * float(gradient.abs().max())
+        assert torch.allclose(gradient, results[1][name], rtol=0, atol=limit), name
+
+
+def test_a_recomputed_chunk_does_not_take_its_statistic_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.modeling.passes.MAX_LOGITS", WORDS * 3)
+    model, taken = llama(), []
+    batch = batch_of(PROMPTS, ANSWERS, PAD, torch.device("cpu"))
+
+    def counted(logs: torch.Tensor) -> torch.Tensor:
+        taken.append(len(logs))
+        return entropy(logs)
+
+    states = answer_states(model.base_model, batch)
+    token_logprobs(states, batch.tokens, LanguageHead(model), statistic=counted).logprobs.sum().backward()
+    assert sum(taken) == len(batch.tokens)
 
 
 def test_entropy_is_that_of_the_whole_distribution() -> None:

@@ -190,10 +190,10 @@ def test_losses_are_those_of_the_papers_formulas(lengths: list[int], seed: int, 
     rng = np.random.default_rng(seed)
     new, old, advantages, returns = (random_rows(lengths, rng) for _ in range(4))
     mask = answer_mask(lengths)
-    found = policy_loss(padded(new), padded(old), padded(advantages), mask, clip)
+    found = policy_loss(padded(new)[mask], padded(old)[mask], padded(advantages)[mask], clip)
     for name, value in reference_policy_loss(new, old, advantages, clip).items():
         assert float(getattr(found, name)) == pytest.approx(value, rel=1e-9, abs=1e-9), name
-    seen = value_loss(padded(new), padded(old), padded(returns), mask, clip)
+    seen = value_loss(padded(new)[mask], padded(old)[mask], padded(returns)[mask], clip)
     for name, value in reference_value_loss(new, old, returns, clip).items():
         assert float(getattr(seen, name)) == pytest.approx(value, rel=1e-9, abs=1e-9), name
 
@@ -205,7 +205,7 @@ def test_gradients_are_those_of_the_formulas():
     mask = answer_mask(lengths)
     for function, reference in ((policy_loss, reference_policy_loss), (value_loss, reference_value_loss)):
         logprobs = padded(new, 0.0).requires_grad_()
-        function(logprobs, padded(old), padded(advantages), mask, 0.2).loss.backward()
+        function(logprobs[mask], padded(old)[mask], padded(advantages)[mask], 0.2).loss.backward()
         assert logprobs.grad is not None
         assert not logprobs.grad[~mask].any()
         for i, row in enumerate(new):
@@ -223,6 +223,6 @@ def test_micro_batches_add_up_to_their_batch():
     lengths, rng = [5, 1, 3, 2], np.random.default_rng(2)
     new, old, advantages = (padded(random_rows(lengths, rng)) for _ in range(3))
     mask = answer_mask(lengths)
-    whole = policy_loss(new, old, advantages, mask, 0.2).loss / mask.sum()
-    parts = [policy_loss(new[i : i + 1], old[i : i + 1], advantages[i : i + 1], mask[i : i + 1], 0.2) for i in range(4)]
+    whole = policy_loss(new[mask], old[mask], advantages[mask], 0.2).loss / mask.sum()
+    parts = [policy_loss(*(table[i][mask[i]] for table in (new, old, advantages)), 0.2) for i in range(4)]
     assert float(sum(part.loss for part in parts) / mask.sum()) == pytest.approx(float(whole), abs=1e-12)

@@ -1,0 +1,257 @@
+"""PPO beside TRL 1.12's `PPOTrainer`, its last one: CPU seconds of an iteration and peak memory, in turn in one run.
+
+    python benchmarks/ppo_trl.py --trl FOLDER [--runs 5] [--iterations 4] [--only small-uneven] [--eager] [--to FILE]
+
+`FOLDER` holds TRL 1.12: `pip install --no-deps --target FOLDER trl==1.12.0`. Both sides get the same Phi of random
+weights, reward model, prompts, lengths, epochs, minibatches and optimizer steps, in a process of their own with one
+thread. The bias of the stop token decides how long answers become: one setting has answers of all lengths, the others
+none that stops. Given are medians and ranges of the ratios ours / TRL, and of the seconds; the first iteration is left
+out, and memory counts from what the imports take. `--eager` gives both sides eager attention.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PAD, BOS, EOS = 0, 1, 2
+NEVER = -30.0  # the bias of a stop token that is not drawn
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A size of model and rows; `mean` is the answers' mean length, or None where all are `longest` tokens long."""
+
+    vocabulary: int
+    hidden: int
+    layers: int
+    answers: int
+    longest: int
+    prompt: int
+    mean: int | None = None
+    lora: bool = False
+
+
+SETTINGS = {
+    "small-uneven": Setting(1024, 192, 2, 64, 64, 24, mean=24),
+    "small": Setting(1024, 192, 2, 64, 64, 24),
+    "vocabulary": Setting(50_257, 256, 6, 32, 48, 24),
+    "vocabulary-lora": Setting(50_257, 256, 6, 32, 48, 24, lora=True),
+}
+EPOCHS, BATCHES, RATE, RANK = 2, 2, 1e-6, 16
+
+
+def prompts_of(setting: Setting, count: int) -> list[list[int]]:
+    draw = random.Random(0)
+    return [[draw.randrange(3, setting.vocabulary) for _ in range(setting.prompt)] for _ in range(count)]
+
+
+def save_model(setting: Setting, folder: Path) -> None:
+    """Write the model with its tokenizer, and next to it a reward model of the same shape."""
+    import torch
+    from gpu.random_models import tokenizer_of
+    from transformers import PhiConfig, PhiForCausalLM, PhiForSequenceClassification
+
+    config = PhiConfig(
+        vocab_size=setting.vocabulary,
+        hidden_size=setting.hidden,
+        intermediate_size=4 * setting.hidden,
+        num_hidden_layers=setting.layers,
+        num_attention_heads=setting.hidden // 32,
+        tie_word_embeddings=True,
+        max_position_embeddings=512,
+        num_labels=1,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+    torch.manual_seed(0)
+    model = PhiForCausalLM(config)
+    with torch.no_grad():
+        odds = math.log(setting.vocabulary / setting.mean) if setting.mean else NEVER
+        model.lm_head.bias[EOS] = odds
+    tokenizer = tokenizer_of(setting.vocabulary)
+    for part, which in ((model, "policy"), (PhiForSequenceClassification(config), "reward")):
+        part.save_pretrained(folder / which)
+        tokenizer.save_pretrained(folder / which)
+
+
+class Meter:
+    """CPU seconds of each iteration, and the peak memory above what the imports took."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.imported = peak_mib()
+        self.began = time.process_time()
+
+    def lap(self) -> None:
+        now = time.process_time()
+        self.seconds.append(now - self.began)
+        self.began = now
+
+    def report(self, tokens: float) -> str:
+        memory = peak_mib() - self.imported
+        return json.dumps({"seconds": statistics.median(self.seconds[1:]), "memory": memory, "tokens": tokens})
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+# -- one side in a process of its own ----------------------------------------------------------------------------------
+
+
+def run_ours(setting: Setting, folder: Path, iterations: int) -> str:
+    import torch
+
+    from pipeline.config.schema import LaunchConfig, PeftConfig, PpoConfig
+    from pipeline.modeling.in_training import prepare_model
+    from pipeline.modeling.rewards.scoring import RewardModel
+    from pipeline.modeling.roles import ValueStart, build_roles
+    from pipeline.ppo.gathering import PpoTask
+    from pipeline.ppo.loop import Loop
+    from pipeline.ppo.sources import WeightedScorer
+    from pipeline.progress import progress
+    from pipeline.stage import Runtime, StageContext
+    from pipeline.store.artifact import Artifact
+
+    def artifact(which: str) -> Artifact:
+        source = {"path": str(folder / which), "dtype": "float32", "chat_template": None}
+        return Artifact(which, "random", folder / which, {"source": source})
+
+    class ById(RewardModel):
+        """Scores token ids: the words of the random tokenizer are not rendered again."""
+
+        def score(self, prompts: Any, answers: Any) -> list[float]:
+            from pipeline.modeling.rewards.scoring import raw_scores
+            from pipeline.modeling.scoring import AnsweredPrompt
+
+            rows = [
+                AnsweredPrompt(ids[p[0]["content"]], answer.ids) for p, answer in zip(prompts, answers, strict=True)
+            ]
+            return raw_scores(self.model, rows, pad_id=PAD, batch_size=setting.answers)
+
+    torch.set_num_threads(1)
+    meter = Meter()
+    launch = LaunchConfig(device="cpu")
+    run = Path(tempfile.mkdtemp(dir=folder))  # a second run in one folder would resume the first
+    context = StageContext({}, run, Runtime(launch, 1), progress, print, lambda *_: meter.lap())
+    peft = PeftConfig("lora" if setting.lora else "full")
+    config = PpoConfig(
+        seed=0, iterations=iterations, rollouts=setting.answers, batch_size=setting.answers // BATCHES, epochs=EPOCHS,
+        learning_rate=RATE, max_new_tokens=setting.longest, checkpoint_every=1000, sample_every=1000, peft=peft,
+    )  # fmt: skip
+    config.stop.kl, config.stop.stopped, config.stop.distinct = 1e9, 0.0, 0.0
+    in_training = prepare_model(artifact("policy"), peft, 0, context)
+    roles = build_roles(in_training, ValueStart(), peft, 0, recompute=False)
+    reward = ById(artifact("reward"), context)
+    prompts = prompts_of(setting, setting.answers * iterations)
+    ids = {str(i): one for i, one in enumerate(prompts)}
+    asked = [[{"role": "user", "content": str(i)}] for i in range(len(prompts))]
+    meter.began = time.process_time()
+    _, history = Loop(
+        PpoTask(asked, prompts, [WeightedScorer("reward", reward, 1.0)], {}), roles, config, context
+    ).run()
+    return meter.report(statistics.mean(row["length"] for row in history))
+
+
+def run_trl(setting: Setting, folder: Path, iterations: int) -> str:
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig, inject_adapter_in_model
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+    from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+    torch.set_num_threads(1)
+    meter = Meter()
+
+    class Lap(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            meter.lap()
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "policy", padding_side="left")
+    policy = AutoModelForCausalLM.from_pretrained(folder / "policy")
+    value, reward = (AutoModelForSequenceClassification.from_pretrained(folder / "reward") for _ in range(2))
+    lora = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", exclude_modules=["lm_head", "score"])
+    if setting.lora:
+        inject_adapter_in_model(lora, value)
+        value.score.requires_grad_(True)
+    config = PPOConfig(
+        output_dir=str(folder / "trl"), per_device_train_batch_size=setting.answers, gradient_accumulation_steps=1,
+        num_mini_batches=BATCHES, num_ppo_epochs=EPOCHS, response_length=setting.longest, learning_rate=RATE,
+        total_episodes=setting.answers * iterations, local_rollout_forward_batch_size=setting.answers,
+        stop_token_id=EOS, temperature=1.0, save_strategy="no", report_to=[], num_sample_generations=0, use_cpu=True,
+        missing_eos_penalty=1.0, bf16=False, gradient_checkpointing=False, logging_steps=1, disable_tqdm=True,
+    )  # fmt: skip
+    rows = Dataset.from_list([{"input_ids": ids} for ids in prompts_of(setting, setting.answers * iterations)])
+    trainer = PPOTrainer(
+        config, tokenizer, policy, None, reward, rows, value, eval_dataset=rows, callbacks=[Lap()],
+        peft_config=lora if setting.lora else None,
+    )  # fmt: skip
+    meter.began = time.process_time()
+    trainer.train()
+    return meter.report(float("nan"))
+
+
+SIDES: dict[str, Callable[[Setting, Path, int], str]] = {"ours": run_ours, "trl": run_trl}
+
+
+# -- all runs, in turn -------------------------------------------------------------------------------------------------
+
+
+def measured(side: str, name: str, folder: Path, given: argparse.Namespace) -> dict[str, float]:
+    """Run one side in a process of its own."""
+    root = Path(__file__).resolve().parents[1]
+    path = [str(root), str(root / "benchmarks"), *([given.trl] if side == "trl" else [])]
+    path = path if side == "ours" else path[::-1]
+    ran = subprocess.run(
+        [sys.executable, __file__, "--side", side, "--only", name, "--folder", str(folder), "--iterations",
+         str(given.iterations)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if ran.returncode:
+        raise SystemExit(f"{side} failed:\n{ran.stderr[-3000:]}")
+    found: dict[str, float] = json.loads(ran.stdout.strip().splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trl")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--iterations", type=int, default=4)
+    parser.add_argument("--only", choices=SETTINGS)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.side:
+        print(SIDES[given.side](SETTINGS[given.only], given.folder, given.iterations))
+        return
+    sys.path.insert(0, str(Path(__file__).parent))
+    print("setting | ours, s | TRL, s | ratio of times (range) | ratio of memory | our tokens per answer")
+    for name in [given.only] if given.only else SETTINGS:
+        with tempfile.TemporaryDirectory() as folder:
+            save_model(SETTINGS[name], Path(folder))
+            pairs = [[measured(side, name, Path(folder), given) for side in SIDES] for _ in range(given.runs)]
+        times = [ours["seconds"] / trl["seconds"] for ours, trl in pairs]
+        memory = statistics.median(ours["memory"] / trl["memory"] for ours, trl in pairs)
+        seconds = [statistics.median(pair[i]["seconds"] for pair in pairs) for i in range(2)]
+        spread = f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})"
+        tokens = pairs[0][0]["tokens"]
+        print(f"{name} | {seconds[0]:.2f} | {seconds[1]:.2f} | {spread} | {memory:.2f} | {tokens:.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
