@@ -16,17 +16,15 @@ from pathlib import Path
 from typing import cast
 
 import yaml
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pipeline.config.checks import check_values
+from pipeline.config.composing import chosen_groups, compose_config, is_choice, parse_override
 from pipeline.config.following import Followed, contradictions, followed
 from pipeline.config.names import CONF, FORMER_KEYS, all_names, nearest_key, option_hint, word_hint
 from pipeline.config.schema import PipelineConfig, stage_names, tuned_stages
@@ -34,7 +32,6 @@ from pipeline.errors import RequestError, listed
 
 OPEN_MAPPING = re.compile(r"(?P<mapping>\w+\.(trainer|inputs|columns|codes))(\.\w+)+")  # new keys here need no `+`
 OPENED = re.compile(rf"{OPEN_MAPPING.pattern}=|\w+\.(trainer|inputs|columns|codes)=\{{")  # one key or several
-QUOTED_KEY = re.compile(r"([{,]\s*)(['\"])([\w. -]+)\2\s*:")
 REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)  # raised for a wrong override
 
 
@@ -114,29 +111,18 @@ def check(overrides: Sequence[str]) -> None:
 
 def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
     """Return the well-formed overrides, and a message for each other one."""
-    parser, parsed, wrong = OverridesParser.create(), [], []
+    found, wrong = [], []
     for text in overrides:
         try:
-            override = _parsed(parser, text)
+            override = parse_override(text)
         except HydraException:
             wrong.append(f"{text}: not of the form key=value. {word_hint(text)}")
             continue
         if override.is_delete():
             wrong.append(f"{text}: nothing can be taken out of the configuration. Give the key another value.")
         else:
-            parsed.append(override)
-    return parsed, wrong
-
-
-def _parsed(parser: OverridesParser, text: str) -> Override:
-    """Parse one override. Keys of a mapping may be quoted, as in JSON and Python."""
-    try:
-        return parser.parse_override(text)
-    except HydraException:
-        plain = QUOTED_KEY.sub(r"\1\3: ", text)
-        if plain == text:
-            raise
-        return parser.parse_override(plain)
+            found.append(override)
+    return found, wrong
 
 
 def _needs_m(override: Override) -> str:
@@ -165,15 +151,15 @@ def _values(override: Override) -> list[str]:
     return [f"{key}={one}" for one in override.sweep_string_iterator()]
 
 
-@lru_cache(maxsize=256)  # Hydra takes 0.4 s, and a run checks its request before it reads it
+@lru_cache(maxsize=256)  # it takes 0.1 to 0.3 s, and a run checks its request before it reads it
 def _examined(conf: Path, overrides: tuple[str, ...]) -> tuple[Loaded | None, list[str]]:
     """Return the configuration (None if it cannot be built) and all faults. Wrong overrides are left out of it."""
     register_schema()
     with initialize_config_dir(str(conf), version_base="1.3"):
-        return _examine(overrides)
+        return _examine(conf, overrides)
 
 
-def _examine(overrides: Sequence[str]) -> tuple[Loaded | None, list[str]]:
+def _examine(conf: Path, overrides: Sequence[str]) -> tuple[Loaded | None, list[str]]:
     parsed, found = _parse(overrides)
     known = []
     for override in parsed:
@@ -182,34 +168,23 @@ def _examine(overrides: Sequence[str]) -> tuple[Loaded | None, list[str]]:
         known += [] if fault else [override]
     right = [_text(override) for override in known]
     try:
-        composed = _composed(right)
+        composed = compose_config(conf, normalize(right))
     except REFUSED as error:
-        right, wrong = _tried_alone(known)
+        right, wrong = _tried_alone(conf, known)
         if not wrong:
             return None, [*found, _first_line(error)]
         found += wrong
-        composed = _composed(right)
+        composed = compose_config(conf, normalize(right))
     try:
-        # `_chosen` takes a third of the whole time, and usually nothing follows: check that first
-        added = followed(composed, _chosen(right)) if followed(composed, ()) else []
-        composed = _composed([*right, *(one.override for one in added)]) if added else composed
+        # `chosen_groups` takes time, and usually nothing follows: check that first
+        added = followed(composed, chosen_groups(conf, normalize(right))) if followed(composed, ()) else []
+        if added:
+            composed = compose_config(conf, normalize([*right, *(one.override for one in added)]))
         found += contradictions(composed)
     except REFUSED as error:
         return None, [*found, _first_line(error)]
     config, faulty = _converted(composed)
     return Loaded(config, added) if config else None, [*found, *faulty]
-
-
-def _composed(overrides: Sequence[str]) -> DictConfig:
-    """Compose the configuration, including Hydra's node, which records the chosen option of each group."""
-    composed: DictConfig = compose("config", normalize(overrides), return_hydra_config=True)
-    return composed
-
-
-def _chosen(overrides: Sequence[str]) -> set[str]:
-    """Return the groups with an option chosen explicitly, on the command line or by an experiment."""
-    loader = GlobalHydra.instance().config_loader()
-    return set(loader.compute_defaults_list("config", normalize(overrides), RunMode.RUN).overrides.override_choices)
 
 
 def _converted(composed: DictConfig) -> tuple[PipelineConfig | None, list[str]]:
@@ -266,15 +241,15 @@ def _unknown(override: Override) -> str | None:
     return f"{key}: no such key. {nearest_key(opened['mapping'] if opened else key)}"
 
 
-def _tried_alone(known: list[Override]) -> tuple[list[str], list[str]]:
+def _tried_alone(conf: Path, known: list[Override]) -> tuple[list[str], list[str]]:
     """Try each override alone, with the valid group choices: (valid overrides, a message for each other one)."""
-    choices = [o for o in known if _key(o).partition("@")[0] in all_names().groups and not isinstance(o.value(), dict)]
+    choices = [override for override in known if is_choice(override)]
     right: list[str] = []
     wrong: list[str] = []
     for override in [*choices, *(o for o in known if o not in choices)]:
         beside = [text for text in right if text in map(_text, choices)]
         try:
-            compose("config", normalize([*beside, _text(override)]))
+            compose_config(conf, normalize([*beside, _text(override)]))
             right.append(_text(override))
         except REFUSED as error:
             wrong.append(f"{_text(override)}: {_first_line(error.__cause__ or error)}")
