@@ -1,6 +1,6 @@
 """SFT, DPO, reward models and PPO on data that other people made, with a small model that other people trained.
 
-    python benchmarks/real_input.py ../shared/data [--outputs FOLDER] [--arms formats,dpo,ppo]
+    python benchmarks/real_input.py ../shared/data [--outputs FOLDER] [--arms formats,dpo,ppo] [key=value …]
 
 `formats` is SFT on every format of demonstrations there is, from the embedded tiny base with a context of 2,048 tokens.
 The second arm is a short look, from PandaLM's and HH's pairs: one epoch for the reward model, five iterations of PPO.
@@ -9,13 +9,13 @@ table prints is read back from the manifests.
 """
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.__main__ import main as run
 from pipeline.data.rows import read_jsonl
 from pipeline.evaluation.winrates import wilson
 from pipeline.store.artifact import Artifact
@@ -34,9 +34,10 @@ PROJECT = "real_input"
 
 
 def make(stage: str, outputs: Path, *overrides: str) -> Artifact:
-    """Run one request as a command of its own; its output goes through."""
-    request = [f"stage={stage}", f"project={PROJECT}", f"outputs={outputs}", "tracking=off", *overrides]
-    subprocess.run([sys.executable, "-m", "pipeline", *request], check=True)
+    """Run one request as its command does; its output goes through."""
+    status = run([f"stage={stage}", f"project={PROJECT}", f"outputs={outputs}", "tracking=off", *overrides])
+    if status:
+        sys.exit(status)
     store = Store(outputs, PROJECT)
     return store.open(*store.resolve(stage))
 
@@ -46,21 +47,18 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder with base_model_stories260K, sft, rankings, preferences")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
     parser.add_argument("--arms", default="formats,dpo,ppo", help="any of formats, dpo and ppo (all by default)")
-    parser.add_argument("--sft-epochs", type=float, default=None, help="fewer than shipped, for a shorter look")
-    parser.add_argument("--dpo-epochs", type=float, default=None, help="the same for DPO")
-    given = parser.parse_args()
-    arms = given.arms.split(",")
+    parser.add_argument("overrides", nargs="*", help="key=value for all requests: sft.epochs=0.5 …")
+    given = parser.parse_intermixed_args()
+    arms, more = given.arms.split(","), given.overrides
     model = ("model=small", f"model.path={given.data / 'base_model_stories260K'}")
-    fewer = {"sft.epochs": given.sft_epochs, "dpo.epochs": given.dpo_epochs}
-    shorter = [f"{option}={epochs}" for option, epochs in fewer.items() if epochs]
     sft_columns = ("file", "read", "kept", "too long", "duplicates", "SFT rows", "train loss", "eval loss", "s")
     formats_table = Table(*sft_columns, title="SFT from the embedded base")
     for name in FORMATS if "formats" in arms else ():
         wide = ("base.context=2048", "data=files", f"data.path={given.data / name}")
-        formats_table.add_row(name, *sft_cells(make("sft", given.outputs, *wide, *shorter)))
+        formats_table.add_row(name, *sft_cells(make("sft", given.outputs, *wide, *more)))
     sft_table = Table(*sft_columns, title="SFT from a model that other people trained")
     for name in DEMONSTRATIONS if {"dpo", "ppo"} & set(arms) else ():
-        made = make("sft", given.outputs, *model, "data=files", f"data.path={given.data / name}", *shorter)
+        made = make("sft", given.outputs, *model, "data=files", f"data.path={given.data / name}", *more)
         sft_table.add_row(name, *sft_cells(made))
     dpo_columns = ("file", "read", "pairs", "ties", "alpha", "fit in training", "accuracy", "margin", "s")
     dpo_table = Table(*dpo_columns, title=f"DPO from the SFT policy on {DEMONSTRATIONS[0]}")
@@ -71,9 +69,9 @@ def main() -> None:
     for name in JUDGEMENTS if {"dpo", "ppo"} & set(arms) else ():
         judged = ("labeling=file", f"labeling.path={given.data / name}", f"data.path={given.data / DEMONSTRATIONS[0]}")
         if "dpo" in arms:
-            dpo_table.add_row(name, *dpo_cells(make("dpo", given.outputs, *model, "data=files", *judged, *shorter)))
+            dpo_table.add_row(name, *dpo_cells(make("dpo", given.outputs, *model, "data=files", *judged, *more)))
         if "ppo" in arms and name in WITH_PPO:
-            ppo = make("ppo", given.outputs, *model, "data=files", *judged, *shorter, *SHORT)
+            ppo = make("ppo", given.outputs, *model, "data=files", *judged, *more, *SHORT)
             reward_table.add_row(name, *reward_cells(ppo.inputs["reward"]))
             ppo_table.add_row(name, *ppo_cells(ppo))
     console = Console(width=130)

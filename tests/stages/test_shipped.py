@@ -44,7 +44,8 @@ def test_both_arms_beat_sft_on_held_out_prompts(tmp_path: Path, capsys: pytest.C
 def test_other_peoples_data(tmp_path: Path) -> None:
     """Alpaca and ShareGPT files for SFT, three files of judgements for DPO, with a model that has no pad token."""
     script = [sys.executable, str(ROOT / "benchmarks" / "real_input.py"), str(SHARED), "--arms", "dpo"]
-    subprocess.run([*script, "--sft-epochs=0.5", "--dpo-epochs=0.2", f"--outputs={tmp_path}"], check=True, cwd=ROOT)
+    few = ("sft.epochs=0.1", "dpo.epochs=0.05", "dpo.batch_size=8", "sft.evaluations=1", "dpo.evaluations=1")
+    subprocess.run([*script, f"--outputs={tmp_path}", *few, "launch.parallel=1"], check=True, cwd=ROOT)
     store = Store(tmp_path, "real_input")
     assert len(store.versions("sft")) == 2
     assert len(store.versions("dpo")) == 3
