@@ -1,8 +1,11 @@
 """A tiny chain that is really trained: two layers, a few steps. All stage tests start from the same artifacts."""
 
+import gc
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -53,6 +56,31 @@ class Chain:
         assert self.run(f"stage={stage}", *overrides) == 0
         store = Store(self.outputs, "playground")
         return store.open(*store.resolve(stage))
+
+    def beside(self, outputs: Path, *made: Artifact) -> "Chain":
+        """Return a new project with copies of these artifacts and of all that they were made from."""
+        new = Chain(outputs)
+        for one in with_inputs(made):
+            shutil.copytree(one.path, new.store.directory(one.stage, one.version), dirs_exist_ok=True)
+        return new
+
+
+def with_inputs(made: Iterable[Artifact]) -> Iterator[Artifact]:
+    """Yield the artifacts of stages among these, and all that they were made from."""
+    for one in made:
+        if not one.is_external:
+            yield one
+            yield from with_inputs(one.inputs.values())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _imports_are_not_collected() -> Iterator[None]:
+    """accelerate collects garbage after each training: with all imports here, that takes longer than the training."""
+    import_module("pipeline.modeling.tuning")
+    import_module("pipeline.modeling.rewards.training")
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -30,17 +28,6 @@ with lazily():
     from pipeline.modeling.roles import ValueStart, build_roles
     from pipeline.modeling.sampling import sample
     from pipeline.modeling.sources import source_of, tokenizer_of
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports_are_not_collected() -> Iterator[None]:
-    """accelerate collects garbage after each training: with all imports here, that takes longer than the training."""
-    import_module("pipeline.modeling.tuning")
-    import_module("pipeline.modeling.rewards.training")
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
 
 IDS = [[1, 20, 30, 40, 50, 60, 70, 80], [1, 90, 91]]
 APART = re.compile(r"vision|multi_modal|layer_scalar$")  # text does not pass through it, or it is not a parameter

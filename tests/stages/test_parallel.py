@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from pipeline.files import file_hash
-from pipeline.store.artifacts import Store
 from tests.conftest import until
 from tests.stages.conftest import Chain
+from tests.stages.processes import FORKING
 
 pytestmark = pytest.mark.slow
 
@@ -26,12 +26,13 @@ MEASURED = ("created", "seconds", "runtime", "checksum", "files", "git")  # fiel
 @pytest.fixture
 def judged(chain: Chain, tmp_path: Path) -> Chain:
     """A project for one test with all artifacts that both arms start from."""
-    chain.make("preferences")
-    store = Store(tmp_path / "outputs", "playground")
-    for stage in ("base", "data", "sft", "sample", "publish", "collect", "preferences"):
-        _, version = chain.store.resolve(stage)
-        shutil.copytree(chain.store.directory(stage, version), store.directory(stage, version))
-    return Chain(tmp_path / "outputs")
+    return chain.beside(tmp_path / "outputs", chain.make("preferences"))
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are forked from a process that has imported torch; those of whole commands are spawned, as shipped."""
+    monkeypatch.setattr("pipeline.engine.workers.get_context", lambda method: FORKING)
 
 
 @contextmanager
@@ -77,6 +78,7 @@ def manifests(chain: Chain) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.usefixtures("forked")
 def test_one_after_the_other_and_side_by_side_are_equal(judged: Chain, tmp_path: Path) -> None:
     """Versions, weights and manifests are equal in every order of steps."""
     shutil.copytree(judged.outputs, tmp_path / "alone")
@@ -88,6 +90,7 @@ def test_one_after_the_other_and_side_by_side_are_equal(judged: Chain, tmp_path:
     assert {"dpo", "reward", "ppo", "evaluate"} <= set(judged.store.stages())
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("parallel", [1, 2])
 def test_an_arm_that_fails_does_not_take_the_other_with_it(
     judged: Chain, capfd: pytest.CaptureFixture[str], parallel: int
@@ -104,7 +107,7 @@ def test_an_arm_that_fails_does_not_take_the_other_with_it(
 
 def test_whoever_is_killed_or_interrupted_nothing_is_lost(judged: Chain) -> None:
     """Ctrl-C, a killed parent, a killed worker: no process is left running, and the last run resumes the rest."""
-    request = (*ARMS, "dpo.epochs=60")
+    request = (*ARMS, "dpo.epochs=24")
     with started(judged, *request) as process:
         until(lambda: len(workers(process)) == 2 and judged.store.unfinished("dpo"), "no dpo", seconds=120)
         there = workers(process)

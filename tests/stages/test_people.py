@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,15 +24,16 @@ from tests.stages.conftest import Chain
 
 pytestmark = pytest.mark.slow
 
-PEOPLE = ("labeling=embedded", "labeling.annotators=[ann,bob]", "sample.prompts=16", "sample.answers=3")
+SAMPLE = ("sample.prompts=16", "sample.answers=3")
+PEOPLE = ("labeling=embedded", "labeling.annotators=[ann,bob]", *SAMPLE)
 
 
 @pytest.fixture
-def asked(argilla_environment: Path, new_chain: Callable[[], Chain]) -> Iterator[Chain]:
-    """A new chain, with people who answer on a new server."""
-    chain = new_chain()
-    yield chain
-    stop(Home(home(chain)))
+def asked(argilla_environment: Path, chain: Chain, tmp_path: Path) -> Iterator[Chain]:
+    """A new project with answers to rank, and with people who rank them on a new server."""
+    new = chain.beside(tmp_path / "outputs", chain.make("sample", *SAMPLE))
+    yield new
+    stop(Home(home(new)))
 
 
 def home(chain: Chain) -> Path:

@@ -132,11 +132,10 @@ def test_adam_has_its_epsilon_and_its_rates_fall_linearly(chain: Chain, vowels: 
     assert [group["eps"] for group in optimizer.param_groups] == [1e-5, 1e-5]
 
 
-def test_micro_batches_give_the_same_run(chain: Chain, new_chain: Callable[[], Chain], vowels: str) -> None:
+def test_micro_batches_give_the_same_run(chain: Chain, tmp_path: Path, vowels: str) -> None:
     """Rule 21: micro batches and recomputed activations give the same version and the same weights."""
     whole = chain.make("ppo", *SMALL, vowels, "ppo.iterations=2")
-    split = Chain(chain.outputs.parent / "ppo-split")
-    made = split.make(
+    made = chain.beside(tmp_path, *whole.inputs.values()).make(
         "ppo", *SMALL, vowels, "ppo.iterations=2", "launch.micro_batch_size=2", "launch.gradient_checkpointing=true"
     )
     assert made.version == whole.version
@@ -218,8 +217,7 @@ def test_a_reward_function_that_fails_loses_nothing(
     assert sum(line.startswith("Error:") for line in said.err.splitlines()) == 1
     made = chain.make("ppo", *given)
     assert "resumed from iteration 2" in made.file("log.txt").read_text()
-    unbroken = Chain(tmp_path / "outputs")
-    again = unbroken.make("ppo", *given)  # the function fails only once
+    again = chain.beside(tmp_path, *made.inputs.values()).make("ppo", *given)  # the function fails only once
     assert_same_run(made, again)
 
 
