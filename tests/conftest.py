@@ -17,13 +17,19 @@ from pipeline.config.schema import PipelineConfig, content
 from pipeline.engine.planner import Planner, Step
 from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import Store
+from tests.examples import DEEP, FEW
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it at import; two workers have two cores
 signal.signal(signal.SIGINT, signal.default_int_handler)  # processes that a shell starts in the background ignore it
 
-settings.register_profile("tests", deadline=None)  # the time of an example depends on the load of the machine
-settings.register_profile("deep", deadline=None, max_examples=2000)  # make test-all ARGS="--hypothesis-profile=deep"
+settings.register_profile("tests", deadline=None, max_examples=FEW)  # an example's time depends on the machine's load
+settings.register_profile("deep", deadline=None, max_examples=DEEP)
 settings.load_profile("tests")
+
+LONGEST = (  # folders and files whose tests stay on one worker, by their CPU time: minutes each
+    *("labeling", "test_architectures.py", "test_parallel.py", "test_ppo_resuming.py", "test_reward.py"),
+    *("test_people.py", "test_shipped.py", "test_ppo.py"),
+)
 
 METRICS = {  # enough for every stage's summary
     "base": {"parameters": 1e6, "last_loss": 2.5},
@@ -99,8 +105,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run slow tests first, so that no worker starts one after the other worker has finished."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Run slow tests first, the longest files before others, so that none is begun when a worker has no more."""
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, _place(item)))
+
+
+def _place(item: pytest.Item) -> int:
+    name = next((name for name in LONGEST if name in item.path.parts), None)
+    return len(LONGEST) if name is None else LONGEST.index(name)
 
 
 def until(condition: Callable[[], object], what: str, *, seconds: float = 60.0) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
 from pipeline.row_log import RowLog
 from tests.disks import room_for
+from tests.examples import at_most
 from tests.places import ROOT
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # line ends of all kinds, halves of surrogate pairs
@@ -35,7 +36,7 @@ def test_cut_at_every_byte_it_reads_as_its_first_rows_and_goes_on(tmp_path: Path
 
 
 @given(rows=st.lists(ANY_ROW, max_size=4), share=st.floats(0, 1))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@at_most(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_rows_cut_anywhere_read_as_the_first_and_go_on(tmp_path: Path, rows: list[Any], share: float) -> None:
     path = tmp_path / "rows.jsonl"
     whole = written(path, rows)

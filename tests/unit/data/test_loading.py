@@ -12,6 +12,7 @@ from pipeline.data.judgements.loading import LoadingOptions, load_judgements
 from pipeline.data.ledger import Ledger
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError
+from tests.examples import at_most
 from tests.places import REAL
 from tests.unit.data.preparing import load_demonstrations
 
@@ -104,7 +105,7 @@ DAMAGED: list[Any] = [
 ]
 
 
-@settings(deadline=None, max_examples=50)
+@at_most(20)
 @given(
     good=st.lists(st.integers(0, 5), min_size=1, max_size=12),
     bad=st.lists(st.sampled_from(DAMAGED), max_size=12),
@@ -270,7 +271,7 @@ JUDGED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("format", GOOD)
-@settings(deadline=None, max_examples=30)
+@at_most(15)
 @given(st.lists(ANY_ROW, max_size=8))
 def test_numbers_add_up_in_every_format_of_demonstrations(
     format: str, tmp_path_factory: pytest.TempPathFactory, damage: list[dict[str, Any]]
@@ -285,7 +286,7 @@ def test_numbers_add_up_in_every_format_of_demonstrations(
 
 
 @pytest.mark.parametrize("format", JUDGED)
-@settings(deadline=None, max_examples=30)
+@at_most(15)
 @given(st.lists(ANY_ROW, max_size=8))
 def test_numbers_add_up_in_every_format_of_judgements(
     format: str, tmp_path_factory: pytest.TempPathFactory, damage: list[dict[str, Any]]

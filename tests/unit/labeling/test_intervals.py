@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -12,6 +12,7 @@ from labeling.agreement import agreement_metrics
 from labeling.agreement_intervals import agreement_intervals
 from labeling.intervals import Floats, bootstrap, median_interval, wilson
 from labeling.records import Ranking, Ranks
+from tests.examples import at_most
 
 
 def mean_of(totals: Floats) -> Floats:
@@ -64,7 +65,7 @@ def rankings(draw):
     return found
 
 
-@settings(max_examples=60)
+@at_most(25)
 @given(rankings())
 def test_the_values_are_those_of_the_agreement(given_rankings):
     found = agreement_intervals(given_rankings, 0)

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import at_most
 from tests.lazily import lazily
 
 with lazily():
@@ -55,7 +56,7 @@ lengths_of_rows = st.lists(st.integers(1, 12), min_size=1, max_size=6)
 
 
 @given(lengths_of_rows, st.integers(0, 2**32), st.floats(0.5, 1), st.floats(0, 1))
-@settings(deadline=None, max_examples=60)
+@at_most(25)
 def test_advantages_and_returns_are_those_of_the_papers_sum(lengths: list[int], seed: int, gamma: float, lam: float):
     """Rule 15 (G): against the O(n²) sum of equation 16, whatever stands behind the last token."""
     rng = np.random.default_rng(seed)
@@ -89,7 +90,7 @@ def test_with_lambda_one_returns_are_what_is_still_to_come():
 
 
 @given(lengths_of_rows, st.integers(0, 2**32))
-@settings(deadline=None, max_examples=60)
+@at_most(25)
 def test_whitening_gives_mean_0_and_variance_1_over_the_mask(lengths: list[int], seed: int):
     """Rule 15 (S): padding takes no part; the order of values is kept."""
     rows = random_rows(lengths, np.random.default_rng(seed))
@@ -124,7 +125,7 @@ def test_a_missing_stop_token_costs_a_fixed_penalty():
 
 
 @given(st.integers(0, 2**32))
-@settings(deadline=None, max_examples=60)
+@at_most(25)
 def test_kl_estimators_are_schulmans(seed: int):
     """k1 = -log r and k3 = r - 1 - log r with r = p_reference / p; k3 is never negative."""
     rng = np.random.default_rng(seed)
@@ -184,7 +185,7 @@ def reference_value_loss(new: Rows, old: Rows, returns: Rows, clip: float) -> di
 
 
 @given(lengths_of_rows, st.integers(0, 2**32), st.floats(0.05, 0.5))
-@settings(deadline=None, max_examples=60)
+@at_most(25)
 def test_losses_are_those_of_the_papers_formulas(lengths: list[int], seed: int, clip: float):
     """Golden comparison (rule 17: P, S): losses, clipped shares, mean ratio and approximate KL."""
     rng = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError, RequestError
@@ -17,6 +17,7 @@ from pipeline.files import file_hash
 from pipeline.store.artifact import external
 from pipeline.store.artifacts import CHECKPOINTS, MANIFEST, Store, artifact_at
 from tests.conftest import commit
+from tests.examples import at_most
 
 FILES = {"model/weights.bin": "0123456789" * 50, "log.txt": "began\n", "empty": ""}
 
@@ -149,7 +150,7 @@ def test_versions_are_listed_oldest_first_by_their_manifests_and_not_by_their_fi
 # -- integrity
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@at_most(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 499), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_found_and_its_file_named(store: Store, place: int, bit: int) -> None:
     if not store.is_complete("sft", "aa11"):
@@ -165,7 +166,7 @@ def test_a_flipped_bit_is_found_and_its_file_named(store: Store, place: int, bit
     assert store.verify("sft", "aa11") == []
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@at_most(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_in_the_manifest_itself_is_found(store: Store, place: float, bit: int) -> None:
     if not store.is_complete("sft", "aa11"):

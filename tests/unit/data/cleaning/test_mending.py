@@ -11,6 +11,7 @@ from pipeline.data.cleaning.characters import mend_encoding, mend_invisible
 from pipeline.data.cleaning.markup import mend_markup
 from pipeline.data.cleaning.personal import mask_personal_data
 from pipeline.data.cleaning.special_tokens import break_tokens, has_token
+from tests.examples import at_most
 
 TOKENS = ("<|im_end|>", "<|im_start|>", "</s>", "<s>", "[INST]", "<<", "ab c", " x", "y")
 
@@ -97,7 +98,7 @@ MENDERS = (mend_encoding, mend_invisible, without_markup, without_tokens, mask_p
 
 
 @pytest.mark.parametrize("mend", MENDERS)
-@settings(deadline=None, max_examples=300)
+@at_most(60)
 @given(text=UNICODE | MIXED)
 @example(text="&amp;&#8203;lt;")
 @example(text="&#xE000;")

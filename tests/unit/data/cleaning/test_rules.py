@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pipeline.data.cleaning.cleaner import Cleaned, Cleaner
 from pipeline.data.cleaning.table import RULES, default_modes
 from pipeline.data.rows import Message
+from tests.examples import at_most
 
 TOKENS = ("<|im_end|>", "</s>")
 
@@ -34,7 +35,7 @@ MESSAGES = st.lists(
 MODES = st.fixed_dictionaries({}, optional={rule.name: st.sampled_from(rule.modes) for rule in RULES})
 
 
-@settings(deadline=None, max_examples=300)
+@at_most(60)
 @given(MESSAGES, MODES)
 def test_roles_and_turns_stay_nothing_raises_and_all_that_happened_is_said(
     messages: list[Message], modes: dict[str, str]
@@ -48,7 +49,7 @@ def test_roles_and_turns_stay_nothing_raises_and_all_that_happened_is_said(
     assert cleaned.dropped is None or "drop" in chosen.values()
 
 
-@settings(deadline=None, max_examples=300)
+@at_most(60)
 @given(NOISE)
 def test_cleaning_twice_is_cleaning_once(text: str) -> None:
     cleaner = Cleaner({"empty": "off", "personal_data": "mask"}, TOKENS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.data.faults import BadRow
@@ -24,6 +24,7 @@ from pipeline.data.formats.table import (
     demonstrations_in,
 )
 from pipeline.errors import RequestError
+from tests.examples import at_most
 from tests.unit.data.raw_rows import A, T, U, json_values, said
 
 EVERY = (*DEMONSTRATIONS, *JUDGEMENTS, *PROMPTS, *TEXTS, *MESSAGES)
@@ -198,21 +199,21 @@ def test_the_good_rows_are_good() -> None:
 
 
 @pytest.mark.parametrize("one", EVERY, ids=[f"{one.kind}-{one.name}" for one in EVERY])
-@settings(deadline=None, max_examples=40)
+@at_most(15)
 @given(data=st.data(), mend=st.booleans())
 def test_any_row_gives_a_result_or_bad_row(one: Format[Any], data: st.DataObject, mend: bool) -> None:
     check(data.draw(rows_of(one)), one, mend)
 
 
 @example(row={**GOOD[1], "tools": ["\ud800"]}, mend=False)
-@settings(deadline=None, max_examples=400)
+@at_most(80)
 @given(row=spoiled_rows(), mend=st.booleans())
 def test_a_spoiled_row_gives_a_result_or_bad_row(row: dict[str, Any], mend: bool) -> None:
     for one in EVERY:
         check(row, one, mend)
 
 
-@settings(deadline=None, max_examples=300)
+@at_most(60)
 @given(row=any_rows)
 def test_any_row_is_in_some_format_or_refused(row: dict[str, Any]) -> None:
     for formats in (DEMONSTRATIONS, JUDGEMENTS):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from labeling.agreement import agreement_metrics
@@ -15,6 +15,7 @@ from pipeline.data.judgements.loading import Loaded, LoadingOptions, load_judgem
 from pipeline.data.judgements.pooling import preferences_from_pairs, preferences_from_rankings
 from pipeline.data.ledger import Ledger
 from pipeline.errors import RequestError
+from tests.examples import at_most
 
 ANSWERS = ["it is one", "it is two", "it is three"]
 PEOPLE = {"ann": [1, 2, 3], "ben": [1, 3, 2], "cem": [2, 1, 3]}
@@ -63,7 +64,7 @@ POOLED = [one(question, *PEOPLE) for question in range(4)]
 PER_ROW = [one(question, name) for question, name in product(range(4), PEOPLE)]
 
 
-@settings(deadline=None, max_examples=25)
+@at_most(15)
 @given(seed=st.integers(0, 999), files=st.integers(1, 3))
 def test_votes_are_one_record_however_they_arrive(
     tmp_path_factory: pytest.TempPathFactory, seed: int, files: int

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.data.formats.printed import unprinted
 from pipeline.data.reading.files import RawRow, encoding_of, read_rows
+from tests.examples import at_most
 
 Rows = list[dict[str, Any]]
 
@@ -78,7 +79,7 @@ def zstd(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("packed", [plain, gzip.compress, zstd], ids=["plain", "gzip", "zstd"])
 @pytest.mark.parametrize("form", [json_lines, array, stream, joined, table, excel, tabs, parquet])
-@settings(deadline=None, max_examples=25)
+@at_most(15)
 @given(rows=ROWS)
 def test_rows_survive_every_form(
     tmp_path_factory: pytest.TempPathFactory,
@@ -90,7 +91,7 @@ def test_rows_survive_every_form(
 
 
 @pytest.mark.parametrize("form", [json_lines, array, stream, table, excel])
-@settings(deadline=None, max_examples=25)
+@at_most(15)
 @given(rows=ROWS)
 def test_rows_survive_utf16(
     tmp_path_factory: pytest.TempPathFactory, form: Callable[[Rows], bytes], rows: Rows

@@ -3,12 +3,13 @@
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from labeling.backend import LabelingError
 from labeling.exchange import FORMS, form_of, read_rows
 from labeling.votes import pool
+from tests.examples import at_most
 
 KEYS = ("id", "content", "value", "rank", "ranks", "annotator", "ranker", "choices", "q")
 CELLS = st.one_of(
@@ -41,7 +42,7 @@ SHAPED = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=50)
+@at_most(20)
 @given(ROWS)
 def test_any_row_in_any_format_is_read_or_refused(form, rows):
     for row in rows:
@@ -53,7 +54,7 @@ def test_any_row_in_any_format_is_read_or_refused(form, rows):
 
 
 @pytest.mark.parametrize("form", SHAPED)
-@settings(max_examples=50)
+@at_most(20)
 @given(st.data())
 def test_each_row_is_a_vote_a_fault_or_left_out(form, data):
     needed = st.fixed_dictionaries(dict.fromkeys(("prompt", "annotator", *SHAPED[form]), CELLS))

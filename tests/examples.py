@@ -1,0 +1,12 @@
+"""How many examples a property is tried on: few by default, so that the tests stay quick, and all in `deep`."""
+
+from typing import Any
+
+from hypothesis import settings
+
+FEW, DEEP = 30, 2000  # make test-all ARGS="--hypothesis-profile=deep"
+
+
+def at_most(count: int, **options: Any) -> settings:
+    """Return settings for a property with slow examples, or with so many cases that it needs more than `FEW`."""
+    return settings(max_examples=max(count, DEEP) if settings.default.max_examples == DEEP else count, **options)
