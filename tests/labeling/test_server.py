@@ -125,7 +125,9 @@ SCRIPT = f"""
 import json, os, sys
 os.environ |= {{"ARGILLA_HOME_PATH": sys.argv[1], "ARGILLA_SEARCH_ENGINE": "sql"}}
 sys.path.append({str(INSIDE)!r})
-from argilla_server import _version
+from inside import late
+with late.imports():
+    from argilla_server import _version
 from argilla_server.jobs import queues
 from argilla_server.api.handlers.v1 import jobs
 from argilla_server.search_engine import SearchEngine

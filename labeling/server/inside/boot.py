@@ -69,7 +69,10 @@ def _settings(home: Path, auth: str) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     tempfile.tempdir = str(scratch)
-    import argilla_server.security.authentication.jwt  # noqa: F401  (keeps the secret)
+    from . import late
+
+    with late.imports():  # of the whole of Argilla
+        import argilla_server.security.authentication.jwt  # noqa: F401  (keeps the secret)
 
     del os.environ["ARGILLA_AUTH_SECRET_KEY"]
 
