@@ -15,6 +15,8 @@ from typing import Protocol, cast
 
 from labeling.backend import Backend
 
+COPIES = ".answers"  # the folder in a project for copies of people's answers
+
 BACKENDS: Mapping[str, str] = {
     "embedded": "labeling.argilla.embedded",
     "remote": "labeling.argilla.remote",

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from labeling.backend import AnnotatorAnswer
 from labeling.biases import prefers_first, prefers_longer
-from labeling.chance import AgainstChance
+from labeling.chance import AgainstChance, against_chance
 from labeling.intervals import Estimate, Z
 from labeling.pace import Pace
-from labeling.quality import Share
+from labeling.quality import AnnotatorQuality, Checks, Share, annotator_quality
 from labeling.records import Ranking
 from labeling.suspects import Standing, Suspect, can_assess, standings, suspects
 
@@ -42,6 +43,26 @@ def trust(rankings: Sequence[Ranking], paces: Mapping[str, Pace], known: Sequenc
     for one in found:
         table[one.name].setdefault("suspect", []).append({"reason": one.reason, "says": one.says})
     return Trust(table, found, can_assess(standing))
+
+
+def measured(answers: Sequence[AnnotatorAnswer], rankings: Sequence[Ranking], checks: Checks) -> Table:
+    """What the answers to a round tell about each annotator; `rankings` are those without the checks.
+
+    `submitted` and `discarded`, `consistency` on repeats, `accuracy` on gold, `agreement` with the others' majority,
+    and `against_chance` (`labeling.chance`); measures without a comparison are left out.
+    """
+    about = {name: _quality(one) for name, one in annotator_quality(answers, rankings, checks).items()}
+    for name, one in against_chance(rankings).items():
+        about[name]["against_chance"] = chance_with_interval(one)
+    return about
+
+
+def _quality(one: AnnotatorQuality) -> dict[str, Any]:
+    shares = {"consistency": one.consistency, "accuracy": one.accuracy}
+    found = {name: share_with_interval(share) for name, share in shares.items() if share.comparisons}
+    share, comparisons, _ = one.agreement
+    agreed = {"agreement": {"share": share, "comparisons": comparisons}} if comparisons else {}
+    return {"submitted": one.submitted, "discarded": one.discarded, **found, **agreed}
 
 
 def suspects_in(table: Mapping[str, Mapping[str, Any]]) -> list[Suspect]:

@@ -1,8 +1,9 @@
 """Rounds on an Argilla server: `ArgillaBackend` publishes tasks and reads annotators' answers with exact ranks.
 
 The only modules that know Argilla's API are this one, `client` (requests and faults), `page` (an annotator's view),
-`submitting` (answers over the API) and `server`. No request reveals which policy wrote a response: a record has its
-task's id, the prompt, the responses, and a checksum that annotators do not see.
+`answers` (answers as they are stored), `submitting` (answers over the API) and `server`. No request reveals which
+policy wrote a response: a record has its task's id, the prompt, the responses, and a checksum that annotators do not
+see.
 """
 
 from collections import defaultdict
@@ -10,17 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from labeling.argilla.answers import COUNTED, answer_of, name_of
 from labeling.argilla.client import Client
 from labeling.argilla.copies import Copies
 from labeling.argilla.limits import check
 from labeling.argilla.page import CHECKSUM, METADATA, checksum, fields_of, record_of
 from labeling.argilla.submitting import submit_rankings
 from labeling.backend import AnnotatorAnswer, LabelingError, Queue, Round
-from labeling.questions import CORRECTION, options_of, question_settings, read_values, responses_per_task
-from labeling.records import Task
-from labeling.reviews import read_review
+from labeling.questions import CORRECTION, options_of, question_settings, responses_per_task
 from labeling.server import DEFAULT_HOME, Connection, accounts, address
 
 BULK = 250  # records per request; Argilla accepts 500
@@ -192,9 +192,9 @@ class ArgillaBackend:
             if task := tasks.get(record["external_id"]):
                 lost += _has_lost_answers(record, dataset["distribution"]["min_submitted"])
                 answers += [
-                    _answer(asked, task, response, names.get(response["user_id"]))
+                    answer_of(asked.question, task, response, name_of(response, names))
                     for response in record["responses"]
-                    if response["status"] in ("submitted", "discarded")
+                    if response["status"] in COUNTED
                 ]
         if lost:
             self._say(
@@ -219,26 +219,3 @@ def _has_lost_answers(record: Mapping[str, Any], overlap: int) -> bool:
     """Return whether a record is marked complete but lacks answers: Argilla does not recount for a deleted account."""
     submitted = sum(response["status"] == "submitted" for response in record["responses"])
     return bool(record["status"] == "completed" and submitted < overlap)
-
-
-def _answer(asked: Round, task: Task, response: Mapping[str, Any], name: str | None) -> AnnotatorAnswer:
-    try:
-        values = _answer_values(asked, task, response)
-    except ValueError as error:
-        raise LabelingError(f"Task '{task['id']}', annotator '{name}': {error}", fault="request") from None
-    annotator = name or f"deleted-{response['user_id'][:8]}"
-    answer = {"task": task["id"], "annotator": annotator, "status": response["status"], "ranks": None, **values}
-    if response.get("inserted_at"):
-        answer["answered"] = response["inserted_at"]
-    return cast(AnnotatorAnswer, answer)
-
-
-def _answer_values(asked: Round, task: Task, response: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a response by the names of `AnnotatorAnswer`, only those of its question."""
-    discarded = response["status"] == "discarded"
-    if asked.question == "review":
-        review = read_review(task["responses"][0], response["values"], discarded)
-        verdict = {"verdict": review.verdict, "text": review.text} if review.verdict else {}
-        return {"comment": review.comment, **verdict}
-    values = read_values(asked.question, len(task["responses"]), response["values"], discarded)
-    return {name: value for name, value in vars(values).items() if value is not None}

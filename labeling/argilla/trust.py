@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import httpx
 
+from labeling.argilla.answers import COUNTED, name_of
 from labeling.argilla.client import PAGE
 from labeling.backend import AnnotatorAnswer, Comparison
 from labeling.pace import paces, reading_seconds
@@ -69,14 +70,14 @@ def _answers(
 ) -> Iterator[AnnotatorAnswer]:
     """Yield the submitted and discarded answers to a record; an unreadable one is the business of `collect`."""
     for response in record["responses"] or ():
-        if response["status"] in ("submitted", "discarded"):
+        if response["status"] in COUNTED:
             try:
                 values = read_values(question, size, response["values"], response["status"] == "discarded")
             except ValueError:
                 continue
             yield AnnotatorAnswer(
                 task=task,
-                annotator=names.get(response["user_id"], f"deleted-{response['user_id'][:8]}"),
+                annotator=name_of(response, names),
                 status=response["status"],
                 ranks=values.ranks,
                 comment=values.comment,

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx
 
@@ -119,8 +119,12 @@ def _file(folder: Path, queue: str) -> Path:
 
 def annotators(folder: Path) -> set[str]:
     """Return the names of all people with an answer in a project's snapshots."""
-    queues = [file.name.removesuffix(".jsonl") for file in folder.glob("*.jsonl")]
-    return {copy["annotator"] for queue in queues for copy in read(folder, queue)}
+    return {copy["annotator"] for queue in queues(folder) for copy in read(folder, queue)}
+
+
+def queues(folder: Path) -> list[str]:
+    """Return the names of the queues that have a snapshot."""
+    return sorted(unquote(file.name.removesuffix(".jsonl")) for file in folder.glob("*.jsonl"))
 
 
 def register(home: Path, workspace: str, folder: Path) -> None:

@@ -9,12 +9,10 @@ from types import TracebackType
 from typing import Self
 
 from labeling.backend import AnnotatorAnswer, Backend, LabelingError, Round
-from labeling.backends import BACKENDS, Place, backend_module
+from labeling.backends import BACKENDS, COPIES, Place, backend_module
 from pipeline.config.schema import LabelingConfig
 from pipeline.errors import PipelineError, RequestError
 from pipeline.progress import Advance
-
-COPIES = ".answers"  # in the project's folder
 
 
 class People:

@@ -5,20 +5,20 @@ The artifact of `publish` contains `tasks.jsonl` (each task ranked by `labeling.
 `slots.json`, `checks.json` (lists the repeats and gold records) and `guidelines.md`.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from labeling import rounds
 from labeling.backend import AnnotatorAnswer, Progress, Question, Queue, Round
-from labeling.guidelines import shipped
+from labeling.guidelines import shipped, version_of
 from labeling.questions import split_by_size
-from labeling.records import Ranking, Ranks, Task
+from labeling.records import Ranking, Task
 from pipeline.console import counts_text
 from pipeline.data.judgements.pooling import preferences_from_rankings
 from pipeline.data.rows import read_jsonl
 from pipeline.people.annotators import People
 from pipeline.store.artifact import Artifact
-from pipeline.store.hashing import content_hash
 
 
 def read_round(published: Artifact, people: People) -> Round:
@@ -40,27 +40,9 @@ def _tasks(file: Path) -> list[Task]:
 
 
 def rankings_of(asked: Round, answers: Iterable[AnnotatorAnswer], leave_out: Collection[str] = ()) -> list[Ranking]:
-    """Return one row of rankings per task, in the order of the tasks, as the contract defines them.
-
-    Each submitted answer is stored with its comment and the version of the guidelines. Tasks without a ranking and
-    tasks in `leave_out` (repeats and gold records) have no row.
-    """
-    guidelines = content_hash(asked.guidelines)
-    given: dict[str, list[Ranks]] = defaultdict(list)
-    for answer in answers:
-        if answer["ranks"] is not None:
-            row = Ranks(annotator=answer["annotator"], ranks=answer["ranks"], guidelines=guidelines)
-            if answer["comment"]:
-                row["comment"] = answer["comment"]
-            if answer.get("both_bad"):
-                row["both_bad"] = True
-            given[answer["task"]].append(row)
-    tasks = [task for queue in asked.queues for task in queue.tasks if task["id"] not in leave_out]
-    return [
-        Ranking(id=task["id"], prompt=task["prompt"], responses=task["responses"], rankings=rows)
-        for task in tasks
-        if (rows := given.get(task["id"]))
-    ]
+    """Return the rankings of a round, see `labeling.rounds.rankings_of`."""
+    tasks = [task for queue in asked.queues for task in queue.tasks]
+    return rounds.rankings_of(tasks, answers, version_of(asked.guidelines), leave_out)
 
 
 def complete_only(asked: Round, answers: Sequence[AnnotatorAnswer]) -> list[AnnotatorAnswer]:

@@ -4,19 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from labeling.readings import read_alpha, read_kendall_w, read_pairwise
 from pipeline.console import time_text
 from pipeline.evaluation.comparison import Comparison, Policy
 from pipeline.gates.rules import GateVerdict, read_gates
-from pipeline.report.wording import (
-    METRICS,
-    Meaning,
-    count,
-    duration,
-    meaning_of,
-    read_alpha,
-    read_kendall_w,
-    read_pairwise,
-)
+from pipeline.report.wording import METRICS, Meaning, count, duration, meaning_of
 from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import flat, lineage, made_from, of_stage, stage_of
 

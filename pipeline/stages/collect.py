@@ -9,12 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from labeling.backend import AnnotatorAnswer, Round
-from labeling.chance import against_chance
 from labeling.pace import paces, reading_seconds
-from labeling.quality import AnnotatorQuality, Share, annotator_quality
 from labeling.records import Message, Ranking
 from labeling.simulated import SimulatedAnnotator, annotate
-from labeling.trust import chance_with_interval, share_with_interval
+from labeling.trust import measured
 from pipeline.config.schema import AbtestConfig, CollectConfig, PipelineConfig
 from pipeline.data.rows import write_jsonl
 from pipeline.errors import RequestError
@@ -62,10 +60,7 @@ def run(config: CollectConfig, context: PeopleContext) -> Metrics:
     checks = json.loads(published.file("checks.json").read_text(encoding="utf-8"))
     rankings = rankings_of(asked, answers, {*checks["repeats"], *checks["gold"]})
     discards = [answer for answer in answers if answer["status"] == "discarded"]
-    known = annotator_quality(answers, rankings, checks)
-    about = {name: _about(one) for name, one in known.items()}
-    for name, one in against_chance(rankings).items():
-        about[name]["against_chance"] = chance_with_interval(one)
+    about = measured(answers, rankings, checks)
     reading = {task["id"]: reading_seconds(task) for queue in asked.queues for task in queue.tasks}
     timed = {} if simulated else paces(answers, reading)  # a program needs no time to read
     suspects = write_annotators(about, rankings, context.output_dir, context.say, paces=timed)
@@ -74,11 +69,11 @@ def run(config: CollectConfig, context: PeopleContext) -> Metrics:
     return {
         "rankings": sum(len(row["rankings"]) for row in rankings),
         "prompts": len(rankings),
-        "annotators": len(known),
+        "annotators": len(about),
         "discarded": len(discards),
         "complete": float(whole),
-        **_pooled("consistency", [one.consistency for one in known.values()]),
-        **_pooled("gold_accuracy", [one.accuracy for one in known.values()]),
+        **_pooled("consistency", [one["consistency"] for one in about.values() if "consistency" in one]),
+        **_pooled("gold_accuracy", [one["accuracy"] for one in about.values() if "accuracy" in one]),
         **suspects,
         **simulated,
     }
@@ -88,18 +83,10 @@ def _discard(answer: AnnotatorAnswer) -> dict[str, str]:
     return {"id": answer["task"], "annotator": answer["annotator"], "reason": answer["comment"]}
 
 
-def _about(one: AnnotatorQuality) -> dict[str, Any]:
-    shares = {"consistency": one.consistency, "accuracy": one.accuracy}
-    found = {name: share_with_interval(share) for name, share in shares.items() if share.comparisons}
-    share, comparisons, _ = one.agreement
-    agreed = {"agreement": {"share": share, "comparisons": comparisons}} if comparisons else {}
-    return {"submitted": one.submitted, "discarded": one.discarded, **found, **agreed}
-
-
-def _pooled(name: str, shares: Sequence[Share]) -> dict[str, float]:
+def _pooled(name: str, shares: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the share over all annotators' comparisons as a metric; empty without comparisons."""
-    total = sum(one.comparisons for one in shares)
-    return {name: sum(one.share * one.comparisons for one in shares if one.comparisons) / total} if total else {}
+    total = sum(one["comparisons"] for one in shares)
+    return {name: sum(one["share"] * one["comparisons"] for one in shares) / total} if total else {}
 
 
 def simulated_answers(

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from labeling.readings import read_alpha, read_kendall_w
 from pipeline.gates.rules import agreement_verdict, centring_verdict, write_gates
 from pipeline.report.examples import choose
 from pipeline.report.tables import cost_rows, gate_rows, lineage_rows, metric_rows, people, reward_models
 from pipeline.report.verdicts import caveats
-from pipeline.report.wording import count, duration, read_alpha, read_kendall_w
+from pipeline.report.wording import count, duration
 from pipeline.store.artifact import Artifact
 from tests.unit.report.comparisons import PLAIN, RATE, chain, made, rows_of, told, two_arms, usual
 
