@@ -16,6 +16,7 @@ Collects rankings of answers from people.
   serve     a real Argilla on this machine, with no Docker
   users     annotators' accounts and invitations
   status    state of the server, and progress of the annotators
+  report    a page about the annotators: progress, agreement, whom to trust
   import    rankings from other tools
   export    rankings for other tools
 """

@@ -28,7 +28,7 @@ SHOWN = 5  # most suspects with their figures in one sentence
 
 Reason = Literal["chance", "inverse", "fast"]
 
-_REASONS: Mapping[Reason, str] = {
+REASONS: Mapping[Reason, str] = {
     "chance": "is not distinguishable from chance",
     "inverse": "ranks inversely",
     "fast": "answers faster than the texts can be read",
@@ -122,7 +122,7 @@ def _by_agreement(known: Mapping[str, Standing]) -> list[Suspect]:
     found = []
     for name, one in assessed.items():
         low, high = one.reliability - z * one.error, one.reliability + z * one.error
-        figures = f"reliability {one.reliability:.2f} [{low:.2f}, {high:.2f}] over {one.tasks:,} tasks"
+        figures = f"reliability {one.reliability:z.2f} [{low:z.2f}, {high:z.2f}] over {one.tasks:,} tasks"
         if high < 0:
             found.append(Suspect(name, "inverse", f"{figures}, median {typical:.2f}"))
         elif low <= 0 and high < MAX_SHARE_OF_MEDIAN * typical:
@@ -144,7 +144,7 @@ def critical_value(annotators: int) -> float:
 def sentence(found: Sequence[Suspect]) -> str:
     """The suspects, one or more, with the reasons and figures."""
     names = sorted({one.name for one in found})
-    shown = "; ".join(f"{one.name} {_REASONS[one.reason]} ({one.says})" for one in found[:SHOWN])
+    shown = "; ".join(f"{one.name} {REASONS[one.reason]} ({one.says})" for one in found[:SHOWN])
     more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     count = "1 annotator is" if len(names) == 1 else f"{len(names)} annotators are"
     return f"{count} not to be relied on: {shown}{more}."

@@ -54,6 +54,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "serve": _in("serve", "serve"),
     "users": _in("users", "users"),
     "status": _in("status", "status"),
+    "report": _in("report", "report"),
     "import": _in("exchange", "import_"),
     "export": _in("exchange", "export"),
 }

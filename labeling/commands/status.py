@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from labeling.argilla.trust import suspects_by_workspace
-from labeling.commands import command, console, home_option, is_remote
-from labeling.server import DEFAULT_HOME, Connection, remote, running, snapshots
+from labeling.commands import command, console, home_option
+from labeling.commands.sources import connection_of
+from labeling.server import DEFAULT_HOME, Connection, snapshots
 from labeling.server.accounts import checked, session
 from labeling.suspects import exclusion, sentence
 
@@ -46,13 +47,9 @@ def status(arguments: Sequence[str]) -> int:
             live.update(_view(options.home, seen, remarks), refresh=True)
 
 
-def _connection(home: Path | None) -> Connection | None:
-    return remote() if is_remote(home) else running(home or DEFAULT_HOME)
-
-
 def _remarks(home: Path | None) -> list[Text]:
     """Return a sentence about the suspects of each workspace that has any."""
-    connection = _connection(home)
+    connection = connection_of(home)
     if connection is None:
         return []
     with session(connection) as client:
@@ -64,18 +61,18 @@ def _remarks(home: Path | None) -> list[Text]:
 
 def _view(home: Path | None, seen: dict[str, str], remarks: Sequence[Text]) -> Group:
     """Copy the answers that are new (see `snapshots.take`), and return what there is to show."""
-    place, connection = home or DEFAULT_HOME, _connection(home)
+    place, connection = home or DEFAULT_HOME, connection_of(home)
     if connection is None:
         start = f"python -m labeling serve --detach{'' if place == DEFAULT_HOME else f' --home {place}'}"
         return Group(Text(f"down   {place}"), Text(f"Start  {start}"))
-    datasets = _datasets(connection)
+    found = datasets(connection)
     up = Text(f"up     {connection.url}", style="green")
     copies = snapshots.take(connection, place, seen)
     lines = [Text(f"copies {count:,} answers in {folder}") for folder, count in sorted(copies.items())]
-    return Group(up, *lines, _table(datasets) if datasets else Text("No data sets yet."), *remarks)
+    return Group(up, *lines, _table(found) if found else Text("No data sets yet."), *remarks)
 
 
-def _datasets(connection: Connection) -> list[dict[str, Any]]:
+def datasets(connection: Connection) -> list[dict[str, Any]]:
     """Return name, workspace, records (completed, total) and annotators' counts of each data set."""
     with session(connection) as client:
         workspaces = {place["id"]: place["name"] for place in checked(client.get("/me/workspaces"))["items"]}
@@ -110,11 +107,11 @@ def _counts(person: dict[str, Any]) -> tuple[int, int, int]:
     return submitted, discarded, drafts
 
 
-def _table(datasets: list[dict[str, Any]]) -> Table:
+def _table(found: list[dict[str, Any]]) -> Table:
     table = Table("data set", "annotator", box=None, pad_edge=False)
     for heading in ("submitted", "discarded", "drafts"):
         table.add_column(heading, justify="right")
-    for dataset in datasets:
+    for dataset in found:
         done = f"{dataset['completed']:,} of {dataset['total']:,} complete"
         table.add_row(f"[bold]{escape(dataset['workspace'])} / {escape(dataset['name'])}[/]", done)
         for name, counts in sorted(dataset["people"].items()):

@@ -1,0 +1,68 @@
+"""The command `report`: one page for whoever leads the labeling."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.markup import escape
+
+from labeling.commands import command, console
+from labeling.commands.sources import connection_of, found_source, fresh_project, project_argument, say
+from labeling.commands.status import datasets
+from labeling.exchange.files import write_text
+from labeling.projects import is_project
+from labeling.report.facts import Facts, facts_of_file, facts_of_project
+from labeling.report.page import render, verdict_text
+
+ABOUT = """\
+Writes one HTML page for whoever leads the labeling: annotators not to rely on and the line that leaves them out,
+progress, agreement with intervals, a table of all annotators, and the prompts on which they agree least.
+
+  report                        of the only project that people answered in on this machine
+  report outputs/support        of this project
+  report rankings.jsonl         of a file that `collect` or `import` wrote, or any other that `import` reads
+
+A project's answers are read from their copies in it, after they were copied from the server if it runs. An answer that
+was withdrawn on the page stays in the copies, and counts here. The page has prompts, answers and comments: share it
+like the data.
+"""
+PROMPTS = 10
+
+
+def report(arguments: Sequence[str]) -> int:
+    options = _options(arguments)
+    source = found_source(options.source, options.home)
+    on_server: dict[str, tuple[int, int]] = {}
+    if is_project(source):
+        facts = facts_of_project(fresh_project(source, options.home))
+        on_server = _complete(facts, options.home)
+    else:
+        facts = facts_of_file(source)
+        say(facts.remarks)
+    target: Path = options.to
+    write_text(target, render(facts, options.prompts, on_server))
+    console.print(escape(verdict_text(facts)))
+    console.print(f"Report  {escape(str(target))}")
+    return 0
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = command("report", ABOUT)
+    project_argument(parser, or_file=True)
+    where = "the page to write; an existing one is replaced (%(default)s)"
+    parser.add_argument("--to", type=Path, default=Path("labeling-report.html"), metavar="FILE", help=where)
+    prompts = "most prompts to show (%(default)s)"
+    parser.add_argument("--prompts", type=int, default=PROMPTS, metavar="N", help=prompts)
+    options = parser.parse_args(arguments)
+    if options.prompts < 0:
+        parser.error(f"--prompts must be 0 or more, but is {options.prompts}")
+    if options.to.suffix.lower() not in (".html", ".htm"):
+        parser.error(f"--to {options.to}: the report is a page; its name ends with .html")
+    return options
+
+
+def _complete(facts: Facts, home: Path | None) -> dict[str, tuple[int, int]]:
+    """Return (complete records, all records) of the project's data sets on the server, if it runs."""
+    connection = connection_of(home)
+    found = datasets(connection) if connection else []
+    return {one["name"]: (one["completed"], one["total"]) for one in found if one["workspace"] == facts.name}

@@ -1,0 +1,167 @@
+"""What annotators did in a project: its rounds of tasks, and the copies of people's answers beside them.
+
+A project's folder has a folder for each version of a stage (`publish`, `draft`, `blind`) with the tasks, and
+`.answers/QUEUE.jsonl` with the answers (`labeling.server.snapshots`). A queue is named after the version, so both are
+found without a server. Answers that were withdrawn on the page stay in the copies, and count here.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from labeling.argilla.answers import COUNTED, answer_of
+from labeling.argilla.page import checksum
+from labeling.backend import AnnotatorAnswer, LabelingError, Question
+from labeling.backends import COPIES
+from labeling.quality import Checks
+from labeling.records import Task
+from labeling.server import snapshots
+from labeling.server.snapshots import Copy
+
+Kind = Literal["publish", "draft", "blind"]  # the stage that made the tasks
+
+_QUEUE = re.compile(r".+?-(?P<kind>drafts-|abtest-)?(?P<version>[0-9a-f]{6})(?:-calibration)?(?:-of-\d+)?")
+_KINDS: Mapping[str | None, Kind] = {None: "publish", "drafts-": "draft", "abtest-": "blind"}
+
+
+@dataclass(frozen=True)
+class AnsweredRound:
+    """One publication of tasks, and all submitted and discarded answers to it.
+
+    `everybody` has the ids of the tasks that every annotator gets: calibration, repeats and gold. `folders` are those
+    of the versions with the tasks: several for a blind test that has grown.
+    """
+
+    name: str
+    kind: Kind
+    question: Question
+    tasks: Sequence[Task]
+    everybody: frozenset[str]
+    answers: Sequence[AnnotatorAnswer]
+    checks: Checks
+    guidelines: str
+    created: str  # ISO 8601
+    folders: Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Project:
+    """The answered rounds of one project, the oldest first, and remarks on answers that are in none of them."""
+
+    name: str
+    rounds: Sequence[AnsweredRound]
+    remarks: Sequence[str]
+
+    def of_kind(self, kind: Kind) -> list[AnsweredRound]:
+        return [one for one in self.rounds if one.kind == kind]
+
+
+def is_project(folder: Path) -> bool:
+    """Whether the folder has copies of people's answers."""
+    return (folder / COPIES).is_dir()
+
+
+def read_project(folder: Path) -> Project:
+    """Read a project's folder. Raises `LabelingError` (request) for a damaged file, and if there are no answers."""
+    copies: dict[tuple[Kind, str], list[Copy]] = {}
+    remarks = []
+    for queue in snapshots.queues(folder / COPIES):
+        found = _QUEUE.fullmatch(queue)
+        if found:
+            given = copies.setdefault((_KINDS[found["kind"]], found["version"]), [])
+            given += snapshots.read(folder / COPIES, queue)
+        else:
+            remarks.append(f"{queue}: not a queue of this project; its answers are left out.")
+    rounds = []
+    for (kind, version), given in copies.items():
+        asked = _read_round(folder, kind, version, given)
+        if asked is None:
+            gone = f"their tasks ({kind} {version}) are gone from {folder}"
+            remarks.append(f"{len(given):,} answers are left out: {gone}.")
+            continue
+        rounds.append(asked)
+        if left := len(given) - len(_counted(given, asked.tasks)):
+            remarks.append(f"{left:,} drafts, and answers to other tasks than those of {asked.name}, are left out.")
+    if not any(asked.answers for asked in rounds):
+        raise LabelingError(f"{folder} has no answers of people yet.{''.join(f' {one}' for one in remarks)}", "request")
+    return Project(folder.name, sorted(rounds, key=lambda one: (one.created, one.name)), remarks)
+
+
+def _read_round(folder: Path, kind: Kind, version: str, copies: Sequence[Copy]) -> AnsweredRound | None:
+    """Return the round that a queue's version names; None if its folder is gone."""
+    folders = sorted(_folders(folder, kind, version), key=lambda path: str(_manifest(path).get("created")))
+    if not folders:
+        return None
+    newest = folders[-1]
+    tasks = list({task["id"]: task for path in folders for task in _tasks(path, kind)}.values())
+    fixed: Mapping[Kind, Question] = {"draft": "review", "blind": "pairwise"}
+    question: Question = fixed.get(kind) or _manifest(newest)["config"]["question"]
+    by_id = {task["id"]: task for task in tasks}
+    answers = [
+        answer_of(question, by_id[copy["task"]], {**copy, "inserted_at": copy["inserted"]}, copy["annotator"])
+        for copy in _counted(copies, tasks)
+    ]
+    everybody, checks, guidelines = newest / "calibration.jsonl", newest / "checks.json", newest / "guidelines.md"
+    return AnsweredRound(
+        name=f"{kind} {newest.name[:6]}",
+        kind=kind,
+        question=question,
+        tasks=tasks,
+        everybody=frozenset(row["id"] for row in _rows(everybody)) if everybody.exists() else frozenset(),
+        answers=sorted(answers, key=lambda answer: (answer["task"], answer["annotator"])),
+        checks=_json(checks) if checks.exists() else {"repeats": {}, "gold": {}},
+        guidelines=_text(guidelines) if guidelines.exists() else "",
+        created=str(_manifest(newest).get("created", "")),
+        folders=folders,
+    )
+
+
+def _folders(folder: Path, kind: Kind, version: str) -> Iterator[Path]:
+    """Yield the finished versions: of a blind test, all versions about the evaluation that the queue is named after."""
+    for path in sorted((folder / kind).glob("*/manifest.json")):
+        about = _manifest(path.parent)["inputs"]["evaluation"]["version"] if kind == "blind" else path.parent.name
+        if str(about).startswith(version):
+            yield path.parent
+
+
+def _tasks(folder: Path, kind: Kind) -> Iterator[Task]:
+    files = {"publish": ("calibration.jsonl", "tasks.jsonl"), "draft": ("drafts.jsonl",), "blind": ("tasks.jsonl",)}
+    for name in files[kind]:
+        for row in _rows(folder / name):
+            responses = [row["draft"]] if kind == "draft" else row["responses"]
+            yield Task(id=row["id"], prompt=row["prompt"], responses=responses)
+
+
+def _counted(copies: Iterable[Copy], tasks: Iterable[Task]) -> list[Copy]:
+    """The submitted and discarded answers to these tasks as they are."""
+    known = {task["id"]: checksum(task) for task in tasks}
+    return [copy for copy in copies if copy["status"] in COUNTED and known.get(copy["task"]) == copy["checksum"]]
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = _json(folder / "manifest.json")
+    return found
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in _text(file).split("\n") if line]
+    except ValueError:
+        raise LabelingError(f"{file}: not valid JSON lines. The file is damaged.", "request") from None
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(_text(file))
+    except ValueError:
+        raise LabelingError(f"{file}: not valid JSON. The file is damaged.", "request") from None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelingError(f"{file} cannot be read: {error}", "request") from None
