@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from labeling.argilla.answers import COUNTED, answer_of
+from labeling.argilla.copies import summary
 from labeling.argilla.page import checksum
 from labeling.backend import AnnotatorAnswer, LabelingError, Question
 from labeling.backends import COPIES
@@ -70,21 +71,21 @@ def read_project(folder: Path) -> Project:
     remarks = []
     for queue in snapshots.queues(folder / COPIES):
         found = _QUEUE.fullmatch(queue)
+        own = snapshots.read(folder / COPIES, queue)
         if found:
             given = copies.setdefault((_KINDS[found["kind"]], found["version"]), [])
-            given += snapshots.read(folder / COPIES, queue)
-        else:
-            remarks.append(f"{queue}: not a queue of this project; its answers are left out.")
+            given += [copy for copy in own if copy["status"] in COUNTED]
+        elif own:
+            remarks.append(f"{summary(own)} are left out: '{queue}' is no queue of this project.")
     rounds = []
     for (kind, version), given in copies.items():
         asked = _read_round(folder, kind, version, given)
         if asked is None:
-            gone = f"their tasks ({kind} {version}) are gone from {folder}"
-            remarks.append(f"{len(given):,} answers are left out: {gone}.")
+            remarks.append(f"{summary(given)} are left out: the tasks of {kind} {version} are gone from {folder}.")
             continue
         rounds.append(asked)
-        if left := len(given) - len(_counted(given, asked.tasks)):
-            remarks.append(f"{left:,} drafts, and answers to other tasks than those of {asked.name}, are left out.")
+        if others := [copy for copy in given if copy not in _about(given, asked.tasks)]:
+            remarks.append(f"{summary(others)} are left out: {asked.name} has other texts than those they are about.")
     if not any(asked.answers for asked in rounds):
         raise LabelingError(f"{folder} has no answers of people yet.{''.join(f' {one}' for one in remarks)}", "request")
     return Project(folder.name, sorted(rounds, key=lambda one: (one.created, one.name)), remarks)
@@ -102,7 +103,7 @@ def _read_round(folder: Path, kind: Kind, version: str, copies: Sequence[Copy]) 
     by_id = {task["id"]: task for task in tasks}
     answers = [
         answer_of(question, by_id[copy["task"]], {**copy, "inserted_at": copy["inserted"]}, copy["annotator"])
-        for copy in _counted(copies, tasks)
+        for copy in _about(copies, tasks)
     ]
     everybody, checks, guidelines = newest / "calibration.jsonl", newest / "checks.json", newest / "guidelines.md"
     return AnsweredRound(
@@ -135,10 +136,10 @@ def _tasks(folder: Path, kind: Kind) -> Iterator[Task]:
             yield Task(id=row["id"], prompt=row["prompt"], responses=responses)
 
 
-def _counted(copies: Iterable[Copy], tasks: Iterable[Task]) -> list[Copy]:
-    """The submitted and discarded answers to these tasks as they are."""
+def _about(copies: Iterable[Copy], tasks: Iterable[Task]) -> list[Copy]:
+    """The answers to these tasks as they are."""
     known = {task["id"]: checksum(task) for task in tasks}
-    return [copy for copy in copies if copy["status"] in COUNTED and known.get(copy["task"]) == copy["checksum"]]
+    return [copy for copy in copies if known.get(copy["task"]) == copy["checksum"]]
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

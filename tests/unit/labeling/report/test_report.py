@@ -174,8 +174,8 @@ def test_answers_without_their_tasks_and_answers_to_other_tasks_are_counted_and_
     tasks.write_text(tasks.read_text().replace("Question 3?", "Another question?"))
     assert main(["report", str(project), "--home", str(tmp_path / "none"), "--to", str(tmp_path / "r.html")]) == 0
     said = capsys.readouterr().err
-    assert "1 answers are left out: their tasks (publish fff000) are gone" in said
-    assert "4 drafts, and answers to other tasks than those of publish abc123, are left out" in said
+    assert "1 answers (ann 1) are left out: the tasks of publish fff000 are gone" in said
+    assert "4 answers (ann 1, ben 1, cleo 1, zed 1) are left out: publish abc123 has other texts" in said
     assert "are gone" in page(tmp_path / "r.html").text
 
 
