@@ -9,7 +9,7 @@ from rich.markup import escape
 from labeling.codes import CHOICES
 from labeling.commands import Parser, command, console, home_option
 from labeling.exchange import FORMS, WRITABLE, Columns, Outcome, read, write
-from labeling.exchange.files import write_text
+from labeling.exchange.files import refuse_existing, write_text
 from labeling.exchange.outcome import MAX_BAD_FRACTION, reason_lines
 from labeling.records import Ranking
 from labeling.votes import is_unnamed, prompt_key
@@ -36,6 +36,10 @@ response. Importing the result gives the same rankings, comments included.
 
 Tables are CSV in UTF-8. A text that a spreadsheet would run as a formula (starting with =, +, - or @) gets an
 apostrophe in front; `import` removes it.
+
+With --datasheet, FILE (.html or .md) gets a datasheet instead: who, how many, guidelines and their versions,
+agreement, ties, known limits, with a paragraph and a LaTeX table for a paper. It also takes a project
+(outputs/PROJECT) in place of RANKINGS: then it knows the guidelines' texts, repeats, gold and times.
 """
 SUFFIXES = {".csv": "wide", ".jsonl": "rankings"}
 
@@ -65,18 +69,35 @@ def import_(arguments: Sequence[str]) -> int:
 
 def export(arguments: Sequence[str]) -> int:
     parser = command("export", EXPORT)
-    parser.add_argument(
-        "rankings", type=Path, metavar="RANKINGS", help="rankings.jsonl, as written by `collect` and `import`"
-    )
-    parser.add_argument("--format", choices=WRITABLE, help="default: from the name of FILE; .csv is wide")
+    parser.add_argument("rankings", metavar="RANKINGS", help="rankings.jsonl, as written by `collect` and `import`")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--format", choices=WRITABLE, help="default: from the name of FILE; .csv is wide")
+    kind.add_argument("--datasheet", action="store_true", help="write a datasheet, .html or .md")
     _to(parser)
+    home_option(parser)
     options = parser.parse_args(arguments)
+    if options.datasheet:
+        return _write_datasheet(parser, options)
     form = options.format or SUFFIXES.get(options.to.suffix.lower())
     if form is None:
         parser.error(f"the name {options.to} does not show the format; give --format {'|'.join(WRITABLE)}")
-    rankings = read(options.rankings, "rankings", on_bad_row="error").rankings
+    rankings = read(Path(options.rankings), "rankings", on_bad_row="error").rankings
     write(options.to, rankings, form, options.overwrite)
     _count(options.to, rankings)
+    return 0
+
+
+def _write_datasheet(parser: Parser, options: argparse.Namespace) -> int:
+    from labeling.commands.sources import facts_of
+    from labeling.report.datasheet import FORMS, render
+
+    suffix = options.to.suffix.lower()
+    if suffix not in FORMS:
+        parser.error(f"--datasheet --to {options.to}: its name ends with {' or '.join(FORMS)}")
+    refuse_existing(options.to, options.overwrite)
+    facts = facts_of(options.rankings, options.home)
+    write_text(options.to, render(facts, suffix))
+    console.print(f"Datasheet of {facts.judged:,} rankings  {escape(str(options.to))}")
     return 0
 
 

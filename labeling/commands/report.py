@@ -7,11 +7,10 @@ from pathlib import Path
 from rich.markup import escape
 
 from labeling.commands import command, console
-from labeling.commands.sources import connection_of, found_source, fresh_project, project_argument, say
+from labeling.commands.sources import connection_of, facts_of, project_argument
 from labeling.commands.status import datasets
 from labeling.exchange.files import write_text
-from labeling.projects import is_project
-from labeling.report.facts import Facts, facts_of_file, facts_of_project
+from labeling.report.facts import Facts
 from labeling.report.page import render, verdict_text
 
 ABOUT = """\
@@ -31,16 +30,9 @@ PROMPTS = 10
 
 def report(arguments: Sequence[str]) -> int:
     options = _options(arguments)
-    source = found_source(options.source, options.home)
-    on_server: dict[str, tuple[int, int]] = {}
-    if is_project(source):
-        facts = facts_of_project(fresh_project(source, options.home))
-        on_server = _complete(facts, options.home)
-    else:
-        facts = facts_of_file(source)
-        say(facts.remarks)
+    facts = facts_of(options.source, options.home)
     target: Path = options.to
-    write_text(target, render(facts, options.prompts, on_server))
+    write_text(target, render(facts, options.prompts, _complete(facts, options.home)))
     console.print(escape(verdict_text(facts)))
     console.print(f"Report  {escape(str(target))}")
     return 0
@@ -63,6 +55,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _complete(facts: Facts, home: Path | None) -> dict[str, tuple[int, int]]:
     """Return (complete records, all records) of the project's data sets on the server, if it runs."""
-    connection = connection_of(home)
+    connection = connection_of(home) if facts.project else None
     found = datasets(connection) if connection else []
-    return {one["name"]: (one["completed"], one["total"]) for one in found if one["workspace"] == facts.name}
+    return {one["name"]: (one["completed"], one["total"]) for one in found if one["workspace"] == facts.project}

@@ -9,6 +9,7 @@ from labeling.backend import LabelingError
 from labeling.backends import COPIES
 from labeling.commands import Parser, errors, home_option, is_remote
 from labeling.projects import Project, is_project, read_project
+from labeling.report.facts import Facts, facts_of_file, facts_of_project
 from labeling.server import DEFAULT_HOME, Connection, remote, running, snapshots
 
 RANKINGS = "rankings.jsonl"
@@ -63,6 +64,16 @@ def fresh_project(folder: Path, home: Path | None) -> Project:
     project = read_project(folder)
     say(project.remarks)
     return project
+
+
+def facts_of(given: str | None, home: Path | None) -> Facts:
+    """Return the figures of a project or a file of rankings. Remarks go to stderr."""
+    source = found_source(given, home)
+    if is_project(source):
+        return facts_of_project(fresh_project(source, home))
+    facts = facts_of_file(source)
+    say(facts.remarks)
+    return facts
 
 
 def connection_of(home: Path | None) -> Connection | None:

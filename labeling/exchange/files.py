@@ -85,13 +85,18 @@ def write(target: Path, rankings: Sequence[Ranking], form: str, overwrite: bool 
 
     Raises LabelingError if the file exists and `overwrite` is false, or if it cannot be written.
     """
-    if target.exists() and not overwrite:
-        raise LabelingError(f"{target} exists. Choose another name, or give --overwrite.", fault="request")
+    refuse_existing(target, overwrite)
     try:
         write_text(target, WRITABLE[form](rankings), "utf-8" if form == "rankings" else "utf-8-sig")
     except UnicodeEncodeError as error:
         half = f"half a surrogate pair ({error.object[error.start]!a}), which a table in UTF-8 cannot hold"
         raise LabelingError(f"A text has {half}. Export it as rankings.", fault="request") from None
+
+
+def refuse_existing(target: Path, overwrite: bool) -> None:
+    """Raise LabelingError (request) if the file exists and is not to be replaced."""
+    if target.exists() and not overwrite:
+        raise LabelingError(f"{target} exists. Choose another name, or give --overwrite.", fault="request")
 
 
 def write_text(target: Path, text: str, encoding: str = "utf-8") -> None:
