@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from statistics import NormalDist, mean, median
 
 from labeling.records import Sample, SampledAnswer, make_tasks
+from labeling.sequential import Tally, always_valid, shows_difference
 from labeling.simulated import SimulatedAnnotator, annotate
-from pipeline.evaluation.abtest import Tally, always_valid, interval, shows_difference
-from pipeline.evaluation.blind import Pair, tally_of, verdicts
+from labeling.verdicts import Pair, tally_of, verdicts
+from pipeline.evaluation.abtest import interval
 from pipeline.evaluation.power import judgements_needed
 
 NOISE = 1.0

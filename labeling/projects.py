@@ -32,8 +32,8 @@ _KINDS: Mapping[str | None, Kind] = {None: "publish", "drafts-": "draft", "abtes
 class AnsweredRound:
     """One publication of tasks, and all submitted and discarded answers to it.
 
-    `everybody` has the ids of the tasks that every annotator gets: calibration, repeats and gold. `folders` are those
-    of the versions with the tasks: several for a blind test that has grown.
+    `everybody` has the ids of the tasks that every annotator gets: calibration, repeats and gold. `queues` are those
+    with answers, `folders` those of the versions with the tasks: several for a blind test that has grown.
     """
 
     name: str
@@ -45,6 +45,7 @@ class AnsweredRound:
     checks: Checks
     guidelines: str
     created: str  # ISO 8601
+    queues: Sequence[str]
     folders: Sequence[Path]
 
 
@@ -65,34 +66,41 @@ def is_project(folder: Path) -> bool:
     return (folder / COPIES).is_dir()
 
 
+def is_blind_test(queue: str) -> bool:
+    """Whether a queue is one of a blind A/B test, by its name."""
+    found = _QUEUE.fullmatch(queue)
+    return found is not None and _KINDS[found["kind"]] == "blind"
+
+
 def read_project(folder: Path) -> Project:
-    """Read a project's folder. Raises `LabelingError` (request) for a damaged file, and if there are no answers."""
-    copies: dict[tuple[Kind, str], list[Copy]] = {}
+    """Read a project's folder. Raises `LabelingError` (request) for a damaged file."""
+    copies: dict[tuple[Kind, str], dict[str, list[Copy]]] = {}
     remarks = []
     for queue in snapshots.queues(folder / COPIES):
         found = _QUEUE.fullmatch(queue)
         own = snapshots.read(folder / COPIES, queue)
         if found:
-            given = copies.setdefault((_KINDS[found["kind"]], found["version"]), [])
-            given += [copy for copy in own if copy["status"] in COUNTED]
+            about = copies.setdefault((_KINDS[found["kind"]], found["version"]), {})
+            about[queue] = [copy for copy in own if copy["status"] in COUNTED]
         elif own:
             remarks.append(f"{summary(own)} are left out: '{queue}' is no queue of this project.")
     rounds = []
-    for (kind, version), given in copies.items():
-        asked = _read_round(folder, kind, version, given)
+    for (kind, version), by_queue in copies.items():
+        given = [copy for own in by_queue.values() for copy in own]
+        asked = _read_round(folder, kind, version, given, list(by_queue))
         if asked is None:
             remarks.append(f"{summary(given)} are left out: the tasks of {kind} {version} are gone from {folder}.")
             continue
         rounds.append(asked)
         if others := [copy for copy in given if copy not in _about(given, asked.tasks)]:
             remarks.append(f"{summary(others)} are left out: {asked.name} has other texts than those they are about.")
-    if not any(asked.answers for asked in rounds):
-        raise LabelingError(f"{folder} has no answers of people yet.{''.join(f' {one}' for one in remarks)}", "request")
     return Project(folder.name, sorted(rounds, key=lambda one: (one.created, one.name)), remarks)
 
 
-def _read_round(folder: Path, kind: Kind, version: str, copies: Sequence[Copy]) -> AnsweredRound | None:
-    """Return the round that a queue's version names; None if its folder is gone."""
+def _read_round(
+    folder: Path, kind: Kind, version: str, copies: Sequence[Copy], queues: Sequence[str]
+) -> AnsweredRound | None:
+    """Return the round that the queues' version names; None if its folder is gone."""
     folders = sorted(_folders(folder, kind, version), key=lambda path: str(_manifest(path).get("created")))
     if not folders:
         return None
@@ -111,11 +119,12 @@ def _read_round(folder: Path, kind: Kind, version: str, copies: Sequence[Copy]) 
         kind=kind,
         question=question,
         tasks=tasks,
-        everybody=frozenset(row["id"] for row in _rows(everybody)) if everybody.exists() else frozenset(),
+        everybody=frozenset(row["id"] for row in read_rows(everybody)) if everybody.exists() else frozenset(),
         answers=sorted(answers, key=lambda answer: (answer["task"], answer["annotator"])),
-        checks=_json(checks) if checks.exists() else {"repeats": {}, "gold": {}},
+        checks=read_json(checks) if checks.exists() else {"repeats": {}, "gold": {}},
         guidelines=_text(guidelines) if guidelines.exists() else "",
         created=str(_manifest(newest).get("created", "")),
+        queues=queues,
         folders=folders,
     )
 
@@ -131,7 +140,7 @@ def _folders(folder: Path, kind: Kind, version: str) -> Iterator[Path]:
 def _tasks(folder: Path, kind: Kind) -> Iterator[Task]:
     files = {"publish": ("calibration.jsonl", "tasks.jsonl"), "draft": ("drafts.jsonl",), "blind": ("tasks.jsonl",)}
     for name in files[kind]:
-        for row in _rows(folder / name):
+        for row in read_rows(folder / name):
             responses = [row["draft"]] if kind == "draft" else row["responses"]
             yield Task(id=row["id"], prompt=row["prompt"], responses=responses)
 
@@ -143,18 +152,18 @@ def _about(copies: Iterable[Copy], tasks: Iterable[Task]) -> list[Copy]:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = _json(folder / "manifest.json")
+    found: dict[str, Any] = read_json(folder / "manifest.json")
     return found
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
+def read_rows(file: Path) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in _text(file).split("\n") if line]
     except ValueError:
         raise LabelingError(f"{file}: not valid JSON lines. The file is damaged.", "request") from None
 
 
-def _json(file: Path) -> Any:
+def read_json(file: Path) -> Any:
     try:
         return json.loads(_text(file))
     except ValueError:

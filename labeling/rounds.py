@@ -1,7 +1,7 @@
 """From the answers to a round to rankings. Pure functions."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from labeling.backend import AnnotatorAnswer
 from labeling.records import Ranking, Ranks, Task
@@ -29,3 +29,14 @@ def rankings_of(
         for task in tasks
         if task["id"] not in leave_out and (rows := given.get(task["id"]))
     ]
+
+
+def complete_only(answers: Sequence[AnnotatorAnswer], overlaps: Mapping[str, int]) -> list[AnnotatorAnswer]:
+    """The answers to tasks that have as many answers as they need, by default one; `overlaps` maps tasks to it.
+
+    A task needs no more answers than there are people who have answered at all: the work of the others counts even if
+    one of the named people never came.
+    """
+    given = Counter(answer["task"] for answer in answers)
+    came = len({answer["annotator"] for answer in answers})
+    return [answer for answer in answers if given[answer["task"]] >= min(overlaps.get(answer["task"], 1), came)]

@@ -39,7 +39,8 @@ def found_source(given: str | None, home: Path | None) -> Path:
     if given in known:
         return known[given]
     path = Path(given)
-    if path.is_file() or is_project(path):
+    copied_soon = path.absolute() in (folder.absolute() for folder in known.values())  # answers may not be copied yet
+    if path.is_file() or is_project(path) or copied_soon:
         return path
     if (path / RANKINGS).is_file():
         return path / RANKINGS
@@ -53,8 +54,11 @@ def found_source(given: str | None, home: Path | None) -> Path:
 
 
 def fresh_project(folder: Path, home: Path | None) -> Project:
-    """Return a project with the newest answers: they are copied first if the server runs. Remarks go to stderr."""
-    if not is_project(folder):
+    """Return a project with the newest answers: they are copied first if the server runs. Remarks go to stderr.
+
+    Raises `LabelingError` (request) for a damaged file, and if there are no answers.
+    """
+    if folder.is_file():
         raise _refused(f"{folder} is a file of rankings; a project's folder is needed: outputs/PROJECT.")
     connection = connection_of(home)
     if connection is None:
@@ -63,13 +67,15 @@ def fresh_project(folder: Path, home: Path | None) -> Project:
         snapshots.take(connection, home or DEFAULT_HOME)
     project = read_project(folder)
     say(project.remarks)
+    if not any(asked.answers for asked in project.rounds):
+        raise _refused(f"{folder} has no answers of people yet.")
     return project
 
 
 def facts_of(given: str | None, home: Path | None) -> Facts:
     """Return the figures of a project or a file of rankings. Remarks go to stderr."""
     source = found_source(given, home)
-    if is_project(source):
+    if not source.is_file():
         return facts_of_project(fresh_project(source, home))
     facts = facts_of_file(source)
     say(facts.remarks)

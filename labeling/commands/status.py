@@ -1,7 +1,7 @@
 """The command `status`: the state of the server, and each annotator's progress in each data set."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from labeling import running_tests
 from labeling.argilla.trust import suspects_by_workspace
 from labeling.commands import command, console, home_option
 from labeling.commands.sources import connection_of
+from labeling.projects import is_blind_test, read_project
 from labeling.server import DEFAULT_HOME, Connection, snapshots
 from labeling.server.accounts import checked, session
 from labeling.suspects import exclusion, sentence
@@ -21,6 +23,8 @@ from labeling.suspects import exclusion, sentence
 ABOUT = """\
 Shows the server and its data sets: complete records, and each annotator's submitted, discarded and draft answers.
 Names annotators who are not distinguishable from chance, rank inversely, or answer faster than the texts can be read.
+For a blind test that people are judging (`abtest`): each two policies' win rate, with an interval that holds at every
+look, so that the test may stop as soon as it shows a difference.
 Also copies the answers into their projects, as the server's supervisor does every two minutes. `--follow` repeats
 until Ctrl-C.
 """
@@ -48,15 +52,26 @@ def status(arguments: Sequence[str]) -> int:
 
 
 def _remarks(home: Path | None) -> list[Text]:
-    """Return a sentence about the suspects of each workspace that has any."""
+    """Return a sentence about the suspects of each workspace that has any, and about each blind test."""
     connection = connection_of(home)
     if connection is None:
         return []
     with session(connection) as client:
-        return [
+        suspects = [
             Text(f"{workspace}: {sentence(found)} Leave them out with {exclusion(found)}", style="yellow")
             for workspace, found in suspects_by_workspace(client).items()
         ]
+    return [*suspects, *map(Text, _tests(connection, home or DEFAULT_HOME))]
+
+
+def _tests(connection: Connection, home: Path) -> Iterator[str]:
+    """Copy the answers, and yield a sentence about each blind test of a project that is known here."""
+    snapshots.take(connection, home)
+    overlaps = {one["name"]: one["overlap"] for one in datasets(connection)}
+    for workspace, copies in sorted(snapshots.projects(home).items()):
+        if any(is_blind_test(queue) for queue in snapshots.queues(copies)):
+            for told in running_tests.sentences(read_project(copies.parent), overlaps):
+                yield f"{workspace}: {told}"
 
 
 def _view(home: Path | None, seen: dict[str, str], remarks: Sequence[Text]) -> Group:
@@ -73,7 +88,7 @@ def _view(home: Path | None, seen: dict[str, str], remarks: Sequence[Text]) -> G
 
 
 def datasets(connection: Connection) -> list[dict[str, Any]]:
-    """Return name, workspace, records (completed, total) and annotators' counts of each data set."""
+    """Return name, workspace, records (completed, total), overlap and annotators' counts of each data set."""
     with session(connection) as client:
         workspaces = {place["id"]: place["name"] for place in checked(client.get("/me/workspaces"))["items"]}
         found = []
@@ -92,6 +107,7 @@ def datasets(connection: Connection) -> list[dict[str, Any]]:
                     "workspace": workspaces.get(dataset["workspace_id"], "?"),
                     "completed": progress["completed"],
                     "total": progress["total"],
+                    "overlap": dataset["distribution"]["min_submitted"],
                     "people": people,
                 }
             )

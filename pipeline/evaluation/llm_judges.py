@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from labeling.records import Message
-from pipeline.evaluation.abtest import ERROR, at_the_end, tally
+from labeling.sequential import tally
+from pipeline.evaluation.abtest import ERROR, at_the_end
 from pipeline.evaluation.winrates import Estimate
 
 REQUEST = """\

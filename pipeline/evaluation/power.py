@@ -3,7 +3,8 @@
 import math
 from statistics import NormalDist
 
-from pipeline.evaluation.abtest import FINAL, Tally, z_of
+from labeling.sequential import Tally
+from pipeline.evaluation.abtest import FINAL, z_of
 
 RATE = 0.55  # the win rate to tell from 0.5, unless another is given
 POWER = 0.8  # share of tests that tell it

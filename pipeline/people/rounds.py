@@ -5,7 +5,6 @@ The artifact of `publish` contains `tasks.jsonl` (each task ranked by `labeling.
 `slots.json`, `checks.json` (lists the repeats and gold records) and `guidelines.md`.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -46,15 +45,8 @@ def rankings_of(asked: Round, answers: Iterable[AnnotatorAnswer], leave_out: Col
 
 
 def complete_only(asked: Round, answers: Sequence[AnnotatorAnswer]) -> list[AnnotatorAnswer]:
-    """Return the answers to tasks that have as many answers as their queue needs.
-
-    A queue needs no more answers than there are people who have answered at all: the work of the others counts even
-    if one of the named people never came.
-    """
-    given = Counter(answer["task"] for answer in answers)
-    came = len({answer["annotator"] for answer in answers})
-    needed = {task["id"]: min(queue.overlap, came) for queue in asked.queues for task in queue.tasks}
-    return [answer for answer in answers if given[answer["task"]] >= needed.get(answer["task"], 1)]
+    """Return the answers to tasks with as many as their queue needs, see `labeling.rounds.complete_only`."""
+    return rounds.complete_only(answers, {task["id"]: queue.overlap for queue in asked.queues for task in queue.tasks})
 
 
 def waiting_text(asked: Round, so_far: Progress, project: str) -> str:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from pipeline.evaluation.abtest import Tally, interval, shows_difference
+from labeling.sequential import Tally, rate_text, running_text, share_text, shows_difference
+from pipeline.evaluation.abtest import at_the_end, interval
 from pipeline.evaluation.comparison import Comparison, Row
 from pipeline.evaluation.power import RATE, judgements_needed, more_needed, rounded
 from pipeline.evaluation.winrates import Estimate, outcomes, win_rate
@@ -25,21 +26,16 @@ class BlindTest(NamedTuple):
     facts: Sequence[tuple[str, str, str]]  # (name, value, meaning)
 
 
-def rate_text(rate: Estimate) -> str:
-    return f"{rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
-
-
 def preference_text(first: str, second: str, seen: Tally, *, ended: bool, simulated: bool = False) -> str:
     """Return one sentence about two policies; `ended` says that all planned prompts are judged."""
-    rate = interval(seen, ended=ended)
     people = "Simulated annotators" if simulated else "People"
-    share = f"{first} wins {rate_text(rate)} of {seen.judged:,} judged prompts against {second}"
+    if not ended:
+        return running_text(first, second, seen, people)
+    rate = at_the_end(seen)
+    share = share_text(first, second, seen, rate)
     if shows_difference(rate):
         ahead, behind = (first, second) if rate.value > 0.5 else (second, first)
-        early = "" if ended else ", by an interval that holds at every look"
-        return f"{people} prefer {ahead} to {behind}: {share}{early}."
-    if not ended:
-        return f"{people} show no preference so far: {share}, by an interval that holds at every look."
+        return f"{people} prefer {ahead} to {behind}: {share}."
     return f"{first} and {second} cannot be told apart: {share}. {_more_text(seen)}"
 
 

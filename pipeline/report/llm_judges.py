@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from labeling.sequential import rate_text
 from pipeline.evaluation.comparison import Comparison
 from pipeline.evaluation.winrates import Estimate
-from pipeline.report.abtest import rate_text
 from pipeline.report.bars import Bar, intervals
 
 

@@ -13,15 +13,16 @@ from typing import Any
 
 from labeling.backend import AnnotatorAnswer, Round
 from labeling.records import Ranking, SlotMap
+from labeling.sequential import always_valid, rate_text, shows_difference
+from labeling.verdicts import Pair, Verdict, by_policies, left_slot_wins, tally_of, verdicts
 from pipeline.config.schema import AbtestConfig, PipelineConfig
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.errors import RequestError
-from pipeline.evaluation.abtest import always_valid, interval, shows_difference, sign_test
-from pipeline.evaluation.blind import Pair, Verdict, by_policies, left_slot_wins, tally_of, verdicts
+from pipeline.evaluation.abtest import interval, sign_test
 from pipeline.evaluation.length_control import length_controlled
 from pipeline.people.rounds import blind_round, complete_only, rankings_of
 from pipeline.people.waiting import ask
-from pipeline.report.abtest import preference_text, rate_text
+from pipeline.report.abtest import preference_text
 from pipeline.stage import Asking, FromStage, Metrics, PeopleContext, Reference, Stage
 from pipeline.stages.collect import asks, simulated_answers
 from pipeline.store.artifact import Artifact

@@ -9,19 +9,8 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import binom, multinomial, norm
 from sklearn.linear_model import LogisticRegression
 
-from pipeline.evaluation.abtest import (
-    EARLY,
-    ERROR,
-    FINAL,
-    Tally,
-    always_valid,
-    at_the_end,
-    interval,
-    log_capital,
-    shows_difference,
-    sign_test,
-    tally,
-)
+from labeling.sequential import EARLY, Tally, always_valid, log_capital, shows_difference, tally
+from pipeline.evaluation.abtest import ERROR, FINAL, at_the_end, interval, sign_test
 from pipeline.evaluation.length_control import PRIOR, length_controlled
 from pipeline.evaluation.power import detectable_rate, judgements_needed, more_needed, rounded
 from pipeline.evaluation.winrates import wilson
