@@ -1,35 +1,13 @@
 """Models of random weights in the shapes of known ones, and a tokenizer in which every id is a word."""
 
-from typing import NamedTuple
-
 import torch
+from cases import Shape
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from pipeline.modeling.chat.tokenizers import PLAIN_TEMPLATE
 
 PAD, BOS, EOS = 0, 1, 2
-
-
-class Shape(NamedTuple):
-    """Weights of a known model's shape."""
-
-    vocabulary: int
-    hidden: int
-    inner: int
-    layers: int
-    heads: int
-    kv_heads: int
-    tied: bool
-
-
-SHAPES = {
-    "tiny": Shape(2048, 64, 128, 2, 4, 2, True),
-    "0.5b": Shape(151_936, 896, 4864, 24, 14, 2, True),  # Qwen2.5-0.5B's
-    "1.3b": Shape(50_272, 2048, 8192, 24, 32, 32, True),  # OPT-1.3B's, with a gated MLP
-    "1.5b": Shape(151_936, 1536, 8960, 28, 12, 2, True),  # Qwen2.5-1.5B's
-    "8b": Shape(128_256, 4096, 14336, 32, 32, 8, False),  # Llama-3.1-8B's
-}
 
 
 def random_model(shape: Shape, device: str) -> PreTrainedModel:
