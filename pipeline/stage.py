@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pipeline.config.schema import LaunchConfig, PipelineConfig, stage_names
 from pipeline.model_files.architectures import Training
@@ -107,6 +107,14 @@ class PeopleContext(StageContext):
     standing: int = 0  # answers in the whole collection of this round: it stays whole when people are added
 
 
+class ModelRows(NamedTuple):
+    """The rows that a stage passes through its model, by which its memory is planned."""
+
+    role: str  # the input that holds them
+    files: tuple[str, ...]  # the first of these files that is there
+    passes: int = 1  # rows of a pass for each row of a batch: 2 where a row is a pair
+
+
 @dataclass(frozen=True)
 class Asking:
     """How a stage asks people."""
@@ -143,6 +151,7 @@ class Stage:
     quick: bool = False  # takes seconds and has no curve: not tracked offline
     meets_people: bool = False  # runs in the command's own process, which reaches the annotators' server
     keeps_human_work: bool = False  # holds tasks for people or their answers: never pruned
+    rows: ModelRows | None = None  # the rows that go through a model; None: no model is loaded
     generates: bool = False  # samples answers from the model that it trains
     is_shared: bool = False  # policies in a fair comparison share one version of it
     is_side_branch: bool = False  # made on the way or outside the chain: never suggested as the next stage

@@ -589,6 +589,7 @@ class LaunchConfig:
     gradient_checkpointing: bool = False  # recompute activations to save memory
     checkpoint_minutes: float = number(15.0, above=0)  # most time between checkpoints: what a killed run may lose
     mixed_precision: str = choice("auto", "auto", "no", "bf16")  # auto: bf16 to train all of a bfloat16 model on a GPU
+    force: bool = False  # run a stage even if its memory plan finds that it cannot fit
     parallel: int | None = number(None, least=1)  # stages at once; absent: one per GPU; per idle core for a small model
     processes: int | None = number(None, least=1)  # processes that read and clean data; absent: one per core
 

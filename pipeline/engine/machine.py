@@ -1,12 +1,14 @@
 """Finds this machine's idle cores and GPUs, and the number of threads and stages for a request."""
 
 import os
+import subprocess
 from functools import cache
 from pathlib import Path
 
 import psutil
 
 from pipeline.config.schema import PipelineConfig
+from pipeline.memory.estimates import Device
 
 SMALL = 50_000_000  # bytes of weights; larger models are not small
 LOOK = 0.3  # seconds over which the load of the cores is measured
@@ -50,3 +52,44 @@ def gpus() -> list[str]:
     if visible is not None:
         return [name for name in visible.split(",") if name and name != "-1"]
     return [file.name.removeprefix("nvidia") for file in sorted(Path("/dev").glob("nvidia[0-9]*"))]
+
+
+def device_of(config: PipelineConfig) -> Device:
+    """Return the device that torch will use, without importing torch."""
+    if config.launch.device in ("auto", "cuda"):
+        return "cuda" if gpus() or config.launch.device == "cuda" else "cpu"
+    return "mps" if config.launch.device == "mps" else "cpu"
+
+
+@cache
+def free_memory(device: Device) -> float | None:
+    """Return the free memory in bytes: of the largest visible GPU, or of this machine; None if it cannot be asked.
+
+    Measured once per command.
+    """
+    if device == "cuda":
+        return _free_on_gpus()
+    limits = [_cgroup_limit()] if _cgroup_limit() else []
+    return float(min([psutil.virtual_memory().available, *limits]))
+
+
+def _free_on_gpus() -> float | None:
+    command = ["nvidia-smi", "--query-gpu=index,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    rows = [line.split(",") for line in asked.stdout.splitlines() if line.count(",") == 1]
+    free = {index.strip(): float(size) * 2**20 for index, size in rows if size.strip().isdigit()}
+    seen = [free[name] for name in gpus() if name in free]
+    return max(seen or free.values(), default=None)
+
+
+def _cgroup_limit() -> int | None:
+    """Return what a container's limit leaves in bytes; None without a limit."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        most = (folder / "memory.max").read_text().strip()
+        return int(most) - int((folder / "memory.current").read_text()) if most.isdigit() else None
+    except (OSError, ValueError):
+        return None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.schema import PipelineConfig, content
+from pipeline.engine.fitting import check_fits
 from pipeline.engine.machine import threads
 from pipeline.engine.planner import PEOPLE_ARE_ASKED, Step, observed_fingerprint, short_version
 from pipeline.errors import PipelineError, RequestError, WaitingForPeople
@@ -105,6 +106,7 @@ class Maker:
         A `RequestError` also removes the directory if nothing but the log is in it.
         """
         inputs = self._inputs(step)
+        check_fits(step, self.config, self.store)
         with self.store.writing(step.name, step.version) as directory:
             if self.store.is_complete(step.name, step.version):  # made meanwhile by another process
                 return self.store.open(step.name, step.version)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from pipeline.config.remembered import Request, left_out, recall, remembering
 from pipeline.config.schema import PipelineConfig
 from pipeline.console import console, errors, seconds_text
+from pipeline.engine.fitting import UNPLANNED, check_fits, lines_of, plan_of
 from pipeline.engine.machine import parallel, threads
 from pipeline.engine.maker import Maker
 from pipeline.engine.paths import missing_files
@@ -43,8 +44,10 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     for fault in missing_files(config):
         REPORTER.say(f"{fault} This request does not need it.")
     if config.plan:
-        _print_plan(planner)
+        _print_plan(planner, config, store)
         return steps
+    for step in planner.to_run():
+        check_fits(step, config, store)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     printed: set[str] = set()
@@ -185,7 +188,7 @@ def _all_in_one(failed: dict[str, PipelineError]) -> PipelineError:
     return (faults or list(failed.values()))[0]
 
 
-def _print_plan(planner: Planner) -> None:
+def _print_plan(planner: Planner, config: PipelineConfig, store: Store) -> None:
     to_run = planner.to_run()
     for step in planner.steps.values():
         action = "run " if step in to_run else "skip"
@@ -193,6 +196,11 @@ def _print_plan(planner: Planner) -> None:
         peft = getattr(step.config, "peft", None)
         tuned = f" · {peft.method}, learning rate {step.config.learning_rate:g}" if peft else ""
         console.print(f" {step.name:<12}{short_version(step.version):<4}  {action}  {escape(why)}{tuned}")
+        plan = plan_of(step, config, store) if step in to_run else None
+        for text in lines_of(plan, config) if plan else ():
+            console.print(f"{'':<24}[dim]{escape(text)}[/]")
+        if step in to_run and plan is None and step.stage.rows:
+            console.print(f"{'':<24}[dim]memory is not planned: {UNPLANNED}[/]")
 
 
 def heading(config: PipelineConfig, running: int) -> str:

@@ -8,7 +8,7 @@ from pipeline.errors import RequestError
 from pipeline.gates.check import check_gates
 from pipeline.gates.rules import gate_metrics
 from pipeline.lengths.fitting import fitting_rows
-from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.stage import FromStage, Metrics, ModelRows, Reference, Stage, StageContext
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -52,4 +52,5 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"accuracy {metrics['accuracy']:.2f}, margin {metrics['margin']:.2f}, {metrics['pairs']:,.0f} pairs"
 
 
-STAGE = Stage("dpo", DpoConfig, inputs, run, summary, version=2, makes="policy", label="DPO")
+ROWS = ModelRows("preferences", ("train.jsonl",), passes=2)
+STAGE = Stage("dpo", DpoConfig, inputs, run, summary, version=2, makes="policy", label="DPO", rows=ROWS)

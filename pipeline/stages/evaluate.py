@@ -22,7 +22,7 @@ from pipeline.lengths.fitting import answerable_rows
 from pipeline.lengths.limits import with_limit
 from pipeline.playground.scorer import is_perfect, true_score
 from pipeline.playground.world import parse
-from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
+from pipeline.stage import FromStage, Metrics, ModelRows, Reference, Stage, StageContext, policy
 from pipeline.stages.ppo import inputs as ppo_inputs
 from pipeline.store.artifact import Artifact
 
@@ -182,4 +182,5 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"win rates: {shown}" if rates else f"{metrics['prompts']:,.0f} prompts, no scorer: see the report"
 
 
-STAGE = Stage("evaluate", EvaluateConfig, inputs, run, summary, version=3, compares_policies=True)
+ROWS = ModelRows("data", ("test.jsonl",))
+STAGE = Stage("evaluate", EvaluateConfig, inputs, run, summary, version=3, rows=ROWS, compares_policies=True)

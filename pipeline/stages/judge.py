@@ -5,7 +5,7 @@ from. So in `evaluate` it can still judge answers after PPO has optimized agains
 """
 
 from pipeline.config.schema import JudgeConfig
-from pipeline.stage import Metrics, Stage, StageContext
+from pipeline.stage import Metrics, ModelRows, Stage, StageContext
 from pipeline.stages.reward import Pairs, inputs, summary, train_reward_model
 
 PAIRS = Pairs(
@@ -23,4 +23,5 @@ def run(config: JudgeConfig, context: StageContext) -> Metrics:
     return train_reward_model("judge", PAIRS, config, context)
 
 
-STAGE = Stage("judge", JudgeConfig, inputs, run, summary, makes="reward model", is_side_branch=True)
+ROWS = ModelRows("preferences", (PAIRS.train,), passes=2)
+STAGE = Stage("judge", JudgeConfig, inputs, run, summary, makes="reward model", rows=ROWS, is_side_branch=True)

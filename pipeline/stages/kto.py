@@ -9,7 +9,7 @@ from pipeline.errors import RequestError
 from pipeline.gates.check import check_gates
 from pipeline.gates.rules import gate_metrics
 from pipeline.lengths.fitting import fitting_rows
-from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.stage import FromStage, Metrics, ModelRows, Reference, Stage, StageContext
 
 if TYPE_CHECKING:
     from pipeline.modeling.in_training import ModelInTraining
@@ -103,4 +103,5 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"accuracy {metrics['accuracy']:.2f}, {metrics['answers']:,.0f} marked answers, {metrics['good']:,.0f} good"
 
 
-STAGE = Stage("kto", KtoConfig, inputs, run, summary, makes="policy", label="KTO", is_side_branch=True)
+ROWS = ModelRows("preferences", ("marked_train.jsonl",))
+STAGE = Stage("kto", KtoConfig, inputs, run, summary, makes="policy", label="KTO", rows=ROWS, is_side_branch=True)

@@ -15,7 +15,7 @@ from pipeline.lengths.limits import with_limit
 from pipeline.playground.scorer import true_score
 from pipeline.playground.world import parse
 from pipeline.ppo.sources import FunctionScorer, Scorer, WeightedScorer, function_file, sources_by_role
-from pipeline.stage import FromPath, FromStage, Metrics, Reference, Stage, StageContext, parse_reference
+from pipeline.stage import FromPath, FromStage, Metrics, ModelRows, Reference, Stage, StageContext, parse_reference
 from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import stage_of
 from pipeline.store.roles import gives_rewards
@@ -165,4 +165,5 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"reward {metrics['reward']:.2f}, KL {metrics['kl']:.1f}, {metrics['iterations']:.0f} iterations{early}"
 
 
-STAGE = Stage("ppo", PpoConfig, inputs, run, summary, version=2, makes="policy", label="PPO", generates=True)
+ROWS = ModelRows("prompts", ("rl.jsonl", "train.jsonl"))
+STAGE = Stage("ppo", PpoConfig, inputs, run, summary, version=2, makes="policy", label="PPO", rows=ROWS, generates=True)

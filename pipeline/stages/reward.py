@@ -17,7 +17,7 @@ from pipeline.evaluation.calibration import calibration
 from pipeline.evaluation.winrates import outcomes
 from pipeline.files import write_atomically
 from pipeline.lengths.fitting import fitting_rows
-from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext
+from pipeline.stage import FromStage, Metrics, ModelRows, Reference, Stage, StageContext
 from pipeline.store.hashing import content_hash
 
 if TYPE_CHECKING:
@@ -188,4 +188,5 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"accuracy {metrics['accuracy']:.2f} (longer wins {metrics['accuracy_longer']:.2f}{people})"
 
 
-STAGE = Stage("reward", RewardConfig, inputs, run, summary, version=2, makes="reward model")
+ROWS = ModelRows("preferences", (PAIRS.train,), passes=2)
+STAGE = Stage("reward", RewardConfig, inputs, run, summary, version=2, makes="reward model", rows=ROWS)

@@ -9,7 +9,7 @@ from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.lengths.fitting import answerable_rows
 from pipeline.lengths.limits import with_limit
-from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, policy
+from pipeline.stage import FromStage, Metrics, ModelRows, Reference, Stage, StageContext, policy
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -60,4 +60,5 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['answers']:,.0f} answers to {metrics['prompts']:,.0f} prompts, {metrics['distinct']:.0%} distinct"
 
 
-STAGE = Stage("sample", SampleConfig, inputs, run, summary, version=3)
+ROWS = ModelRows("data", ("preference.jsonl",))
+STAGE = Stage("sample", SampleConfig, inputs, run, summary, version=3, rows=ROWS)

@@ -8,7 +8,7 @@ from pipeline.config.schema import PipelineConfig, SftConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.lengths.fitting import fitting_rows
 from pipeline.lengths.limits import ANSWER_TOKENS, answer_tokens
-from pipeline.stage import FromStage, Metrics, Reference, Stage, StageContext, starting_model
+from pipeline.stage import FromStage, Metrics, ModelRows, Reference, Stage, StageContext, starting_model
 
 if TYPE_CHECKING:
     from pipeline.modeling.chat.rendering import ChatFormat, Rendered
@@ -69,4 +69,5 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"eval loss {metrics['eval_loss']:.2f}, {metrics['rows']:,.0f} rows"
 
 
-STAGE = Stage("sft", SftConfig, inputs, run, summary, version=2, makes="policy", label="SFT", is_shared=True)
+ROWS = ModelRows("data", ("sft.jsonl",))
+STAGE = Stage("sft", SftConfig, inputs, run, summary, version=2, makes="policy", label="SFT", rows=ROWS, is_shared=True)

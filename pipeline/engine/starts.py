@@ -1,0 +1,132 @@
+"""The model that a step starts from, and the lengths of its rows, as far as they are known before it runs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config.schema import PeftConfig, PipelineConfig
+from pipeline.engine.machine import device_of
+from pipeline.engine.planner import Step
+from pipeline.lengths.limits import ANSWER_TOKENS, UNKNOWN
+from pipeline.memory.estimates import Longest, Start
+from pipeline.memory.lengths import Lengths, longest_rows
+from pipeline.memory.shape import BYTES, Shape, number_of_weights, shape_of
+from pipeline.model_files.checks import root_of
+from pipeline.model_files.folder import ModelFolder
+from pipeline.store.artifact import Artifact
+from pipeline.store.artifacts import Store
+from pipeline.store.roles import trained_from
+
+ASSUMED = 1024  # tokens of a row while its file does not exist yet
+
+
+def start_of(step: Step, config: PipelineConfig) -> Start | None:
+    """Return the largest model that a step starts from; None if it has none, or if its memory is not known here."""
+    given = trained_from(step.inputs)
+    named = [step.inputs[name] for name in getattr(step.config, "policies", ()) if name in step.inputs]
+    starts = [_start(one, config) for one in ([given] if given is not None else named)]
+    known = [one for one in starts if one is not None]
+    return max(known, key=lambda one: one.shape.parameters * one.precision + 4 * one.below, default=None)
+
+
+def _start(given: Step | Artifact, config: PipelineConfig) -> Start | None:
+    """Return the model at the bottom of a policy's lineage, with the adapters on it."""
+    shape, dtype = _bottom(given, config)
+    if shape is None:
+        return None
+    tuned = list(_tuned(given))
+    whole = next((i for i, peft in enumerate(tuned) if peft.method == "full"), len(tuned))
+    above = tuned[:whole]  # adapters on the last model that was trained whole, or on the first one
+    on_cpu = whole < len(tuned) and device_of(config) != "cuda"  # there it is used as it was saved: in float32
+    return Start(
+        shape,
+        precision=4 if on_cpu else BYTES.get(dtype, 4),
+        below=sum(shape.adapter(peft.rank, peft.target_modules) for peft in above),
+        quantized=any(peft.method == "qlora" for peft in above),
+        half=dtype == "bfloat16",
+    )
+
+
+def _bottom(given: Step | Artifact, config: PipelineConfig) -> tuple[Shape | None, str]:
+    """Return the shape of the first model of a lineage, and the precision that it is used in."""
+    folder, first = root_of(given), _first(given)
+    if folder is None:
+        base = config.base
+        sizes = (base.vocabulary, base.hidden_size, base.intermediate_size, base.layers, base.heads, base.kv_heads)
+        made = not isinstance(first, Artifact) or first.stage == "base"
+        shape = Shape(*sizes, base.hidden_size // base.heads, tied=True, context=base.context)
+        return (shape if made else None), "float32"
+    said = first.source.get("dtype") if isinstance(first, Artifact) else None
+    return shape_at(folder), str(said or folder.config.get("dtype") or folder.config.get("torch_dtype"))
+
+
+def shape_at(folder: ModelFolder) -> Shape | None:
+    """Return the shape of a model in a folder; None if it is not known here."""
+    return shape_of(folder.config, number_of_weights(folder))
+
+
+def _first(given: Step | Artifact) -> Step | Artifact:
+    while (below := trained_from(given.inputs)) is not None:
+        given = below
+    return given
+
+
+def _tuned(given: Step | Artifact) -> Iterator[PeftConfig]:
+    """Yield how the models of a lineage were trained, the last one first."""
+    one: Step | Artifact | None = given
+    while one is not None:
+        if isinstance(one, Step):
+            peft = getattr(one.config, "peft", None)
+        else:
+            said = one.manifest.get("config", {}).get("peft")
+            peft = PeftConfig(**said) if said else None
+        if peft is not None:
+            yield peft
+        one = trained_from(one.inputs)
+
+
+# -- the rows ----------------------------------------------------------------------------------------------------------
+
+
+def lengths_of(step: Step, store: Store) -> Lengths | None:
+    """Return the lengths of a step's rows; None if they are not there yet."""
+    assert step.stage.rows is not None
+    given = _made(step.inputs.get(step.stage.rows.role), store)
+    if given is None:
+        return None
+    files = [given.path] if given.path.is_file() else [given.path / name for name in step.stage.rows.files]
+    file = next((one for one in files if one.is_file()), None)
+    return longest_rows(file, _tokenizer(step, store)) if file else None
+
+
+def _made(given: Step | Artifact | None, store: Store) -> Artifact | None:
+    if isinstance(given, Step):
+        return store.open(given.name, given.version) if given.complete else None
+    return given
+
+
+def _tokenizer(step: Step, store: Store) -> Path | None:
+    """Return the tokenizer.json of a step's model, if it is here."""
+    given = trained_from(step.inputs) or next(iter(step.inputs.values()))
+    folder, first = root_of(given), _made(_first(given), store)
+    places = [folder.path] if folder else [first.path / "model"] if first else []
+    return next((place / "tokenizer.json" for place in places if (place / "tokenizer.json").is_file()), None)
+
+
+def longest_of(step: Step, start: Start, found: Lengths | None, store: Store) -> Longest:
+    """Return the tokens of the longest rows: as counted, or as assumed while they are not there, within the limits."""
+    limit = min(getattr(step.config, "max_length", None) or start.shape.context, start.shape.context)
+    row = min(found.row if found else ASSUMED, limit)
+    prompt = min(found.prompt if found else ASSUMED // 2, limit)
+    new = min(_new_tokens(step, store), start.shape.context // 2)
+    return Longest(row, prompt, new, *((min(found.predicted, limit), found.answers) if found else ()))
+
+
+def _new_tokens(step: Step, store: Store) -> int:
+    """Return the most tokens of a new answer: as set, or from the demonstrations, as the stage determines it."""
+    own = getattr(step.config, "decoding", step.config)
+    if getattr(own, "max_new_tokens", None):
+        return int(own.max_new_tokens)
+    policies = [trained_from(step.inputs), *step.inputs.values()]
+    made = [_made(one, store) for one in policies if one is not None and one.name == "sft"]
+    known = [one.metrics[ANSWER_TOKENS] for one in made if one and ANSWER_TOKENS in one.metrics]
+    return int(max(known, default=UNKNOWN))

@@ -1,0 +1,95 @@
+"""The memory of a stage, from its configuration, its model and the lengths of its rows."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pipeline.config.schema import LaunchConfig, PeftConfig
+from pipeline.memory.activations import FLOAT, Tuning
+from pipeline.memory.phases import DRAWING, Held, Memory, Roles, Rows, Sampling, generation, ppo, training
+from pipeline.memory.shape import Shape
+from pipeline.ppo.sources import FUNCTION_SOURCE
+from pipeline.stage import Stage
+
+Device = Literal["cpu", "cuda", "mps"]
+
+# Bytes that a process takes besides its tensors: libraries and their threads; on a GPU, CUDA's context and kernels.
+# Measured: benchmarks/memory.py
+LIBRARIES: dict[str, float] = {"cpu": 0.75 * 2**30, "mps": 0.75 * 2**30, "cuda": 0.6 * 2**30}
+
+
+@dataclass(frozen=True)
+class Start:
+    """The model that a stage starts from."""
+
+    shape: Shape
+    precision: int  # bytes of a number in its weights, if they are only used
+    below: int = 0  # weights of the adapters on it
+    quantized: bool = False  # an adapter below was trained on 4 bits, so every stage after it is
+    half: bool = False  # its precision is bfloat16: all of its weights are trained under autocast on a GPU
+
+
+@dataclass(frozen=True)
+class Longest:
+    """Tokens of the longest row, of the longest prompt, and of a new answer; the most answers in a ranking."""
+
+    row: int
+    prompt: int
+    new: int
+    predicted: int | None = None  # tokens of the longest answer in the rows; absent: unknown
+    answers: int = 1
+
+
+def memory_of(
+    stage: Stage, config: Any, launch: LaunchConfig, start: Start, longest: Longest, device: Device
+) -> Memory:
+    """Return the memory that a stage needs for its model, by phase and part.
+
+    `config` is the stage's node. Lengths are those of the longest rows, since the batch that holds them needs most.
+    """
+    if not hasattr(config, "peft"):
+        held = Held(start.shape, Tuning("frozen", precision=start.precision), start.below)
+        decoding = config.decoding
+        memory = generation(held, Sampling(decoding.batch_size, longest.prompt, longest.new))
+    else:
+        memory = _training(stage, config, launch, start, longest, device)
+    libraries = {"libraries": LIBRARIES[device]}
+    return Memory({name: {**parts, **libraries} for name, parts in memory.phases.items()})
+
+
+def _training(
+    stage: Stage, config: Any, launch: LaunchConfig, start: Start, longest: Longest, device: Device
+) -> Memory:
+    assert stage.rows is not None
+    held = held_by(stage, config.peft, launch, start, device)
+    micro = min(launch.micro_batch_size or config.batch_size, config.batch_size)
+    passes = max(stage.rows.passes, longest.answers if stage.makes == "reward model" else 1)
+    rows = Rows(
+        passes * micro,
+        longest.row,
+        longest.predicted,
+        recompute=launch.gradient_checkpointing,
+        accumulate=micro < config.batch_size,
+    )
+    if stage.generates:
+        sampled = min(config.sampling_batch_size, config.rollouts)
+        sampling = Sampling(sampled, longest.prompt, longest.new, DRAWING)
+        rows = replace(rows, length=longest.prompt + longest.new, predicted=longest.new)
+        return ppo(Roles(held, rewards=_reward_models(config), gpu=device == "cuda"), rows, sampling)
+    return training(replace(held, language_loss=held.with_head or bool(getattr(config, "sft_weight", 0))), rows)
+
+
+def _reward_models(config: Any) -> int:
+    """Return how many of PPO's sources of reward are models; the others are functions."""
+    return sum(FUNCTION_SOURCE.fullmatch(one.source) is None for one in config.rewards)
+
+
+def held_by(stage: Stage, peft: PeftConfig, launch: LaunchConfig, start: Start, device: Device) -> Held:
+    """Return how a training stage holds its model: as `modeling.policy` loads it."""
+    method = "qlora" if peft.method == "lora" and start.quantized else peft.method
+    autocast = launch.mixed_precision == "bf16"
+    if launch.mixed_precision == "auto":
+        autocast = method == "full" and start.half and device == "cuda"
+    precision = FLOAT if method == "full" else start.precision
+    tuning = Tuning(method, peft.rank, peft.target_modules, precision, autocast)
+    below = 0 if method == "full" else start.below
+    return Held(start.shape, tuning, below, with_head=stage.makes != "reward model")

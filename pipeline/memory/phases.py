@@ -1,0 +1,256 @@
+"""Memory by part in each phase of a stage. Phases follow each other, so the largest one counts: they never add up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.memory.activations import (
+    FLOAT,
+    Tuning,
+    backward_transient,
+    cache_kept,
+    layer_transient,
+    pass_kept,
+)
+from pipeline.memory.shape import Shape
+
+Parts = dict[str, float]  # part -> bytes
+
+NF4 = 0.5 + 1 / 64 + FLOAT / (64 * 256)  # bytes per weight, with double quantization (arXiv 2305.14314, section 3)
+MAX_LOGITS = 2**23  # logits in memory at once, as `pipeline.modeling.passes` computes them
+REWARD_BATCH = 64  # answers that a reward model scores at once, as in `pipeline.modeling.rewards`
+BESIDE_LOGITS = 12  # bytes per logit in a backward pass: the distribution, and two gradients
+IN_ENTROPY = 16  # bytes per logit in a pass that measures entropy
+DRAWING = 20  # bytes per logit of PPO's sampler: its cumulative distribution is in float64
+DRAWING_TOP_P = 28  # bytes per logit of transformers' sampler: sorted, with their ids
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory by phase, and by part in each phase."""
+
+    phases: Mapping[str, Parts]
+
+    @property
+    def peak(self) -> str:
+        """The name of the phase that needs most."""
+        return max(self.phases, key=lambda name: sum(self.phases[name].values()))
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the peak."""
+        return self.phases[self.peak]
+
+    @property
+    def total(self) -> float:
+        """Bytes at the peak."""
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one pass through a model."""
+
+    rows: int
+    length: int  # tokens of the longest row
+    predicted: int | None = None  # tokens of a row that logits are computed for; absent: all
+    padded: bool = True  # rows differ in length, so a mask hides their padding
+    recompute: bool = False  # gradient checkpointing
+    accumulate: bool = False  # gradients of several passes add up to one step
+
+    @property
+    def tokens(self) -> int:
+        return self.rows * self.length
+
+    @property
+    def answers(self) -> int:
+        """Tokens of all rows that logits are computed for."""
+        return self.rows * (self.length if self.predicted is None else self.predicted)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Answers that are sampled at once."""
+
+    rows: int
+    prompt: int  # tokens of the longest prompt
+    new: int  # most tokens of an answer
+    per_logit: int = DRAWING_TOP_P
+
+
+@dataclass(frozen=True)
+class Held:
+    """The models in memory, in one precision each."""
+
+    shape: Shape
+    tuning: Tuning
+    below: int = 0  # weights of frozen adapters
+    with_head: bool = True  # False: a reward model, whose head is one row
+    language_loss: bool = True  # logits are part of the loss; a reward model then has a frozen head besides
+
+    @property
+    def trainable(self) -> int:
+        if self.tuning.adapts:
+            return self.shape.adapter(self.tuning.rank, self.tuning.targets)
+        return self._all - self.shape.outside if self.tuning.method == "full" else 0
+
+    @property
+    def _all(self) -> int:
+        return self.shape.parameters - (0 if self.with_head else self.shape.head)
+
+    @property
+    def parts(self) -> Parts:
+        """Weights as they are held between steps: trained ones in float32."""
+        beside = self.tuning.states * self.shape.embeddings if self.language_loss and not self.with_head else 0
+        if self.tuning.method == "full":
+            return {"weights": FLOAT * self._all + beside}
+        linear, precision = self.shape.linear, self.tuning.precision
+        matrices = NF4 * linear if self.tuning.method == "qlora" else precision * linear
+        weights = matrices + precision * (self._all - linear) + beside
+        adapters = FLOAT * (self.trainable + self.below)
+        return {"weights": weights, **({"adapters": adapters} if adapters else {})}
+
+
+def training(held: Held, rows: Rows) -> Memory:
+    """Return the memory of a step: the loss, the layers' backward passes, and the update.
+
+    Adam keeps two float32 numbers per trained weight (arXiv 1910.02054, section 3.1). Gradients come into being as the
+    activations go, so full gradients and full activations are never there at once unless gradients accumulate.
+    """
+    fixed = {**held.parts, **_optimizer(held)}
+    whole, head = _gradients(held), FLOAT * held.shape.embeddings if _head_is_trained(held) else 0.0
+    early = whole if rows.accumulate else head
+    return Memory(
+        {
+            "loss": {**fixed, **_copies(held), "gradients": early, **_kept(held, rows), **_logits(held, rows)},
+            "layers": {
+                **fixed,
+                **_copies(held),
+                "gradients": early,
+                "activations": _kept(held, rows)["activations"]
+                + rows.tokens * backward_transient(held.shape, held.tuning),
+            },
+            "update": {**fixed, "gradients": whole + (head if held.shape.tied else 0)},
+        }
+    )
+
+
+def _optimizer(held: Held) -> Parts:
+    return {"optimizer": 2 * FLOAT * held.trainable}
+
+
+def _gradients(held: Held) -> float:
+    return FLOAT * held.trainable
+
+
+def _head_is_trained(held: Held) -> bool:
+    return held.with_head and not held.tuning.adapts
+
+
+def _copies(held: Held) -> Parts:
+    """Autocast keeps a bfloat16 copy of every trained matrix from the forward to the end of the backward pass."""
+    if not held.tuning.autocast:
+        return {}
+    matrices = held.trainable if held.tuning.adapts else held.shape.linear + held.shape.embeddings
+    return {"bfloat16 copies": 2 * matrices}
+
+
+def _kept(held: Held, rows: Rows) -> Parts:
+    """The activations of a pass; keys and values are copied for every head where a mask hides padding."""
+    padded = rows.padded and rows.rows > 1
+    kept = pass_kept(held.shape, held.tuning, expanded=padded, recompute=rows.recompute, length=rows.length)
+    return {"activations": rows.tokens * kept}
+
+
+def _logits(held: Held, rows: Rows) -> Parts:
+    """The logits of a chunk of tokens, the states that they come from, and the head's gradient while it is added."""
+    if not held.language_loss:
+        return {}
+    states = rows.answers * held.shape.hidden * held.tuning.states
+    chunk, several = _chunk(held.shape, rows.answers)
+    added = FLOAT * held.shape.embeddings if several and _head_is_trained(held) else 0
+    return {"logits": BESIDE_LOGITS * chunk + states + added}
+
+
+def _chunk(shape: Shape, tokens: int) -> tuple[int, bool]:
+    """Return the number of logits at once, and whether there are several such chunks."""
+    size = max(1, MAX_LOGITS // shape.vocabulary)
+    return min(tokens, size) * shape.vocabulary, tokens > size
+
+
+def generation(held: Held, sampling: Sampling) -> Memory:
+    """Return the memory of sampling answers, and of their log-probabilities."""
+    whole = Rows(sampling.rows, sampling.prompt + sampling.new, sampling.new)
+    return Memory(
+        {
+            "sampling": {**held.parts, **_drawn(held, sampling)},
+            "log-probabilities": {**held.parts, **_read(held, whole, BESIDE_LOGITS)},
+        }
+    )
+
+
+def _drawn(held: Held, sampling: Sampling) -> Parts:
+    shape, tuning = held.shape, held.tuning
+    cache = sampling.rows * (sampling.prompt + sampling.new) * cache_kept(shape, tuning)
+    return {
+        "activations": sampling.rows * sampling.prompt * layer_transient(shape, tuning),
+        "KV cache": cache + cache / shape.layers,  # a layer's cache is copied as it grows
+        "logits": sampling.rows * sampling.per_logit * shape.vocabulary,
+    }
+
+
+def _read(held: Held, rows: Rows, per_logit: int) -> Parts:
+    """A pass without a backward pass."""
+    chunk = _chunk(held.shape, rows.answers)[0] if held.with_head else 0
+    return {
+        "activations": rows.tokens * layer_transient(held.shape, held.tuning),
+        "logits": per_logit * chunk + rows.answers * held.shape.hidden * held.tuning.states,
+    }
+
+
+@dataclass(frozen=True)
+class Roles:
+    """PPO's models. With adapters, the policy, its reference and the value model share one base."""
+
+    policy: Held
+    rewards: int = 1  # reward models with weights of their own; with adapters, those on the same base
+    gpu: bool = False  # Adam's intermediate results are there for all weights at once
+
+    @property
+    def value(self) -> Held:
+        return Held(self.policy.shape, self.policy.tuning, with_head=False, language_loss=False)
+
+    @property
+    def parts(self) -> Parts:
+        own, value = self.policy.parts, self.value
+        if self.policy.tuning.adapts:
+            return {**own, "adapters": own["adapters"] + FLOAT * value.trainable * (1 + self.rewards)}
+        others = FLOAT * value.trainable * (1 + self.rewards)
+        return {**own, "reference": own["weights"], "value and reward models": others}
+
+
+def ppo(roles: Roles, rows: Rows, sampling: Sampling) -> Memory:
+    """Return the memory of sampling, scoring and learning.
+
+    The policy's backward pass ends before the value model's begins; its gradients stay.
+    """
+    policy, value = roles.policy, roles.value
+    moments = {"optimizer": _optimizer(policy)["optimizer"] + _optimizer(value)["optimizer"]}
+    fixed = {**roles.parts, **moments}
+    both = _gradients(policy) + _gradients(value)
+    first, second = training(policy, rows).phases, training(value, rows).phases
+    learned = {name: {**parts, **fixed} for name, parts in first.items() if name != "update"}
+    if rows.accumulate:
+        learned = {name: {**parts, "gradients": both} for name, parts in learned.items()}
+    scored = Rows(REWARD_BATCH, rows.length) if roles.rewards else rows
+    extra = both if roles.gpu else 2 * FLOAT * policy.shape.embeddings * (not policy.tuning.adapts)
+    return Memory(
+        {
+            "sampling": {**fixed, **_copies(policy), **_drawn(policy, sampling)},
+            "scoring": {**fixed, **_copies(policy), **_read(policy, rows, IN_ENTROPY)},
+            "rewards": {**fixed, **_read(value, scored, 0)},
+            "policy loss": learned["loss"],
+            "policy layers": learned["layers"],
+            "value layers": {**second["layers"], **fixed, "gradients": both if rows.accumulate else _gradients(policy)},
+            "update": {**fixed, "gradients": both, "intermediate results": extra},
+        }
+    )

@@ -1,0 +1,142 @@
+"""Phases of a step, counted by hand; PPO's roles; and what a GPU needed."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.memory.activations import Tuning, backward_transient, cache_kept, layer_transient, pass_kept
+from pipeline.memory.phases import Held, Memory, Roles, Rows, Sampling, generation, ppo, training
+from pipeline.memory.shape import Shape
+from tests.unit.memory.known_models import shape_named
+
+SHAPE = Shape(vocabulary=1000, hidden=64, inner=128, layers=3, heads=4, kv_heads=2, head_dim=16, tied=True)
+UNTIED = SHAPE._replace(tied=False)
+ROWS = Rows(rows=2, length=10)
+P = SHAPE.parameters
+HALF = Tuning("lora", precision=2)
+
+
+def test_the_peak_is_the_largest_phase_and_its_parts_add_up_to_it() -> None:
+    memory = Memory({"one": {"a": 3.0, "b": 4.0}, "two": {"a": 5.0}})
+    assert (memory.peak, memory.total, memory.parts) == ("one", 7.0, {"a": 3.0, "b": 4.0})
+
+
+def test_full_training_holds_sixteen_bytes_for_each_weight_at_the_update() -> None:
+    """Weights, gradients and Adam's two numbers (arXiv 1910.02054, section 3.1), and here the tied head's gradient."""
+    update = training(Held(UNTIED, Tuning()), ROWS).phases["update"]
+    assert sum(update.values()) == 16 * UNTIED.parameters
+    tied = training(Held(SHAPE, Tuning()), ROWS).phases["update"]
+    assert sum(tied.values()) == 16 * P + 4 * SHAPE.embeddings
+
+
+def test_adapters_hold_sixteen_bytes_for_their_weights_alone() -> None:
+    adapter = SHAPE.adapter(16)
+    update = training(Held(SHAPE, HALF, below=5), ROWS).phases["update"]
+    assert update == {
+        "weights": 2 * P,
+        "adapters": 4 * (adapter + 5),
+        "optimizer": 8 * adapter,
+        "gradients": 4 * adapter,
+    }
+
+
+def test_4_bits_hold_half_a_byte_for_a_weight_of_a_matrix_and_its_scale() -> None:
+    """4.127 bits per weight with double quantization (arXiv 2305.14314, section 3)."""
+    weights = Held(SHAPE, Tuning("qlora", precision=2)).parts["weights"]
+    assert weights == pytest.approx(4.127 / 8 * SHAPE.linear + 2 * (P - SHAPE.linear), rel=1e-3)
+
+
+def test_the_loss_holds_all_activations_and_a_chunk_of_logits() -> None:
+    held = Held(SHAPE, HALF)
+    parts = training(held, ROWS).phases["loss"]
+    assert parts["activations"] == 20 * pass_kept(SHAPE, HALF, expanded=True, recompute=False, length=10)
+    assert parts["logits"] == 20 * (12 * 1000 + 2 * 64)
+    chunked = training(held, Rows(2, 100_000)).phases["loss"]["logits"]
+    assert chunked == 12 * (2**23 // 1000) * 1000 + 200_000 * 2 * 64
+
+
+def test_a_row_alone_has_no_mask() -> None:
+    parts = training(Held(SHAPE, HALF), Rows(1, 10)).phases["loss"]
+    assert parts["activations"] == 10 * pass_kept(SHAPE, HALF, expanded=False, recompute=False)
+
+
+def test_gradients_of_several_passes_stay_beside_the_activations() -> None:
+    held = Held(SHAPE, Tuning())
+    once, several = (training(held, replace(ROWS, accumulate=one)).phases["layers"] for one in (False, True))
+    assert (once["gradients"], several["gradients"]) == (4 * SHAPE.embeddings, 4 * P)
+
+
+def test_a_reward_model_has_no_language_head_and_no_logits() -> None:
+    held = Held(UNTIED, Tuning(), with_head=False, language_loss=False)
+    assert held.parts["weights"] == 4 * (UNTIED.parameters - UNTIED.embeddings)
+    assert "logits" not in training(held, ROWS).phases["loss"]
+    beside = replace(held, language_loss=True)  # reward.sft_weight: the policy's head, frozen
+    assert beside.parts["weights"] - held.parts["weights"] == 4 * UNTIED.embeddings
+    assert training(beside, ROWS).phases["loss"]["logits"] > 0
+
+
+def test_sampling_holds_the_cache_of_all_rows_and_the_logits_of_one_token() -> None:
+    held = Held(SHAPE, Tuning("frozen", precision=2))
+    parts = generation(held, Sampling(rows=4, prompt=6, new=10)).phases["sampling"]
+    assert parts["KV cache"] == 4 * 16 * cache_kept(SHAPE, held.tuning) * (1 + 1 / 3)
+    assert parts["logits"] == 4 * 28 * 1000
+    assert parts["activations"] == 4 * 6 * layer_transient(SHAPE, held.tuning)
+
+
+# -- PPO ---------------------------------------------------------------------------------------------------------------
+
+
+def test_ppo_with_full_weights_holds_four_models_and_learns_from_one_after_the_other() -> None:
+    memory = ppo(Roles(Held(UNTIED, Tuning())), ROWS, Sampling(4, 6, 4))
+    body = UNTIED.parameters - UNTIED.embeddings
+    roles = {name: memory.phases["update"][name] for name in ("weights", "reference", "value and reward models")}
+    whole = 4 * UNTIED.parameters
+    assert roles == {"weights": whole, "reference": whole, "value and reward models": 2 * 4 * body}
+    assert memory.phases["update"]["optimizer"] == 8 * (UNTIED.parameters + body)
+    assert memory.phases["value layers"]["gradients"] == 4 * UNTIED.parameters, (
+        "the policy's, which wait for the update"
+    )
+    value = 20 * pass_kept(UNTIED, Tuning(), expanded=True, recompute=False, length=10)
+    assert memory.phases["value layers"]["activations"] == value + 20 * backward_transient(UNTIED, Tuning())
+
+
+def test_ppo_with_adapters_holds_one_base() -> None:
+    memory = ppo(Roles(Held(SHAPE, HALF)), ROWS, Sampling(4, 6, 4))
+    assert {parts["weights"] for parts in memory.phases.values()} == {2 * P}
+    assert memory.parts["adapters"] == 4 * 3 * SHAPE.adapter(16), "of the policy, the value model and the reward model"
+
+
+# -- measured on a GPU -------------------------------------------------------------------------------------------------
+
+GIB = 2**30
+BIG = {  # benchmarks/gpu/random_models.py
+    "0.5b": Shape(151_936, 896, 4864, 24, 14, 2, 64, tied=True),
+    "8b": shape_named("llama3_1_8b"),
+}
+QLORA = Tuning("qlora", precision=2, autocast=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "tuning", "rows", "measured"),
+    [
+        ("0.5b", HALF, Rows(8, 1024, padded=False), 16.39),
+        ("8b", HALF, Rows(2, 2048, padded=False), 51.94),
+        ("8b", QLORA, Rows(1, 512, recompute=True), 5.96),
+        ("8b", QLORA, Rows(2, 512, 256, padded=False, recompute=True), 6.19),
+    ],
+)
+def test_the_plan_meets_what_an_h100_needed(shape: str, tuning: Tuning, rows: Rows, measured: float) -> None:
+    """benchmarks/gpu/results/2026-11-27.md: SFT, and DPO with two rows a pair. All rows were of one length: no mask."""
+    planned = training(Held(BIG[shape], tuning), rows).total / GIB
+    assert planned == pytest.approx(measured, rel=0.15)
+
+
+def test_the_plan_meets_what_an_h100_needed_for_ppo() -> None:
+    roles = Roles(Held(BIG["8b"], QLORA), rewards=0, gpu=True)
+    planned = ppo(roles, Rows(8, 512, 256, recompute=True, accumulate=True), Sampling(32, 256, 256, 20)).total / GIB
+    assert planned == pytest.approx(8.65, rel=0.15)
+
+
+def test_the_plan_meets_what_an_h100_needed_for_a_reward_model() -> None:
+    held = Held(BIG["8b"], QLORA, with_head=False, language_loss=False)
+    assert training(held, Rows(2, 512, padded=False, recompute=True)).total / GIB == pytest.approx(5.21, rel=0.15)
