@@ -5,7 +5,20 @@ from typing import Any, Literal
 
 from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.memory.activations import FLOAT, Tuning
-from pipeline.memory.phases import DRAWING, Held, Memory, Roles, Rows, Sampling, generation, ppo, training
+from pipeline.memory.phases import (
+    DRAWING,
+    DRAWING_PLAIN,
+    DRAWING_TOP_P,
+    REWARD_BATCH,
+    Held,
+    Memory,
+    Roles,
+    Rows,
+    Sampling,
+    generation,
+    ppo,
+    training,
+)
 from pipeline.memory.shape import Shape
 from pipeline.ppo.sources import FUNCTION_SOURCE
 from pipeline.stage import Stage
@@ -47,9 +60,11 @@ def memory_of(
     `config` is the stage's node. Lengths are those of the longest rows, since the batch that holds them needs most.
     """
     if not hasattr(config, "peft"):
-        held = Held(start.shape, Tuning("frozen", precision=start.precision), start.below)
+        method = "qlora" if start.quantized else "lora" if start.below else "frozen"
+        held = Held(start.shape, Tuning(method, rank=0, precision=start.precision), start.below)
         decoding = config.decoding
-        memory = generation(held, Sampling(decoding.batch_size, longest.prompt, longest.new))
+        per_logit = DRAWING_TOP_P if decoding.top_p < 1 else DRAWING_PLAIN
+        memory = generation(held, Sampling(decoding.batch_size, longest.prompt, longest.new, per_logit))
     else:
         memory = _training(stage, config, launch, start, longest, device)
     libraries = {"libraries": LIBRARIES[device]}
@@ -74,7 +89,8 @@ def _training(
         sampled = min(config.sampling_batch_size, config.rollouts)
         sampling = Sampling(sampled, longest.prompt, longest.new, DRAWING)
         rows = replace(rows, length=longest.prompt + longest.new, predicted=longest.new)
-        return ppo(Roles(held, rewards=_reward_models(config), gpu=device == "cuda"), rows, sampling)
+        scored = min(REWARD_BATCH, config.rollouts)
+        return ppo(Roles(held, _reward_models(config), scored, gpu=device == "cuda"), rows, sampling)
     return training(replace(held, language_loss=held.with_head or bool(getattr(config, "sft_weight", 0))), rows)
 
 

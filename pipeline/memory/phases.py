@@ -21,7 +21,8 @@ REWARD_BATCH = 64  # answers that a reward model scores at once, as in `pipeline
 BESIDE_LOGITS = 12  # bytes per logit in a backward pass: the distribution, and two gradients
 IN_ENTROPY = 16  # bytes per logit in a pass that measures entropy
 DRAWING = 20  # bytes per logit of PPO's sampler: its cumulative distribution is in float64
-DRAWING_TOP_P = 28  # bytes per logit of transformers' sampler: sorted, with their ids
+DRAWING_PLAIN = 16  # bytes per logit of transformers' sampler: four float32 distributions
+DRAWING_TOP_P = 28  # with top_p: sorted, with their ids
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Sampling:
     rows: int
     prompt: int  # tokens of the longest prompt
     new: int  # most tokens of an answer
-    per_logit: int = DRAWING_TOP_P
+    per_logit: int = DRAWING_PLAIN
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,7 @@ class Roles:
 
     policy: Held
     rewards: int = 1  # reward models with weights of their own; with adapters, those on the same base
+    scored: int = REWARD_BATCH  # answers that a reward model scores at once
     gpu: bool = False  # Adam's intermediate results are there for all weights at once
 
     @property
@@ -241,7 +243,7 @@ def ppo(roles: Roles, rows: Rows, sampling: Sampling) -> Memory:
     learned = {name: {**parts, **fixed} for name, parts in first.items() if name != "update"}
     if rows.accumulate:
         learned = {name: {**parts, "gradients": both} for name, parts in learned.items()}
-    scored = Rows(REWARD_BATCH, rows.length) if roles.rewards else rows
+    scored = Rows(roles.scored, rows.length) if roles.rewards else rows
     extra = both if roles.gpu else 2 * FLOAT * policy.shape.embeddings * (not policy.tuning.adapts)
     return Memory(
         {

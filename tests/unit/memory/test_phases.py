@@ -79,7 +79,7 @@ def test_sampling_holds_the_cache_of_all_rows_and_the_logits_of_one_token() -> N
     held = Held(SHAPE, Tuning("frozen", precision=2))
     parts = generation(held, Sampling(rows=4, prompt=6, new=10)).phases["sampling"]
     assert parts["KV cache"] == 4 * 16 * cache_kept(SHAPE, held.tuning) * (1 + 1 / 3)
-    assert parts["logits"] == 4 * 28 * 1000
+    assert parts["logits"] == 4 * 16 * 1000
     assert parts["activations"] == 4 * 6 * layer_transient(SHAPE, held.tuning)
 
 
