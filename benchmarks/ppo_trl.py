@@ -1,12 +1,12 @@
 """PPO beside TRL 1.12's `PPOTrainer`, its last one: CPU seconds of an iteration and peak memory, in turn in one run.
 
-    python benchmarks/ppo_trl.py --trl FOLDER [--runs 5] [--iterations 4] [--only small-uneven] [--eager] [--to FILE]
+    python benchmarks/ppo_trl.py --trl FOLDER [--runs 5] [--iterations 4] [--only small-uneven]
 
 `FOLDER` holds TRL 1.12: `pip install --no-deps --target FOLDER trl==1.12.0`. Both sides get the same Phi of random
 weights, reward model, prompts, lengths, epochs, minibatches and optimizer steps, in a process of their own with one
 thread. The bias of the stop token decides how long answers become: one setting has answers of all lengths, the others
 none that stops. Given are medians and ranges of the ratios ours / TRL, and of the seconds; the first iteration is left
-out, and memory counts from what the imports take. `--eager` gives both sides eager attention.
+out, and memory counts from what the imports take.
 """
 
 import argparse
@@ -49,7 +49,8 @@ SETTINGS = {
     "vocabulary": Setting(50_257, 256, 6, 32, 48, 24),
     "vocabulary-lora": Setting(50_257, 256, 6, 32, 48, 24, lora=True),
 }
-EPOCHS, BATCHES, RATE, RANK = 2, 2, 1e-6, 16
+EPOCHS, BATCHES, RATE = 2, 2, 1e-6
+RANK = 16  # the pipeline's own default
 
 
 def prompts_of(setting: Setting, count: int) -> list[list[int]]:
@@ -214,7 +215,7 @@ def measured(side: str, name: str, folder: Path, given: argparse.Namespace) -> d
     """Run one side in a process of its own."""
     root = Path(__file__).resolve().parents[1]
     path = [str(root), str(root / "benchmarks"), *([given.trl] if side == "trl" else [])]
-    path = path if side == "ours" else path[::-1]
+    path.reverse()  # TRL 1.12 comes before the TRL that is installed
     ran = subprocess.run(
         [sys.executable, __file__, "--side", side, "--only", name, "--folder", str(folder), "--iterations",
          str(given.iterations)],

@@ -15,10 +15,33 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status."""
-    from pipeline import commands
+    from pipeline.engine.group import is_launched
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     quiet_logging()
+    if is_launched():
+        return _launched(arguments)
+    return _main(arguments)
+
+
+def _launched(arguments: Sequence[str]) -> int:
+    """Run one command line in the first of several processes that a launcher started; the others follow it."""
+    from pipeline.engine import launcher
+    from pipeline.engine.group import launched_rank
+
+    if launched_rank() > 0:
+        return _status_of(launcher.follow)
+    status = 1
+    try:
+        status = _main(arguments)
+    finally:
+        launcher.dismiss(status)
+    return status
+
+
+def _main(arguments: Sequence[str]) -> int:
+    from pipeline import commands
+
     if arguments and arguments[0] in commands.COMMANDS:
         return _status_of(lambda: commands.COMMANDS[arguments[0]](arguments[1:]))
     return _status_of(lambda: run(arguments))

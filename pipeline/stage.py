@@ -84,6 +84,8 @@ class Runtime:
     launch: LaunchConfig
     threads: int
     gates: str = "warn"  # effect of a gate that warns: warn, stop or off
+    rank: int = 0  # number of this process among those that run the stage together
+    processes: int = 1  # count of these processes
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,16 @@ class StageContext:
     """The inputs and services for a running stage."""
 
     inputs: Mapping[str, Artifact]
-    output_dir: Path  # deterministic: the same in every process of a distributed run
+    output_dir: Path  # the same in every process that runs the stage; only the main one writes there
     runtime: Runtime
     progress: Progress
     say: Callable[[str], None]  # takes a remark for the user; it is printed and logged
     track: Callable[[Mapping[str, float], int], None]  # takes metrics and their step, for live curves
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes: the one of several that run the stage together, or the only one."""
+        return self.runtime.rank == 0
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,7 @@ class Stage:
     keeps_human_work: bool = False  # holds tasks for people or their answers: never pruned
     rows: ModelRows | None = None  # the rows that go through a model; None: no model is loaded
     generates: bool = False  # samples answers from the model that it trains
+    is_distributed: bool = False  # `launch.processes` run it together; other stages run in one process
     is_shared: bool = False  # policies in a fair comparison share one version of it
     is_side_branch: bool = False  # made on the way or outside the chain: never suggested as the next stage
     compares_policies: bool = False  # its metrics compare policies

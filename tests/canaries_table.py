@@ -115,6 +115,27 @@ GROUPS = [
     ),
     Group(
         "transformers.Trainer",
+        "overridden",
+        TRAINING,
+        "processes would repeat rows where a batch does not divide, and losses would depend on their number",
+        {"get_train_dataloader": "", "get_eval_dataloader": "eval_dataset"},
+    ),
+    Group(
+        "transformers.Trainer",
+        "overridden",
+        TRAINING,
+        "rows that count for nothing would be counted among the training tokens",
+        {"_track_num_input_tokens": "inputs"},
+    ),
+    Group(
+        "transformers.Trainer",
+        "called",
+        TRAINING,
+        "training tokens would not be counted",
+        {"_track_num_input_tokens": "inputs"},
+    ),
+    Group(
+        "transformers.Trainer",
         "read",
         TRAINING,
         "sharded training keeps the library's own checkpoints",

@@ -27,6 +27,12 @@ def loss_types(trainer: Mapping[str, Any]) -> list[Any]:
     return list(wanted) if isinstance(wanted, list | tuple) else [wanted]
 
 
+def uses_own_losses(trainer: Mapping[str, Any]) -> bool:
+    """Return whether the pipeline computes all losses of DPO's trainer options; otherwise TRL computes all."""
+    plain = _divergence(trainer) == "reverse_kl" and not trainer.get("use_weighting")
+    return plain and all(name in LOSSES for name in loss_types(trainer))
+
+
 def loss_faults(trainer: Mapping[str, Any]) -> Iterator[str]:
     """Yield one message for each fault in the requested losses and their options."""
     types, known = loss_types(trainer), sorted({*LOSSES, *TRL_LOSSES})

@@ -591,7 +591,8 @@ class LaunchConfig:
     mixed_precision: str = choice("auto", "auto", "no", "bf16")  # auto: bf16 to train all of a bfloat16 model on a GPU
     force: bool = False  # run a stage even if its memory plan finds that it cannot fit
     parallel: int | None = number(None, least=1)  # stages at once; absent: one per GPU; per idle core for a small model
-    processes: int | None = number(None, least=1)  # processes that read and clean data; absent: one per core
+    processes: int = number(1, least=1)  # processes that train, sample and evaluate together, each on a GPU of its own
+    data_processes: int | None = number(None, least=1)  # processes that read and clean data; absent: one per core
 
 
 @dataclass

@@ -26,7 +26,12 @@ def threads(config: PipelineConfig) -> int:
 
 
 def parallel(config: PipelineConfig) -> int:
-    """Return how many stages run at once: one per GPU; on a CPU, one per idle core if the model is small, else one."""
+    """Return how many stages run at once: one per GPU; on a CPU, one per idle core if the model is small, else one.
+
+    One, too, if several processes make it together.
+    """
+    if config.launch.processes > 1:
+        return 1
     if config.launch.parallel is not None:
         return config.launch.parallel
     if config.launch.device in ("auto", "cuda") and gpus():

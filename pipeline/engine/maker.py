@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.config.schema import PipelineConfig, content
 from pipeline.engine.fitting import check_fits
+from pipeline.engine.group import ALONE
 from pipeline.engine.machine import threads
 from pipeline.engine.planner import PEOPLE_ARE_ASKED, Step, observed_fingerprint, short_version
 from pipeline.errors import PipelineError, RequestError, WaitingForPeople
@@ -45,6 +46,7 @@ class Maker:
 
     def __init__(self, config: PipelineConfig, store: Store, people: People, reporter: Reporter) -> None:
         self.config, self.store, self.people, self.reporter = config, store, people, reporter
+        self.group = ALONE  # the processes that make the next step
         self.tracking = Tracking(config.tracking, Path(config.outputs) / ".tracking", self.say)
 
     def say(self, remark: str) -> None:
@@ -100,6 +102,16 @@ class Maker:
         context = replace(self._context(inputs, self.store.root / step.name, NoTracker(), None), standing=standing)
         return step.stage.asking.observe(step.config, context)
 
+    def make_together(self, step: Step) -> None:
+        """Make a step as one process of the group: the main one makes the version, the others only compute."""
+        if self.group.rank == 0:
+            self.run_step(step)
+            return
+        inputs, directory = self._inputs(step), self.store.directory(step.name, step.version)
+        logging.captureWarnings(True)  # the main process logs the same ones
+        with _reported_faults(step, directory), self.group.join():
+            step.stage.run(step.config, self._context(inputs, directory, NoTracker(), None))
+
     def run_step(self, step: Step, observed: Any = None) -> Artifact:
         """Run one stage in its version's directory, commit it, and return the artifact.
 
@@ -116,7 +128,8 @@ class Maker:
             try:
                 with _reported_faults(step, directory), _logging_to(directory / LOG):
                     log.info("%s@%s from %s", step.name, step.version, {r: a.reference for r, a in inputs.items()})
-                    metrics = step.stage.run(step.config, self._context(inputs, directory, tracker, observed))
+                    with self.group.join():
+                        metrics = step.stage.run(step.config, self._context(inputs, directory, tracker, observed))
                 manifest = _manifest(step, self.config, inputs, metrics, time.monotonic() - began, self.store)
                 with _reported_faults(step, directory):
                     artifact = self.store.commit(step.name, step.version, manifest)
@@ -136,7 +149,8 @@ class Maker:
     def _context(
         self, inputs: Mapping[str, Artifact], directory: Path, tracker: Tracker, observed: Any
     ) -> PeopleContext:
-        runtime = Runtime(self.config.launch, threads(self.config), self.config.gates)
+        own = self.group.rank, self.group.count
+        runtime = Runtime(self.config.launch, threads(self.config), self.config.gates, *own)
 
         def track(metrics: Mapping[str, float], step: int) -> None:
             self.reporter.note(metrics)

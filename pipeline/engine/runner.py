@@ -12,11 +12,15 @@ from rich.markup import escape
 from pipeline.config.remembered import Request, left_out, recall, remembering
 from pipeline.config.schema import PipelineConfig
 from pipeline.console import console, errors, seconds_text
+from pipeline.engine import launcher
+from pipeline.engine.distribution import check_processes
 from pipeline.engine.fitting import UNPLANNED, check_fits, lines_of, plan_of
+from pipeline.engine.group import is_launched
 from pipeline.engine.machine import parallel, threads
 from pipeline.engine.maker import Maker
 from pipeline.engine.paths import missing_files
 from pipeline.engine.planner import PENDING, UP_TO_DATE, Planner, Step, short_version
+from pipeline.engine.team import Team
 from pipeline.engine.workers import Workers
 from pipeline.errors import PipelineError, RequestError, WaitingForPeople
 from pipeline.people.annotators import People
@@ -24,6 +28,8 @@ from pipeline.progress import BOARD, REPORTER
 from pipeline.services.tracking import mode_of
 from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import Store
+
+Crew = Workers | Team | launcher.Launched
 
 MIN_COLUMNS_FOR_INPUTS = 114  # narrower terminals omit the inputs ("from …") on a stage's line
 
@@ -34,9 +40,11 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     Stores the request as the project's last one. Raises `WaitingForPeople` if people have to answer first. If a stage
     fails, only the stages that need it are not made; its error is raised after the others are done.
     """
+    config = launcher.with_launched_processes(config)
     store = Store(Path(config.outputs), config.project)
     planner = Planner(config, store)
     steps = planner.plan()
+    check_processes(config, [step.name for step in planner.to_run() if step.stage.is_distributed])
     BOARD.begin()
     to_run = {step.name for step in planner.to_run()}
     console.print(heading(config, len(to_run)))
@@ -54,7 +62,7 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     with (
         remembering(store.root, request, lambda: bool(printed & to_run)),
         People(config.labeling, config.project, REPORTER.say, store.root) as people,
-        Workers(config, _at_once(config, planner)) as crew,
+        _crew(config, planner) as crew,
     ):
         if any(step.stage.meets_people for step in planner.to_run()[1:]):
             people.prepare()
@@ -79,6 +87,13 @@ def _remark_on_left_out(store: Store, request: Request | None) -> None:
             REPORTER.say(f"unlike the last request of this project, this one does not have {listed}")
 
 
+def _crew(config: PipelineConfig, planner: Planner) -> Crew:
+    """Return the processes that make steps beside this one."""
+    if is_launched():
+        return launcher.Launched(config)
+    return Team(config) if config.launch.processes > 1 else Workers(config, _at_once(config, planner))
+
+
 def _at_once(config: PipelineConfig, planner: Planner) -> int:
     """Return how many steps of this plan run at once: one, unless two steps do not depend on each other."""
     needed = {step.name: step.needs for step in planner.to_run()}
@@ -91,9 +106,7 @@ def _at_once(config: PipelineConfig, planner: Planner) -> int:
 class Run:
     """One pass through a plan."""
 
-    def __init__(
-        self, planner: Planner, maker: Maker, crew: Workers, settled: dict[str, str], printed: set[str]
-    ) -> None:
+    def __init__(self, planner: Planner, maker: Maker, crew: Crew, settled: dict[str, str], printed: set[str]) -> None:
         self.steps = planner.steps
         self.maker, self.crew, self.settled, self.printed = maker, crew, settled, printed
         self.to_run = {step.name for step in planner.to_run()}
@@ -145,9 +158,10 @@ class Run:
             self.maker.store.point(step.name, "latest", step.version)
             self.maker.welcome(step)
             self._settle(step, self.maker.store.open(step.name, step.version))
-        elif self.crew.is_a_crowd and not step.stage.meets_people:
+        elif self.crew.takes(step):
             self.crew.start(step, self.settled)
         else:
+            self.maker.group = self.crew.group_for(step, self.settled)
             try:
                 self._settle(step, self.maker.make(step))
             except PipelineError as error:
@@ -189,13 +203,14 @@ def _all_in_one(failed: dict[str, PipelineError]) -> PipelineError:
 
 
 def _print_plan(planner: Planner, config: PipelineConfig, store: Store) -> None:
-    to_run = planner.to_run()
+    to_run, processes = planner.to_run(), config.launch.processes
     for step in planner.steps.values():
         action = "run " if step in to_run else "skip"
         why = step.why if step in to_run or step.complete else "not needed"
         peft = getattr(step.config, "peft", None)
         tuned = f" · {peft.method}, learning rate {step.config.learning_rate:g}" if peft else ""
-        console.print(f" {step.name:<12}{short_version(step.version):<4}  {action}  {escape(why)}{tuned}")
+        together = f" · {processes} processes" if processes > 1 and step.stage.is_distributed else ""
+        console.print(f" {step.name:<12}{short_version(step.version):<4}  {action}  {escape(why)}{tuned}{together}")
         plan = plan_of(step, config, store) if step in to_run else None
         for text in lines_of(plan, config) if plan else ():
             console.print(f"{'':<24}[dim]{escape(text)}[/]")
@@ -207,6 +222,8 @@ def heading(config: PipelineConfig, running: int) -> str:
     """Return the first line of output: project, device, tracking mode, and whether annotators are simulated."""
     mode = mode_of(config.tracking)
     parts = [f"[bold]{config.project}[/]", f"device {config.launch.device}", f"tracking {mode}"]
+    if config.launch.processes > 1:
+        parts.insert(2, f"{config.launch.processes} processes")
     if config.labeling.backend != "file" and not config.labeling.annotators and config.data.source == "playground":
         parts.append("annotators are [bold]SIMULATED[/]")
     if not running and not config.plan:

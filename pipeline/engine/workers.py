@@ -1,11 +1,16 @@
-"""Worker processes that make steps in parallel, one step at a time each. A worker keeps its imports between steps."""
+"""Worker processes that make steps, one at a time each: several steps in parallel, or one together (`team`).
+
+A worker keeps its imports between steps.
+"""
 
 import contextlib
+import functools
 import os
 import queue
 import signal
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -16,6 +21,7 @@ from typing import Any, NamedTuple, Self
 from pipeline.config.schema import PipelineConfig
 from pipeline.console import quiet_logging
 from pipeline.data.parallel import end_with_parent
+from pipeline.engine.group import ALONE, Group
 from pipeline.engine.machine import gpus, threads
 from pipeline.engine.planner import Planner, Step
 from pipeline.errors import PipelineError
@@ -32,6 +38,26 @@ class Order(NamedTuple):
     name: str
     version: str
     settled: Mapping[str, str]
+    meeting: str = ""  # the file where the processes meet that make it together
+
+
+@dataclass(frozen=True)
+class Place:
+    """The part of the machine that a worker has, and its number among the workers that make a step together."""
+
+    threads: int  # of torch
+    gpu: str | None = None  # its only GPU; None: all that there are
+    rank: int = 0
+    count: int = 1
+    on_gpus: bool = False  # of several: each has a GPU
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the variables that tell torch and accelerate about the place."""
+        if self.count == 1:
+            return {"CUDA_VISIBLE_DEVICES": self.gpu} if self.gpu is not None else {}
+        number, count = str(self.rank), str(self.count)
+        return {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
 
 
 class Made(NamedTuple):
@@ -50,8 +76,8 @@ class Workers:
     def __init__(self, config: PipelineConfig, count: int) -> None:
         self.config, self.count = config, count
         self._store = Store(Path(config.outputs), config.project)
-        self._workers: list[_Worker] = []
-        self._results: queue.SimpleQueue[tuple[_Worker, Made | Failed | None]] = queue.SimpleQueue()
+        self._workers: list[Worker] = []
+        self._results: queue.SimpleQueue[tuple[Worker, Made | Failed | None]] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
         return self
@@ -66,6 +92,14 @@ class Workers:
     def is_a_crowd(self) -> bool:
         return self.count > 1
 
+    def takes(self, step: Step) -> bool:
+        """Whether workers make this step; all others are made in the command's own process."""
+        return self.is_a_crowd and not step.stage.meets_people
+
+    def group_for(self, step: Step, settled: Mapping[str, str]) -> Group:
+        """Return the processes that make a step in the command's own process: this one alone."""
+        return ALONE
+
     @property
     def busy(self) -> bool:
         """Whether a worker is making a step."""
@@ -79,13 +113,13 @@ class Workers:
         """Give a step to an idle worker; start a new one if there is none."""
         idle = [worker for worker in self._workers if worker.step is None]
         if not idle:
-            idle = [_Worker(self.config, self._gpu(), self._results)]
+            idle = [Worker(self.config, self._results, Place(threads(self.config), self._gpu()))]
             self._workers += idle
         idle[0].make(step, settled)
 
     def _gpu(self) -> str | None:
         """Return a GPU that no other worker uses; None if the machine has fewer than two, or none is free."""
-        there, taken = gpus(), [worker.gpu for worker in self._workers]
+        there, taken = gpus(), [worker.place.gpu for worker in self._workers]
         return next((gpu for gpu in there if gpu not in taken), None) if len(there) > 1 else None
 
     def next_result(self) -> tuple[str, Artifact | PipelineError]:
@@ -101,30 +135,35 @@ class Workers:
                 return step.name, self._store.open(step.name, step.version)
             if isinstance(result, Failed):
                 return step.name, result.error
-            return step.name, PipelineError(
-                f"{step.name}: its process {worker.last_words()}. Finished work is kept in "
-                f"{self._store.directory(step.name, step.version)}; the same command continues from there."
-            )
+            return step.name, lost(step, f"its process {worker.last_words()}", self._store)
 
 
-class _Worker:
+def lost(step: Step, what: str, store: Store) -> PipelineError:
+    """Return the error of a step whose process has ended."""
+    return PipelineError(
+        f"{step.name}: {what}. Finished work is kept in {store.directory(step.name, step.version)}; the same command "
+        "continues from there."
+    )
+
+
+class Worker:
     """The parent's side of one worker process."""
 
-    def __init__(self, config: PipelineConfig, gpu: str | None, results: "queue.SimpleQueue[Any]") -> None:
+    def __init__(self, config: PipelineConfig, results: "queue.SimpleQueue[Any]", place: Place) -> None:
         # Spawned, not forked: this process may have loaded torch with its threads.
         context = get_context("spawn")
         self._channel, theirs = context.Pipe()
-        self.gpu = gpu
+        self.place = place
         self.step: Step | None = None
-        self._process = context.Process(target=work, args=(config, theirs, threads(config), gpu))
+        self._process = context.Process(target=work, args=(config, theirs, place))
         self._process.start()
         theirs.close()
         threading.Thread(target=self._listen, args=(results,), daemon=True).start()
 
-    def make(self, step: Step, settled: Mapping[str, str]) -> None:
+    def make(self, step: Step, settled: Mapping[str, str], meeting: str = "") -> None:
         self.step = step
         with contextlib.suppress(OSError):  # the process has just died: `_listen` reports it
-            self._channel.send(Order(step.name, step.version, dict(settled)))
+            self._channel.send(Order(step.name, step.version, dict(settled), meeting))
 
     def _listen(self, results: "queue.SimpleQueue[Any]") -> None:
         """Show the events of the process and put its results into `results`; None when it ends."""
@@ -141,8 +180,10 @@ class _Worker:
         results.put((self, None))
 
     def _named(self, event: Event) -> Event:
-        """Add the step's name to a remark, because the lines of several steps are mixed."""
-        return Remark(event.text, self.step.name) if isinstance(event, Remark) and self.step else event
+        """Add the step's name to a remark if the lines of several steps are mixed."""
+        if isinstance(event, Remark) and self.step and self.place.count == 1:
+            return Remark(event.text, self.step.name)
+        return event
 
     def end(self, *, at_once: bool) -> None:
         """Ask the process to end after its step, or at once; an interrupted step is resumed by the next run."""
@@ -165,32 +206,34 @@ class _Worker:
         return f"ended with {f'signal {-code}' if code < 0 else f'status {code}'}"
 
 
-def work(config: PipelineConfig, channel: Connection, torch_threads: int, gpu: str | None) -> None:
+def work(config: PipelineConfig, channel: Connection, place: Place) -> None:
     """Make the steps received through the channel, until None is received. Runs in the worker process."""
     from pipeline.engine.maker import Maker
     from pipeline.people.annotators import People
 
     end_with_parent()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    os.environ.update(place.environment)
     quiet_logging()
-    config.threads = torch_threads  # measured by the parent: here other workers would count as load
+    config.threads = place.threads  # measured by the parent: here other workers would count as load
     sending = threading.Lock()
 
     def send(said: Any) -> None:
         with sending:
             channel.send(said)
 
-    reporter, store = Reporter(send), Store(Path(config.outputs), config.project)
+    reporter = Reporter(send if place.rank == 0 else lambda event: None)
+    store = Store(Path(config.outputs), config.project)
     with (
         contextlib.suppress(KeyboardInterrupt),
         People(config.labeling, config.project, reporter.say, store.root) as people,
     ):
         maker = Maker(config, store, people, reporter)
         while (order := channel.recv()) is not None:
+            if place.count > 1:
+                maker.group = Group(place.rank, place.count, functools.partial(meet, order.meeting, place))
             try:
-                maker.run_step(_planned(config, store, order))
+                maker.make_together(planned_step(config, store, order))
             except PipelineError as error:
                 send(Failed(error))
             else:
@@ -199,13 +242,20 @@ def work(config: PipelineConfig, channel: Connection, torch_threads: int, gpu: s
                 _import_ahead()
 
 
+def meet(file: str, place: Place) -> contextlib.AbstractContextManager[None]:
+    """Return the context in which the processes of a team are one group."""
+    from pipeline.modeling.processes import file_store, joined
+
+    return joined(file_store(file, place.count), place.rank, place.count, on_gpu=place.on_gpus)
+
+
 def _import_ahead() -> None:
     """Import the modules of training, which takes seconds, while this worker has nothing else to do."""
     import_module("pipeline.modeling.rewards.training")
     import_module("pipeline.modeling.tuning")
 
 
-def _planned(config: PipelineConfig, store: Store, order: Order) -> Step:
+def planned_step(config: PipelineConfig, store: Store, order: Order) -> Step:
     """Return the step of an order. Raises `PipelineError` if the user's files have changed since it was planned."""
     planner = Planner(config, store, order.settled)
     planner.plan()

@@ -50,11 +50,14 @@ def check_gates(
 
     Raises `RequestError` with all warnings if `gates=stop`.
     """
+    from pipeline.modeling.processes import on_main
+
     mode, file = context.runtime.gates, context.output_dir / GATES
-    verdicts = rules.read_verdicts(file)
+    verdicts = on_main(lambda: rules.read_verdicts(file))
     if not verdicts and mode != "off":
         verdicts = list(_GateChecks(context, arm, prompts, decoding).verdicts())
-        rules.write_gates(context.output_dir, verdicts)
+        if context.is_main:
+            rules.write_gates(context.output_dir, verdicts)
     _warn_or_stop(verdicts, context, f"{arm} is not trained")
     return verdicts
 
@@ -67,7 +70,8 @@ def check_judge(context: StageContext, judge: Artifact) -> Metrics:
     figures = rules.figures_of_judge(judge.metrics)
     verdict = rules.judge_verdict(figures)
     if context.runtime.gates != "off":
-        rules.write_gates(context.output_dir, [verdict])
+        if context.is_main:
+            rules.write_gates(context.output_dir, [verdict])
         if not figures:
             context.say(f"{judge.name}: {verdict.says}")
         _warn_or_stop([verdict], context, "no answer is judged")

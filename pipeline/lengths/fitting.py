@@ -54,7 +54,7 @@ def fitting_rows(
 
 def _report_left_out(ledger: Ledger, file: Path, context: StageContext) -> None:
     """Remark on rows that are left out, with the reasons, and write the ledger; nothing if all rows are used."""
-    if ledger.dropped:
+    if ledger.dropped and context.is_main:
         ledger.write(context.output_dir / f"ledger.{file.name}")
         for reason, count in ledger.reasons().items():
             context.say(f"{file.name}: {count:,} of {ledger.read:,} rows are left out: {reason}")

@@ -11,6 +11,7 @@ from pipeline.modeling.chat.templates import Messages
 from pipeline.modeling.generation import draw
 from pipeline.modeling.padding import check_padding
 from pipeline.modeling.policy import context_length_of, device_of, load_policy
+from pipeline.modeling.processes import share_of
 from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
 from pipeline.modeling.sources import source_of, tokenizer_of
 from pipeline.modeling.training import set_up_torch
@@ -47,7 +48,8 @@ class Answerer:
         if room < 1:
             raise RequestError(f"A prompt of {max(map(len, rendered))} tokens fills the whole context of {self.name}.")
         folder = self.context.output_dir / CHECKPOINTS
-        folder.mkdir(parents=True, exist_ok=True)
+        if self.context.is_main:
+            folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{what.replace(' ', '-').replace('/', '_')}.partial"
         assert decoding.max_new_tokens is not None  # the stage has set it
         decoding = replace(decoding, max_new_tokens=min(decoding.max_new_tokens, room))
@@ -58,4 +60,5 @@ class Answerer:
     def logprobs(self, prompts: Sequence[Messages], answers: Sequence[list[int]], batch_size: int) -> list[float]:
         """Return log p(answer | prompt) of each answer, summed over its tokens."""
         rows = [AnsweredPrompt(self.chat.prompt(p), ids) for p, ids in zip(prompts, answers, strict=True)]
-        return answer_logprobs(self.model, rows, pad_id=self.chat.tokenizer.pad_token_id, batch_size=batch_size)
+        pad_id, size = self.chat.tokenizer.pad_token_id, share_of(batch_size, len(rows))
+        return answer_logprobs(self.model, rows, pad_id=pad_id, batch_size=size)

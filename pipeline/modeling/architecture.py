@@ -43,6 +43,12 @@ def switch_off_dropout(config: PreTrainedConfig) -> None:
             setattr(config, name, 0.0)
 
 
+def has_experts(config: PreTrainedConfig) -> bool:
+    """Whether the model is a mixture of experts, in which a batch may use only some of the parameters."""
+    text = config.get_text_config()
+    return any(getattr(text, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+
+
 def switch_off_router_logits(config: PreTrainedConfig) -> None:
     """Turn off the router logits of a mixture of experts: with them, `generate` fails on padded prompts.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers.trainer_utils import EvalLoopOutput
 
+from pipeline.modeling.sharding import is_filler, without_marker
 from pipeline.modeling.training import ExactCheckpoints, check_finite
 
 Counts = dict[str, Tensor]  # numbers of rows, tokens, …, by name
@@ -31,6 +32,7 @@ class ExactFigures(ExactCheckpoints):
         super().__init__(*args, **kwargs)
         self._counted: dict[str, list[Counts]] = defaultdict(list)  # mode -> the counts for each of TRL's batch means
         self._rows_to_evaluate: Counts = {}
+        self._own: Counts = {}  # the counts of the batch in work
         self._evaluation_loss = 0.0
 
     def counts(self, inputs: Mapping[str, Tensor]) -> Counts:
@@ -49,16 +51,28 @@ class ExactFigures(ExactCheckpoints):
         num_items_in_batch: Counts | None = None,
     ) -> Any:
         """Return the batch's part of the loss; `num_items_in_batch` holds the counts of the whole."""
-        own = self.counts(inputs)
-        whole = num_items_in_batch or own
+        own, inputs = self._counts_of(inputs), without_marker(inputs)
+        whole, self._own = num_items_in_batch or own, own
         loss = self.share_of_loss(model, inputs, {name: count / whole[name] for name, count in own.items()})
         self._counted[self._mode].append({name: self.accelerator.gather(count).sum() for name, count in own.items()})
         return (loss, None) if return_outputs else loss
 
+    def _counts_of(self, batch: Mapping[str, Tensor]) -> Counts:
+        """Return the counts of a batch; those of a filler are 0."""
+        own = self.counts(without_marker(batch))
+        return {name: torch.zeros_like(count) for name, count in own.items()} if is_filler(batch) else own
+
     def record(self, figures: Mapping[str, Tensor]) -> None:
-        """Record a batch's means, scalars by the names of `FIGURES`, where TRL's own losses record theirs."""
+        """Record a batch's means, scalars by the names of `FIGURES`, where TRL's own losses record theirs.
+
+        With several processes, they are means over the parts of all.
+        """
         for name, value in figures.items():
-            self._metrics[self._mode][name].append(self.accelerator.gather(value.detach()).mean().item())
+            values = self.accelerator.gather(value.detach().float())
+            if len(values.view(-1)) > 1:
+                counts = self.accelerator.gather(self._own[self.FIGURES[name]])
+                values = (values * counts).sum() / counts.sum().clamp(min=1)
+            self._metrics[self._mode][name].append(values.mean().item())
 
     @property
     def _mode(self) -> str:
@@ -73,7 +87,7 @@ class ExactFigures(ExactCheckpoints):
         """Return the summed counts of several batches; the mean over processes, as for gradients."""
         sums: Counts = {}
         for batch in batches:
-            for name, count in self.counts(batch).items():
+            for name, count in self._counts_of(batch).items():
                 sums[name] = sums.get(name, torch.zeros_like(count)) + count
         gathered = {name: self.accelerator.gather(count.to(self.args.device)) for name, count in sums.items()}
         return {name: counts.sum() / self.accelerator.num_processes for name, counts in gathered.items()}

@@ -13,6 +13,7 @@ from pipeline.config.schema import DecodingConfig
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.heads import ids_without_token
 from pipeline.modeling.passes import pad_rows
+from pipeline.modeling.processes import gathered, on_main, rank
 from pipeline.progress import Advance
 from pipeline.row_log import RowLog
 
@@ -39,20 +40,29 @@ def draw(
 
     Sampling uses `decoding.temperature` (0 is greedy) and `decoding.top_p`; top_k is off. Ids without a token, which
     fill up a vocabulary, are never drawn. Finished batches are kept in `partial`, one line each, and a resumed run
-    does not draw them again.
+    does not draw them again. Several processes draw a batch each at a time; all return all answers.
     """
-    config, log = _generation_config(model, chat, decoding), RowLog(partial)
-    drawn: dict[int, SampledAnswer] = {}
-    for number, batch in enumerate(batches_by_length([len(prompt) for prompt in prompts], decoding.batch_size)):
-        if number < len(log.rows):
-            answers = [SampledAnswer(ids, stopped) for ids, stopped in log.rows[number]]
-        else:
+    config, log = _generation_config(model, chat, decoding), RowLog(partial) if rank() == 0 else None
+    batches = batches_by_length([len(prompt) for prompt in prompts], decoding.batch_size)
+    rows = on_main(lambda: log.rows[: len(batches)] if log else [])
+    drawn = [[SampledAnswer(ids, stopped) for ids, stopped in row] for row in rows]
+    advance(sum(map(len, drawn)))
+    while len(drawn) < len(batches):
+        number, own = len(drawn) + rank(), None
+        if number < len(batches):
             torch.manual_seed(random.Random(f"{seed} {number}").getrandbits(63))
-            answers = _draw_batch(model, chat, [prompts[i] for i in batch], config)
-            log.append(answers)
-        drawn |= zip(batch, answers, strict=True)
-        advance(len(batch))
-    return [drawn[i] for i in range(len(prompts))]
+            own = _draw_batch(model, chat, [prompts[i] for i in batches[number]], config)
+        new = [answers for answers in gathered(own) if answers is not None]
+        if log:
+            log.append(*new)
+        drawn += new
+        advance(sum(map(len, new)))
+    placed = {
+        place: answer
+        for batch, answers in zip(batches, drawn, strict=True)
+        for place, answer in zip(batch, answers, strict=True)
+    }
+    return [placed[i] for i in range(len(prompts))]
 
 
 def _generation_config(model: Any, chat: ChatFormat, decoding: DecodingConfig) -> GenerationConfig:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.errors import RequestError
@@ -23,7 +24,8 @@ HALF_TOLERANCE = 2e-2  # bfloat16 keeps 8 bits: a rounding is 0.4%
 
 
 def unwrapped_model(model: Any) -> Any:
-    """Return the model inside peft's wrapper; its layers hold the adapters."""
+    """Return the model inside the wrappers of peft and of DDP; its layers hold the adapters."""
+    model = model.module if isinstance(model, DistributedDataParallel) else model
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 

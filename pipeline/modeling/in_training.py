@@ -50,6 +50,8 @@ class ModelInTraining:
 
     def save(self, context: StageContext) -> None:
         """Write the trained weights into the artifact; report steps that were too small to change them."""
+        if not context.is_main:
+            return
         save_policy(self.model, self.tokenizer, context.output_dir / MODEL, self.source)
         starting_dtype = self.source.compute or self.source.dtype
         rounded = not isinstance(self.model, PeftModel) and starting_dtype in ("bfloat16", "float16")

@@ -27,6 +27,7 @@ from transformers import (
 from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
 from pipeline.model_files.folder import PADDING, pickle_fault, vocabulary_fault
+from pipeline.modeling import processes
 from pipeline.modeling.adapters import TRAINED, Model, activate_adapters, lora_config, name_in_stack, with_adapter
 from pipeline.modeling.architecture import (
     check_weights,
@@ -41,12 +42,17 @@ from pipeline.modeling.sources import PolicySource, config_of, in_float32
 
 
 def device_of(launch: LaunchConfig) -> torch.device:
-    """Return the requested device; `auto` is a GPU if there is one. Raises `RequestError` if torch finds no GPU."""
-    if launch.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the requested device; `auto` is a GPU if there is one. Raises `RequestError` if torch finds no GPU.
+
+    Of several processes, each has a GPU of its own.
+    """
     if launch.device == "cuda" and not torch.cuda.is_available():
         raise RequestError("launch.device=cuda: torch sees no GPU here. Use launch.device=auto.")
-    return torch.device(launch.device)
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = automatic if launch.device == "auto" else launch.device
+    return (
+        torch.device(kind, processes.local_rank()) if kind == "cuda" and processes.is_together() else torch.device(kind)
+    )
 
 
 def load_policy(

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from pipeline.batches import computed_by_length
 from pipeline.modeling.generation import SampledAnswer
 from pipeline.modeling.heads import LanguageHead
 from pipeline.modeling.passes import cache_argument, pad_rows
+from pipeline.modeling.processes import computed_by_length
 
 MAX_UNFINISHED_SHARE = 0.75  # finished rows are dropped when at most this share of the batch is unfinished
 

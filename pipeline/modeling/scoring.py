@@ -5,9 +5,9 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
-from pipeline.batches import computed_by_length
 from pipeline.modeling.heads import LanguageHead, transformer_of, unwrapped_model
 from pipeline.modeling.passes import answer_states, batch_of, token_logprobs
+from pipeline.modeling.processes import computed_by_length
 from pipeline.progress import Advance
 
 
@@ -35,7 +35,7 @@ def answer_logprobs(
     """Return the sum of log p(answer token | tokens before it) for each row, in the given order.
 
     Rows are batched by length, which keeps padding small; apart from rounding, a row's value does not depend on its
-    batch.
+    batch. Several processes share the batches out; each returns all values.
     """
     transformer, head, device = (
         transformer_of(model),

@@ -12,14 +12,17 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from pipeline.config.schema import TrainingConfig
 from pipeline.data.rows import write_jsonl
 from pipeline.errors import PipelineError
+from pipeline.modeling import processes
+from pipeline.modeling.architecture import has_experts
 from pipeline.modeling.checkpoints import COMPLETE, SaveTimer, last_complete_checkpoint
 from pipeline.modeling.memory import peak_memory_mb, reset_peak_memory
+from pipeline.modeling.sharding import is_filler, shared_loader
 from pipeline.progress import Advance
 from pipeline.stage import Runtime, StageContext
 from pipeline.store.artifacts import CHECKPOINTS
@@ -49,17 +52,19 @@ def trainer_arguments(
 ) -> dict[str, Any]:
     """Return the part of transformers' TrainingArguments that follows from the configuration and the machine.
 
-    The global batch is divided into micro batches; a run of any length ends with an evaluation and a checkpoint.
+    The global batch is divided among the processes, and there into micro batches; a run of any length ends with an
+    evaluation and a checkpoint.
     """
     launch = context.runtime.launch
-    micro = min(launch.micro_batch_size or batch_size, batch_size)
+    share = batch_size // processes.count()  # rows of a step in this process
+    micro = min(launch.micro_batch_size or share, share)
     return {
         "output_dir": str(context.output_dir / CHECKPOINTS),
         "seed": seed,
         "max_steps": steps,
         "per_device_train_batch_size": micro,
         "per_device_eval_batch_size": micro,
-        "gradient_accumulation_steps": math.ceil(batch_size / micro),
+        "gradient_accumulation_steps": math.ceil(share / micro),
         "warmup_steps": round(warmup * steps),
         "eval_steps": steps,  # also earlier, at the milestones
         "save_strategy": "steps",
@@ -119,11 +124,35 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
     time. Sharded training (FSDP, DeepSpeed) uses the library's checkpoints.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *, model: Any, args: TrainingArguments, **kwargs: Any) -> None:
+        if args.ddp_find_unused_parameters is None:  # the search takes time in every step
+            args.ddp_find_unused_parameters = has_experts(model.config)
+        super().__init__(model=model, args=args, **kwargs)
         for parameter in self.model.parameters():  # TRL rounds adapters on a 4-bit base, and a head, to bfloat16
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
+
+    def get_train_dataloader(self) -> Any:
+        """Return the training batches; with several processes, this one's part of each."""
+        loader = super().get_train_dataloader()
+        if not processes.is_together():
+            return loader
+        size = self.args.train_batch_size * processes.count()
+        whole = size * self.args.gradient_accumulation_steps
+        return shared_loader(loader, size, whole, drop_last=self.args.dataloader_drop_last)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Return the evaluation batches; with several processes, this one's part of each."""
+        loader = super().get_eval_dataloader(eval_dataset)
+        if not processes.is_together():
+            return loader
+        size = self.args.eval_batch_size * processes.count()
+        return shared_loader(loader, size, size, drop_last=False)
+
+    def _track_num_input_tokens(self, inputs: Mapping[str, torch.Tensor]) -> None:
+        """Count the tokens of a batch; those of a filler are none."""
+        mask = {"attention_mask": torch.zeros_like(inputs["input_ids"])} if is_filler(inputs) else {}
+        super()._track_num_input_tokens({**inputs, **mask})
 
     @property
     def _sharded(self) -> bool:
@@ -204,11 +233,13 @@ class Milestones(TrainerCallback):  # type: ignore[misc]
         if state.global_step in {round(total * k / self.count) for k in range(1, self.count)}:
             control.should_log = control.should_save = True
             control.should_evaluate = args.eval_strategy != "no"
-        elif self.timer.is_due():
+        elif processes.on_main(self.timer.is_due):  # clocks differ, and all have to save at the same step
             control.should_save = True
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        processes.wait_for_all()  # each process writes its random state
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
         self.timer.restart()
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any) -> None:
@@ -220,14 +251,15 @@ class Milestones(TrainerCallback):  # type: ignore[misc]
 def train(trainer: Trainer, context: StageContext, what: str, milestones: int) -> list[dict[str, float]]:
     """Train to the end, from the last complete checkpoint if there is one; write and return the history."""
     trainer.remove_callback(PrinterCallback)
-    resume = last_complete_checkpoint(context.output_dir / CHECKPOINTS)
+    resume = processes.on_main(lambda: last_complete_checkpoint(context.output_dir / CHECKPOINTS))
     if resume:
         context.say(f"resumed from step {resume.name.removeprefix('checkpoint-')}")
     with context.progress(what, trainer.args.max_steps) as advance:
         trainer.add_callback(Milestones(milestones, advance, context))
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     history = [renamed(row) for row in trainer.state.log_history if "train_runtime" not in row]
-    write_jsonl(context.output_dir / "history.jsonl", history)
+    if context.is_main:
+        write_jsonl(context.output_dir / "history.jsonl", history)
     return history
 
 
@@ -251,10 +283,13 @@ def _metric_name(key: str) -> str | None:
 
 
 def training_cost(trainer: Trainer) -> dict[str, float]:
-    """Return the cost of a training besides time: training tokens through the model, and peak memory in MiB."""
+    """Return the cost of a training besides time: training tokens through the model, and peak memory in MiB.
+
+    The memory is that of the process with the highest peak.
+    """
     return {
         "tokens": trainer.state.num_input_tokens_seen,
-        "peak_memory_mb": peak_memory_mb(trainer.args.device),
+        "peak_memory_mb": max(processes.gathered(peak_memory_mb(trainer.args.device))),
     }
 
 

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from accelerate import PartialState
 
 from pipeline.config.schema import PpoConfig
+from pipeline.modeling import processes
 from pipeline.modeling.passes import Batch, batch_of
 from pipeline.modeling.roles import Roles
 from pipeline.ppo.rollouts import batches
@@ -22,8 +22,7 @@ class Batching:
     seed: int
     device: torch.device
     pad_id: int
-    rank: int  # of this process
-    answers_per_process: int  # answers per iteration in this process
+    rollouts: int  # answers per iteration
     batch_size: int  # answers per optimizer step
     micro_batch_size: int  # answers per pass
     seconds: dict[str, float] = field(default_factory=dict)  # time of this iteration, by phase
@@ -31,25 +30,24 @@ class Batching:
     @classmethod
     def of(cls, config: PpoConfig, roles: Roles, runtime: Runtime) -> "Batching":
         launch, in_training = runtime.launch, roles.in_training
-        processes = PartialState(cpu=in_training.device.type == "cpu")
+        share = config.batch_size // processes.count()
         return cls(
             seed=config.seed,
             device=in_training.device,
             pad_id=in_training.tokenizer.pad_token_id,
-            rank=processes.process_index,
-            answers_per_process=config.rollouts // processes.num_processes,
+            rollouts=config.rollouts,
             batch_size=config.batch_size,
-            micro_batch_size=min(launch.micro_batch_size or config.batch_size, config.batch_size),
+            micro_batch_size=min(launch.micro_batch_size or share, share),
         )
 
     def shuffled_batches(self, lengths: Sequence[int], iteration: int, epoch: int) -> list[list[list[int]]]:
         """Return a new permutation of the rows as batches of micro batches of row indices."""
         key = f"{self.seed} {iteration} {epoch}"
-        return batches(self.answers_per_process, self.batch_size, lengths, self.micro_batch_size, key)
+        return batches(self.rollouts, self.batch_size, lengths, self.micro_batch_size, key)
 
-    def part_of(self, rows: Sequence[int]) -> Sequence[int]:
-        """Return this process's part of an iteration's rows."""
-        return rows[self.rank * self.answers_per_process : (self.rank + 1) * self.answers_per_process]
+    def own_part(self, batch: Sequence[list[int]]) -> Sequence[list[int]]:
+        """Return this process's micro batches of a batch."""
+        return batch[processes.rank() :: processes.count()]
 
     def collate(self, prompts: Sequence[list[int]], answers: Sequence[list[int]], rows: Sequence[int]) -> Batch:
         return batch_of([prompts[i] for i in rows], [answers[i] for i in rows], self.pad_id, self.device)

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.files import sync, write_atomically
+from pipeline.modeling import processes
 from pipeline.modeling.checkpoints import COMPLETE, last_complete_checkpoint
 from pipeline.modeling.roles import Roles
 from pipeline.ppo.health import Health
@@ -41,9 +42,9 @@ class Checkpoints:
         self.folder, self.roles, self.optimizer = output_dir / CHECKPOINTS, roles, optimizer
 
     def save(self, state: State) -> None:
-        """Write a checkpoint; the file that marks it as complete is written last."""
+        """Write a checkpoint in the main process; the file that marks it as complete is written last."""
         place = self._place(state.iteration)
-        if (place / COMPLETE).is_file():
+        if processes.rank() > 0 or (place / COMPLETE).is_file():
             return
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
@@ -57,7 +58,7 @@ class Checkpoints:
 
     def load_last(self) -> State | None:
         """Load the newest complete checkpoint into roles and optimizer and return its state; None if there is none."""
-        place = last_complete_checkpoint(self.folder)
+        place = processes.on_main(lambda: last_complete_checkpoint(self.folder))
         if place is None:
             return None
         self.roles.restore(load_file(place / WEIGHTS))
@@ -66,7 +67,7 @@ class Checkpoints:
 
     def load_good(self, good: int) -> int:
         """Restore the newest policy up to iteration `good`; return its iteration."""
-        kept = max(number for number in self._numbers() if number <= good)
+        kept = processes.on_main(lambda: max(number for number in self._numbers() if number <= good))
         self.roles.restore(load_file(self._place(kept) / WEIGHTS))
         return kept
 

@@ -1,4 +1,8 @@
-"""The first half of an iteration: samples answers from the current policy, scores them and measures them."""
+"""The first half of an iteration: samples answers from the current policy, scores them and measures them.
+
+Several processes share the work out and exchange the results, so that each has all answers, scores and measurements of
+the iteration: means, whitening, health and the log are those of one process.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config.schema import PpoConfig
+from pipeline.modeling import processes
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.heads import ids_with_token
 from pipeline.modeling.passes import Batch
@@ -58,8 +63,7 @@ class Gatherer:
         `watch` includes the scores of the slow watchers; the true score is always included.
         """
         order = next_prompts(len(self.task.prompts), cursor, self.config.rollouts, f"{self.config.seed} prompts")
-        rows = self.batching.part_of(order)
-        prompts, asked = [self.task.ids[i] for i in rows], [self.task.prompts[i] for i in rows]
+        prompts, asked = [self.task.ids[i] for i in order], [self.task.prompts[i] for i in order]
         answers = self._sample(prompts, iteration)
         ids = [answer.ids for answer in answers]
         lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, ids, strict=True)]
@@ -89,8 +93,8 @@ class Gatherer:
                 stop_id=self.chat.stop_id,
                 max_new_tokens=config.max_new_tokens,
                 temperature=config.temperature,
-                seed=sampling_seed(config.seed, iteration, self.batching.rank),
-                batch_size=config.sampling_batch_size,
+                seed=sampling_seed(config.seed, iteration),
+                batch_size=processes.share_of(config.sampling_batch_size, len(prompts)),
             )
         return [Answer(self.chat.text(one.ids), one.ids, one.stopped) for one in sampled]
 
@@ -105,12 +109,15 @@ class Gatherer:
     def _measure(
         self, prompts: Sequence[list[int]], answers: Sequence[list[int]], epoch: Sequence[Sequence[list[int]]]
     ) -> tuple[dict[str, Tensor], dict[tuple[int, ...], Batch]]:
-        """Return mask, log-probabilities, entropy and values, [rows, tokens] each, and the collated micro batches."""
+        """Return mask, log-probabilities, entropy and values, [rows, tokens] each, and the collated micro batches.
+
+        Micro batches are collated in the process that learns from them.
+        """
         mask = answer_mask([len(answer) for answer in answers]).to(self.batching.device)
         names = ("logprobs", "reference", "values", "entropy")
         found = {name: torch.zeros(mask.shape, device=self.batching.device) for name in names}
         collated = {}
-        for rows in chain.from_iterable(epoch):
+        for rows in chain.from_iterable(map(self.batching.own_part, epoch)):
             batch = self.batching.collate(prompts, answers, rows)
             collated[tuple(rows)] = batch
             with self.roles.in_training.autocast():
@@ -121,6 +128,7 @@ class Gatherer:
             width = batch.mask.shape[1]
             for name, flat in zip(names, (own.logprobs, reference.logprobs, values, own.statistic), strict=True):
                 found[name][rows, :width] = batch.aligned(flat.float())
+        processes.add_up(found.values())  # each process measured other rows
         return {"mask": mask, **found}, collated
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config.schema import PpoConfig
+from pipeline.modeling import processes
 from pipeline.modeling.roles import Roles
 from pipeline.ppo import kl
 from pipeline.ppo.advantages import advantages_and_returns
@@ -60,11 +61,12 @@ class Learner:
     def _step(self, batch: Sequence[list[int]], gathered: Gathered, targets: Targets, sums: "FigureSums") -> None:
         """Take one optimizer step on one batch: the gradients of its micro batches add up to that of the whole.
 
-        A step with a gradient norm that is not finite is skipped.
+        Each process computes those of its own micro batches. A step with a gradient norm that is not finite is skipped.
         """
         total = gathered.rollouts.mask[list(chain.from_iterable(batch))].sum()
-        for rows in batch:
+        for rows in self.batching.own_part(batch):
             self._add_gradients(rows, gathered, targets, total, sums)
+        self._add_up_gradients()
         norms = [
             torch.nn.utils.clip_grad_norm_(self.roles.parameters[role].values(), self.config.max_grad_norm)
             for role in ("policy", "value")
@@ -95,6 +97,16 @@ class Learner:
         sums.add_value(value, len(values))
         torch.autograd.backward(config.value_coefficient * value.loss / total)
 
+    def _add_up_gradients(self) -> None:
+        """Replace the gradients with their sums over all processes."""
+        if not processes.is_together():
+            return
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                processes.add_up([parameter.grad])
+
 
 class FigureSums:
     """Sums of the figures over the steps of an iteration."""
@@ -124,9 +136,13 @@ class FigureSums:
         self.norms.append((policy_norm, value_norm))
 
     def means(self) -> dict[str, float]:
+        """Return the figures over the steps of all processes."""
         norms = torch.tensor([[float(one) for one in pair] for pair in self.norms]).mean(0).tolist()
+        tokens = torch.tensor(float(self.tokens), device=self.sums["policy_loss"].device)
+        processes.add_up([*self.sums.values(), tokens])
+        start = max(processes.gathered(float(self.start if self.start is not None else 0.0)))
         return {
-            **{name: float(one / self.tokens) for name, one in self.sums.items()},
+            **{name: float(one / tokens) for name, one in self.sums.items()},
             **dict(zip(("gradient_norm", "value_gradient_norm"), norms, strict=True)),
-            "start_difference": float(self.start if self.start is not None else 0.0),
+            "start_difference": start,
         }

@@ -10,6 +10,7 @@ from itertools import chain
 
 from pipeline.config.schema import PpoConfig
 from pipeline.errors import PipelineError, RequestError
+from pipeline.modeling import processes
 from pipeline.modeling.checkpoints import SaveTimer
 from pipeline.modeling.memory import peak_memory_mb
 from pipeline.modeling.roles import Roles
@@ -36,7 +37,7 @@ class Loop:
         self.learner = Learner(roles, config, self.batching, recompute=recompute)
         self.checkpoints = Checkpoints(context.output_dir, roles, self.learner.optimizer)
         self.timer = SaveTimer(context.runtime.launch.checkpoint_minutes)
-        self.samples = Samples(context.output_dir / "samples.jsonl")
+        self.samples = Samples(context.output_dir / "samples.jsonl" if context.is_main else None)
 
     def run(self) -> tuple[Metrics, list[dict[str, float]]]:
         """Train to the end, or until an early stop; return the metrics of the kept policy, and the history.
@@ -138,5 +139,5 @@ class Loop:
             "kl_coefficient": state.coefficient,
             "seconds_per_iteration": sum(phases) / max(len(state.history), 1),
             "tokens": state.tokens,
-            "peak_memory_mb": peak_memory_mb(self.batching.device),
+            "peak_memory_mb": max(processes.gathered(peak_memory_mb(self.batching.device))),
         }

@@ -64,6 +64,6 @@ def next_prompts(count: int, start: int, number: int, key: str) -> list[int]:
     return picked
 
 
-def sampling_seed(seed: int, iteration: int, rank: int) -> int:
-    """Return a seed per process and iteration, so that a resumed run draws the same answers as an unbroken one."""
-    return random.Random(f"{seed} {iteration} {rank}").getrandbits(63)
+def sampling_seed(seed: int, iteration: int) -> int:
+    """Return a seed per iteration, so that a resumed run draws the same answers as an unbroken one."""
+    return random.Random(f"{seed} {iteration} 0").getrandbits(63)

@@ -9,10 +9,13 @@ from pipeline.row_log import RowLog
 
 
 class Samples:
-    """The file of sample answers. It grows during a run; a resumed run removes the rows after its checkpoint."""
+    """The file of sample answers. It grows during a run; a resumed run removes the rows after its checkpoint.
 
-    def __init__(self, path: Path) -> None:
-        self.log = RowLog(path)
+    Without a path, as in a process that writes nothing, it is left alone.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.log = RowLog(path) if path else None
 
     def write(
         self,
@@ -23,6 +26,8 @@ class Samples:
         rollouts: Rollouts,
     ) -> None:
         """Append the first `count` answers of an iteration, with reward and KL to the reference in nats per answer."""
+        if self.log is None:
+            return
         kl = (rollouts.logprobs - rollouts.reference).sum(1).tolist()
         rows = [
             {
@@ -39,6 +44,8 @@ class Samples:
 
     def keep(self, step: int) -> None:
         """Remove the rows after `step`."""
+        if self.log is None:
+            return
         kept = [row for row in self.log.rows if row["step"] <= step]
         if len(kept) < len(self.log.rows):
             self.log.keep(kept)

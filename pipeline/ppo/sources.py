@@ -101,11 +101,9 @@ class FunctionScorer:
         given = [
             [{"role": str(turn["role"]), "content": str(turn["content"])} for turn in prompt] for prompt in prompts
         ]
-        try:
-            returned = self.function(given, [answer.text for answer in answers])
-            scores = [float(score) for score in returned]
-        except Exception as error:
-            raise RequestError(f"The reward function {self.source} failed: {_first_line_of(error)}.") from error
+        from pipeline.modeling.processes import on_main
+
+        scores = on_main(lambda: self._call(given, [answer.text for answer in answers]))
         if len(scores) != len(answers):
             raise RequestError(
                 f"The reward function {self.source} returned {len(scores)} scores for {len(answers)} answers."
@@ -117,6 +115,13 @@ class FunctionScorer:
                     f"to {prompt[-1]['content']!r}."
                 )
         return scores
+
+    def _call(self, prompts: list[list[dict[str, str]]], answers: list[str]) -> list[float]:
+        """Call the function, in one of several processes only: its results may differ from call to call."""
+        try:
+            return [float(score) for score in self.function(prompts, answers)]
+        except Exception as error:
+            raise RequestError(f"The reward function {self.source} failed: {_first_line_of(error)}.") from error
 
 
 def combine_scores(

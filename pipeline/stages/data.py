@@ -206,7 +206,7 @@ def _settings(config: DataConfig, context: StageContext, specials: Sequence[str]
         threshold=config.similarity,
         drop_near=config.near_duplicates == "drop",
         conflicts=config.conflicts,
-        processes=context.runtime.launch.processes or cpu_count() or 1,
+        processes=context.runtime.launch.data_processes or cpu_count() or 1,
     )
 
 

@@ -53,4 +53,7 @@ def summary(metrics: Mapping[str, float]) -> str:
 
 
 ROWS = ModelRows("preferences", ("train.jsonl",), passes=2)
-STAGE = Stage("dpo", DpoConfig, inputs, run, summary, version=2, makes="policy", label="DPO", rows=ROWS)
+STAGE = Stage(
+    "dpo", DpoConfig, inputs, run, summary, version=2, makes="policy", label="DPO",
+    rows=ROWS, is_distributed=True,
+)  # fmt: skip

@@ -88,7 +88,8 @@ def run(config: EvaluateConfig, context: StageContext) -> Metrics:
         {"id": prompt_id(row["prompt"]), **row, "answers": {name: answers[i] for name, answers in answered.items()}}
         for i, row in enumerate(rows)
     ]
-    write_jsonl(context.output_dir / "answers.jsonl", written)
+    if context.is_main:
+        write_jsonl(context.output_dir / "answers.jsonl", written)
     return metrics
 
 
@@ -183,4 +184,7 @@ def summary(metrics: Mapping[str, float]) -> str:
 
 
 ROWS = ModelRows("data", ("test.jsonl",))
-STAGE = Stage("evaluate", EvaluateConfig, inputs, run, summary, version=3, rows=ROWS, compares_policies=True)
+STAGE = Stage(
+    "evaluate", EvaluateConfig, inputs, run, summary, version=3,
+    rows=ROWS, is_distributed=True, compares_policies=True,
+)  # fmt: skip

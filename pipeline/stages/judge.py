@@ -24,4 +24,7 @@ def run(config: JudgeConfig, context: StageContext) -> Metrics:
 
 
 ROWS = ModelRows("preferences", (PAIRS.train,), passes=2)
-STAGE = Stage("judge", JudgeConfig, inputs, run, summary, makes="reward model", rows=ROWS, is_side_branch=True)
+STAGE = Stage(
+    "judge", JudgeConfig, inputs, run, summary, makes="reward model",
+    rows=ROWS, is_distributed=True, is_side_branch=True,
+)  # fmt: skip

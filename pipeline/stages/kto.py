@@ -104,4 +104,7 @@ def summary(metrics: Mapping[str, float]) -> str:
 
 
 ROWS = ModelRows("preferences", ("marked_train.jsonl",))
-STAGE = Stage("kto", KtoConfig, inputs, run, summary, makes="policy", label="KTO", rows=ROWS, is_side_branch=True)
+STAGE = Stage(
+    "kto", KtoConfig, inputs, run, summary, makes="policy", label="KTO",
+    rows=ROWS, is_distributed=True, is_side_branch=True,
+)  # fmt: skip

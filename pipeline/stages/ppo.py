@@ -71,10 +71,11 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
     roles, sources = _roles_and_sources(rewards, config, in_training, context)
     loop = Loop(PpoTask(prompts, ids, sources, _watchers(prompts, context)), roles, config, context)
     metrics, history = loop.run()
-    write_jsonl(context.output_dir / "history.jsonl", history)
     roles.policy.switch()
     in_training.save(context)
-    roles.save_value(context.output_dir / VALUE)
+    if context.is_main:
+        write_jsonl(context.output_dir / "history.jsonl", history)
+        roles.save_value(context.output_dir / VALUE)
     trainable = sum(p.numel() for parameters in roles.parameters.values() for p in parameters.values())
     sizes = {**in_training.size_metrics(), "trainable": trainable, "max_new_tokens": limit}
     return {**metrics, **sizes, **gate_metrics(verdicts)}
@@ -166,4 +167,7 @@ def summary(metrics: Mapping[str, float]) -> str:
 
 
 ROWS = ModelRows("prompts", ("rl.jsonl", "train.jsonl"))
-STAGE = Stage("ppo", PpoConfig, inputs, run, summary, version=2, makes="policy", label="PPO", rows=ROWS, generates=True)
+STAGE = Stage(
+    "ppo", PpoConfig, inputs, run, summary, version=2, makes="policy", label="PPO", generates=True,
+    rows=ROWS, is_distributed=True,
+)  # fmt: skip

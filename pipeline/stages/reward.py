@@ -65,7 +65,8 @@ def train_reward_model(name: str, pairs: Pairs, config: RewardConfig, context: S
     normalization = _measure_normalization(in_training, train, config.seed)
     measured = _test_metrics(in_training, test, normalization, context)
     in_training.save(context)
-    _write_reward_file(in_training, normalization, context)
+    if context.is_main:
+        _write_reward_file(in_training, normalization, context)
     people = context.inputs["preferences"].metrics.get(pairs.people)
     return {
         "train_loss": training.mean_loss(history),
@@ -148,7 +149,8 @@ def _test_metrics(
 
     chosen, rejected = _scores(in_training, test)
     curve = calibration(chosen, rejected)
-    write_atomically(context.output_dir / "calibration.json", json.dumps(curve.as_json(), indent=2))
+    if context.is_main:
+        write_atomically(context.output_dir / "calibration.json", json.dumps(curve.as_json(), indent=2))
     lengths = [len(pair.chosen.answer) for pair in test], [len(pair.rejected.answer) for pair in test]
     answers = [side for pair in test for side in (pair.chosen, pair.rejected)][:PADDING_ANSWERS]
     effects = padding_effects(in_training.model, answers, in_training.tokenizer.pad_token_id)
@@ -189,4 +191,7 @@ def summary(metrics: Mapping[str, float]) -> str:
 
 
 ROWS = ModelRows("preferences", (PAIRS.train,), passes=2)
-STAGE = Stage("reward", RewardConfig, inputs, run, summary, version=2, makes="reward model", rows=ROWS)
+STAGE = Stage(
+    "reward", RewardConfig, inputs, run, summary, version=2, makes="reward model",
+    rows=ROWS, is_distributed=True,
+)  # fmt: skip

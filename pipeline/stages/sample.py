@@ -41,7 +41,8 @@ def run(config: SampleConfig, context: StageContext) -> Metrics:
         raise RequestError("No prompt got two different answers: raise sample.decoding.temperature or sample.answers.")
     if len(usable) < len(rows):
         context.say(f"{len(rows) - len(usable)} prompts whose answers were all the same are left out: nothing to rank")
-    write_jsonl(context.output_dir / "answers.jsonl", usable)
+    if context.is_main:
+        write_jsonl(context.output_dir / "answers.jsonl", usable)
     return {
         "prompts": len(usable),
         "answers": sum(len(row["answers"]) for row in usable),
@@ -61,4 +62,4 @@ def summary(metrics: Mapping[str, float]) -> str:
 
 
 ROWS = ModelRows("data", ("preference.jsonl",))
-STAGE = Stage("sample", SampleConfig, inputs, run, summary, version=3, rows=ROWS)
+STAGE = Stage("sample", SampleConfig, inputs, run, summary, version=3, rows=ROWS, is_distributed=True)

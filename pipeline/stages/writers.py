@@ -33,6 +33,8 @@ class PolicyWriter:
 
         self.name = artifact.reference
         self._decoding, _ = with_limit(decoding, [artifact], context.say)
+        if context.runtime.processes < context.runtime.launch.processes:
+            context.say(f"{artifact.reference} writes in one process")
         self._answerer = Answerer(artifact, context, seed)
 
     def write(self, prompts: Sequence[list[Message]], what: str) -> list[Generated]:

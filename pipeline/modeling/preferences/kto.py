@@ -25,7 +25,9 @@ from pipeline.modeling.fused import use_whole_head
 from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.passes import pad_rows
 from pipeline.modeling.preferences.losses import Marks, kto, reference_point
+from pipeline.modeling.processes import gathered
 from pipeline.modeling.scoring import AnsweredPrompt
+from pipeline.modeling.sharding import real
 from pipeline.modeling.training import early_stopping_callbacks, fine_tuning_arguments
 from pipeline.modeling.tuning import (
     Key,
@@ -108,12 +110,14 @@ class KtoTrainer(ExactFigures):
     def _estimate_reference_point(self, batches: Iterable[dict[str, Any]]) -> Tensor:
         """Return the reference point over several batches, a scalar."""
         ratios = []
-        for batch in batches:
+        for batch in real(batches):
             inputs = self._prepare_inputs(batch)
             other = {name.removeprefix("other_"): inputs[name] for name in inputs if name.startswith("other_")}
             with self.compute_loss_context_manager():
                 ratios.append(logprobs_output(self.model, other).log_probs.sum(1) - other["reference"])
-        return reference_point(self.accelerator.gather(torch.cat(ratios)))
+        own = torch.cat(ratios).tolist() if ratios else []
+        values = [ratio for part in gathered(own) for ratio in part]
+        return reference_point(torch.tensor(values, device=self.args.device))
 
 
 def kto_trainer(

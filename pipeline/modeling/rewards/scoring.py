@@ -11,13 +11,13 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from pipeline.batches import computed_by_length
 from pipeline.errors import RequestError, Unrenderable
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.chat.templates import Messages
 from pipeline.modeling.passes import pad_rows
 from pipeline.modeling.policy import context_length_of, device_of
+from pipeline.modeling.processes import computed_by_length, share_of
 from pipeline.modeling.rewards.models import check_labels, decoder_of, head_of, load_reward, normalization_of
 from pipeline.modeling.scoring import AnsweredPrompt
 from pipeline.modeling.sources import source_of, tokenizer_of
@@ -174,8 +174,8 @@ class RewardModel:
             raise RequestError(
                 f"{self.name}: an answer with its prompt has {longest} tokens, and {self.context_length} fit."
             )
-        pad_id = self.chat.tokenizer.pad_token_id
-        scores = self.normalization(raw_scores(self.model, rows, pad_id=pad_id, batch_size=batch_size))
+        pad_id, size = self.chat.tokenizer.pad_token_id, share_of(batch_size, len(rows))
+        scores = self.normalization(raw_scores(self.model, rows, pad_id=pad_id, batch_size=size))
         for score, answer in zip(scores, answers, strict=True):
             if not math.isfinite(score):
                 raise RequestError(f"{self.name}: its score of the answer {answer.text!r} is {score}.")

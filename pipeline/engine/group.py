@@ -1,0 +1,33 @@
+"""The processes that make one step together, and whether a launcher started this one as one of several."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun and `accelerate launch`
+
+
+@dataclass(frozen=True)
+class Group:
+    """The number of this process among those that make a step together, and how it joins them."""
+
+    rank: int = 0  # 0 is the main process, which writes
+    count: int = 1
+    join: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+ALONE = Group()
+
+
+def is_launched() -> bool:
+    """Whether a launcher started this process as one of several."""
+    return all(name in os.environ for name in VARIABLES) and launched_count() > 1
+
+
+def launched_rank() -> int:
+    return int(os.environ["RANK"])
+
+
+def launched_count() -> int:
+    return int(os.environ["WORLD_SIZE"])

@@ -1,0 +1,142 @@
+"""A stage in two processes gives the results of one: the same version, losses and answers, and one writer."""
+
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config.schema import stage_names
+from pipeline.data.rows import read_jsonl
+from pipeline.store.artifact import Artifact
+from tests.stages.conftest import Chain
+from tests.stages.processes import FORKING
+from tests.stages.test_kto import from_thumbs, thumbs
+
+TOLERANCE = 1e-5
+MEASURED = ("seconds", "memory", "runtime", "per_second")  # parts of the names of figures about the machine
+ARMS = ("evaluate.policies=[sft,dpo,ppo]", "evaluate.judge=false", "gates=off", "labeling=simulated")
+REQUESTS = {  # every stage that several processes run together: how one process made it
+    "base": (),
+    "sft": (),
+    "sample": ("sample.decoding.batch_size=5",),  # 13 batches
+    "dpo": (),
+    "kto": ("kto.epochs=2",),
+    "reward": (),
+    "judge": (),
+    "ppo": (*ARMS, "ppo.kl.target=2"),
+    "evaluate": (*ARMS, "evaluate.decoding.batch_size=5"),
+}
+
+
+def free_port() -> int:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return int(asked.getsockname()[1])
+
+
+def launched(folder: Path, arguments: list[str], count: int = 2) -> list[int]:
+    """Run a command in `count` processes, as torchrun does. Returns their statuses; `written-RANK` is in the folder."""
+    shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
+    shared["MASTER_PORT"] = str(free_port())
+    processes = [
+        FORKING.Process(target=_main, args=(arguments, {**shared, "RANK": str(r), "LOCAL_RANK": str(r)}, folder))
+        for r in range(count)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    for process in processes:
+        process.kill()
+    return [process.exitcode or 0 for process in processes]
+
+
+def _main(arguments: list[str], variables: Mapping[str, str], folder: Path) -> None:
+    from pipeline.__main__ import main
+
+    os.environ.update(variables)
+    rank = variables["RANK"]
+    for descriptor, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / f"{name}-{rank}", os.O_WRONLY | os.O_CREAT), descriptor)
+    written: list[str] = []
+    watched = True
+
+    def watch(event: str, given: tuple[Any, ...]) -> None:
+        """Record the files that are opened to be written."""
+        opened = watched and event == "open" and isinstance(given[0], str | os.PathLike)
+        if opened and (given[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            written.append(os.fspath(given[0]))
+
+    sys.addaudithook(watch)
+    status = main(arguments)
+    watched = False
+    (folder / f"written-{rank}").write_text(json.dumps(written))
+    sys.exit(status)
+
+
+def copy_of(chain: Chain, folder: Path, but: str) -> Chain:
+    """Return a copy of a project without the versions of one stage."""
+    shutil.copytree(chain.store.root, folder / "outputs" / "playground", ignore=shutil.ignore_patterns(but, ".*.lock"))
+    return Chain(folder / "outputs")
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return the figures of one that differ from those of the other, without those about the machine and the epoch.
+
+    Where policy and reference are equal, rounding decides which of two answers has gained: that accuracy is none.
+    """
+    left_out = {"epoch", *(["accuracy"] if abs(one.get("margin", 1)) < 1e-3 else [])}
+    named = [name for name in {*one, *other} - left_out if not any(part in name for part in MEASURED)]
+    pairs = [(name, one.get(name), other.get(name)) for name in sorted(named)]
+    return [(name, a, b) for name, a, b in pairs if a is None or b is None or abs(a - b) > TOLERANCE * max(1, abs(a))]
+
+
+def assert_equal_results(one: Artifact, two: Artifact) -> None:
+    assert two.version == one.version
+    assert sorted(two.manifest["files"]) == sorted(one.manifest["files"])
+    assert differing(one.metrics, two.metrics) == []
+    if (one.path / "history.jsonl").is_file():
+        rows = [read_jsonl(artifact.file("history.jsonl")) for artifact in (one, two)]
+        assert len(rows[0]) == len(rows[1])
+        assert [difference for a, b in zip(*rows, strict=True) for difference in differing(a, b)] == []
+
+
+def test_every_stage_that_runs_in_several_processes_is_compared_here() -> None:
+    from pipeline.stages import STAGES
+
+    assert {name for name, stage in STAGES.items() if stage.is_distributed} == set(REQUESTS)
+    assert set(REQUESTS) <= set(stage_names())
+
+
+@pytest.mark.parametrize("stage", REQUESTS)
+def test_two_processes_give_the_results_of_one(chain: Chain, tmp_path: Path, stage: str) -> None:
+    """Same version, figures and history, from the same inputs; two rows at a time, so that some steps have fillers.
+
+    The second process opens no file to write, but for its random state in a checkpoint.
+    """
+    marks = from_thumbs(thumbs(tmp_path / "thumbs.jsonl")) if stage == "kto" else ()
+    request = (*marks, *REQUESTS[stage], f"stage={stage}")
+    one = chain.make(stage, *request)
+    other = copy_of(chain, tmp_path, stage)
+    micro = "launch.micro_batch_size=2"
+    assert launched(tmp_path, other.arguments(*request, micro)) == [0, 0], (tmp_path / "err-0").read_text()
+    two = other.store.open(*other.store.resolve(stage))
+    assert_equal_results(one, two)
+    assert two.manifest["runtime"]["processes"] == 2
+    assert (tmp_path / "out-1").read_text() == ""
+    written = json.loads((tmp_path / "written-1").read_text())
+    assert [name for name in written if str(two.path) in name and "rng_state_1" not in name] == []
+    if stage == "sample":
+        assert two.file("answers.jsonl").read_bytes() == one.file("answers.jsonl").read_bytes()
+    if stage == "evaluate":
+        texts = [
+            [[a["text"] for a in row["answers"].values()] for row in read_jsonl(m.file("answers.jsonl"))]
+            for m in (one, two)
+        ]
+        assert texts[0] == texts[1]

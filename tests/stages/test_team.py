@@ -1,0 +1,106 @@
+"""`launch.processes` and torchrun start the processes; one that is killed ends all, and the next run resumes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.conftest import until
+from tests.stages.conftest import Chain
+from tests.stages.test_distributed import assert_equal_results, copy_of
+from tests.stages.test_parallel import assert_all_gone, workers
+
+pytestmark = pytest.mark.slow
+
+LONG = ("stage=sft", "sft.epochs=40")
+TOGETHER = "launch.processes=2"
+
+
+@contextmanager
+def started(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
+    """Run a command, which is ended afterwards."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_killed_process_ends_all_and_the_next_run_resumes(chain: Chain, tmp_path: Path, number: int) -> None:
+    """One message names it, the status is 1, no process is left; one process resumes what two have begun."""
+    one = chain.make("sft", *LONG)
+    other = copy_of(chain, tmp_path, "sft")
+    folder = other.store.directory("sft", one.version)
+    with started(other.command(*LONG, TOGETHER)) as process:
+        until(lambda: any(folder.glob("checkpoints/checkpoint-*/whole")), "no checkpoint", seconds=140)
+        members = sorted(workers(process), key=lambda member: member.create_time())
+        assert len(members) == 2
+        os.kill(members[number].pid, signal.SIGKILL)
+        printed = process.communicate(timeout=60)[0]
+        assert process.returncode == 1
+        assert_all_gone(members)
+    errors = [line for line in printed.splitlines() if line.startswith("Error:")]
+    assert len(errors) == 1
+    assert f"sft: process {number + 1} of 2 was killed (signal 9)" in errors[0]
+    assert not (folder / "manifest.json").exists()
+    assert "Traceback" not in printed
+    assert other.run(*LONG) == 0
+    assert "resumed from step" in (folder / "log.txt").read_text()
+    assert_equal_results(one, other.store.open("sft", one.version))
+
+
+def test_ctrl_c_ends_all(chain: Chain, tmp_path: Path) -> None:
+    chain.make("sft", *LONG)
+    other = copy_of(chain, tmp_path, "sft")
+    with started(other.command(*LONG, TOGETHER)) as process:
+        until(lambda: len(workers(process)) == 2 and other.store.unfinished("sft"), "no sft", seconds=140)
+        members = workers(process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert_all_gone(members)
+
+
+def test_a_fault_of_the_request_is_one_message_with_status_2(chain: Chain, tmp_path: Path) -> None:
+    """Found by both processes; the stages that do not need the failed one are made by a new team."""
+    chain.make("preferences")
+    other = copy_of(chain, tmp_path, "dpo")
+    request = ("stage=evaluate", "evaluate.policies=[sft,dpo,kto]", "evaluate.judge=false", "gates=off")
+    ended = other.ended(*request[:1], "evaluate.policies=[sft,dpo]", *request[2:], "dpo.max_length=8", TOGETHER)
+    assert ended.returncode == 2
+    assert ended.stderr.count("Error:") == 1
+    assert "fit" in ended.stderr or "long" in ended.stderr
+    assert other.store.versions("dpo") == []
+
+
+def test_torchrun_makes_the_same_version(chain: Chain, tmp_path: Path) -> None:
+    one = chain.make("sft")
+    other = copy_of(chain, tmp_path, "sft")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
+    command = [*torchrun, *other.command("stage=sft")[2:]]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=140)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("playground · ") == 1
+    assert_equal_results(one, other.store.open("sft", one.version))
+    again = subprocess.run([*command, "launch.processes=3"], capture_output=True, text=True, timeout=140)
+    assert again.returncode == 1
+    assert "launch.processes=3: 2 processes were launched" in again.stderr
+
+
+def test_the_parent_s_death_ends_all(chain: Chain, tmp_path: Path) -> None:
+    chain.make("sft", *LONG)
+    other = copy_of(chain, tmp_path, "sft")
+    with started(other.command(*LONG, TOGETHER)) as process:
+        until(lambda: len(workers(process)) == 2, "no two processes", seconds=140)
+        members = workers(process)
+        process.kill()
+        assert_all_gone(members)
+    assert all(isinstance(member, psutil.Process) for member in members)
