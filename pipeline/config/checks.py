@@ -45,6 +45,7 @@ def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
     yield from _wrong_writer(config)
     yield from _wrong_judges(config)
     yield from _indivisible_batches(config)
+    yield from _unpackable(config)
     yield from loss_faults(config.dpo.trainer)
     for stage in stage_names():
         node = getattr(config, stage)
@@ -87,6 +88,13 @@ def _indivisible_batches(config: PipelineConfig) -> Iterator[str]:
         rollouts, batch = config.ppo.rollouts, config.ppo.batch_size
         fits = f"ppo.rollouts={-(-rollouts // batch) * batch}"
         yield f"ppo.rollouts={rollouts}: not a multiple of ppo.batch_size={batch}. Give {fits}, for example."
+
+
+def _unpackable(config: PipelineConfig) -> Iterator[str]:
+    """Yield options of SFT's trainer that would see packed rows as one, or that only padded rows have."""
+    for name in ("label_smoothing_factor", "pad_to_multiple_of") if config.sft.packing else ():
+        if config.sft.trainer.get(name):
+            yield f"sft.trainer.{name}={config.sft.trainer[name]}: it does not go with sft.packing=true."
 
 
 def _of_no_use(config: PipelineConfig) -> Iterator[str]:

@@ -239,6 +239,7 @@ class SftConfig(TrainingConfig):
     trl: ClassVar[str] = "sft_config"
 
     learning_rate: float = rate_of("sft")
+    packing: bool = field(default=False, metadata=OUTSIDE)  # rows side by side, not padded: faster, and the same result
     peft: PeftConfig = field(default_factory=PeftConfig)
     inputs: dict[str, str | None] = roles("base", "data")
 

@@ -62,7 +62,9 @@ OWN = {
     "chat_template_path": "model.chat_template",
     "include_num_input_tokens_seen": "nothing: tokens are always counted, padding aside",
     "logging_nan_inf_filter": "nothing: a loss that is not finite ends the stage",
-    "packing": "nothing: rows are rendered and padded by the pipeline",
+    "packing": "sft.packing",
+    "packing_strategy": "sft.packing",
+    "eval_packing": "sft.packing",
     "padding_free": "nothing: rows are rendered and padded by the pipeline",
 }
 

@@ -14,9 +14,8 @@ from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_fun
 from trl.trainer.utils import FusedCausalLMOutput
 
 from pipeline.modeling.heads import LanguageHead, transformer_of, unwrapped_model
-from pipeline.modeling.passes import collision, scatter, token_logprobs
-
-IGNORED_LABEL = -100  # a label that takes no part in the loss
+from pipeline.modeling.packing import packed_states
+from pipeline.modeling.passes import IGNORED_LABEL, collision, scatter, token_logprobs
 
 
 def use_whole_head(model: Any, *, collisions: bool = False) -> None:
@@ -40,12 +39,18 @@ def use_whole_head(model: Any, *, collisions: bool = False) -> None:
 def _fused_output(causal: Any, labels: Tensor, statistic: Any, *args: Any, **kwargs: Any) -> FusedCausalLMOutput:
     """Return log-probabilities of the labels, [rows, width - 1], 0 where a label is ignored.
 
+    Inputs with positions are packed rows; their real tokens form one row: [1, tokens - 1].
     Fields that TRL uses only for figures (entropy, mean logits, accuracy per token) are 0; these figures are left out.
     """
-    output = transformer_of(causal)(*args, **{**kwargs, "use_cache": False})
+    if "position_ids" in kwargs:
+        output, states = packed_states(transformer_of(causal), kwargs)
+        states, labels = states[None], labels[kwargs["attention_mask"].bool()][None]
+    else:
+        output = transformer_of(causal)(*args, **{**kwargs, "use_cache": False})
+        states = output.last_hidden_state
     targets = labels[:, 1:]
     mask = targets != IGNORED_LABEL
-    states = output.last_hidden_state[:, :-1][mask]
+    states = states[:, :-1][mask]
     found = token_logprobs(states, targets[mask], LanguageHead(causal), statistic=statistic)
     logprobs, collisions = (None if values is None else scatter(values, mask) for values in found)
     blank = torch.zeros(mask.shape, device=mask.device)

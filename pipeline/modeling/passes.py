@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pipeline.modeling.heads import LanguageHead
 
+IGNORED_LABEL = -100  # a label that takes no part in the loss
 MAX_LOGITS = 2**23  # number of logits in memory at once: 32 MiB in float32
 
 

@@ -1,5 +1,6 @@
 """SFT and DPO with TRL, on rows that were rendered and tokenized here."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -17,9 +18,11 @@ from pipeline.errors import PipelineError
 from pipeline.modeling.adapters import TRAINED, activate_adapters
 from pipeline.modeling.chat.rendering import Rendered
 from pipeline.modeling.figures import Counts, ExactFigures
-from pipeline.modeling.fused import IGNORED_LABEL, use_whole_head
-from pipeline.modeling.heads import unwrapped_model
+from pipeline.modeling.fused import use_whole_head
+from pipeline.modeling.heads import transformer_of, unwrapped_model
 from pipeline.modeling.in_training import ModelInTraining
+from pipeline.modeling.packing import check_packing, collate_packed
+from pipeline.modeling.passes import IGNORED_LABEL
 from pipeline.modeling.preferences.losses import LOSSES, Pairs, reward_figures
 from pipeline.modeling.preferences.pairs import RenderedPair
 from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
@@ -34,9 +37,23 @@ HALF_START_TOLERANCE = 0.25
 
 
 class SftTrainer(ExactFigures, SFTTrainer):  # type: ignore[misc]
-    """TRL's SFT trainer with means over answer tokens."""
+    """TRL's SFT trainer with means over answer tokens, also for packed rows (inputs with positions)."""
 
     FIGURES: ClassVar = {"aux_loss": "tokens"}
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Train on one micro batch; on several if rows are packed, since a step's rows then come at once."""
+        if "position_ids" not in inputs:
+            return super().training_step(model, inputs, num_items_in_batch)
+        size = self.args.per_device_eval_batch_size
+        starts = range(0, len(inputs["input_ids"]), size)
+        loss = torch.zeros((), device=self.args.device)
+        for start in starts:
+            part = {name: value[start : start + size] for name, value in inputs.items()}
+            last = start == starts[-1]  # processes exchange gradients once: they may have other numbers of parts
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                loss = loss + super().training_step(model, part, num_items_in_batch)
+        return loss
 
     def counts(self, inputs: Mapping[str, Tensor]) -> Counts:
         return {"tokens": (inputs["labels"][:, 1:] != IGNORED_LABEL).sum()}
@@ -151,10 +168,14 @@ def sft_trainer(
     """Return a trainer with the loss on the assistant's tokens only."""
     common = fine_tuning_arguments(config, context, len(train), in_training.device, half=in_training.half)
     options = {**_balancing_options(in_training, context), **common}
+    if config.packing:
+        options |= _packing_options(in_training, common)
     args = TrlSftConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
+    pad_id = in_training.tokenizer.pad_token_id
     trainer = SftTrainer(
         model=in_training.model,
         args=args,
+        data_collator=(lambda rows: collate_packed(rows, pad_id)) if config.packing else None,
         train_dataset=_labelled_dataset(train),
         eval_dataset=_labelled_dataset(dev),
         processing_class=in_training.tokenizer,
@@ -162,6 +183,17 @@ def sft_trainer(
     )
     use_whole_head(in_training.model)
     return trainer
+
+
+def _packing_options(in_training: ModelInTraining, common: Mapping[str, Any]) -> dict[str, int]:
+    """Return TRL's options for packed rows: a step's rows come at once, and `training_step` divides them.
+
+    Raises `RequestError` if the architecture does not keep packed rows apart.
+    """
+    model = in_training.model
+    check_packing(transformer_of(model), in_training.tokenizer.pad_token_id, in_training.source.weights)
+    rows = common["per_device_train_batch_size"] * common["gradient_accumulation_steps"]
+    return {"per_device_train_batch_size": rows, "gradient_accumulation_steps": 1}
 
 
 def _balancing_options(in_training: ModelInTraining, context: StageContext) -> dict[str, float]:
