@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -132,10 +133,22 @@ ARCHITECTURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
 }
 
+# architecture -> another one that runs the same lines of ours with full training and with QLoRA
+ALIKE: Mapping[str, str] = {
+    **{"qwen2": "llama_tied", "qwen3": "llama_tied", "olmo2": "llama", "stablelm": "llama", "smollm3": "llama"},
+    **{"phi": "llama", "phi3": "mistral", "starcoder2": "mistral", "gptj": "opt", "gpt_neox": "bloom", "mpt": "bloom"},
+    **{"cohere": "granite", "qwen3_moe": "mixtral", "olmoe": "mixtral"},
+}
+
+
+@cache
+def small_tokenizer() -> Any:
+    return train_tokenizer(WORDS * 8, BaseConfig(vocabulary=300, context=256))
+
 
 def build(name: str, folder: Path, **changes: Any) -> Artifact:
     """Build a random model with a small tokenizer, as an artifact of `model.path`; the name is the seed."""
-    tokenizer = train_tokenizer(WORDS * 8, BaseConfig(vocabulary=300, context=256))
+    tokenizer = small_tokenizer()
     kind, fields = ARCHITECTURES[name]
     ids = {
         **{"vocab_size": -(-len(tokenizer) // 8) * 8 + 8, "bos_token_id": tokenizer.bos_token_id},

@@ -24,6 +24,9 @@ Other architectures that transformers loads as causal language models are used i
 encoder-decoders, models that see or hear first, code of a model's own (`trust_remote_code`), pickled weights and
 weights that are quantized already are refused.
 
+By default, `make test-all` runs architectures that use the same lines of ours as another one with LoRA alone;
+`make test-all ARGS=--hypothesis-profile=deep` runs every cell.
+
 This table is written by `python -m tests.stages.architectures_table`.
 """
 DECISIONS = """

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RequestError
+from tests.examples import is_deep
 from tests.lazily import lazily
-from tests.stages.architectures import ARCHITECTURES, METHODS, refusal
+from tests.stages.architectures import ALIKE, ARCHITECTURES, METHODS, STAGE_NAMES, refusal
 from tests.stages.architectures_table import DOCUMENT, document
 from tests.stages.matrix import Laboratory
 
@@ -174,6 +175,7 @@ CELLS = [
     pytest.param(name, method, marks=[] if (name, method) in ESSENTIAL else [pytest.mark.slow])
     for name in ARCHITECTURES
     for method in METHODS
+    if method == "lora" or name not in ALIKE or is_deep()
 ]
 
 
@@ -188,6 +190,13 @@ def test_an_architecture_is_right_in_every_stage_or_refused(tmp_path: Path, name
         else:
             with pytest.raises(RequestError, match=words):
                 lab.make(stage)
+
+
+def test_what_is_left_out_by_default_is_run_for_another_architecture() -> None:
+    assert {*ALIKE, *ALIKE.values()} <= {*ARCHITECTURES}
+    assert not {*ALIKE.values()} & {*ALIKE}
+    for name, other in ALIKE.items():
+        assert all(refusal(name, method, s) == refusal(other, method, s) for method in METHODS for s in STAGE_NAMES)
 
 
 def test_the_document_says_what_is_tested() -> None:
