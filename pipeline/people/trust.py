@@ -7,6 +7,7 @@ from pathlib import Path
 
 from labeling.pace import Pace
 from labeling.records import Ranking
+from labeling.report.lines import annotator_lines
 from labeling.suspects import Reason, Suspect, exclusion, sentence
 from labeling.trust import Table, suspects_in, trust
 from pipeline.files import write_atomically
@@ -28,15 +29,19 @@ def write_annotators(
     *,
     paces: Mapping[str, Pace] = {},
     known: Sequence[Suspect] = (),
+    title: str = "",
 ) -> dict[str, float]:
     """Write `annotators.json` with `about` and the measures of `labeling.trust`, and report suspects.
 
-    `known` are suspects found before. Returns the number of suspects for each reason that can be assessed, as metrics.
+    `known` are suspects found before. With a `title`, the table is shown, too. Returns the number of suspects for each
+    reason that can be assessed, as metrics.
     """
     table, suspects, assessed = trust(rankings, paces, known)
     names = sorted({*about, *table})
     rows = {name: {**about.get(name, {}), **table.get(name, {})} for name in names}
     write_atomically(folder / ANNOTATORS, json.dumps(rows, indent=2, ensure_ascii=False))
+    if title and rows:
+        say("\n   ".join(annotator_lines(rows, title)))
     if suspects:
         say(f"{sentence(suspects)} Leave them out with {exclusion(suspects)}")
     counted = Counter(one.reason for one in suspects)

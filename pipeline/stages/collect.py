@@ -63,7 +63,8 @@ def run(config: CollectConfig, context: PeopleContext) -> Metrics:
     about = measured(answers, rankings, checks)
     reading = {task["id"]: reading_seconds(task) for queue in asked.queues for task in queue.tasks}
     timed = {} if simulated else paces(answers, reading)  # a program needs no time to read
-    suspects = write_annotators(about, rankings, context.output_dir, context.say, paces=timed)
+    title = "SIMULATED annotators" if simulated else "annotators"
+    suspects = write_annotators(about, rankings, context.output_dir, context.say, paces=timed, title=title)
     write_jsonl(context.output_dir / "rankings.jsonl", rankings)
     write_jsonl(context.output_dir / "discards.jsonl", map(_discard, discards))
     return {

@@ -51,8 +51,7 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
     files = _files(context.inputs)
     loaded = load_judgements(files, _manner(config))
     ledger = loaded.ledger
-    brought = any(given.external_files for given in context.inputs.values())
-    for remark in [*(loaded.readings if brought else []), *loaded.remarks]:
+    for remark in [*(loaded.readings if _are_from_files(context) else []), *loaded.remarks]:
         context.say(remark)
     if loaded.kind == "rankings":
         preferences, split, people = _from_rankings(_without(loaded.rankings, config.exclude), config, context)
@@ -89,6 +88,11 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
         **({"marked": float(len(answers.rows)), "marked_ties": float(answers.ties)} if loaded.marks else {}),
         **people,
     }
+
+
+def _are_from_files(context: StageContext) -> bool:
+    """Return whether the user brought the judgements."""
+    return any(given.external_files for given in context.inputs.values())
 
 
 def _check_needs_no_rankings(config: PreferencesConfig, file: Path) -> None:
@@ -152,7 +156,12 @@ def _from_rankings(
     people = {**agreement_metrics(rankings), **_intervals(rankings, config.seed), **known}
     people["judge_annotators"] = float(len(said.annotators))
     people |= write_annotators(
-        _against_chance(rankings), rankings, context.output_dir, context.say, known=_too_fast(config, context)
+        _against_chance(rankings),
+        rankings,
+        context.output_dir,
+        context.say,
+        known=_too_fast(config, context),
+        title="annotators" if _are_from_files(context) else "",  # `collect` has shown the others
     )
     preferences = preferences_from_rankings(rankings, pool, pairs)
     if preferences.cycles:
