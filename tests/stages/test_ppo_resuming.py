@@ -3,7 +3,6 @@
 import random
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,14 +25,14 @@ LONG = (
     ("peft", "often"),
     [("full", ()), ("lora", ("launch.checkpoint_minutes=1e-9",))],  # by count, and after every iteration by the clock
 )
-def test_killed_at_ten_random_moments(new_chain: Callable[[], Chain], peft: str, often: tuple[str, ...]) -> None:
+def test_killed_at_ten_random_moments(chain: Chain, tmp_path: Path, peft: str, often: tuple[str, ...]) -> None:
     """Policy, value model, samples, history and metrics of a run killed ten times equal those of an unbroken run.
 
     Rule 21 (trl#583, trl#2657); a kill can hit loading, sampling, learning or the writing of a checkpoint. The KL
     coefficient is adaptive, so it is part of the state to restore.
     """
-    chain, rng = new_chain(), random.Random(0)
-    given = (*LONG, f"peft@reward.peft={peft}", f"peft@ppo.peft={peft}")
+    given, rng = (*LONG, f"peft@reward.peft={peft}", f"peft@ppo.peft={peft}"), random.Random(0)
+    chain = chain.beside(tmp_path / "outputs", chain.make("reward", *given), chain.make("judge", *given))
     unbroken = chain.make("ppo", *given)
     kept = unbroken.path.rename(chain.outputs / "unbroken")
     longest = min(0.2, unbroken.metrics["seconds_per_iteration"])  # so that ten kills leave iterations to make
