@@ -5,7 +5,7 @@ one number per dataset: tasks for all annotators (calibration, repeats, gold) ha
 one annotator's judgement of one task. Drafts stay on the server.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NotRequired, Protocol, TypedDict, cast
@@ -20,11 +20,15 @@ Status = Literal["submitted", "discarded"]
 
 @dataclass(frozen=True)
 class Queue:
-    """Tasks that each need `overlap` answers."""
+    """Tasks that each need `overlap` answers, and up to `most` where annotators contradict each other.
+
+    That depends on their ranks (`labeling.server.inside.opinions`), so a queue of reviews has no `most`.
+    """
 
     name: str  # the name of its dataset on a server
     tasks: Sequence[Task]
     overlap: int
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Progress:
     """The progress of a round. A discarded answer counts, since its annotator does not see the task again."""
 
     answers: int
-    wanted: int  # tasks times overlap, over all queues
+    wanted: int  # over all tasks
     complete: int
     tasks: int
     by_annotator: Mapping[str, int]
@@ -116,10 +120,27 @@ def without_times(answers: Iterable[AnnotatorAnswer]) -> list[AnnotatorAnswer]:
     return [cast(AnnotatorAnswer, {k: v for k, v in answer.items() if k != "answered"}) for answer in answers]
 
 
+def answers_needed(asked: Round, answers: Iterable[AnnotatorAnswer]) -> dict[str, int]:
+    """Task -> the answers that it needs, as far as the given ones tell: one more while annotators disagree."""
+    given: dict[str, list[AnnotatorAnswer]] = defaultdict(list)
+    for answer in answers:
+        given[answer["task"]].append(answer)
+    return {task["id"]: _needed(queue, given[task["id"]]) for queue in asked.queues for task in queue.tasks}
+
+
+def _needed(queue: Queue, given: Sequence[AnnotatorAnswer]) -> int:
+    if queue.most is None or not queue.overlap <= len(given):
+        return queue.overlap
+    from labeling.server.inside.opinions import are_settled  # the server decides by the same rule
+
+    ranks = [answer["ranks"] for answer in given if answer["ranks"] is not None]
+    return queue.overlap if are_settled(ranks) else min(len(given) + 1, queue.most)
+
+
 def progress(asked: Round, answers: Sequence[AnnotatorAnswer], annotators: Sequence[str] = ()) -> Progress:
     """The progress of a round, including `annotators` without answers."""
     given = Counter(answer["task"] for answer in answers)
-    wanted = {task["id"]: queue.overlap for queue in asked.queues for task in queue.tasks}
+    wanted = answers_needed(asked, answers)
     by_annotator = Counter(dict.fromkeys(annotators, 0))
     by_annotator.update(answer["annotator"] for answer in answers)
     return Progress(

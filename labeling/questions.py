@@ -76,7 +76,7 @@ def split_by_size(queue: Queue) -> list[Queue]:
         by_size[len(task["responses"])].append(task)
     most_first = sorted(by_size, key=lambda size: (-len(by_size[size]), -size))
     return [
-        Queue(queue.name if place == 0 else f"{queue.name}-of-{size}", by_size[size], queue.overlap)
+        Queue(queue.name if place == 0 else f"{queue.name}-of-{size}", by_size[size], queue.overlap, queue.most)
         for place, size in enumerate(most_first)
     ]
 

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from labeling.records import Message, Ranking, Task, ranks_from_scores, stable_random
+from labeling.records import Message, Ranking, Ranks, Task, ranks_from_scores, stable_random
 
 Quality = Callable[[list[Message], str], float]
 """(prompt, response) -> quality of the response; higher is better."""
@@ -100,23 +100,30 @@ def assign(task_ids: Sequence[str], names: Sequence[str], overlap: int, seed: in
 
 
 def annotate(
-    tasks: Sequence[Task], annotators: Sequence[SimulatedAnnotator], overlap: int, seed: int, quality: Quality
+    tasks: Sequence[Task],
+    annotators: Sequence[SimulatedAnnotator],
+    overlap: int,
+    seed: int,
+    quality: Quality,
+    most: int | None = None,
 ) -> list[Ranking]:
     """Each task ranked by ``overlap`` of the annotators (see ``assign``), in the tasks' order.
 
+    With ``most``, one annotator more ranks it while some pair has as many votes on each side, up to ``most`` of them.
     Raises ValueError as ``assign`` does.
     """
+    from labeling.server.inside.opinions import are_settled  # loads httpx
+
     by_name = {annotator.name: annotator for annotator in annotators}
     names = [annotator.name for annotator in annotators]
     assigned = assign([task["id"] for task in tasks], names, overlap, seed)
-    return [
-        {
-            "id": task["id"],
-            "prompt": task["prompt"],
-            "responses": task["responses"],
-            "rankings": [
-                {"annotator": name, "ranks": by_name[name].rank(task, quality, seed)} for name in assigned[task["id"]]
-            ],
-        }
-        for task in tasks
-    ]
+    ranked: list[Ranking] = []
+    for task in tasks:
+        own = assigned[task["id"]]
+        ranks = {name: by_name[name].rank(task, quality, seed) for name in own}
+        while most is not None and len(ranks) < most and not are_settled(list(ranks.values())):
+            name = stable_random(seed, "more", task["id"], len(ranks)).choice(sorted(set(names) - set(ranks)))
+            ranks[name] = by_name[name].rank(task, quality, seed)
+        rows: list[Ranks] = [{"annotator": name, "ranks": ranks[name]} for name in sorted(ranks)]
+        ranked.append({"id": task["id"], "prompt": task["prompt"], "responses": task["responses"], "rankings": rows})
+    return ranked

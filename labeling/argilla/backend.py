@@ -22,6 +22,7 @@ from labeling.argilla.submitting import submit_rankings
 from labeling.backend import AnnotatorAnswer, LabelingError, Queue, Round
 from labeling.questions import CORRECTION, options_of, question_settings, responses_per_task
 from labeling.server import DEFAULT_HOME, Connection, accounts, address
+from labeling.server.inside.opinions import MOST
 
 BULK = 250  # records per request; Argilla accepts 500
 
@@ -100,11 +101,12 @@ class ArgillaBackend:
         wanted = {
             "guidelines": asked.guidelines,
             "distribution": {"strategy": "overlap", "min_submitted": queue.overlap},
+            "metadata": {} if queue.most is None else {MOST: queue.most},
         }
         dataset = self._dataset(asked, queue, workspace_id, wanted)
         there = {record["external_id"]: record for record in self._client.records(dataset)}
         self._check_same(queue, there)
-        if any(dataset[key] != value for key, value in wanted.items()):
+        if any((dataset[key] or {}) != value for key, value in wanted.items()):
             self._client.patch(f"/datasets/{dataset['id']}", f"change dataset '{queue.name}'", wanted)
         missing = [task for task in queue.tasks if task["id"] not in there]
         opened_again = [

@@ -20,6 +20,8 @@ def check(asked: Round) -> None:
             raise LabelingError(f"Argilla's names have 1 to {MAX_NAME} characters: {queue.name!r}", fault="request")
         if queue.overlap < 1:
             raise LabelingError(f"Queue '{queue.name}': overlap must be at least 1", fault="request")
+        if queue.most is not None and (queue.most <= queue.overlap or asked.question == "review"):
+            raise LabelingError(f"Queue '{queue.name}': most must be above overlap, and is for comparisons", "request")
         try:
             responses_per_task(asked.question, queue.tasks)
         except ValueError as error:

@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from labeling.overlap import overlap_of
 from pipeline.config.credentials import ENDPOINT_KEY, credentials
 from pipeline.config.losses import loss_faults
 from pipeline.config.names import NAME, nearest, stage_hint
@@ -201,12 +202,27 @@ def _wrong_labeling(config: PipelineConfig) -> Iterator[str]:
         if names.count(name) > 1:
             yield f"labeling.annotators: '{name}' occurs twice."
     asked = len(names) or labeling.simulated
-    if labeling.backend != "file" and labeling.overlap > asked:
-        yield f"labeling.overlap={labeling.overlap}: there are {asked} to rank each prompt."
+    yield from _wrong_overlap(labeling, asked)
     if config.abtest.overlap > asked:
         yield f"abtest.overlap={config.abtest.overlap}: there are {asked} to judge each pair of answers."
     if labeling.question == "pairwise" and config.sample.answers != 2:
         yield f"labeling.question=pairwise asks about two answers: sample.answers=2, not {config.sample.answers}."
+
+
+def _wrong_overlap(labeling: LabelingConfig, asked: int) -> Iterator[str]:
+    """Yield faults in the number of people for each prompt."""
+    try:
+        overlap = overlap_of(labeling.overlap)
+    except ValueError as error:
+        yield f"labeling.overlap={labeling.overlap}: {error}."
+        return
+    if labeling.backend != "file" and overlap.highest > asked:
+        yield f"labeling.overlap={labeling.overlap}: there are {asked} to rank each prompt."
+    if labeling.backend == "remote" and overlap.most is not None:
+        yield (
+            f"labeling.overlap={labeling.overlap}: an Argilla elsewhere asks the same number of people about each "
+            "prompt. Give a number, or use labeling=embedded."
+        )
 
 
 def _wrong_writer(config: PipelineConfig) -> Iterator[str]:

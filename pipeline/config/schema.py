@@ -280,7 +280,7 @@ class LabelingConfig:
     home: str = "${outputs}/.argilla"  # folder of the embedded server
     port: int | None = number(None, least=1, most=65535)  # of the embedded server; absent: a free one from 6900
     annotators: list[str] | None = None  # pseudonyms of people; absent: simulated annotators (playground only)
-    overlap: int = number(2, least=1)  # number of people who rank each prompt
+    overlap: int | str = 2  # number of people who rank each prompt; 2..4: two, and up to four where they disagree
     reuse: bool = True  # keep people's rankings when the models change; simulated annotators rank again
     question: str = choice("ranking", *get_args(Comparison))  # rank all answers, choose one of two, or give stars
     guidelines: str | None = None  # a Markdown file; absent: the built-in one
@@ -312,7 +312,7 @@ class CollectConfig:
 
     seed: int = II("seed")
     simulated: int = II("labeling.simulated")
-    overlap: int = II("labeling.overlap")
+    overlap: int | str = II("labeling.overlap")
     noise: float = II("labeling.noise")
     tie_width: float = II("labeling.tie_width")
     accept: str = choice("complete", "complete", "partial", outside=True)  # partial: use the tasks complete so far

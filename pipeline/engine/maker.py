@@ -14,7 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import PipelineConfig, content
+from labeling.overlap import overlap_of
+from pipeline.config.schema import LabelingConfig, PipelineConfig, content
 from pipeline.engine.fitting import check_fits
 from pipeline.engine.group import ALONE
 from pipeline.engine.machine import threads
@@ -97,7 +98,7 @@ class Maker:
         assert step.stage.asking is not None
         about = step.stage.asking.about
         made = collections(self.store, step.name, about).get(inputs[about].version)
-        more = made is not None and made.overlap is not None and made.overlap < self.config.labeling.overlap
+        more = made is not None and made.overlap is not None and _asks_for_more(self.config.labeling, made.overlap)
         standing = made.answers if made is not None and made.whole and not more else 0
         context = replace(self._context(inputs, self.store.root / step.name, NoTracker(), None), standing=standing)
         return step.stage.asking.observe(step.config, context)
@@ -264,3 +265,9 @@ def _machine_fault(error: BaseException, directory: Path) -> str | None:
     if isinstance(error, MemoryError) or "out of memory" in text.lower():
         return "out of memory; lower launch.micro_batch_size, or choose peft=lora or peft=qlora"
     return None
+
+
+def _asks_for_more(labeling: LabelingConfig, collected: int | str) -> bool:
+    """Return whether some task may need more answers than it needed when they were collected."""
+    now, then = overlap_of(labeling.overlap), overlap_of(collected)
+    return now.least > then.least or now.highest > then.highest

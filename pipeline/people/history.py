@@ -25,7 +25,7 @@ class Collection:
     about: str
     whole: bool  # whether all tasks are answered
     answers: int
-    overlap: int | None = None  # answers that a task needed; None: not recorded
+    overlap: int | str | None = None  # answers that a task needed, as in labeling.overlap; None: not recorded
 
 
 def collections(store: Store, stage: str, about: str) -> dict[str, Collection]:

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from labeling import rounds
-from labeling.backend import AnnotatorAnswer, Progress, Question, Queue, Round
+from labeling.backend import AnnotatorAnswer, Progress, Question, Queue, Round, answers_needed
 from labeling.guidelines import shipped, version_of
+from labeling.overlap import Overlap, overlap_of
 from labeling.questions import split_by_size
 from labeling.records import Ranking, Task
 from pipeline.console import counts_text
@@ -29,7 +30,7 @@ def round_of(folder: Path, question: Question, people: People) -> Round:
     """Return the round in the folder of a `publish` version. Its name on a server contains that version."""
     name = f"{people.workspace}-{folder.name[:6]}"
     everybody = Queue(f"{name}-calibration", _tasks(folder / "calibration.jsonl"), len(people.names))
-    others = Queue(name, _tasks(folder / "tasks.jsonl"), people.config.overlap)
+    others = Queue(name, _tasks(folder / "tasks.jsonl"), *overlap_of(people.config.overlap))
     queues = [part for queue in (everybody, others) for part in split_by_size(queue)]
     return Round(people.workspace, question, (folder / "guidelines.md").read_text(encoding="utf-8"), queues)
 
@@ -46,12 +47,12 @@ def rankings_of(asked: Round, answers: Iterable[AnnotatorAnswer], leave_out: Col
 
 def complete_only(asked: Round, answers: Sequence[AnnotatorAnswer]) -> list[AnnotatorAnswer]:
     """Return the answers to tasks with as many as their queue needs, see `labeling.rounds.complete_only`."""
-    return rounds.complete_only(answers, {task["id"]: queue.overlap for queue in asked.queues for task in queue.tasks})
+    return rounds.complete_only(answers, answers_needed(asked, answers))
 
 
 def waiting_text(asked: Round, so_far: Progress, project: str) -> str:
     """Return the progress of a round, as in the message for exit status 3."""
-    overlaps = sorted({queue.overlap for queue in asked.queues})
+    overlaps = sorted({Overlap(queue.overlap, queue.most) for queue in asked.queues}, key=str)
     counted = {"review": ("reviews", "drafts"), "pairwise": ("judgements", "pairs of answers")}
     answers, tasks = counted.get(asked.question, ("rankings", "prompts"))
     return "\n".join(
@@ -70,7 +71,7 @@ def review_round(folder: Path, people: People) -> Round:
         Task(id=row["id"], prompt=row["prompt"], responses=[row["draft"]])
         for row in read_jsonl(folder / "drafts.jsonl")
     ]
-    queue = Queue(f"{people.workspace}-drafts-{folder.name[:6]}", tasks, people.config.overlap)
+    queue = Queue(f"{people.workspace}-drafts-{folder.name[:6]}", tasks, overlap_of(people.config.overlap).least)
     return Round(people.workspace, "review", shipped("review").read_text(encoding="utf-8"), [queue])
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from labeling.backend import AnnotatorAnswer, Progress, Round, progress
+from labeling.backend import AnnotatorAnswer, Progress, Round, answers_needed, progress
 from pipeline.config.schema import AbtestConfig, CollectConfig, SynthesizeConfig
 from pipeline.console import counting
 from pipeline.errors import PipelineError, RequestError, WaitingForPeople
@@ -78,12 +78,13 @@ def uninvited(people: People) -> list[str]:
 def left_text(asked: Round, answers: Sequence[AnnotatorAnswer], so_far: Progress) -> str:
     """Return what is left for whom in a round that stands, for people who were added to it; empty without any."""
     given, own = Counter(one["task"] for one in answers), {(one["annotator"], one["task"]) for one in answers}
-    tasks = [task["id"] for queue in asked.queues for task in queue.tasks if given[task["id"]] < queue.overlap]
+    needed = answers_needed(asked, answers)
+    tasks = [task["id"] for queue in asked.queues for task in queue.tasks if given[task["id"]] < needed[task["id"]]]
     left = {name: sum((name, task) not in own for task in tasks) for name in so_far.by_annotator}
     if any(left.values()):
         return f"left to answer: {_listed(left)}. The rest stands; `stage=collect` adds what they answer"
     absent = [name for name, number in so_far.by_annotator.items() if not number]
-    most = max(queue.overlap for queue in asked.queues)
+    most = max(queue.most or queue.overlap for queue in asked.queues)
     nothing = f"nothing is left for {', '.join(absent)}: labeling.overlap={most + 1} asks for more answers to each task"
     return nothing if absent else ""
 

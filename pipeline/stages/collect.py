@@ -97,7 +97,9 @@ def simulated_answers(
     people = context.people
     annotators = [SimulatedAnnotator(name, config.noise, config.tie_width) for name in people.names]
     ranked = [
-        row for queue in asked.queues for row in annotate(queue.tasks, annotators, queue.overlap, config.seed, quality)
+        row
+        for queue in asked.queues
+        for row in annotate(queue.tasks, annotators, queue.overlap, config.seed, quality, most=queue.most)
     ]
     answers = [answer for row in ranked for answer in _answers(row)]
     with context.progress("simulated annotators rank", len(answers)) as advance:

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 from argilla_server.api.policies.v1 import RecordPolicy, authorize
 from argilla_server.api.routes import api_v1
-from argilla_server.contexts import datasets
+from argilla_server.contexts import datasets, distribution
 from argilla_server.enums import RecordStatus, ResponseStatus
 from argilla_server.errors.future import NotFoundError, NotUniqueError
 from argilla_server.models import Dataset, DatasetUser, Record, Response
@@ -22,11 +22,12 @@ from argilla_server.webhooks.v1.enums import ResponseEvent
 from fastapi.encoders import jsonable_encoder
 from sqlalchemy.orm import selectinload
 
-from . import events, known
+from . import events, known, opinions
 from .leases import leases
 from .routes import route
 
 CREATE = ("POST", "/records/{record_id}/responses")
+STATUS = "_update_record_status_with_overlap_strategy"  # Argilla's function for it
 
 _RECORDS = Record.__table__
 _MEMBERS = DatasetUser.__table__
@@ -39,9 +40,9 @@ _JOIN = _MEMBERS.insert().prefix_with("OR IGNORE")
 _TOUCH = sa.text(f"{known.TOUCH} = :now WHERE id = :dataset").bindparams(
     sa.bindparam("now", type_=Dataset.last_activity_at.type), sa.bindparam("dataset", type_=Dataset.id.type)
 )
-_SUBMITTED = sa.select(sa.func.count()).where(
-    Response.record_id == sa.bindparam("record"), Response.status == ResponseStatus.submitted
-)
+_IS_SUBMITTED = (Response.record_id == sa.bindparam("record"), Response.status == ResponseStatus.submitted)
+_COUNT = sa.select(sa.func.count()).where(*_IS_SUBMITTED)
+_VALUES = sa.select(Response.values).where(*_IS_SUBMITTED)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,16 @@ def take_in_one_transaction() -> None:
     route(api_v1, *CREATE).dependant.call = create_record_response
     for function in (update_response, upsert_response, delete_response):
         setattr(datasets, function.__name__, function)
+    setattr(distribution, STATUS, update_record_status)
+
+
+async def update_record_status(db: Any, record: Record) -> Record:
+    """Set the status of a record whose dataset and submitted answers are loaded: in bulks, and in Argilla's job."""
+    most = (record.dataset.metadata_ or {}).get(opinions.MOST)
+    submitted = [response.values for response in record.responses_submitted]
+    complete = opinions.is_complete(submitted, record.dataset.distribution["min_submitted"], most)
+    record.status = RecordStatus.completed if complete else RecordStatus.pending
+    return await record.save(db, autocommit=False)
 
 
 async def create_record_response(
@@ -137,7 +148,8 @@ async def _asked(db: Any, record_id: UUID) -> Asked:
 async def _dataset(db: Any, dataset_id: UUID) -> known.Dataset:
     stored = await Dataset.get_or_raise(db, dataset_id, options=[selectinload(Dataset.questions)])
     questions = [known.Question(each.name, each.required, each.parsed_settings) for each in stored.questions]
-    return known.Dataset(stored.id, stored.workspace_id, stored.distribution["min_submitted"], questions)
+    least, most = stored.distribution["min_submitted"], (stored.metadata_ or {}).get(opinions.MOST)
+    return known.Dataset(stored.id, stored.workspace_id, least, most, questions)
 
 
 async def _settle(db: Any, record: Asked, user_id: UUID) -> None:
@@ -147,10 +159,18 @@ async def _settle(db: Any, record: Asked, user_id: UUID) -> None:
     if (dataset, user_id) not in known.known.answering:
         row = {"dataset_id": dataset, "user_id": user_id, "inserted_at": now, "updated_at": now}
         await db.execute(_JOIN, row)
-    submitted = await db.scalar(_SUBMITTED, {"record": record.id})
-    status = RecordStatus.completed if submitted >= record.dataset.min_submitted else RecordStatus.pending
+    complete = await _is_complete(db, record)
+    status = RecordStatus.completed if complete else RecordStatus.pending
     if status != record.status:
         await db.execute(_STATUS, {"record": record.id, "new": status, "now": now})
     await db.commit()
     known.known.answering.add((dataset, user_id))
     leases.end(user_id, dataset, record.id)
+
+
+async def _is_complete(db: Any, record: Asked) -> bool:
+    """Return whether a record needs no further answer; the answers are read only where that depends on them."""
+    least, most = record.dataset.min_submitted, record.dataset.most_submitted
+    if most is None:
+        return bool(await db.scalar(_COUNT, {"record": record.id}) >= least)
+    return opinions.is_complete(list(await db.scalars(_VALUES, {"record": record.id})), least, most)

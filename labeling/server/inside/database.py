@@ -1,10 +1,14 @@
 """Sets up Argilla's tables in SQLite: write-ahead log, migrations, the owner's account, repair after a kill."""
 
+import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
+
+from .opinions import is_complete
 
 STATISTICS = {  # index -> rows, and rows per value: typical of some thousand answers
     "ix_responses_status": "30000 10000",
@@ -78,6 +82,7 @@ async def settle(secrets: dict[str, str]) -> None:
         elif owner.api_key != secrets["api_key"]:  # secrets.json was lost and generated again
             await accounts.update_user(session, owner, {"api_key": secrets["api_key"], "password": secrets["password"]})
         await session.execute(text(_SETTLE_STATUS))
+        await _settle_by_opinions(session)
         await session.execute(text("ANALYZE users"))  # creates the table of statistics
         for index, statistics in STATISTICS.items():
             row = {"tbl": index.removeprefix("ix_").split("_")[0], "idx": index, "stat": statistics}
@@ -87,6 +92,18 @@ async def settle(secrets: dict[str, str]) -> None:
     await async_engine.dispose()  # its connections belong to this event loop
 
 
+async def _settle_by_opinions(session: Any) -> None:
+    """Set the status of the records whose number of answers depends on how far annotators agree (`opinions`)."""
+    answers: dict[Any, list[Any]] = defaultdict(list)
+    for row in await session.execute(text(_OPINIONS)):
+        answers[row.id, row.status, row.least, row.most].append(json.loads(row.values_) if row.values_ else None)
+    for (record, before, least, most), given in answers.items():
+        submitted = [values for values in given if values is not None]
+        status = "completed" if is_complete(submitted, least, most) else "pending"
+        if status != before:
+            await session.execute(text(_SET_STATUS), {"new": status, "id": record})
+
+
 async def close() -> None:
     """Close all connections, so that SQLite moves the write-ahead log into the database."""
     from argilla_server.database import async_engine
@@ -94,12 +111,22 @@ async def close() -> None:
     await async_engine.dispose()
 
 
+_SET_STATUS = "UPDATE records SET status = :new WHERE id = :id"
+_OPINIONS = """
+SELECT records.id, records.status, responses."values" AS values_,
+    json_extract(datasets.distribution, '$.min_submitted') AS least,
+    json_extract(datasets.metadata, '$.most_submitted') AS most
+FROM records JOIN datasets ON datasets.id = records.dataset_id
+    LEFT JOIN responses ON responses.record_id = records.id AND responses.status = 'submitted'
+WHERE json_extract(datasets.metadata, '$.most_submitted') IS NOT NULL
+"""
 _SETTLE_STATUS = """
 WITH wanted AS (
     SELECT records.id, CASE WHEN (
         SELECT count(*) FROM responses WHERE responses.record_id = records.id AND responses.status = 'submitted'
     ) >= json_extract(datasets.distribution, '$.min_submitted') THEN 'completed' ELSE 'pending' END AS status
     FROM records JOIN datasets ON datasets.id = records.dataset_id
+    WHERE json_extract(datasets.metadata, '$.most_submitted') IS NULL
 )
 UPDATE records SET status = wanted.status FROM wanted WHERE wanted.id = records.id AND wanted.status <> records.status
 """

@@ -69,9 +69,11 @@ def _faults_of_routes() -> Iterator[str]:
 
 
 def _faults_of_functions() -> Iterator[str]:
-    from argilla_server.contexts import datasets
+    from argilla_server.contexts import datasets, distribution
     from argilla_server.models import database as models
     from argilla_server.webhooks.v1 import records, responses
+
+    from .answers import STATUS
 
     for module, name in ((records, "build_record_event"), (responses, "build_response_event"), (models, "TypeAdapter")):
         if not callable(getattr(module, name, None)):
@@ -79,6 +81,8 @@ def _faults_of_functions() -> Iterator[str]:
     for name in ("update_response", "upsert_response", "delete_response"):
         if not _takes(getattr(datasets, name, None), "db", "search_engine"):
             yield f"its {name} takes other arguments"
+    if not _takes(getattr(distribution, STATUS, None), "db", "record"):
+        yield f"its {STATUS} takes other arguments"
 
 
 def _faults_of_columns() -> Iterator[str]:
@@ -87,7 +91,7 @@ def _faults_of_columns() -> Iterator[str]:
     columns = {
         Record: ("fields", "metadata_", "status", "external_id", "dataset_id", "inserted_at", "updated_at"),
         Response: ("values", "status", "record_id", "user_id"),
-        Dataset: ("distribution", "workspace_id"),
+        Dataset: ("distribution", "metadata_", "workspace_id"),
     }
     for model, names in columns.items():
         yield from (f"{model.__name__} has no {name}" for name in names if not hasattr(model, name))

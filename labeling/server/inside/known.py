@@ -34,6 +34,7 @@ class Dataset:
     id: UUID
     workspace_id: UUID
     min_submitted: int
+    most_submitted: int | None  # see `opinions`
     questions: list[Question]
 
 

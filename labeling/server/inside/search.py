@@ -193,4 +193,5 @@ def _pending_order(dataset: Dataset, held: dict[UUID, int]) -> list[Any]:
         expected = submitted + sa.case(
             *[(Record.id.in_(records), people) for people, records in by_count.items()], else_=0
         )
+    needed = sa.func.max(needed, submitted + 1)  # an open record whose annotators disagree needs one answer more
     return [Record.status == RecordStatus.completed, expected >= needed, submitted.desc()]

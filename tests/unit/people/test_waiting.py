@@ -1,12 +1,18 @@
 """People are asked once: what the plan knows before they answer, and what it goes on with afterwards."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from pipeline.config.schema import content
+from labeling.backend import progress
+from pipeline.config.schema import LabelingConfig, content
+from pipeline.engine.maker import _asks_for_more
 from pipeline.engine.planner import PENDING, Planner, Step
 from pipeline.errors import RequestError
+from pipeline.people.annotators import People
+from pipeline.people.rounds import complete_only, round_of, waiting_text
 from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import Store
 from tests.conftest import commit, configured, finish
@@ -152,6 +158,11 @@ def test_someone_has_to_be_named_for_data_of_the_users_own(planned: Plan, tmp_pa
         (("labeling.annotators=[ann,ann]",), "'ann' occurs twice"),
         (("labeling.annotators=['a b','c']",), "'a b' has to have letters"),
         (("labeling.annotators=[ann]",), "labeling.overlap=2: there are 1 to rank"),
+        ((*PEOPLE, "labeling.overlap=2..3"), "labeling.overlap=2..3: there are 2 to rank"),
+        (("labeling.overlap=1..3",), "labeling.overlap=1..3: a range begins at 2"),
+        (("labeling.overlap=0",), "labeling.overlap=0: it has to be at least 1"),
+        (("labeling.overlap=two",), "labeling.overlap=two: write a number, or a range such as 2..4"),
+        (("labeling=remote", "labeling.annotators=[a,b,c]", "labeling.overlap=2..3"), "labeling=embedded"),
         (("labeling.question=pairwise",), "sample.answers=2, not 4"),
         (("labeling.annotators=[]",), "at least one entry"),
     ],
@@ -159,6 +170,41 @@ def test_someone_has_to_be_named_for_data_of_the_users_own(planned: Plan, tmp_pa
 def test_requests_that_do_not_go_together_are_refused(planned: Plan, overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         planned(*overrides)
+
+
+def test_a_range_goes_on_to_the_queue_of_tasks_and_not_to_that_of_every_annotator(outputs: Path) -> None:
+    folder = outputs / "abc123abc123"
+    folder.mkdir(parents=True)
+    (folder / "guidelines.md").write_text("Rank.")
+    for name in ("tasks", "calibration"):
+        (folder / f"{name}.jsonl").write_text(json.dumps({"id": name, "prompt": [], "responses": ["a", "b"]}) + "\n")
+    config = configured(outputs, "labeling.annotators=[a,b,c,d]", "labeling.overlap=2..3").labeling
+    asked = round_of(folder, "ranking", People(config, "team", print))
+    assert [(queue.name, queue.overlap, queue.most) for queue in asked.queues] == [
+        ("team-abc123-calibration", 4, None),
+        ("team-abc123", 2, 3),
+    ]
+    one = {"annotator": "a", "status": "submitted", "ranks": [1, 2], "comment": "", "task": "tasks"}
+    answers = [one, {**one, "annotator": "b", "ranks": [2, 1]}]
+    so_far = progress(asked, answers, config.annotators or ())  # type: ignore[arg-type]
+    assert "2 of 7 rankings · 0 of 2 prompts complete · overlap 2..3 and 4" in waiting_text(asked, so_far, "team")
+    assert complete_only(asked, answers) == answers  # type: ignore[arg-type]  # two people came, and both have answered
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "more"),
+    [
+        (2, 2, False),
+        (3, 2, True),
+        (2, 3, False),
+        ("2..3", 2, True),
+        ("2..4", "2..3", True),
+        (2, "2..3", False),
+        (3, "2..4", True),
+    ],
+)
+def test_more_answers_are_asked_for_if_some_task_may_need_more(now: int | str, then: int | str, more: bool) -> None:
+    assert _asks_for_more(LabelingConfig(path=None, overlap=now), then) == more
 
 
 def test_how_long_to_wait_is_no_part_of_a_version(planned: Plan) -> None:
