@@ -5,8 +5,6 @@ A command's module is imported only when it is called, so that a request for the
 
 from collections.abc import Callable, Sequence
 
-from pipeline.errors import RequestError
-
 
 def status(arguments: Sequence[str]) -> int:
     from pipeline.commands.status import status as command
@@ -27,11 +25,9 @@ def chat(arguments: Sequence[str]) -> int:
 
 
 def new(arguments: Sequence[str]) -> int:
-    """Refuse a command that is not built yet, and show the command that takes its place. Raises `RequestError`."""
-    raise RequestError(
-        "`python -m pipeline new` is part of the design but not built yet. Until then: python -m pipeline "
-        "project=NAME model=hub model.path=DIR_OR_HUB_ID data=files data.path=FILE labeling=file labeling.path=FILE"
-    )
+    from pipeline.commands.new import new as command
+
+    return command(arguments)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

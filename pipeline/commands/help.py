@@ -26,6 +26,7 @@ Your own demonstrations, model and judgements:
   python -m pipeline stage=sft project=NAME data.path=FILE model.path=DIR_OR_HUB_ID
   python -m pipeline project=NAME data.path=FILE model.path=DIR_OR_HUB_ID labeling.path=FILE
 
+  python -m pipeline new NAME --data FILE --model ID   writes an experiment that fits this machine (--gpu GB: a card)
   python -m pipeline status [project=NAME]             what is done, what comes next
   python -m pipeline chat REF...                       talk to policies side by side
   python -m pipeline artifacts ls|show|path|lineage|tag|verify|prune

@@ -23,17 +23,19 @@ class Lengths(NamedTuple):
 
 
 def longest_rows(file: Path, tokenizer: Path | None) -> Lengths | None:
-    """Return the longest of a file's rows: conversations, pairs or prompts; None if there are none.
+    """Return the longest of a file's rows: conversations, pairs or prompts; None if there are none, or of another kind.
 
-    `tokenizer` is a tokenizer.json, without which tokens follow from the number of characters.
+    `tokenizer` is a tokenizer.json, without which tokens follow from the number of characters. Faults of the rows are
+    reported by the stage that reads them.
     """
-    with file.open(encoding="utf-8") as lines:
-        longest = [json.loads(line) for line in heapq.nlargest(COUNTED, lines, key=len) if line.strip()]
-    if not longest:
-        return None
     count = _counter(tokenizer)
-    rows, prompts, predicted = zip(*(_tokens(row, count) for row in longest), strict=True)
-    return Lengths(max(rows), max(prompts), max(predicted), _answers(file, longest))
+    try:
+        with file.open(encoding="utf-8") as lines:
+            longest = [json.loads(line) for line in heapq.nlargest(COUNTED, lines, key=len) if line.strip()]
+        rows, prompts, predicted = zip(*(_tokens(row, count) for row in longest), strict=True)
+        return Lengths(max(rows), max(prompts), max(predicted), _answers(file, longest))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _counter(tokenizer: Path | None) -> Callable[[str], int]:
@@ -41,7 +43,10 @@ def _counter(tokenizer: Path | None) -> Callable[[str], int]:
         return lambda text: math.ceil(len(text) / CHARACTERS_PER_TOKEN)
     from tokenizers import Tokenizer
 
-    words = Tokenizer.from_file(str(tokenizer))
+    try:
+        words = Tokenizer.from_file(str(tokenizer))
+    except Exception:  # the library raises no class of its own; the stage reports it when it loads the tokenizer
+        return _counter(None)
     return lambda text: len(words.encode(text, add_special_tokens=False).ids)
 
 

@@ -376,7 +376,7 @@ def test_chat_goes_on_after_a_conversation_that_became_too_long(talk: Callable[.
         (["chat"], "required: REF"),
         (["chat", "sfft"], "Did you mean 'sft'?"),
         (["chat", "sft"], "No finished 'sft' artifact"),
-        (["new", "mine"], "not built yet"),
+        (["new", "mine"], "required: --data, --model"),
         (["statsu"], "Did you mean the command 'status'?"),
     ],
 )
@@ -386,7 +386,7 @@ def test_a_wrong_request_is_one_message_with_status_2(said: Said, arguments: lis
     assert message in " ".join(err.split())
 
 
-@pytest.mark.parametrize("words", [["status"], ["artifacts"], ["artifacts", "prune"], ["chat"]])
+@pytest.mark.parametrize("words", [["status"], ["artifacts"], ["artifacts", "prune"], ["chat"], ["new"]])
 def test_help_is_the_commands_own(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*words, "--help"])
