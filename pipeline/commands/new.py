@@ -96,7 +96,7 @@ def new(arguments: Sequence[str]) -> int:
 def _file_of(name: str) -> Path:
     if not names.NAME.fullmatch(name):
         raise RequestError(f"{name}: a name has letters, digits, '.', '_' and '-' only, and begins with no sign.")
-    file = compose.CONF / "experiment" / f"{name}.yaml"
+    file = names.CONF / "experiment" / f"{name}.yaml"
     if file.exists():
         raise RequestError(f"{file} exists already. Choose another name, or remove it first.")
     return file

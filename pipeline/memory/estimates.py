@@ -90,7 +90,8 @@ def _training(
         sampling = Sampling(sampled, longest.prompt, longest.new, DRAWING)
         rows = replace(rows, length=longest.prompt + longest.new, predicted=longest.new)
         scored = min(REWARD_BATCH, config.rollouts)
-        return ppo(Roles(held, _reward_models(config), scored, gpu=device == "cuda"), rows, sampling)
+        roles = Roles(held, _reward_models(config), config.watch_judge, scored, gpu=device == "cuda")
+        return ppo(roles, rows, sampling)
     return training(replace(held, language_loss=held.with_head or bool(getattr(config, "sft_weight", 0))), rows)
 
 

@@ -1,7 +1,7 @@
 """Memory by part in each phase of a stage. Phases follow each other, so the largest one counts: they never add up."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.memory.activations import (
     FLOAT,
@@ -214,6 +214,7 @@ class Roles:
 
     policy: Held
     rewards: int = 1  # reward models with weights of their own; with adapters, those on the same base
+    judge: bool = False  # a judge watches, as a model of its own
     scored: int = REWARD_BATCH  # answers that a reward model scores at once
     gpu: bool = False  # Adam's intermediate results are there for all weights at once
 
@@ -224,6 +225,9 @@ class Roles:
     @property
     def parts(self) -> Parts:
         own, value = self.policy.parts, self.value
+        if self.judge:
+            judge = replace(value, tuning=value.tuning._replace(rank=0), below=self.policy.below + value.trainable)
+            own = {**own, "judge": sum(judge.parts.values())}
         if self.policy.tuning.adapts:
             return {**own, "adapters": own["adapters"] + FLOAT * value.trainable * (1 + self.rewards)}
         others = FLOAT * value.trainable * (1 + self.rewards)

@@ -106,6 +106,13 @@ def test_ppo_with_adapters_holds_one_base() -> None:
     assert memory.parts["adapters"] == 4 * 3 * SHAPE.adapter(16), "of the policy, the value model and the reward model"
 
 
+def test_a_judge_that_watches_is_a_model_of_its_own() -> None:
+    without, watched = (ppo(Roles(Held(SHAPE, HALF), judge=one), ROWS, Sampling(4, 6, 4)) for one in (False, True))
+    assert watched.total - without.total == 2 * P + 4 * SHAPE.adapter(16)
+    whole = ppo(Roles(Held(UNTIED, Tuning()), judge=True), ROWS, Sampling(4, 6, 4))
+    assert whole.parts["judge"] == 4 * (UNTIED.parameters - UNTIED.embeddings)
+
+
 # -- measured on a GPU -------------------------------------------------------------------------------------------------
 
 GIB = 2**30
