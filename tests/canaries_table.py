@@ -114,6 +114,13 @@ GROUPS = [
         {"training_step": "model inputs num_items_in_batch", "log": "logs start_time"},
     ),
     Group(
+        "transformers.TrainingArguments",
+        "set",
+        TRAINING,
+        "one process that sees several GPUs would multiply the batch by their number",
+        {"_n_gpu": ""},
+    ),
+    Group(
         "transformers.Trainer",
         "overridden",
         TRAINING,

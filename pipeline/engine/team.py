@@ -79,6 +79,8 @@ class Team:
         assert step is not None
         ended = self._ended_members()
         if len(ended) < self.count or not all(isinstance(result, Made) for _, result in ended):
+            for member, _ in ended:  # it has nothing more to do; its signal handler might not be reached
+                member.kill()
             self._end(at_once=True)
         self._step = None
         return step.name, self._outcome(step, ended)

@@ -193,6 +193,10 @@ class Worker:
             with contextlib.suppress(OSError):
                 self._channel.send(None)
 
+    def kill(self) -> None:
+        """End the process at once, without its cooperation."""
+        self._process.kill()
+
     def join(self) -> None:
         self._process.join(PATIENCE)
         if self._process.is_alive():

@@ -125,6 +125,7 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
     """
 
     def __init__(self, *, model: Any, args: TrainingArguments, **kwargs: Any) -> None:
+        args._n_gpu = min(args.n_gpu, 1)  # else one process divides its batches over all GPUs, and they grow
         if args.ddp_find_unused_parameters is None:  # the search takes time in every step
             args.ddp_find_unused_parameters = has_experts(model.config)
         super().__init__(model=model, args=args, **kwargs)

@@ -51,7 +51,7 @@ def launched(folder: Path, arguments: list[str], count: int = 2) -> list[int]:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(300)
     for process in processes:
         process.kill()
     return [process.exitcode or 0 for process in processes]

@@ -41,7 +41,7 @@ def test_a_killed_process_ends_all_and_the_next_run_resumes(chain: Chain, tmp_pa
     other = copy_of(chain, tmp_path, "sft")
     folder = other.store.directory("sft", one.version)
     with started(other.command(*LONG, TOGETHER)) as process:
-        until(lambda: any(folder.glob("checkpoints/checkpoint-*/whole")), "no checkpoint", seconds=140)
+        until(lambda: any(folder.glob("checkpoints/checkpoint-*/whole")), "no checkpoint", seconds=240)
         members = sorted(workers(process), key=lambda member: member.create_time())
         assert len(members) == 2
         os.kill(members[number].pid, signal.SIGKILL)
@@ -62,7 +62,7 @@ def test_ctrl_c_ends_all(chain: Chain, tmp_path: Path) -> None:
     chain.make("sft", *LONG)
     other = copy_of(chain, tmp_path, "sft")
     with started(other.command(*LONG, TOGETHER)) as process:
-        until(lambda: len(workers(process)) == 2 and other.store.unfinished("sft"), "no sft", seconds=140)
+        until(lambda: len(workers(process)) == 2 and other.store.unfinished("sft"), "no sft", seconds=240)
         members = workers(process)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
@@ -70,11 +70,11 @@ def test_ctrl_c_ends_all(chain: Chain, tmp_path: Path) -> None:
 
 
 def test_a_fault_of_the_request_is_one_message_with_status_2(chain: Chain, tmp_path: Path) -> None:
-    """Found by both processes; the stages that do not need the failed one are made by a new team."""
+    """Both processes find it."""
     chain.make("preferences")
     other = copy_of(chain, tmp_path, "dpo")
-    request = ("stage=evaluate", "evaluate.policies=[sft,dpo,kto]", "evaluate.judge=false", "gates=off")
-    ended = other.ended(*request[:1], "evaluate.policies=[sft,dpo]", *request[2:], "dpo.max_length=8", TOGETHER)
+    command = other.command("stage=dpo", "gates=off", "dpo.max_length=8", TOGETHER)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert ended.returncode == 2
     assert ended.stderr.count("Error:") == 1
     assert "fit" in ended.stderr or "long" in ended.stderr
@@ -86,11 +86,11 @@ def test_torchrun_makes_the_same_version(chain: Chain, tmp_path: Path) -> None:
     other = copy_of(chain, tmp_path, "sft")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
     command = [*torchrun, *other.command("stage=sft")[2:]]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=140)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("playground · ") == 1
     assert_equal_results(one, other.store.open("sft", one.version))
-    again = subprocess.run([*command, "launch.processes=3"], capture_output=True, text=True, timeout=140)
+    again = subprocess.run([*command, "launch.processes=3"], capture_output=True, text=True, timeout=400)
     assert again.returncode == 1
     assert "launch.processes=3: 2 processes were launched" in again.stderr
 
@@ -99,7 +99,7 @@ def test_the_parent_s_death_ends_all(chain: Chain, tmp_path: Path) -> None:
     chain.make("sft", *LONG)
     other = copy_of(chain, tmp_path, "sft")
     with started(other.command(*LONG, TOGETHER)) as process:
-        until(lambda: len(workers(process)) == 2, "no two processes", seconds=140)
+        until(lambda: len(workers(process)) == 2, "no two processes", seconds=240)
         members = workers(process)
         process.kill()
         assert_all_gone(members)
