@@ -1,1 +1,1 @@
-"""Pages for whoever leads the labeling: the report on the annotators, and the datasheet of the rankings."""
+"""Pages for the lead of the labeling: the report on the annotators, and the datasheet of the rankings."""

@@ -100,20 +100,20 @@ def lines_of(plan: Plan, config: PipelineConfig) -> Iterator[str]:
         own = held_by(plan.step.stage, peft, config.launch, plan.start, plan.device)
         trained = f", {count_text(own.trainable)} trained"
     yield f"{count_text(held)} parameters{trained}; {rows_text(plan)}"
-    yield f"{size_text(plan.memory.total)} while {plan.memory.peak}: {parts_text(plan.memory)}"
-    free = free_memory(plan.device)
+    free, place = free_memory(plan.device), place_text(plan.device)
+    needed = f"{size_text(plan.memory.total)} at the peak ({plan.memory.peak}): {parts_text(plan.memory)}"
     if free is None:
-        yield f"{place_text(plan.device)} cannot be asked for its free memory"
-    elif plan.fits:
-        yield f"fits: {size_text(free)} free on {place_text(plan.device)}"
-    else:
-        verdict = "does not fit" if plan.memory.total > MARGIN * free else "may not fit"
-        yield f"{verdict}: {size_text(free)} free on {place_text(plan.device)}. {remedy_text(plan, config)}"
+        yield f"{needed}; {place} cannot be asked for its free memory"
+        return
+    verdict = "fits" if plan.fits else "does not fit" if plan.memory.total > MARGIN * free else "may not fit"
+    yield f"{verdict} in {size_text(free)} free on {place}: {needed}"
+    if not plan.fits:
+        yield remedy_text(plan, config)
 
 
 def rows_text(plan: Plan) -> str:
     longest, config = plan.longest, plan.step.config
-    seen = "longest" if plan.read else "assumed, since they are not there yet"
+    seen = "longest" if plan.read else "assumed until they are there"
     if not hasattr(config, "peft"):
         return f"{config.decoding.batch_size} prompts of {longest.prompt:,} tokens ({seen}), answers of {longest.new:,}"
     if plan.step.stage.generates:

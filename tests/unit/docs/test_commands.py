@@ -34,6 +34,7 @@ CONTEXTS = {  # how a setting begins -> what has to be given for it to mean some
         "labeling.path=b.jsonl",
     ),
     r"labeling\.question=pairwise": (*FILES, "sample.answers=2"),
+    r"labeling\.overlap=\d\.\.": (*FILES, "labeling.annotators=[a,b,c,d]"),
     r"data\.m(ax|in)_length": (*FILES, "data.tokenizer=a/b"),
 }
 

@@ -141,8 +141,7 @@ def test_a_plan_shows_parameters_parts_and_whether_it_fits(
     assert main([f"outputs={outputs}", "plan=true", "labeling=simulated", "stage=sft", "peft=lora"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"1\.1 M parameters, \d+\.\d M|\d+,\d+ trained; up to 4,096 tokens a step", out)
-    assert re.search(r"\d+ MB while \w+: libraries .*, activations .*", out)
-    assert "fits: 64.0 GB free on this machine" in out
+    assert re.search(r"fits in 64\.0 GB free on this machine: \d+ MB at the peak \(\w+\): libraries .*, activations", out)
 
 
 def test_a_run_that_cannot_fit_is_refused_before_anything_starts(
@@ -156,7 +155,7 @@ def test_a_run_that_cannot_fit_is_refused_before_anything_starts(
     assert "launch.force=true" in told
     assert not list((outputs / "playground").glob("*/*/manifest.json"))
     assert main([*request, "plan=true"]) == 0, "a plan shows it"
-    assert "does not fit" in capsys.readouterr().out
+    assert "does not fit in" in capsys.readouterr().out
 
 
 def test_force_runs_it_all_the_same(outputs: Path, free: Free) -> None:
