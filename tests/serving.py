@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import socket
 import subprocess
 import sys
@@ -16,8 +17,11 @@ import pytest
 
 
 @contextmanager
-def transformers_serve(model: Path, log: Path) -> Iterator[str]:
-    """Start a server with this model and yield its address when it answers; skip the test if it is not installed."""
+def transformers_serve(log: Path, model: Path | None = None) -> Iterator[str]:
+    """Start a server and yield its address when it answers; skip the test if it is not installed.
+
+    It serves `model` alone, or else any folder that a request names as its model.
+    """
     missing = [name for name in ("fastapi", "uvicorn", "openai") if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"no {', '.join(missing)} here: pip install 'transformers[serving]'")
@@ -25,9 +29,10 @@ def transformers_serve(model: Path, log: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--port", str(port)]
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", "--port", str(port), "--device", "cpu"]
+    command += [str(model)] if model else []
     with log.open("w") as file:
-        server = subprocess.Popen([*command, "--device", "cpu"], stdout=file, stderr=file)
+        server = subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | {"HF_HUB_OFFLINE": "1"})
         try:
             _wait_for(url, server, log)
             yield f"{url}/v1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -95,8 +96,15 @@ def test_a_full_model_has_no_adapter_to_export(chain: Chain, capsys: pytest.Capt
     assert "export.merge=true" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of `transformers serve`, which loads each model that it is asked for."""
+    with transformers_serve(tmp_path_factory.mktemp("serve") / "serve.log") as url:
+        yield url
+
+
 @pytest.mark.parametrize("name", ["qwen3", "deepseek_r1_distill", "llama3_2"])
-def test_a_server_of_others_answers_as_we_do(name: str, chain: Chain, tmp_path: Path) -> None:
+def test_a_server_of_others_answers_as_we_do(name: str, chain: Chain, tmp_path: Path, server: str) -> None:
     """Greedy answers from messages alone: the exported template contains all decisions on reasoning and dates."""
     path = save_tokenizer(tmp_path / "model", trl_templates()[name], eos_token="<eos>", bos_token="<bos>")
     shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -114,7 +122,6 @@ def test_a_server_of_others_answers_as_we_do(name: str, chain: Chain, tmp_path: 
     ]
     policy = load_policy(source, chat.tokenizer, torch.device("cpu"))
     [own] = draw(policy, chat, [chat.prompt(history)], DecodingConfig(0.0, 1.0, 24, 1), 0, partial=tmp_path / "partial")
-    with transformers_serve(made.path / "model", tmp_path / "serve.log") as url:
-        asked = {"model": str(made.path / "model"), "messages": history, "max_tokens": 24}
-        reply = httpx.post(f"{url}/chat/completions", json=asked, timeout=120).json()
+    asked = {"model": str(made.path / "model"), "messages": history, "max_tokens": 24}
+    reply = httpx.post(f"{server}/chat/completions", json=asked, timeout=120).json()
     assert reply["choices"][0]["message"]["content"].strip() == chat.text(own.ids)

@@ -108,7 +108,7 @@ def test_judges_that_cannot_be_asked_are_refused(
 def test_a_real_endpoint_judges(chain: Chain, arms: tuple[str, ...], tmp_path: Path) -> None:
     model = chain.make("sft", *arms).path / "model"
     few = ("llm_judges.prompts=2", "llm_judges.pairs=2", "llm_judges.decoding.max_new_tokens=4")
-    with transformers_serve(model, tmp_path / "serve.log") as url:
+    with transformers_serve(tmp_path / "serve.log", model) as url:
         judge = f"evaluate.judges=[{{judge: '{url}', model: '{model}', name: real}}]"
         made = chain.make("llm_judges", *arms, judge, "llm_judges.concurrency=2", *few)
     (figures,) = json.loads(made.file("judges.json").read_text())
