@@ -146,10 +146,11 @@ def test_a_server_that_went_away_is_asked_for_the_rest_alone(
 
 
 @pytest.fixture
-def reviewing(argilla_environment: Path, new_chain: Callable[[], Chain]) -> Iterator[Chain]:
-    chain = new_chain()
-    yield chain
-    stop(Home(home(chain)))
+def reviewing(argilla_environment: Path, chain: Chain, tmp_path: Path) -> Iterator[Chain]:
+    """A new project with a policy that drafts, and with people who review its drafts on a new server."""
+    new = chain.beside(tmp_path / "outputs", chain.make("sft"))
+    yield new
+    stop(Home(home(new)))
 
 
 def home(chain: Chain) -> Path:
@@ -229,7 +230,7 @@ def test_people_accept_correct_and_reject_and_are_not_asked_twice(
 @pytest.fixture
 def endpoint(chain: Chain, tmp_path: Path) -> Iterator[str]:
     """Runs `transformers serve` with the tiny SFT policy and yields its address."""
-    with transformers_serve(served(chain), tmp_path / "serve.log") as url:
+    with transformers_serve(tmp_path / "serve.log", served(chain)) as url:
         yield url
 
 

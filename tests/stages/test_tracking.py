@@ -28,12 +28,13 @@ def of_type(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def offline(new_chain: Callable[[], Chain], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Chain:
-    """A project on a machine without a W&B key."""
+def offline(chain: Chain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Chain:
+    """A new project with data and a base model, on a machine without a W&B key."""
+    new = chain.beside(tmp_path / "outputs", *chain.make("sft").inputs.values())
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    return new_chain()
+    return new
 
 
 def test_an_offline_run_mirrors_the_manifest(offline: Chain) -> None:
