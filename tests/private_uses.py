@@ -29,9 +29,10 @@ class Use(NamedTuple):
 
 
 @cache
-def sources() -> dict[str, ast.Module]:
-    """Return the syntax trees of our modules by dotted name."""
+def sources(start: str = "") -> dict[str, ast.Module]:
+    """Return the syntax trees of our modules whose dotted names begin with `start`, by these names."""
     files = [file for package in OURS for file in sorted((ROOT / package).rglob("*.py"))]
+    files = [file for file in files if dotted(file).startswith(start)]
     return {dotted(file): ast.parse(file.read_text(encoding="utf-8")) for file in files}
 
 

@@ -34,8 +34,8 @@ from tests.private_uses import ELSEWHERE, foreign_imports, sources
 from importlib import import_module
 
 def missing():
-    for ours in sources():
-        for module, name in foreign_imports(ours, sources()[ours]) if ours.startswith(ELSEWHERE) else ():
+    for ours, tree in sources(ELSEWHERE).items():
+        for module, name in foreign_imports(ours, tree):
             found = import_module(module)
             if name and not hasattr(found, name):
                 try:
