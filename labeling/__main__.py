@@ -17,6 +17,7 @@ Collects rankings of answers from people.
   users     annotators' accounts and invitations
   status    state of the server, and progress of the annotators
   report    a page about the annotators: progress, agreement, whom to trust
+  adjudicate  prompts on which annotators stay divided, for one person to decide
   ledger    what each annotator did in a span of time, to pay by
   import    rankings from other tools
   export    rankings for other tools

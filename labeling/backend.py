@@ -5,6 +5,7 @@ one number per dataset: tasks for all annotators (calibration, repeats, gold) ha
 one annotator's judgement of one task. Drafts stay on the server.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,15 @@ class Round:
     question: Question
     guidelines: str  # Markdown
     queues: Sequence[Queue]
+
+
+ADJUDICATION = "-adjudication"  # the end of the name of a workspace for decisions on divided prompts, and of a queue's
+_PARTS = re.compile(r"(-calibration)?(-of-\d+)?$")
+
+
+def adjudication_of(queue: str) -> str:
+    """The queue of decisions on a round, from the name of any of its queues."""
+    return _PARTS.sub("", queue.replace(ADJUDICATION, "")) + ADJUDICATION
 
 
 class AnnotatorAnswer(TypedDict):
@@ -89,7 +99,7 @@ class Backend(Protocol):
         ...
 
     def answers(self, asked: Round) -> list[AnnotatorAnswer]:
-        """All submitted and discarded answers, sorted by task and annotator."""
+        """All submitted and discarded answers, decisions on divided tasks included, sorted by task and annotator."""
         ...
 
     def add_annotators(self, names: Sequence[str], workspace: str) -> list[str]:

@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from labeling.argilla.answers import COUNTED, answer_of
 from labeling.argilla.copies import summary
 from labeling.argilla.page import checksum
-from labeling.backend import AnnotatorAnswer, LabelingError, Question
+from labeling.backend import ADJUDICATION, AnnotatorAnswer, LabelingError, Question
 from labeling.backends import COPIES
 from labeling.quality import Checks
 from labeling.records import Task
@@ -24,7 +24,9 @@ from labeling.server.snapshots import Copy
 
 Kind = Literal["publish", "draft", "blind"]  # the stage that made the tasks
 
-_QUEUE = re.compile(r".+?-(?P<kind>drafts-|abtest-)?(?P<version>[0-9a-f]{6})(?:-calibration)?(?:-of-\d+)?")
+_QUEUE = re.compile(
+    r".+?-(?P<kind>drafts-|abtest-)?(?P<version>[0-9a-f]{6})(?:-calibration|-adjudication)?(?:-of-\d+)?"
+)
 _KINDS: Mapping[str | None, Kind] = {None: "publish", "drafts-": "draft", "abtest-": "blind"}
 
 
@@ -82,6 +84,8 @@ def read_project(folder: Path) -> Project:
         if found:
             about = copies.setdefault((_KINDS[found["kind"]], found["version"]), {})
             about[queue] = [copy for copy in own if copy["status"] in COUNTED]
+            if ADJUDICATION in queue:  # its tasks also show the opinions, so their checksums are others
+                about[queue] = [cast(Copy, {**copy, "checksum": ""}) for copy in about[queue]]
         elif own:
             remarks.append(f"{summary(own)} are left out: '{queue}' is no queue of this project.")
     rounds = []
@@ -146,9 +150,9 @@ def _tasks(folder: Path, kind: Kind) -> Iterator[Task]:
 
 
 def _about(copies: Iterable[Copy], tasks: Iterable[Task]) -> list[Copy]:
-    """The answers to these tasks as they are."""
+    """The answers to these tasks as they are; those without a checksum are told by the id alone."""
     known = {task["id"]: checksum(task) for task in tasks}
-    return [copy for copy in copies if known.get(copy["task"]) == copy["checksum"]]
+    return [copy for copy in copies if copy["task"] in known and copy["checksum"] in ("", known[copy["task"]])]
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from labeling.argilla.copies import Copies
 from labeling.argilla.limits import check
 from labeling.argilla.page import CHECKSUM, METADATA, checksum, fields_of, record_of
 from labeling.argilla.submitting import submit_rankings
-from labeling.backend import AnnotatorAnswer, LabelingError, Queue, Round
+from labeling.backend import ADJUDICATION, AnnotatorAnswer, LabelingError, Queue, Round, adjudication_of
 from labeling.questions import CORRECTION, options_of, question_settings, responses_per_task
 from labeling.server import DEFAULT_HOME, Connection, accounts, address
 from labeling.server.inside.opinions import MOST
@@ -75,7 +75,29 @@ class ArgillaBackend:
         check(asked)
         names = self._names()
         given = [answer for queue in asked.queues for answer in self._queue_answers(asked, queue, names)]
-        return sorted(given, key=lambda answer: (answer["task"], answer["annotator"]))
+        by_whom = {(answer["task"], answer["annotator"]): answer for answer in [*given, *self._decisions(asked, names)]}
+        return [by_whom[key] for key in sorted(by_whom)]
+
+    def _decisions(self, asked: Round, names: Mapping[str, str]) -> list[AnnotatorAnswer]:
+        """Return the answers to this round's tasks in the workspace of `labeling adjudicate`, if there is one."""
+        place = self._client.workspaces().get(asked.workspace + ADJUDICATION)
+        if place is None:
+            return []
+        tasks = {task["id"]: task for queue in asked.queues for task in queue.tasks}
+        wanted, found = {adjudication_of(queue.name) for queue in asked.queues}, []
+        for dataset in self._client.get("/me/datasets", "list the data sets", workspace_id=place)["items"]:
+            if adjudication_of(dataset["name"]) in wanted:
+                records = list(self._client.records(dataset))
+                if self._copies is not None:
+                    self._copies.take(dataset["name"], records, names)
+                found += [
+                    answer_of(asked.question, task, response, name_of(response, names))
+                    for record in records
+                    if (task := tasks.get(record["external_id"]))
+                    for response in record["responses"]
+                    if response["status"] in COUNTED
+                ]
+        return found
 
     def add_annotators(self, names: Sequence[str], workspace: str) -> list[str]:
         """See `Backend.add_annotators`; each new one gets an invitation file in the server's home."""

@@ -55,6 +55,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "users": _in("users", "users"),
     "status": _in("status", "status"),
     "report": _in("report", "report"),
+    "adjudicate": _in("adjudicate", "adjudicate"),
     "ledger": _in("ledger", "print_ledger"),
     "import": _in("exchange", "import_"),
     "export": _in("exchange", "export"),

@@ -32,7 +32,7 @@ def found_source(given: str | None, home: Path | None) -> Path:
     """Return a project's folder or a file of rankings. Raises `LabelingError` (request) if there is none."""
     known = {name: folder.parent for name, folder in snapshots.projects(home or DEFAULT_HOME).items()}
     if given is None:
-        if len(known) == 1:
+        if len(set(known.values())) == 1:  # adjudication has a workspace of its own
             return next(iter(known.values()))
         found = f"Several projects are known: {', '.join(sorted(known))}." if known else "No project is known here."
         raise _refused(f"{found} Name one, or its folder: outputs/PROJECT.")

@@ -18,6 +18,7 @@ from labeling.commands.sources import connection_of
 from labeling.projects import is_blind_test, read_project
 from labeling.server import DEFAULT_HOME, Connection, snapshots
 from labeling.server.accounts import checked, session
+from labeling.server.inside.opinions import MOST
 from labeling.suspects import exclusion, sentence
 
 ABOUT = """\
@@ -68,7 +69,8 @@ def _tests(connection: Connection, home: Path) -> Iterator[str]:
     """Copy the answers, and yield a sentence about each blind test of a project that is known here."""
     snapshots.take(connection, home)
     overlaps = {one["name"]: one["overlap"] for one in datasets(connection)}
-    for workspace, copies in sorted(snapshots.projects(home).items()):
+    folders = {copies: name for name, copies in sorted(snapshots.projects(home).items(), reverse=True)}
+    for copies, workspace in sorted(folders.items()):
         if any(is_blind_test(queue) for queue in snapshots.queues(copies)):
             for told in running_tests.sentences(read_project(copies.parent), overlaps):
                 yield f"{workspace}: {told}"
@@ -88,7 +90,7 @@ def _view(home: Path | None, seen: dict[str, str], remarks: Sequence[Text]) -> G
 
 
 def datasets(connection: Connection) -> list[dict[str, Any]]:
-    """Return name, workspace, records (completed, total), overlap and annotators' counts of each data set."""
+    """Return name, workspace, records (completed, total), overlap (and its upper end), and annotators' counts."""
     with session(connection) as client:
         workspaces = {place["id"]: place["name"] for place in checked(client.get("/me/workspaces"))["items"]}
         found = []
@@ -108,6 +110,7 @@ def datasets(connection: Connection) -> list[dict[str, Any]]:
                     "completed": progress["completed"],
                     "total": progress["total"],
                     "overlap": dataset["distribution"]["min_submitted"],
+                    "highest": (dataset["metadata"] or {}).get(MOST) or dataset["distribution"]["min_submitted"],
                     "people": people,
                 }
             )

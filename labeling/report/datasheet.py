@@ -3,12 +3,12 @@
 HTML or Markdown, with a paragraph and a LaTeX table for a paper. After Gebru et al., "Datasheets for Datasets" (2021).
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
+from labeling.markdown import markdown_text
 from labeling.records import compare
 from labeling.report.facts import Facts
 from labeling.report.page import Measure, agreement_rows, environment, now
@@ -20,7 +20,6 @@ _LATEX = {
     **{character: rf"\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
 }
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|&~])")
 
 
 class Contents(NamedTuple):
@@ -208,11 +207,6 @@ def latex(facts: Facts, counted: Contents, agreement: Sequence[Measure]) -> str:
 def latex_text(text: str) -> str:
     """Text without the meaning that LaTeX gives to some characters."""
     return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
-
-
-def markdown_text(text: str) -> str:
-    """Text in one line without the meaning that Markdown and HTML give to some characters."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
 def _metric(facts: Facts) -> str:

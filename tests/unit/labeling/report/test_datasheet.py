@@ -11,8 +11,9 @@ from markdown_it import MarkdownIt
 
 from labeling.__main__ import main
 from labeling.exchange import read
+from labeling.markdown import markdown_text
 from labeling.records import stable_random
-from labeling.report.datasheet import latex_text, markdown_text
+from labeling.report.datasheet import latex_text
 from tests.labeling_projects import task, write_round
 from tests.unit.labeling.report.test_report import HOSTILE, page
 
