@@ -78,7 +78,8 @@ def _tuned(given: Step | Artifact) -> Iterator[PeftConfig]:
             peft = getattr(one.config, "peft", None)
         else:
             said = one.manifest.get("config", {}).get("peft")
-            peft = PeftConfig(**said) if said else None
+            named = ("method", "rank", "target_modules")  # other keys have changed over time
+            peft = PeftConfig(**{key: said[key] for key in named if key in said}) if said else None
         if peft is not None:
             yield peft
         one = trained_from(one.inputs)
@@ -127,6 +128,6 @@ def _new_tokens(step: Step, store: Store) -> int:
     if getattr(own, "max_new_tokens", None):
         return int(own.max_new_tokens)
     policies = [trained_from(step.inputs), *step.inputs.values()]
-    made = [_made(one, store) for one in policies if one is not None and one.name == "sft"]
+    made = [_made(one, store) for one in policies]
     known = [one.metrics[ANSWER_TOKENS] for one in made if one and ANSWER_TOKENS in one.metrics]
     return int(max(known, default=UNKNOWN))

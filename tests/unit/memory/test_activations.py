@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.memory.activations import Tuning, cache_kept, layer_kept, pass_kept
+from pipeline.memory.phases import MAX_LOGITS, REWARD_BATCH
 from pipeline.memory.shape import Shape
 from tests.lazily import lazily
 
@@ -12,6 +13,9 @@ with lazily():
     import torch
     import transformers
     from peft import LoraConfig, get_peft_model
+
+    from pipeline.modeling import passes
+    from pipeline.modeling.rewards import roles
 
 H, F, Q, K, HEADS = 8, 24, 8, 4, 2
 SHAPE = Shape(vocabulary=100, hidden=H, inner=F, layers=3, heads=HEADS, kv_heads=1, head_dim=4, tied=True)
@@ -76,3 +80,8 @@ def test_torch_keeps_as_much(method: str) -> None:
     found = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
     planned = ids.numel() * pass_kept(shape, Tuning(method), expanded=True, recompute=False, length=ids.shape[1])
     assert planned == pytest.approx(found, rel=0.03)
+
+
+def test_passes_are_as_large_as_planned() -> None:
+    """The plan needs no torch, so it has its own copy of these two sizes."""
+    assert (passes.MAX_LOGITS, roles.BATCH) == (MAX_LOGITS, REWARD_BATCH)
