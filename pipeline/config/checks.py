@@ -12,6 +12,7 @@ from pipeline.config.credentials import ENDPOINT_KEY, credentials
 from pipeline.config.losses import loss_faults
 from pipeline.config.names import NAME, nearest, stage_hint
 from pipeline.config.schema import (
+    ATTENTION_ON_GPU,
     DataConfig,
     LabelingConfig,
     PipelineConfig,
@@ -47,6 +48,7 @@ def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
     yield from _wrong_judges(config)
     yield from _indivisible_batches(config)
     yield from _unpackable(config)
+    yield from _without_gpu(config)
     yield from loss_faults(config.dpo.trainer)
     for stage in stage_names():
         node = getattr(config, stage)
@@ -96,6 +98,13 @@ def _unpackable(config: PipelineConfig) -> Iterator[str]:
     for name in ("label_smoothing_factor", "pad_to_multiple_of") if config.sft.packing else ():
         if config.sft.trainer.get(name):
             yield f"sft.trainer.{name}={config.sft.trainer[name]}: it does not go with sft.packing=true."
+
+
+def _without_gpu(config: PipelineConfig) -> Iterator[str]:
+    """Yield an attention that needs a GPU where another device is requested."""
+    attention, device = config.launch.attn_implementation, config.launch.device
+    if attention in ATTENTION_ON_GPU and device not in ("auto", "cuda"):
+        yield f"launch.attn_implementation={attention}: it needs a GPU, not launch.device={device}."
 
 
 def _of_no_use(config: PipelineConfig) -> Iterator[str]:

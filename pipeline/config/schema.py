@@ -59,6 +59,11 @@ JUDGEMENT_FORMATS = (
 """The values of `labeling.format`, besides `auto`; defined in `pipeline.data.formats.table`."""
 
 
+ATTENTION_ON_GPU = ("flash_attention_2", "flash_attention_3", "flex_attention")
+ATTENTION = ("sdpa", "eager", *ATTENTION_ON_GPU)
+"""The values of `launch.attn_implementation`, by transformers' names."""
+
+
 @dataclass
 class ModelConfig:
     """The model that training starts from. An empty path means the embedded tiny base, made by the stage `base`."""
@@ -588,6 +593,8 @@ class LaunchConfig:
     device: str = choice("auto", "auto", "cpu", "cuda", "mps")  # auto: a GPU if there is one
     micro_batch_size: int | None = number(None, least=1)  # rows per device and forward pass; absent: all
     gradient_checkpointing: bool = False  # recompute activations to save memory
+    attn_implementation: str | None = option(*ATTENTION)  # how attention is computed; absent: transformers' choice
+    compile: bool = False  # compile layers for training: minutes at first, then faster on a GPU
     checkpoint_minutes: float = number(15.0, above=0)  # most time between checkpoints: what a killed run may lose
     mixed_precision: str = choice("auto", "auto", "no", "bf16")  # auto: bf16 to train all of a bfloat16 model on a GPU
     force: bool = False  # run a stage even if its memory plan finds that it cannot fit

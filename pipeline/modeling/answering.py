@@ -13,7 +13,7 @@ from pipeline.modeling.padding import check_padding
 from pipeline.modeling.policy import context_length_of, device_of, load_policy
 from pipeline.modeling.processes import share_of
 from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
-from pipeline.modeling.sources import source_of, tokenizer_of
+from pipeline.modeling.sources import source_to_run, tokenizer_of
 from pipeline.modeling.training import set_up_torch
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
@@ -33,7 +33,7 @@ class Answerer:
 
     def __init__(self, artifact: Artifact, context: StageContext, seed: int) -> None:
         set_up_torch(context.runtime, seed)
-        source = source_of(artifact)
+        source = source_to_run(artifact, context.runtime.launch)
         tokenizer, _ = tokenizer_of(source)
         self.name = artifact.name
         self.chat = ChatFormat(tokenizer)

@@ -10,12 +10,13 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
+from pipeline.modeling.acceleration import compile_layers
 from pipeline.modeling.adapters import Model
 from pipeline.modeling.architecture import UNLIMITED, Footprint, measure_footprint
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.movement import StartingWeights, lost_steps_remark
 from pipeline.modeling.policy import context_length_of, device_of, load_for_training, save_policy, trainable_parameters
-from pipeline.modeling.sources import MODEL, PolicySource, source_of, tokenizer_of
+from pipeline.modeling.sources import MODEL, PolicySource, source_to_run, tokenizer_of
 from pipeline.modeling.training import set_up_torch
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
@@ -86,7 +87,8 @@ def prepare_model(
     Raises `RequestError` if `qlora` quantizes none of the weights.
     """
     set_up_torch(context.runtime, seed)
-    source, device = source_of(artifact), device_of(context.runtime.launch)
+    launch = context.runtime.launch
+    source, device = source_to_run(artifact, launch), device_of(launch)
     tokenizer, remarks = tokenizer_of(source)
     for remark in remarks:
         context.say(remark)
@@ -96,7 +98,9 @@ def prepare_model(
         _check_quantized(measured, source.weights, context)
     if context_length_of(model) == UNLIMITED:
         context.say(f"{source.weights}: its configuration has no context length; rows of any length are used")
-    half = computes_in_bf16(context.runtime.launch, source, peft, device)
+    if launch.compile:
+        compile_layers(model, source.weights)
+    half = computes_in_bf16(launch, source, peft, device)
     return ModelInTraining(model, tokenizer, ChatFormat(tokenizer), source, device, measured, half)
 
 

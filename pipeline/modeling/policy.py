@@ -28,6 +28,7 @@ from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
 from pipeline.model_files.folder import PADDING, pickle_fault, vocabulary_fault
 from pipeline.modeling import processes
+from pipeline.modeling.acceleration import check_attention, check_precision
 from pipeline.modeling.adapters import TRAINED, Model, activate_adapters, lora_config, name_in_stack, with_adapter
 from pipeline.modeling.architecture import (
     check_weights,
@@ -118,10 +119,12 @@ def _load_weights(
 ) -> tuple[Any, dict[str, Any]]:
     """Return a model and transformers' report about its weights.
 
-    Raises `RequestError` if there are no safetensors, or weights of other shapes than the configuration describes.
+    Raises `RequestError` if there are no safetensors, or weights of other shapes than the configuration describes, or
+    if the requested attention is not to be had.
     """
     wanted = source.compute if source.compute and device.type == "cuda" else source.dtype
     dtype = wanted if wanted == "auto" else getattr(torch, wanted)
+    check_attention(source.attention, device)
     try:
         model, info = kind.from_pretrained(
             source.weights,
@@ -129,6 +132,7 @@ def _load_weights(
             revision=source.revision,
             dtype=dtype,
             trust_remote_code=False,
+            attn_implementation=source.attention,
             use_safetensors=True,  # pickled weights from outside are never loaded
             quantization_config=nf4_config(dtype) if quantized else None,
             device_map={"": device} if quantized else None,
@@ -138,6 +142,12 @@ def _load_weights(
         if "safetensors" not in str(error):
             raise
         raise RequestError(f"{source.weights}: {pickle_fault(source.weights)}") from error
+    except ValueError as error:
+        if not source.attention or "attention" not in str(error).lower():
+            raise
+        raise RequestError(
+            f"launch.attn_implementation={source.attention}: {config.model_type} does not have it. Leave the key out."
+        ) from error
     except RuntimeError as error:
         if "mismatch" not in str(error):
             raise
@@ -145,6 +155,7 @@ def _load_weights(
             f"{source.weights}: its weights have other shapes than its config.json describes. Save or download the "
             "model again, whole."
         ) from error
+    check_precision(model, source.attention, source.weights)
     return model, info
 
 

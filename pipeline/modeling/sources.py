@@ -9,6 +9,7 @@ from pathlib import Path
 
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
+from pipeline.config.schema import LaunchConfig
 from pipeline.errors import RequestError
 from pipeline.modeling.architecture import context_length
 from pipeline.modeling.chat.tokenizers import load_tokenizer
@@ -30,6 +31,7 @@ class PolicySource:
     thinking: str | None = None
     adapters: tuple[Path, ...] = ()
     quantized: bool = False  # an adapter of this stack was trained on a 4-bit base
+    attention: str | None = None  # how attention is computed; None: transformers' choice
     compute: str | None = None  # of a fully trained model: the precision before training, on a GPU and in exports
 
 
@@ -52,6 +54,11 @@ def source_of(artifact: Artifact) -> PolicySource:
     if not (folder / "config.json").is_file():
         raise RequestError(f"{artifact.path}: neither a model (config.json) nor an adapter (adapter_config.json).")
     return PolicySource(str(folder), str(folder), compute=_starting_dtype(artifact))
+
+
+def source_to_run(artifact: Artifact, launch: LaunchConfig) -> PolicySource:
+    """Return the files of a policy's weights, to be loaded with the requested attention."""
+    return replace(source_of(artifact), attention=launch.attn_implementation)
 
 
 def _source_below(artifact: Artifact, folder: Path) -> PolicySource:

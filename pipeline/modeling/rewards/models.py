@@ -8,6 +8,7 @@ answers that people judged, so KL coefficient and penalties mean the same with e
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -98,7 +99,8 @@ def language_head(source: PolicySource, tokenizer: PreTrainedTokenizerBase, devi
     Raises `RequestError` if the policy has none: a reward model that is trained further, unless its embeddings are
     tied.
     """
-    whole = load_base(AutoModelForCausalLM, source, tokenizer, torch.device("cpu"), quantized=False, old_head=HEAD)
+    plain = replace(source, attention=None)  # the requested one may not run on a CPU
+    whole = load_base(AutoModelForCausalLM, plain, tokenizer, torch.device("cpu"), quantized=False, old_head=HEAD)
     return LanguageHead(whole).without_transformer(device)
 
 

@@ -133,7 +133,8 @@ def _value_start_of(model: RewardModel, artifact: Artifact, in_training: ModelIn
     """Return starting weights from a copy of a whole reward model, adapters merged; None if it has no linear head."""
     if head_of(model.model) is None:
         return None
-    source = replace(in_float32(source_of(artifact)), quantized=False)
+    attention = in_training.source.attention
+    source = replace(in_float32(source_of(artifact)), quantized=False, attention=attention)
     whole = load_reward(source, model.chat.tokenizer, in_training.device)
     whole = whole.merge_and_unload() if isinstance(whole, PeftModel) else whole
     return ValueStart(*model.linear_head(), backbone=decoder_of(whole))

@@ -20,7 +20,7 @@ from pipeline.modeling.policy import context_length_of, device_of
 from pipeline.modeling.processes import computed_by_length, share_of
 from pipeline.modeling.rewards.models import check_labels, decoder_of, head_of, load_reward, normalization_of
 from pipeline.modeling.scoring import AnsweredPrompt
-from pipeline.modeling.sources import source_of, tokenizer_of
+from pipeline.modeling.sources import source_of, source_to_run, tokenizer_of
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
 
@@ -131,7 +131,7 @@ class RewardModel:
 
     def __init__(self, artifact: Artifact, context: StageContext) -> None:
         torch.set_num_threads(context.runtime.threads)
-        source = source_of(artifact)
+        source = source_to_run(artifact, context.runtime.launch)
         check_labels(source, artifact.name)
         tokenizer, remarks = tokenizer_of(source)
         for remark in remarks:

@@ -73,6 +73,13 @@ def asking(words: list[str]) -> None:
         labeling.commands.COMMANDS[words[0]](words[1:])
 
 
+def launcher(words: list[str]) -> None:
+    """The request behind a launcher's own options."""
+    start = words.index("-m")
+    assert words[start + 1] == "pipeline"
+    pipeline(words[start + 2 :])
+
+
 def make(words: list[str]) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert {word for word in words if "=" not in word} <= set(targets)
@@ -107,6 +114,8 @@ RULES: tuple[tuple[str, Callable[[list[str]], None]], ...] = (  # how a line beg
     ("python -m pipeline", pipeline),
     ("python -m labeling", asking),
     ("python -m", module),
+    ("torchrun", launcher),
+    ("accelerate launch", launcher),
     ("make", make),
     ("pip", pip),
     ("export", variables),
