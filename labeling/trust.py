@@ -1,4 +1,4 @@
-"""What is measured about each annotator, in one table, and who is not to be relied on. Pure functions."""
+"""The measures of each annotator, in one table, and who is not to be relied on. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -38,7 +38,7 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known about the rankings of a project or a file, and about their annotators."""
+    """Facts about the rankings of a project or a file, and about their annotators."""
 
     name: str
     rankings: Sequence[Ranking]
@@ -81,7 +81,7 @@ def facts_of_project(project: Project) -> Facts:
 
 
 def facts_of_file(file: Path) -> Facts:
-    """The figures of rankings in a file; those of `collect` have what is known of their annotators beside them.
+    """The figures of rankings in a file; those of `collect` have facts about their annotators beside them.
 
     Raises `LabelingError` (request) as `labeling.exchange.read` does.
     """

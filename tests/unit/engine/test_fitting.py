@@ -141,7 +141,7 @@ def test_a_plan_shows_parameters_parts_and_whether_it_fits(
     assert main([f"outputs={outputs}", "plan=true", "labeling=simulated", "stage=sft", "peft=lora"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"1\.1 M parameters, \d+\.\d M|\d+,\d+ trained; up to 4,096 tokens a step", out)
-    assert re.search(r"fits in 64\.0 GB free on this machine: \d+ MB at the peak \(\w+\): libraries .*, activations", out)
+    assert re.search(r"fits in 64\.0 GB free on this machine: \d+ MB at the peak \(\w+\): libraries .*, act", out)
 
 
 def test_a_run_that_cannot_fit_is_refused_before_anything_starts(
