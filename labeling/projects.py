@@ -96,7 +96,8 @@ def read_project(folder: Path) -> Project:
             remarks.append(f"{summary(given)} are left out: the tasks of {kind} {version} are gone from {folder}.")
             continue
         rounds.append(asked)
-        if others := [copy for copy in given if copy not in _about(given, asked.tasks)]:
+        known = {(answer["task"], answer["annotator"]) for answer in asked.answers}
+        if others := [copy for copy in given if (copy["task"], copy["annotator"]) not in known]:
             remarks.append(f"{summary(others)} are left out: {asked.name} has other texts than those they are about.")
     return Project(folder.name, sorted(rounds, key=lambda one: (one.created, one.name)), remarks)
 
