@@ -107,7 +107,7 @@ def test_an_arm_that_fails_does_not_take_the_other_with_it(
 
 def test_whoever_is_killed_or_interrupted_nothing_is_lost(judged: Chain) -> None:
     """Ctrl-C, a killed parent, a killed worker: no process is left running, and the last run resumes the rest."""
-    request = (*ARMS, "dpo.epochs=24")
+    request = (*ARMS, "dpo.epochs=24", "ppo.watch_judge=false")  # without a judge, dpo starts at once
     with started(judged, *request) as process:
         until(lambda: len(workers(process)) == 2 and judged.store.unfinished("dpo"), "no dpo", seconds=120)
         there = workers(process)
