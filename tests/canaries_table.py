@@ -7,6 +7,7 @@ REWARD = "pipeline.modeling.rewards.training"
 TRAINING = "pipeline.modeling.training"
 KTO = "pipeline.modeling.preferences.kto"
 FIGURES = "pipeline.modeling.figures"
+SHARDING = "pipeline.modeling.sharding"
 
 PREPARED = "dataset processing_class args dataset_name"
 
@@ -123,21 +124,21 @@ GROUPS = [
     Group(
         "transformers.Trainer",
         "overridden",
-        TRAINING,
+        SHARDING,
         "processes would repeat rows where a batch does not divide, and losses would depend on their number",
         {"get_train_dataloader": "", "get_eval_dataloader": "eval_dataset"},
     ),
     Group(
         "transformers.Trainer",
         "overridden",
-        TRAINING,
+        SHARDING,
         "rows that count for nothing would be counted among the training tokens",
         {"_track_num_input_tokens": "inputs"},
     ),
     Group(
         "transformers.Trainer",
         "called",
-        TRAINING,
+        SHARDING,
         "training tokens would not be counted",
         {"_track_num_input_tokens": "inputs"},
     ),

@@ -17,6 +17,25 @@ class Group:
     join: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
+@dataclass(frozen=True)
+class Place:
+    """The part of the machine that a worker has, and its number among the workers that make a step together."""
+
+    threads: int  # of torch
+    gpu: str | None = None  # its only GPU; None: all that there are
+    rank: int = 0
+    count: int = 1
+    on_gpus: bool = False  # of several: each has a GPU
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the variables that tell torch and accelerate about the place."""
+        if self.count == 1:
+            return {"CUDA_VISIBLE_DEVICES": self.gpu} if self.gpu is not None else {}
+        number, count = str(self.rank), str(self.count)
+        return {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+
+
 ALONE = Group()
 
 

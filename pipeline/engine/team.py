@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.config.schema import PipelineConfig
-from pipeline.engine.group import ALONE, Group
+from pipeline.engine.group import ALONE, Group, Place
 from pipeline.engine.machine import gpus, threads
 from pipeline.engine.planner import Step
-from pipeline.engine.workers import PATIENCE, Failed, Made, Place, Worker, lost
+from pipeline.engine.workers import PATIENCE, Failed, Made, Worker, lost
 from pipeline.errors import PipelineError
 from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import Store

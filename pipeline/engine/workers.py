@@ -10,7 +10,6 @@ import queue
 import signal
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple, Self
 from pipeline.config.schema import PipelineConfig
 from pipeline.console import quiet_logging
 from pipeline.data.parallel import end_with_parent
-from pipeline.engine.group import ALONE, Group
+from pipeline.engine.group import ALONE, Group, Place
 from pipeline.engine.machine import gpus, threads
 from pipeline.engine.planner import Planner, Step
 from pipeline.errors import PipelineError
@@ -39,25 +38,6 @@ class Order(NamedTuple):
     version: str
     settled: Mapping[str, str]
     meeting: str = ""  # the file where the processes meet that make it together
-
-
-@dataclass(frozen=True)
-class Place:
-    """The part of the machine that a worker has, and its number among the workers that make a step together."""
-
-    threads: int  # of torch
-    gpu: str | None = None  # its only GPU; None: all that there are
-    rank: int = 0
-    count: int = 1
-    on_gpus: bool = False  # of several: each has a GPU
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Return the variables that tell torch and accelerate about the place."""
-        if self.count == 1:
-            return {"CUDA_VISIBLE_DEVICES": self.gpu} if self.gpu is not None else {}
-        number, count = str(self.rank), str(self.count)
-        return {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
 
 
 class Made(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
+from transformers import Trainer
 
 from pipeline.modeling import processes
 
@@ -43,6 +44,32 @@ class SharedBatches:
         """Set the epoch of the sampler, which determines its order."""
         if hasattr(self.batch_sampler, "set_epoch"):
             self.batch_sampler.set_epoch(epoch)
+
+
+class SharedRows(Trainer):  # type: ignore[misc]
+    """A trainer whose processes share the rows of every step and of every evaluation."""
+
+    def get_train_dataloader(self) -> Any:
+        """Return the training batches; with several processes, this one's part of each."""
+        loader = super().get_train_dataloader()
+        if not processes.is_together():
+            return loader
+        size = self.args.train_batch_size * processes.count()
+        whole = size * self.args.gradient_accumulation_steps
+        return shared_loader(loader, size, whole, drop_last=self.args.dataloader_drop_last)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Return the evaluation batches; with several processes, this one's part of each."""
+        loader = super().get_eval_dataloader(eval_dataset)
+        if not processes.is_together():
+            return loader
+        size = self.args.eval_batch_size * processes.count()
+        return shared_loader(loader, size, size, drop_last=False)
+
+    def _track_num_input_tokens(self, inputs: Mapping[str, torch.Tensor]) -> None:
+        """Count the tokens of a batch; those of a filler are none."""
+        mask = {"attention_mask": torch.zeros_like(inputs["input_ids"])} if is_filler(inputs) else {}
+        super()._track_num_input_tokens({**inputs, **mask})
 
 
 def shared_loader(loader: Any, size: int, whole: int, *, drop_last: bool) -> DataLoader[Any]:

@@ -22,7 +22,7 @@ from pipeline.modeling import processes
 from pipeline.modeling.architecture import has_experts
 from pipeline.modeling.checkpoints import COMPLETE, SaveTimer, last_complete_checkpoint
 from pipeline.modeling.memory import peak_memory_mb, reset_peak_memory
-from pipeline.modeling.sharding import is_filler, shared_loader
+from pipeline.modeling.sharding import SharedRows
 from pipeline.progress import Advance
 from pipeline.stage import Runtime, StageContext
 from pipeline.store.artifacts import CHECKPOINTS
@@ -117,7 +117,7 @@ def total_steps(rows: int, epochs: float, batch_size: int) -> int:
     return max(1, math.ceil(epochs * math.ceil(rows / batch_size)))
 
 
-class ExactCheckpoints(Trainer):  # type: ignore[misc]
+class ExactCheckpoints(SharedRows):
     """A trainer with checkpoints of exactly the trained parameters, by name.
 
     transformers' checkpoints keep one active adapter, lose the others of a stack, and rewrite the frozen weights every
@@ -132,28 +132,6 @@ class ExactCheckpoints(Trainer):  # type: ignore[misc]
         for parameter in self.model.parameters():  # TRL rounds adapters on a 4-bit base, and a head, to bfloat16
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
-
-    def get_train_dataloader(self) -> Any:
-        """Return the training batches; with several processes, this one's part of each."""
-        loader = super().get_train_dataloader()
-        if not processes.is_together():
-            return loader
-        size = self.args.train_batch_size * processes.count()
-        whole = size * self.args.gradient_accumulation_steps
-        return shared_loader(loader, size, whole, drop_last=self.args.dataloader_drop_last)
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """Return the evaluation batches; with several processes, this one's part of each."""
-        loader = super().get_eval_dataloader(eval_dataset)
-        if not processes.is_together():
-            return loader
-        size = self.args.eval_batch_size * processes.count()
-        return shared_loader(loader, size, size, drop_last=False)
-
-    def _track_num_input_tokens(self, inputs: Mapping[str, torch.Tensor]) -> None:
-        """Count the tokens of a batch; those of a filler are none."""
-        mask = {"attention_mask": torch.zeros_like(inputs["input_ids"])} if is_filler(inputs) else {}
-        super()._track_num_input_tokens({**inputs, **mask})
 
     @property
     def _sharded(self) -> bool:

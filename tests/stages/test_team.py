@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import until
 from tests.stages.conftest import Chain
-from tests.stages.test_distributed import assert_equal_results, copy_of
+from tests.stages.test_distributed import assert_equal_results, copy_of, differing
 from tests.stages.test_parallel import assert_all_gone, workers
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,7 @@ def test_a_killed_process_ends_all_and_the_next_run_resumes(chain: Chain, tmp_pa
     assert "Traceback" not in printed
     assert other.run(*LONG) == 0
     assert "resumed from step" in (folder / "log.txt").read_text()
-    assert_equal_results(one, other.store.open("sft", one.version))
+    assert differing(one.metrics, other.store.open("sft", one.version).metrics) == []
 
 
 def test_ctrl_c_ends_all(chain: Chain, tmp_path: Path) -> None:
