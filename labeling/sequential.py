@@ -77,7 +77,7 @@ def log_capital(seen: Tally, m: float) -> float:
 
 
 def crossing(excess: Callable[[float], float], end: float, seen: float) -> float:
-    """Return where `excess` becomes positive between the observed value and this end of the scale; the end if nowhere."""
+    """Return where `excess` becomes positive between the observed value and this end of the scale, or the end."""
     from scipy.optimize import brentq  # the import takes a second
 
     inside = seen + (end - seen) * 1e-9  # an outcome without variance has no interval at the observed value
