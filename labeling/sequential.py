@@ -77,10 +77,10 @@ def log_capital(seen: Tally, m: float) -> float:
 
 
 def crossing(excess: Callable[[float], float], end: float, seen: float) -> float:
-    """Return where `excess` becomes positive between the observed value and this end of the scale, or the end."""
+    """Return where `excess` becomes positive between the rate seen and this end of the scale; the end if nowhere."""
     from scipy.optimize import brentq  # the import takes a second
 
-    inside = seen + (end - seen) * 1e-9  # an outcome without variance has no interval at the observed value
+    inside = seen + (end - seen) * 1e-9  # an outcome without variance has no interval at the rate seen itself
     if end == seen or excess(end) <= 0:
         return end
     return float(brentq(excess, end, inside))

@@ -1,4 +1,4 @@
-"""The command `report`: one page for the lead of the labeling."""
+"""The command `report`: one page for the labeling lead."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from labeling.report.facts import Facts
 from labeling.report.page import render, verdict_text
 
 ABOUT = """\
-Writes one HTML page for the lead of the labeling: annotators not to rely on and the line that leaves them out,
+Writes one HTML page for the labeling lead: annotators not to rely on and the line that leaves them out,
 progress, agreement with intervals, a table of all annotators, and the prompts on which they agree least.
 
   report                        of the only project that people answered in on this machine

@@ -1,1 +1,1 @@
-"""Pages for the lead of the labeling: the report on the annotators, and the datasheet of the rankings."""
+"""Pages for the labeling lead: the report on the annotators, and the datasheet of the rankings."""

@@ -38,7 +38,7 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts about the rankings of a project or a file, and about their annotators."""
+    """The figures of the rankings of a project or a file, and of their annotators."""
 
     name: str
     rankings: Sequence[Ranking]
@@ -81,7 +81,7 @@ def facts_of_project(project: Project) -> Facts:
 
 
 def facts_of_file(file: Path) -> Facts:
-    """The figures of rankings in a file; those of `collect` have facts about their annotators beside them.
+    """The figures of rankings in a file; `collect` leaves the figures of its annotators beside its file.
 
     Raises `LabelingError` (request) as `labeling.exchange.read` does.
     """
