@@ -55,9 +55,10 @@ class Longest:
 def memory_of(
     stage: Stage, config: Any, launch: LaunchConfig, start: Start, longest: Longest, device: Device
 ) -> Memory:
-    """Return the memory that a stage needs for its model, by phase and part.
+    """Return the memory that a stage needs for its model on one device, by phase and part.
 
     `config` is the stage's node. Lengths are those of the longest rows, since the batch that holds them needs most.
+    Several processes have a GPU each; on a CPU they share the machine's memory.
     """
     if not hasattr(config, "peft"):
         method = "qlora" if start.quantized else "lora" if start.below else "frozen"
@@ -68,7 +69,9 @@ def memory_of(
     else:
         memory = _training(stage, config, launch, start, longest, device)
     libraries = {"libraries": LIBRARIES[device]}
-    return Memory({name: {**parts, **libraries} for name, parts in memory.phases.items()})
+    here = launch.processes if stage.is_distributed and device != "cuda" else 1
+    phases = {name: {**parts, **libraries} for name, parts in memory.phases.items()}
+    return Memory({name: {part: here * size for part, size in parts.items()} for name, parts in phases.items()})
 
 
 def _training(
@@ -76,14 +79,15 @@ def _training(
 ) -> Memory:
     assert stage.rows is not None
     held = held_by(stage, config.peft, launch, start, device)
-    micro = min(launch.micro_batch_size or config.batch_size, config.batch_size)
+    own = -(-config.batch_size // launch.processes)  # rows of a step in one process
+    micro = min(launch.micro_batch_size or own, own)
     passes = max(stage.rows.passes, longest.answers if stage.makes == "reward model" else 1)
     rows = Rows(
         passes * micro,
         longest.row,
         longest.predicted,
         recompute=launch.gradient_checkpointing,
-        accumulate=micro < config.batch_size,
+        accumulate=micro < own,
     )
     if stage.generates:
         sampled = min(config.sampling_batch_size, config.rollouts)
@@ -92,7 +96,11 @@ def _training(
         scored = min(REWARD_BATCH, config.rollouts)
         roles = Roles(held, _reward_models(config), config.watch_judge, scored, gpu=device == "cuda")
         return ppo(roles, rows, sampling)
-    return training(replace(held, language_loss=held.with_head or bool(getattr(config, "sft_weight", 0))), rows)
+    memory = training(replace(held, language_loss=held.with_head or bool(getattr(config, "sft_weight", 0))), rows)
+    if launch.processes == 1:
+        return memory
+    exchanged = {"exchanged gradients": FLOAT * held.trainable}  # DDP's buckets are copies
+    return Memory({name: {**parts, **exchanged} for name, parts in memory.phases.items()})
 
 
 def _reward_models(config: Any) -> int:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from pipeline.engine import fitting, machine, remedies
 from pipeline.engine.fitting import Plan, lines_of, plan_of, refusal
 from pipeline.engine.planner import Planner
 from pipeline.errors import RequestError
-from pipeline.memory.estimates import Longest, Start, memory_of
+from pipeline.memory.estimates import Device, Longest, Start, memory_of
 from pipeline.stages import STAGES
 from pipeline.store.artifacts import Store
 from tests.conftest import commit, configured, finish
@@ -177,6 +178,22 @@ def test_rows_that_are_not_there_yet_refuse_nothing_by_their_assumed_length(tmp_
     assert not plan.read
     assert plan.least.total < plan.memory.total
     assert not plan.cannot_fit
+
+
+def test_several_processes_share_the_rows_and_on_a_cpu_the_memory(outputs: Path) -> None:
+    """Each has a whole model and a copy of the gradients that are exchanged; a GPU holds one of them."""
+    config, start = configured(outputs, "labeling=simulated", "peft=full"), Start(shape_named("smollm2_135m"), 4)
+    longest = Longest(512, 256, 256)
+
+    def parts(count: int, device: Device) -> dict[str, float]:
+        launch = replace(config.launch, processes=count)
+        return dict(memory_of(STAGES["sft"], config.sft, launch, start, longest, device).phases["loss"])
+
+    one, gpu, cpu = parts(1, "cuda"), parts(2, "cuda"), parts(2, "cpu")
+    assert gpu["weights"] == one["weights"]
+    assert gpu["activations"] == pytest.approx(one["activations"] / 2)
+    assert gpu["exchanged gradients"] == 4 * start.shape.parameters
+    assert cpu["weights"] == 2 * one["weights"]
 
 
 def test_an_unknown_amount_of_free_memory_refuses_nothing(outputs: Path, free: Free) -> None:
