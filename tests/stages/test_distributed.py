@@ -34,6 +34,10 @@ REQUESTS = {  # every stage that several processes run together: how one process
 }
 
 
+QUICK = ("sft", "sample")  # one that trains and one that writes answers; the others are slow tests
+CASES = [pytest.param(stage, marks=() if stage in QUICK else pytest.mark.slow) for stage in REQUESTS]
+
+
 def free_port() -> int:
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
@@ -114,7 +118,7 @@ def test_every_stage_that_runs_in_several_processes_is_compared_here() -> None:
     assert set(REQUESTS) <= set(stage_names())
 
 
-@pytest.mark.parametrize("stage", REQUESTS)
+@pytest.mark.parametrize("stage", CASES)
 def test_two_processes_give_the_results_of_one(chain: Chain, tmp_path: Path, stage: str) -> None:
     """Same version, figures and history, from the same inputs; two rows at a time, so that some steps have fillers.
 
