@@ -1,8 +1,8 @@
 """Packing: the rows of a batch stand side by side in fewer rows, so that little of a pass is padding.
 
 Every packed row keeps its own positions and attends to itself only, so losses and gradients are those of padded rows
-(the mask follows from positions that begin anew: `transformers.masking_utils.find_packed_sequence_indices`). A batch is
-never wider than its longest row, so a pass never costs more than with padding.
+(the mask follows from positions that begin anew: `transformers.masking_utils.find_packed_sequence_indices`). Packed
+rows may be wider than the longest row, but a pass never has more tokens, padding included, than with padding.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,8 @@ from transformers.utils.generic import is_flash_attention_requested
 from pipeline.errors import RequestError
 from pipeline.modeling.passes import IGNORED_LABEL, pad_rows
 
+MAX_WIDTH = 512  # of packed rows, unless one row is longer: attention computes masked pairs, too
+MAX_ROWS = 8  # the longest row fits at most so often into a packed row
 PROBES = ([5, 6, 7, 8], [7, 8, 9, 10, 11, 12], [12, 13, 14])  # arbitrary token ids
 OTHER = [14, 5, 13, 9]  # in place of the first probe
 TOLERANCE = {torch.float32: 1e-3}  # relative to a state's norm
@@ -38,14 +40,31 @@ def packed_places(lengths: Sequence[int], width: int) -> list[list[int]]:
     return groups
 
 
-def collate_packed(rows: Sequence[Mapping[str, list[int]]], pad_id: int) -> dict[str, Tensor]:
-    """Pack rows with `input_ids` and `labels` into a batch; every tensor is [packed rows, longest row].
+def best_groups(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Return the groups of `packed_places` with the fewest tokens, padding included; `size` rows are one pass.
+
+    No group is wider than a pass of padded rows has tokens.
+    """
+    longest = max(lengths)
+    times = range(1, 1 + max(1, min(size, MAX_ROWS, MAX_WIDTH // longest)))
+    found = [packed_places(lengths, number * longest) for number in times]
+    return min(found, key=lambda groups: len(groups) * max(sum(lengths[i] for i in group) for group in groups))
+
+
+def rows_per_pass(batch: Mapping[str, Tensor], size: int) -> int:
+    """Return how many packed rows have no more tokens than `size` padded ones."""
+    longest = int(batch["position_ids"].max()) + 1
+    return max(1, size * longest // batch["input_ids"].shape[1])
+
+
+def collate_packed(rows: Sequence[Mapping[str, list[int]]], pad_id: int, size: int) -> dict[str, Tensor]:
+    """Pack rows with `input_ids` and `labels` into a batch; every tensor is [packed rows, widest packed row].
 
     `attention_mask` is 0 at padding. `position_ids` begin at 0 in each row. A row's first label is ignored, since the
-    token before it belongs to another row.
+    token before it belongs to another row. `size` is the number of padded rows that one pass would have.
     """
-    lengths = [len(row["input_ids"]) for row in rows]
-    return _batch([[rows[i] for i in group] for group in packed_places(lengths, max(lengths))], pad_id)
+    groups = best_groups([len(row["input_ids"]) for row in rows], size)
+    return _batch([[rows[i] for i in group] for group in groups], pad_id)
 
 
 def _batch(groups: Sequence[Sequence[Mapping[str, list[int]]]], pad_id: int) -> dict[str, Tensor]:

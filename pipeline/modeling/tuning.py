@@ -21,7 +21,7 @@ from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.fused import use_whole_head
 from pipeline.modeling.heads import transformer_of, unwrapped_model
 from pipeline.modeling.in_training import ModelInTraining
-from pipeline.modeling.packing import check_packing, collate_packed
+from pipeline.modeling.packing import check_packing, collate_packed, rows_per_pass
 from pipeline.modeling.passes import IGNORED_LABEL
 from pipeline.modeling.preferences.losses import LOSSES, Pairs, reward_figures
 from pipeline.modeling.preferences.pairs import RenderedPair
@@ -45,7 +45,7 @@ class SftTrainer(ExactFigures, SFTTrainer):  # type: ignore[misc]
         """Train on one micro batch; on several if rows are packed, since a step's rows then come at once."""
         if "position_ids" not in inputs:
             return super().training_step(model, inputs, num_items_in_batch)
-        size = self.args.per_device_eval_batch_size
+        size = rows_per_pass(inputs, self.args.per_device_eval_batch_size)
         starts = range(0, len(inputs["input_ids"]), size)
         loss = torch.zeros((), device=self.args.device)
         for start in starts:
@@ -171,11 +171,11 @@ def sft_trainer(
     if config.packing:
         options |= _packing_options(in_training, common)
     args = TrlSftConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
-    pad_id = in_training.tokenizer.pad_token_id
+    pad_id, size = in_training.tokenizer.pad_token_id, common["per_device_eval_batch_size"]
     trainer = SftTrainer(
         model=in_training.model,
         args=args,
-        data_collator=(lambda rows: collate_packed(rows, pad_id)) if config.packing else None,
+        data_collator=(lambda rows: collate_packed(rows, pad_id, size)) if config.packing else None,
         train_dataset=_labelled_dataset(train),
         eval_dataset=_labelled_dataset(dev),
         processing_class=in_training.tokenizer,

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.config.compose import load
 from pipeline.config.schema import SftConfig
@@ -22,7 +24,7 @@ with lazily():
     from pipeline.modeling import training, tuning
     from pipeline.modeling.fused import use_whole_head
     from pipeline.modeling.heads import transformer_of
-    from pipeline.modeling.packing import check_packing, collate_packed, packed_places
+    from pipeline.modeling.packing import check_packing, collate_packed, packed_places, rows_per_pass
 
 IGNORED_LABEL = -100
 UNPACKABLE = {  # no positions (ALiBi), masks made without them, or a state that runs through the whole row
@@ -67,7 +69,7 @@ def test_packed_rows_see_only_themselves_or_the_architecture_is_refused(
     alone = loss_of_rows(model)
     expected = gradients(model, alone)
     use_whole_head(model)
-    batch = collate_packed(ROWS, 0)
+    batch = collate_packed(ROWS, 0, 2)
     packed = -model(**batch, fused_lm_head=True).log_probs.sum()
     assert len(batch["input_ids"]) < len(ROWS)
     assert float(packed) == pytest.approx(float(alone), rel=1e-5)
@@ -78,7 +80,7 @@ def test_packed_rows_see_only_themselves_or_the_architecture_is_refused(
 def test_one_long_row_for_flash_attention_gives_the_same_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.model("llama")
     use_whole_head(model)
-    batch = collate_packed([{**row, "input_ids": [i % 60 for i in row["input_ids"]]} for row in ROWS], 0)
+    batch = collate_packed([{**row, "input_ids": [i % 60 for i in row["input_ids"]]} for row in ROWS], 0, 2)
     batch["labels"] = torch.where(batch["labels"] == IGNORED_LABEL, IGNORED_LABEL, batch["labels"] % 60)
     seen = []
     body = transformer_of(model)
@@ -123,6 +125,16 @@ def test_packed_rows_hold_every_row_once_and_are_never_wider_than_the_longest() 
     assert [sum(lengths[i] for i in group) for group in groups] == [9, 9, 9, 9, 5]
 
 
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=20), st.integers(1, 12))
+def test_a_pass_of_packed_rows_has_no_more_tokens_than_one_of_padded_rows(lengths: list[int], size: int) -> None:
+    rows = [{"input_ids": [5] * length, "labels": [5] * length} for length in lengths]
+    batch = collate_packed(rows, 0, size)
+    count, width = batch["input_ids"].shape
+    assert int(batch["attention_mask"].sum()) == sum(lengths)
+    assert count * width <= len(lengths) * max(lengths)
+    assert rows_per_pass(batch, size) * width <= size * max(lengths)
+
+
 class Run:
     """An SFT run from the same weights each time, padded or packed."""
 
@@ -162,7 +174,7 @@ def test_experts_are_balanced_without_padding(tmp_path: Path) -> None:
     """Padding in packed rows takes no part in the loss that balances experts."""
     model = AutoModelForCausalLM.from_pretrained(build("mixtral", tmp_path).path).eval()
     use_whole_head(model)
-    batch = collate_packed(ROWS, 0)
+    batch = collate_packed(ROWS, 0, 2)
     wider = {name: torch.nn.functional.pad(value, (0, 9)) for name, value in batch.items()}
     wider["labels"][:, -9:] = IGNORED_LABEL
     losses = [model(**one, fused_lm_head=True, output_router_logits=True).aux_loss for one in (batch, wider)]
