@@ -20,7 +20,6 @@ from tests.stages.test_figures import COMMON, whole
 
 with lazily():
     import torch
-    from transformers.modeling_layers import GradientCheckpointingLayer
 
     from pipeline.modeling import training, tuning
     from pipeline.modeling.acceleration import check_attention, check_precision, compile_layers
@@ -96,6 +95,9 @@ def test_neither_switch_changes_a_version() -> None:
     assert plain.launch == LaunchConfig()
 
 
+COMPILE = "transformers.modeling_layers.GradientCheckpointingLayer.compile"
+
+
 def eager_compile(layer: Any) -> None:
     """Compile without inductor, which takes minutes on a CPU: the same tracing, then the layer's own operations."""
     torch.nn.Module.compile(layer, backend="aot_eager")
@@ -104,7 +106,7 @@ def eager_compile(layer: Any) -> None:
 @pytest.mark.slow
 def test_compiled_layers_train_as_others_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with recomputed activations; the weights keep their names."""
-    monkeypatch.setattr(GradientCheckpointingLayer, "compile", eager_compile, raising=False)
+    monkeypatch.setattr(COMPILE, eager_compile, raising=False)
     weights = []
     for compiled in (False, True):
         folder = tmp_path / f"{compiled}"
@@ -134,6 +136,6 @@ def test_layers_that_compile_to_something_else_or_not_at_all_are_refused(monkeyp
         layer.forward = forward
 
     for broken, words in ((wrong, "states differ"), (failing, "no compiler")):
-        monkeypatch.setattr(GradientCheckpointingLayer, "compile", broken, raising=False)
+        monkeypatch.setattr(COMPILE, broken, raising=False)
         with pytest.raises(RequestError, match=words):
             compile_layers(tiny.model("llama"), "tiny")
