@@ -15,8 +15,10 @@ from transformers.utils.generic import is_flash_attention_requested
 from pipeline.errors import RequestError
 from pipeline.modeling.passes import IGNORED_LABEL, pad_rows
 
-MAX_WIDTH = 512  # of packed rows, unless one row is longer: attention computes masked pairs, too
 MAX_ROWS = 8  # the longest row fits at most so often into a packed row
+# Attention computes masked pairs, too. A token costs about as much as attention to this many others in a layer of width
+# 170, and more in wider ones (12 matrices of width^2 against 2 products of width).
+TOKEN_COST = 1000
 PROBES = ([5, 6, 7, 8], [7, 8, 9, 10, 11, 12], [12, 13, 14])  # arbitrary token ids
 OTHER = [14, 5, 13, 9]  # in place of the first probe
 TOLERANCE = {torch.float32: 1e-3}  # relative to a state's norm
@@ -41,14 +43,17 @@ def packed_places(lengths: Sequence[int], width: int) -> list[list[int]]:
 
 
 def best_groups(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Return the groups of `packed_places` with the fewest tokens, padding included; `size` rows are one pass.
+    """Return the cheapest groups of `packed_places`, by tokens with padding and pairs; `size` rows are one pass.
 
     No group is wider than a pass of padded rows has tokens.
     """
     longest = max(lengths)
-    times = range(1, 1 + max(1, min(size, MAX_ROWS, MAX_WIDTH // longest)))
-    found = [packed_places(lengths, number * longest) for number in times]
-    return min(found, key=lambda groups: len(groups) * max(sum(lengths[i] for i in group) for group in groups))
+
+    def cost(groups: Sequence[Sequence[int]]) -> int:
+        width = max(sum(lengths[i] for i in group) for group in groups)
+        return len(groups) * width * (TOKEN_COST + width)
+
+    return min((packed_places(lengths, times * longest) for times in range(1, 1 + min(size, MAX_ROWS))), key=cost)
 
 
 def rows_per_pass(batch: Mapping[str, Tensor], size: int) -> int:
