@@ -39,6 +39,8 @@ def _faults(config: PipelineConfig, stages: Collection[str]) -> Iterator[str]:
                 f"launch.micro_batch_size={micro}: does not divide the {batch // count} rows of a process, "
                 f"{name}.batch_size={batch} / launch.processes={count}."
             )
+        if getattr(node, "packing", False):
+            yield f"{name}.packing=true: packed steps were not compared in several processes: launch.processes=1."
         yield from _trainer_faults(name, getattr(node, "trainer", {}))
 
 

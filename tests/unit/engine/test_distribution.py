@@ -32,6 +32,7 @@ def faults(outputs: Path, *overrides: str, stage: str = "sft") -> list[str]:
         (["launch.processes=2", "dpo.trainer.loss_type=hinge"], "dpo", "TRL computes this loss"),
         (["launch.processes=2", "dpo.trainer.loss_type=[ipo,sft]"], "dpo", ""),
         (["launch.processes=2", "sft.trainer.train_sampling_strategy=group_by_length"], "sft", "one process only"),
+        (["launch.processes=2", "sft.packing=true"], "sft", "sft.packing=true"),
         (["sft.batch_size=3"], "sft", ""),
     ],
 )
