@@ -328,7 +328,7 @@ GROUPS = [
     Group(
         "hydra.core.override_parser.overrides_parser.OverridesParser",
         "called",
-        "pipeline.config.compose",
+        "pipeline.config.composing",
         "every override is read by it",
         {"create": "", "parse_override": "s"},
     ),
@@ -344,7 +344,7 @@ GROUPS = [
     Group(
         "hydra.core.config_loader.ConfigLoader",
         "called",
-        "pipeline.config.compose",
+        "pipeline.config.composing",
         "it tells which options were chosen explicitly",
         {"compute_defaults_list": "config_name overrides run_mode"},
     ),
