@@ -75,8 +75,7 @@ class ArgillaBackend:
         check(asked)
         names = self._names()
         given = [answer for queue in asked.queues for answer in self._queue_answers(asked, queue, names)]
-        by_whom = {(answer["task"], answer["annotator"]): answer for answer in [*given, *self._decisions(asked, names)]}
-        return [by_whom[key] for key in sorted(by_whom)]
+        return sorted([*given, *self._decisions(asked, names)], key=lambda each: (each["task"], each["annotator"]))
 
     def _decisions(self, asked: Round, names: Mapping[str, str]) -> list[AnnotatorAnswer]:
         """Return the answers to this round's tasks in the workspace of `labeling adjudicate`, if there is one."""

@@ -261,7 +261,7 @@ def test_help_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert "invitations" in capsys.readouterr().out
     assert main([]) == 2
     assert main(["srve"]) == 2
-    assert "serve, users, status, import, export" in capsys.readouterr().err
+    assert "serve, users, status, report, adjudicate, ledger, import, export" in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
         main(["users", "--help"])
     assert ended.value.code == 0
