@@ -61,7 +61,7 @@ def prompts_of(setting: Setting, count: int) -> list[list[int]]:
 def save_model(setting: Setting, folder: Path) -> None:
     """Write the model with its tokenizer, and next to it a reward model of the same shape."""
     import torch
-    from gpu.random_models import tokenizer_of
+    from random_models import tokenizer_of
     from transformers import PhiConfig, PhiForCausalLM, PhiForSequenceClassification
 
     config = PhiConfig(
@@ -214,7 +214,7 @@ SIDES: dict[str, Callable[[Setting, Path, int], str]] = {"ours": run_ours, "trl"
 def measured(side: str, name: str, folder: Path, given: argparse.Namespace) -> dict[str, float]:
     """Run one side in a process of its own."""
     root = Path(__file__).resolve().parents[1]
-    path = [str(root), str(root / "benchmarks"), *([given.trl] if side == "trl" else [])]
+    path = [str(root), str(root / "benchmarks" / "gpu"), *([given.trl] if side == "trl" else [])]
     path.reverse()  # TRL 1.12 comes before the TRL that is installed
     ran = subprocess.run(
         [sys.executable, __file__, "--side", side, "--only", name, "--folder", str(folder), "--iterations",
@@ -240,7 +240,7 @@ def main() -> None:
     if given.side:
         print(SIDES[given.side](SETTINGS[given.only], given.folder, given.iterations))
         return
-    sys.path.insert(0, str(Path(__file__).parent))
+    sys.path.insert(0, str(Path(__file__).parent / "gpu"))
     print("setting | ours, s | TRL, s | ratio of times (range) | ratio of memory | our tokens per answer")
     for name in [given.only] if given.only else SETTINGS:
         with tempfile.TemporaryDirectory() as folder:
