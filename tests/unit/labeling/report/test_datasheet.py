@@ -15,9 +15,10 @@ from labeling.markdown import markdown_text
 from labeling.records import stable_random
 from labeling.report.datasheet import latex_text
 from tests.labeling_projects import task, write_round
+from tests.places import REAL
 from tests.unit.labeling.report.test_report import HOSTILE, page
 
-PANDALM = Path("/work/shared/data/rankings/pandalm_neutral.jsonl")
+PANDALM = REAL / "rankings" / "pandalm_neutral.jsonl"
 
 
 @pytest.fixture
