@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline import batches
+from pipeline.batches import batches_by_length
 from pipeline.errors import PipelineError
 from pipeline.progress import Advance
 
@@ -120,14 +120,12 @@ def computed_by_length(
     size: int,
     advance: Advance = lambda done: None,
 ) -> list[T]:
-    """`batches.computed_by_length` with the batches shared out: each process computes every `count()`-th of them.
+    """Call `compute(indices)` for each batch of `batches_by_length`. Returns one value per row, in the rows' order.
 
-    The batches, and so the values, are those of a single process.
+    Each process computes every `count()`-th batch. The batches, and so the values, are those of a single process.
     """
-    if not is_together():
-        return batches.computed_by_length(compute, lengths, size, advance)
     own: dict[int, T] = {}
-    whole = batches.batches_by_length(lengths, size)
+    whole = batches_by_length(lengths, size)
     for start in range(0, len(whole), count()):
         for places in whole[start + rank() : start + rank() + 1]:
             own |= zip(places, compute(places), strict=True)

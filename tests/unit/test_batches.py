@@ -3,7 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.batches import batches_by_length, computed_by_length
+from pipeline.batches import batches_by_length
+from tests.lazily import lazily
+
+with lazily():
+    from pipeline.modeling.processes import computed_by_length
 
 LENGTHS = st.lists(st.integers(0, 9), max_size=30)
 

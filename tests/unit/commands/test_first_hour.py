@@ -6,12 +6,11 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.__main__ import main, waiting_for
+from pipeline.__main__ import waiting_for
 from pipeline.commands.next_steps import next_steps
 from pipeline.commands.request import with_last_request
 from pipeline.config import compose
@@ -20,8 +19,7 @@ from pipeline.engine.planner import Planner, Step
 from pipeline.errors import WaitingForPeople
 from pipeline.store.artifacts import Store
 from tests.conftest import commit, finish
-
-Run = Callable[..., tuple[int, str, str]]
+from tests.unit.commands.conftest import Run
 
 
 @pytest.fixture
@@ -31,17 +29,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = [{"instruction": f"question {n} of {n * 7}", "output": f"answer {n * 3}"} for n in range(40)]
     (tmp_path / "my rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path
-
-
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(arguments)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def command_after(word: str, out: str) -> list[str]:

@@ -2,13 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from pipeline.__main__ import main
 from pipeline.commands.choosing import Machine, choose, least_memory
 from pipeline.config import compose, names
 from pipeline.engine import machine
@@ -16,12 +15,12 @@ from pipeline.engine.planner import Planner
 from pipeline.memory.estimates import Longest, Start, memory_of
 from pipeline.stages import STAGES
 from pipeline.store.artifacts import Store
+from tests.unit.commands.conftest import Run
 from tests.unit.memory.folders import small_model
 from tests.unit.memory.known_models import KNOWN, shape_named
 from tests.unit.model_files.folders import model
 
 GIB = 2**30
-Said = Callable[..., tuple[int, str, str]]
 SIZED = Longest(row=1024, prompt=512, new=512, predicted=512, answers=4)
 
 
@@ -43,18 +42,7 @@ def own_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     machine.free_memory.cache_clear()
 
 
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Said:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(arguments)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
-
-def test_the_experiment_runs_as_it_is_and_says_why(own_conf: Path, said: Said) -> None:
+def test_the_experiment_runs_as_it_is_and_says_why(own_conf: Path, said: Run) -> None:
     status, out, err = said("new", "support", "--data", "my rows.jsonl", "--model", "a model")
     assert (status, err) == (0, "")
     text = (own_conf / "experiment" / "support.yaml").read_text()
@@ -71,7 +59,7 @@ def test_the_experiment_runs_as_it_is_and_says_why(own_conf: Path, said: Said) -
     assert said("experiment=support", "plan=true")[0] == 0
 
 
-def test_with_judgements_the_whole_chain_is_asked_for(own_conf: Path, said: Said) -> None:
+def test_with_judgements_the_whole_chain_is_asked_for(own_conf: Path, said: Run) -> None:
     pair = {"prompt": "w1", "chosen": "w2", "rejected": "w3"}
     Path("pairs.jsonl").write_text("".join(json.dumps({**pair, "prompt": f"w1 {n}"}) + "\n" for n in range(30)))
     request = ("--data", "my rows.jsonl", "--model", "a model", "--labeling", "pairs.jsonl")
@@ -81,7 +69,7 @@ def test_with_judgements_the_whole_chain_is_asked_for(own_conf: Path, said: Said
     assert said("experiment=judged", "tracking=off", "plan=true")[0] == 0
 
 
-def test_an_unknown_architecture_gets_careful_settings(own_conf: Path, said: Said) -> None:
+def test_an_unknown_architecture_gets_careful_settings(own_conf: Path, said: Run) -> None:
     model(Path("other"), {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]})
     assert said("new", "other", "--data", "my rows.jsonl", "--model", "other", "--gpu", "24")[0] == 0
     assert "Memory is not planned" in (own_conf / "experiment" / "other.yaml").read_text()
@@ -101,7 +89,7 @@ def test_an_unknown_architecture_gets_careful_settings(own_conf: Path, said: Sai
         (["mine", "--data", "my rows.jsonl", "--model", "a model", "--gpu", "0.1"], "does not fit a card of 0.1 GB"),
     ],
 )
-def test_a_wrong_request_writes_nothing(own_conf: Path, said: Said, arguments: list[str], message: str) -> None:
+def test_a_wrong_request_writes_nothing(own_conf: Path, said: Run, arguments: list[str], message: str) -> None:
     before = sorted(own_conf.rglob("*"))
     status, _, err = said("new", *arguments)
     assert status == 2
@@ -109,7 +97,7 @@ def test_a_wrong_request_writes_nothing(own_conf: Path, said: Said, arguments: l
     assert sorted(own_conf.rglob("*")) == before
 
 
-def test_what_does_not_compose_is_not_left_behind(own_conf: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_compose_is_not_left_behind(own_conf: Path, said: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     command = import_module("pipeline.commands.new")
     monkeypatch.setattr(command, "_experiment", lambda *_: "# @package _global_\nsft: {epoch: 1}\n")
     assert said("new", "broken", "--data", "my rows.jsonl", "--model", "a model")[0] == 2
