@@ -56,8 +56,7 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
         return steps
     for step in planner.to_run():
         check_fits(step, config, store)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    _limit_threads(config)
     printed: set[str] = set()
     with (
         remembering(store.root, request, lambda: bool(printed & to_run)),
@@ -75,6 +74,12 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     if config.tag:
         store.point(steps[-1].name, config.tag, steps[-1].version)
     return steps
+
+
+def _limit_threads(config: PipelineConfig) -> None:
+    """Set the number of threads in the environment: torch reads it at its import."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def _remark_on_left_out(store: Store, request: Request | None) -> None:

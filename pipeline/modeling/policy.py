@@ -138,25 +138,28 @@ def _load_weights(
             device_map={"": device} if quantized else None,
             output_loading_info=True,
         )
-    except OSError as error:
-        if "safetensors" not in str(error):
+    except (OSError, RuntimeError, ValueError) as error:
+        fault = _fault_of_loading(error, source, config.model_type)
+        if fault is None:
             raise
-        raise RequestError(f"{source.weights}: {pickle_fault(source.weights)}") from error
-    except ValueError as error:
-        if not source.attention or "attention" not in str(error).lower():
-            raise
-        raise RequestError(
-            f"launch.attn_implementation={source.attention}: {config.model_type} does not have it. Leave the key out."
-        ) from error
-    except RuntimeError as error:
-        if "mismatch" not in str(error):
-            raise
-        raise RequestError(
-            f"{source.weights}: its weights have other shapes than its config.json describes. Save or download the "
-            "model again, whole."
-        ) from error
+        raise RequestError(fault) from error
     check_precision(model, source.attention, source.weights)
     return model, info
+
+
+def _fault_of_loading(error: Exception, source: PolicySource, model_type: str) -> str | None:
+    """Return what transformers' error means for the request, and what to do; None if it means something else."""
+    text = str(error)
+    if isinstance(error, OSError) and "safetensors" in text:
+        return f"{source.weights}: {pickle_fault(source.weights)}"
+    if isinstance(error, ValueError) and source.attention and "attention" in text.lower():
+        return f"launch.attn_implementation={source.attention}: {model_type} does not have it. Leave the key out."
+    if isinstance(error, RuntimeError) and "mismatch" in text:
+        return (
+            f"{source.weights}: its weights have other shapes than its config.json describes. Save or download the "
+            "model again, whole."
+        )
+    return None
 
 
 def _keep_4_bit_layers(model: Any) -> None:

@@ -33,7 +33,7 @@ from pipeline.data.judgements.pooling import (
     split_off_judge_annotators,
     split_preferences,
 )
-from pipeline.data.ledger import OnBadRow
+from pipeline.data.ledger import Ledger, OnBadRow
 from pipeline.data.rows import Preference, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.people.trust import read_suspects, write_annotators
@@ -76,10 +76,7 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
         write_jsonl(context.output_dir / f"{name}.jsonl", rows)
     for name, some in marked.items() if loaded.marks else ():
         write_jsonl(context.output_dir / f"marked_{name}.jsonl", some)
-    ledger.write(context.output_dir / "ledger.jsonl")
-    if ledger.dropped:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in list(ledger.reasons().items())[:3])
-        context.say(f"{ledger.dropped} of {ledger.read} rows were left out: {reasons}; see ledger.jsonl")
+    _write_ledger(ledger, context)
     return {
         "read": ledger.read,
         "dropped": ledger.dropped,
@@ -88,6 +85,13 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
         **({"marked": float(len(answers.rows)), "marked_ties": float(answers.ties)} if loaded.marks else {}),
         **people,
     }
+
+
+def _write_ledger(ledger: Ledger, context: StageContext) -> None:
+    ledger.write(context.output_dir / "ledger.jsonl")
+    if ledger.dropped:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in list(ledger.reasons().items())[:3])
+        context.say(f"{ledger.dropped} of {ledger.read} rows were left out: {reasons}; see ledger.jsonl")
 
 
 def _are_from_files(context: StageContext) -> bool:
