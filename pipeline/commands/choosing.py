@@ -10,8 +10,10 @@ from pipeline.memory.estimates import Device, Longest, Start, memory_of
 from pipeline.stages import STAGES
 
 MICRO = (8, 4, 2, 1)  # rows per pass, the quickest first
-SAMPLED = (128, 64, 32, 16, 8, 4, 2, 1)  # answers sampled at once
+SAMPLED = (128, 64, 32, 16, 8, 4, 2, 1)  # answers that PPO samples at once
+TOKENS = (131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024)  # of answers written at once by `sample` and `evaluate`
 ROLLOUTS = (64, 32, 16)  # answers of an iteration of PPO: a reward model scores them at once
+BUDGET = "launch.batch_tokens"
 METHODS = ("lora", "qlora")  # adapters learn as well as all weights do ("LoRA Without Regret", Schulman et al., 2025)
 
 
@@ -29,7 +31,7 @@ class Chosen:
 
     method: str
     launch: Mapping[str, Any]
-    sizes: Mapping[str, int]  # key -> answers
+    sizes: Mapping[str, int]  # key -> answers, or their tokens
     memory: Mapping[str, float]
 
 
@@ -78,22 +80,22 @@ def _fitted(
         samples = hasattr(getattr(config, name), "decoding")
         ppo = STAGES[name].generates
         for rollouts in ROLLOUTS if ppo else (None,):
-            for sampled in SAMPLED if samples or ppo else (None,):
+            for sampled in SAMPLED if ppo else TOKENS if samples else (None,):
                 needed = _memory(config, name, method, launch, start, longest, machine.device, sampled, rollouts)
                 if needed <= machine.memory and name not in memory:
                     memory[name] = needed
-                    sizes |= _sizes(name, sampled, rollouts)
+                    sizes |= _sizes(name, sampled, rollouts, sizes)
         if name not in memory:
             return None
     passes = {"micro_batch_size": launch.micro_batch_size, "gradient_checkpointing": launch.gradient_checkpointing}
     return Chosen(method, {"mixed_precision": launch.mixed_precision, **passes}, sizes, memory)
 
 
-def _sizes(name: str, sampled: int | None, rollouts: int | None) -> dict[str, int]:
-    """Return the keys that a stage's sizes have in the configuration."""
+def _sizes(name: str, sampled: int | None, rollouts: int | None, others: Mapping[str, int]) -> dict[str, int]:
+    """Return the keys that a stage's sizes have in the configuration; `others` are those of the stages before it."""
     if rollouts:
         return {f"{name}.rollouts": rollouts, f"{name}.sampling_batch_size": min(sampled or 1, rollouts)}
-    return {f"{name}.decoding.batch_size": sampled} if sampled else {}
+    return {BUDGET: min(sampled, others.get(BUDGET, sampled))} if sampled else {}
 
 
 def _memory(
@@ -115,7 +117,8 @@ def _memory(
         assert rollouts
         node = replace(node, rollouts=rollouts, batch_size=rollouts // 2, sampling_batch_size=sampled)
     elif hasattr(node, "decoding"):
-        node = replace(node, decoding=replace(node.decoding, batch_size=sampled))
+        assert sampled
+        launch = replace(launch, batch_tokens=sampled)
     if not first and method != "full":
         start = replace(start, below=start.shape.adapter(config.peft.rank), quantized=method == "qlora")
     return memory_of(STAGES[name], node, launch, start, longest, device).total

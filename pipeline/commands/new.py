@@ -33,8 +33,7 @@ CAREFUL = Chosen(  # for architectures that the memory plan does not know
     "qlora",
     {"mixed_precision": "auto", "micro_batch_size": 1, "gradient_checkpointing": True},
     {
-        "sample.decoding.batch_size": 8,
-        "evaluate.decoding.batch_size": 8,
+        "launch.batch_tokens": 8192,
         "ppo.rollouts": 64,
         "ppo.sampling_batch_size": 8,
     },

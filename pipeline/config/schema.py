@@ -249,14 +249,19 @@ class SftConfig(TrainingConfig):
     inputs: dict[str, str | None] = roles("base", "data")
 
 
+AT_ONCE = {"least": 1, "above": None, "most": None, **OUTSIDE}
+
+
 @dataclass
 class DecodingConfig:
     """How answers are sampled."""
 
+    former: ClassVar[dict[str, Any]] = {"batch_size": 128}  # still hashed, so that reviewed drafts are found
+
     temperature: float = number(1.0, least=0, most=10)  # 0 is greedy
     top_p: float = number(1.0, above=0, most=1)  # tokens are drawn from this share of the probability
     max_new_tokens: int | None = number(None, least=1)  # absent: from the lengths of the demonstrations' answers
-    batch_size: int = number(128, least=1)  # changes the result: each batch has its own random generator
+    batch_size: int | None = field(default=None, metadata=AT_ONCE)  # most answers at once; absent: launch.batch_tokens
 
 
 @dataclass
@@ -337,7 +342,7 @@ class DraftConfig:
     count: int = number(200, least=1)  # number of these prompts, chosen to represent the rest
     generate: int = number(0, least=0)  # number of new prompts written after their example (arXiv 2212.10560)
     system: str | None = None  # system prompt of the writer; not part of the demonstrations
-    concurrency: int = field(default=8, metadata={"least": 1, "above": None, "most": None, **OUTSIDE})  # open requests
+    concurrency: int = field(default=8, metadata=AT_ONCE)  # open requests
     decoding: DecodingConfig = field(default_factory=lambda: DecodingConfig(temperature=0.7, max_new_tokens=512))
     inputs: dict[str, str | None] = roles("writer", "prompts")
 
@@ -534,7 +539,7 @@ class LlmJudgesConfig:
     judges: list[LlmJudgeConfig] | None = list_like("evaluate.judges")  # the language models
     prompts: int = number(200, least=1)  # most prompts to compare answers on, and to compare the baseline with itself
     pairs: int = number(200, least=1)  # most of people's test pairs to measure a judge on
-    concurrency: int = field(default=8, metadata={"least": 1, "above": None, "most": None, **OUTSIDE})  # open requests
+    concurrency: int = field(default=8, metadata=AT_ONCE)  # open requests
     decoding: DecodingConfig = field(default_factory=lambda: DecodingConfig(temperature=0.0, max_new_tokens=256))
     inputs: dict[str, str | None] = roles("evaluation", "preferences")
 
@@ -595,6 +600,7 @@ class LaunchConfig:
     gradient_checkpointing: bool = False  # recompute activations to save memory
     attn_implementation: str | None = option(*ATTENTION)  # how attention is computed; absent: transformers' choice
     compile: bool = False  # compile layers for training: minutes at first, then faster on a GPU
+    batch_tokens: int = number(32768, least=1)  # tokens, padding included, of answers drawn or scored at once
     checkpoint_minutes: float = number(15.0, above=0)  # most time between checkpoints: what a killed run may lose
     mixed_precision: str = choice("auto", "auto", "no", "bf16")  # auto: bf16 to train all of a bfloat16 model on a GPU
     force: bool = False  # run a stage even if its memory plan finds that it cannot fit

@@ -115,7 +115,8 @@ def rows_text(plan: Plan) -> str:
     longest, config = plan.longest, plan.step.config
     seen = "longest" if plan.read else "assumed until they are there"
     if not hasattr(config, "peft"):
-        return f"{config.decoding.batch_size} prompts of {longest.prompt:,} tokens ({seen}), answers of {longest.new:,}"
+        most = f", at most {config.decoding.batch_size} at once" if config.decoding.batch_size else ""
+        return f"prompts of {longest.prompt:,} tokens ({seen}), answers of {longest.new:,}{most}"
     if plan.step.stage.generates:
         tokens = config.rollouts * (longest.prompt + longest.new)
         return f"{tokens:,} tokens an iteration: prompts of {longest.prompt:,} ({seen}), answers of {longest.new:,}"

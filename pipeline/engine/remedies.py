@@ -12,6 +12,7 @@ from pipeline.stage import Stage
 Change = dict[str, Any]  # the end of a key -> its value; keys of `launch` begin with `launch.`
 
 MICRO, RECOMPUTE, METHOD = "launch.micro_batch_size", "launch.gradient_checkpointing", "peft.method"
+TOKENS = "launch.batch_tokens"
 
 
 def remedy(
@@ -37,7 +38,7 @@ def remedy(
 def _changes(stage: Stage, node: Any, config: PipelineConfig) -> Iterator[Change]:
     """Yield changes of a request, the mildest first."""
     if not hasattr(node, "peft"):
-        yield from ({"decoding.batch_size": size} for size in _smaller(node.decoding.batch_size))
+        yield from ({TOKENS: size} for size in _smaller(config.launch.batch_tokens))
         return
     sampled = [{"sampling_batch_size": size} for size in _smaller(node.sampling_batch_size)] if stage.generates else []
     micro = [{MICRO: size} for size in _divisors(node, config)]

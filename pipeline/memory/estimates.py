@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pipeline.config.schema import LaunchConfig, PeftConfig
+from pipeline.config.schema import DecodingConfig, LaunchConfig, PeftConfig
 from pipeline.memory.activations import FLOAT, Tuning
 from pipeline.memory.phases import (
     DRAWING,
@@ -28,6 +28,8 @@ Device = Literal["cpu", "cuda", "mps"]
 # Bytes that a process takes besides its tensors: libraries and their threads; on a GPU, CUDA's context and kernels.
 # Measured: benchmarks/memory.py
 LIBRARIES: dict[str, float] = {"cpu": 0.75 * 2**30, "mps": 0.75 * 2**30, "cuda": 0.6 * 2**30}
+
+SHORTEST = 8  # tokens of the shortest prompt: about those of a chat template
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,20 @@ def memory_of(
         held = Held(start.shape, Tuning(method, rank=0, precision=start.precision), start.below)
         decoding = config.decoding
         per_logit = DRAWING_TOP_P if decoding.top_p < 1 else DRAWING_PLAIN
-        memory = generation(held, Sampling(decoding.batch_size, longest.prompt, longest.new, per_logit))
+        rows, most = (_at_once(decoding, launch, prompt + longest.new) for prompt in (longest.prompt, SHORTEST))
+        memory = generation(held, Sampling(rows, longest.prompt, longest.new, per_logit, most))
     else:
         memory = _training(stage, config, launch, start, longest, device)
     libraries = {"libraries": LIBRARIES[device]}
     here = launch.processes if stage.is_distributed and device != "cuda" else 1
     phases = {name: {**parts, **libraries} for name, parts in memory.phases.items()}
     return Memory({name: {part: here * size for part, size in parts.items()} for name, parts in phases.items()})
+
+
+def _at_once(decoding: DecodingConfig, launch: LaunchConfig, length: int) -> int:
+    """Return how many answers are drawn at once where a prompt and its answer have `length` tokens."""
+    rows = max(1, launch.batch_tokens // length)
+    return min(rows, decoding.batch_size or rows)
 
 
 def _training(

@@ -72,10 +72,11 @@ class Rows:
 class Sampling:
     """Answers that are sampled at once."""
 
-    rows: int
+    rows: int  # with the longest prompts
     prompt: int  # tokens of the longest prompt
     new: int  # most tokens of an answer
     per_logit: int = DRAWING_PLAIN
+    most: int = 0  # with the shortest prompts, if that is more
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _drawn(held: Held, sampling: Sampling) -> Parts:
     return {
         "activations": sampling.rows * sampling.prompt * layer_transient(shape, tuning),
         "KV cache": cache + cache / shape.layers,  # a layer's cache is copied as it grows
-        "logits": sampling.rows * sampling.per_logit * shape.vocabulary,
+        "logits": max(sampling.rows, sampling.most) * sampling.per_logit * shape.vocabulary,
     }
 
 

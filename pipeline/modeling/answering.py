@@ -40,6 +40,7 @@ class Answerer:
         self.model = load_policy(source, tokenizer, device_of(context.runtime.launch))
         check_padding(self.model.get_decoder(), tokenizer.pad_token_id, self.name)
         self.context, self.seed = context, seed
+        self.batch_tokens = context.runtime.launch.batch_tokens
 
     def draw(self, prompts: Sequence[Messages], decoding: DecodingConfig, what: str) -> list[Answer]:
         """Draw one answer to each prompt. Raises `RequestError` for a prompt that fills the context."""
@@ -50,15 +51,16 @@ class Answerer:
         folder = self.context.output_dir / CHECKPOINTS
         if self.context.is_main:
             folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{what.replace(' ', '-').replace('/', '_')}.partial"
+        partial = folder / f"{what.replace(' ', '-').replace('/', '_')}.rows"
         assert decoding.max_new_tokens is not None  # the stage has set it
         decoding = replace(decoding, max_new_tokens=min(decoding.max_new_tokens, room))
+        given = (self.model, self.chat, rendered, decoding, self.seed)
         with self.context.progress(what, len(prompts)) as advance:
-            drawn = draw(self.model, self.chat, rendered, decoding, self.seed, partial=partial, advance=advance)
+            drawn = draw(*given, batch_tokens=self.batch_tokens, partial=partial, advance=advance)
         return [Answer(self.chat.text(ids), ids, stopped) for ids, stopped in drawn]
 
-    def logprobs(self, prompts: Sequence[Messages], answers: Sequence[list[int]], batch_size: int) -> list[float]:
+    def logprobs(self, prompts: Sequence[Messages], answers: Sequence[list[int]]) -> list[float]:
         """Return log p(answer | prompt) of each answer, summed over its tokens."""
         rows = [AnsweredPrompt(self.chat.prompt(p), ids) for p, ids in zip(prompts, answers, strict=True)]
-        pad_id, size = self.chat.tokenizer.pad_token_id, share_of(batch_size, len(rows))
-        return answer_logprobs(self.model, rows, pad_id=pad_id, batch_size=size)
+        pad_id, size = self.chat.tokenizer.pad_token_id, share_of(len(rows), len(rows))
+        return answer_logprobs(self.model, rows, pad_id=pad_id, batch_size=size, batch_tokens=self.batch_tokens)

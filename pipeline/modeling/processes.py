@@ -119,16 +119,26 @@ def computed_by_length(
     lengths: Sequence[int],
     size: int,
     advance: Advance = lambda done: None,
+    *,
+    tokens: int | None = None,
 ) -> list[T]:
-    """Call `compute(indices)` for each batch of `batches_by_length`. Returns one value per row, in the rows' order.
-
-    Each process computes every `count()`-th batch. The batches, and so the values, are those of a single process.
-    """
-    own: dict[int, T] = {}
-    whole = batches_by_length(lengths, size)
-    for start in range(0, len(whole), count()):
-        for places in whole[start + rank() : start + rank() + 1]:
-            own |= zip(places, compute(places), strict=True)
-        advance(sum(map(len, whole[start : start + count()])))
-    found = {place: value for part in gathered(own) for place, value in part.items()}
+    """Call `compute(indices)` for each batch of `batches_by_length`. Returns one value per row, in the rows' order."""
+    found: dict[int, T] = {}
+    for new in computed_in_rounds(compute, batches_by_length(lengths, size, tokens=tokens)):
+        found |= new
+        advance(len(new))
     return [found[i] for i in range(len(lengths))]
+
+
+def computed_in_rounds(
+    compute: Callable[[list[int]], Iterable[T]], batches: Sequence[list[int]]
+) -> Iterator[dict[int, T]]:
+    """Yield the values of one round after the other, by index; in a round, each process computes one batch.
+
+    The batches, and so the values, are those of a single process; every process gets all values.
+    """
+    for start in range(0, len(batches), count()):
+        own: dict[int, T] = {}
+        for places in batches[start + rank() : start + rank() + 1]:
+            own |= zip(places, compute(places), strict=True)
+        yield {place: value for part in gathered(own) for place, value in part.items()}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from pipeline.modeling.generation import SampledAnswer
+from pipeline.modeling.generation import SampledAnswer, drawn_tokens
 from pipeline.modeling.heads import LanguageHead
 from pipeline.modeling.passes import cache_argument, pad_rows
 from pipeline.modeling.processes import computed_by_length
@@ -102,10 +102,7 @@ class _SamplingBatch:
         )
         logits = self.head(output.last_hidden_state[:, -1])[:, : len(self.valid_ids)].float() / self.temperature
         logits = logits.masked_fill(~self.valid_ids[: logits.shape[1]], -torch.inf)
-        precise = torch.float32 if logits.device.type == "mps" else torch.float64
-        cumulative = logits.softmax(-1).to(precise).cumsum(-1)
-        wanted = self.random_numbers[:, step, None].to(precise) * cumulative[:, -1:]
-        return torch.searchsorted(cumulative, wanted, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+        return drawn_tokens(logits, self.random_numbers[:, step])
 
     def _drop_finished(self) -> None:
         kept = self.open.nonzero()[:, 0]

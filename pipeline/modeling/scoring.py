@@ -30,12 +30,14 @@ def answer_logprobs(
     *,
     pad_id: int,
     batch_size: int,
+    batch_tokens: int | None = None,
     advance: Advance = lambda done: None,
 ) -> list[float]:
     """Return the sum of log p(answer token | tokens before it) for each row, in the given order.
 
-    Rows are batched by length, which keeps padding small; apart from rounding, a row's value does not depend on its
-    batch. Several processes share the batches out; each returns all values.
+    Rows are batched by length, which keeps padding small, of at most `batch_size` rows and `batch_tokens` tokens; apart
+    from rounding, a row's value does not depend on its batch. Several processes share the batches out; each returns all
+    values.
     """
     transformer, head, device = (
         transformer_of(model),
@@ -48,4 +50,4 @@ def answer_logprobs(
         found = token_logprobs(answer_states(transformer, batch), batch.tokens, head).logprobs
         return cast(list[float], batch.aligned(found).sum(1).tolist())
 
-    return computed_by_length(sums, [row.length for row in rows], batch_size, advance)
+    return computed_by_length(sums, [row.length for row in rows], batch_size, advance, tokens=batch_tokens)

@@ -75,7 +75,7 @@ def run(config: EvaluateConfig, context: StageContext) -> Metrics:
     answered = _answered(config, context, rows, metrics)
     for role, key in SCORERS.items():
         if role in context.inputs:
-            _add_rewards(key, context.inputs[role], config, context, prompts, answered, metrics)
+            _add_rewards(key, context.inputs[role], context, prompts, answered, metrics)
     if known:
         _add_truth(prompts, answered, metrics)
         metrics |= _win_rates("score", config.baseline, answered)
@@ -102,15 +102,15 @@ def _answered(
     """
     from pipeline.modeling.answering import Answerer
 
-    prompts, batch_size = [row["prompt"] for row in rows], config.decoding.batch_size
+    prompts = [row["prompt"] for row in rows]
     others = [name for name in config.policies if name != config.baseline]
     answered: dict[str, list[Row]] = {name: [] for name in config.policies}
     for name in [*others, config.baseline]:
         answerer = Answerer(context.inputs[name], context, config.seed)
         answers = answerer.draw(prompts, config.decoding, f"evaluate {name}")
-        logprobs = answerer.logprobs(prompts, [answer.ids for answer in answers], batch_size)
+        logprobs = answerer.logprobs(prompts, [answer.ids for answer in answers])
         references = [answerer.chat.answer(row["prompt"], row["reference"]) for row in rows]
-        surprise = answerer.logprobs(prompts, references, batch_size)
+        surprise = answerer.logprobs(prompts, references)
         metrics[f"{name}/length"] = _mean([len(answer.ids) for answer in answers])
         metrics[f"{name}/stopped"] = _mean([answer.stopped for answer in answers])
         metrics[f"{name}/perplexity"] = math.exp(min(-sum(surprise) / sum(map(len, references)), 700))
@@ -119,7 +119,7 @@ def _answered(
             for a, p in zip(answers, logprobs, strict=True)
         ]
     for name, own in answered.items():  # `answerer` is the baseline's
-        below = answerer.logprobs(prompts, [answer["ids"] for answer in own], batch_size)
+        below = answerer.logprobs(prompts, [answer["ids"] for answer in own])
         for answer, value in zip(own, below, strict=True):
             answer["kl"] -= value
         metrics[f"{name}/kl"] = 0.0 if name == config.baseline else _mean([answer["kl"] for answer in own])
@@ -129,7 +129,6 @@ def _answered(
 def _add_rewards(
     key: str,
     scorer: Artifact,
-    config: EvaluateConfig,
     context: StageContext,
     prompts: Sequence[Any],
     answered: Mapping[str, list[Row]],
@@ -142,7 +141,7 @@ def _add_rewards(
     model = RewardModel(scorer, context)
     for name, answers in answered.items():
         given = [Answer(answer["text"], answer["ids"], answer["stopped"]) for answer in answers]
-        scores = model.score(prompts, given, config.decoding.batch_size)
+        scores = model.score(prompts, given)
         for answer, score in zip(answers, scores, strict=True):
             answer[key] = score
         metrics[f"{name}/{key}"] = _mean(scores)
@@ -185,6 +184,6 @@ def summary(metrics: Mapping[str, float]) -> str:
 
 ROWS = ModelRows("data", ("test.jsonl",))
 STAGE = Stage(
-    "evaluate", EvaluateConfig, inputs, run, summary, version=3,
+    "evaluate", EvaluateConfig, inputs, run, summary, version=4,
     rows=ROWS, is_distributed=True, compares_policies=True,
 )  # fmt: skip

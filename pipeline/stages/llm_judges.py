@@ -8,6 +8,7 @@ the win rate that it sees where there is no difference. `judges.json` has all fi
 import json
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pipeline.config.checks import is_endpoint
@@ -83,7 +84,7 @@ def _second_draw(
     if baseline not in evaluation.inputs:
         raise RequestError(f"{evaluation.reference}: its baseline {baseline} has been removed. Evaluate again.")
     answerer = Answerer(evaluation.inputs[baseline], context, seed)
-    decoding = DecodingConfig(**drawing_of(evaluation))
+    decoding = replace(DecodingConfig(**drawing_of(evaluation)), batch_size=None)  # as many at once as fit here
     drawn = answerer.draw([row["prompt"] for row in rows], decoding, "second draw")
     return [
         Contest(row["prompt"], row["answers"][baseline]["text"], answer.text)
@@ -133,4 +134,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return shown or f"{metrics['judges']:.0f} judges on {metrics['prompts']:,.0f} prompts"
 
 
-STAGE = Stage("llm_judges", LlmJudgesConfig, inputs, run, summary, version=1, is_side_branch=True)
+STAGE = Stage("llm_judges", LlmJudgesConfig, inputs, run, summary, version=2, is_side_branch=True)

@@ -62,4 +62,4 @@ def summary(metrics: Mapping[str, float]) -> str:
 
 
 ROWS = ModelRows("data", ("preference.jsonl",))
-STAGE = Stage("sample", SampleConfig, inputs, run, summary, version=3, rows=ROWS, is_distributed=True)
+STAGE = Stage("sample", SampleConfig, inputs, run, summary, version=4, rows=ROWS, is_distributed=True)

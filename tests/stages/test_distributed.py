@@ -24,13 +24,13 @@ ARMS = ("evaluate.policies=[sft,dpo,ppo]", "evaluate.judge=false", "gates=off", 
 REQUESTS = {  # every stage that several processes run together: how one process made it
     "base": (),
     "sft": (),
-    "sample": ("sample.decoding.batch_size=5",),  # 13 batches
+    "sample": (),
     "dpo": (),
     "kto": ("kto.epochs=2",),
     "reward": (),
     "judge": (),
     "ppo": (*ARMS, "ppo.kl.target=2"),
-    "evaluate": (*ARMS, "evaluate.decoding.batch_size=5"),
+    "evaluate": ARMS,
 }
 
 
@@ -128,8 +128,8 @@ def test_two_processes_give_the_results_of_one(chain: Chain, tmp_path: Path, sta
     request = (*marks, *REQUESTS[stage], f"stage={stage}")
     one = chain.make(stage, *request)
     other = copy_of(chain, tmp_path, stage)
-    micro = "launch.micro_batch_size=2"
-    assert launched(tmp_path, other.arguments(*request, micro)) == [0, 0], (tmp_path / "err-0").read_text()
+    small = ("launch.micro_batch_size=2", "launch.batch_tokens=150")  # several batches in each process
+    assert launched(tmp_path, other.arguments(*request, *small)) == [0, 0], (tmp_path / "err-0").read_text()
     two = other.store.open(*other.store.resolve(stage))
     assert_equal_results(one, two)
     assert two.manifest["runtime"]["processes"] == 2

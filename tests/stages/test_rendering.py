@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -216,7 +218,9 @@ def test_another_pad_id_changes_nothing(policy: Policy) -> None:
 def test_drawn_answers_end_with_their_first_stop_token(policy: Policy, tmp_path: Path) -> None:
     model, chat = policy
     prompts = [chat.prompt([{"role": "user", "content": "a " * n}]) for n in (1, 5, 9)] * 8
-    answers = draw(model, chat, prompts, DecodingConfig(2.0, 1.0, 40, 5), 0, partial=tmp_path / "partial")
+    answers = draw(
+        model, chat, prompts, DecodingConfig(2.0, 1.0, 40, 5), 0, batch_tokens=999, partial=tmp_path / "partial"
+    )
     assert len(answers) == len(prompts)
     assert {answer.stopped for answer in answers} == {True, False}
     for answer in answers:
@@ -224,11 +228,33 @@ def test_drawn_answers_end_with_their_first_stop_token(policy: Policy, tmp_path:
         assert (answer.ids[-1] == chat.stop_id) == answer.stopped
 
 
-def test_greedy_answers_do_not_depend_on_the_batch(policy: Policy, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.0, 1.0), (1.0, 1.0), (1.5, 0.9)])
+def test_answers_depend_neither_on_the_batch_nor_on_the_other_rows(
+    policy: Policy, temperature: float, top_p: float, tmp_path: Path
+) -> None:
     model, chat = policy
-    prompts = [chat.prompt([{"role": "user", "content": "the " * n}]) for n in range(1, 7)]
-    found = [
-        draw(model, chat, prompts, DecodingConfig(0.0, 1.0, 12, size), 0, partial=tmp_path / str(size))
-        for size in (1, 6)
-    ]
-    assert found[0] == found[1]
+    prompts = [chat.prompt([{"role": "user", "content": "the " * n}]) for n in (6, 1, 5, 2, 4, 3)]
+
+    def drawn(rows: int, budget: int, size: int | None = None) -> list[Any]:
+        decoding, partial = DecodingConfig(temperature, top_p, 12, size), tmp_path / f"{rows} {budget} {size}"
+        return draw(model, chat, prompts[:rows], decoding, 0, batch_tokens=budget, partial=partial)
+
+    whole = drawn(6, 10**6)
+    assert drawn(6, 1) == drawn(6, 10**6, 4) == drawn(6, 50) == whole
+    assert drawn(3, 10**6) == whole[:3]
+
+
+def test_answers_follow_the_models_own_distribution(policy: Policy, tmp_path: Path) -> None:
+    """Many first tokens of one prompt, at a temperature and with top_p: shares as in the distribution cut by hand."""
+    model, chat = policy
+    prompt, count = chat.prompt([{"role": "user", "content": "the"}]), 2000
+    decoding = DecodingConfig(0.8, 0.7, 1)
+    found = draw(model, chat, [prompt] * count, decoding, 0, batch_tokens=10**6, partial=tmp_path / "partial")
+    with torch.no_grad():
+        shares = (model(torch.tensor([prompt])).logits[0, -1, : len(chat.tokenizer)].float() / 0.8).softmax(-1)
+    ordered, ids = shares.sort(descending=True)
+    kept = ids[ordered.cumsum(0) - ordered < 0.7]
+    seen = torch.bincount(torch.tensor([answer.ids[0] for answer in found]), minlength=len(shares)) / count
+    assert set(seen.nonzero()[:, 0].tolist()) <= set(kept.tolist())
+    expected = torch.zeros_like(shares).index_copy(0, kept, shares[kept] / shares[kept].sum())
+    assert float((seen - expected).abs().sum()) < 2 * (2 * len(kept) / (math.pi * count)) ** 0.5

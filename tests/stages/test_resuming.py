@@ -93,28 +93,36 @@ def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint-15").exists()
 
 
-def drawn(chain: Chain, partial: Path) -> list[SampledAnswer]:
-    """Draw answers of the tiny base model to ten prompts, in three batches."""
+def drawn(chain: Chain, partial: Path, size: int | None = 4) -> list[SampledAnswer]:
+    """Draw answers of the tiny base model to ten prompts, in three batches by default."""
     source = source_of(chain.make("base"))
     tokenizer, _ = tokenizer_of(source)
     chat, model = ChatFormat(tokenizer), load_policy(source, tokenizer, torch.device("cpu"))
     prompts = [chat.prompt([{"role": "user", "content": "the " * n}]) for n in range(1, 11)]
-    return draw(model, chat, prompts, DecodingConfig(1.0, 1.0, 12, 4), 0, partial=partial)
+    return draw(model, chat, prompts, DecodingConfig(1.0, 1.0, 12, size), 0, batch_tokens=10**6, partial=partial)
 
 
 def test_drawing_goes_on_after_a_cut_off_line(chain: Chain, tmp_path: Path) -> None:
-    """Answers of complete batches are kept; the batch with a cut-off line is drawn again, with the same result."""
+    """Complete answers are kept; the others are drawn again, with the same result."""
     whole = drawn(chain, tmp_path / "whole")
-    first, second, _ = (tmp_path / "whole").read_text().splitlines(keepends=True)
-    (tmp_path / "cut").write_text(first + second[: len(second) // 2])
+    lines = (tmp_path / "whole").read_text().splitlines(keepends=True)
+    (tmp_path / "cut").write_text("".join(lines[:5]) + lines[5][: len(lines[5]) // 2])
     assert drawn(chain, tmp_path / "cut") == whole
     assert (tmp_path / "cut").read_text() == (tmp_path / "whole").read_text()
 
 
-def test_batches_already_drawn_are_taken_as_they_are(chain: Chain, tmp_path: Path) -> None:
-    """The kept batches are really used: a replaced one appears in the result."""
-    (tmp_path / "partial").write_text(json.dumps([[[10, 11, 12], True]] * 4) + "\n")
+def test_answers_already_drawn_are_taken_as_they_are(chain: Chain, tmp_path: Path) -> None:
+    """The kept answers are really used: replaced ones appear in the result."""
+    (tmp_path / "partial").write_text("".join(json.dumps([row, [10, 11, 12], True]) + "\n" for row in range(4)))
     assert drawn(chain, tmp_path / "partial").count(SampledAnswer([10, 11, 12], True)) == 4
+
+
+def test_answers_already_drawn_stay_when_batches_are_divided_in_another_way(chain: Chain, tmp_path: Path) -> None:
+    whole = drawn(chain, tmp_path / "whole")
+    kept = (tmp_path / "whole").read_text().splitlines(keepends=True)[2:5]
+    for size in (1, 3, None):
+        (tmp_path / f"{size}").write_text("".join(kept))
+        assert drawn(chain, tmp_path / f"{size}", size) == whole
 
 
 def test_nothing_half_done_is_in_a_payload(chain: Chain) -> None:

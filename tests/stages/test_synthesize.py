@@ -62,11 +62,11 @@ def test_a_stopped_stage_goes_on_where_it_was_and_ends_the_same(chain: Chain, mo
     shutil.rmtree(whole.path)
     draw_batch, drawn = generation._draw_batch, list[int]()
 
-    def stopping(model: Any, chat: Any, prompts: Sequence[list[int]], decoding: Any) -> Any:
+    def stopping(model: Any, chat: Any, prompts: Sequence[list[int]], *decoding: Any) -> Any:
         if len(drawn) == 2:
             raise KeyboardInterrupt
         drawn.append(len(prompts))
-        return draw_batch(model, chat, prompts, decoding)
+        return draw_batch(model, chat, prompts, *decoding)
 
     monkeypatch.setattr("pipeline.modeling.generation._draw_batch", stopping)
     assert chain.run("stage=draft", *settings) == 130

@@ -40,3 +40,17 @@ def test_values_stand_where_their_rows_do(lengths: list[int], size: int) -> None
         10 * i for i in range(len(lengths))
     ]
     assert sum(done) == len(lengths)
+
+
+@given(LENGTHS, st.integers(1, 30), st.integers(1, 31))
+def test_a_batch_has_no_more_tokens_than_the_budget_unless_it_is_one_row(
+    lengths: list[int], budget: int, size: int
+) -> None:
+    """Padding counts; and no batch could take the first row of the next one."""
+    found = batches_by_length(lengths, size, tokens=budget)
+    assert [row for batch in found for row in batch] == [row for (row,) in batches_by_length(lengths, 1)]
+    for batch, following in zip(found, [*found[1:], None], strict=False):
+        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
+        assert len(batch) <= size
+        if following:
+            assert (len(batch) + 1) * lengths[following[0]] > budget or len(batch) == size

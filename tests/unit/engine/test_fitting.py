@@ -227,7 +227,7 @@ def remedy(outputs: Path, gigabytes: float, stage: str, *overrides: str) -> str 
         (24, "sft", ("peft=lora", "launch.micro_batch_size=1"), "launch.gradient_checkpointing=true"),
         (10, "sft", ("peft=lora",), "peft=qlora launch.micro_batch_size=1 launch.gradient_checkpointing=true"),
         (10, "dpo", ("peft=qlora", "launch.micro_batch_size=1"), "launch.gradient_checkpointing=true"),
-        (24, "evaluate", (), "evaluate.decoding.batch_size=32"),
+        (20, "evaluate", (), "launch.batch_tokens=16384"),
         (4, "sft", ("peft=qlora",), None),
     ],
 )
