@@ -13,6 +13,7 @@ from pipeline.config.remembered import Request
 from pipeline.config.schema import PipelineConfig
 from pipeline.console import console
 from pipeline.engine.planner import Step
+from pipeline.evaluation.best_of import evaluated_names
 from pipeline.evaluation.comparison import BY_PEOPLE
 from pipeline.gates.rules import remark_on_judge
 from pipeline.store.artifact import Artifact
@@ -70,7 +71,7 @@ def policies_table(artifact: Artifact, config: PipelineConfig) -> Table:
     table.add_column(" policy", no_wrap=True)
     for column in shown:
         table.add_column(column.title, justify="left" if column.metric == "win_rate" else "right", no_wrap=True)
-    for name in config.evaluate.policies:
+    for name in evaluated_names(config.evaluate.policies, config.evaluate.best_of):
         own = {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}
         cells = [column.form.format(own[column.metric], **own) if column.metric in own else "—" for column in shown]
         table.add_row(f" {name}", *(cell.replace("[", r"\[") for cell in cells))

@@ -49,6 +49,7 @@ def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
     yield from _indivisible_batches(config)
     yield from _unpackable(config)
     yield from _without_gpu(config)
+    yield from _wrong_counts(config)
     yield from loss_faults(config.dpo.trainer)
     for stage in stage_names():
         node = getattr(config, stage)
@@ -105,6 +106,15 @@ def _without_gpu(config: PipelineConfig) -> Iterator[str]:
     attention, device = config.launch.attn_implementation, config.launch.device
     if attention in ATTENTION_ON_GPU and device not in ("auto", "cuda"):
         yield f"launch.attn_implementation={attention}: it needs a GPU, not launch.device={device}."
+
+
+def _wrong_counts(config: PipelineConfig) -> Iterator[str]:
+    """Yield counts of answers that have no best, or that are there twice."""
+    counts = config.evaluate.best_of or []
+    for count in counts:
+        if count < 2 or counts.count(count) > 1:
+            yield f"evaluate.best_of={counts}: each number of answers has to be at least 2, and there once."
+            return
 
 
 def _of_no_use(config: PipelineConfig) -> Iterator[str]:

@@ -521,9 +521,12 @@ class LlmJudgeConfig:
 class EvaluateConfig:
     """Compares policies on prompts that none of them was trained on."""
 
+    added: ClassVar[dict[str, Any]] = {"best_of": None}
+
     seed: int = II("seed")
     policies: list[str] = many("base", "sft", "dpo", "ppo")  # policies to compare: stages, versions or paths
     baseline: str = "sft"  # the policy that win rates are measured against
+    best_of: list[int] | None = None  # also the best of so many answers of the baseline, by the reward model: [4,16]
     prompts: int = number(512, least=1)  # most test prompts to use
     judge: bool | None = None  # use an independent judge, trained on separate prompts; absent: if PPO is evaluated
     judges: list[LlmJudgeConfig] | None = field(default=None, metadata=OUTSIDE)  # language models (stage llm_judges)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from pipeline.evaluation.best_of import evaluated_names, name_of
 from pipeline.stage import Stage
 from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import lineage, of_stage
@@ -96,8 +97,14 @@ class Comparison:
 def comparison(evaluation: Artifact, rows: Sequence[Row], stages: Mapping[str, Stage]) -> Comparison:
     """Sort the policies of an evaluation into the baseline, its ancestors and the arms."""
     config = evaluation.manifest["config"]
-    names, baseline = list(config["policies"]), config["baseline"]
-    made = {name: tuple(lineage(evaluation.inputs[name])) if name in evaluation.inputs else () for name in names}
+    counts, baseline = config.get("best_of") or (), config["baseline"]
+    names = evaluated_names(config["policies"], counts)
+    behind = {name: name for name in config["policies"]} | {name_of(count): "reward" for count in counts}
+    made = {
+        name: tuple(lineage(evaluation.inputs[role])) if role in evaluation.inputs else ()
+        for name, role in behind.items()
+    }
+    labels = {name_of(count): f"Best of {count}" for count in counts}
     below = {artifact.reference for artifact in made.get(baseline, ())}
     started = [name for name in names if name == "base" or (made[name] and made[name][-1].reference in below)]
     ancestors = [name for name in started if name != baseline]
@@ -108,7 +115,7 @@ def comparison(evaluation: Artifact, rows: Sequence[Row], stages: Mapping[str, S
 
     def policy(name: str) -> Policy:
         metrics = own_metrics(evaluation.metrics, name)
-        label = label_of(name, stages)
+        label = labels.get(name) or label_of(name, stages)
         return Policy(name, colours[name], metrics, label, made[name], name == baseline, name in ancestors)
 
     return Comparison(evaluation, [policy(name) for name in names], stages, rows)

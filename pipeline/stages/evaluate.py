@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.config.schema import EvaluateConfig, PipelineConfig
 from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
+from pipeline.evaluation.best_of import best_places, kl_bound, name_of
 from pipeline.evaluation.winrates import win_rate
 from pipeline.gates.check import check_judge
 from pipeline.lengths.fitting import answerable_rows
@@ -31,14 +32,16 @@ SCORERS = {"reward": "reward", "judge": "judge_reward"}  # input -> name of its 
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
-    """Return the policies and the prompts; with a PPO policy also its reward model; and the judge if it is used."""
+    """Return the policies and the prompts; the judge if it is used; PPO's reward model for it and for the best of n."""
     policies, baseline = config.evaluate.policies, config.evaluate.baseline
     if baseline not in policies:
         raise RequestError(f"evaluate.baseline={baseline} is not among evaluate.policies={policies}.")
     wanted: dict[str, Reference] = {name: policy(config, name) for name in policies}
     wanted["data"] = FromStage("data")
-    if "ppo" in policies:
+    if "ppo" in policies or config.evaluate.best_of:
         wanted |= {role: given for role, given in ppo_inputs(config).items() if role == "reward"}
+    if config.evaluate.best_of and "reward" not in wanted:
+        raise RequestError("evaluate.best_of: the best answer is chosen by a reward model, and ppo.rewards names none.")
     if _judged(config):
         wanted["judge"] = FromStage("judge")
     return wanted
@@ -73,6 +76,7 @@ def run(config: EvaluateConfig, context: StageContext) -> Metrics:
         if role in context.inputs:
             check_prompts(context.inputs[role], prompts)
     answered = _answered(config, context, rows, metrics)
+    answered |= _best_of(config, context, prompts, metrics)
     for role, key in SCORERS.items():
         if role in context.inputs:
             _add_rewards(key, context.inputs[role], context, prompts, answered, metrics)
@@ -123,6 +127,34 @@ def _answered(
         for answer, value in zip(own, below, strict=True):
             answer["kl"] -= value
         metrics[f"{name}/kl"] = 0.0 if name == config.baseline else _mean([answer["kl"] for answer in own])
+    return answered
+
+
+def _best_of(
+    config: EvaluateConfig, context: StageContext, prompts: Sequence[Any], metrics: Metrics
+) -> dict[str, list[Row]]:
+    """Return the best of n answers of the baseline, by the reward model, for each n of `evaluate.best_of`.
+
+    Of the largest n answers to a prompt, a smaller n has the first ones.
+    """
+    from pipeline.modeling.answering import Answerer
+    from pipeline.modeling.rewards.scoring import RewardModel
+
+    if not config.best_of:
+        return {}
+    most = max(config.best_of)
+    repeated = [prompt for prompt in prompts for _ in range(most)]
+    answerer = Answerer(context.inputs[config.baseline], context, config.seed)
+    drawn = answerer.draw(repeated, config.decoding, f"evaluate best of {most}")
+    del answerer  # one model in memory at a time
+    scores = RewardModel(context.inputs["reward"], context).score(repeated, drawn)
+    answered = {}
+    for count in config.best_of:
+        name, kept = name_of(count), [drawn[place] for place in best_places(scores, count, most)]
+        metrics[f"{name}/length"] = _mean([len(answer.ids) for answer in kept])
+        metrics[f"{name}/stopped"] = _mean([answer.stopped for answer in kept])
+        metrics[f"{name}/kl"] = kl_bound(count)
+        answered[name] = [{"text": answer.text, "ids": answer.ids, "stopped": answer.stopped} for answer in kept]
     return answered
 
 

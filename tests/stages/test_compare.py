@@ -1,6 +1,7 @@
 """Both arms together: the stages that each needs, one protocol, one table, one report."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,3 +99,27 @@ def test_without_a_scorer_the_independent_judge_decides(chain: Chain, tmp_path: 
     assert evaluation.metrics["base/win_rate"] == pytest.approx(expected)
     said = "by the independent judge (its accuracy is unknown)."
     assert said in made.file("report.html").read_text()
+
+
+def test_the_best_of_n_is_a_policy_of_the_report(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    """With more answers to choose from, no prompt's reward falls, and the answers are the baseline's own draws."""
+    made = chain.make("compare", "evaluate.policies=[sft]", "evaluate.best_of=[2,6]", "evaluate.judge=false")
+    evaluation = made.inputs["evaluation"]
+    answers = [row["answers"] for row in read_jsonl(evaluation.file("answers.jsonl"))]
+    assert all(row["best_of_6"]["reward"] >= row["best_of_2"]["reward"] for row in answers)
+    assert evaluation.metrics["best_of_6/reward"] > evaluation.metrics["best_of_2/reward"]
+    assert evaluation.metrics["best_of_2/reward"] > evaluation.metrics["sft/reward"]
+    assert evaluation.metrics["best_of_2/kl"] == pytest.approx(math.log(2) - 0.5)
+    assert "best_of_6/win_rate" in evaluation.metrics
+    html = made.file("report.html").read_text()
+    assert "Best of 6" in html
+    assert made.metrics["equal_terms"] == 1
+    assert "best_of_6" in capsys.readouterr().out
+
+
+def test_the_best_of_n_needs_a_reward_model(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    assert chain.run("stage=evaluate", "evaluate.policies=[sft]", "evaluate.best_of=[1,4]") == 2
+    assert "at least 2" in capsys.readouterr().err
+    rewards = "ppo.rewards=[{source: json:dumps}]"
+    assert chain.run("stage=evaluate", "evaluate.policies=[sft]", "evaluate.best_of=[4]", rewards) == 2
+    assert "reward model" in capsys.readouterr().err
