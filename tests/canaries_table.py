@@ -36,6 +36,20 @@ GROUPS = [
     ),
     Group(
         "trl.DPOTrainer",
+        "overridden",
+        TUNING,
+        "transformers would drop the label noise of pairs",
+        {"_set_signature_columns_if_needed": ""},
+    ),
+    Group(
+        "trl.DPOTrainer",
+        "set",
+        TUNING,
+        "transformers would drop the label noise of pairs",
+        {"_signature_columns": ""},
+    ),
+    Group(
+        "trl.DPOTrainer",
         "read",
         TUNING,
         "shares of the loss and the sums for weighted DPO follow these",

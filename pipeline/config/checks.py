@@ -50,7 +50,7 @@ def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
     yield from _unpackable(config)
     yield from _without_gpu(config)
     yield from _wrong_counts(config)
-    yield from loss_faults(config.dpo.trainer)
+    yield from loss_faults(config.dpo.trainer, config.dpo.label_noise)
     for stage in stage_names():
         node = getattr(config, stage)
         known = [*type(node)().inputs, *getattr(node, "policies", ())]

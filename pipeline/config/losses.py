@@ -15,15 +15,21 @@ TRL_LOSSES = (
 SMOOTHED = ("cdpo", "robust", "exo_pair", "aot", "aot_unpaired")
 """Losses that use `label_smoothing`."""
 
+NOISY = ("cdpo", "robust")
+"""Losses that use `dpo.label_noise`: smoothed ones that the pipeline computes. TRL has one value for all pairs."""
+
 ANY_DIVERGENCE = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft")
 """Losses that TRL computes with any `f_divergence_type`."""
 
 KEY = "dpo.trainer"
 
 
-def loss_types(trainer: Mapping[str, Any]) -> list[Any]:
-    """Return the loss names in the options of DPO's trainer: one or several; `sigmoid` (plain DPO) by default."""
-    wanted = trainer.get("loss_type", "sigmoid")
+def loss_types(trainer: Mapping[str, Any], label_noise: bool = False) -> list[Any]:
+    """Return the loss names in the options of DPO's trainer: one or several.
+
+    By default `sigmoid` (plain DPO), and with label noise `cdpo`.
+    """
+    wanted = trainer.get("loss_type", "cdpo" if label_noise else "sigmoid")
     return list(wanted) if isinstance(wanted, list | tuple) else [wanted]
 
 
@@ -33,16 +39,16 @@ def uses_own_losses(trainer: Mapping[str, Any]) -> bool:
     return plain and all(name in LOSSES for name in loss_types(trainer))
 
 
-def loss_faults(trainer: Mapping[str, Any]) -> Iterator[str]:
+def loss_faults(trainer: Mapping[str, Any], label_noise: bool = False) -> Iterator[str]:
     """Yield one message for each fault in the requested losses and their options."""
-    types, known = loss_types(trainer), sorted({*LOSSES, *TRL_LOSSES})
+    types, known = loss_types(trainer, label_noise), sorted({*LOSSES, *TRL_LOSSES})
     unknown = [name for name in types if name not in known]
     for name in unknown:
         yield f"{KEY}.loss_type={name}: no such loss. It can be, alone or in a list: {', '.join(known)}."
     yield from _weight_faults(trainer.get("loss_weights"), types)
     if types and not unknown:
         yield from _smoothing_faults(trainer.get("label_smoothing", 0.0), types)
-        yield from _own_faults(trainer, types)
+        yield from _noise_faults(trainer, types) if label_noise else _own_faults(trainer, types)
         yield from _divergence_faults(trainer, types)
 
 
@@ -66,14 +72,29 @@ def _smoothing_faults(smoothing: Any, types: Sequence[str]) -> Iterator[str]:
         yield f"{KEY}.loss_type=exo_pair: it needs {KEY}.label_smoothing above 0, such as 1e-3."
 
 
+def _noise_faults(trainer: Mapping[str, Any], types: Sequence[str]) -> Iterator[str]:
+    """Refuse losses and options beside `dpo.label_noise` with which it would be ignored."""
+    if not set(types) & set(NOISY):
+        yield f"dpo.label_noise=true: {', '.join(types)} does not use it. These losses do: {', '.join(NOISY)}."
+    elif trainer.get("label_smoothing"):
+        smoothing = f"{KEY}.label_smoothing={trainer['label_smoothing']}"
+        yield f"dpo.label_noise=true: it takes the place of {smoothing}. Leave one of the two out."
+    elif beside := _only_in_trl(trainer, types):
+        yield f"dpo.label_noise=true: it does not go with {KEY}.{beside[0]}, which only TRL has."
+
+
 def _own_faults(trainer: Mapping[str, Any], types: Sequence[str]) -> Iterator[str]:
     """Refuse losses that TRL lacks together with options that only TRL has: TRL computes all losses or none."""
-    for name in (name for name in types if name not in TRL_LOSSES):
-        beside = [f"loss_type={other}" for other in types if other not in LOSSES]
-        beside += [f"f_divergence_type={_divergence(trainer)}"] if _divergence(trainer) != "reverse_kl" else []
-        beside += ["use_weighting=true"] if trainer.get("use_weighting") else []
-        if beside:
-            yield f"{KEY}.loss_type={name}: it does not go with {KEY}.{beside[0]}, which only TRL has."
+    beside = _only_in_trl(trainer, types)
+    for name in (name for name in types if name not in TRL_LOSSES and beside):
+        yield f"{KEY}.loss_type={name}: it does not go with {KEY}.{beside[0]}, which only TRL has."
+
+
+def _only_in_trl(trainer: Mapping[str, Any], types: Sequence[str]) -> list[str]:
+    """Return the losses and options that only TRL has, as they are written in a request."""
+    found = [f"loss_type={name}" for name in types if name not in LOSSES]
+    found += [f"f_divergence_type={_divergence(trainer)}"] if _divergence(trainer) != "reverse_kl" else []
+    return found + (["use_weighting=true"] if trainer.get("use_weighting") else [])
 
 
 def _divergence_faults(trainer: Mapping[str, Any], types: Sequence[str]) -> Iterator[str]:

@@ -382,9 +382,11 @@ class DpoConfig(TrainingConfig):
     """Direct preference optimization; starts from the SFT policy, which is also the reference."""
 
     trl: ClassVar[str] = "dpo_config"
+    added: ClassVar[dict[str, Any]] = {"label_noise": False}
 
     learning_rate: float = rate_of("dpo")
     beta: float = number(0.1, above=0)  # how much leaving the reference costs
+    label_noise: bool = False  # conservative DPO, with the label noise that each pair has by its votes
     sft_weight: float = number(0.0, least=0)  # of the SFT loss on the chosen answers (RPO, arXiv 2404.19733)
     max_length: int | None = number(None, least=8)  # tokens of prompt and answer; absent: the model's context length
     peft: PeftConfig = field(default_factory=PeftConfig)
@@ -417,9 +419,11 @@ class RewardConfig(TrainingConfig):
 
     trl: ClassVar[str] = "reward_config"
     former: ClassVar[dict[str, Any]] = {"as_judge": False}  # still hashed, so that earlier reward models are found
+    added: ClassVar[dict[str, Any]] = {"label_noise": False}
 
     learning_rate: float = rate_of("reward")
-    margin: bool = False  # require scores to differ by the margin of the votes
+    margin: bool = False  # require scores to differ by the margin of the votes (arXiv 2307.09288, equation 2)
+    label_noise: bool = False  # count each pair as wrong with the label noise that it has by its votes
     sft_weight: float = number(0.0, least=0)  # of an added SFT loss on the ranked answers (arXiv 2406.10216)
     token_weight: float = number(0.0, least=0)  # of an added pair loss on the mean score of an answer's tokens
     max_length: int | None = number(None, least=8)  # tokens of prompt and answer; absent: the model's context length

@@ -57,7 +57,7 @@ class Preference(TypedDict):
     """Two answers to one prompt.
 
     `margin` is (votes for - votes against) / votes; rows of one `group` are not independent. `label_noise` is the
-    probability that the rejected answer is the better one; rows of weighted votes have it.
+    probability that the rejected answer is the better one; rows that come from votes have it.
     """
 
     prompt: list[Message]

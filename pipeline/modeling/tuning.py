@@ -23,8 +23,8 @@ from pipeline.modeling.heads import transformer_of, unwrapped_model
 from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.packing import check_packing, collate_packed, rows_per_pass
 from pipeline.modeling.passes import IGNORED_LABEL
-from pipeline.modeling.preferences.losses import LOSSES, Pairs, reward_figures
-from pipeline.modeling.preferences.pairs import RenderedPair
+from pipeline.modeling.preferences.losses import LOSSES, Number, Pairs, reward_figures
+from pipeline.modeling.preferences.pairs import LABEL_NOISE, PairCollator, RenderedPair
 from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
 from pipeline.modeling.training import early_stopping_callbacks, fine_tuning_arguments
 from pipeline.stage import StageContext
@@ -88,6 +88,10 @@ class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
     def _precompute_ref_logps(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
 
+    def _set_signature_columns_if_needed(self) -> None:
+        sides = ("prompt_ids", "chosen_ids", "rejected_ids")
+        self._signature_columns = [*sides, "ref_chosen_logps", "ref_rejected_logps", LABEL_NOISE]
+
     def counts(self, inputs: Mapping[str, Tensor]) -> Counts:
         chosen, _ = inputs["completion_mask"][:, 1:].chunk(2)
         return {"pairs": torch.tensor(len(chosen), device=chosen.device), "tokens": chosen.sum()}
@@ -105,7 +109,7 @@ class DpoTrainer(ExactFigures, DPOTrainer):  # type: ignore[misc]
     def _own_loss(self, model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of losses, with the loss that balances experts; record figures by TRL's names."""
         output = logprobs_output(model, inputs, output_router_logits=self.aux_loss_enabled)
-        pairs = _pairs_of(output.log_probs.sum(1), inputs, self.label_smoothing)
+        pairs = _pairs_of(output.log_probs.sum(1), inputs, inputs.get(LABEL_NOISE, self.label_smoothing))
         loss = torch.zeros((), device=pairs.chosen.device)
         for name, weight in zip(self.loss_types, self.loss_weights, strict=True):
             loss = loss + LOSSES[name](pairs, self.beta).mean() * weight
@@ -150,7 +154,7 @@ def logprobs_output(model: Any, inputs: Mapping[str, Tensor], **options: bool) -
     return model(**given, **wanted, labels=labels, fused_lm_head=True)
 
 
-def _pairs_of(logprobs: Tensor, inputs: Mapping[str, Tensor], label_smoothing: float) -> Pairs:
+def _pairs_of(logprobs: Tensor, inputs: Mapping[str, Tensor], label_smoothing: Number) -> Pairs:
     """Return a batch's pairs; `logprobs` is [2 pairs], with all chosen answers before the rejected ones."""
     chosen, rejected = logprobs.chunk(2)
     chosen_tokens, rejected_tokens = inputs["completion_mask"][:, 1:].sum(1).chunk(2)
@@ -227,9 +231,9 @@ def dpo_trainer(
     active = list(model.base_model.active_adapters) if isinstance(model, PeftModel) else []
     batch_size = 2 * options["per_device_eval_batch_size"]  # a pair is two rows
     with in_training.autocast():  # the same precision as for the policy in training
-        sides = [side for pair in [*train, *test] for side in pair]
+        sides = [side for pair in [*train, *test] for side in pair[:2]]
         reference = reference_logprobs(model, sides, pad_id, batch_size, context)
-    rows = [_dataset_with_reference(pairs, reference) for pairs in (train, test)]
+    rows = [_dataset_with_reference(pairs, reference, label_noise=config.label_noise) for pairs in (train, test)]
     trainer = DpoTrainer(
         model=model,
         args=TrlDpoConfig(
@@ -238,6 +242,7 @@ def dpo_trainer(
             max_length=None,
             precompute_ref_log_probs=True,
         ),
+        data_collator=PairCollator(pad_id),
         train_dataset=rows[0],
         eval_dataset=rows[1],
         processing_class=in_training.tokenizer,
@@ -252,8 +257,8 @@ def dpo_trainer(
 
 
 def dpo_losses(config: DpoConfig) -> dict[str, list[Any]]:
-    """Return loss types and weights: the user's, or plain DPO, plus the SFT loss on the chosen answers if weighted."""
-    types = loss_types(config.trainer)
+    """Return loss types and weights: the user's or the default, plus the SFT loss on the chosen answers if weighted."""
+    types = loss_types(config.trainer, config.label_noise)
     weights = list(config.trainer.get("loss_weights") or [1.0] * len(types))
     if config.sft_weight:
         types, weights = [*types, "sft"], [*weights, config.sft_weight]
@@ -285,9 +290,14 @@ def reference_logprobs(
     return dict(zip(rows, values, strict=True))
 
 
-def _dataset_with_reference(pairs: Sequence[RenderedPair], reference: Mapping[Key, float]) -> Dataset:
+def _dataset_with_reference(
+    pairs: Sequence[RenderedPair], reference: Mapping[Key, float], *, label_noise: bool
+) -> Dataset:
     columns: dict[str, list[Any]] = {"prompt_ids": [pair[0].prompt for pair in pairs]}
     for side, name in enumerate(("chosen", "rejected")):
-        columns[f"{name}_ids"] = [pair[side].answer for pair in pairs]
-        columns[f"ref_{name}_logps"] = [reference[key_of(pair[side])] for pair in pairs]
+        answered = [pair[:2][side] for pair in pairs]
+        columns[f"{name}_ids"] = [one.answer for one in answered]
+        columns[f"ref_{name}_logps"] = [reference[key_of(one)] for one in answered]
+    if label_noise:
+        columns[LABEL_NOISE] = [pair.label_noise for pair in pairs]
     return Dataset.from_dict(columns)

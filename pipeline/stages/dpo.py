@@ -1,8 +1,11 @@
 """`dpo`: direct preference optimization (arXiv 2305.18290), from the SFT policy, which is also the reference."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from pipeline.config.schema import DpoConfig, PipelineConfig
+from pipeline.data.judgements.noise import check_label_noise
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError
 from pipeline.gates.check import check_gates
@@ -20,18 +23,15 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
     from pipeline.modeling.in_training import prepare_model
     from pipeline.modeling.preferences.pairs import RenderedPair, render_pair
 
+    given = [_rows(name, config, context) for name in ("train.jsonl", "test.jsonl")]
     verdicts = check_gates(context, "dpo")
     in_training = prepare_model(context.inputs["policy"], config.peft, config.seed, context)
     chat, limit = in_training.chat, in_training.row_limit(config.max_length)
 
-    def pairs(name: str) -> list[RenderedPair]:
-        file = context.inputs["preferences"].file(name)
-        rows = read_jsonl(file)
-        if not rows:
-            raise RequestError(f"{file}: no pairs to learn from.")
+    def pairs(rows: list[dict[str, Any]], file: Path) -> list[RenderedPair]:
         return fitting_rows(rows, lambda row: render_pair(chat, row), lambda pair: pair.length, limit, file, context)
 
-    train, test = pairs("train.jsonl"), pairs("test.jsonl")
+    train, test = (pairs(*part) for part in given)
     trainer = tuning.dpo_trainer(in_training, train, test, config, context)
     history = training.fine_tune(trainer, context, "dpo", config)
     in_training.save(context)
@@ -46,6 +46,17 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
         **training.training_cost(trainer),
         **gate_metrics(verdicts),
     }
+
+
+def _rows(name: str, config: DpoConfig, context: StageContext) -> tuple[list[dict[str, Any]], Path]:
+    """Return the pairs of one file, and its path. Raises `RequestError` if there are none that can be used."""
+    file = context.inputs["preferences"].file(name)
+    rows = read_jsonl(file)
+    if not rows:
+        raise RequestError(f"{file}: no pairs to learn from.")
+    if config.label_noise:
+        check_label_noise(rows, file, "dpo.label_noise", context.say)
+    return rows, file
 
 
 def summary(metrics: Mapping[str, float]) -> str:

@@ -225,4 +225,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-STAGE = Stage("preferences", PreferencesConfig, inputs, run, summary, version=3, is_shared=True)
+STAGE = Stage("preferences", PreferencesConfig, inputs, run, summary, version=4, is_shared=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.config.schema import PipelineConfig, RewardConfig
+from pipeline.data.judgements.noise import check_label_noise
 from pipeline.data.rows import prompt_id, read_jsonl
 from pipeline.errors import RequestError
 from pipeline.evaluation.calibration import calibration
@@ -56,6 +57,8 @@ def train_reward_model(name: str, pairs: Pairs, config: RewardConfig, context: S
     from pipeline.modeling.rewards.training import reward_trainer
 
     rows = [_rows(file, pairs.missing, context) for file in (pairs.train, pairs.test)]
+    for part, file in rows if config.label_noise else ():
+        check_label_noise(part, file, f"{name}.label_noise", context.say)
     in_training = prepare_model(context.inputs["policy"], config.peft, config.seed, context, load_reward_for_training)
     limit = in_training.row_limit(config.max_length)
     train, test = (_pairs(part, file, in_training, limit, context) for part, file in rows)
@@ -111,7 +114,8 @@ def _render(row: Mapping[str, Any], in_training: "ModelInTraining") -> "Pair":
     from pipeline.modeling.rewards.training import Pair
 
     margin, group = float(row.get("margin", 1.0)), row.get("group") or prompt_id(row["prompt"])
-    return Pair(*render_pair(in_training.chat, row), margin, group)
+    rendered = render_pair(in_training.chat, row)
+    return Pair(rendered.chosen, rendered.rejected, margin, group, rendered.label_noise)
 
 
 def _length(pair: "Pair") -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ with lazily():
     from trl import DPOTrainer
 
     from pipeline.modeling import tuning
+    from pipeline.modeling.preferences.pairs import RenderedPair
+    from pipeline.modeling.scoring import answer_logprobs
 
 OPTIONS = ("beta", "label_smoothing", "f_divergence_type", "use_weighting")
 
@@ -92,6 +95,29 @@ def test_a_loss_that_trl_lacks_is_trained_with(tmp_path: Path) -> None:
     lowest = -(0.8 * torch.tensor(0.8).log() + 0.2 * torch.tensor(0.2).log())  # the entropy of such labels
     assert float(lowest) <= rows[-1]["loss"] < 0.6
     assert rows[-1]["accuracy"] == 1.0
+
+
+def test_each_pair_is_learned_with_its_own_label_noise(tmp_path: Path) -> None:
+    """The loss of an evaluation in micro batches, against the formula with each pair's noise."""
+    noises = [0.0, 0.1, 0.2, 0.3, 0.4, 0.45, 0.05]
+    test = [RenderedPair(*sides, noise) for sides, noise in zip(tiny.pairs(7, 1), noises, strict=True)]
+    config = DpoConfig(seed=0, batch_size=6, learning_rate=1e-3, beta=0.5, label_noise=True)
+    model, context = tiny.model("llama"), tiny.context(tmp_path, micro_batch_size=2)
+    made = tuning.dpo_trainer(tiny.in_training(model), test[:6], test, config, context)
+    assert made.loss_types == ["cdpo"]
+    before = answer_logprobs(model, [side for pair in test for side in pair[:2]], pad_id=1, batch_size=4)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.03 * torch.randn_like(parameter)
+    after = answer_logprobs(model, [side for pair in test for side in pair[:2]], pad_id=1, batch_size=4)
+    ratios = [policy - reference for policy, reference in zip(after, before, strict=True)]
+    gaps = [config.beta * (c - r) for c, r in zip(ratios[::2], ratios[1::2], strict=True)]
+    assert max(map(abs, gaps)) > 0.1
+    losses = [
+        (1 - e) * math.log1p(math.exp(-d)) + e * math.log1p(math.exp(d)) for d, e in zip(gaps, noises, strict=True)
+    ]
+    assert made.evaluate()["eval_loss"] == pytest.approx(sum(losses) / 7, rel=1e-4)
 
 
 def test_the_names_are_those_that_trl_knows() -> None:

@@ -144,23 +144,35 @@ def test_before_the_first_update_it_is_the_sft_policy_with_a_new_head(chain: Cha
         assert scored(model, chat, [row])[0] == pytest.approx(expected, abs=1e-2 if reward == "qlora" else 1e-5)
 
 
-@pytest.mark.parametrize("margin", [False, True])
-@pytest.mark.parametrize("peft", ["full", "lora"])
-def test_the_loss_is_bradley_terrys(chain: Chain, peft: str, margin: bool) -> None:
+@pytest.mark.parametrize(
+    ("peft", "margin", "noise"),
+    [
+        ("full", False, False),
+        ("full", True, False),
+        ("full", False, True),
+        ("lora", False, False),
+        ("lora", True, True),
+    ],
+)
+def test_the_loss_is_bradley_terrys(chain: Chain, peft: str, margin: bool, noise: bool) -> None:
     """Rule 5: -log sigmoid(chosen - rejected [- margin]), computed again from the scores of the artifact's weights.
 
     Rankings have equal weight in training (arXiv 2203.02155), pairs have equal weight in the metrics.
     """
     more = ("data.world.preference_prompts=60", "labeling.overlap=3", f"reward.margin={margin}")
+    more += (f"reward.label_noise={noise}",)
     made = chain.make("reward", *SMALL, f"peft@reward.peft={peft}", *more)
     model, chat = loaded(made)
     chosen, rejected = (scored(model, chat, rows) for rows in rows_of(made, chat))
     rows = read_jsonl(made.inputs["preferences"].file("test.jsonl"))
     assert len({row["margin"] for row in rows}) > 1
+    assert len({row["label_noise"] for row in rows}) > 1
     assert len({row["group"] for row in rows}) == 6  # one batch
     by_ranking: dict[str, list[float]] = defaultdict(list)
     for c, r, row in zip(chosen, rejected, rows, strict=True):
-        by_ranking[row["group"]].append(math.log1p(math.exp(r - c + (row["margin"] if margin else 0))))
+        gap, e = (row["margin"] if margin else 0), (row["label_noise"] if noise else 0)
+        loss = (1 - e) * math.log1p(math.exp(r - c + gap)) + e * math.log1p(math.exp(c - r + gap))
+        by_ranking[row["group"]].append(loss)
     means = [sum(losses) / len(losses) for losses in by_ranking.values()]
     assert made.metrics["eval_loss"] == pytest.approx(sum(means) / len(means), rel=1e-4)
     plain = [math.log1p(math.exp(r - c)) for c, r in zip(chosen, rejected, strict=True)]
@@ -580,6 +592,10 @@ def test_pairs_that_teach_nothing_are_refused_or_left_out(chain: Chain, tmp_path
     assert_one_message(run, 2, "train.jsonl", "no pairs")
     run = chain.ended(*given, pairs_in(tmp_path / "same", [same] * 3))
     assert_one_message(run, 2, "chosen and rejected are the same in each of its 3 pairs")
+    run = chain.ended(*given, "reward.label_noise=true", pairs_in(tmp_path / "noiseless", [different] * 3))
+    assert_one_message(run, 2, "reward.label_noise=true", "train.jsonl, line 1, has no label_noise")
+    run = chain.ended("stage=dpo", "dpo.label_noise=true", f"dpo.inputs.preferences={tmp_path / 'noiseless'}")
+    assert_one_message(run, 2, "dpo.label_noise=true", "train.jsonl, line 1, has no label_noise")
     made = chain.make("reward", *SMALL, pairs_in(tmp_path / "some", [same, different, different]))
     assert made.metrics["pairs"] == 2
     assert "train.jsonl: 1 pairs of the same answer are left out" in made.file("log.txt").read_text()

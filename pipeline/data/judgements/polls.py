@@ -53,7 +53,18 @@ def outcomes_of(polls: Sequence[Poll], pool: Pool) -> list[Outcome]:
 def _outcome(poll: Poll, pool: UnweightedPool) -> Outcome:
     votes = [vote for own in poll.votes.values() for vote in own]
     lead = sum(votes) / len(votes) if votes else 0.0
-    return Outcome(poll.row(lead) if decides(votes, pool) else None, lead)
+    kept = decides(votes, pool)
+    return Outcome({**poll.row(lead), "label_noise": label_noise(votes)} if kept else None, lead)
+
+
+def label_noise(votes: Sequence[int]) -> float:
+    """The probability that one more vote is against the answer that signed votes prefer, in (0, 0.5).
+
+    It is (votes against + 1) / (votes + 2), a tie being half a vote for either side: Laplace's rule of succession. A
+    single vote leaves 1/3, three that agree leave 1/5. The plain share would be 0 for both.
+    """
+    against = sum(vote * sum(votes) < 0 for vote in votes) + votes.count(0) / 2
+    return (against + 1) / (len(votes) + 2)
 
 
 def decides(votes: Sequence[float], pool: UnweightedPool) -> bool:

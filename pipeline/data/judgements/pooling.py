@@ -45,7 +45,8 @@ def preferences_from_rankings(
     half of all votes, ties among them; its margin is (votes for - votes against) / votes, in (0, 1]. Otherwise the pair
     is a tie and gives no row: DPO and the reward model would learn a difference that most annotators did not see. With
     `pool="net"` more votes for than against are enough. With `pool="weighted"` votes count by the reliability of their
-    annotators (``polls.weighted_outcomes``). `pairs` chooses among the pairs of a ranking (``choosing.chosen_polls``).
+    annotators (``polls.weighted_outcomes``). Each row has its ``label_noise``, from the votes (``polls.label_noise``)
+    or from their weights. `pairs` chooses among the pairs of a ranking (``choosing.chosen_polls``).
 
     Votes on the same two texts are pooled over all slots and rankings of the prompt: a pair and its mirror never come
     from one prompt, and identical responses form no pair. If an annotator ranked two responses in several rankings, the

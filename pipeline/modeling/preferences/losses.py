@@ -1,7 +1,8 @@
 """The losses of DPO, its variants and KTO: pure functions of log-probabilities.
 
 Notation: d = log p(chosen) - log p_ref(chosen) - (log p(rejected) - log p_ref(rejected)), of a policy p, its reference
-p_ref and a pair of answers to one prompt; s is the logistic sigmoid; e is the pair's `label_smoothing`.
+p_ref and a pair of answers to one prompt; s is the logistic sigmoid; e is the pair's `label_smoothing`: one for all
+pairs, or the label noise of each.
 
 To add a loss of pairs: write a function of `Pairs` and beta that returns one value per pair, add its line to `LOSSES`,
 and its name to `LOSSES` of `pipeline/config/losses.py`, which checks requests (a test compares the two).

@@ -25,6 +25,7 @@ from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.heads import LanguageHead
 from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.passes import pad_rows, token_logprobs
+from pipeline.modeling.preferences.losses import Number
 from pipeline.modeling.rewards.models import head_of, language_head
 from pipeline.modeling.scoring import AnsweredPrompt
 from pipeline.modeling.sources import in_float32
@@ -39,16 +40,22 @@ class Pair(NamedTuple):
     rejected: AnsweredPrompt
     margin: float
     group: Hashable  # equal for all pairs of one ranking
+    label_noise: float = 0.0  # probability that the order is wrong
 
 
-def bradley_terry(scores: Tensor, pairs: Tensor, shares: Tensor, margins: Tensor | float = 0.0) -> Tensor:
-    """Return -log sigmoid(chosen - rejected - margin), summed over pairs with their shares; a scalar.
+def bradley_terry(
+    scores: Tensor, pairs: Tensor, shares: Tensor, margins: Number = 0.0, label_noise: Number = 0.0
+) -> Tensor:
+    """Return -(1 - e) log s(c - r - m) - e log s(r - c - m), summed over pairs with their shares; a scalar.
 
-    `scores` [answers]; `pairs` [pairs, 2], the indices of the chosen and of the rejected answer; `shares` [pairs],
-    which add up to 1; `margins` [pairs] or one for all.
+    c and r are the scores of the chosen and of the rejected answer, s is the logistic sigmoid, m the margin (Llama 2,
+    arXiv 2307.09288, equation 2), and e the label noise: the expectation of the loss if the order is wrong with this
+    probability, as conservative DPO's (`preferences.losses.cdpo`). `scores` [answers]; `pairs` [pairs, 2], the indices
+    of c and r; `shares` [pairs], which add up to 1; `margins` and `label_noise` [pairs] or one for all.
     """
     chosen, rejected = scores[pairs].unbind(1)
-    return -(shares * F.logsigmoid(chosen - rejected - margins)).sum()
+    right, wrong = F.logsigmoid(chosen - rejected - margins), F.logsigmoid(rejected - chosen - margins)
+    return -(shares * ((1 - label_noise) * right + label_noise * wrong)).sum()
 
 
 class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
@@ -67,7 +74,7 @@ class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
         return dataset
 
     def _set_signature_columns_if_needed(self) -> None:
-        self._signature_columns = ["prompt", "answers", "pairs", "margins"]
+        self._signature_columns = ["prompt", "answers", "pairs", "margins", "label_noise"]
 
     def counts(self, inputs: Mapping[str, Tensor]) -> Counts:
         return {"rankings": inputs["rankings"]}
@@ -85,7 +92,8 @@ class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
         rows = torch.arange(len(ids), device=ids.device)
         read = outputs.logits if head is None else head(states[rows, attention.sum(1) - 1])
         scores = read.squeeze(-1).float()
-        loss = bradley_terry(scores, pairs, shares, inputs.get("margins", 0.0))
+        of_labels = inputs.get("margins", 0.0), inputs.get("label_noise", 0.0)
+        loss = bradley_terry(scores, pairs, shares, *of_labels)
         if self.args.center_rewards_coefficient is not None:
             loss = loss + self.args.center_rewards_coefficient * (shares * scores[pairs].sum(1) ** 2).sum()
         if with_sft:
@@ -94,7 +102,7 @@ class RewardTrainer(ExactFigures, TrlRewardTrainer):  # type: ignore[misc]
             answers = (inputs["token_shares"] > 0).float()
             of_tokens = head(states).squeeze(-1).float()
             means = (of_tokens * answers).sum(1) / answers.sum(1)
-            loss = loss + self.token_weight * bradley_terry(means, pairs, shares, inputs.get("margins", 0.0))
+            loss = loss + self.token_weight * bradley_terry(means, pairs, shares, *of_labels)
         with torch.no_grad():
             gaps = scores[pairs[:, 0]] - scores[pairs[:, 1]]
             self.record({"accuracy": (shares * (gaps > 0)).sum(), "margin": (shares * gaps).sum()})
@@ -126,7 +134,7 @@ def reward_trainer(
     trainer = RewardTrainer(
         model=in_training.model,
         args=TrlRewardConfig(**options, max_length=None),
-        data_collator=lambda chosen: collate_rows(chosen, pad_id, margin=config.margin),
+        data_collator=lambda chosen: collate_rows(chosen, pad_id, margin=config.margin, label_noise=config.label_noise),
         train_dataset=Dataset.from_list(rows[0]),
         eval_dataset=Dataset.from_list(rows[1]),
         processing_class=in_training.tokenizer,
@@ -145,23 +153,32 @@ def rankings(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
 
     `prompt` is the number of prompt tokens at the start of each of `answers`; `pairs` are indices into `answers`.
     """
-    found: dict[tuple[Hashable, ...], tuple[dict[tuple[int, ...], int], list[list[int]], list[float]]] = {}
+    found: dict[tuple[Hashable, ...], list[Pair]] = {}
     for pair in pairs:
-        answers, places, margins = found.setdefault((pair.group, *pair.chosen.prompt), ({}, [], []))
-        sides = [tuple(side.prompt + side.answer) for side in (pair.chosen, pair.rejected)]
-        places.append([answers.setdefault(side, len(answers)) for side in sides])
-        margins.append(pair.margin)
-    return [
-        {"prompt": len(key) - 1, "answers": [list(ids) for ids in answers], "pairs": places, "margins": margins}
-        for key, (answers, places, margins) in found.items()
-    ]
+        found.setdefault((pair.group, *pair.chosen.prompt), []).append(pair)
+    return [_ranking(own) for own in found.values()]
 
 
-def collate_rows(rows: Sequence[Mapping[str, Any]], pad_id: int, *, margin: bool) -> dict[str, Tensor]:
+def _ranking(pairs: Sequence[Pair]) -> dict[str, Any]:
+    answers: dict[tuple[int, ...], int] = {}
+    sides = [[tuple(side.prompt + side.answer) for side in (pair.chosen, pair.rejected)] for pair in pairs]
+    places = [[answers.setdefault(side, len(answers)) for side in both] for both in sides]
+    return {
+        "prompt": len(pairs[0].chosen.prompt),
+        "answers": [list(ids) for ids in answers],
+        "pairs": places,
+        "margins": [pair.margin for pair in pairs],
+        "label_noise": [pair.label_noise for pair in pairs],
+    }
+
+
+def collate_rows(
+    rows: Sequence[Mapping[str, Any]], pad_id: int, *, margin: bool, label_noise: bool = False
+) -> dict[str, Tensor]:
     """Join rankings into one batch: all answers, padded on the right; pairs as indices of rows; shares of the loss.
 
     The pairs of a ranking have equal shares of its part of the mean, and so have its answers' tokens. Ids, mask and
-    token shares are [answers, width], pairs [pairs, 2], shares and margins [pairs], rankings a scalar.
+    token shares are [answers, width]; pairs [pairs, 2]; shares, margins and label noise [pairs]; rankings a scalar.
     """
     ids, attention = pad_rows([answer for row in rows for answer in row["answers"]], pad_id)
     starts = [sum(len(row["answers"]) for row in rows[:i]) for i in range(len(rows))]
@@ -181,6 +198,7 @@ def collate_rows(rows: Sequence[Mapping[str, Any]], pad_id: int, *, margin: bool
         "token_shares": tokens / (len(rows) * counts[owners][:, None]),
         "rankings": torch.tensor(len(rows)),
     }
-    if margin:
-        batch["margins"] = torch.tensor([one for row in rows for one in row["margins"]])
+    for name, wanted in (("margins", margin), ("label_noise", label_noise)):
+        if wanted:
+            batch[name] = torch.tensor([one for row in rows for one in row[name]])
     return batch

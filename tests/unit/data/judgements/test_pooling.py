@@ -37,8 +37,8 @@ def texts(row):
 
 
 def order(row):
-    """Which response of which pair was chosen, without the margin."""
-    return {**row, "margin": None}
+    """Which response of which pair was chosen, without the margin and the label noise."""
+    return {**row, "margin": None, "label_noise": None}
 
 
 @given(rankings(), st.data())
@@ -106,6 +106,7 @@ def test_the_row_of_the_contract():
             "rejected": [{"role": "assistant", "content": "bad"}],
             "margin": (3 - 1) / 4,
             "group": "r0",
+            "label_noise": (1 + 1) / (4 + 2),
         }
     ]
     assert found.counts == {"pairs": 1, "ties": 0, "rankings": 1, "annotators": 4}
