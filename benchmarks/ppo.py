@@ -20,7 +20,7 @@ from rich.table import Table
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from pipeline.modeling.heads import LanguageHead
-from pipeline.modeling.passes import answer_states, batch_of, token_logprobs
+from pipeline.modeling.passes import answer_states, batch_of, pass_cost, token_logprobs
 from pipeline.modeling.sampling import sample
 from pipeline.ppo.rollouts import batches
 
@@ -151,7 +151,11 @@ class Bench:
     def sorted_parts(self) -> list[list[int]]:
         lengths = [len(p) + len(a) for p, a in zip(*self.rows, strict=True)]
         size = self.given.batch_size
-        return [rows for batch in batches(len(lengths), len(lengths), lengths, size, "0") for rows in batch]
+        return [
+            rows
+            for batch in batches(len(lengths), len(lengths), lengths, size, "0", pass_cost=pass_cost(self.model))
+            for rows in batch
+        ]
 
     def shuffled_parts(self) -> list[list[int]]:
         order = list(range(len(self.rows.prompts)))

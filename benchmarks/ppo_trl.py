@@ -141,7 +141,7 @@ def run_ours(setting: Setting, folder: Path, iterations: int) -> str:
             rows = [
                 AnsweredPrompt(ids[p[0]["content"]], answer.ids) for p, answer in zip(prompts, answers, strict=True)
             ]
-            return raw_scores(self.model, rows, pad_id=PAD, batch_size=setting.answers)
+            return raw_scores(self.model, rows, pad_id=PAD, batch_size=setting.answers, cheapest=True)
 
     torch.set_num_threads(1)
     meter = Meter()

@@ -15,7 +15,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline.batches import batches_by_length
 from pipeline.errors import PipelineError
 from pipeline.progress import Advance
 
@@ -114,20 +113,15 @@ def share_of(size: int, rows: int) -> int:
     return max(1, min(size, -(-rows // count())))
 
 
-def computed_by_length(
-    compute: Callable[[list[int]], Iterable[T]],
-    lengths: Sequence[int],
-    size: int,
-    advance: Advance = lambda done: None,
-    *,
-    tokens: int | None = None,
+def computed(
+    compute: Callable[[list[int]], Iterable[T]], batches: Sequence[list[int]], advance: Advance = lambda done: None
 ) -> list[T]:
-    """Call `compute(indices)` for each batch of `batches_by_length`. Returns one value per row, in the rows' order."""
+    """Call `compute(indices)` for each batch of row indices. Returns one value per row, in the rows' order."""
     found: dict[int, T] = {}
-    for new in computed_in_rounds(compute, batches_by_length(lengths, size, tokens=tokens)):
+    for new in computed_in_rounds(compute, batches):
         found |= new
         advance(len(new))
-    return [found[i] for i in range(len(lengths))]
+    return [found[i] for i in range(len(found))]
 
 
 def computed_in_rounds(

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from pipeline.batches import batches_by_length
 from pipeline.modeling.generation import SampledAnswer, drawn_tokens
 from pipeline.modeling.heads import LanguageHead
 from pipeline.modeling.passes import cache_argument, pad_rows
-from pipeline.modeling.processes import computed_by_length
+from pipeline.modeling.processes import computed
 
 MAX_UNFINISHED_SHARE = 0.75  # finished rows are dropped when at most this share of the batch is unfinished
 
@@ -46,7 +47,7 @@ def sample(
         batch = _SamplingBatch(decoder, head, chosen, random_numbers[places], valid_ids, pad_id, stop_id, temperature)
         return batch.sample_answers(max_new_tokens, drop_finished)
 
-    return computed_by_length(sample_batch, [len(prompt) for prompt in prompts], batch_size)
+    return computed(sample_batch, batches_by_length([len(prompt) for prompt in prompts], batch_size))
 
 
 class _SamplingBatch:

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
+from pipeline.batches import batches_by_length
 from pipeline.modeling.heads import LanguageHead, transformer_of, unwrapped_model
 from pipeline.modeling.passes import answer_states, batch_of, token_logprobs
-from pipeline.modeling.processes import computed_by_length
+from pipeline.modeling.processes import computed
 from pipeline.progress import Advance
 
 
@@ -50,4 +51,5 @@ def answer_logprobs(
         found = token_logprobs(answer_states(transformer, batch), batch.tokens, head).logprobs
         return cast(list[float], batch.aligned(found).sum(1).tolist())
 
-    return computed_by_length(sums, [row.length for row in rows], batch_size, advance, tokens=batch_tokens)
+    lengths = [row.length for row in rows]
+    return computed(sums, batches_by_length(lengths, batch_size, tokens=batch_tokens), advance)

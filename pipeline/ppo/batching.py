@@ -9,7 +9,7 @@ import torch
 
 from pipeline.config.schema import PpoConfig
 from pipeline.modeling import processes
-from pipeline.modeling.passes import Batch, batch_of
+from pipeline.modeling.passes import Batch, batch_of, pass_cost
 from pipeline.modeling.roles import Roles
 from pipeline.ppo.rollouts import batches
 from pipeline.stage import Runtime
@@ -24,7 +24,8 @@ class Batching:
     pad_id: int
     rollouts: int  # answers per iteration
     batch_size: int  # answers per optimizer step
-    micro_batch_size: int  # answers per pass
+    micro_batch_size: int  # answers per pass at most
+    pass_cost: int  # of a further pass, in tokens
     seconds: dict[str, float] = field(default_factory=dict)  # time of this iteration, by phase
 
     @classmethod
@@ -38,12 +39,13 @@ class Batching:
             rollouts=config.rollouts,
             batch_size=config.batch_size,
             micro_batch_size=min(launch.micro_batch_size or share, share),
+            pass_cost=pass_cost(roles.policy.decoder),
         )
 
     def shuffled_batches(self, lengths: Sequence[int], iteration: int, epoch: int) -> list[list[list[int]]]:
         """Return a new permutation of the rows as batches of micro batches of row indices."""
         key = f"{self.seed} {iteration} {epoch}"
-        return batches(self.rollouts, self.batch_size, lengths, self.micro_batch_size, key)
+        return batches(self.rollouts, self.batch_size, lengths, self.micro_batch_size, key, pass_cost=self.pass_cost)
 
     def own_part(self, batch: Sequence[list[int]]) -> Sequence[list[int]]:
         """Return this process's micro batches of a batch."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.batches import batches_by_length
+from pipeline.batches import cheapest_batches
 
 
 class Rollouts(NamedTuple):
@@ -40,14 +40,17 @@ def answer_mask(lengths: Sequence[int]) -> Tensor:
     return torch.arange(int(counts.max()))[None] < counts[:, None]
 
 
-def batches(count: int, size: int, lengths: Sequence[int], micro_batch_size: int, key: str) -> list[list[list[int]]]:
+def batches(
+    count: int, size: int, lengths: Sequence[int], micro_batch_size: int, key: str, *, pass_cost: int
+) -> list[list[list[int]]]:
     """Return a new permutation of `count` rows as batches of `size` rows, each divided into micro batches.
 
-    Within a batch, rows are sorted by length, so that micro batches have little padding. `key` is the seed.
+    Micro batches have at most `micro_batch_size` rows of similar length; see `cheapest_batches`. `key` is the seed.
     """
     order = list(range(count))
     random.Random(key).shuffle(order)
-    return [batches_by_length(lengths, micro_batch_size, order[i : i + size]) for i in range(0, count, size)]
+    starts = range(0, count, size)
+    return [cheapest_batches(lengths, micro_batch_size, pass_cost, order[i : i + size]) for i in starts]
 
 
 def next_prompts(count: int, start: int, number: int, key: str) -> list[int]:

@@ -15,13 +15,14 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pipeline.batches import cheapest_batches
 from pipeline.config.schema import PeftConfig
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.chat.templates import Messages
 from pipeline.modeling.heads import transformer_of
 from pipeline.modeling.in_training import ModelInTraining
-from pipeline.modeling.passes import batch_of, last_states
-from pipeline.modeling.processes import computed_by_length, share_of
+from pipeline.modeling.passes import batch_of, last_states, pass_cost
+from pipeline.modeling.processes import computed, share_of
 from pipeline.modeling.rewards.models import (
     HEAD,
     adapter_of,
@@ -67,7 +68,8 @@ class RewardAdapter:
             return cast(list[float], found[:, 0].tolist())
 
         lengths = [len(prompt) + len(answer.ids) for prompt, answer in zip(ids, answers, strict=True)]
-        return computed_by_length(scores, lengths, share_of(BATCH, len(lengths)))
+        size = share_of(BATCH, len(lengths))
+        return computed(scores, cheapest_batches(lengths, size, pass_cost(transformer)))
 
     def start(self) -> ValueStart:
         """Return the starting weights of a value model: those of this reward model."""

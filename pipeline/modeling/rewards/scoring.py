@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from pipeline.batches import batches_by_length, cheapest_batches
 from pipeline.errors import RequestError, Unrenderable
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.chat.templates import Messages
-from pipeline.modeling.passes import pad_rows
+from pipeline.modeling.passes import pad_rows, pass_cost
 from pipeline.modeling.policy import context_length_of, device_of
-from pipeline.modeling.processes import computed_by_length, share_of
+from pipeline.modeling.processes import computed, share_of
 from pipeline.modeling.rewards.models import check_labels, decoder_of, head_of, load_reward, normalization_of
 from pipeline.modeling.scoring import AnsweredPrompt
 from pipeline.modeling.sources import source_of, source_to_run, tokenizer_of
@@ -50,8 +51,12 @@ def raw_scores(
     batch_size: int,
     left: bool = False,
     more: int = 0,
+    cheapest: bool = False,
 ) -> list[float]:
-    """Return the raw score of each row, in the given order; batches are by length, with `more` columns of padding."""
+    """Return the raw score of each row, in the given order; batches are by length, with `more` columns of padding.
+
+    Batches have `batch_size` rows, or at most so many if the `cheapest` are taken.
+    """
     device = next(model.parameters()).device
     whole = [row.prompt + row.answer for row in rows]
 
@@ -59,7 +64,9 @@ def raw_scores(
         ids, attention = pad_rows([whole[i] for i in places], pad_id, left=left, more=more)
         return cast(list[float], read_scores(model, ids.to(device), attention.to(device)).tolist())
 
-    return computed_by_length(scores, [len(ids) for ids in whole], batch_size)
+    lengths = [len(ids) for ids in whole]
+    batches = cheapest_batches(lengths, batch_size, pass_cost(model)) if cheapest else None
+    return computed(scores, batches or batches_by_length(lengths, batch_size))
 
 
 def padding_difference(model: Any, rows: Sequence[AnsweredPrompt], pad_id: int) -> float:
@@ -175,7 +182,7 @@ class RewardModel:
                 f"{self.name}: an answer with its prompt has {longest} tokens, and {self.context_length} fit."
             )
         pad_id, size = self.chat.tokenizer.pad_token_id, share_of(batch_size, len(rows))
-        scores = self.normalization(raw_scores(self.model, rows, pad_id=pad_id, batch_size=size))
+        scores = self.normalization(raw_scores(self.model, rows, pad_id=pad_id, batch_size=size, cheapest=True))
         for score, answer in zip(scores, answers, strict=True):
             if not math.isfinite(score):
                 raise RequestError(f"{self.name}: its score of the answer {answer.text!r} is {score}.")
