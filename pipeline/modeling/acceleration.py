@@ -1,10 +1,11 @@
-"""Switches for speed that change no result but rounding: the kind of attention, and compiled layers."""
+"""What makes passes faster and changes no result but rounding: kinds of attention, compiled layers, activations."""
 
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.activations import FastGELUActivation, NewGELUActivation
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from pipeline.config.schema import ATTENTION_ON_GPU
@@ -37,6 +38,17 @@ def check_precision(model: Any, attention: str | None, name: str) -> None:
             f"launch.attn_implementation={attention}: it computes in half precision only, and {name} is in float32. "
             "Use sdpa, or adapters (peft=lora) on a model with model.dtype=bfloat16."
         )
+
+
+def use_fused_activations(model: torch.nn.Module) -> None:
+    """Replace activations that transformers computes in eight steps with torch's one of the same formula, in place.
+
+    The steps cost a fifth of a small model's pass on a CPU, and each keeps a tensor for the backward pass.
+    """
+    for module in list(model.modules()):
+        for name, part in module.named_children():
+            if type(part) in (NewGELUActivation, FastGELUActivation):
+                setattr(module, name, torch.nn.GELU(approximate="tanh"))
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
 from pipeline.model_files.folder import PADDING, pickle_fault, vocabulary_fault
 from pipeline.modeling import processes
-from pipeline.modeling.acceleration import check_attention, check_precision
+from pipeline.modeling.acceleration import check_attention, check_precision, use_fused_activations
 from pipeline.modeling.adapters import TRAINED, Model, activate_adapters, lora_config, name_in_stack, with_adapter
 from pipeline.modeling.architecture import (
     check_weights,
@@ -107,6 +107,7 @@ def load_base(
     model, info = _load_weights(kind, source, config, device, quantized)
     check_weights(info, source.weights, new_head=new_head, prefix=model.base_model_prefix, old_head=old_head)
     _keep_4_bit_layers(model)
+    use_fused_activations(model)
     rows = model.get_input_embeddings().num_embeddings
     check_embeddings(rows, tokenizer, source)
     check_vocabulary(rows, tokenizer, source)

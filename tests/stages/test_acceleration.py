@@ -20,6 +20,7 @@ from tests.stages.test_figures import COMMON, whole
 
 with lazily():
     import torch
+    from transformers import AutoModel
 
     from pipeline.modeling import training, tuning
     from pipeline.modeling.acceleration import check_attention, check_precision, compile_layers
@@ -93,6 +94,22 @@ def test_neither_switch_changes_a_version() -> None:
     plain, other = (load(extra) for extra in ([], ["launch.attn_implementation=eager", "launch.compile=true"]))
     assert replace(other, launch=plain.launch) == plain
     assert plain.launch == LaunchConfig()
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("architecture", ["gpt2", "phi"])
+def test_fused_activations_compute_what_the_models_own_do(use: str, architecture: str, tmp_path: Path) -> None:
+    """Every model that runs has them; its file and configuration name the activation as before."""
+    artifact = build(architecture, tmp_path / architecture)
+    model = USES[use](artifact, tmp_path)
+    kinds = {type(part) for part in model.modules() if "GELU" in type(part).__name__}
+    assert kinds == {torch.nn.GELU}
+    folder = tmp_path / "reward" if use == "scoring" else artifact.path
+    own = AutoModel.from_pretrained(folder).eval()
+    assert "gelu_new" in {own.config.to_dict().get(name) for name in ("hidden_act", "activation_function")}
+    ids = torch.arange(5, 21)[None]
+    found = model.base_model(ids).last_hidden_state
+    assert torch.allclose(found, own(ids).last_hidden_state, atol=1e-5)
 
 
 COMPILE = "transformers.modeling_layers.GradientCheckpointingLayer.compile"
