@@ -42,7 +42,7 @@ def scatter(values: Tensor, mask: Tensor) -> Tensor:
 def pass_cost(model: Any) -> int:
     """Return how many tokens take as long as one more pass through a model, apart from that pass's own tokens."""
     embeddings = model.get_input_embeddings().weight
-    inner = sum(parameter.numel() for parameter in model.parameters()) - embeddings.numel()
+    inner = sum(int(parameter.numel()) for parameter in model.parameters()) - int(embeddings.numel())
     kind, layers = "cpu" if embeddings.is_cpu else "cuda", int(model.config.get_text_config().num_hidden_layers)
     return TOKENS_PER_GRADIENT[kind] + START_OF_A_LAYER[kind] * layers // max(1, inner)
 
