@@ -361,7 +361,7 @@ class SynthesizeConfig:
 class PreferencesConfig:
     """Pairs made of rankings: votes pooled by majority, ties left out, split by prompt."""
 
-    added: ClassVar[dict[str, Any]] = {"pairs": "all"}
+    added: ClassVar[dict[str, Any]] = {"pairs": "all", "noise": 0.0}
 
     seed: int = II("data.seed")
     test_fraction: float = number(0.1, above=0, most=0.9)  # share of prompts to evaluate DPO and reward models on
@@ -369,6 +369,7 @@ class PreferencesConfig:
     exclude: list[str] | None = None  # annotators to leave out
     pool: str = choice("majority", "majority", "net", "weighted")  # over half of votes, more votes, or by reliability
     pairs: str = choice("all", "all", "adjacent", "best_worst")  # of a ranking: all, neighbours, or first with last
+    noise: float = number(0.0, least=0, most=0.5)  # share of training pairs to make wrong, as an experiment
     format: str = II("labeling.format")  # as in labeling
     columns: dict[str, str] = added_to("labeling.columns")  # in addition to those in labeling
     codes: dict[Any, str] = added_to("labeling.codes")  # in addition to those in labeling

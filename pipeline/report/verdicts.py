@@ -102,6 +102,7 @@ def caveats(seen: Comparison) -> list[str]:
     """Return the caveats of the comparison, the most serious first. (`protocol` reports unequal terms.)"""
     return [
         *_simulated(seen),
+        *_made_wrong(seen),
         *_suspects(seen),
         *_judge(seen),
         *_gates(seen),
@@ -119,6 +120,13 @@ def _simulated(seen: Comparison) -> Iterator[str]:
         )
     if seen.knows("true_score"):
         yield "The true scorer is a program that knows the playground's right answers. Real data has no such scorer."
+
+
+def _made_wrong(seen: Comparison) -> Iterator[str]:
+    for preferences in of_stage(seen.made, "preferences"):
+        if swapped := preferences.metrics.get("swapped"):
+            share = swapped / preferences.metrics["train"]
+            yield f"Of the training pairs, {share:.0%} were made wrong on purpose (preferences.noise)."
 
 
 def _suspects(seen: Comparison) -> Iterator[str]:

@@ -23,6 +23,7 @@ from pipeline.config.schema import PipelineConfig, PreferencesConfig
 from pipeline.data.judgements.choosing import PairChoice
 from pipeline.data.judgements.loading import Loaded, LoadingOptions, load_judgements
 from pipeline.data.judgements.marked import MarkedAnswers, marked_answers, split_marked
+from pipeline.data.judgements.noise import with_swapped_sides
 from pipeline.data.judgements.polls import Pool, UnweightedPool
 from pipeline.data.judgements.pooling import (
     Preferences,
@@ -72,6 +73,7 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
         context.say(f"{fault} `kto` can learn from its marked answers; `dpo` and `reward` need pairs.")
     if preferences.rows and config.judge_fraction and not (split.judge and split.judge_test):
         context.say(f"too few prompts for an independent judge: {config.judge_fraction:.0%} of them leave it no pairs")
+    split = _with_noise(split, config, context)
     for name, rows in split._asdict().items():
         write_jsonl(context.output_dir / f"{name}.jsonl", rows)
     for name, some in marked.items() if loaded.marks else ():
@@ -82,6 +84,7 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
         "dropped": ledger.dropped,
         **{name: float(value) for name, value in preferences.counts.items()},
         **{name: float(len(rows)) for name, rows in split._asdict().items()},
+        **({"swapped": float(round(config.noise * len(split.train)))} if config.noise else {}),
         **({"marked": float(len(answers.rows)), "marked_ties": float(answers.ties)} if loaded.marks else {}),
         **people,
     }
@@ -92,6 +95,14 @@ def _write_ledger(ledger: Ledger, context: StageContext) -> None:
     if ledger.dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in list(ledger.reasons().items())[:3])
         context.say(f"{ledger.dropped} of {ledger.read} rows were left out: {reasons}; see ledger.jsonl")
+
+
+def _with_noise(split: Split, config: PreferencesConfig, context: StageContext) -> Split:
+    """Return the split with wrong training pairs if they are requested; test pairs and those of the judge stay right."""
+    if not config.noise:
+        return split
+    context.say(f"{config.noise:.0%} of the training pairs are made WRONG on purpose (preferences.noise)")
+    return split._replace(train=with_swapped_sides(split.train, config.noise, config.seed))
 
 
 def _are_from_files(context: StageContext) -> bool:

@@ -243,3 +243,16 @@ def test_one_line_leaves_an_annotator_out_and_asks_nobody(chain: Chain, capsys: 
     assert after.inputs["rankings"].version == before.inputs["rankings"].version
     assert chain.run("stage=preferences", "preferences.exclude=[simulated9]") == 2
     assert "nobody is called 'simulated9'. Did you mean 'simulated" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_wrong_pairs_on_purpose_are_in_training_alone(chain: Chain) -> None:
+    right, wrong = chain.make("preferences"), chain.make("preferences", "preferences.noise=0.25")
+    parts = [
+        {name: read_jsonl(made.file(f"{name}.jsonl")) for name in ("train", "test", "judge")} for made in (right, wrong)
+    ]
+    assert parts[0]["test"] == parts[1]["test"]
+    assert parts[0]["judge"] == parts[1]["judge"]
+    turned = sum(a["chosen"] == b["rejected"] for a, b in zip(parts[0]["train"], parts[1]["train"], strict=True))
+    assert turned == wrong.metrics["swapped"] == round(0.25 * len(parts[0]["train"]))
+    assert "swapped" not in right.metrics
+    assert "WRONG on purpose" in wrong.file("log.txt").read_text()

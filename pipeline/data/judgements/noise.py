@@ -1,10 +1,21 @@
-"""Checks the label noise of preference rows before a loss uses it."""
+"""Label noise: checks that of preference rows before a loss uses it, and adds some as an experiment."""
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.rows import Preference
 from pipeline.errors import RequestError
+
+
+def with_swapped_sides(rows: Sequence[Preference], share: float, seed: int) -> list[Preference]:
+    """Return the rows with this share of them, drawn by `seed`, made wrong: their sides swapped (arXiv 2310.02743)."""
+    swapped = set(random.Random(f"noise {seed}").sample(range(len(rows)), round(share * len(rows))))
+    return [
+        Preference(**{**row, "chosen": row["rejected"], "rejected": row["chosen"]}) if i in swapped else row
+        for i, row in enumerate(rows)
+    ]
 
 
 def check_label_noise(rows: Sequence[Mapping[str, Any]], file: Path, key: str, say: Callable[[str], None]) -> None:

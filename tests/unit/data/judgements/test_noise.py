@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 from labeling.records import Ranking
-from pipeline.data.judgements.noise import check_label_noise
+from pipeline.data.judgements.noise import check_label_noise, with_swapped_sides
 from pipeline.data.judgements.pooling import preferences_from_pairs, preferences_from_rankings
 from pipeline.errors import RequestError
 from tests.unit.data.judgements.test_pooling import ranking, rankings
@@ -69,3 +69,16 @@ def test_the_same_label_noise_in_all_rows_is_remarked_on() -> None:
     assert not said
     check_label_noise([{"label_noise": 1 / 3}] * 2, FILE, "dpo.label_noise", said.append)
     assert said == ["train.jsonl: label_noise is 0.33 in every pair, so dpo.label_noise treats all pairs alike"]
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.25, 10), (0.5, 20)])
+def test_so_many_pairs_are_wrong_and_nothing_else_changes(share: float, count: int) -> None:
+    rows = preferences_from_rankings([ranking([f"a{n}", f"b{n}"], FIRST) for n in range(40)], "majority").rows
+    found = with_swapped_sides(rows, share, seed=0)
+    turned = [
+        {**row, "chosen": row["rejected"], "rejected": row["chosen"]} == made
+        for row, made in zip(rows, found, strict=True)
+    ]
+    assert sum(turned) == count
+    assert all(made == row for row, made, other in zip(rows, found, turned, strict=True) if not other)
+    assert not share or with_swapped_sides(rows, share, seed=1) != found
