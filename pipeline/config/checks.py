@@ -44,6 +44,7 @@ def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
     yield from _of_no_use(config)
     yield from _wrong_sources(config)
     yield from _wrong_labeling(config)
+    yield from _wrong_choice(config)
     yield from _wrong_writer(config)
     yield from _wrong_judges(config)
     yield from _indivisible_batches(config)
@@ -242,6 +243,23 @@ def _wrong_overlap(labeling: LabelingConfig, asked: int) -> Iterator[str]:
             f"labeling.overlap={labeling.overlap}: an Argilla elsewhere asks the same number of people about each "
             "prompt. Give a number, or use labeling=embedded."
         )
+
+
+def _wrong_choice(config: PipelineConfig) -> Iterator[str]:
+    """Yield faults in the choice of prompts and answers that people are asked about."""
+    sample = config.sample
+    of_choice = {"candidates": sample.candidates, "drawn": sample.drawn, "inputs.reward": sample.inputs.get("reward")}
+    if sample.choose != "active":
+        for key, value in of_choice.items():
+            if value is not None:
+                yield f"sample.{key}={value}: it is about an active choice: give sample.choose=active, too."
+        return
+    if sample.prompts is None:
+        yield "sample.choose=active: say how many prompts people are asked about: sample.prompts=100."
+    elif sample.candidates is not None and sample.candidates < sample.prompts:
+        yield f"sample.candidates={sample.candidates}: fewer than sample.prompts={sample.prompts} to choose from them."
+    if sample.drawn is not None and sample.drawn < sample.answers:
+        yield f"sample.drawn={sample.drawn}: fewer than sample.answers={sample.answers} to choose from them."
 
 
 def _wrong_writer(config: PipelineConfig) -> Iterator[str]:

@@ -268,12 +268,17 @@ class DecodingConfig:
 class SampleConfig:
     """Answers for people to rank: `answers` per prompt, sampled from the policies in turn."""
 
+    added: ClassVar[dict[str, Any]] = {"choose": "representative", "candidates": None, "drawn": None}
+
     seed: int = II("seed")
     policies: list[str] = many("sft")  # policies that write answers: stages, versions or paths
-    prompts: int | None = number(None, least=1)  # number of preference prompts, by cluster and turns; absent: all
+    prompts: int | None = number(None, least=1)  # number of preference prompts that people get; absent: all
     answers: int = number(4, least=2, most=10)  # number of answers to each prompt
+    choose: str = choice("representative", "representative", "active")  # by topics, or by sample.inputs.reward's doubt
+    candidates: int | None = number(None, least=2)  # active: prompts that get answers; absent: four times `prompts`
+    drawn: int | None = number(None, least=2, most=10)  # active: answers drawn to each of these; absent: `answers`
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
-    inputs: dict[str, str | None] = roles("data")
+    inputs: dict[str, str | None] = roles("data", "reward")  # reward: of an earlier round, for sample.choose=active
 
 
 @dataclass

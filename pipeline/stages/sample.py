@@ -1,64 +1,161 @@
-"""`sample`: several answers to each prompt, for people to rank. Of many prompts, it chooses representative ones."""
+"""`sample`: several answers to each prompt, for people to rank.
 
-from collections.abc import Mapping
-from typing import Any
+Of many prompts, it chooses representative ones. With `sample.choose=active`, it draws answers to more prompts than
+people are asked about, and chooses those whose order a reward model of an earlier round is least sure of.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.config.schema import PipelineConfig, SampleConfig
 from pipeline.data.prompts.selection import choose_prompts
-from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
+from pipeline.data.prompts.uncertainty import most_uncertain
+from pipeline.data.rows import Message, prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.lengths.fitting import answerable_rows
 from pipeline.lengths.limits import with_limit
 from pipeline.stage import FromStage, Metrics, ModelRows, Reference, Stage, StageContext, policy
 
+if TYPE_CHECKING:
+    from pipeline.modeling.answering import Answer
+
+CANDIDATES = 4  # prompts that get answers for each prompt that people are asked about
+
+
+class Drawn(NamedTuple):
+    """An answer and the policy that wrote it."""
+
+    policy: str
+    answer: "Answer"
+
+
+class Candidate(NamedTuple):
+    """A prompt and the different answers to it."""
+
+    prompt: list[Message]
+    answers: list[Drawn]
+
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
+    """Return the prompts and the policies. An active choice needs a reward model that the request pins.
+
+    It is never the one that this request would make, which learns from answers that are yet to be drawn.
+    """
+    if config.sample.choose == "active" and config.sample.inputs.get("reward") in (None, "reward"):
+        raise RequestError(
+            "sample.choose=active: it needs the reward model of an earlier round. Name its version: "
+            "sample.inputs.reward=reward@VERSION (`python -m pipeline artifacts ls reward` lists them). For a first "
+            "round, leave sample.choose out."
+        )
     return {"data": FromStage("data"), **{name: policy(config, name) for name in config.sample.policies}}
 
 
 def run(config: SampleConfig, context: StageContext) -> Metrics:
-    from pipeline.modeling.answering import Answerer
-
     policies = [context.inputs[name] for name in config.policies]
     decoding, limit = with_limit(config.decoding, policies, context.say)
     file = context.inputs["data"].file("preference.jsonl")
     prompts = [row["prompt"] for row in answerable_rows(read_jsonl(file), policies, limit, file, context)]
-    if config.prompts and config.prompts < len(prompts):
-        prompts = [prompts[index] for index in choose_prompts(prompts, config.prompts, config.seed)]
-    rows: list[dict[str, Any]] = [{"id": prompt_id(p), "prompt": p, "answers": []} for p in prompts]
-    stopped = 0
-    for number, name in enumerate(config.policies):
-        share = len(range(number, config.answers, len(config.policies)))  # answers per prompt by this policy
-        answerer = Answerer(context.inputs[name], context, config.seed + number)
-        drawn = answerer.draw([p for p in prompts for _ in range(share)], decoding, f"sample {name}")
-        for i, answer in enumerate(drawn):
-            rows[i // share]["answers"].append({"text": answer.text, "policy": name})
-            stopped += answer.stopped
-    total = len(prompts) * config.answers
-    distinct = [{**row, "answers": _distinct(row["answers"])} for row in rows]
-    usable = [row for row in distinct if len(row["answers"]) > 1]
+    wanted, count = _amounts(config)
+    if wanted and wanted < len(prompts):
+        prompts = [prompts[index] for index in choose_prompts(prompts, wanted, config.seed)]
+    if config.choose == "active":
+        from pipeline.modeling.rewards.scoring import check_prompts
+
+        check_prompts(context.inputs["reward"], prompts)
+    drawn = _drawn(prompts, count, config, decoding, context)
+    distinct = [Candidate(prompt, _distinct(answers)) for prompt, answers in zip(prompts, drawn, strict=True)]
+    usable = [one for one in distinct if len(one.answers) > 1]
     if not usable:
         raise RequestError("No prompt got two different answers: raise sample.decoding.temperature or sample.answers.")
-    if len(usable) < len(rows):
-        context.say(f"{len(rows) - len(usable)} prompts whose answers were all the same are left out: nothing to rank")
+    if len(usable) < len(distinct):
+        left_out = len(distinct) - len(usable)
+        context.say(f"{left_out} prompts whose answers were all the same are left out: nothing to rank")
+    rows, of_choice = _most_uncertain(usable, config, context) if config.choose == "active" else (_rows(usable), {})
     if context.is_main:
-        write_jsonl(context.output_dir / "answers.jsonl", usable)
+        write_jsonl(context.output_dir / "answers.jsonl", rows)
+    total = len(prompts) * count
     return {
-        "prompts": len(usable),
-        "answers": sum(len(row["answers"]) for row in usable),
-        "distinct": sum(len(row["answers"]) for row in distinct) / total,
-        "stopped": stopped / total,
+        "prompts": len(rows),
+        "answers": sum(len(row["answers"]) for row in rows),
+        "distinct": sum(len(one.answers) for one in distinct) / total,
+        "stopped": sum(one.answer.stopped for answers in drawn for one in answers) / total,
         "max_new_tokens": limit,
+        **of_choice,
     }
 
 
-def _distinct(answers: list[dict[str, str]]) -> list[dict[str, str]]:
+def _amounts(config: SampleConfig) -> tuple[int | None, int]:
+    """Return how many prompts get answers (None: all), and how many answers each."""
+    if config.choose != "active":
+        return config.prompts, config.answers
+    assert config.prompts is not None  # checked with the request
+    return config.candidates or CANDIDATES * config.prompts, config.drawn or config.answers
+
+
+def _drawn(
+    prompts: Sequence[list[Message]], count: int, config: SampleConfig, decoding: Any, context: StageContext
+) -> list[list[Drawn]]:
+    """Return `count` answers to each prompt, from the policies in turn."""
+    from pipeline.modeling.answering import Answerer
+
+    drawn: list[list[Drawn]] = [[] for _ in prompts]
+    for number, name in enumerate(config.policies):
+        share = len(range(number, count, len(config.policies)))  # answers per prompt by this policy
+        answerer = Answerer(context.inputs[name], context, config.seed + number)
+        answers = answerer.draw([p for p in prompts for _ in range(share)], decoding, f"sample {name}")
+        for i, answer in enumerate(answers):
+            drawn[i // share].append(Drawn(name, answer))
+    return drawn
+
+
+def _distinct(answers: Sequence[Drawn]) -> list[Drawn]:
     """Return the first of each group of answers with equal words (white space is ignored)."""
-    return list({" ".join(answer["text"].split()): answer for answer in reversed(answers)}.values())[::-1]
+    return list({" ".join(one.answer.text.split()): one for one in reversed(answers)}.values())[::-1]
+
+
+def _rows(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": prompt_id(one.prompt),
+            "prompt": one.prompt,
+            "answers": [{"text": drawn.answer.text, "policy": drawn.policy} for drawn in one.answers],
+        }
+        for one in candidates
+    ]
+
+
+def _most_uncertain(
+    candidates: Sequence[Candidate], config: SampleConfig, context: StageContext
+) -> tuple[list[dict[str, Any]], Metrics]:
+    """Return the rows that people are asked about, the most uncertain first, and metrics of the choice.
+
+    Each row has its `uncertainty` and its `place` by it among the candidates.
+    """
+    from pipeline.modeling.rewards.scoring import RewardModel
+
+    model = RewardModel(context.inputs["reward"], context)
+    flat = [(one.prompt, drawn.answer) for one in candidates for drawn in one.answers]
+    normalized = iter(model.score([prompt for prompt, _ in flat], [answer for _, answer in flat]))
+    scores = [[next(normalized) / model.normalization.scale for _ in one.answers] for one in candidates]
+    order = most_uncertain(scores, len(scores), config.answers)
+    asked = order[: config.prompts]
+    if len(asked) == len(candidates):
+        context.say(f"people get all {len(candidates):,} candidate prompts: there are no more to choose from")
+    chosen = [
+        Candidate(candidates[one.prompt].prompt, [candidates[one.prompt].answers[i] for i in one.answers])
+        for one in asked
+    ]
+    why = [{"uncertainty": one.uncertainty, "place": place} for place, one in enumerate(asked, start=1)]
+    rows = [{**row, **reason} for row, reason in zip(_rows(chosen), why, strict=True)]
+    means = {"uncertainty": asked, "uncertainty_of_candidates": order}
+    figures = {name: sum(one.uncertainty for one in some) / len(some) for name, some in means.items()}
+    return rows, {"candidates": len(candidates), **figures}
 
 
 def summary(metrics: Mapping[str, float]) -> str:
-    return f"{metrics['answers']:,.0f} answers to {metrics['prompts']:,.0f} prompts, {metrics['distinct']:.0%} distinct"
+    chosen = f", the most uncertain of {metrics['candidates']:,.0f}" if "candidates" in metrics else ""
+    answers = f"{metrics['answers']:,.0f} answers to {metrics['prompts']:,.0f} prompts{chosen}"
+    return f"{answers}, {metrics['distinct']:.0%} distinct"
 
 
 ROWS = ModelRows("data", ("preference.jsonl",))

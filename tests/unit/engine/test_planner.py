@@ -410,6 +410,29 @@ def test_people_are_not_asked_again_because_their_round_is_damaged(planned: Plan
     assert planned()["collect"].version != "cc11"  # simulated annotators have no use for it
 
 
+def test_an_active_round_is_asked_about_once_and_counts_beside_the_first(planned: Plan, store: Store) -> None:
+    """The reward model that chose it is pinned, so that the one which learns from it changes nothing upstream."""
+    people = ("labeling=embedded", "labeling.annotators=[ann,bob]")
+    metrics = {"rankings": 6, "annotators": 2, "complete": 1}
+    for name in ("base", "data", "sft", "sample", "publish"):
+        finish(store, planned("stage=publish", *people)[name])
+    first = planned(*people)["publish"].version
+    commit(store, "collect", "cc11", inputs={"publish": {"stage": "publish", "version": first}}, metrics=metrics)
+    commit(store, "reward", "ab11")
+    active = ("sample.choose=active", "sample.prompts=2", "sample.inputs.reward=reward@ab11", *people)
+    assert planned("stage=preferences", *active)["collect"].version == "cc11"  # nobody is asked again unless told so
+    for name in ("sample", "publish"):
+        finish(store, planned("stage=publish", *active)[name])
+    asks = planned("stage=preferences", *active)
+    assert asks["collect"].asks
+    second = asks["publish"].version
+    commit(store, "collect", "cc22", inputs={"publish": {"stage": "publish", "version": second}}, metrics=metrics)
+    commit(store, "reward", "ab22")
+    later = planned("stage=preferences", *active)
+    assert later["sample"].complete
+    assert {given.version for given in later["preferences"].inputs.values()} == {"cc11", "cc22"}
+
+
 def test_upstream_require_builds_nothing_upstream(planned: Plan, store: Store, finished: dict[str, Step]) -> None:
     assert list(planned("upstream=require")) == list(finished)
     assert "dpo" in planned("stage=dpo", "dpo.beta=0.37", "upstream=require")  # the stage asked for itself may run
