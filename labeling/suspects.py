@@ -23,6 +23,7 @@ ERROR_RATE = 0.05  # of naming anyone in a team without a suspect
 MIN_TASKS = 20  # shared with others; with fewer, an annotator is not assessed
 MIN_ASSESSED = 3  # of two who disagree, either may be right
 MAX_SHARE_OF_MEDIAN = 2 / 3  # of the median reliability; a suspect at chance is shown to be below
+AS_GOOD_AS_CHANCE = 0.1  # of the median reliability; a suspect at chance is not shown to be above
 
 SHOWN = 5  # most suspects with their figures in one sentence
 
@@ -112,7 +113,8 @@ def _assessed(known: Mapping[str, Standing]) -> dict[str, Standing]:
 def _by_agreement(known: Mapping[str, Standing]) -> list[Suspect]:
     """Annotators at chance or on a reversed scale; empty if that cannot be assessed.
 
-    At chance: not shown to be above 0, and shown to be below two thirds of the median. Inverse: shown to be below 0.
+    At chance: not shown to be above a tenth of the median, and shown to be below two thirds of it; the second condition
+    alone keeps the error rate. Inverse: shown to be below 0.
     """
     if not can_assess(known):
         return []
@@ -125,7 +127,7 @@ def _by_agreement(known: Mapping[str, Standing]) -> list[Suspect]:
         figures = f"reliability {one.reliability:z.2f} [{low:z.2f}, {high:z.2f}] over {one.tasks:,} tasks"
         if high < 0:
             found.append(Suspect(name, "inverse", f"{figures}, median {typical:.2f}"))
-        elif low <= 0 and high < MAX_SHARE_OF_MEDIAN * typical:
+        elif low <= AS_GOOD_AS_CHANCE * typical and high < MAX_SHARE_OF_MEDIAN * typical:
             found.append(Suspect(name, "chance", f"{figures}, median {typical:.2f}"))
     return found
 
