@@ -32,7 +32,16 @@ Key = tuple[int, int]  # process and number
 
 LINE_EVERY = 30.0  # seconds between lines about the same work, without a terminal
 EVENT_EVERY = 0.1  # seconds between events about the same work
-WATCHED = ("loss", "reward", "kl")  # metrics shown beside the progress
+WATCHED = {  # metric -> how it is shown beside the progress; narrow terminals cut off the end
+    "loss": "loss {:.2f}",
+    "reward": "reward {:.2f}",
+    "kl": "KL {:.2f}",
+    "length": "length {:.0f}",
+    "stopped": "{:.0%} stopped",
+    "seconds_sampling": "sampling {:.1f} s",
+    "seconds_scoring": "scoring {:.1f} s",
+    "seconds_learning": "learning {:.1f} s",
+}
 
 
 class Remark(NamedTuple):
@@ -100,7 +109,7 @@ class Reporter:
 
     def note(self, metrics: Mapping[str, float]) -> None:
         """Report the latest metrics of the work in progress."""
-        words = " · ".join(f"{name} {metrics[name]:.2f}" for name in WATCHED if name in metrics)
+        words = " · ".join(form.format(metrics[name]) for name, form in WATCHED.items() if name in metrics)
         if words and self._open:
             self._tell(Noted(self._open[-1], words))
 

@@ -20,6 +20,7 @@ from pipeline.ppo.checkpoints import Checkpoints, State
 from pipeline.ppo.gathering import Gathered, Gatherer, PpoTask
 from pipeline.ppo.health import Health, HealthLimits
 from pipeline.ppo.learning import Learner
+from pipeline.ppo.overoptimization import part_of_ways
 from pipeline.ppo.samples import Samples
 from pipeline.stage import Metrics, StageContext
 
@@ -101,6 +102,8 @@ class Loop:
         row = {"step": state.iteration, **row, "tokens": state.tokens}
         state.history.append(row)
         self.context.track({name: value for name, value in row.items() if name != "step"}, state.iteration)
+        if remark := part_of_ways(state.history):
+            self.context.say(remark)
         log.info("iteration %d of %d: %s", state.iteration, config.iterations, row)
         if self._writes_samples(state.iteration - 1):
             self.samples.write(state.iteration, config.samples, gathered.prompts, gathered.answers, gathered.rollouts)

@@ -98,7 +98,7 @@ def _write_ledger(ledger: Ledger, context: StageContext) -> None:
 
 
 def _with_noise(split: Split, config: PreferencesConfig, context: StageContext) -> Split:
-    """Return the split with wrong training pairs if they are requested; test pairs and those of the judge stay right."""
+    """Return the split with wrong training pairs if they are requested; test pairs and the judge's stay right."""
     if not config.noise:
         return split
     context.say(f"{config.noise:.0%} of the training pairs are made WRONG on purpose (preferences.noise)")
