@@ -121,14 +121,15 @@ def _by_agreement(known: Mapping[str, Standing]) -> list[Suspect]:
     assessed = _assessed(known)
     z = critical_value(len(assessed))
     typical = median(one.reliability for one in assessed.values())
-    found = []
+    by_chance, found = AS_GOOD_AS_CHANCE * typical, []
     for name, one in assessed.items():
         low, high = one.reliability - z * one.error, one.reliability + z * one.error
         figures = f"reliability {one.reliability:z.2f} [{low:z.2f}, {high:z.2f}] over {one.tasks:,} tasks"
         if high < 0:
             found.append(Suspect(name, "inverse", f"{figures}, median {typical:.2f}"))
-        elif low <= AS_GOOD_AS_CHANCE * typical and high < MAX_SHARE_OF_MEDIAN * typical:
-            found.append(Suspect(name, "chance", f"{figures}, median {typical:.2f}"))
+        elif low <= by_chance and high < MAX_SHARE_OF_MEDIAN * typical:
+            least = f"; up to {by_chance:.2f} is as good as chance" if low > 0 else ""
+            found.append(Suspect(name, "chance", f"{figures}, median {typical:.2f}{least}"))
     return found
 
 

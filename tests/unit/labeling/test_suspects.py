@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from benchmarks.annotators import named, team
+from benchmarks.annotators import named, ranked, team
 from labeling.intervals import Estimate
 from labeling.pace import Pace
 from labeling.records import Ranking, Ranks
@@ -69,6 +69,14 @@ def test_in_teams_of_five_the_random_and_the_inverse_annotator_are_named_and_no_
     for seed in range(10):
         found = named(team(3, random=1, inverse=1), 100, 4, seed)
         assert found == {"random0": "chance", "inverse0": "inverse"}
+
+
+def test_a_random_annotator_who_agrees_a_little_by_luck_is_named_with_what_counts_as_chance() -> None:
+    found = suspects(standings(ranked(team(3, random=1, inverse=1), 100, 4, seed=1)), {})
+    assert found[1].says == (
+        "reliability 0.20 [0.05, 0.36] over 60 tasks, median 0.74; up to 0.07 is as good as chance"
+    )
+    assert "chance" not in found[0].says
 
 
 def test_in_teams_of_twenty_honest_annotators_no_one_is_named() -> None:
