@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from labeling.argilla.page import OPINIONS
 from labeling.backend import AnnotatorAnswer
 from labeling.markdown import markdown_text
 from labeling.projects import AnsweredRound
@@ -52,4 +53,4 @@ def with_opinions(task: Task, answers: Sequence[AnnotatorAnswer]) -> Task:
         ranks = [str(rank) for rank in answer["ranks"]] if answer["ranks"] else ["–"] * len(letters)
         rows.append([markdown_text(answer["annotator"]), *ranks, markdown_text(answer["comment"])])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return {**task, "prompt": [*task["prompt"], Message(role="opinions", content=table)]}
+    return {**task, "prompt": [*task["prompt"], Message(role=OPINIONS, content=table)]}

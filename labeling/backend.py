@@ -44,11 +44,17 @@ class Round:
 
 ADJUDICATION = "-adjudication"  # the end of the name of a workspace for decisions on divided prompts, and of a queue's
 _PARTS = re.compile(r"(-calibration)?(-of-\d+)?$")
+_DECISIONS = re.compile(rf".+{ADJUDICATION}(-of-\d+)?")
 
 
 def adjudication_of(queue: str) -> str:
     """The queue of decisions on a round, from the name of any of its queues."""
     return _PARTS.sub("", queue.replace(ADJUDICATION, "")) + ADJUDICATION
+
+
+def is_adjudication(queue: str) -> bool:
+    """Whether a queue is one of decisions, by its name."""
+    return _DECISIONS.fullmatch(queue) is not None
 
 
 class AnnotatorAnswer(TypedDict):

@@ -2,7 +2,7 @@
 
 A project's folder has a folder for each version of a stage (`publish`, `draft`, `blind`) with the tasks, and
 `.answers/QUEUE.jsonl` with the answers (`labeling.server.snapshots`). A queue is named after the version, so both are
-found without a server. Answers that were withdrawn on the page stay in the copies, and count here.
+found without a server. A round has the answers that count (`labeling.server.copied.counts`), as for `collect`.
 """
 
 import json
@@ -10,17 +10,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from labeling.argilla.answers import COUNTED, answer_of
-from labeling.argilla.copies import summary
+from labeling.argilla.answers import answer_of
 from labeling.argilla.page import checksum
-from labeling.backend import ADJUDICATION, AnnotatorAnswer, LabelingError, Question
+from labeling.backend import AnnotatorAnswer, LabelingError, Question
 from labeling.backends import COPIES
 from labeling.quality import Checks
 from labeling.records import Task
 from labeling.server import snapshots
-from labeling.server.snapshots import Copy
+from labeling.server.copied import COUNTED, Copy, counts, summary
 
 Kind = Literal["publish", "draft", "blind"]  # the stage that made the tasks
 
@@ -83,9 +82,9 @@ def read_project(folder: Path) -> Project:
         own = snapshots.read(folder / COPIES, queue)
         if found:
             about = copies.setdefault((_KINDS[found["kind"]], found["version"]), {})
-            about[queue] = [copy for copy in own if copy["status"] in COUNTED]
-            if ADJUDICATION in queue:  # its tasks also show the opinions, so their checksums are others
-                about[queue] = [cast(Copy, {**copy, "checksum": ""}) for copy in about[queue]]
+            about[queue] = [copy for copy in own if counts(copy)]
+            if gone := [copy for copy in own if copy.get("gone") and copy["status"] in COUNTED]:
+                remarks.append(f"{summary(gone)} do not count: '{queue}' on the server has them no more.")
         elif own:
             remarks.append(f"{summary(own)} are left out: '{queue}' is no queue of this project.")
     rounds = []
@@ -151,9 +150,9 @@ def _tasks(folder: Path, kind: Kind) -> Iterator[Task]:
 
 
 def _about(copies: Iterable[Copy], tasks: Iterable[Task]) -> list[Copy]:
-    """The answers to these tasks as they are; those without a checksum are told by the id alone."""
+    """The answers to these tasks as they are."""
     known = {task["id"]: checksum(task) for task in tasks}
-    return [copy for copy in copies if copy["task"] in known and copy["checksum"] in ("", known[copy["task"]])]
+    return [copy for copy in copies if known.get(copy["task"]) == copy["checksum"]]
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

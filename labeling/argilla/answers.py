@@ -8,8 +8,6 @@ from labeling.questions import read_values
 from labeling.records import Task
 from labeling.reviews import read_review
 
-COUNTED = ("submitted", "discarded")  # drafts stay on the server
-
 
 def answer_of(question: Question, task: Task, response: Mapping[str, Any], annotator: str) -> AnnotatorAnswer:
     """Return a submitted or discarded response as an answer. Raises `LabelingError` if it does not fit the question."""

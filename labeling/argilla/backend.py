@@ -1,7 +1,8 @@
 """Rounds on an Argilla server: `ArgillaBackend` publishes tasks and reads annotators' answers with exact ranks.
 
-The only modules that know Argilla's API are this one, `client` (requests and faults), `page` (an annotator's view),
-`answers` (answers as they are stored), `submitting` (answers over the API) and `server`. No request reveals which
+The only modules that know Argilla's API are this one, `client` (requests and faults), `datasets` (their fields and
+questions), `page` (an annotator's view), `answers` (answers as they are stored), `submitting` (answers over the API)
+and `server`. No request reveals which
 policy wrote a response: a record has its task's id, the prompt, the responses, and a checksum that annotators do not
 see.
 """
@@ -13,15 +14,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from labeling.argilla.answers import COUNTED, answer_of, name_of
+from labeling.argilla.answers import answer_of, name_of
 from labeling.argilla.client import Client
 from labeling.argilla.copies import Copies
+from labeling.argilla.datasets import complete_dataset, correction_of
+from labeling.argilla.decisions import decision_queues, lost_decisions, queues_with_opinions
 from labeling.argilla.limits import check
-from labeling.argilla.page import CHECKSUM, METADATA, checksum, fields_of, record_of
+from labeling.argilla.page import CHECKSUM, checksum, record_of
 from labeling.argilla.submitting import submit_rankings
-from labeling.backend import ADJUDICATION, AnnotatorAnswer, LabelingError, Queue, Round, adjudication_of
-from labeling.questions import CORRECTION, options_of, question_settings, responses_per_task
+from labeling.backend import ADJUDICATION, AnnotatorAnswer, LabelingError, Queue, Round
 from labeling.server import DEFAULT_HOME, Connection, accounts, address
+from labeling.server.copied import COUNTED
 from labeling.server.inside.opinions import MOST
 
 BULK = 250  # records per request; Argilla accepts 500
@@ -68,35 +71,52 @@ class ArgillaBackend:
         if self._copies is not None:
             self._copies.register(asked.workspace)
         workspace = self._workspace(asked.workspace)
-        return sum(self._publish_queue(asked, queue, workspace) for queue in asked.queues)
+        added = sum(self._publish_queue(asked, queue, workspace) for queue in asked.queues)
+        self._put_decisions_back(asked)
+        return added
 
     def answers(self, asked: Round) -> list[AnnotatorAnswer]:
         """See `Backend.answers`. Drafts are left out; discarded answers have their reason as comment."""
         check(asked)
         names = self._names()
-        given = [answer for queue in asked.queues for answer in self._queue_answers(asked, queue, names)]
-        return sorted([*given, *self._decisions(asked, names)], key=lambda each: (each["task"], each["annotator"]))
+        given = [*self._opinions(asked, names), *self._decisions(asked, names)]
+        return sorted(given, key=lambda each: (each["task"], each["annotator"]))
+
+    def _opinions(self, asked: Round, names: Mapping[str, str]) -> list[AnnotatorAnswer]:
+        return [answer for queue in asked.queues for answer in self._queue_answers(asked, queue, names)]
 
     def _decisions(self, asked: Round, names: Mapping[str, str]) -> list[AnnotatorAnswer]:
         """Return the answers to this round's tasks in the workspace of `labeling adjudicate`, if there is one."""
+        tasks = {task["id"]: task for queue in asked.queues for task in queue.tasks}
+        return [
+            answer_of(asked.question, task, response, name_of(response, names))
+            for dataset in self._decision_datasets(asked)
+            for record in self._read(dataset, names)
+            if (task := tasks.get(record["external_id"]))
+            for response in record["responses"]
+            if response["status"] in COUNTED
+        ]
+
+    def _decision_datasets(self, asked: Round) -> list[dict[str, Any]]:
         place = self._client.workspaces().get(asked.workspace + ADJUDICATION)
         if place is None:
             return []
-        tasks = {task["id"]: task for queue in asked.queues for task in queue.tasks}
-        wanted, found = {adjudication_of(queue.name) for queue in asked.queues}, []
-        for dataset in self._client.get("/me/datasets", "list the data sets", workspace_id=place)["items"]:
-            if adjudication_of(dataset["name"]) in wanted:
-                records = list(self._client.records(dataset))
-                if self._copies is not None:
-                    self._copies.take(dataset["name"], records, names)
-                found += [
-                    answer_of(asked.question, task, response, name_of(response, names))
-                    for record in records
-                    if (task := tasks.get(record["external_id"]))
-                    for response in record["responses"]
-                    if response["status"] in COUNTED
-                ]
-        return found
+        found = self._client.get("/me/datasets", "list the data sets", workspace_id=place)["items"]
+        by_name = {dataset["name"]: dataset for dataset in found}
+        return [by_name[name] for name in decision_queues(asked, by_name)]
+
+    def _put_decisions_back(self, asked: Round) -> None:
+        """Publish decided tasks that the server has lost, with the decisions; `labeling adjudicate` adds the others."""
+        copies = {} if self._copies is None else self._copies.decisions(asked)
+        if not copies:
+            return
+        there = {
+            dataset["name"]: [record["external_id"] for record in self._client.records(dataset)]
+            for dataset in self._decision_datasets(asked)
+        }
+        if lost := lost_decisions(copies, there):
+            queues = queues_with_opinions(asked, lost, self._opinions(asked, self._names()))
+            self.publish(Round(asked.workspace + ADJUDICATION, asked.question, asked.guidelines, queues))
 
     def add_annotators(self, names: Sequence[str], workspace: str) -> list[str]:
         """See `Backend.add_annotators`; each new one gets an invitation file in the server's home."""
@@ -124,7 +144,7 @@ class ArgillaBackend:
             "distribution": {"strategy": "overlap", "min_submitted": queue.overlap},
             "metadata": {} if queue.most is None else {MOST: queue.most},
         }
-        dataset = self._dataset(asked, queue, workspace_id, wanted)
+        dataset = complete_dataset(self._client, asked, queue, workspace_id, wanted)
         there = {record["external_id"]: record for record in self._client.records(dataset)}
         self._check_same(queue, there)
         if any((dataset[key] or {}) != value for key, value in wanted.items()):
@@ -135,7 +155,7 @@ class ArgillaBackend:
         ]
         path, doing = f"/datasets/{dataset['id']}/records/bulk", f"add records to dataset '{queue.name}'"
         try:
-            correction = self._correction(dataset) if asked.question == "review" else None
+            correction = correction_of(self._client, dataset) if asked.question == "review" else None
             records = [record_of(task, correction) for task in (*missing, *opened_again)]
         except ValueError as error:
             raise LabelingError(f"Queue '{queue.name}': {error}", fault="request") from None
@@ -144,47 +164,6 @@ class ArgillaBackend:
         for start in range(0, len(records), BULK):
             self._client.put(path, doing, {"items": records[start : start + BULK]})
         return len(missing)
-
-    def _dataset(self, asked: Round, queue: Queue, workspace_id: str, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the queue's dataset; create it if missing, complete it if its creation was interrupted."""
-        client, name = self._client, queue.name
-        dataset = client.dataset(workspace_id, name)
-        if dataset is None:
-            body = {"name": name, "workspace_id": workspace_id, "allow_extra_metadata": False, **wanted}
-            dataset = client.post("/datasets", f"make dataset '{name}'", body)
-        parts = {
-            "fields": fields_of(asked.question),
-            "questions": question_settings(asked.question, responses_per_task(asked.question, queue.tasks)),
-            "metadata-properties": METADATA,
-        }
-        for part, settings in parts.items():
-            self._set_up(dataset, part, settings)
-        if dataset["status"] == "draft":
-            client.put(f"/datasets/{dataset['id']}/publish", f"open dataset '{name}'")
-        return dataset
-
-    def _set_up(self, dataset: Mapping[str, Any], part: str, wanted: list[dict[str, Any]]) -> None:
-        """Add missing parts of a dataset. Raises `LabelingError` if its parts differ from the wanted ones."""
-        owner = "/me" if part == "metadata-properties" else ""
-        doing = f"set up dataset '{dataset['name']}'"
-        there = self._client.get(f"{owner}/datasets/{dataset['id']}/{part}", doing)["items"]
-        names = {settings["name"] for settings in there}
-        missing = [settings for settings in wanted if settings["name"] not in names]
-        if dataset["status"] == "draft":
-            for settings in missing:
-                there.append(self._client.post(f"/datasets/{dataset['id']}/{part}", doing, settings))
-        if options_of(there) != options_of(wanted):
-            raise LabelingError(
-                f"Dataset '{dataset['name']}' at {self.url} has other {part.replace('-', ' ')} than this round: "
-                f"{', '.join(sorted(names))}. It is not changed. Rename or delete it there, or use another project.",
-                fault="request",
-            )
-
-    def _correction(self, dataset: Mapping[str, Any]) -> str:
-        """Return the id of the question that is prefilled with the draft."""
-        doing = f"read the questions of dataset '{dataset['name']}'"
-        questions = self._client.get(f"/datasets/{dataset['id']}/questions", doing)["items"]
-        return next(str(question["id"]) for question in questions if question["name"] == CORRECTION)
 
     def _check_same(self, queue: Queue, there: Mapping[str, Mapping[str, Any]]) -> None:
         for task in queue.tasks:
@@ -208,10 +187,7 @@ class ArgillaBackend:
             )
         tasks = {task["id"]: task for task in queue.tasks}
         answers, lost = [], 0
-        records = list(self._client.records(dataset))
-        if self._copies is not None:
-            self._copies.take(queue.name, records, names)
-        for record in records:
+        for record in self._read(dataset, names):
             if task := tasks.get(record["external_id"]):
                 lost += _has_lost_answers(record, dataset["distribution"]["min_submitted"])
                 answers += [
@@ -226,6 +202,11 @@ class ArgillaBackend:
                 "others answer."
             )
         return answers
+
+    def _read(self, dataset: Mapping[str, Any], names: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return a dataset's records with all answers, which are copied into the project."""
+        records = self._client.records(dataset)
+        return list(records) if self._copies is None else self._copies.take(dataset["name"], records, names)
 
     def _workspace(self, name: str) -> str:
         found = self._client.workspaces().get(name)

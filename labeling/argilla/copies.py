@@ -1,13 +1,14 @@
 """The copies of people's answers in the project: taken when answers are read, put back with tasks that are lost."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from labeling.argilla.decisions import decision_queues
 from labeling.argilla.page import CHECKSUM
+from labeling.backend import Round
 from labeling.server import Connection, accounts, snapshots
-from labeling.server.snapshots import Copy
+from labeling.server.copied import COUNTED, Copy, answers_in, copies_of, summary
 
 
 class Copies:
@@ -21,6 +22,11 @@ class Copies:
         """Let `labeling status` and the server's supervisor copy the answers in this workspace, too."""
         snapshots.register(self._home, workspace, self._folder)
 
+    def decisions(self, asked: Round) -> dict[str, list[Copy]]:
+        """Return the snapshots of the queues that have decisions on this round."""
+        names = decision_queues(asked, snapshots.queues(self._folder))
+        return {name: snapshots.read(self._folder, name) for name in names}
+
     def put_back(self, queue: str, records: Sequence[dict[str, Any]]) -> None:
         """Add the answers in the snapshot to the records of lost tasks, under accounts of the annotators' names."""
         given = answers_to(records, snapshots.read(self._folder, queue))
@@ -28,22 +34,24 @@ class Copies:
             add_answers(records, given, accounts.authors(self._connection, {copy["annotator"] for copy in given}))
             self._say(f"'{queue}' was lost on the server: {summary(given)} put back from {self._folder}")
 
-    def take(self, queue: str, records: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> None:
-        """Take a snapshot of a queue's records, and report answers that are only in the snapshot.
+    def take(self, queue: str, records: Iterable[dict[str, Any]], names: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Read a queue's records, take a snapshot of them, and report answers that are only in the snapshot.
 
         Answers that were put back get the times at which they were given.
         """
-        there = [copy for record in records for copy in snapshots.copies_of(record, names)]
-        kept = snapshots.keep(self._folder, queue, there)
-        set_first_times(records, kept, names)
-        if missing := missing_in(there, kept):
+        before = snapshots.read(self._folder, queue)
+        found = list(records)
+        kept = snapshots.keep(self._folder, queue, answers_in(found, names, before))
+        set_first_times(found, kept, names)
+        if missing := missing_in(found, kept, names):
             remark = (
-                f"'{queue}': {summary(missing)} in {self._folder} and not on the server: withdrawn on the page, of a "
-                "deleted account, or lost. They do not count."
+                f"'{queue}': {summary(missing)} in {self._folder} and not on the server: withdrawn, of a deleted "
+                "account, or lost. They do not count."
             )
             if remark not in self._reported:
                 self._say(remark)
             self._reported.add(remark)
+        return found
 
 
 def answers_to(records: Iterable[Mapping[str, Any]], copies: Iterable[Copy]) -> list[Copy]:
@@ -70,13 +78,7 @@ def set_first_times(records: Iterable[Mapping[str, Any]], copies: Iterable[Copy]
                 response.update(inserted_at=copy["inserted"], updated_at=copy["updated"])
 
 
-def missing_in(there: Iterable[Copy], copies: Iterable[Copy]) -> list[Copy]:
+def missing_in(records: Iterable[Mapping[str, Any]], copies: Iterable[Copy], names: Mapping[str, str]) -> list[Copy]:
     """Return the submitted and discarded answers among the copies that the server does not have."""
-    known = {(copy["task"], copy["annotator"]) for copy in there}
-    return [copy for copy in copies if copy["status"] != "draft" and (copy["task"], copy["annotator"]) not in known]
-
-
-def summary(copies: Sequence[Copy]) -> str:
-    """Return the number of answers and their annotators: "3 answers (ann 2, bob 1)"."""
-    given = Counter(copy["annotator"] for copy in copies)
-    return f"{len(copies):,} answers ({', '.join(f'{name} {number:,}' for name, number in sorted(given.items()))})"
+    known = {(copy["task"], copy["annotator"]) for record in records for copy in copies_of(record, names)}
+    return [copy for copy in copies if copy["status"] in COUNTED and (copy["task"], copy["annotator"]) not in known]

@@ -30,6 +30,7 @@ MAX_MESSAGES = 500
 MAX_NESTING = 100  # blocks inside blocks: lists of 50 levels; a text with more is shown as it was written
 NARROW = 6  # blocks inside blocks from which on lists are indented less: the fourth list inside lists
 CHECKSUM = "task"
+OPINIONS = "opinions"  # the role of a turn that shows annotators' answers; no part of what is asked
 
 FIELDS: list[dict[str, Any]] = [
     {"name": "prompt", "title": "Prompt", "required": True, "settings": {"type": "chat", "use_markdown": True}},
@@ -94,8 +95,9 @@ def record_of(task: Task, correction: str | None = None) -> dict[str, Any]:
 
 
 def checksum(task: Task) -> str:
-    """Return a hash of the prompt and the responses in their slots."""
-    asked = json.dumps([task["prompt"], task["responses"]], ensure_ascii=False, sort_keys=True)
+    """Return a hash of the prompt and the responses in their slots; opinions that are shown with it do not count."""
+    prompt = [message for message in task["prompt"] if message["role"] != OPINIONS]
+    asked = json.dumps([prompt, task["responses"]], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 

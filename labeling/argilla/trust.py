@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import httpx
 
-from labeling.argilla.answers import COUNTED, name_of
+from labeling.argilla.answers import name_of
 from labeling.argilla.client import PAGE
 from labeling.backend import AnnotatorAnswer, Comparison
 from labeling.pace import paces, reading_seconds
 from labeling.questions import LETTERS, question_of, read_values
 from labeling.records import Ranking, Ranks, Task
 from labeling.server.accounts import checked
+from labeling.server.copied import COUNTED
 from labeling.suspects import Suspect, standings, suspects
 
 

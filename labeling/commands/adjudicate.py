@@ -8,7 +8,7 @@ from rich.markup import escape
 from labeling.adjudication import divided
 from labeling.argilla.backend import ArgillaBackend
 from labeling.argilla.client import Client
-from labeling.backend import ADJUDICATION, LabelingError, Queue, Round, adjudication_of
+from labeling.backend import ADJUDICATION, LabelingError, Queue, Round, adjudication_of, is_adjudication
 from labeling.backends import COPIES
 from labeling.commands import command, console
 from labeling.commands.sources import found_source, fresh_project, project_argument
@@ -16,7 +16,7 @@ from labeling.commands.status import datasets
 from labeling.commands.users import server
 from labeling.projects import AnsweredRound, Project
 from labeling.questions import split_by_size
-from labeling.server import Connection, address
+from labeling.server import Connection, address, snapshots
 
 ABOUT = """\
 Queues the prompts on which annotators stay divided for one person, such as the lead, who sees all opinions with their
@@ -40,7 +40,7 @@ def adjudicate(arguments: Sequence[str]) -> int:
     folder = found_source(options.source, options.home)
     project = fresh_project(folder, options.home)
     backend = ArgillaBackend(connection, lambda remark: console.print(escape(remark)), home, folder / COPIES)
-    rounds, waiting = _rounds(project, connection, options.by)
+    rounds, waiting = _rounds(project, connection, folder / COPIES, options.by)
     added = sum(backend.publish(asked) for asked in rounds)
     if waiting:
         console.print(f"Divided, but still without all their opinions, and not queued yet: {waiting:,}")
@@ -56,7 +56,7 @@ def adjudicate(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _rounds(project: Project, connection: Connection, by: str) -> tuple[list[Round], int]:
+def _rounds(project: Project, connection: Connection, copies: Path, by: str) -> tuple[list[Round], int]:
     """Return the rounds to publish, and the number of divided prompts that wait for another opinion.
 
     Raises `LabelingError` (request) if the person has ranked one of the prompts.
@@ -71,7 +71,10 @@ def _rounds(project: Project, connection: Connection, by: str) -> tuple[list[Rou
         everybody = max((highest[name] for name in asked.queues if name in highest), default=1)
         needed = {task["id"]: min(everybody if task["id"] in asked.everybody else others, came) for task in asked.tasks}
         name = adjudication_of(asked.queues[0])
-        left = divided(asked, needed, known.get(name, set()))
+        decided = {
+            copy["task"] for queue in asked.queues if is_adjudication(queue) for copy in snapshots.read(copies, queue)
+        }
+        left = divided(asked, needed, known.get(name, set()) | decided)
         waiting += left.waiting
         if left.tasks:
             _refuse_own(asked, {task["id"] for task in left.tasks}, by)

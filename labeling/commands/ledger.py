@@ -25,7 +25,8 @@ Prints what each annotator did, as CSV: what a lead pays by.
                after a pause counts as long as the annotator's median
 
 Answers are read from their copies in the project, after they were copied from the server if it runs. An answer that was
-changed later keeps its first time; one that was withdrawn stays. Days begin at midnight UTC.
+changed later keeps its first time. Answers that became a draft again, that were withdrawn, or whose account was deleted
+are left out, and told. Days begin at midnight UTC.
 """
 
 

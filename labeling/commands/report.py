@@ -21,9 +21,9 @@ progress, agreement with intervals, a table of all annotators, and the prompts o
   report outputs/support        of this project
   report rankings.jsonl         of a file that `collect` or `import` wrote, or any other that `import` reads
 
-A project's answers are read from their copies in it, after they were copied from the server if it runs. An answer that
-was withdrawn on the page stays in the copies, and counts here. The page has prompts, answers and comments: share it
-like the data.
+A project's answers are read from their copies in it, after they were copied from the server if it runs. The same
+answers count as for `collect`: none that became a draft again or was withdrawn, and none of a deleted account. The page
+has prompts, answers and comments: share it like the data.
 """
 PROMPTS = 10
 

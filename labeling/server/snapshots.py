@@ -2,8 +2,8 @@
 
 A queue has one owner-only file, `<folder>/QUEUE.jsonl`, with one line per answer: task, annotator, status, values and
 times; no keys, no passwords. A later answer replaces the earlier one, and nothing is removed: a server that lost its
-data does not empty its copy. `projects.json` in a server's home maps each workspace to the folder of its copies, so
-that `labeling status` and the supervisor know where to write.
+data does not empty its copy (`labeling.server.copied`). `projects.json` in a server's home maps each workspace to the
+folder of its copies, so that `labeling status` and the supervisor know where to write.
 """
 
 import json
@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 import httpx
@@ -20,40 +20,12 @@ import httpx
 from labeling.backend import LabelingError
 from labeling.server.accounts import checked, session
 from labeling.server.connection import Connection, running
+from labeling.server.copied import Copy, answers_in, marked, merged
 from labeling.server.home import Home, Lock, write_private
 
 SECONDS = 120.0  # between two snapshots of the supervisor
 TIMEOUT = 10.0  # seconds; a server that is slower is asked again next time
 PAGE = 200  # records per request: the server answers nobody else meanwhile
-CHECKSUM = "task"  # the metadata of a record that was published by this project
-
-
-class Copy(TypedDict):
-    """One line of a snapshot: an answer in the format of Argilla's page."""
-
-    task: str
-    checksum: str  # of the task, as published
-    annotator: str
-    status: str  # submitted, discarded or draft
-    values: Mapping[str, Any] | None
-    inserted: str  # ISO times of the server that took the answer first
-    updated: str
-
-
-def copies_of(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Copy]:
-    """Yield the answers to a record (as Argilla's API returns it, with responses); `names` maps an account's id."""
-    checksum = str((record["metadata"] or {}).get(CHECKSUM) or "")
-    for response in record["responses"] if checksum else ():
-        if name := names.get(response["user_id"]):
-            yield Copy(
-                task=record["external_id"],
-                checksum=checksum,
-                annotator=name,
-                status=response["status"],
-                values=response["values"],
-                inserted=response["inserted_at"],
-                updated=response["updated_at"],
-            )
 
 
 def keep(folder: Path, queue: str, answers: Iterable[Copy]) -> list[Copy]:
@@ -76,20 +48,6 @@ def keep(folder: Path, queue: str, answers: Iterable[Copy]) -> list[Copy]:
         lock.close()
 
 
-def merged(before: Iterable[Copy], now: Iterable[Copy]) -> list[Copy]:
-    """Return one answer for each task and annotator: the later one, and of equal ones the first, with its times."""
-    found = {(copy["task"], copy["annotator"]): copy for copy in before}
-    for copy in now:
-        old = found.get((copy["task"], copy["annotator"]))
-        if old is None or (_content(old) != _content(copy) and old["updated"] <= copy["updated"]):
-            found[copy["task"], copy["annotator"]] = copy
-    return [found[key] for key in sorted(found)]
-
-
-def _content(copy: Copy) -> tuple[Any, ...]:
-    return copy["checksum"], copy["status"], copy["values"]
-
-
 def read(folder: Path, queue: str) -> list[Copy]:
     """Return a queue's snapshot; empty without one. Raises `LabelingError` (request) for a damaged file."""
     file = _file(folder, queue)
@@ -103,7 +61,7 @@ def read(folder: Path, queue: str) -> list[Copy]:
     for number, line in enumerate(lines, start=1):
         try:
             copy = json.loads(line)
-            found.append(cast(Copy, {name: copy[name] for name in Copy.__annotations__}))
+            found.append(marked(cast(Copy, {name: copy[name] for name in Copy.__required_keys__}), "gone" in copy))
         except (ValueError, KeyError, TypeError):
             raise LabelingError(
                 f"{file}, line {number}: not an answer. The file is the copy of people's answers: repair the line, or "
@@ -179,19 +137,19 @@ def take(connection: Connection, home: Path, seen: dict[str, str] | None = None)
             if folder is None:
                 continue
             if seen.get(dataset["id"]) != dataset["last_activity_at"]:
-                keep(folder, dataset["name"], _answers(client, dataset, names))
+                before = read(folder, dataset["name"])
+                keep(folder, dataset["name"], answers_in(_records(client, dataset), names, before))
                 seen[dataset["id"]] = dataset["last_activity_at"]
             counts[folder] = counts.get(folder, 0) + len(read(folder, dataset["name"]))
     return counts
 
 
-def _answers(client: httpx.Client, dataset: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Copy]:
+def _records(client: httpx.Client, dataset: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     offset, total = 0, 1
     while offset < total:
         where = f"/datasets/{dataset['id']}/records?offset={offset}&limit={PAGE}&include=responses"
         page = checked(client.get(where))
-        for record in page["items"]:
-            yield from copies_of(record, names)
+        yield from page["items"]
         offset, total = offset + PAGE, page["total"]
 
 

@@ -1,5 +1,6 @@
 """Divided prompts go to one person, with all opinions shown, on a real server; the decision is one more ranking."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from labeling.projects import read_project
 from labeling.records import check_ranking
 from labeling.report.facts import facts_of_project
 from labeling.rounds import rankings_of
-from labeling.server import Connection, accounts
+from labeling.server import Connection, accounts, serving
 from labeling.server.accounts import checked
 from tests.labeling.asking import Place, make
 from tests.labeling_projects import write_tasks
@@ -76,3 +77,51 @@ def test_what_stays_divided_is_decided_by_one_person_and_every_opinion_is_kept(
     ben.submit({"t0005": [2, 1]})  # divided since
     assert f"1 prompt is queued for {lead}" in run(lead)
     assert Annotator(accounts.key_of(argilla_server, lead), name, space).pending() == ["t0002", "t0005"]
+
+
+def test_decisions_are_back_on_a_server_that_lost_its_data(
+    argilla_environment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, project, tasks = tmp_path / "outputs" / ".argilla", tmp_path / "outputs" / "team", make(5, responses=2)
+    write_tasks(project, tasks, version=VERSION)
+    asked = Round("team", "ranking", "Rank them.", [Queue(f"team-{VERSION[:6]}", tasks, 2)])
+    deciding = ("lead", f"team-{VERSION[:6]}-adjudication", "team-adjudication")
+
+    def run() -> str:
+        capsys.readouterr()
+        assert main(["adjudicate", str(project), "--home", str(home), "--by", "lead"]) == 0
+        return capsys.readouterr().out
+
+    with serving(home, say=print) as connection:
+        backend = ArgillaBackend(connection, print, home, project / ".answers")
+        backend.publish(asked)
+        accounts.add_annotators(connection, ["ann", "ben"], "team", home)
+        for name, ranks in (("ann", [1, 2]), ("ben", [2, 1])):
+            Annotator(accounts.key_of(connection, name), asked.queues[0].name, "team").submit(
+                {task["id"]: ranks for task in tasks}
+            )
+        assert "5 prompts are queued for lead" in run()
+        lead = Annotator(accounts.key_of(connection, "lead"), *deciding[1:])
+        lead.submit({"t0000": [1, 2], "t0001": [1, 1]}, comments={"t0000": "A is right"})
+        lead.discard({"t0002": "both are wrong"})
+        given = backend.answers(asked)
+        assert len(given) == 13
+    shutil.rmtree(home)
+
+    said: list[str] = []
+    with serving(home, say=print) as connection:
+        assert "2 prompts are queued for lead" in run()  # those without a decision; a tie and a discard are decisions
+        backend = ArgillaBackend(connection, said.append, home, project / ".answers")
+        assert backend.publish(asked) == 5
+        assert any("'team-abc123-adjudication' was lost on the server: 3 answers (lead 3)" in one for one in said)
+        assert backend.answers(asked) == given  # none lost, none doubled, with their times
+        assert facts_of_project(read_project(project)).judged == 12
+        said.clear()
+        assert backend.publish(asked) == 0
+        assert said == []
+        assert "No further prompt" in run()
+        lead = Annotator(accounts.key_of(connection, "lead"), *deciding[1:])
+        assert lead.pending() == ["t0003", "t0004"]
+        assert "<table>" in str(lead._records["t0000"]["fields"]["prompt"])
+        lead.submit({"t0003": [2, 1]})
+        assert len(backend.answers(asked)) == 14

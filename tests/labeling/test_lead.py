@@ -15,6 +15,7 @@ from labeling.report.facts import facts_of_project
 from labeling.rounds import rankings_of
 from labeling.sequential import Tally, always_valid, rate_text, shows_difference
 from labeling.server import Connection
+from labeling.server.accounts import checked
 from tests.labeling.asking import Place, make
 from tests.labeling_projects import write_blind, write_tasks
 
@@ -66,6 +67,46 @@ def test_the_report_the_ledger_and_the_datasheet_have_exactly_what_people_answer
     assert [one["submitted"] for one in person.values()] == ["24", "23", "24"]
     assert [one["gold_failed"] for one in person.values()] == ["0", "1", "1"]
     assert [one["discarded"] for one in person.values()] == ["0", "1", "0"]
+
+
+def test_an_answer_that_was_withdrawn_counts_for_the_lead_as_it_does_for_collect(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project, tasks = tmp_path / "outputs" / place.workspace, make(6, responses=2)
+    write_tasks(project, tasks, version=VERSION)
+    asked = Round(place.workspace, "ranking", "Rank.", [Queue(f"{place.workspace}-{VERSION[:6]}", tasks, 2)])
+    backend = ArgillaBackend(place.connection, print, place.home, project / ".answers")
+    backend.publish(asked)
+    ann, ben = (place.annotator(name, asked) for name in ("ann", "ben"))
+    for person in (ann, ben):
+        person.submit({task["id"]: [1, 2] for task in tasks})
+
+    def told() -> dict[str, tuple[str, str]]:
+        """Each annotator's submitted and discarded answers in the ledger; the report's rankings are collect's."""
+        capsys.readouterr()
+        assert main(["ledger", str(project), "--home", str(place.home)]) == 0
+        rows = csv.DictReader(io.StringIO(capsys.readouterr().out))
+        facts = facts_of_project(read_project(project))
+        expected = rankings_of(tasks, backend.answers(asked), version_of("Rank them."))
+        assert [row["rankings"] for row in facts.rankings] == [row["rankings"] for row in expected]
+        assert facts.progress[0].answers == len(backend.answers(asked))
+        return {row["annotator"].partition("-")[0]: (row["submitted"], row["discarded"]) for row in rows}
+
+    assert told() == {"ann": ("6", "0"), "ben": ("6", "0")}
+    ann.draft({"t0000": [2, 1]})
+    ann.discard({"t0001": "unclear"})
+    assert told() == {"ann": ("4", "1"), "ben": ("6", "0")}
+    with place.key("ann").client() as client:
+        records = place.annotator("ann", asked)._records
+        checked(client.delete(f"/responses/{records['t0002']['responses'][0]['id']}"))
+    assert told() == {"ann": ("3", "1"), "ben": ("6", "0")}
+    assert f"1 answers ({place.person('ann')} 1) do not count" in read_project(project).remarks[0]
+    ann.submit({"t0000": [1, 2], "t0002": [1, 2]})  # they come back
+    assert told() == {"ann": ("5", "1"), "ben": ("6", "0")}
+    with place.connection.client() as client:
+        (user,) = [one for one in checked(client.get("/users"))["items"] if one["username"] == place.person("ben")]
+        checked(client.delete(f"/users/{user['id']}"))  # Argilla deletes the answers with the account
+    assert told() == {"ann": ("5", "1")}
 
 
 def test_status_tells_at_any_look_how_a_blind_test_stands(
