@@ -1,5 +1,7 @@
 """Reads people's answers. If there are too few, the command ends or waits for more."""
 
+import json
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +38,8 @@ def ask(
     """
     _invite(people, asked, say)
     answers, so_far = _awaited(people, asked, standing, is_enough) if config.wait else _looked(people, asked)
+    if others := left_out_text(so_far, people.names):
+        say(others)
     whole = so_far.done or 0 < standing <= len(answers)
     chosen = answers if whole else complete_only(asked, answers)
     if not (whole or is_enough(chosen)) and (config.accept != "partial" or not usable(chosen)):
@@ -87,6 +91,18 @@ def left_text(asked: Round, answers: Sequence[AnnotatorAnswer], so_far: Progress
     most = max(queue.most or queue.overlap for queue in asked.queues)
     nothing = f"nothing is left for {', '.join(absent)}: labeling.overlap={most + 1} asks for more answers to each task"
     return nothing if absent else ""
+
+
+def left_out_text(so_far: Progress, names: Sequence[str]) -> str:
+    """Return what it means that people who have answered are not in `labeling.annotators`; empty without any."""
+    others = {name: number for name, number in so_far.by_annotator.items() if number and name not in names}
+    if not others:
+        return ""
+    chosen = shlex.quote(f"preferences.exclude={json.dumps(sorted(others), ensure_ascii=False)}")
+    return (
+        f"not in labeling.annotators: {_listed(others)}. Their answers count, and their accounts stay: "
+        f"`python -m labeling users remove NAME` ends access, and {chosen} leaves their votes out"
+    )
 
 
 def _listed(left: Mapping[str, int]) -> str:

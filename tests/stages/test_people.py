@@ -171,6 +171,12 @@ def test_a_person_added_to_a_complete_round_is_invited_and_what_they_add_counts(
     assert (second.metrics["complete"], second.metrics["annotators"]) == (1, 3)
     assert ranks_in(second) == ranks_in(first) | {("cleo", task): given for task, given in ranks.items()}
     assert asked.run("stage=collect", *added, "labeling.overlap=3") == 3  # more answers to each task are waited for
+    capsys.readouterr()
+    assert asked.run("stage=collect", "labeling=embedded", "labeling.annotators=[ann,cleo]", *settings[2:]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"not in labeling.annotators: bob {len(ranks_in(first)) // 2}. Their answers count" in said
+    assert "users remove NAME" in said
+    assert """'preferences.exclude=["bob"]'""" in said
 
 
 def test_waiting_goes_on_by_itself_when_people_are_done(asked: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
