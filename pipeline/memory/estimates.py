@@ -7,7 +7,6 @@ from pipeline.config.schema import DecodingConfig, LaunchConfig, PeftConfig
 from pipeline.memory.activations import FLOAT, Tuning
 from pipeline.memory.phases import (
     DRAWING,
-    DRAWING_PLAIN,
     DRAWING_TOP_P,
     REWARD_BATCH,
     Held,
@@ -66,7 +65,7 @@ def memory_of(
         method = "qlora" if start.quantized else "lora" if start.below else "frozen"
         held = Held(start.shape, Tuning(method, rank=0, precision=start.precision), start.below)
         decoding = config.decoding
-        per_logit = DRAWING_TOP_P if decoding.top_p < 1 else DRAWING_PLAIN
+        per_logit = DRAWING_TOP_P if decoding.top_p < 1 else DRAWING
         rows, most = (_at_once(decoding, launch, prompt + longest.new) for prompt in (longest.prompt, SHORTEST))
         memory = generation(held, Sampling(rows, longest.prompt, longest.new, per_logit, most))
     else:

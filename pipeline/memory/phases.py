@@ -20,8 +20,7 @@ MAX_LOGITS = 2**23  # logits in memory at once, as `pipeline.modeling.passes` co
 REWARD_BATCH = 64  # answers that a reward model scores at once, as in `pipeline.modeling.rewards`
 BESIDE_LOGITS = 12  # bytes per logit in a backward pass: the distribution, and two gradients
 IN_ENTROPY = 16  # bytes per logit in a pass that measures entropy
-DRAWING = 20  # bytes per logit of PPO's sampler: its cumulative distribution is in float64
-DRAWING_PLAIN = 16  # bytes per logit of transformers' sampler: four float32 distributions
+DRAWING = 20  # bytes per logit where tokens are drawn: the cumulative distribution is in float64
 DRAWING_TOP_P = 28  # with top_p: sorted, with their ids
 
 
@@ -75,7 +74,7 @@ class Sampling:
     rows: int  # with the longest prompts
     prompt: int  # tokens of the longest prompt
     new: int  # most tokens of an answer
-    per_logit: int = DRAWING_PLAIN
+    per_logit: int = DRAWING
     most: int = 0  # with the shortest prompts, if that is more
 
 

@@ -9,7 +9,8 @@ from pipeline.errors import RequestError
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.chat.templates import Messages
 from pipeline.modeling.generation import draw
-from pipeline.modeling.padding import check_padding
+from pipeline.modeling.heads import transformer_of
+from pipeline.modeling.padding import check_padding, keeps_states
 from pipeline.modeling.policy import context_length_of, device_of, load_policy
 from pipeline.modeling.processes import share_of
 from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
@@ -38,7 +39,9 @@ class Answerer:
         self.name = artifact.name
         self.chat = ChatFormat(tokenizer)
         self.model = load_policy(source, tokenizer, device_of(context.runtime.launch))
-        check_padding(self.model.get_decoder(), tokenizer.pad_token_id, self.name)
+        transformer, pad_id = transformer_of(self.model), tokenizer.pad_token_id
+        check_padding(transformer, pad_id, self.name)
+        self.own_cache = keeps_states(transformer, pad_id, cached=True)
         self.context, self.seed = context, seed
         self.batch_tokens = context.runtime.launch.batch_tokens
 
@@ -55,8 +58,9 @@ class Answerer:
         assert decoding.max_new_tokens is not None  # the stage has set it
         decoding = replace(decoding, max_new_tokens=min(decoding.max_new_tokens, room))
         given = (self.model, self.chat, rendered, decoding, self.seed)
+        batch_tokens, own_cache = self.batch_tokens, self.own_cache
         with self.context.progress(what, len(prompts)) as advance:
-            drawn = draw(*given, batch_tokens=self.batch_tokens, partial=partial, advance=advance)
+            drawn = draw(*given, batch_tokens=batch_tokens, own_cache=own_cache, partial=partial, advance=advance)
         return [Answer(self.chat.text(ids), ids, stopped) for ids, stopped in drawn]
 
     def logprobs(self, prompts: Sequence[Messages], answers: Sequence[list[int]]) -> list[float]:

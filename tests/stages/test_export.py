@@ -122,7 +122,7 @@ def test_a_server_of_others_answers_as_we_do(name: str, chain: Chain, tmp_path: 
     ]
     policy = load_policy(source, chat.tokenizer, torch.device("cpu"))
     given = (policy, chat, [chat.prompt(history)], DecodingConfig(0.0, 1.0, 24))
-    [own] = draw(*given, 0, batch_tokens=999, partial=tmp_path / "partial")
+    [own] = draw(*given, 0, batch_tokens=999, own_cache=True, partial=tmp_path / "partial")
     asked = {"model": str(made.path / "model"), "messages": history, "max_tokens": 24}
     reply = httpx.post(f"{server}/chat/completions", json=asked, timeout=120).json()
     assert reply["choices"][0]["message"]["content"].strip() == chat.text(own.ids)

@@ -202,7 +202,6 @@ def test_answers_for_people_hold_no_ids_that_are_no_tokens(tmp_path: Path) -> No
     with torch.no_grad():
         model.get_output_embeddings().weight[60:] *= 10
     decoding = DecodingConfig(1.0, 1.0, 12, 16)
-    answers = draw(
-        model, chat, [[10 + i] for i in range(16)], decoding, 0, batch_tokens=999, partial=tmp_path / "partial"
-    )
+    given = (model, chat, [[10 + i] for i in range(16)], decoding, 0)
+    answers = draw(*given, batch_tokens=999, own_cache=True, partial=tmp_path / "partial")
     assert 60 <= max(token for answer in answers for token in answer.ids) < 64

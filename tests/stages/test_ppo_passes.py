@@ -15,7 +15,7 @@ with lazily():
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
     from pipeline.modeling import sampling
-    from pipeline.modeling.generation import SampledAnswer
+    from pipeline.modeling.drawing import SampledAnswer
     from pipeline.modeling.heads import LanguageHead
     from pipeline.modeling.passes import (
         answer_states,

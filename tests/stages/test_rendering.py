@@ -218,9 +218,8 @@ def test_another_pad_id_changes_nothing(policy: Policy) -> None:
 def test_drawn_answers_end_with_their_first_stop_token(policy: Policy, tmp_path: Path) -> None:
     model, chat = policy
     prompts = [chat.prompt([{"role": "user", "content": "a " * n}]) for n in (1, 5, 9)] * 8
-    answers = draw(
-        model, chat, prompts, DecodingConfig(2.0, 1.0, 40, 5), 0, batch_tokens=999, partial=tmp_path / "partial"
-    )
+    given = (model, chat, prompts, DecodingConfig(2.0, 1.0, 40, 5), 0)
+    answers = draw(*given, batch_tokens=999, own_cache=True, partial=tmp_path / "partial")
     assert len(answers) == len(prompts)
     assert {answer.stopped for answer in answers} == {True, False}
     for answer in answers:
@@ -237,7 +236,7 @@ def test_answers_depend_neither_on_the_batch_nor_on_the_other_rows(
 
     def drawn(rows: int, budget: int, size: int | None = None) -> list[Any]:
         decoding, partial = DecodingConfig(temperature, top_p, 12, size), tmp_path / f"{rows} {budget} {size}"
-        return draw(model, chat, prompts[:rows], decoding, 0, batch_tokens=budget, partial=partial)
+        return draw(model, chat, prompts[:rows], decoding, 0, batch_tokens=budget, own_cache=True, partial=partial)
 
     whole = drawn(6, 10**6)
     assert drawn(6, 1) == drawn(6, 10**6, 4) == drawn(6, 50) == whole
@@ -249,7 +248,9 @@ def test_answers_follow_the_models_own_distribution(policy: Policy, tmp_path: Pa
     model, chat = policy
     prompt, count = chat.prompt([{"role": "user", "content": "the"}]), 2000
     decoding = DecodingConfig(0.8, 0.7, 1)
-    found = draw(model, chat, [prompt] * count, decoding, 0, batch_tokens=10**6, partial=tmp_path / "partial")
+    found = draw(
+        model, chat, [prompt] * count, decoding, 0, batch_tokens=10**6, own_cache=True, partial=tmp_path / "partial"
+    )
     with torch.no_grad():
         shares = (model(torch.tensor([prompt])).logits[0, -1, : len(chat.tokenizer)].float() / 0.8).softmax(-1)
     ordered, ids = shares.sort(descending=True)

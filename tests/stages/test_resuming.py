@@ -21,7 +21,8 @@ with lazily():
     import torch
 
     from pipeline.modeling.chat.rendering import ChatFormat
-    from pipeline.modeling.generation import SampledAnswer, draw
+    from pipeline.modeling.drawing import SampledAnswer
+    from pipeline.modeling.generation import draw
     from pipeline.modeling.policy import load_policy
     from pipeline.modeling.sources import source_of, tokenizer_of
 
@@ -99,7 +100,9 @@ def drawn(chain: Chain, partial: Path, size: int | None = 4) -> list[SampledAnsw
     tokenizer, _ = tokenizer_of(source)
     chat, model = ChatFormat(tokenizer), load_policy(source, tokenizer, torch.device("cpu"))
     prompts = [chat.prompt([{"role": "user", "content": "the " * n}]) for n in range(1, 11)]
-    return draw(model, chat, prompts, DecodingConfig(1.0, 1.0, 12, size), 0, batch_tokens=10**6, partial=partial)
+    return draw(
+        model, chat, prompts, DecodingConfig(1.0, 1.0, 12, size), 0, batch_tokens=10**6, own_cache=True, partial=partial
+    )
 
 
 def test_drawing_goes_on_after_a_cut_off_line(chain: Chain, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_stopped_stage_goes_on_where_it_was_and_ends_the_same(chain: Chain, mo
     whole = chain.make("draft", *settings)
     expected = {name: whole.file(name).read_bytes() for name in ("prompts.jsonl", "drafts.jsonl", "ledger.jsonl")}
     shutil.rmtree(whole.path)
-    draw_batch, drawn = generation._draw_batch, list[int]()
+    draw_batch, drawn = generation.sampled, list[int]()
 
     def stopping(model: Any, chat: Any, prompts: Sequence[list[int]], *decoding: Any) -> Any:
         if len(drawn) == 2:
@@ -68,7 +68,7 @@ def test_a_stopped_stage_goes_on_where_it_was_and_ends_the_same(chain: Chain, mo
         drawn.append(len(prompts))
         return draw_batch(model, chat, prompts, *decoding)
 
-    monkeypatch.setattr("pipeline.modeling.generation._draw_batch", stopping)
+    monkeypatch.setattr("pipeline.modeling.generation.sampled", stopping)
     assert chain.run("stage=draft", *settings) == 130
     (partial,) = (whole.path / "checkpoints").glob("draft*")
     with partial.open("a") as file:
