@@ -57,6 +57,12 @@ def test_every_loss_has_its_equation_checked_and_its_name_known_to_requests() ->
     assert set(EXPECTED) == set(losses.LOSSES) == set(names.LOSSES)
 
 
+@pytest.mark.parametrize("name", EXPECTED)
+def test_requests_know_which_losses_use_label_smoothing(name: str) -> None:
+    plain, smoothed = (losses.LOSSES[name](pairs([ROW], [LENGTHS], e), 0.5) for e in (0.0, 0.1))
+    assert (plain.item() != smoothed.item()) == (name in names.SMOOTHED)
+
+
 log_probabilities = st.floats(-50, 0)
 rows_of_pairs = st.lists(st.tuples(*[log_probabilities] * 4), min_size=1, max_size=5)
 betas = st.floats(0.01, 2)
