@@ -96,10 +96,11 @@ def test_the_backend_asks_and_answers(tmp_path: Path) -> None:
 
 def test_the_question_comes_back_as_the_ranks_that_went_out() -> None:
     """Run among the names of labeling/questions.py, where it has to stand."""
-    shown, sent, read = snippet("options = ").split("\n\n")
+    shown, sent, read, known = snippet("options = ").split("\n\n")
     names = {**vars(questions), "letters": "ABC", "size": 3, "ranks": [2, 1, 3], "comment": ""}
     settings = executed(shown, **names)["questions"]
     assert [option["value"] for option in settings[0]["settings"]["options"]] == ["A", "B", "C"]
     raw = executed(sent, **names)["raw"]
     values = {name: given["value"] for name, given in raw.items()}
     assert executed(read.replace("return ", "found = "), **names, values=values)["found"].ranks == [2, 1, 2]
+    assert executed(known.replace("return ", "found = "), values=raw)["found"] == [True, False] + [True] * 8

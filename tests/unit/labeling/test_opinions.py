@@ -2,9 +2,10 @@
 
 from collections import Counter
 from itertools import combinations
+from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labeling.backend import AnnotatorAnswer, Comparison, Queue, Round, answers_needed, progress
@@ -50,7 +51,9 @@ def test_cases(opinions: list[list[int]], settled: bool) -> None:
     assert are_settled(opinions) == settled
 
 
-@given(st.sampled_from(["ranking", "pairwise", "rating"]), RANKS)
+@pytest.mark.parametrize("question", get_args(Comparison))
+@given(RANKS)
+@example([[1, 2], [2, 1]])
 def test_the_server_reads_the_same_order_from_the_page_s_values_as_the_client(
     question: Comparison, opinions: list[list[int]]
 ) -> None:

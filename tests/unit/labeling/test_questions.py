@@ -1,11 +1,13 @@
 import re
+from itertools import combinations
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labeling.argilla.page import FIELDS, METADATA, checksum, record_of, side_by_side, to_html
-from labeling.backend import Queue
+from labeling.backend import Comparison, Queue
 from labeling.guidelines import shipped
 from labeling.questions import (
     LETTERS,
@@ -32,6 +34,18 @@ def task(id: str = "t", responses: int = 4) -> Task:
 def rankings(draw: st.DrawFn) -> list[int]:
     size = draw(st.integers(2, len(LETTERS)))
     return draw(st.lists(st.integers(1, size), min_size=size, max_size=size))
+
+
+@pytest.mark.parametrize("question", get_args(Comparison))
+@given(rankings())
+def test_every_question_is_recognized_and_reverses_no_order(question: Comparison, ranks: list[int]) -> None:
+    ranks = ranks[:2] if question == "pairwise" else ranks
+    assert question_of(question_settings(question, len(ranks))) == (question, len(ranks))
+    said = read_values(question, len(ranks), raw_values(question, ranks)).ranks
+    assert said is not None
+    assert len(said) == len(ranks)
+    for first, second in combinations(range(len(ranks)), 2):
+        assert compare(said, first, second) * compare(ranks, first, second) >= 0
 
 
 @given(rankings(), st.text().map(str.strip))
@@ -212,7 +226,7 @@ def test_a_turn_too_long_for_argilla_is_refused_by_its_tasks_name() -> None:
         record_of(long)
 
 
-@pytest.mark.parametrize("question", ["ranking", "pairwise", "rating"])
+@pytest.mark.parametrize("question", get_args(Comparison))
 def test_guidelines_ship_for_every_question_and_fit_into_argilla(question) -> None:
     text = shipped(question).read_text(encoding="utf-8")
     assert 1_000 < len(text) <= 10_000
