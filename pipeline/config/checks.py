@@ -51,6 +51,7 @@ def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
     yield from _unpackable(config)
     yield from _without_gpu(config)
     yield from _wrong_counts(config)
+    yield from _lone_source(config)
     yield from loss_faults(config.dpo.trainer, config.dpo.label_noise)
     for stage in stage_names():
         node = getattr(config, stage)
@@ -116,6 +117,15 @@ def _wrong_counts(config: PipelineConfig) -> Iterator[str]:
         if count < 2 or counts.count(count) > 1:
             yield f"evaluate.best_of={counts}: each number of answers has to be at least 2, and there once."
             return
+
+
+def _lone_source(config: PipelineConfig) -> Iterator[str]:
+    """Yield a combination of rewards where there is nothing to combine."""
+    if config.ppo.combine != "sum" and len(config.ppo.rewards) < 2:
+        yield (
+            f"ppo.combine={config.ppo.combine}: ppo.rewards has one source. Give several, such as reward models of "
+            "other seeds: ppo.rewards=[{source: reward@A}, {source: reward@B}, {source: reward@C}]."
+        )
 
 
 def _of_no_use(config: PipelineConfig) -> Iterator[str]:

@@ -482,10 +482,14 @@ class StopConfig:
 class PpoConfig:
     """Proximal policy optimization; starts from the SFT policy, also its reference. Batch sizes are global."""
 
+    added: ClassVar[dict[str, Any]] = {"combine": "sum", "caution": 1.0}
+
     seed: int = II("seed")
     rewards: list[RewardSource] = field(
         default_factory=lambda: [RewardSource("reward")]
     )  # reward models and functions that score answers
+    combine: str = choice("sum", "sum", "worst", "cautious")  # their scores; cautious: the mean less their variance
+    caution: float = number(1.0, above=0)  # with combine=cautious: weight of the variance
     iterations: int = number(200, least=1)  # rounds of sampling and training
     rollouts: int = number(64, least=1)  # answers per iteration
     epochs: int = number(2, least=1)  # passes over an iteration's answers

@@ -23,7 +23,7 @@ from pipeline.ppo import diagnostics, kl
 from pipeline.ppo.batching import Batching
 from pipeline.ppo.masked import masked_mean
 from pipeline.ppo.rollouts import Rollouts, answer_mask, next_prompts, sampling_seed
-from pipeline.ppo.sources import Scorer, WeightedScorer, combine_scores
+from pipeline.ppo.sources import Scorer, WeightedScorer, combination, combine_scores
 
 Prompt = Sequence[Mapping[str, Any]]
 
@@ -54,6 +54,7 @@ class Gatherer:
 
     def __init__(self, task: PpoTask, roles: Roles, config: PpoConfig, batching: Batching) -> None:
         self.task, self.roles, self.config, self.batching = task, roles, config, batching
+        self.combine = combination(config.combine, config.caution)
         self.chat = roles.in_training.chat
         self.valid_ids = ids_with_token(roles.in_training.tokenizer)
 
@@ -70,7 +71,7 @@ class Gatherer:
         first_epoch = self.batching.shuffled_batches(lengths, iteration, 0)
         with self.batching.timed("scoring"):
             measured, collated = self._measure(prompts, ids, first_epoch)
-            scores, means = combine_scores(self.task.sources, asked, answers)
+            scores, means = combine_scores(self.task.sources, asked, answers, self.combine)
             watched = self._watched_scores(asked, answers, all_watchers=watch)
         device = self.batching.device
         stopped = torch.tensor([answer.stopped for answer in answers], device=device)

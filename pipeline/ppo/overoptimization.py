@@ -21,7 +21,7 @@ def part_of_ways(history: Sequence[Mapping[str, float]]) -> str | None:
     return (
         f"since iteration {first['step']:.0f} the reward has risen from {first['reward']:.2f} to {last['reward']:.2f}, "
         f"and the independent judge's score has fallen from {first['judge_reward']:.2f} to {last['judge_reward']:.2f}: "
-        "the policy may please its reward model alone. A higher ppo.kl.coefficient or fewer ppo.iterations keep it nearer"
+        "the policy may please its reward model alone. A higher ppo.kl.coefficient keeps it nearer"
     )
 
 

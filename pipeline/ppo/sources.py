@@ -1,9 +1,10 @@
-"""The sources of reward: reward models and the user's Python functions, added up with their weights."""
+"""The sources of reward: reward models and the user's Python functions, and how their scores make one reward."""
 
 import importlib
 import importlib.util
 import math
 import re
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.errors import RequestError
 if TYPE_CHECKING:
     from pipeline.modeling.answering import Answer
 
+Combine = Callable[[Sequence[float]], float]  # from an answer's weighted scores to its reward
 RewardFunction = Callable[[list[list[dict[str, str]]], list[str]], Sequence[float]]
 FUNCTION_SOURCE = re.compile(r"(?P<where>.+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
 
@@ -125,15 +127,29 @@ class FunctionScorer:
 
 
 def combine_scores(
-    sources: Sequence[WeightedScorer], prompts: Sequence[Any], answers: Sequence[Any]
+    sources: Sequence[WeightedScorer], prompts: Sequence[Any], answers: Sequence[Any], combine: Combine
 ) -> tuple[list[float], Mapping[str, float]]:
-    """Return the weighted sum of all sources for each answer, and the unweighted mean of each source by its name."""
-    totals, means = [0.0] * len(answers), {}
+    """Return one reward for each answer, from all sources, and the unweighted mean of each source by its name."""
+    weighted, means = [], {}
     for source in sources:
         scores = source.scorer.score(prompts, answers)
-        totals = [total + source.weight * score for total, score in zip(totals, scores, strict=True)]
+        weighted.append([source.weight * score for score in scores])
         means[source.name] = sum(scores) / len(scores)
-    return totals, means
+    return [combine(of_answer) for of_answer in zip(*weighted, strict=True)], means
+
+
+def combination(name: str, caution: float) -> Combine:
+    """Return what makes one reward of an answer's weighted scores: `ppo.combine` (arXiv 2310.02743, section 3).
+
+    `sum` adds them up. `worst` is the lowest, so that a policy has to please every model of an ensemble. `cautious` is
+    the mean less `caution` times the variance: where the models disagree, at least one of them is wrong.
+    """
+
+    def cautious(scores: Sequence[float]) -> float:
+        return statistics.fmean(scores) - caution * statistics.pvariance(scores)
+
+    combinations: dict[str, Combine] = {"sum": sum, "worst": min, "cautious": cautious}
+    return combinations[name]
 
 
 def _first_line_of(error: BaseException) -> str:

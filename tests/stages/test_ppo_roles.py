@@ -226,3 +226,17 @@ def test_several_rewards_with_weights(chain: Chain, tmp_path: Path) -> None:
     made = chain.make("ppo", *SMALL, f"ppo.rewards=[{{source:reward}},{{source:{tmp_path}/short.py:short,weight:0.5}}]")
     for row in history(made):
         assert row["reward"] == pytest.approx(row["reward_reward"] + 0.5 * row["reward_function"], abs=1e-5)
+
+
+def test_the_worst_of_an_ensemble_is_the_reward(chain: Chain, tmp_path: Path) -> None:
+    """Two sources want opposite things: the mean of the worse one is at most that of either. One alone is refused."""
+    (tmp_path / "own.py").write_text(
+        "def short(prompts, answers):\n    return [-len(a) / 100 for a in answers]\n"
+        "def long(prompts, answers):\n    return [len(a) / 100 - 1 for a in answers]\n"
+    )
+    both = f"ppo.rewards=[{{source:{tmp_path}/own.py:short}},{{source:{tmp_path}/own.py:long}}]"
+    made = chain.make("ppo", *SMALL, both, "ppo.combine=worst")
+    for row in history(made):
+        assert row["reward"] <= min(row["reward_function"], row["reward_function2"]) + 1e-6
+        assert row["reward_function"] + row["reward_function2"] == pytest.approx(-1, abs=1e-5)
+    assert_one_message(chain.ended("stage=ppo", "ppo.combine=worst"), 2, "ppo.combine=worst", "reward@B")

@@ -21,7 +21,14 @@ with lazily():
     from pipeline.ppo.health import Health, HealthLimits
     from pipeline.ppo.rollouts import Rollouts, batches, next_prompts, sampling_seed
     from pipeline.ppo.samples import Samples
-    from pipeline.ppo.sources import FunctionScorer, WeightedScorer, combine_scores, function_file, sources_by_role
+    from pipeline.ppo.sources import (
+        FunctionScorer,
+        WeightedScorer,
+        combination,
+        combine_scores,
+        function_file,
+        sources_by_role,
+    )
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 12), st.integers(0, 99))
@@ -183,10 +190,21 @@ def test_rewards_add_up_with_their_weights(tmp_path: Path):
 
     lengths = scorer(tmp_path, "return [len(a) for a in answers]")
     total, means = combine_scores(
-        [WeightedScorer("one", Constant(), 0.5), WeightedScorer("two", lengths, -1.0)], PROMPTS, ANSWERS
+        [WeightedScorer("one", Constant(), 0.5), WeightedScorer("two", lengths, -1.0)],
+        PROMPTS,
+        ANSWERS,
+        combination("sum", 1.0),
     )
     assert total == [0.0, -1.0, -2.0]
     assert means == {"one": 2.0, "two": 2.0}
+
+
+def test_an_ensemble_gives_its_worst_score_or_its_mean_less_its_variance():
+    scores = [1.0, 2.0, 6.0]
+    assert combination("sum", 1.0)(scores) == 9
+    assert combination("worst", 1.0)(scores) == 1
+    assert combination("cautious", 0.5)(scores) == pytest.approx(3 - 0.5 * (4 + 1 + 9) / 3)
+    assert combination("cautious", 7.0)([2.0, 2.0]) == 2  # where all agree, nothing is subtracted
 
 
 def test_samples_of_a_resumed_run_are_those_of_an_unbroken_one(tmp_path: Path):
