@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import Module
 from torch.utils.checkpoint import checkpoint
 
 from pipeline.modeling.heads import LanguageHead
@@ -41,9 +42,9 @@ def scatter(values: Tensor, mask: Tensor) -> Tensor:
 
 def pass_cost(model: Any) -> int:
     """Return how many tokens take as long as one more pass through a model, apart from that pass's own tokens."""
-    embeddings = model.get_input_embeddings().weight
-    inner = sum(int(parameter.numel()) for parameter in model.parameters()) - int(embeddings.numel())
-    kind, layers = "cpu" if embeddings.is_cpu else "cuda", int(model.config.get_text_config().num_hidden_layers)
+    embeddings = cast(Tensor, model.get_input_embeddings().weight)
+    inner = sum(parameter.numel() for parameter in cast(Module, model).parameters()) - embeddings.numel()
+    layers, kind = int(model.config.get_text_config().num_hidden_layers), "cpu" if embeddings.is_cpu else "cuda"
     return TOKENS_PER_GRADIENT[kind] + START_OF_A_LAYER[kind] * layers // max(1, inner)
 
 
@@ -103,12 +104,17 @@ class TokenLogprobs(NamedTuple):
 
 def entropy(logs: Tensor) -> Tensor:
     """Return the entropy in nats of the whole distribution: log-probabilities […, vocabulary] -> […]."""
-    return -(logs.exp() * logs).sum(-1)
+    return -logs.exp().mul_(logs).sum(-1)
 
 
 def collision(logs: Tensor) -> Tensor:
     """Return the log of the sum of squared probabilities: log-probabilities […, vocabulary] -> […]."""
     return (2 * logs).logsumexp(-1)
+
+
+def scaled(logits: Tensor, temperature: float) -> Tensor:
+    """Return logits divided by the temperature, in float32."""
+    return logits.float() if temperature == 1 else logits.float() / temperature
 
 
 def token_logprobs(
@@ -126,7 +132,7 @@ def token_logprobs(
     """
 
     def chunk(states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        logs = F.log_softmax(head(states).float() / temperature, dim=-1)
+        logs = F.log_softmax(scaled(head(states), temperature), dim=-1)
         logprobs = -F.nll_loss(logs, tokens, reduction="none")
         with torch.no_grad():  # comes last: when the chunk is recomputed, it is left out
             return logprobs, statistic(logs) if statistic else None
@@ -154,11 +160,19 @@ def backward_in_chunks(
     """Add the gradients of a loss that is a sum over tokens, one chunk after the other: logits are computed once.
 
     `loss` maps the log-probabilities of a slice of `tokens` to their scalar part of the loss. The gradients are those
-    of the sum of all parts, in the head's parameters and in everything that `states` [tokens, hidden] depend on.
+    of the sum of all parts, in the head's parameters and in everything that `states` [tokens, hidden] depend on. The
+    gradient in the logits, d log p(token) / d logit = 1 if the token is this one - p(this one), takes the place of the
+    log-probabilities: autograd would make five tensors of their size.
     """
     gradients = []
     for part in chunks(len(tokens), head):
-        leaf = states[part].detach().requires_grad_()
-        torch.autograd.backward(loss(token_logprobs(leaf, tokens[part], head, temperature).logprobs, part))
+        leaf, own = states[part].detach().requires_grad_(), tokens[part, None]
+        logits = head(leaf)
+        logs = F.log_softmax(scaled(logits.detach(), temperature), dim=-1)
+        logprobs = logs.gather(1, own)[:, 0].requires_grad_()
+        (slope,) = torch.autograd.grad(loss(logprobs, part), logprobs)
+        slope = slope[:, None] / temperature
+        inside = logs.exp_().mul_(-slope).scatter_add_(1, own, slope)
+        torch.autograd.backward(logits, inside.to(logits.dtype))
         gradients.append(cast(Tensor, leaf.grad))
     torch.autograd.backward(states, torch.cat(gradients))

@@ -30,7 +30,7 @@ class Learner:
         self.roles, self.config, self.batching, self.recompute = roles, config, batching, recompute
         rates = {"policy": config.learning_rate, "value": config.value_learning_rate or config.learning_rate}
         groups = [{"params": [*roles.parameters[role].values()], "lr": rate} for role, rate in rates.items()]
-        self.rates, self.optimizer = list(rates.values()), torch.optim.Adam(groups, eps=1e-5)
+        self.rates, self.optimizer = list(rates.values()), torch.optim.Adam(groups, eps=1e-5, fused=True)
 
     def learn(self, gathered: Gathered, iteration: int, coefficient: float) -> dict[str, float]:
         """Run all epochs over the iteration's answers; return the figures for the log, losses as means over tokens."""

@@ -168,6 +168,6 @@ def summary(metrics: Mapping[str, float]) -> str:
 
 ROWS = ModelRows("prompts", ("rl.jsonl", "train.jsonl"))
 STAGE = Stage(
-    "ppo", PpoConfig, inputs, run, summary, version=2, makes="policy", label="PPO", generates=True,
+    "ppo", PpoConfig, inputs, run, summary, version=3, makes="policy", label="PPO", generates=True,
     rows=ROWS, is_distributed=True,
 )  # fmt: skip
