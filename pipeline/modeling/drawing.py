@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 from transformers import TopPLogitsWarper
 
+from pipeline.modeling.passes import scaled
+
+BLOCK = 256  # tokens whose probabilities are added up first
+
 
 class SampledAnswer(NamedTuple):
     """An answer as token ids, with its stop token unless it was cut off."""
@@ -28,18 +32,46 @@ class TokenSampler(NamedTuple):
 
         `logits` are [rows, vocabulary], `numbers` are [rows].
         """
-        logits = logits[:, : len(self.valid_ids)].float()
-        valid = self.valid_ids[: logits.shape[1]].to(logits.device)
-        logits = logits.masked_fill(~valid, -torch.inf)
+        logits = logits[:, : len(self.valid_ids)]
+        valid = self.valid_ids[: logits.shape[1]]
+        if not valid.all():
+            logits = logits.masked_fill(~valid.to(logits.device), -torch.inf)
         if not self.temperature:
             return logits.argmax(-1)
-        logits = logits / self.temperature
+        logits = scaled(logits, self.temperature)
         if self.top_p < 1:
             logits = TopPLogitsWarper(self.top_p)(None, logits)
-        precise = torch.float32 if logits.device.type == "mps" else torch.float64
-        cumulative = logits.softmax(-1).cumsum(-1, dtype=precise)
-        wanted = numbers[:, None].to(precise) * cumulative[:, -1:]
-        return torch.searchsorted(cumulative, wanted, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+        return draw_tokens(logits.softmax(-1), numbers)
+
+
+def draw_tokens(probabilities: Tensor, random_numbers: Tensor) -> Tensor:
+    """Return a token for each row, [rows], by inverting the row's cumulative distribution at its random number.
+
+    `probabilities` [rows, vocabulary] float32, `random_numbers` [rows] in [0, 1). The distribution is searched in two
+    steps, first for a block of tokens: cumulative sums in float64 of the whole would take as long as the head.
+    """
+    blocks = probabilities.shape[1] // BLOCK
+    sums = probabilities[:, : blocks * BLOCK].reshape(len(probabilities), blocks, BLOCK).sum(-1)
+    sums = torch.cat([sums, probabilities[:, blocks * BLOCK :].sum(1, keepdim=True)], 1)
+    block, rest = _inverted(sums, random_numbers)
+    tokens = block[:, None] * BLOCK + torch.arange(BLOCK, device=block.device)
+    inside = probabilities.gather(1, tokens.clamp(max=probabilities.shape[1] - 1))
+    token, _ = _inverted(inside.masked_fill(tokens >= probabilities.shape[1], 0), rest)
+    return block * BLOCK + token
+
+
+def _inverted(weights: Tensor, random_numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the place of each random number in the distribution that weights, [rows, places], give: never one of 0.
+
+    Also returns how far into its place each number falls, from 0 to below 1. Both [rows].
+    """
+    precise = torch.float32 if weights.device.type == "mps" else torch.float64
+    cumulative = weights.to(precise).cumsum(1)
+    wanted = random_numbers[:, None].to(precise) * cumulative[:, -1:]
+    place = torch.searchsorted(cumulative, wanted, right=True).clamp(max=weights.shape[1] - 1)
+    weight = weights.gather(1, place).to(precise)
+    rest = 1 - (cumulative.gather(1, place) - wanted) / weight
+    return place[:, 0], rest[:, 0].clamp(0, 1 - torch.finfo(precise).eps)
 
 
 def numbers_of_rows(seed: int, rows: Sequence[int], count: int) -> Tensor:

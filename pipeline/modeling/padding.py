@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from pipeline.errors import RequestError
+from pipeline.modeling.caching import sampling_cache
 from pipeline.modeling.passes import cache_argument, pad_rows
 
 TOLERANCE = {torch.float32: 1e-3}  # relative to a state's norm; half precision rounds, and may choose another expert
@@ -60,7 +60,7 @@ def keeps_states(decoder: Any, pad_id: int, *, cached: bool) -> bool:
 
 def _last_states_with_cache(decoder: Any, ids: Tensor, attention: Tensor, positions: Tensor, rows: Tensor) -> Tensor:
     """Return the last states of `rows`, which alone are left in the batch before its last column is read."""
-    cache, width = DynamicCache(config=decoder.config), ids.shape[1]
+    cache, width = sampling_cache(decoder), ids.shape[1]
     given = {"use_cache": True, cache_argument(decoder): cache}
     for part in (slice(0, width - 2), slice(width - 2, width - 1)):
         _states(decoder, ids[:, part], attention[:, : part.stop], positions[:, part], **given)

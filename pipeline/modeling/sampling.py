@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from pipeline.batches import batches_by_length
+from pipeline.modeling.caching import sampling_cache
 from pipeline.modeling.drawing import SampledAnswer, TokenSampler
 from pipeline.modeling.heads import LanguageHead
 from pipeline.modeling.passes import cache_argument, pad_rows
@@ -73,7 +73,7 @@ class SamplingBatch:
         self.ids, self.attention = ids.to(device), attention.to(device)
         self.positions = (self.attention.cumsum(1) - self.attention) * self.attention
         self.random_numbers = random_numbers.to(device)
-        self.cache, self.cache_argument = DynamicCache(config=decoder.config), cache_argument(decoder)
+        self.cache, self.cache_argument = sampling_cache(decoder), cache_argument(decoder)
         self.open = torch.ones(len(prompts), dtype=torch.bool, device=device)
 
     @torch.no_grad()

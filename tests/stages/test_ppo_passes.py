@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -12,10 +13,10 @@ from tests.lazily import lazily
 
 with lazily():
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+    from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
     from pipeline.modeling import sampling
-    from pipeline.modeling.drawing import SampledAnswer
+    from pipeline.modeling.drawing import SampledAnswer, draw_tokens
     from pipeline.modeling.heads import LanguageHead
     from pipeline.modeling.passes import (
         answer_states,
@@ -231,6 +232,37 @@ def test_sampling_follows_the_whole_distribution() -> None:
     expected = (model(torch.tensor([[5, 6]])).logits[0, -1] / 1.3).softmax(-1)
     error = (expected * (1 - expected) / count).sqrt()
     assert ((seen - expected).abs() < 5 * error + 1e-9).all()
+
+
+@pytest.mark.parametrize("words", [1, 31, 256, 257, 1000])
+def test_a_token_is_where_the_cumulative_distribution_reaches_its_random_number(words: int) -> None:
+    """Compared with the sum over the whole vocabulary in float64, also at both ends; never a token without a chance."""
+    torch.manual_seed(words)
+    logits = 3 * torch.randn(400, words)
+    logits[:, 1::3] = -torch.inf
+    probabilities, numbers = logits.softmax(-1), torch.rand(400)
+    numbers[:2] = torch.tensor([0.0, 1 - 2**-24])
+    found = draw_tokens(probabilities, numbers)
+    reached = [
+        next(i for i, total in enumerate(accumulate(row)) if total > number * sum(row))
+        for row, number in zip(probabilities.double().tolist(), numbers.double().tolist(), strict=True)
+    ]
+    assert found.tolist() == reached
+    assert probabilities.gather(1, found[:, None]).min() > 0
+
+
+@MODELS
+def test_a_cache_that_grows_in_place_changes_no_answer(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compared with transformers' own, while rows leave and the cache grows several times."""
+    model, found = build(), []
+    for growth in (1, 5, None):
+        monkeypatch.setattr("pipeline.modeling.caching.GROWTH", growth)
+        if growth is None:
+            own = "pipeline.modeling.sampling.sampling_cache"
+            monkeypatch.setattr(own, lambda decoder: DynamicCache(config=decoder.config))
+        found.append(drawn(model, MANY, max_new_tokens=40, batch_size=24))
+    assert found[0] == found[1] == found[2]
+    assert len({len(answer.ids) for answer in found[0]}) > 3
 
 
 def test_the_same_seed_draws_the_same_answers_and_another_one_others() -> None:
