@@ -46,11 +46,15 @@ def divided(asked: AnsweredRound, needed: Mapping[str, int], known: Collection[s
 
 
 def with_opinions(task: Task, answers: Sequence[AnnotatorAnswer]) -> Task:
-    """The task with a last turn that shows each annotator's ranks and comment."""
+    """The task with a last turn that shows each annotator's ranks, and the comments below: a table stays narrow."""
     letters = LETTERS[: len(task["responses"])]
-    rows = [["Opinions", *letters, "comment"], ["---"] * (len(letters) + 2)]
+    rows, comments = [["", *letters], ["---"] * (len(letters) + 1)], list[str]()
     for answer in sorted(answers, key=lambda one: one["annotator"]):
+        name = markdown_text(answer["annotator"])
         ranks = [str(rank) for rank in answer["ranks"]] if answer["ranks"] else ["–"] * len(letters)
-        rows.append([markdown_text(answer["annotator"]), *ranks, markdown_text(answer["comment"])])
+        rows.append([name, *ranks])
+        if answer["comment"]:
+            comments.append(f"- **{name}**: {markdown_text(answer['comment'])}")
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return {**task, "prompt": [*task["prompt"], Message(role=OPINIONS, content=table)]}
+    content = "\n".join([table, "", *comments]).strip()
+    return {**task, "prompt": [*task["prompt"], Message(role=OPINIONS, content=content)]}

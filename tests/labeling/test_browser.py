@@ -159,6 +159,17 @@ def test_what_a_model_wrote_cannot_run_in_the_annotators_browser(place: Place, p
     assert page.locator(".markdown-render img, .markdown-render script, iframe").count() == 0
 
 
+@pytest.mark.parametrize("width", [1440], indirect=True)
+def test_the_page_of_queues_links_nowhere_else(place: Place, person: AnnotatorPage) -> None:
+    place.backend.publish(place.round("pairwise", make(1, 2)))
+    page = signed_in(person, place).page
+    page.goto(f"{place.connection.url}/datasets")
+    page.get_by_text(place.workspace, exact=True).first.wait_for()
+    expect(page.locator(".home__sidebar")).to_be_hidden()  # Argilla's guides and demo
+    links = page.locator("a[href]:visible").evaluate_all("all => all.map(each => each.href)")
+    assert [link for link in links if not link.startswith(place.connection.url)] == []
+
+
 def test_the_prompt_comes_first_and_the_form_is_in_sight_for_each_task(place: Place, person: AnnotatorPage) -> None:
     tasks = make(3, 2, words=400)
     tasks[0]["responses"][0] = "\n".join("  " * level + f"- level {level}." for level in range(14))
