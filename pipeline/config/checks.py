@@ -48,6 +48,7 @@ def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
     yield from _wrong_writer(config)
     yield from _wrong_judges(config)
     yield from _indivisible_batches(config)
+    yield from _policy_without_iterations(config)
     yield from _unpackable(config)
     yield from _without_gpu(config)
     yield from _wrong_counts(config)
@@ -94,6 +95,13 @@ def _indivisible_batches(config: PipelineConfig) -> Iterator[str]:
         rollouts, batch = config.ppo.rollouts, config.ppo.batch_size
         fits = f"ppo.rollouts={-(-rollouts // batch) * batch}"
         yield f"ppo.rollouts={rollouts}: not a multiple of ppo.batch_size={batch}. Give {fits}, for example."
+
+
+def _policy_without_iterations(config: PipelineConfig) -> Iterator[str]:
+    """Yield a warm-up of PPO's value model that leaves the policy no iteration."""
+    warmup, iterations = config.ppo.value_warmup, config.ppo.iterations
+    if warmup >= iterations:
+        yield f"ppo.value_warmup={warmup}: the policy would learn in none of ppo.iterations={iterations}. Give less."
 
 
 def _unpackable(config: PipelineConfig) -> Iterator[str]:

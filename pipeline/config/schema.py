@@ -500,6 +500,7 @@ class PpoConfig:
     clip: float = number(0.2, above=0)  # of the policy ratio
     value_clip: float = number(0.2, above=0)  # of the value estimates
     value_coefficient: float = number(0.1, above=0)  # of the value loss
+    value_warmup: int = number(0, least=0)  # iterations at the start in which only the value model learns
     gamma: float = number(1.0, above=0, most=1)  # discount per token
     lam: float = number(0.95, least=0, most=1)  # of generalized advantage estimation
     whiten_rewards: bool = False  # scale rewards to variance 1

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from pipeline.config.schema import PpoConfig
 from pipeline.modeling import processes
+from pipeline.modeling.passes import Batch
 from pipeline.modeling.roles import Roles
 from pipeline.ppo import kl
 from pipeline.ppo.advantages import advantages_and_returns
@@ -18,6 +21,16 @@ from pipeline.ppo.losses import PolicyLoss, ValueLoss, policy_loss, value_loss
 from pipeline.ppo.masked import whiten
 from pipeline.ppo.rewards import penalized, token_rewards
 from pipeline.ppo.rollouts import Rollouts, Targets
+
+
+class Update(NamedTuple):
+    """What an iteration learns from, and the sums of its figures."""
+
+    rollouts: Rollouts
+    targets: Targets
+    collated: dict[tuple[int, ...], Batch]  # the first epoch's micro batches
+    with_policy: bool  # False: only the value model learns
+    sums: "FigureSums"
 
 
 class Learner:
@@ -34,18 +47,18 @@ class Learner:
 
     def learn(self, gathered: Gathered, iteration: int, coefficient: float) -> dict[str, float]:
         """Run all epochs over the iteration's answers; return the figures for the log, losses as means over tokens."""
-        rollouts, config = gathered.rollouts, self.config
-        targets = self._targets(rollouts, coefficient)
+        rollouts, config, sums = gathered.rollouts, self.config, FigureSums()
+        targets, with_policy = self._targets(rollouts, coefficient), iteration >= config.value_warmup
+        update = Update(rollouts, targets, gathered.collated, with_policy, sums)
         lengths = [len(p) + len(a) for p, a in zip(rollouts.prompts, rollouts.answers, strict=True)]
         left = 1 - iteration / config.iterations if config.schedule == "linear" else 1.0
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * left
-        sums = FigureSums()
         with self.batching.timed("learning"), self.roles.recomputing(self.recompute):
             for epoch in range(config.epochs):
                 parts = self.batching.shuffled_batches(lengths, iteration, epoch) if epoch else gathered.first_epoch
                 for batch in parts:
-                    self._step(batch, gathered, targets, sums)
+                    self._step(batch, update)
         expected = explained_variance(rollouts.values[rollouts.mask], targets.returns[rollouts.mask])
         return {**sums.means(), "explained_variance": expected, "learning_rate": self.rates[0] * left}
 
@@ -58,30 +71,29 @@ class Learner:
         advantages, returns = advantages_and_returns(rewards, rollouts.values, mask, gamma=config.gamma, lam=config.lam)
         return Targets(whiten(advantages, mask), returns)
 
-    def _step(self, batch: Sequence[list[int]], gathered: Gathered, targets: Targets, sums: "FigureSums") -> None:
+    def _step(self, batch: Sequence[list[int]], update: Update) -> None:
         """Take one optimizer step on one batch: the gradients of its micro batches add up to that of the whole.
 
         Each process computes those of its own micro batches. A step with a gradient norm that is not finite is skipped.
         """
-        total = gathered.rollouts.mask[list(chain.from_iterable(batch))].sum()
+        total = update.rollouts.mask[list(chain.from_iterable(batch))].sum()
         for rows in self.batching.own_part(batch):
-            self._add_gradients(rows, gathered, targets, total, sums)
-        self._add_up_gradients()
-        norms = [
-            torch.nn.utils.clip_grad_norm_(self.roles.parameters[role].values(), self.config.max_grad_norm)
-            for role in ("policy", "value")
-        ]
-        sums.step(*norms)
+            self._add_gradients(rows, update, total)
+        parameters = [[*self.roles.parameters[role].values()] for role in ("policy", "value")]
+        for learned in parameters if update.with_policy else parameters[1:]:
+            _add_up_gradients(learned)
+        limit, device = self.config.max_grad_norm, self.batching.device
+        norms = [torch.nn.utils.clip_grad_norm_(some, limit).to(device) for some in parameters]
+        update.sums.step(*norms)
         if bool(torch.isfinite(torch.stack(norms)).all()):
             self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def _add_gradients(
-        self, rows: list[int], gathered: Gathered, targets: Targets, total: Tensor, sums: "FigureSums"
-    ) -> None:
+    def _add_gradients(self, rows: list[int], update: Update, total: Tensor) -> None:
         """Add the gradients of one micro batch of a batch with `total` tokens."""
-        rollouts, config, autocast = gathered.rollouts, self.config, self.roles.in_training.autocast
-        part = gathered.collated.get(tuple(rows)) or self.batching.collate(rollouts.prompts, rollouts.answers, rows)
+        rollouts, targets, collated, with_policy, sums = update
+        config, autocast = self.config, self.roles.in_training.autocast
+        part = collated.get(tuple(rows)) or self.batching.collate(rollouts.prompts, rollouts.answers, rows)
         tables = rollouts.logprobs, targets.advantages, rollouts.values, targets.returns
         sampled, advantages, before, returns = (table[rows, : part.mask.shape[1]][part.mask] for table in tables)
 
@@ -91,21 +103,22 @@ class Learner:
             return policy.loss / total
 
         with autocast():
-            self.roles.learn_logprobs(part, config.temperature, loss)  # before the value model's adapter is active
+            if with_policy:
+                self.roles.learn_logprobs(part, config.temperature, loss)  # before the value model's adapter is active
+            else:
+                loss(sampled, slice(None))  # for the figures: the policy is the one that sampled
             values = self.roles.values(part).float()
         value = value_loss(values, before, returns, config.value_clip)
         sums.add_value(value, len(values))
         torch.autograd.backward(config.value_coefficient * value.loss / total)
 
-    def _add_up_gradients(self) -> None:
-        """Replace the gradients with their sums over all processes."""
-        if not processes.is_together():
-            return
-        for group in self.optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                processes.add_up([parameter.grad])
+
+def _add_up_gradients(parameters: Sequence[Parameter]) -> None:
+    """Replace the gradients with their sums over all processes."""
+    for parameter in parameters if processes.is_together() else ():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        processes.add_up([parameter.grad])
 
 
 class FigureSums:

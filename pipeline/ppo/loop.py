@@ -91,7 +91,7 @@ class Loop:
 
     def _record(self, state: State, gathered: Gathered, row: dict[str, float]) -> None:
         config = self.config
-        if config.kl.target is not None:
+        if config.kl.target is not None and state.iteration >= config.value_warmup:  # before, KL is 0 whatever it costs
             adaptive = kl.Adaptive(config.kl.target, config.kl.horizon)
             state.coefficient = kl.adapted_coefficient(state.coefficient, row["kl"], config.rollouts, adaptive)
         state.cursor += config.rollouts

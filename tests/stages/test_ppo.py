@@ -143,6 +143,21 @@ def test_micro_batches_give_the_same_run(chain: Chain, tmp_path: Path, vowels: s
         assert torch.allclose(value, weights(made)[name], atol=2e-4)
 
 
+@pytest.mark.parametrize("peft", ["full", "lora"])
+def test_the_policy_stands_still_while_the_value_model_warms_up(chain: Chain, vowels: str, peft: str) -> None:
+    """The policy after the warm-up is exactly the reference; a coefficient that adapts waits for it."""
+    warm = ("ppo.value_warmup=2", "ppo.iterations=4", "ppo.kl.target=2", "ppo.kl.horizon=200", f"peft@ppo.peft={peft}")
+    rows = history(chain.make("ppo", *SMALL, vowels, *warm))
+    assert [row["kl"] == 0 for row in rows] == [True, True, True, False]
+    assert [row["gradient_norm"] == 0 for row in rows] == [True, True, False, False]
+    assert [(row["ratio"], row["approx_kl"]) == (1, 0) for row in rows] == [True, True, False, False]
+    assert rows[0]["value"] != rows[1]["value"]
+    assert all(row["value_gradient_norm"] > 0 for row in rows)
+    assert (
+        rows[0]["kl_coefficient"] == rows[1]["kl_coefficient"] == rows[2]["kl_coefficient"] != rows[3]["kl_coefficient"]
+    )
+
+
 def test_the_value_model_is_kept_and_can_go_on(chain: Chain, vowels: str) -> None:
     """A trained value model is kept (trl#3293)."""
     first = chain.make("ppo", *SMALL, vowels)
@@ -269,6 +284,7 @@ def test_a_policy_that_was_never_good_is_no_artifact(
         (("ppo.rewards=[{source:no_such_module:reward}]",), ("no_such_module",)),
         (("ppo.inputs.prompts={tmp}/empty.jsonl",), ("empty.jsonl", "prompts")),
         (("ppo.temperature=0",), ("ppo.temperature",)),
+        (("ppo.value_warmup=3",), ("ppo.value_warmup=3", "ppo.iterations=3")),
     ],
 )
 def test_what_cannot_be_trained_is_refused(
