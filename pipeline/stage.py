@@ -160,6 +160,7 @@ class Stage:
     keeps_human_work: bool = False  # holds tasks for people or their answers: never pruned
     rows: ModelRows | None = None  # the rows that go through a model; None: no model is loaded
     generates: bool = False  # samples answers from the model that it trains
+    trains_prefixes: bool = False  # peft.method=prefix is possible
     is_distributed: bool = False  # `launch.processes` run it together; other stages run in one process
     is_shared: bool = False  # policies in a fair comparison share one version of it
     is_side_branch: bool = False  # made on the way or outside the chain: never suggested as the next stage
@@ -168,7 +169,7 @@ class Stage:
     @property
     def training(self) -> Training:
         """How the stage uses the model that it trains."""
-        return Training(as_reward=self.makes == "reward model", generates=self.generates)
+        return Training(self.makes == "reward model", self.generates, self.trains_prefixes)
 
 
 def parse_reference(text: str) -> Reference:

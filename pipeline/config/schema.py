@@ -77,13 +77,16 @@ class ModelConfig:
 
 @dataclass
 class PeftConfig:
-    """How a model is fine-tuned: all weights, or adapters on a frozen (for qlora: 4-bit NF4) base."""
+    """How a model is fine-tuned: all weights, or on a frozen base adapters (for qlora: on 4-bit NF4) or a prefix."""
 
-    method: str = choice("full", "full", "lora", "qlora")  # all weights, adapters, or adapters on a 4-bit base
+    added: ClassVar[dict[str, Any]] = {"virtual_tokens": 20}
+
+    method: str = choice("full", "full", "lora", "qlora", "prefix")  # all weights, adapters (on 4 bits), or a prefix
     rank: int = number(16, least=1)  # of an adapter's matrices
     alpha: float = number(32.0, above=0)  # an adapter is scaled by alpha / rank
     dropout: float = number(0.0, least=0, most=0.99)  # share of an adapter's inputs set to zero in training
     target_modules: str = "all-linear"  # all-linear, or names, comma-separated: q_proj,v_proj
+    virtual_tokens: int = number(20, least=1)  # length of a prefix: keys and values before the first token
 
 
 @dataclass
@@ -113,6 +116,7 @@ class MethodRates:
     full: float = number(MISSING, above=0, most=1)  # when all weights are trained
     lora: float = number(MISSING, above=0, most=1)  # when adapters are trained
     qlora: float = number(MISSING, above=0, most=1)  # when adapters on a 4-bit base are trained
+    prefix: float = number(1e-2, above=0, most=1)  # when a prefix is trained: by sft only
 
 
 @dataclass

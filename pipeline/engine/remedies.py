@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.config.schema import LaunchConfig, PipelineConfig, tuned_stages
 from pipeline.memory.estimates import Device, Longest, Start, memory_of
+from pipeline.model_files.architectures import PREFIX
 from pipeline.stage import Stage
 
 Change = dict[str, Any]  # the end of a key -> its value; keys of `launch` begin with `launch.`
@@ -43,8 +44,10 @@ def _changes(stage: Stage, node: Any, config: PipelineConfig) -> Iterator[Change
     sampled = [{"sampling_batch_size": size} for size in _smaller(node.sampling_batch_size)] if stage.generates else []
     micro = [{MICRO: size} for size in _divisors(node, config)]
     smallest = micro[-1:] or [{}]
-    recompute = {RECOMPUTE: True} if not config.launch.gradient_checkpointing else {}
     yield from micro
+    if node.peft.method == PREFIX:
+        return
+    recompute = {RECOMPUTE: True} if not config.launch.gradient_checkpointing else {}
     yield from sampled
     if recompute:
         yield recompute

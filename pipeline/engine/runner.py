@@ -20,6 +20,7 @@ from pipeline.engine.machine import parallel, threads
 from pipeline.engine.maker import Maker
 from pipeline.engine.paths import missing_files
 from pipeline.engine.planner import PENDING, UP_TO_DATE, Planner, Step, short_version
+from pipeline.engine.prefixes import check_prefixes
 from pipeline.engine.team import Team
 from pipeline.engine.workers import Workers
 from pipeline.errors import PipelineError, RequestError, WaitingForPeople
@@ -45,6 +46,7 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     planner = Planner(config, store)
     steps = planner.plan()
     check_processes(config, [step.name for step in planner.to_run() if step.stage.is_distributed])
+    check_prefixes(config, [step.name for step in planner.to_run()])
     BOARD.begin()
     to_run = {step.name for step in planner.to_run()}
     console.print(heading(config, len(to_run)))

@@ -10,6 +10,7 @@ from pipeline.lengths.limits import ANSWER_TOKENS, UNKNOWN
 from pipeline.memory.estimates import Longest, Start
 from pipeline.memory.lengths import Lengths, longest_rows
 from pipeline.memory.shape import BYTES, Shape, number_of_weights, shape_of
+from pipeline.model_files.architectures import PREFIX
 from pipeline.model_files.checks import root_of
 from pipeline.model_files.folder import ModelFolder
 from pipeline.store.artifact import Artifact
@@ -40,10 +41,17 @@ def _start(given: Step | Artifact, config: PipelineConfig) -> Start | None:
     return Start(
         shape,
         precision=4 if on_cpu else BYTES.get(dtype, 4),
-        below=sum(shape.adapter(peft.rank, peft.target_modules) for peft in above),
+        below=sum(_weights_of(peft, shape) for peft in above),
         quantized=any(peft.method == "qlora" for peft in above),
         half=dtype == "bfloat16",
     )
+
+
+def _weights_of(peft: PeftConfig, shape: Shape) -> int:
+    """Return the weights that a method adds to a model."""
+    if peft.method == PREFIX:
+        return shape.prefix(peft.virtual_tokens)
+    return shape.adapter(peft.rank, peft.target_modules)
 
 
 def _bottom(given: Step | Artifact, config: PipelineConfig) -> tuple[Shape | None, str]:
@@ -78,7 +86,7 @@ def _tuned(given: Step | Artifact) -> Iterator[PeftConfig]:
             peft = getattr(one.config, "peft", None)
         else:
             said = one.manifest.get("config", {}).get("peft")
-            named = ("method", "rank", "target_modules")  # other keys have changed over time
+            named = ("method", "rank", "target_modules", "virtual_tokens")  # other keys have changed over time
             peft = PeftConfig(**{key: said[key] for key in named if key in said}) if said else None
         if peft is not None:
             yield peft

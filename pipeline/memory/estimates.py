@@ -19,6 +19,7 @@ from pipeline.memory.phases import (
     training,
 )
 from pipeline.memory.shape import Shape
+from pipeline.model_files.architectures import PREFIX
 from pipeline.ppo.sources import FUNCTION_SOURCE
 from pipeline.stage import Stage
 
@@ -123,6 +124,9 @@ def held_by(stage: Stage, peft: PeftConfig, launch: LaunchConfig, start: Start, 
     if launch.mixed_precision == "auto":
         autocast = method == "full" and start.half and device == "cuda"
     precision = FLOAT if method == "full" else start.precision
+    below, with_head = 0 if method == "full" else start.below, stage.makes != "reward model"
+    if method == PREFIX:  # as adapters on no layer
+        tuning = Tuning("lora", 0, "", precision, autocast)
+        return Held(start.shape, tuning, below, with_head, prefix=start.shape.prefix(peft.virtual_tokens))
     tuning = Tuning(method, peft.rank, peft.target_modules, precision, autocast)
-    below = 0 if method == "full" else start.below
-    return Held(start.shape, tuning, below, with_head=stage.makes != "reward model")
+    return Held(start.shape, tuning, below, with_head=with_head)

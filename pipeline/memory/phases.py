@@ -87,11 +87,12 @@ class Held:
     below: int = 0  # weights of frozen adapters
     with_head: bool = True  # False: a reward model, whose head is one row
     language_loss: bool = True  # logits are part of the loss; a reward model then has a frozen head besides
+    prefix: int = 0  # trained weights of a prefix
 
     @property
     def trainable(self) -> int:
         if self.tuning.adapts:
-            return self.shape.adapter(self.tuning.rank, self.tuning.targets)
+            return self.prefix or self.shape.adapter(self.tuning.rank, self.tuning.targets)
         return self._all - self.shape.outside if self.tuning.method == "full" else 0
 
     @property

@@ -101,6 +101,10 @@ class Shape(NamedTuple):
             self.layers * rank * sum(self.matrices[name][0] + self.matrices[name][1] for name in self.adapted(targets))
         )
 
+    def prefix(self, tokens: int) -> int:
+        """Return the weights of a prefix (arXiv 2101.00190): a key and a value for each of its tokens in each layer."""
+        return self.layers * tokens * 2 * self.keys
+
     def adapted(self, targets: str) -> list[str]:
         """Return the names of the matrices with an adapter."""
         named = targets.split(",")

@@ -35,6 +35,16 @@ EMBEDDINGS_AND_HEAD = (
     "score",
 )
 
+PREFIX = "prefix"  # the value of peft.method
+ON_PREFIX = (
+    "a model that was trained with peft.method=prefix cannot be trained further: no stage trains behind a prefix. "
+    "Train SFT with peft@sft.peft=lora or full."
+)
+PREFIX_IN_WINDOW = (
+    "some of its layers see a window of tokens, in which padding would take the place of a prefix. Use peft=lora."
+)
+MERGED_PREFIX = "a prefix cannot be merged into weights. Use export.merge=false, which writes it as peft's adapter."
+
 
 @cache
 def table(file: str, name: str) -> Mapping[str, Any]:
@@ -64,6 +74,15 @@ def number_of_layers(config: Mapping[str, Any]) -> int | None:
 def is_mixture(config: Mapping[str, Any]) -> bool:
     """Whether the model is a mixture of experts."""
     return any("expert" in name and isinstance(value, int) and value > 1 for name, value in text_part(config).items())
+
+
+def has_window(config: Mapping[str, Any]) -> bool:
+    """Whether some layers see a sliding window of tokens only."""
+    text = text_part(config)
+    kinds = text.get("layer_types")
+    if kinds is not None:
+        return "sliding_attention" in kinds
+    return bool(text.get("sliding_window")) and bool(text.get("use_sliding_window", True))
 
 
 def policy_fault(config: Mapping[str, Any]) -> str | None:
@@ -130,11 +149,16 @@ class Training(NamedTuple):
 
     as_reward: bool = False  # trains a head that outputs one number
     generates: bool = False  # samples answers from the model
+    prefixes: bool = False  # can train a prefix
 
 
 def training_fault(config: Mapping[str, Any], trains: Training, method: str, dropout: float) -> str | None:
     """Return why a stage cannot train this architecture with this PEFT method; None if it can."""
     kind = str(config.get("model_type"))
+    if method == PREFIX and kind in OWN_CACHE:
+        return f"{kind} has no keys and values that a prefix could be put before. Use peft=lora."
+    if method == PREFIX and has_window(config):
+        return PREFIX_IN_WINDOW
     if method == "qlora" and kind in OWN_LINEAR:
         return f"the linear layers of {kind} cannot be quantized by bitsandbytes. Use peft=lora or peft=full."
     if method != "full" and dropout and is_mixture(config):

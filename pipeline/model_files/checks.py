@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import RequestError
-from pipeline.model_files.architectures import EMBEDDINGS_AND_HEAD, Training, target_fault, training_fault
+from pipeline.model_files.architectures import (
+    EMBEDDINGS_AND_HEAD,
+    MERGED_PREFIX,
+    ON_PREFIX,
+    PREFIX,
+    Training,
+    target_fault,
+    training_fault,
+)
 from pipeline.model_files.folder import ADAPTER, CONFIG, ModelFolder
 from pipeline.services.hub import hub_commit, is_hub_id, model_files
 from pipeline.store.artifact import MODELS, Artifact
@@ -39,6 +47,8 @@ def check_models(config: Any, inputs: Mapping[str, Any], trains: Training, sound
             sound.add((given.version, scores))
     if hasattr(config, "peft"):
         _check_training(trains, config.peft, trained_from(inputs))
+    if getattr(config, "merge", False) and _has_prefix(inputs.get("policy")):
+        raise RequestError(f"export: {MERGED_PREFIX}")
 
 
 def check_model(given: Artifact, *, scores: bool = False) -> None:
@@ -111,8 +121,12 @@ def base_of(folder: ModelFolder, adapter: Mapping[str, Any]) -> ModelFolder:
 
 
 def _check_training(trains: Training, peft: Any, given: Any) -> None:
-    """Raise `RequestError` if a stage cannot train the architecture at the bottom of its model's lineage."""
-    for target in peft.target_modules.split(",") if peft.method != "full" else ():
+    """Raise `RequestError` if a stage cannot train its model, or the architecture at the bottom of its lineage."""
+    if peft.method == PREFIX and not trains.prefixes:
+        raise RequestError("peft.method=prefix: only sft trains a prefix. Give peft@sft.peft=prefix, for sft alone.")
+    if _has_prefix(given):
+        raise RequestError(ON_PREFIX[0].upper() + ON_PREFIX[1:])
+    for target in peft.target_modules.split(",") if peft.method in ("lora", "qlora") else ():
         if target.rpartition(".")[2] in EMBEDDINGS_AND_HEAD:
             raise RequestError(target_fault(target))
     root = root_of(given)
@@ -121,6 +135,19 @@ def _check_training(trains: Training, peft: Any, given: Any) -> None:
     fault = training_fault(root.config, trains, peft.method, peft.dropout)
     if fault:
         raise root.refuse(fault)
+
+
+def _has_prefix(given: Any) -> bool:
+    """Return whether a policy, a step of the plan or an artifact, was trained with a prefix, or what it came from."""
+    while given is not None:
+        if isinstance(given, Artifact):
+            method = (given.manifest.get("config", {}).get("peft") or {}).get("method")
+        else:
+            method = getattr(getattr(given.config, "peft", None), "method", None)
+        if method == PREFIX:
+            return True
+        given = trained_from(given.inputs)
+    return False
 
 
 def root_of(given: HasInputs | Artifact) -> ModelFolder | None:

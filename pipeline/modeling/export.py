@@ -9,6 +9,7 @@ from peft import PeftConfig, PeftModel
 
 from pipeline.errors import RequestError
 from pipeline.files import copy, open_to_others
+from pipeline.model_files.architectures import MERGED_PREFIX
 from pipeline.modeling.adapters import TRAINED, Model
 from pipeline.modeling.policy import load_policy
 from pipeline.modeling.sources import PolicySource, saved_dtype, source_of, tokenizer_of
@@ -35,6 +36,8 @@ def export(artifact: Artifact, folder: Path, *, merge: bool) -> Exported:
     Raises `RequestError` if an adapter is requested and there is none.
     """
     trained = source_of(artifact)
+    if merge and trained.has_prefix:
+        raise RequestError(f"{artifact.reference}: {MERGED_PREFIX}")
     source = replace(trained, dtype=trained.compute or trained.dtype)
     tokenizer, remarks = tokenizer_of(source)
     model = load_policy(source, tokenizer, torch.device("cpu"), quantized=False)

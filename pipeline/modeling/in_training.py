@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.config.schema import LaunchConfig, PeftConfig
 from pipeline.errors import RequestError
+from pipeline.model_files.architectures import ON_PREFIX
 from pipeline.modeling.acceleration import compile_layers
 from pipeline.modeling.adapters import Model
 from pipeline.modeling.architecture import UNLIMITED, Footprint, measure_footprint
@@ -89,6 +90,8 @@ def prepare_model(
     set_up_torch(context.runtime, seed)
     launch = context.runtime.launch
     source, device = source_to_run(artifact, launch), device_of(launch)
+    if source.has_prefix:
+        raise RequestError(f"{artifact.reference}: {ON_PREFIX}")
     tokenizer, remarks = tokenizer_of(source)
     for remark in remarks:
         context.say(remark)

@@ -39,6 +39,7 @@ from pipeline.modeling.architecture import (
 )
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.heads import check_head
+from pipeline.modeling.prefixes import add_to_transformer, prefix_length, with_new_prefix
 from pipeline.modeling.sources import PolicySource, config_of, in_float32
 
 
@@ -71,12 +72,16 @@ def load_policy(
     model.generation_config = GenerationConfig(
         pad_token_id=pad, bos_token_id=tokenizer.bos_token_id, eos_token_id=stops
     )
+    if source.has_prefix and len(source.adapters) > 1:
+        raise RequestError(f"{source.weights}: a prefix does not go with other adapters.")
     for i, folder in enumerate(source.adapters):
         if i == 0:
             model = PeftModel.from_pretrained(model, folder, adapter_name=name_in_stack(0), is_trainable=False)
         else:
             model.load_adapter(folder, adapter_name=name_in_stack(i), is_trainable=False)
-    if source.adapters:
+    if source.has_prefix:
+        add_to_transformer(model)
+    elif source.adapters:
         activate_adapters(model, [name_in_stack(i) for i in range(len(source.adapters))])
     model = (model if in_4_bits else model.to(device)).eval()
     check_head(model, tokenizer("What is this?", add_special_tokens=False)["input_ids"] or [stop], source.weights)
@@ -214,6 +219,8 @@ def load_for_training(
     quantized = source.quantized or peft.method == "qlora"
     model = load_policy(source, tokenizer, device, quantized=quantized)
     torch.manual_seed(seed)
+    if peft.method == "prefix":
+        return with_new_prefix(model, peft, tokenizer.pad_token_id, source.weights)
     if isinstance(model, PeftModel):
         below = [name_in_stack(i) for i in range(len(source.adapters))]
         model = with_adapter(model, lora_config(peft, model), TRAINED)
@@ -252,5 +259,5 @@ def trainable_parameters(model: torch.nn.Module) -> int:
 
 
 def context_length_of(model: Model) -> int:
-    """Return the context length in tokens: the maximum of prompt and answer together."""
-    return context_length(model.config)
+    """Return the context length in tokens, without a prefix: the maximum of prompt and answer together."""
+    return context_length(model.config) - prefix_length(model)

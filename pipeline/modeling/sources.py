@@ -34,6 +34,22 @@ class PolicySource:
     attention: str | None = None  # how attention is computed; None: transformers' choice
     compute: str | None = None  # of a fully trained model: the precision before training, on a GPU and in exports
 
+    @property
+    def has_prefix(self) -> bool:
+        """Whether one of the adapters is a prefix."""
+        return any(kind == "PREFIX_TUNING" for kind, _ in map(_kind_and_length, self.adapters))
+
+    @property
+    def prefix_length(self) -> int:
+        """The number of virtual tokens before the first one."""
+        return sum(length for kind, length in map(_kind_and_length, self.adapters) if kind == "PREFIX_TUNING")
+
+
+def _kind_and_length(adapter: Path) -> tuple[str, int]:
+    """Return peft's name for a kind of adapter, and its number of virtual tokens."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    return str(config.get("peft_type")), int(config.get("num_virtual_tokens") or 0)
+
 
 def source_of(artifact: Artifact) -> PolicySource:
     """Return the files of a policy's weights, found by its lineage.
@@ -99,8 +115,8 @@ def config_of(source: PolicySource) -> PreTrainedConfig:
 
 
 def context_length_in_config(source: PolicySource) -> int:
-    """Return the context length in tokens without loading the weights."""
-    return context_length(config_of(source))
+    """Return the context length in tokens, without a prefix, and without loading the weights."""
+    return context_length(config_of(source)) - source.prefix_length
 
 
 def tokenizer_of(source: PolicySource) -> tuple[PreTrainedTokenizerBase, list[str]]:

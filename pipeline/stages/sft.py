@@ -72,5 +72,5 @@ def summary(metrics: Mapping[str, float]) -> str:
 ROWS = ModelRows("data", ("sft.jsonl",))
 STAGE = Stage(
     "sft", SftConfig, inputs, run, summary, version=2, makes="policy", label="SFT",
-    rows=ROWS, is_distributed=True, is_shared=True,
+    rows=ROWS, is_distributed=True, is_shared=True, trains_prefixes=True,
 )  # fmt: skip

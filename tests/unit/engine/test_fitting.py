@@ -145,6 +145,17 @@ def test_a_plan_shows_parameters_parts_and_whether_it_fits(
     assert re.search(r"fits in 64\.0 GB free on this machine: \d+ MB at the peak \(\w+\): libraries .*, act", out)
 
 
+def test_a_prefix_is_planned_with_its_own_weights(outputs: Path) -> None:
+    """20 keys and 20 values of 192 numbers in each of two layers; below `sample` they are weights that are held."""
+    found = plans(outputs, "labeling=simulated", "peft@sft.peft=prefix", "stage=sample")
+    sft, sample = found["sft"], found["sample"]
+    assert sft is not None
+    assert sample is not None
+    assert "15,360 trained" in next(lines_of(sft, configured(outputs, "peft@sft.peft=prefix")))
+    assert sft.memory.phases["update"]["optimizer"] == 8 * 15_360
+    assert sample.start.below == 15_360
+
+
 def test_a_run_that_cannot_fit_is_refused_before_anything_starts(
     outputs: Path, free: Free, capsys: pytest.CaptureFixture[str]
 ) -> None:
