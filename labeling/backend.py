@@ -88,7 +88,11 @@ class Progress:
 
 
 class Backend(Protocol):
-    """A place where people answer. `labeling.backends` has the table of them."""
+    """A place where people answer. `labeling.backends` has the table of them.
+
+    Rounds of two workspaces can have the same tasks: those for people and those for simulated annotators do. A backend
+    keeps the tasks and answers of each workspace apart.
+    """
 
     @property
     def address(self) -> str:

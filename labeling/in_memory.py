@@ -14,19 +14,19 @@ class InMemory:
     address = "memory"
 
     def __init__(self) -> None:
-        self._published: set[str] = set()
-        self._answers: dict[tuple[str, str], AnnotatorAnswer] = {}
+        self._published: set[tuple[str, str]] = set()  # workspace, task
+        self._answers: dict[tuple[str, str, str], AnnotatorAnswer] = {}  # workspace, task, annotator
 
     def publish(self, asked: Round) -> int:
         """See `Backend.publish`."""
-        before, tasks = len(self._published), {task["id"] for queue in asked.queues for task in queue.tasks}
-        self._published |= tasks
+        before = len(self._published)
+        self._published |= {(asked.workspace, task["id"]) for queue in asked.queues for task in queue.tasks}
         return len(self._published) - before
 
     def answers(self, asked: Round) -> list[AnnotatorAnswer]:
         """See `Backend.answers`."""
-        tasks = {task["id"] for queue in asked.queues for task in queue.tasks}
-        return [answer for (task, _), answer in sorted(self._answers.items()) if task in tasks]
+        tasks = {(asked.workspace, task["id"]) for queue in asked.queues for task in queue.tasks}
+        return [self._answers[key] for key in sorted(self._answers) if key[:2] in tasks]
 
     def add_annotators(self, names: Sequence[str], workspace: str) -> list[str]:
         """See `Backend.add_annotators`: accounts are not needed here."""
@@ -35,7 +35,7 @@ class InMemory:
     def submit(self, asked: Round, answers: Iterable[AnnotatorAnswer], advance: Callable[[int], None]) -> None:
         """See `Backend.submit`."""
         for answer in answers:
-            self._answers.setdefault((answer["task"], answer["annotator"]), answer)
+            self._answers.setdefault((asked.workspace, answer["task"], answer["annotator"]), answer)
             advance(1)
 
 

@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 
 from labeling import questions
-from labeling.backend import AnnotatorAnswer, Queue, Round, progress
 from labeling.backends import Place
-from labeling.records import Task
 from pipeline.config import compose, schema
 from pipeline.config.fields import number, roles
 from pipeline.data.formats.detection import detect
 from pipeline.data.formats.table import DEMONSTRATIONS, Format, demonstrations_in
 from pipeline.stage import FromStage, Stage
+from tests.labeling_backends import assert_kept
 from tests.places import ROOT
 from tests.unit.docs.documents import blocks
 
@@ -82,16 +81,8 @@ def test_the_format_is_recognized_and_read() -> None:
 
 def test_the_backend_asks_and_answers(tmp_path: Path) -> None:
     module = executed(snippet('"""Rounds in a folder'))
-    asked = Round("w", "ranking", "Rank them.", [Queue("q", [Task(id="t", prompt=[], responses=["a", "b"])], 2)])
-    given = [
-        AnnotatorAnswer(task="t", annotator=n, status="submitted", ranks=[1, 2], comment="") for n in ("bob", "ann")
-    ]
     module["prepare"](Place(tmp_path, print), Event())
-    with module["open_backend"](Place(tmp_path, print)) as backend:
-        assert (backend.publish(asked), backend.publish(asked)) == (1, 0)
-        backend.submit(asked, given, lambda number: None)
-        assert backend.answers(asked) == given[::-1]
-        assert progress(asked, backend.answers(asked)).done
+    assert_kept(module["open_backend"], tmp_path)
 
 
 def test_the_question_comes_back_as_the_ranks_that_went_out() -> None:
