@@ -14,8 +14,8 @@ from pipeline.data.rows import read_jsonl
 from pipeline.store.artifact import Artifact
 from tests.lazily import lazily
 from tests.stages.conftest import TINY, Chain
+from tests.stages.rewards import SMALL, context
 from tests.stages.test_faults import assert_one_message
-from tests.stages.test_reward import SMALL, context
 
 with lazily():
     from pipeline.modeling.answering import Answerer
