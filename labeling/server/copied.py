@@ -76,7 +76,7 @@ def merged(before: Iterable[Copy], now: Iterable[Copy]) -> list[Copy]:
         old = found.get((copy["task"], copy["annotator"]))
         if old and _content(old) == _content(copy):
             copy = marked(old, copy.get("gone", False))
-        elif old and old["updated"] > copy["updated"]:
+        elif old and not old.get("gone") and old["updated"] > copy["updated"]:
             copy = old
         found[copy["task"], copy["annotator"]] = copy
     return [found[key] for key in sorted(found)]

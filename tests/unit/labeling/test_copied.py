@@ -17,13 +17,7 @@ def record(task: str, *responses: tuple[str, str, int], checksum: str = "c") -> 
         "external_id": task,
         "metadata": {"task": checksum},
         "responses": [
-            {
-                "user_id": user,
-                "status": status,
-                "values": {"v": time},
-                "inserted_at": f"{time}",
-                "updated_at": f"{time}",
-            }
+            {"user_id": user, "status": status, "values": {"v": time}, **dict.fromkeys(TIMES, f"{time:06}")}
             for user, status, time in responses
         ],
     }
@@ -47,6 +41,7 @@ def test_an_answer_counts_until_the_server_has_its_task_without_it() -> None:
     assert counted(one) == {("t", "ben")}
     assert len(one) == 2  # kept all the same
     assert looked(one, record("t", ("u1", "submitted", 9), ("u2", "discarded", 2)))[0]["values"] == {"v": 9}
+    assert looked(one, record("t", ("u1", "submitted", 0), ("u2", "discarded", 2)))[0]["values"] == {"v": 0}  # a backup
     assert counted(looked(one, record("t", ("u1", "draft", 3), ("u2", "submitted", 4)))) == {("t", "ben")}
 
 
