@@ -13,6 +13,7 @@ from tests.lazily import lazily
 
 with lazily():
     import torch
+    from peft import LoraConfig, get_peft_model
     from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
     from pipeline.modeling import sampling
@@ -24,6 +25,7 @@ with lazily():
         batch_of,
         entropy,
         last_states,
+        pass_cost,
         token_logprobs,
     )
 
@@ -181,6 +183,17 @@ def test_the_last_state_is_found_by_index() -> None:
     for i in range(4):
         alone = model.base_model(torch.tensor([PROMPTS[i] + answers[i]])).last_hidden_state[0, -1]
         assert torch.allclose(found[i], alone, atol=1e-5)
+
+
+def test_a_pass_costs_fewer_tokens_in_a_wider_model_whose_tokens_cost_more() -> None:
+    """Embeddings do not count: a token looks one up. Adapters, heads and wrappers change next to nothing."""
+    narrow, wide = llama(), LlamaForCausalLM(LlamaConfig(vocab_size=WORDS, hidden_size=512, num_hidden_layers=2))
+    many_words = LlamaForCausalLM(LlamaConfig(vocab_size=9999, hidden_size=512, num_hidden_layers=2))
+    cost = pass_cost(wide.base_model)
+    assert 0 < cost < pass_cost(narrow.base_model)
+    assert pass_cost(many_words.base_model) == cost
+    adapted = get_peft_model(wide, LoraConfig(r=2, target_modules="all-linear"))
+    assert pass_cost(adapted) == pytest.approx(cost, abs=1)
 
 
 # -- sampling --------------------------------------------------------------------------------------------------------
