@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -135,9 +134,3 @@ def ids_with_token(tokenizer: PreTrainedTokenizerBase) -> Tensor:
     """Return a mask of the ids that have a token, [highest id + 1] bool. All other ids only fill up a vocabulary."""
     ids = torch.tensor(list(tokenizer.get_vocab().values()))
     return torch.zeros(int(ids.max()) + 1, dtype=torch.bool).index_fill_(0, ids, True)
-
-
-def ids_without_token(tokenizer: PreTrainedTokenizerBase, count: int) -> list[int]:
-    """Return the ids below `count` without a token."""
-    known = ids_with_token(tokenizer)[:count]
-    return (~F.pad(known, (0, count - len(known)))).nonzero()[:, 0].tolist()

@@ -20,7 +20,7 @@ with lazily():
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.fused import use_whole_head
     from pipeline.modeling.generation import draw
-    from pipeline.modeling.heads import LanguageHead, check_head, ids_with_token, ids_without_token, transformer_of
+    from pipeline.modeling.heads import LanguageHead, check_head, ids_with_token, transformer_of
     from pipeline.modeling.passes import batch_of
     from pipeline.modeling.roles import Role, Roles
     from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
@@ -192,8 +192,6 @@ def test_known_ids_have_the_gaps_that_the_tokenizer_has() -> None:
     known = ids_with_token(words)
     assert len(known) == 71
     assert known.nonzero()[:, 0].tolist() == [*range(64), 70]
-    assert ids_without_token(words, 74) == [*range(64, 70), 71, 72, 73]
-    assert ids_without_token(words, 66) == [64, 65]
 
 
 def test_answers_for_people_hold_no_ids_that_are_no_tokens(tmp_path: Path) -> None:

@@ -78,8 +78,10 @@ def test_a_reward_model_has_no_language_head_and_no_logits() -> None:
 def test_sampling_holds_the_cache_of_all_rows_and_the_logits_of_one_token() -> None:
     held = Held(SHAPE, Tuning("frozen", precision=2))
     parts = generation(held, Sampling(rows=4, prompt=6, new=10)).phases["sampling"]
+    more = generation(held, Sampling(rows=4, prompt=6, new=10, most=9)).phases["sampling"]
     assert parts["KV cache"] == 4 * 16 * cache_kept(SHAPE, held.tuning) * (1 + 1 / 3)
-    assert parts["logits"] == 4 * 16 * 1000
+    assert parts["logits"] == 4 * 20 * 1000
+    assert more == {**parts, "logits": 9 * 20 * 1000}, "short prompts make larger batches of as many tokens"
     assert parts["activations"] == 4 * 6 * layer_transient(SHAPE, held.tuning)
 
 
