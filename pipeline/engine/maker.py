@@ -28,7 +28,7 @@ from pipeline.progress import Reporter
 from pipeline.services.tracking import NoTracker, Tracker, Tracking
 from pipeline.stage import PeopleContext, Runtime
 from pipeline.store.artifact import Artifact
-from pipeline.store.artifacts import Store
+from pipeline.store.artifacts import CHECKPOINTS, Store
 
 LOG = "log.txt"
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "tokenizers", "wandb")
@@ -125,13 +125,14 @@ class Maker:
                 return self.store.open(step.name, step.version)
             tracker = self.tracking.start(_tracked_run(step, self.config, inputs), quick=step.stage.quick)
             artifact = None
-            began = time.monotonic()
+            began, resumed = time.monotonic(), (directory / CHECKPOINTS).is_dir()
             try:
                 with _reported_faults(step, directory), _logging_to(directory / LOG):
                     log.info("%s@%s from %s", step.name, step.version, {r: a.reference for r, a in inputs.items()})
                     with self.group.join():
                         metrics = step.stage.run(step.config, self._context(inputs, directory, tracker, observed))
                 manifest = _manifest(step, self.config, inputs, metrics, time.monotonic() - began, self.store)
+                manifest["resumed"] = resumed  # `seconds` are then those since it went on
                 with _reported_faults(step, directory):
                     artifact = self.store.commit(step.name, step.version, manifest)
             except RequestError:
@@ -180,11 +181,16 @@ def _manifest(
         "config": content(step.config),
         "inputs": {role: _recorded(artifact, store) for role, artifact in inputs.items()},
         "metrics": {name: float(value) for name, value in metrics.items()},
-        "runtime": {**asdict(config.launch), "threads": threads(config), "gates": config.gates},
+        "runtime": {**asdict(config.launch), **_packing(step), "threads": threads(config), "gates": config.gates},
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "host": {"name": platform.node(), "system": platform.platform(), "python": platform.python_version()},
         "git": _git_commit(),
     }
+
+
+def _packing(step: Step) -> dict[str, bool]:
+    """Return whether rows are packed, which changes the time and no version."""
+    return {"packing": step.config.packing} if hasattr(step.config, "packing") else {}
 
 
 def _recorded(artifact: Artifact, store: Store) -> dict[str, Any]:

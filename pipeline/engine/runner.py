@@ -14,6 +14,7 @@ from pipeline.config.schema import PipelineConfig
 from pipeline.console import console, errors, seconds_text
 from pipeline.engine import launcher
 from pipeline.engine.distribution import check_processes
+from pipeline.engine.durations import cost_lines
 from pipeline.engine.fitting import UNPLANNED, check_fits, lines_of, plan_of
 from pipeline.engine.group import is_launched
 from pipeline.engine.machine import parallel, threads
@@ -219,7 +220,7 @@ def _print_plan(planner: Planner, config: PipelineConfig, store: Store) -> None:
         together = f" · {processes} processes" if processes > 1 and step.stage.is_distributed else ""
         console.print(f" {step.name:<12}{short_version(step.version):<4}  {action}  {escape(why)}{tuned}{together}")
         plan = plan_of(step, config, store) if step in to_run else None
-        for text in lines_of(plan, config) if plan else ():
+        for text in (*lines_of(plan, config), *cost_lines(plan, config, store)) if plan else ():
             console.print(f"{'':<24}[dim]{escape(text)}[/]")
         if step in to_run and plan is None and step.stage.rows:
             console.print(f"{'':<24}[dim]memory is not planned: {UNPLANNED}[/]")

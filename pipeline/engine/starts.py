@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.config.schema import PeftConfig, PipelineConfig
+from pipeline.config.schema import BaseConfig, PeftConfig, PipelineConfig
 from pipeline.engine.machine import device_of
 from pipeline.engine.planner import Step
 from pipeline.lengths.limits import ANSWER_TOKENS, UNKNOWN
@@ -13,6 +13,7 @@ from pipeline.memory.shape import BYTES, Shape, number_of_weights, shape_of
 from pipeline.model_files.architectures import PREFIX
 from pipeline.model_files.checks import root_of
 from pipeline.model_files.folder import ModelFolder
+from pipeline.stages import STAGES
 from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import Store
 from pipeline.store.roles import trained_from
@@ -20,10 +21,11 @@ from pipeline.store.roles import trained_from
 ASSUMED = 1024  # tokens of a row while its file does not exist yet
 
 
-def start_of(step: Step, config: PipelineConfig) -> Start | None:
+def start_of(step: Step | Artifact, config: PipelineConfig) -> Start | None:
     """Return the largest model that a step starts from; None if it has none, or if its memory is not known here."""
     given = trained_from(step.inputs)
-    named = [step.inputs[name] for name in getattr(step.config, "policies", ()) if name in step.inputs]
+    own = step.manifest.get("config", {}) if isinstance(step, Artifact) else vars(step.config)
+    named = [step.inputs[name] for name in own.get("policies") or () if name in step.inputs]
     starts = [_start(one, config) for one in ([given] if given is not None else named)]
     known = [one for one in starts if one is not None]
     return max(known, key=lambda one: one.shape.parameters * one.precision + 4 * one.below, default=None)
@@ -58,13 +60,19 @@ def _bottom(given: Step | Artifact, config: PipelineConfig) -> tuple[Shape | Non
     """Return the shape of the first model of a lineage, and the precision that it is used in."""
     folder, first = root_of(given), _first(given)
     if folder is None:
-        base = config.base
+        base = _recorded_base(first) if isinstance(first, Artifact) and first.stage == "base" else config.base
         sizes = (base.vocabulary, base.hidden_size, base.intermediate_size, base.layers, base.heads, base.kv_heads)
         made = not isinstance(first, Artifact) or first.stage == "base"
         shape = Shape(*sizes, base.hidden_size // base.heads, tied=True, context=base.context)
         return (shape if made else None), "float32"
     said = first.source.get("dtype") if isinstance(first, Artifact) else None
     return shape_at(folder), str(said or folder.config.get("dtype") or folder.config.get("torch_dtype"))
+
+
+def _recorded_base(artifact: Artifact) -> BaseConfig:
+    """Return the sizes of an embedded base as it was made; keys that are no more are left out."""
+    said = artifact.manifest.get("config", {})
+    return BaseConfig(**{key: value for key, value in said.items() if key in BaseConfig.__dataclass_fields__})
 
 
 def shape_at(folder: ModelFolder) -> Shape | None:
@@ -98,13 +106,18 @@ def _tuned(given: Step | Artifact) -> Iterator[PeftConfig]:
 
 def lengths_of(step: Step, store: Store) -> Lengths | None:
     """Return the lengths of a step's rows; None if they are not there yet."""
-    assert step.stage.rows is not None
-    given = _made(step.inputs.get(step.stage.rows.role), store)
-    if given is None:
-        return None
-    files = [given.path] if given.path.is_file() else [given.path / name for name in step.stage.rows.files]
-    file = next((one for one in files if one.is_file()), None)
+    file = rows_file(step, store)
     return longest_rows(file, _tokenizer(step, store)) if file else None
+
+
+def rows_file(step: Step | Artifact, store: Store) -> Path | None:
+    """Return the file of the rows that a step passes, or passed, through its model; None if it is not there yet."""
+    rows = STAGES[step.stage].rows if isinstance(step, Artifact) else step.stage.rows
+    given = _made(step.inputs.get(rows.role), store) if rows else None
+    if rows is None or given is None:
+        return None
+    files = [given.path] if given.path.is_file() else [given.path / name for name in rows.files]
+    return next((one for one in files if one.is_file()), None)
 
 
 def _made(given: Step | Artifact | None, store: Store) -> Artifact | None:

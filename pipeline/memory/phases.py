@@ -15,6 +15,7 @@ from pipeline.memory.shape import Shape
 
 Parts = dict[str, float]  # part -> bytes
 
+ADAM = 2  # numbers that Adam keeps for each trained weight
 NF4 = 0.5 + 1 / 64 + FLOAT / (64 * 256)  # bytes per weight, with double quantization (arXiv 2305.14314, section 3)
 MAX_LOGITS = 2**23  # logits in memory at once, as `pipeline.modeling.passes` computes them
 REWARD_BATCH = 64  # answers that a reward model scores at once, as in `pipeline.modeling.rewards`
@@ -93,10 +94,11 @@ class Held:
     def trainable(self) -> int:
         if self.tuning.adapts:
             return self.prefix or self.shape.adapter(self.tuning.rank, self.tuning.targets)
-        return self._all - self.shape.outside if self.tuning.method == "full" else 0
+        return self.numbers - self.shape.outside if self.tuning.method == "full" else 0
 
     @property
-    def _all(self) -> int:
+    def numbers(self) -> int:
+        """All weights without adapters: of a reward model, without the language-model head."""
         return self.shape.parameters - (0 if self.with_head else self.shape.head)
 
     @property
@@ -104,10 +106,10 @@ class Held:
         """Weights as they are held between steps: trained ones in float32."""
         beside = self.tuning.states * self.shape.embeddings if self.language_loss and not self.with_head else 0
         if self.tuning.method == "full":
-            return {"weights": FLOAT * self._all + beside}
+            return {"weights": FLOAT * self.numbers + beside}
         linear, precision = self.shape.linear, self.tuning.precision
         matrices = NF4 * linear if self.tuning.method == "qlora" else precision * linear
-        weights = matrices + precision * (self._all - linear) + beside
+        weights = matrices + precision * (self.numbers - linear) + beside
         adapters = FLOAT * (self.trainable + self.below)
         return {"weights": weights, **({"adapters": adapters} if adapters else {})}
 
@@ -137,7 +139,7 @@ def training(held: Held, rows: Rows) -> Memory:
 
 
 def _optimizer(held: Held) -> Parts:
-    return {"optimizer": 2 * FLOAT * held.trainable}
+    return {"optimizer": ADAM * FLOAT * held.trainable}
 
 
 def _gradients(held: Held) -> float:
