@@ -27,8 +27,8 @@ settings.register_profile("deep", deadline=None, max_examples=DEEP)
 settings.load_profile("tests")
 
 LONGEST = (  # folders and files whose tests stay on one worker, by their CPU time: minutes each
-    *("labeling", "test_architectures.py", "test_parallel.py", "test_ppo_resuming.py", "test_reward.py", "test_reward_refusals.py"),
-    *("test_people.py", "test_shipped.py", "test_ppo.py"),
+    *("labeling", "test_architectures.py", "test_parallel.py", "test_ppo_resuming.py", "test_reward.py"),
+    *("test_reward_refusals.py", "test_people.py", "test_shipped.py", "test_ppo.py"),
 )
 
 METRICS = {  # enough for every stage's summary

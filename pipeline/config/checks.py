@@ -5,22 +5,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from labeling.overlap import overlap_of
-from pipeline.config.credentials import ENDPOINT_KEY, credentials
+from pipeline.config.credentials import credentials
+from pipeline.config.data_checks import keys_of_no_use, wrong_sources
 from pipeline.config.losses import loss_faults
 from pipeline.config.names import NAME, nearest, stage_hint
-from pipeline.config.schema import (
-    ATTENTION_ON_GPU,
-    DataConfig,
-    LabelingConfig,
-    PipelineConfig,
-    SourceConfig,
-    followers,
-    source_name,
-    stage_names,
-)
+from pipeline.config.people_checks import wrong_choice, wrong_judges, wrong_labeling, wrong_writer
+from pipeline.config.schema import ATTENTION_ON_GPU, PipelineConfig, followers, stage_names
 from pipeline.config.trainer_options import SOURCES, option_names, own_place
 
 
@@ -41,12 +32,12 @@ def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
     yield from credentials(config)
     yield from faults(config)
     yield from _unusable(config)
-    yield from _of_no_use(config)
-    yield from _wrong_sources(config)
-    yield from _wrong_labeling(config)
-    yield from _wrong_choice(config)
-    yield from _wrong_writer(config)
-    yield from _wrong_judges(config)
+    yield from keys_of_no_use(config)
+    yield from wrong_sources(config)
+    yield from wrong_labeling(config)
+    yield from wrong_choice(config)
+    yield from wrong_writer(config)
+    yield from wrong_judges(config)
     yield from _indivisible_batches(config)
     yield from _policy_without_iterations(config)
     yield from _unpackable(config)
@@ -136,180 +127,6 @@ def _lone_source(config: PipelineConfig) -> Iterator[str]:
         )
 
 
-def _of_no_use(config: PipelineConfig) -> Iterator[str]:
-    """Yield keys that describe user files or a user model where the request names none."""
-    data, model, plain = config.data, config.model, DataConfig()
-    if data.source == "playground":
-        for key in ("test_path", "format", "columns", "revision", "subset", "part"):
-            if getattr(data, key) != getattr(plain, key):
-                yield f"data.{key}={getattr(data, key)}: it is about files of your own: give data.path=FILE, too."
-    labeling, unset = config.labeling, LabelingConfig()
-    if labeling.backend != "file" and not labeling.gold and not config.preferences.inputs.get("rankings"):
-        for key in ("format", "columns", "codes"):
-            if getattr(labeling, key) != getattr(unset, key):
-                yield f"labeling.{key}={getattr(labeling, key)}: it is about a file: give labeling.path=FILE, too."
-    if not model.path:
-        for key in ("revision", "chat_template", "thinking"):
-            if getattr(model, key) is not None:
-                yield f"model.{key}={getattr(model, key)}: it is about a model of your own: give model.path=…, too."
-
-
-def _wrong_sources(config: PipelineConfig) -> Iterator[str]:
-    """Yield faults in the keys that describe the user's files."""
-    data = config.data
-    if data.source == "files":
-        if data.path is None and data.sources is None:
-            yield "data.path has to be given: data.path=…"
-        if data.path is not None and data.sources is not None:
-            yield f"data.path={data.path}: give either data.path or data.sources, not both."
-        given = {"data.path": data.path, "data.test_path": data.test_path}
-        given |= {f"data.sources[{place}].path": one.path for place, one in enumerate(data.sources or [])}
-        for key, value in given.items():
-            yield from _wrong_paths(key, value)
-        yield from _wrong_mixture(data)
-        yield from _without_tokenizer(config)
-        yield from _wrong_languages(data.cleaning.languages)
-        split = data.split
-        shares = split.dev + split.test + split.preference + split.rl
-        if shares >= 1:
-            yield f"data.split: the shares add up to {shares:g}, so nothing is left for SFT."
-
-
-def _wrong_paths(key: str, value: Any) -> Iterator[str]:
-    """Yield a fault if a given value is not a path or a list of paths."""
-    paths = value if isinstance(value, list) else [value]
-    if value is not None and not all(isinstance(path, str) and path for path in paths):
-        yield f"{key}={value}: it has to be a file, a folder or a glob, or a list of them."
-
-
-def _wrong_mixture(data: DataConfig) -> Iterator[str]:
-    """Yield faults in the names of mixed sources, and keys of `data` that belong to one source.
-
-    Names must be unique: rows, the report and the manifest identify a source by its name.
-    """
-    plain = SourceConfig()
-    for key in ("format", "columns", "codes", "revision", "subset", "part") if data.sources else ():
-        if getattr(data, key) != getattr(plain, key):
-            yield f"data.{key}={getattr(data, key)}: it belongs to data.path; say it of the source it is for."
-    names = [source_name(source) for source in data.sources or []]
-    for place, name in enumerate(names):
-        key = f"data.sources[{place}]"
-        if not NAME.fullmatch(name):
-            yield f"{key}: its name '{name}' has to have letters, digits, '.', '_' and '-' only: name=…"
-        if name in ("tokenizer", "test"):
-            yield f"{key}: '{name}' means something else here: give it another name=…"
-        if name in names[:place]:
-            yield f"{key}: another source is called '{name}', too: give it a name=… of its own."
-
-
-def _without_tokenizer(config: PipelineConfig) -> Iterator[str]:
-    """Yield keys that count or match tokens where no tokenizer is given."""
-    data, plain = config.data, DataConfig()
-    about: dict[str, Any] = {"max_length": data.max_length, "min_length": data.min_length}
-    asked = {key: value for key, value in about.items() if value != getattr(plain, key)}
-    if data.cleaning.special_tokens == "drop":
-        asked["cleaning.special_tokens"] = "drop"
-    for key, value in asked.items() if data.tokenizer is None else ():
-        yield (
-            f"data.{key}={value}: it is about tokens, and data is read without a model. Say whose tokens: "
-            f"data.tokenizer={config.model.path or 'MODEL'} (a folder or a hub id)."
-        )
-
-
-def _wrong_languages(languages: list[str] | None) -> Iterator[str]:
-    if languages:
-        from pipeline.data.cleaning.language import check_languages  # loads a model: imported only if needed
-
-        try:
-            check_languages(languages)
-        except ValueError as error:
-            yield f"data.cleaning.languages: {error}"
-
-
-def _wrong_labeling(config: PipelineConfig) -> Iterator[str]:
-    """Yield contradictions between backend, annotators, overlap and question."""
-    labeling, names = config.labeling, config.labeling.annotators or []
-    if labeling.backend == "file" and not labeling.path:
-        yield "labeling.path has to be given: labeling.path=…"
-    if names and labeling.backend in ("simulated", "file"):
-        instead = " instead of a file" if labeling.path else ""
-        yield f"labeling.annotators={names}: people answer in Argilla{instead}: labeling=embedded or labeling=remote."
-    for name in dict.fromkeys(names):
-        if not NAME.fullmatch(name):
-            yield f"labeling.annotators: '{name}' has to have letters, digits, '.', '_' and '-' only."
-        if names.count(name) > 1:
-            yield f"labeling.annotators: '{name}' occurs twice."
-    asked = len(names) or labeling.simulated
-    yield from _wrong_overlap(labeling, asked)
-    if config.abtest.overlap > asked:
-        yield f"abtest.overlap={config.abtest.overlap}: there are {asked} to judge each pair of answers."
-    if labeling.question == "pairwise" and config.sample.answers != 2:
-        yield f"labeling.question=pairwise asks about two answers: sample.answers=2, not {config.sample.answers}."
-
-
-def _wrong_overlap(labeling: LabelingConfig, asked: int) -> Iterator[str]:
-    """Yield faults in the number of people for each prompt."""
-    try:
-        overlap = overlap_of(labeling.overlap)
-    except ValueError as error:
-        yield f"labeling.overlap={labeling.overlap}: {error}."
-        return
-    if labeling.backend != "file" and overlap.highest > asked:
-        yield f"labeling.overlap={labeling.overlap}: there are {asked} to rank each prompt."
-    if labeling.backend == "remote" and overlap.most is not None:
-        yield (
-            f"labeling.overlap={labeling.overlap}: an Argilla elsewhere asks the same number of people about each "
-            "prompt. Give a number, or use labeling=embedded."
-        )
-
-
-def _wrong_choice(config: PipelineConfig) -> Iterator[str]:
-    """Yield faults in the choice of prompts and answers that people are asked about."""
-    sample = config.sample
-    of_choice = {"candidates": sample.candidates, "drawn": sample.drawn, "inputs.reward": sample.inputs.get("reward")}
-    if sample.choose != "active":
-        for key, value in of_choice.items():
-            if value is not None:
-                yield f"sample.{key}={value}: it is about an active choice: give sample.choose=active, too."
-        return
-    if sample.prompts is None:
-        yield "sample.choose=active: say how many prompts people are asked about: sample.prompts=100."
-    elif sample.candidates is not None and sample.candidates < sample.prompts:
-        yield f"sample.candidates={sample.candidates}: fewer than sample.prompts={sample.prompts} to choose from them."
-    if sample.drawn is not None and sample.drawn < sample.answers:
-        yield f"sample.drawn={sample.drawn}: fewer than sample.answers={sample.answers} to choose from them."
-
-
-def _wrong_writer(config: PipelineConfig) -> Iterator[str]:
-    """Yield faults in the writer of drafts and its prompts. Only a model behind an endpoint needs `draft.model`."""
-    draft = config.draft
-    yield from _wrong_paths("draft.prompts", draft.prompts)
-    if is_endpoint(draft.writer):
-        fault = address_fault(draft.writer)
-        if fault:
-            yield f"draft.writer: {fault}"
-        if not draft.model:
-            yield "draft.model has to be given: the name that the model has at draft.writer."
-    elif draft.model:
-        yield f"draft.model={draft.model}: only behind an endpoint; draft.writer={draft.writer} is a policy."
-
-
-def _wrong_judges(config: PipelineConfig) -> Iterator[str]:
-    """Yield faults in the language models that judge. Only a model behind an endpoint has `model`."""
-    judges = config.evaluate.judges or []
-    for place, one in enumerate(judges):
-        key = f"evaluate.judges[{place}]"
-        if is_endpoint(one.judge):
-            if fault := address_fault(one.judge):
-                yield f"{key}.judge: {fault}"
-            if not one.model:
-                yield f"{key}.model has to be given: the name that the model has at {key}.judge."
-        elif one.model:
-            yield f"{key}.model={one.model}: only behind an endpoint; {key}.judge={one.judge} is a policy."
-        if one.label in [other.label for other in judges[:place]]:
-            yield f"{key}: another judge is called '{one.label}', too: give it a name=… of its own."
-
-
 def _unusable(node: Any, prefix: str = "") -> Iterator[str]:
     """Yield values that have the right type but cannot be used: infinite numbers, empty lists."""
     for name, value in _items(node):
@@ -351,22 +168,3 @@ def _value_faults(key: str, value: Any, limits: Any) -> Iterator[str]:
         yield f"{key}={value}: out of range, it has to be above {above:g}."
     if most is not None and not value <= most:
         yield f"{key}={value}: out of range, it has to be at most {most:g}."
-
-
-def is_endpoint(writer: str) -> bool:
-    """Whether a writer is a URL, not a policy."""
-    return writer.startswith(("http://", "https://"))
-
-
-def address_fault(url: str) -> str | None:
-    """Return the fault in an endpoint's URL, or None. URLs are shown and logged, so they must not hold a key."""
-    try:
-        parts = urlsplit(url)
-        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        named = False
-    if not named:
-        return "it has to be like https://HOST/v1."
-    if parts.username or parts.password or parts.query or parts.fragment:
-        return f"an address has no name, password or query; the key comes from the environment ({ENDPOINT_KEY})."
-    return None

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from textwrap import shorten
 
@@ -46,8 +46,7 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     store = Store(Path(config.outputs), config.project)
     planner = Planner(config, store)
     steps = planner.plan()
-    check_processes(config, [step.name for step in planner.to_run() if step.stage.is_distributed])
-    check_prefixes(config, [step.name for step in planner.to_run()])
+    _check_possible(config, planner.to_run())
     BOARD.begin()
     to_run = {step.name for step in planner.to_run()}
     console.print(heading(config, len(to_run)))
@@ -77,6 +76,12 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
     if config.tag:
         store.point(steps[-1].name, config.tag, steps[-1].version)
     return steps
+
+
+def _check_possible(config: PipelineConfig, steps: Sequence[Step]) -> None:
+    """Raise `RequestError` for a step that cannot run as requested: in several processes, or with a prefix below it."""
+    check_processes(config, [step.name for step in steps if step.stage.is_distributed])
+    check_prefixes(config, [step.name for step in steps])
 
 
 def _limit_threads(config: PipelineConfig) -> None:

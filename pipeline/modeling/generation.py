@@ -34,17 +34,14 @@ def draw(
 ) -> list[SampledAnswer]:
     """Draw one answer for each prompt, in the given order.
 
-    Sampling uses `decoding.temperature` (0 is greedy) and `decoding.top_p`; top_k is off. Ids without a token, which
-    fill up a vocabulary, are never drawn. A batch has at most `batch_tokens` tokens, those still to be drawn included.
-    With `own_cache` our own sampler draws, which knows the cache of most models (`padding.keeps_states`): it leaves out
-    rows that have ended, which transformers' `generate` computes to the end of the longest answer.
-
-    Drawn answers are kept in `partial`, one line each, and a resumed run does not draw them again. Several processes
-    draw a batch each at a time; all return all answers.
+    Ids without a token, which fill up a vocabulary, are never drawn. A batch has at most `batch_tokens` tokens, those
+    still to be drawn included. With `own_cache` our own sampler draws, which knows the cache of most models
+    (`padding.keeps_states`): transformers' `generate` computes rows that have ended to the longest answer's end.
+    Drawn answers are kept in `partial`, one line each; a resumed run does not draw them again.
     """
     assert decoding.max_new_tokens is not None
     most, log = decoding.max_new_tokens, RowLog(partial) if rank() == 0 else None
-    drawn = {row: SampledAnswer(ids, stopped) for row, ids, stopped in on_main(lambda: log.rows if log else [])}
+    drawn = _drawn_before(log)
     advance(len(drawn))
     left = [row for row in range(len(prompts)) if row not in drawn]
     sampler = TokenSampler(ids_with_token(chat.tokenizer), decoding.temperature, decoding.top_p)
@@ -63,6 +60,11 @@ def draw(
         drawn |= found
         advance(len(found))
     return [drawn[row] for row in range(len(prompts))]
+
+
+def _drawn_before(log: RowLog | None) -> dict[int, SampledAnswer]:
+    """Return the answers that an earlier run drew, by row. The main process has the log; every process gets them."""
+    return {row: SampledAnswer(ids, stopped) for row, ids, stopped in on_main(lambda: log.rows if log else [])}
 
 
 def sampled(

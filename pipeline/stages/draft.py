@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.config.checks import is_endpoint
+from pipeline.config.people_checks import is_endpoint
 from pipeline.config.schema import DraftConfig, PipelineConfig
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.ledger import Ledger

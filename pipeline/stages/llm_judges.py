@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from pipeline.config.checks import is_endpoint
+from pipeline.config.people_checks import is_endpoint
 from pipeline.config.schema import DecodingConfig, LlmJudgeConfig, LlmJudgesConfig, PipelineConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError
