@@ -24,6 +24,7 @@ class Copy(TypedDict):
     gone: NotRequired[bool]  # the server has the task, and this answer no more
 
 
+FIELDS = tuple(name for name in Copy.__annotations__ if name != "gone")  # in this order in each line
 COUNTED = ("submitted", "discarded")  # statuses; a draft is no answer
 
 

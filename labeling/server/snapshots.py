@@ -20,7 +20,7 @@ import httpx
 from labeling.backend import LabelingError
 from labeling.server.accounts import checked, session
 from labeling.server.connection import Connection, running
-from labeling.server.copied import Copy, answers_in, marked, merged
+from labeling.server.copied import FIELDS, Copy, answers_in, marked, merged
 from labeling.server.home import Home, Lock, write_private
 
 SECONDS = 120.0  # between two snapshots of the supervisor
@@ -61,7 +61,7 @@ def read(folder: Path, queue: str) -> list[Copy]:
     for number, line in enumerate(lines, start=1):
         try:
             copy = json.loads(line)
-            found.append(marked(cast(Copy, {name: copy[name] for name in Copy.__required_keys__}), "gone" in copy))
+            found.append(marked(cast(Copy, {name: copy[name] for name in FIELDS}), "gone" in copy))
         except (ValueError, KeyError, TypeError):
             raise LabelingError(
                 f"{file}, line {number}: not an answer. The file is the copy of people's answers: repair the line, or "
