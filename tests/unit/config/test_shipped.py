@@ -14,6 +14,7 @@ NEEDED = {
     "model=small": ("model.path=owner/name",),
     "data=files": ("data.path=a.jsonl",),
     "labeling=file": ("labeling.path=b.jsonl",),
+    "experiment=frontier": (),  # on the playground
 }
 EXPERIMENT = ("data.path=a.jsonl", "labeling.path=b.jsonl")  # an experiment names the model; the files are the user's
 
@@ -25,7 +26,7 @@ def test_options_were_found() -> None:
 @pytest.mark.parametrize("file", [file for file in FILES if len(file.parts) > 1], ids=str)
 def test_every_option_composes(file: Path) -> None:
     choice = f"{file.parent}={file.stem}"
-    needed = EXPERIMENT if str(file.parent) == "experiment" else NEEDED.get(choice, ())
+    needed = NEEDED.get(choice, EXPERIMENT if str(file.parent) == "experiment" else ())
     config = compose.load([choice, *needed])
     assert list(compose.check_values(config)) == []
 
