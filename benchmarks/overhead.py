@@ -35,7 +35,9 @@ from trl import RewardConfig as TrlRewardConfig
 sys.path.insert(0, str(Path(__file__).parent / "gpu"))
 from random_models import BOS, EOS, PAD, tokenizer_of
 
-from pipeline.config.schema import DpoConfig, LaunchConfig, RewardConfig, SftConfig
+from pipeline.config.nodes.learning import DpoConfig, RewardConfig
+from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.nodes.models import SftConfig
 from pipeline.modeling import tuning
 from pipeline.modeling.architecture import measure_footprint
 from pipeline.modeling.chat.rendering import ChatFormat, Rendered

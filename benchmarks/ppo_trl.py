@@ -116,7 +116,9 @@ def peak_mib() -> float:
 def run_ours(setting: Setting, folder: Path, iterations: int) -> str:
     import torch
 
-    from pipeline.config.schema import LaunchConfig, PeftConfig, PpoConfig
+    from pipeline.config.nodes.learning import PpoConfig
+    from pipeline.config.nodes.machine import LaunchConfig
+    from pipeline.config.nodes.models import PeftConfig
     from pipeline.modeling.in_training import prepare_model
     from pipeline.modeling.rewards.scoring import RewardModel
     from pipeline.modeling.roles import ValueStart, build_roles

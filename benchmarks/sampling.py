@@ -33,7 +33,8 @@ sys.path.insert(0, str(Path(__file__).parent / "gpu"))
 from random_models import EOS, PAD, tokenizer_of
 
 from pipeline.batches import batches_by_length
-from pipeline.config.schema import DecodingConfig, LaunchConfig
+from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.nodes.models import DecodingConfig
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.generation import draw
 from pipeline.modeling.passes import pad_rows

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pipeline.config.schema import LaunchConfig, PipelineConfig, stage_names
+from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.schema import PipelineConfig, stage_names
 from pipeline.model_files.architectures import Training
 from pipeline.progress import Progress
 from pipeline.store.artifact import Artifact

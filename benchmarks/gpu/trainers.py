@@ -15,7 +15,9 @@ from cases import SHAPES, Case
 from random_models import EOS, random_model, tokenizer_of
 from transformers import TrainerCallback
 
-from pipeline.config.schema import DpoConfig, LaunchConfig, PeftConfig, PpoConfig, RewardConfig, SftConfig
+from pipeline.config.nodes.learning import DpoConfig, PpoConfig, RewardConfig
+from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.nodes.models import PeftConfig, SftConfig
 from pipeline.modeling import tuning
 from pipeline.modeling.chat.rendering import Rendered
 from pipeline.modeling.in_training import prepare_model

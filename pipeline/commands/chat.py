@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from pipeline.commands.request import parser, split, with_last_request
-from pipeline.config.schema import DecodingConfig, PipelineConfig, stage_names
+from pipeline.config.nodes.models import DecodingConfig
+from pipeline.config.schema import PipelineConfig, stage_names
 from pipeline.console import console
 from pipeline.engine.machine import threads
 from pipeline.engine.planner import Planner

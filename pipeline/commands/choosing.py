@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from math import gcd
 from typing import Any
 
-from pipeline.config.schema import LaunchConfig, PeftConfig, PipelineConfig, tuned_stages
+from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.nodes.models import PeftConfig
+from pipeline.config.schema import PipelineConfig, tuned_stages
 from pipeline.memory.estimates import Device, Longest, Start, memory_of
 from pipeline.stages import STAGES
 

@@ -10,8 +10,9 @@ from pipeline.config.credentials import credentials
 from pipeline.config.data_checks import keys_of_no_use, wrong_sources
 from pipeline.config.losses import loss_faults
 from pipeline.config.names import NAME, nearest, stage_hint
+from pipeline.config.nodes.machine import ATTENTION_ON_GPU
 from pipeline.config.people_checks import wrong_choice, wrong_judges, wrong_labeling, wrong_writer
-from pipeline.config.schema import ATTENTION_ON_GPU, PipelineConfig, followers, stage_names
+from pipeline.config.schema import PipelineConfig, followers, stage_names
 from pipeline.config.trainer_options import SOURCES, option_names, own_place
 
 

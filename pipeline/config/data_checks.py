@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.config.names import NAME
-from pipeline.config.schema import DataConfig, LabelingConfig, PipelineConfig, SourceConfig, source_name
+from pipeline.config.nodes.demonstrations import DataConfig, SourceConfig, source_name
+from pipeline.config.nodes.people import LabelingConfig
+from pipeline.config.schema import PipelineConfig
 
 
 def keys_of_no_use(config: PipelineConfig) -> Iterator[str]:

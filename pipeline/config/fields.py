@@ -8,6 +8,7 @@ from omegaconf import II, OmegaConf
 Node = TypeVar("Node")
 
 OUTSIDE = {"outside": True}  # not hashed: paths of inputs (their content is hashed), or how long to wait for people
+AT_ONCE = {"least": 1, "above": None, "most": None, **OUTSIDE}  # not hashed either: how many at the same time
 
 
 def half(whole: int) -> int:

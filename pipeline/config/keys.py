@@ -1,4 +1,4 @@
-"""All keys of the configuration with their help texts, read from the comments in `schema.py`."""
+"""All keys of the configuration with their help texts, read from the comments in `pipeline.config.nodes`."""
 
 import ast
 import inspect
@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, cast
 
-from pipeline.config import schema
+from pipeline.config.schema import PipelineConfig
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Key:
     node: type | None = None
 
 
-def keys(node: type = schema.PipelineConfig, prefix: str = "") -> Iterator[Key]:
+def keys(node: type = PipelineConfig, prefix: str = "") -> Iterator[Key]:
     """Yield every key in the order of the configuration. The keys of a node follow it directly."""
     for item in fields(node):
         below = cast(type, item.type) if is_dataclass(item.type) else None
@@ -55,7 +55,7 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def words_of(node: type, name: str) -> str:
     """Return a field's help text: the comment in the class that defines it, else a text from its default, or ""."""
-    found = (_comments().get((owner.__name__, name), "") for owner in node.__mro__)
+    found = (_comments(owner).get(name, "") for owner in node.__mro__ if is_dataclass(owner))
     return next((words for words in found if words), "") or _words_of_default(getattr(node(), name))
 
 
@@ -73,17 +73,17 @@ def first_sentence(node: type) -> str:
 
 
 @cache
-def _comments() -> Mapping[tuple[str, str], str]:
-    """Map (class name, field name) to the last comment on the field's lines."""
-    source = inspect.getsource(schema)
+def _comments(node: type) -> Mapping[str, str]:
+    """Map each field that a class defines to the last comment on the field's lines."""
+    source = inspect.getsource(node)
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     at = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    (definition,) = ast.parse(source).body
     found = {}
-    for node in ast.walk(ast.parse(source)):
-        for line in node.body if isinstance(node, ast.ClassDef) else ():
-            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-                beside = [at[number] for number in _lines(line) if number in at]
-                found[cast(ast.ClassDef, node).name, line.target.id] = beside[-1] if beside else ""
+    for line in cast(ast.ClassDef, definition).body:
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+            beside = [at[number] for number in _lines(line) if number in at]
+            found[line.target.id] = beside[-1] if beside else ""
     return found
 
 

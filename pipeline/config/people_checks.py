@@ -7,7 +7,8 @@ from labeling.overlap import overlap_of
 from pipeline.config.credentials import ENDPOINT_KEY
 from pipeline.config.data_checks import wrong_paths
 from pipeline.config.names import NAME
-from pipeline.config.schema import LabelingConfig, PipelineConfig
+from pipeline.config.nodes.people import LabelingConfig
+from pipeline.config.schema import PipelineConfig
 
 
 def wrong_labeling(config: PipelineConfig) -> Iterator[str]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from labeling.overlap import overlap_of
-from pipeline.config.schema import LabelingConfig, PipelineConfig, content
+from pipeline.config.nodes.people import LabelingConfig
+from pipeline.config.schema import PipelineConfig, content
 from pipeline.engine.fitting import check_fits
 from pipeline.engine.group import ALONE
 from pipeline.engine.machine import threads

@@ -5,7 +5,8 @@ from dataclasses import replace
 from math import gcd
 from typing import Any
 
-from pipeline.config.schema import LaunchConfig, PipelineConfig, tuned_stages
+from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.schema import PipelineConfig, tuned_stages
 from pipeline.memory.estimates import Device, Longest, Start, memory_of
 from pipeline.model_files.architectures import PREFIX
 from pipeline.stage import Stage

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.config.schema import BaseConfig, PeftConfig, PipelineConfig
+from pipeline.config.nodes.models import BaseConfig, PeftConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.engine.machine import device_of
 from pipeline.engine.planner import Step
 from pipeline.lengths.limits import ANSWER_TOKENS, UNKNOWN

@@ -13,7 +13,7 @@ from itertools import islice
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.schema import DecodingConfig
+from pipeline.config.nodes.models import DecodingConfig
 from pipeline.data.rows import prompt_id, read_jsonl
 from pipeline.errors import RequestError
 from pipeline.evaluation.winrates import outcomes

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pipeline.config.schema import DecodingConfig, LaunchConfig, PeftConfig
+from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.nodes.models import DecodingConfig, PeftConfig
 from pipeline.memory.activations import FLOAT, Tuning
 from pipeline.memory.phases import (
     DRAWING,

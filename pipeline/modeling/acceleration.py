@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers.activations import FastGELUActivation, NewGELUActivation
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from pipeline.config.schema import ATTENTION_ON_GPU
+from pipeline.config.nodes.machine import ATTENTION_ON_GPU
 from pipeline.errors import RequestError
 from pipeline.modeling.heads import transformer_of, unwrapped_model
 

@@ -5,7 +5,7 @@ from typing import TypeAlias
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
-from pipeline.config.schema import PeftConfig
+from pipeline.config.nodes.models import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.model_files.architectures import target_fault
 from pipeline.modeling.architecture import layers_without_adapters

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor
 
 from pipeline.batches import batches_by_length
-from pipeline.config.schema import DecodingConfig
+from pipeline.config.nodes.models import DecodingConfig
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.drawing import SampledAnswer, TokenSampler, numbers_of_rows
 from pipeline.modeling.heads import LanguageHead, ids_with_token, transformer_of, unwrapped_model

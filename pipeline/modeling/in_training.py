@@ -8,7 +8,8 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.config.schema import LaunchConfig, PeftConfig
+from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.nodes.models import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.model_files.architectures import ON_PREFIX
 from pipeline.modeling.acceleration import compile_layers

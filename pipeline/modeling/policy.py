@@ -24,7 +24,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from pipeline.config.schema import LaunchConfig, PeftConfig
+from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.nodes.models import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.model_files.folder import PADDING, pickle_fault, vocabulary_fault
 from pipeline.modeling import processes

@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel, PeftType, PrefixTuningConfig
 from transformers import DynamicCache, PreTrainedModel
 
-from pipeline.config.schema import PeftConfig
+from pipeline.config.nodes.models import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.model_files.architectures import PREFIX_IN_WINDOW
 from pipeline.modeling.adapters import TRAINED, Model, with_adapter

@@ -14,7 +14,7 @@ from transformers import (
     default_data_collator,
 )
 
-from pipeline.config.schema import BaseConfig
+from pipeline.config.nodes.models import BaseConfig
 from pipeline.modeling.training import ExactCheckpoints, trainer_arguments
 from pipeline.stage import StageContext
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from pipeline.config.schema import PeftConfig
+from pipeline.config.nodes.models import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.modeling.adapters import TRAINED, lora_config, with_adapter
 from pipeline.modeling.heads import LanguageHead, transformer_of, unwrapped_model

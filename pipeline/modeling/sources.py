@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
-from pipeline.config.schema import LaunchConfig
+from pipeline.config.nodes.machine import LaunchConfig
 from pipeline.errors import RequestError
 from pipeline.modeling.architecture import context_length
 from pipeline.modeling.chat.tokenizers import load_tokenizer

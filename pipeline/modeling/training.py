@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
-from pipeline.config.schema import TrainingConfig
+from pipeline.config.nodes.models import TrainingConfig
 from pipeline.data.rows import write_jsonl
 from pipeline.errors import PipelineError
 from pipeline.modeling import processes

@@ -13,7 +13,8 @@ from trl import DPOTrainer, SFTTrainer
 from trl import SFTConfig as TrlSftConfig
 
 from pipeline.config.losses import loss_types
-from pipeline.config.schema import DpoConfig, SftConfig
+from pipeline.config.nodes.learning import DpoConfig
+from pipeline.config.nodes.models import SftConfig
 from pipeline.errors import PipelineError
 from pipeline.modeling.adapters import TRAINED, activate_adapters
 from pipeline.modeling.chat.rendering import Rendered

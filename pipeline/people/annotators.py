@@ -10,7 +10,7 @@ from typing import Self
 
 from labeling.backend import AnnotatorAnswer, Backend, LabelingError, Round
 from labeling.backends import BACKENDS, COPIES, Place, backend_module
-from pipeline.config.schema import LabelingConfig
+from pipeline.config.nodes.people import LabelingConfig
 from pipeline.errors import PipelineError, RequestError
 from pipeline.progress import Advance
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from labeling.backend import AnnotatorAnswer, Progress, Round, answers_needed, progress
-from pipeline.config.schema import AbtestConfig, CollectConfig, SynthesizeConfig
+from pipeline.config.nodes.demonstrations import SynthesizeConfig
+from pipeline.config.nodes.people import AbtestConfig, CollectConfig
 from pipeline.console import counting
 from pipeline.errors import PipelineError, RequestError, WaitingForPeople
 from pipeline.people.annotators import People

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pipeline.config.schema import PpoConfig
+from pipeline.config.nodes.learning import PpoConfig
 from pipeline.modeling import processes
 from pipeline.modeling.passes import Batch, batch_of, pass_cost
 from pipeline.modeling.roles import Roles

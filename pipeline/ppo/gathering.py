@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.config.schema import PpoConfig
+from pipeline.config.nodes.learning import PpoConfig
 from pipeline.modeling import processes
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.heads import ids_with_token

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from pipeline.config.schema import PpoConfig
+from pipeline.config.nodes.learning import PpoConfig
 from pipeline.modeling import processes
 from pipeline.modeling.passes import Batch
 from pipeline.modeling.roles import Roles

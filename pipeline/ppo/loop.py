@@ -8,7 +8,7 @@ import logging
 import math
 from itertools import chain
 
-from pipeline.config.schema import PpoConfig
+from pipeline.config.nodes.learning import PpoConfig
 from pipeline.errors import PipelineError, RequestError
 from pipeline.modeling import processes
 from pipeline.modeling.checkpoints import SaveTimer

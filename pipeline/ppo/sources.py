@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.config.schema import RewardSource
+from pipeline.config.nodes.learning import RewardSource
 from pipeline.errors import RequestError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.credentials import ENDPOINT_KEY
-from pipeline.config.schema import DecodingConfig
+from pipeline.config.nodes.models import DecodingConfig
 from pipeline.data.rows import Message
 from pipeline.data.synthetic.drafts import Generated
 from pipeline.errors import PipelineError, RequestError

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
-from pipeline.config.schema import TrackingConfig
+from pipeline.config.nodes.machine import TrackingConfig
 from pipeline.errors import RequestError
 from pipeline.store.artifact import Artifact
 

@@ -15,7 +15,8 @@ from labeling.backend import AnnotatorAnswer, Round
 from labeling.records import Ranking, SlotMap
 from labeling.sequential import always_valid, rate_text, shows_difference
 from labeling.verdicts import Pair, Verdict, by_policies, left_slot_wins, tally_of, verdicts
-from pipeline.config.schema import AbtestConfig, PipelineConfig
+from pipeline.config.nodes.people import AbtestConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.evaluation.abtest import interval, sign_test

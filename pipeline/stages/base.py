@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from pipeline.config.schema import BaseConfig, PipelineConfig
+from pipeline.config.nodes.models import BaseConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.playground.texts import corpus
 from pipeline.stage import Metrics, Reference, Stage, StageContext
 

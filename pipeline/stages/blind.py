@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from labeling.guidelines import shipped
 from labeling.records import make_tasks
-from pipeline.config.schema import BlindConfig, PipelineConfig
+from pipeline.config.nodes.people import BlindConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.evaluation.blind import choose_pairs, samples_of

@@ -13,7 +13,8 @@ from labeling.pace import paces, reading_seconds
 from labeling.records import Message, Ranking
 from labeling.simulated import SimulatedAnnotator, annotate
 from labeling.trust import measured
-from pipeline.config.schema import AbtestConfig, CollectConfig, PipelineConfig
+from pipeline.config.nodes.people import AbtestConfig, CollectConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.rows import write_jsonl
 from pipeline.errors import RequestError
 from pipeline.people.rounds import partial_text, rankings_of, read_round

@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pipeline.config.schema import CompareConfig, PipelineConfig
+from pipeline.config.nodes.evaluation import CompareConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError
 from pipeline.evaluation.comparison import BY_PEOPLE, comparison

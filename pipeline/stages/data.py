@@ -16,7 +16,8 @@ from os import cpu_count
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.config.schema import DataConfig, MixedSourceConfig, PipelineConfig, SourceConfig, source_name
+from pipeline.config.nodes.demonstrations import DataConfig, MixedSourceConfig, SourceConfig, source_name
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.ledger import STEPS, Ledger, OnBadRow
 from pipeline.data.part_files import write_parts

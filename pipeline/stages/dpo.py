@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import DpoConfig, PipelineConfig
+from pipeline.config.nodes.learning import DpoConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.judgements.noise import check_label_noise
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError

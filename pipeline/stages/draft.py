@@ -9,8 +9,9 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipeline.config.nodes.demonstrations import DraftConfig
 from pipeline.config.people_checks import is_endpoint
-from pipeline.config.schema import DraftConfig, PipelineConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.ledger import Ledger
 from pipeline.data.prompts.loading import load_prompts

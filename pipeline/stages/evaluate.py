@@ -13,7 +13,8 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from pipeline.config.schema import EvaluateConfig, PipelineConfig
+from pipeline.config.nodes.evaluation import EvaluateConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.evaluation.best_of import best_places, kl_bound, name_of

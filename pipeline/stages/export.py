@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from pipeline.config.schema import ExportConfig, PipelineConfig
+from pipeline.config.nodes.models import ExportConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.files import write_atomically
 from pipeline.stage import Metrics, Reference, Stage, StageContext, policy
 

@@ -4,7 +4,7 @@ It learns from separate prompts, and with enough annotators also from separate a
 from. So in `evaluate` it can still judge answers after PPO has optimized against the reward model.
 """
 
-from pipeline.config.schema import JudgeConfig
+from pipeline.config.nodes.learning import JudgeConfig
 from pipeline.stage import Metrics, ModelRows, Stage, StageContext
 from pipeline.stages.reward import Pairs, inputs, summary, train_reward_model
 

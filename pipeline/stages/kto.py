@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.schema import KtoConfig, PipelineConfig
+from pipeline.config.nodes.learning import KtoConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError
 from pipeline.gates.check import check_gates

@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.schema import DecodingConfig, PipelineConfig, PpoConfig
+from pipeline.config.nodes.learning import PpoConfig
+from pipeline.config.nodes.models import DecodingConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.rows import prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.gates.check import check_gates

@@ -19,7 +19,8 @@ from labeling.suspects import Suspect
 from labeling.trust import Table, chance_with_interval
 from labeling.votes import prompt_key
 from pipeline.config.names import nearest
-from pipeline.config.schema import PipelineConfig, PreferencesConfig
+from pipeline.config.nodes.people import PreferencesConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.judgements.choosing import PairChoice
 from pipeline.data.judgements.loading import Loaded, LoadingOptions, load_judgements
 from pipeline.data.judgements.marked import MarkedAnswers, marked_answers, split_marked

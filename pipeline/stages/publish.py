@@ -11,7 +11,8 @@ from labeling.backend import Question
 from labeling.guidelines import shipped
 from labeling.quality import choose_calibration, make_checks
 from labeling.records import Ranking, make_tasks
-from pipeline.config.schema import PipelineConfig, PublishConfig
+from pipeline.config.nodes.people import PublishConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.judgements.loading import LoadingOptions, load_judgements
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.errors import RequestError

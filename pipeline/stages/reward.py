@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.config.schema import PipelineConfig, RewardConfig
+from pipeline.config.nodes.learning import RewardConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.judgements.noise import check_label_noise
 from pipeline.data.rows import prompt_id, read_jsonl
 from pipeline.errors import RequestError

@@ -7,7 +7,8 @@ people are asked about, and chooses those whose order a reward model of an earli
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.config.schema import PipelineConfig, SampleConfig
+from pipeline.config.nodes.people import SampleConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.prompts.selection import choose_prompts
 from pipeline.data.prompts.uncertainty import most_uncertain
 from pipeline.data.rows import Message, prompt_id, read_jsonl, write_jsonl

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.schema import PipelineConfig, SftConfig
+from pipeline.config.nodes.models import SftConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.lengths.fitting import fitting_rows
 from pipeline.lengths.limits import ANSWER_TOKENS, answer_tokens

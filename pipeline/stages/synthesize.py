@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from labeling.backend import AnnotatorAnswer, Round
 from labeling.guidelines import shipped
-from pipeline.config.schema import PipelineConfig, SynthesizeConfig
+from pipeline.config.nodes.demonstrations import SynthesizeConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.data.synthetic.drafts import Draft, Rejected, Reviewed, as_unreviewed, pool_reviews
 from pipeline.errors import RequestError

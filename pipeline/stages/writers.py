@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from pipeline.config.schema import DecodingConfig
+from pipeline.config.nodes.models import DecodingConfig
 from pipeline.data.rows import Message
 from pipeline.data.synthetic.drafts import Generated
 from pipeline.lengths.limits import UNKNOWN, with_limit

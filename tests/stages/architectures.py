@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import BaseConfig
+from pipeline.config.nodes.models import BaseConfig
 from pipeline.store.artifact import Artifact
 from tests.lazily import lazily
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import compose
-from pipeline.config.schema import LaunchConfig, PipelineConfig, RewardSource, content
+from pipeline.config.nodes.learning import RewardSource
+from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.schema import PipelineConfig, content
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.model_files.checks import check_models
 from pipeline.progress import Advance

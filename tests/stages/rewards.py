@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import LaunchConfig
+from pipeline.config.nodes.machine import LaunchConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext

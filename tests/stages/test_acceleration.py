@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pipeline.config.compose import load
-from pipeline.config.schema import ATTENTION_ON_GPU, LaunchConfig, PeftConfig, SftConfig
+from pipeline.config.nodes.machine import ATTENTION_ON_GPU, LaunchConfig
+from pipeline.config.nodes.models import PeftConfig, SftConfig
 from pipeline.errors import RequestError
 from pipeline.store.artifact import Artifact
 from tests.lazily import lazily

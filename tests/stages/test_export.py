@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipeline.config.schema import DecodingConfig
+from pipeline.config.nodes.models import DecodingConfig
 from pipeline.store.artifact import Artifact
 from tests.lazily import lazily
 from tests.serving import transformers_serve

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.config.compose import load
-from pipeline.config.schema import BaseConfig, DpoConfig, RewardConfig, SftConfig
+from pipeline.config.nodes.learning import DpoConfig, RewardConfig
+from pipeline.config.nodes.models import BaseConfig, SftConfig
 from pipeline.errors import PipelineError
 from tests.lazily import lazily
 from tests.stages import tiny

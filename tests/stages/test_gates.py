@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.schema import LaunchConfig
+from pipeline.config.nodes.machine import LaunchConfig
 from pipeline.gates.check import check_gates
 from pipeline.gates.rules import GateVerdict, padding_verdict, read_gates
 from pipeline.playground.texts import sampling_prompts

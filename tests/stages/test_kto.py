@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.schema import KtoConfig
+from pipeline.config.nodes.learning import KtoConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import PipelineError, RequestError
 from tests.lazily import lazily

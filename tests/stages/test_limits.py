@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.schema import DecodingConfig
+from pipeline.config.nodes.models import DecodingConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.lengths.limits import UNKNOWN, answer_tokens, with_limit
 from tests.lazily import lazily

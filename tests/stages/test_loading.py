@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.schema import PeftConfig
+from pipeline.config.nodes.models import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.store.artifact import Artifact
 from tests.lazily import lazily

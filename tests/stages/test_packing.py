@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config.compose import load
-from pipeline.config.schema import SftConfig
+from pipeline.config.nodes.models import SftConfig
 from pipeline.errors import RequestError
 from tests.lazily import lazily
 from tests.stages import tiny

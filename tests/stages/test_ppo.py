@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline.config.schema import PpoConfig
+from pipeline.config.nodes.learning import PpoConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.store.artifact import Artifact
 from tests.lazily import lazily

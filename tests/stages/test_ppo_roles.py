@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from pipeline.config.schema import LaunchConfig, PeftConfig
+from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.nodes.models import PeftConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext

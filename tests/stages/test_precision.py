@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.config.schema import LaunchConfig, PeftConfig
+from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.nodes.models import PeftConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.store.artifact import Artifact
 from tests.lazily import lazily

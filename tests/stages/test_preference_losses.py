@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.config.losses import ANY_DIVERGENCE, LOSSES, SMOOTHED, TRL_LOSSES
-from pipeline.config.schema import DpoConfig
+from pipeline.config.nodes.learning import DpoConfig
 from tests.lazily import lazily
 from tests.stages import tiny
 

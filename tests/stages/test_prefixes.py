@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.schema import PeftConfig
+from pipeline.config.nodes.models import PeftConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError
 from tests.lazily import lazily

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.schema import DecodingConfig
+from pipeline.config.nodes.models import DecodingConfig
 from pipeline.files import file_hash
 from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import MANIFEST

@@ -127,7 +127,7 @@ def test_the_loss_is_bradley_terrys(chain: Chain, peft: str, margin: bool, noise
 @pytest.mark.parametrize(("sft", "reward"), [("full", "full"), ("lora", "lora"), ("qlora", "qlora")])
 def test_the_sft_loss_beside_it_is_the_policys_own(chain: Chain, tmp_path: Path, sft: str, reward: str) -> None:
     """arXiv 2406.10216: at the first step it is the SFT policy's own loss on the answers' tokens."""
-    from pipeline.config.schema import PeftConfig
+    from pipeline.config.nodes.models import PeftConfig
     from pipeline.modeling.policy import load_policy
     from pipeline.modeling.rewards.models import language_head, load_reward_for_training
     from pipeline.modeling.rewards.training import RewardTrainer

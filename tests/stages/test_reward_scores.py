@@ -89,7 +89,7 @@ def test_the_stop_token_is_seen(chain: Chain) -> None:
 
 def test_dropout_is_off(chain: Chain, tmp_path: Path) -> None:
     """Rule 9 (arXiv 2009.01325): also in training, and for a model that calls the function and not a module."""
-    from pipeline.config.schema import PeftConfig
+    from pipeline.config.nodes.models import PeftConfig
     from pipeline.modeling.rewards.models import load_reward_for_training
     from pipeline.modeling.sources import PolicySource
 

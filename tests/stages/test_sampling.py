@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.schema import DecodingConfig
+from pipeline.config.nodes.models import DecodingConfig
 from tests.lazily import lazily
 from tests.stages import tiny
 from tests.stages.architectures import build

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.schema import DpoConfig, KlConfig, PeftConfig, PpoConfig
+from pipeline.config.nodes.learning import DpoConfig, KlConfig, PpoConfig
+from pipeline.config.nodes.models import PeftConfig
 from pipeline.errors import PipelineError
 from tests.lazily import lazily
 from tests.stages import tiny

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import LaunchConfig
+from pipeline.config.nodes.machine import LaunchConfig
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
 from tests.lazily import lazily

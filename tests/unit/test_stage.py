@@ -12,7 +12,7 @@ from tests.unit.report.comparisons import chain, evaluation, made
 
 PIPELINE = ROOT / "pipeline"
 ALLOWED = {
-    ("config/schema.py", "JUDGEMENT_FORMATS"): "formats of files, two of which have a stage's name",
+    ("config/nodes/people.py", "JUDGEMENT_FORMATS"): "formats of files, two of which have a stage's name",
     ("config/names.py", "STAGE_HABITS"): "words of other tools for our stages: hints for a word that is no stage",
 }
 

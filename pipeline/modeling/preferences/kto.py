@@ -18,7 +18,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 from trl.trainer.utils import disable_dropout_in_model
 
-from pipeline.config.schema import KtoConfig
+from pipeline.config.nodes.learning import KtoConfig
 from pipeline.errors import RequestError
 from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.fused import use_whole_head

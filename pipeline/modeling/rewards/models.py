@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from pipeline.config.schema import PeftConfig
+from pipeline.config.nodes.models import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.model_files.architectures import reward_fault
 from pipeline.modeling.adapters import TRAINED, Model, activate_adapters, lora_config, name_in_stack, with_adapter

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.batches import cheapest_batches
-from pipeline.config.schema import PeftConfig
+from pipeline.config.nodes.models import PeftConfig
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.chat.templates import Messages
 from pipeline.modeling.heads import transformer_of

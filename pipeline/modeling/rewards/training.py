@@ -20,7 +20,7 @@ from torch import Tensor
 from trl import RewardConfig as TrlRewardConfig
 from trl import RewardTrainer as TrlRewardTrainer
 
-from pipeline.config.schema import RewardConfig
+from pipeline.config.nodes.learning import RewardConfig
 from pipeline.modeling.figures import Counts, ExactFigures
 from pipeline.modeling.heads import LanguageHead
 from pipeline.modeling.in_training import ModelInTraining

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.commands.wording import age_text, size_text
-from pipeline.config.schema import DecodingConfig
+from pipeline.config.nodes.models import DecodingConfig
 from pipeline.engine.planner import Step
 from pipeline.errors import RequestError
 from pipeline.stage import StageContext

@@ -5,7 +5,8 @@ import pytest
 from pipeline.__main__ import main
 from pipeline.config.keys import keys, words_of
 from pipeline.config.names import all_names
-from pipeline.config.schema import DpoConfig, PublishConfig
+from pipeline.config.nodes.learning import DpoConfig
+from pipeline.config.nodes.people import PublishConfig
 
 
 def test_every_key_has_words_beside_it() -> None:

@@ -12,7 +12,9 @@ from omegaconf import MISSING
 
 from pipeline.config import compose
 from pipeline.config.names import CONF
-from pipeline.config.schema import DEMONSTRATION_FORMATS, JUDGEMENT_FORMATS, PipelineConfig, content
+from pipeline.config.nodes.demonstrations import DEMONSTRATION_FORMATS
+from pipeline.config.nodes.people import JUDGEMENT_FORMATS
+from pipeline.config.schema import PipelineConfig, content
 from pipeline.data.formats.table import DEMONSTRATIONS, JUDGEMENTS
 from pipeline.errors import RequestError
 

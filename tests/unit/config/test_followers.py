@@ -8,7 +8,9 @@ from typing import cast
 import pytest
 
 from pipeline.config import compose
-from pipeline.config.schema import PeftConfig, PipelineConfig, RewardConfig
+from pipeline.config.nodes.learning import RewardConfig
+from pipeline.config.nodes.models import PeftConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.errors import RequestError
 
 OTHER = {  # a value that no default has, by the kind of the option

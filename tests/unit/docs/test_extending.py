@@ -12,8 +12,9 @@ import pytest
 
 from labeling import questions
 from labeling.backends import Place
-from pipeline.config import compose, schema
+from pipeline.config import compose
 from pipeline.config.fields import number, roles
+from pipeline.config.nodes import demonstrations
 from pipeline.data.formats.detection import detect
 from pipeline.data.formats.table import DEMONSTRATIONS, Format, demonstrations_in
 from pipeline.stage import FromStage, Stage
@@ -43,7 +44,7 @@ def test_every_snippet_is_python(code: str) -> None:
 
 def test_the_stage_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = executed(snippet("@dataclass"), dataclass=dataclass, number=number, roles=roles)["LengthsConfig"]
-    monkeypatch.setattr(schema, "LengthsConfig", made, raising=False)
+    monkeypatch.setattr(demonstrations, "LengthsConfig", made, raising=False)
     stage: Stage = executed(snippet('"""`lengths`'))["STAGE"]
     (tmp_path / "sft.jsonl").write_text('{"messages": [{"role": "assistant", "content": "It leaks."}]}\n')
     data = SimpleNamespace(file=lambda name: tmp_path / name)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.commands.closing import decided_by
-from pipeline.config.schema import LaunchConfig
+from pipeline.config.nodes.machine import LaunchConfig
 from pipeline.errors import RequestError
 from pipeline.gates.check import check_judge
 from pipeline.gates.rules import judge_verdict, read_verdicts

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 import pipeline
-from pipeline.config.schema import DpoConfig, RewardConfig, SftConfig
+from pipeline.config.nodes.learning import DpoConfig, RewardConfig
+from pipeline.config.nodes.models import SftConfig
 from tests import canaries
 from tests.canaries import Canary, fault
 from tests.canaries_server import SERVER

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from labeling.backend import progress
-from pipeline.config.schema import LabelingConfig, content
+from pipeline.config.nodes.people import LabelingConfig
+from pipeline.config.schema import content
 from pipeline.engine.maker import _asks_for_more
 from pipeline.engine.planner import PENDING, Planner, Step
 from pipeline.errors import RequestError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.schema import RewardSource
+from pipeline.config.nodes.learning import RewardSource
 from pipeline.errors import RequestError
 from tests.lazily import lazily
 

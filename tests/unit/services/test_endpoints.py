@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.checks import check_values
-from pipeline.config.schema import DecodingConfig
+from pipeline.config.nodes.models import DecodingConfig
 from pipeline.data.rows import Message
 from pipeline.errors import PipelineError, RequestError
 from pipeline.services import endpoints

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.schema import TrackingConfig
+from pipeline.config.nodes.machine import TrackingConfig
 from pipeline.errors import RequestError
 from pipeline.services import tracking
 from pipeline.services.tracking import NoTracker, Tracking, is_service_fault

@@ -1,0 +1,38 @@
+"""Nodes that change no result: how the machine is used, and where metrics are logged."""
+
+from dataclasses import dataclass
+
+from pipeline.config.fields import choice, number, option
+
+ATTENTION_ON_GPU = ("flash_attention_2", "flash_attention_3", "flex_attention")
+
+
+ATTENTION = ("sdpa", "eager", *ATTENTION_ON_GPU)
+"""The values of `launch.attn_implementation`, by transformers' names."""
+
+
+@dataclass
+class LaunchConfig:
+    """How the machine is used. Not part of any version: a run is the same on another machine."""
+
+    device: str = choice("auto", "auto", "cpu", "cuda", "mps")  # auto: a GPU if there is one
+    micro_batch_size: int | None = number(None, least=1)  # rows per device and forward pass; absent: all
+    gradient_checkpointing: bool = False  # recompute activations to save memory
+    attn_implementation: str | None = option(*ATTENTION)  # how attention is computed; absent: transformers' choice
+    compile: bool = False  # compile layers for training: minutes at first, then faster on a GPU
+    batch_tokens: int = number(32768, least=1)  # tokens, padding included, of answers drawn or scored at once
+    checkpoint_minutes: float = number(15.0, above=0)  # most time between checkpoints: what a killed run may lose
+    mixed_precision: str = choice("auto", "auto", "no", "bf16")  # auto: bf16 to train all of a bfloat16 model on a GPU
+    force: bool = False  # run a stage even if its memory plan finds that it cannot fit
+    parallel: int | None = number(None, least=1)  # stages at once; absent: one per GPU; per idle core for a small model
+    processes: int = number(1, least=1)  # processes that train, sample and evaluate together, each on a GPU of its own
+    data_processes: int | None = number(None, least=1)  # processes that read and clean data; absent: one per core
+
+
+@dataclass
+class TrackingConfig:
+    """Weights & Biases. `auto` is online with a key in the environment or the netrc file, otherwise offline."""
+
+    mode: str = choice("auto", "auto", "online", "offline", "off")  # auto: online with a key, otherwise offline
+    project: str = "alignment-pipeline"  # project name at W&B
+    entity: str | None = None  # team or user at W&B
