@@ -59,7 +59,7 @@ def compare_arms(seed: int, common: Sequence[str]) -> Artifact:
     request = [*common, f"seed={seed}"]
     for arm in ARMS:
         run([*request, *arm.overrides, f"stage={arm.stage}", f"tag={arm.tag}-{seed}"])
-    policies = ["base", "sft", *(f"{arm.stage}@{arm.tag}-{seed}" for arm in ARMS)]
+    policies = ["sft", *(f"{arm.stage}@{arm.tag}-{seed}" for arm in ARMS)]
     evaluated = [*request, f"evaluate.policies=[{','.join(policies)}]"]
     run([*evaluated, "stage=compare"])
     config = compose.load(evaluated)

@@ -30,7 +30,8 @@ def print_results(config: PipelineConfig, steps: list[Step], request: Request) -
     artifact = store.open(last.name, last.version)
     if last.stage.compares_policies:
         console.print(policies_table(artifact, config))
-        for sentence in head_to_head(artifact.metrics):
+        sentences = [*head_to_head(artifact.metrics)]
+        for sentence in sentences if len(sentences) <= MOST_SENTENCES else ():
             console.print(f" {sentence}")
     for line in as_lines(next_steps(replace(last, complete=True), config, store, request)):
         console.print(escape(line))
@@ -44,6 +45,7 @@ class Column(NamedTuple):
     form: str
 
 
+MOST_SENTENCES = 6  # comparisons of two arms below the table; the report has the important ones of more
 MIN_COLUMNS = 100  # terminal columns needed to show all metrics
 LEFT_OUT = ("perfect", "perplexity")  # metrics that narrower terminals omit
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 from pipeline.evaluation.best_of import evaluated_names, name_of
@@ -14,6 +15,7 @@ from pipeline.store.lineage import lineage, of_stage
 Row = Mapping[str, Any]
 
 BY_PEOPLE = "people/"  # before the metrics of the blind A/B test in a report's manifest
+MOST_RIVALS = 4  # arms of which each two are compared
 COLOURS = 8  # of the style sheet: 0 for the baseline, arms from 1 upward, its ancestors from 7 downward
 
 
@@ -59,6 +61,14 @@ class Comparison:
     @property
     def arms(self) -> list[Policy]:
         return [policy for policy in self.policies if not (policy.is_baseline or policy.is_ancestor)]
+
+    @property
+    def rivals(self) -> list[tuple[Policy, Policy]]:
+        """The arms to compare head to head: each two of a few; of many, the one that wins most and each other."""
+        if len(self.arms) <= MOST_RIVALS:
+            return list(combinations(self.arms, 2))
+        best = max(self.arms, key=lambda arm: arm.metrics.get("win_rate", -math.inf))
+        return [(best, arm) for arm in self.arms if arm is not best]
 
     @property
     def metrics(self) -> Mapping[str, float]:

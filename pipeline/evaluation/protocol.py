@@ -25,7 +25,8 @@ def protocol(seen: Comparison) -> Protocol | None:
     if differing:
         return Protocol(False, f"Not on equal terms: {'; '.join(differing)}.")
     compared = seen.arms or list(seen.policies)
-    names = " and ".join(policy.label for policy in compared)
+    *most, last = (policy.label for policy in compared)
+    names = f"{', '.join(most)} and {last}" if most else last
     shared = [made.reference for made in (*_common(compared, "sft"), *_common(compared, "preferences"))]
     terms = [f"{names} {'both ' if len(compared) == 2 else ''}come from {' and '.join(shared)}"] if shared else []
     terms.append(f"all policies answered the same {seen.prompts:,} prompts{_decoding(seen.evaluation)}")

@@ -24,6 +24,7 @@ from pipeline.report.svg import (
 )
 
 LETTER = 6.4  # usual width of a letter in the units of a chart, for placing labels
+MOST_NAMED = 6  # policies with their names on a plane; more have numbers there, and a list below
 LINE = 14  # smallest vertical distance of labels that do not touch
 
 
@@ -87,7 +88,7 @@ def _curve(one: Series, x: Scale, y: Scale) -> list[Markup]:
 
 
 def plane(spots: Sequence[Spot], x_name: str, y_name: str) -> Markup:
-    """Draw one dot per policy, with its interval and its name."""
+    """Draw one dot per policy, with its interval and its name, or with a number if there are many."""
     xs = ticks(*widened([0.0, *(spot.x for spot in spots)]))
     ys = ticks(*widened([edge for spot in spots for edge in (spot.y_low, spot.y_high)]))
     x, y = Scale(xs[0], xs[-1], LEFT, WIDTH - RIGHT), Scale(ys[0], ys[-1], HEIGHT - BOTTOM, TOP)
@@ -96,10 +97,20 @@ def plane(spots: Sequence[Spot], x_name: str, y_name: str) -> Markup:
         parts.append(line(f"whisker p{spot.colour}", x(spot.x), y(spot.y_low), x(spot.x), y(spot.y_high)))
         dot = Markup('<circle class="dot p{}" cx="{:.1f}" cy="{:.1f}" r="5"/>')
         parts.append(dot.format(spot.colour, x(spot.x), y(spot.y)))
-    places = label_places([(spot.label, x(spot.x), y(spot.y)) for spot in spots])
-    for spot, (anchor, left, baseline) in zip(spots, places, strict=True):
-        parts.append(text(left, baseline, spot.label, anchor, "label"))
-    return svg(f"{y_name} against {x_name}", parts)
+    numbered = len(spots) > MOST_NAMED
+    labels = [str(number) if numbered else spot.label for number, spot in enumerate(spots, start=1)]
+    places = label_places([(label, x(spot.x), y(spot.y)) for label, spot in zip(labels, spots, strict=True)])
+    for label, (anchor, left, baseline) in zip(labels, places, strict=True):
+        parts.append(text(left, baseline, label, anchor, "label"))
+    return svg(f"{y_name} against {x_name}", parts) + (_numbered(spots) if numbered else Markup(""))
+
+
+def _numbered(spots: Sequence[Spot]) -> Markup:
+    """Return the list of the policies, numbered as on the plane."""
+    entry = Markup('<li><span class="chip p{}">{}</span></li>')
+    return Markup('<ol class="places">{}</ol>').format(
+        Markup("").join(entry.format(spot.colour, spot.label) for spot in spots)
+    )
 
 
 def scatter(clouds: Sequence[Cloud], x_name: str, y_name: str) -> Markup:

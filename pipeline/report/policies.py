@@ -9,7 +9,6 @@ import math
 import shlex
 import statistics
 from collections.abc import Iterator, Sequence
-from itertools import permutations
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -96,7 +95,8 @@ def _win_rates(seen: Comparison) -> Markup:
         return Markup("")
     names = ("win_rate", "win_rate_low", "win_rate_high")
     drawn = [bars.Bar(p.label, p.colour, *(p.metrics[name] for name in names)) for p in known]
-    rivals = [(a, b, f"{a.name}/against/{b.name}") for a, b in permutations(seen.arms, 2)]
+    either = [pair for a, b in seen.rivals for pair in ((a, b), (b, a))]
+    rivals = [(a, b, f"{a.name}/against/{b.name}") for a, b in either]
     rivals = [(a, b, key) for a, b, key in rivals if f"{key}/win_rate" in seen.metrics]
     for a, b, key in rivals:
         rates = (seen.metrics[f"{key}/{name}"] for name in names)

@@ -1,7 +1,6 @@
 """Sentences for the results of a comparison, and for the caveats that limit them."""
 
 from collections.abc import Iterator
-from itertools import combinations
 from typing import NamedTuple
 
 from labeling.suspects import exclusion, sentence
@@ -60,14 +59,14 @@ def _against(policy: Policy, baseline: Policy, seen: Comparison) -> Finding:
 
 
 def _between_arms(seen: Comparison, baseline: Policy) -> Iterator[Finding]:
-    """Yield a sentence for each two arms: the difference of their win rates against the baseline, and head to head.
+    """Yield a sentence for each two rivals: the difference of their win rates against the baseline, and head to head.
 
     The difference is paired by prompt.
     """
     reference = seen.values(baseline, seen.decides)
     scores = {arm.name: seen.values(arm, seen.decides) for arm in seen.arms}
     won = {name: outcomes(own, reference) for name, own in scores.items() if own and reference}
-    for first, second in combinations([arm for arm in seen.arms if arm.name in won], 2):
+    for first, second in ((a, b) for a, b in seen.rivals if a.name in won and b.name in won):
         gap = difference(won[first.name], won[second.name])
         ahead, behind = (first, second) if gap.value >= 0 else (second, first)
         value, low, high = gap if gap.value >= 0 else (-gap.value, -gap.high, -gap.low)

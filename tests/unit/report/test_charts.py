@@ -111,3 +111,12 @@ def test_what_scores_go_along_with_is_drawn_where_it_is_known() -> None:
     assert [relation.pair.title for relation in found] == ["Reward against length"]  # no judge: no other pair
     assert [(label, value) for label, _, value in found[0].correlations] == [("SFT", "+1.00"), ("DPO", "+1.00")]
     assert len(Elements(str(found[0].chart)).of("circle", "speck")) == 6
+
+
+def test_many_policies_are_numbered_on_the_plane_and_named_below() -> None:
+    spots = [Spot(f"DPO <{n}>", n, n, n, n, n) for n in range(7)]
+    drawn = str(plane(spots, "KL", "score"))
+    assert [f">{n}</text>" in drawn for n in range(1, 8)] == [True] * 7
+    assert drawn.index("DPO &lt;0&gt;") < drawn.index("DPO &lt;6&gt;")
+    assert "DPO &lt;6&gt;</text>" not in drawn
+    assert "<ol" not in str(plane(spots[:6], "KL", "score"))

@@ -176,3 +176,18 @@ def test_where_nobody_knows_the_truth_the_independent_judge_compares_the_arms() 
     said = [verdict.text for verdict in verdicts(told(two_arms(), figures, rows, **judged(0.9)))]
     assert said[0].endswith("by the independent judge.")
     assert said[-1].startswith("PPO is better than DPO: +100 points")
+
+
+def test_of_many_arms_the_one_that_wins_most_is_compared_with_each_other() -> None:
+    parts = chain()
+    names = [f"dpo@{n}" for n in range(5)]
+    policies = {"sft": parts["sft"]} | {name: dataclasses.replace(parts["dpo"], version=name[-1] * 4) for name in names}
+    metrics = {name: PLAIN | RATE | {"win_rate": 0.5 + n / 10} for n, name in enumerate(names)}
+    scores = {"sft": [0.5] * 100} | {
+        name: [0.9] * (50 + 10 * n) + [0.1] * (50 - 10 * n) for n, name in enumerate(names)
+    }
+    few = dict(list(policies.items())[:4])
+    seen = told(few, {"sft": PLAIN, **{name: metrics[name] for name in names[:3]}}, rows_of(scores))
+    assert len(seen.rivals) == 3
+    seen = told(policies, {"sft": PLAIN, **metrics}, rows_of(scores))
+    assert [(a.name, b.name) for a, b in seen.rivals] == [("dpo@4", name) for name in names[:4]]
