@@ -3,16 +3,14 @@
 from collections.abc import Iterable, Sequence
 
 
-def batches_by_length(
-    lengths: Sequence[int], size: int, rows: Iterable[int] | None = None, *, tokens: int | None = None
-) -> list[list[int]]:
+def batches_by_length(lengths: Sequence[int], size: int, *, tokens: int | None = None) -> list[list[int]]:
     """Return batches of at most `size` indices into `lengths` [rows], shortest rows first.
 
-    `tokens` bounds the tokens of a batch, padding included; a longer row is a batch of its own. `rows` are the indices
-    to use, all by default. Rows of equal length keep their order.
+    `tokens` bounds the tokens of a batch, padding included; a longer row is a batch of its own. Rows of equal length
+    keep their order.
     """
     batches: list[list[int]] = []
-    for row in _by_length(lengths, rows):
+    for row in _by_length(lengths, range(len(lengths))):
         count = len(batches[-1]) + 1 if batches else 0
         if not count or count > size or (tokens is not None and count * lengths[row] > tokens):
             batches.append([])
@@ -26,9 +24,10 @@ def cheapest_batches(
     """Return batches like `batches_by_length`, of at most `size` rows, divided so that they cost least.
 
     A batch costs its tokens, padding included, and `pass_cost` tokens more: short rows have a batch of their own where
-    that saves more padding than another pass costs. The division is the best of all, found row by row.
+    that saves more padding than another pass costs. The division is the best of all, found row by row. `rows` are the
+    indices to use, all by default.
     """
-    order = _by_length(lengths, rows)
+    order = _by_length(lengths, range(len(lengths)) if rows is None else rows)
     costs, starts = [0], [0]  # of the best batches for the first rows, and where the last of them starts
     for end in range(1, len(order) + 1):
         longest, first = lengths[order[end - 1]], max(0, end - size)
@@ -42,5 +41,5 @@ def cheapest_batches(
     return found[::-1]
 
 
-def _by_length(lengths: Sequence[int], rows: Iterable[int] | None) -> list[int]:
-    return sorted(range(len(lengths)) if rows is None else rows, key=lambda i: (lengths[i], i))
+def _by_length(lengths: Sequence[int], rows: Iterable[int]) -> list[int]:
+    return sorted(rows, key=lambda i: (lengths[i], i))

@@ -31,9 +31,9 @@ def test_every_row_is_in_one_batch_the_shortest_first(lengths: list[int], size: 
 def test_only_the_rows_that_are_wanted_are_batched(lengths: list[int], size: int, data: st.DataObject) -> None:
     """In whatever order they are named."""
     wanted = data.draw(st.permutations(range(len(lengths))))[: len(lengths) // 2]
-    found = batches_by_length(lengths, size, wanted)
+    found = cheapest_batches(lengths, size, 9, wanted)
     assert sorted(place for batch in found for place in batch) == sorted(wanted)
-    assert found == batches_by_length(lengths, size, sorted(wanted))
+    assert found == cheapest_batches(lengths, size, 9, sorted(wanted))
 
 
 @given(st.lists(st.integers(1, 9), max_size=9), st.integers(1, 9), st.integers(0, 30))
