@@ -11,7 +11,9 @@ from typing import Any
 from labeling.records import Task
 from pipeline.__main__ import main
 from pipeline.config import compose
-from pipeline.config.schema import DecodingConfig, LaunchConfig, PipelineConfig
+from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.nodes.models import DecodingConfig
+from pipeline.config.schema import PipelineConfig
 from pipeline.data.rows import Preference, read_jsonl, write_jsonl
 from pipeline.modeling.answering import Answer, Answerer
 from pipeline.modeling.rewards.scoring import RewardModel
