@@ -1,6 +1,6 @@
 """True score against KL for DPO, PPO, best of n and SFT on the chosen answers, in a world whose truth is known.
 
-    python benchmarks/frontier.py [--outputs FOLDER] [--seeds 0 1 2] [--noise 0.25] [--to FILE] [key=value …]
+    python benchmarks/frontier.py [--outputs FOLDER] [--seeds 0,1,2] [--noise 0.25] [--to FILE] [key=value …]
 
 The arms are made by commands that anybody would type (`experiment=frontier`), seed by seed from the same SFT policy and
 the same rankings; one evaluation and one report.html of all arms stand at the end of each seed. A run that was stopped
@@ -98,14 +98,14 @@ def across(values: Sequence[float | None], digits: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", default="0,1,2", help="seeds of the arms, separated by commas")
     parser.add_argument("--noise", type=float, default=0.0, help="share of training pairs with swapped sides")
     parser.add_argument("--to", type=Path, help="where the table is written, besides the terminal")
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
     common = ["experiment=frontier", f"outputs={given.outputs}", f"preferences.noise={given.noise}", *given.overrides]
     made: dict[int, Artifact] = {}
-    for seed in given.seeds:
+    for seed in map(int, given.seeds.split(",")):
         made[seed] = compare_arms(seed, common)
         text = "\n".join(table(made)) + "\n"
         if given.to:
