@@ -252,8 +252,17 @@ def _tried_alone(conf: Path, known: list[Override]) -> tuple[list[str], list[str
             compose_config(conf, normalize([*beside, _text(override)]))
             right.append(_text(override))
         except REFUSED as error:
-            wrong.append(f"{_text(override)}: {_first_line(error.__cause__ or error)}")
+            wrong.append(f"{_text(override)}: {_reason(override, error)}")
     return right, wrong
+
+
+def _reason(override: Override, error: BaseException) -> str:
+    """Return why an override is wrong, in the user's words where OmegaConf's are its own."""
+    line = _first_line(error.__cause__ or error)
+    if "is not a ListConfig" in line:
+        key, _, value = _text(override).partition("=")
+        return f"it has to be a list: {key}=[{value}]"
+    return line
 
 
 def _key(override: Override) -> str:

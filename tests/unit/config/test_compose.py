@@ -29,6 +29,12 @@ def faults(*overrides: str) -> list[str]:
 # -- faults
 
 
+@pytest.mark.parametrize(("override", "list_of_one"), [("evaluate.best_of=4", "[4]"), ("sample.policies=sft", "[sft]")])
+def test_one_value_where_a_list_belongs_is_told_as_a_list(override: str, list_of_one: str) -> None:
+    key = override.partition("=")[0]
+    assert faults(override) == [f"{override}: it has to be a list: {key}={list_of_one}"]
+
+
 def test_all_faults_are_said_at_once_each_with_the_nearest_name() -> None:
     found = faults(
         "sft.lerning_rate=1e-4", "dpo.beta=-1", "seed=many", "peft=lorra", "plan=perhaps", "sft.schedule=cosin",
