@@ -29,6 +29,7 @@ OVERRIDE = re.compile(r"'?[a-z_]+(@[a-z_.]+)?(\.[a-z_]+)*=\S.*")
 KEY = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 FILES = ("data.path=a.jsonl", "model.path=a/b")
 CONTEXTS = {  # how a setting begins -> what has to be given for it to mean something; else FILES
+    "experiment=frontier": (),  # on the playground
     r"labeling\.(path|format|columns|codes|on_bad_row|max_bad_fraction)|labeling=file|experiment=": (
         *FILES,
         "labeling.path=b.jsonl",
