@@ -64,7 +64,8 @@ def stopping(model: Any, mean: float) -> Any:
 def ours(model: Any, chat: ChatFormat, prompts: Sequence[list[int]], new: int, seed: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         decoding = DecodingConfig(1.0, 1.0, new)
-        drawn = draw(model, chat, prompts, decoding, seed, batch_tokens=BUDGET, partial=Path(folder) / "rows")
+        partial = Path(folder) / "rows"
+        drawn = draw(model, chat, prompts, decoding, seed, batch_tokens=BUDGET, own_cache=True, partial=partial)
     return sum(len(answer.ids) for answer in drawn)
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pipeline.config.schema import PipelineConfig, content
 from pipeline.console import seconds_text
 from pipeline.engine.fitting import Plan, size_text
+from pipeline.engine.maker import packing_of
 from pipeline.engine.planner import Step
 from pipeline.engine.starts import rows_file, start_of
 from pipeline.errors import PipelineError
@@ -52,7 +53,7 @@ def expected_duration(step: Step, start: Start, config: PipelineConfig, store: S
 
 def _alike(step: Step, start: Start, config: PipelineConfig, store: Store) -> Iterator[Artifact]:
     """Yield earlier versions of a stage whose rows took as long as they will now, newest first."""
-    runtime = {**asdict(config.launch), **({"packing": step.config.packing} if hasattr(step.config, "packing") else {})}
+    runtime = {**asdict(config.launch), **packing_of(step)}
     wanted = _part(content(step.config), COSTLY), _part(runtime, MACHINE)
     for version in reversed(store.versions(step.name)):
         try:

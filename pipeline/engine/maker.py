@@ -182,14 +182,14 @@ def _manifest(
         "config": content(step.config),
         "inputs": {role: _recorded(artifact, store) for role, artifact in inputs.items()},
         "metrics": {name: float(value) for name, value in metrics.items()},
-        "runtime": {**asdict(config.launch), **_packing(step), "threads": threads(config), "gates": config.gates},
+        "runtime": {**asdict(config.launch), **packing_of(step), "threads": threads(config), "gates": config.gates},
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "host": {"name": platform.node(), "system": platform.platform(), "python": platform.python_version()},
         "git": _git_commit(),
     }
 
 
-def _packing(step: Step) -> dict[str, bool]:
+def packing_of(step: Step) -> dict[str, bool]:
     """Return whether rows are packed, which changes the time and no version."""
     return {"packing": step.config.packing} if hasattr(step.config, "packing") else {}
 

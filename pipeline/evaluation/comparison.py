@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
-from pipeline.evaluation.best_of import evaluated_names, name_of
+from pipeline.evaluation.best_of import name_of
 from pipeline.stage import Stage
 from pipeline.store.artifact import Artifact
 from pipeline.store.lineage import lineage, of_stage
@@ -108,12 +108,12 @@ def comparison(evaluation: Artifact, rows: Sequence[Row], stages: Mapping[str, S
     """Sort the policies of an evaluation into the baseline, its ancestors and the arms."""
     config = evaluation.manifest["config"]
     counts, baseline = config.get("best_of") or (), config["baseline"]
-    names = evaluated_names(config["policies"], counts)
     behind = {name: name for name in config["policies"]} | {name_of(count): "reward" for count in counts}
     made = {
         name: tuple(lineage(evaluation.inputs[role])) if role in evaluation.inputs else ()
         for name, role in behind.items()
     }
+    names = list(behind)
     labels = {name_of(count): f"Best of {count}" for count in counts}
     below = {artifact.reference for artifact in made.get(baseline, ())}
     started = [name for name in names if name == "base" or (made[name] and made[name][-1].reference in below)]

@@ -27,15 +27,19 @@ class TokenSampler(NamedTuple):
     temperature: float = 1.0  # 0 is greedy
     top_p: float = 1.0  # tokens are drawn from this share of the probability
 
+    def on(self, device: torch.device) -> "TokenSampler":
+        """Return the sampler for logits on a device: moved once, not for every token."""
+        return self._replace(valid_ids=self.valid_ids.to(device))
+
     def tokens(self, logits: Tensor, numbers: Tensor) -> Tensor:
         """Return tokens, [rows]: where each row's cumulative distribution passes its random number in [0, 1).
 
-        `logits` are [rows, vocabulary], `numbers` are [rows].
+        `logits` are [rows, vocabulary], `numbers` are [rows], on the sampler's device.
         """
         logits = logits[:, : len(self.valid_ids)]
         valid = self.valid_ids[: logits.shape[1]]
         if not valid.all():
-            logits = logits.masked_fill(~valid.to(logits.device), -torch.inf)
+            logits = logits.masked_fill(~valid, -torch.inf)
         if not self.temperature:
             return logits.argmax(-1)
         logits = scaled(logits, self.temperature)

@@ -90,7 +90,7 @@ def generated(
         bos_token_id=chat.tokenizer.bos_token_id,
     )
     given = {"input_ids": ids, "attention_mask": attention, "generation_config": config}
-    output = model.generate(**given, logits_processor=[_RowwiseDraws(sampler, numbers.to(device))])
+    output = model.generate(**given, logits_processor=[_RowwiseDraws(sampler.on(device), numbers.to(device))])
     return [_cut_at_stop(answer, chat.stop_id) for answer in output[:, ids.shape[1] :].tolist()]
 
 

@@ -65,8 +65,8 @@ class SamplingBatch:
         sampler: TokenSampler,
         pad_id: int,
     ) -> None:
-        self.decoder, self.head, self.sampler = decoder, head, sampler
         device = next(decoder.parameters()).device
+        self.decoder, self.head, self.sampler = decoder, head, sampler.on(device)
         ids, attention = pad_rows(prompts, pad_id, left=True)
         self.answers: list[list[int]] = [[] for _ in prompts]
         self.rows = torch.arange(len(prompts), device=device)  # the index of the answer in each row of the batch

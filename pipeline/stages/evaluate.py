@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config.nodes.evaluation import EvaluateConfig
 from pipeline.config.schema import PipelineConfig
@@ -27,6 +27,9 @@ from pipeline.playground.world import parse
 from pipeline.stage import FromStage, Metrics, ModelRows, Reference, Stage, StageContext, policy
 from pipeline.stages.ppo import inputs as ppo_inputs
 from pipeline.store.artifact import Artifact
+
+if TYPE_CHECKING:
+    from pipeline.modeling.answering import Answer
 
 Row = dict[str, Any]
 SCORERS = {"reward": "reward", "judge": "judge_reward"}  # input -> name of its scores
@@ -116,8 +119,7 @@ def _answered(
         logprobs = answerer.logprobs(prompts, [answer.ids for answer in answers])
         references = [answerer.chat.answer(row["prompt"], row["reference"]) for row in rows]
         surprise = answerer.logprobs(prompts, references)
-        metrics[f"{name}/length"] = _mean([len(answer.ids) for answer in answers])
-        metrics[f"{name}/stopped"] = _mean([answer.stopped for answer in answers])
+        metrics |= _endings(name, answers)
         metrics[f"{name}/perplexity"] = math.exp(min(-sum(surprise) / sum(map(len, references)), 700))
         answered[name] = [
             {"text": a.text, "ids": a.ids, "stopped": a.stopped, "kl": p}
@@ -152,11 +154,18 @@ def _best_of(
     answered = {}
     for count in config.best_of:
         name, kept = name_of(count), [drawn[place] for place in best_places(scores, count, most)]
-        metrics[f"{name}/length"] = _mean([len(answer.ids) for answer in kept])
-        metrics[f"{name}/stopped"] = _mean([answer.stopped for answer in kept])
+        metrics |= _endings(name, kept)
         metrics[f"{name}/kl"] = kl_bound(count)
         answered[name] = [{"text": answer.text, "ids": answer.ids, "stopped": answer.stopped} for answer in kept]
     return answered
+
+
+def _endings(name: str, answers: Sequence["Answer"]) -> Metrics:
+    """Return how long a policy's answers are, in tokens, and how many of them end by themselves."""
+    return {
+        f"{name}/length": _mean([len(answer.ids) for answer in answers]),
+        f"{name}/stopped": _mean([answer.stopped for answer in answers]),
+    }
 
 
 def _add_rewards(

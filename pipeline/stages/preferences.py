@@ -24,7 +24,7 @@ from pipeline.config.schema import PipelineConfig
 from pipeline.data.judgements.choosing import PairChoice
 from pipeline.data.judgements.loading import Loaded, LoadingOptions, load_judgements
 from pipeline.data.judgements.marked import MarkedAnswers, marked_answers, split_marked
-from pipeline.data.judgements.noise import with_swapped_sides
+from pipeline.data.judgements.noise import swapped_count, with_swapped_sides
 from pipeline.data.judgements.polls import Pool, UnweightedPool
 from pipeline.data.judgements.pooling import (
     Preferences,
@@ -85,7 +85,7 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
         "dropped": ledger.dropped,
         **{name: float(value) for name, value in preferences.counts.items()},
         **{name: float(len(rows)) for name, rows in split._asdict().items()},
-        **({"swapped": float(round(config.noise * len(split.train)))} if config.noise else {}),
+        **({"swapped": float(swapped_count(split.train, config.noise))} if config.noise else {}),
         **({"marked": float(len(answers.rows)), "marked_ties": float(answers.ties)} if loaded.marks else {}),
         **people,
     }

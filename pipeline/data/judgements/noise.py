@@ -9,9 +9,14 @@ from pipeline.data.rows import Preference
 from pipeline.errors import RequestError
 
 
+def swapped_count(rows: Sequence[Preference], share: float) -> int:
+    """Return how many rows this share is."""
+    return round(share * len(rows))
+
+
 def with_swapped_sides(rows: Sequence[Preference], share: float, seed: int) -> list[Preference]:
     """Return the rows with this share of them, drawn by `seed`, made wrong: their sides swapped (arXiv 2310.02743)."""
-    swapped = set(random.Random(f"noise {seed}").sample(range(len(rows)), round(share * len(rows))))
+    swapped = set(random.Random(f"noise {seed}").sample(range(len(rows)), swapped_count(rows, share)))
     return [
         Preference(**{**row, "chosen": row["rejected"], "rejected": row["chosen"]}) if i in swapped else row
         for i, row in enumerate(rows)

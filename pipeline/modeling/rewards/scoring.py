@@ -65,8 +65,9 @@ def raw_scores(
         return cast(list[float], read_scores(model, ids.to(device), attention.to(device)).tolist())
 
     lengths = [len(ids) for ids in whole]
-    batches = cheapest_batches(lengths, batch_size, pass_cost(model)) if cheapest else None
-    return computed(scores, batches or batches_by_length(lengths, batch_size))
+    if cheapest:
+        return computed(scores, cheapest_batches(lengths, batch_size, pass_cost(model)))
+    return computed(scores, batches_by_length(lengths, batch_size))
 
 
 def padding_difference(model: Any, rows: Sequence[AnsweredPrompt], pad_id: int) -> float:
