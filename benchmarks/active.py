@@ -18,10 +18,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
 
+from arms import Playground, Sample, accuracy, as_task, scores_of, true_scores_of
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.arms import Playground, Sample, accuracy, as_task, scores_of, true_scores_of
 from labeling.simulated import SimulatedAnnotator, annotate
 from pipeline.data.judgements.pooling import preferences_from_rankings
 from pipeline.data.prompts.uncertainty import most_uncertain

@@ -104,7 +104,7 @@ def _weighing(seeds: int) -> Table:
         for people in (team(3, 2, noise=noise), team(5, noise=noise)):
             given = [ranked(people, 300, 4, seed) for seed in range(seeds)]
             for pool in ("majority", "weighted"):
-                found = [right(rankings, pool) for rankings in given]  # type: ignore[arg-type]
+                found = [right(rankings, pool) for rankings in given]
                 means = [mean(one[part] for one in found) for part in range(4)]
                 shown = [f"{value:.3f}" if value == value else "—" for value in means]
                 cells = shown[0], f"{min(one.rows for one in found):.3f}", *shown[1:]

@@ -39,7 +39,7 @@ class Playground:
         store = Store(outputs, PROJECT)
         self.folder = outputs / PROJECT / "arms"
         self.sft = store.open(*store.resolve("sft"))
-        self.samples: list[Sample] = read_jsonl(store.open(*store.resolve("sample")).file("answers.jsonl"))
+        self.samples: Sequence[Sample] = read_jsonl(store.open(*store.resolve("sample")).file("answers.jsonl"))
         self.test_prompts = [row["prompt"] for row in read_jsonl(store.open(*store.resolve("data")).file("test.jsonl"))]
 
     def train_reward(self, name: str, rows: Sequence[Preference], seed: int, *options: str) -> RewardModel:

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+from annotators import OVERLAP, team
+from arms import Playground, Sample, accuracy, as_task, scores_of, true_scores_of
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.annotators import OVERLAP, team
-from benchmarks.arms import Playground, Sample, accuracy, as_task, scores_of, true_scores_of
 from labeling.simulated import SimulatedAnnotator, annotate
 from pipeline.data.judgements.polls import Pool
 from pipeline.data.judgements.pooling import preferences_from_rankings

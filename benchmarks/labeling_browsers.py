@@ -11,6 +11,7 @@ lost or doubled.
 
 import argparse
 import asyncio
+import shutil
 import sys
 import tempfile
 import time
@@ -18,17 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from playwright.async_api import Browser, Page, async_playwright
+from labeling_server import RANDOM, completed, milliseconds, password_of, published, tasks, wrong
+from playwright.async_api import Browser, Page, Response, async_playwright
 from playwright.async_api import Error as BrowserError
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.labeling_server import RANDOM, completed, milliseconds, password_of, published, tasks, wrong
 from labeling.argilla.backend import ArgillaBackend
 from labeling.overlap import Overlap, overlap_of
 from labeling.server import Connection, accounts, serving
-from tests.labeling.browser import CHROMIUM, QUIET
 
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WORKSPACE, CALIBRATION = "browsers", 2
 PATIENCE = 120_000  # milliseconds until a browser counts as stuck
 FOCUS = 300  # milliseconds until the page listens to keys
@@ -45,12 +46,16 @@ class Person:
     seconds: list[float] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
+    def note_fault(self, answer: Response) -> None:
+        if answer.status >= 400:
+            self.faults.append(f"{answer.status} {answer.url}")
+
 
 async def signed_in(browser: Browser, owner: Connection, home: Path, person: Person) -> Page:
     """Sign in by the form and open the project's queue; returns the page with its first record."""
     page = await (await browser.new_context(viewport={"width": 1280, "height": 800})).new_page()
     page.set_default_timeout(PATIENCE)
-    page.on("response", lambda answer: answer.status >= 400 and person.faults.append(f"{answer.status} {answer.url}"))
+    page.on("response", person.note_fault)
     start = time.perf_counter()
     await page.goto(f"{owner.url}/sign-in")
     fields = page.locator("form input")
@@ -106,7 +111,7 @@ async def whole(
 async def visits(owner: Connection, home: Path, people: list[Person], seconds: float) -> None:
     begin = asyncio.Barrier(len(people))
     async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         await asyncio.gather(*(whole(browser, owner, home, person, begin, seconds) for person in people))
         await browser.close()
 
@@ -124,7 +129,9 @@ def main() -> int:
     people = [Person(f"person{number}") for number in range(given.browsers)]
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "home", say=print) as owner:
         home = Path(folder) / "home"
-        pairs = [{**task, "responses": task["responses"][:2]} for task in tasks(given.records)]
+        pairs = tasks(given.records)
+        for task in pairs:
+            del task["responses"][2:]
         asked = published(WORKSPACE, "pairwise", pairs, CALIBRATION, given.overlap, given.browsers)
         backend = ArgillaBackend(owner, home=home)
         backend.publish(asked)

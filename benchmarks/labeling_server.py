@@ -224,7 +224,7 @@ def wrong(
 ) -> list[str]:
     """What is lost, doubled, or beyond what a record can get; `submitted` maps annotators to accepted answers."""
     given = Counter(answer["task"] for answer in answers)
-    needed, most = answers_needed(asked, answers), {}
+    needed, most = answers_needed(asked, answers), dict[str, int]()
     for queue in asked.queues:
         most |= dict.fromkeys((task["id"] for task in queue.tasks), queue.most or queue.overlap)
     done = sum(given[task] >= count for task, count in needed.items())

@@ -44,6 +44,7 @@ from pipeline.modeling.chat.rendering import ChatFormat, Rendered
 from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.memory import peak_memory_mb, reset_peak_memory
 from pipeline.modeling.passes import IGNORED_LABEL
+from pipeline.modeling.preferences.pairs import RenderedPair
 from pipeline.modeling.rewards.training import Pair, reward_trainer
 from pipeline.modeling.scoring import AnsweredPrompt
 from pipeline.modeling.sources import PolicySource
@@ -120,11 +121,11 @@ def ours(stage: str, shape: Shape, steps: int, folder: Path, *, packing: bool = 
         whole = [Rendered(prompt + answer, [0] * len(prompt) + [1] * len(answer)) for prompt, answer, _ in rows]
         trainer: Any = tuning.sft_trainer(in_training, whole, whole[:1], SftConfig(**given, packing=packing), context)
     else:
-        pairs = [(AnsweredPrompt(p, a), AnsweredPrompt(p, b)) for p, a, b in rows]
+        pairs = [RenderedPair(AnsweredPrompt(p, a), AnsweredPrompt(p, b)) for p, a, b in rows]
         if stage == "dpo":
             trainer = tuning.dpo_trainer(in_training, pairs, pairs[:1], DpoConfig(**given), context)
         else:
-            some = [Pair(*pair, 1.0, number) for number, pair in enumerate(pairs)]
+            some = [Pair(pair.chosen, pair.rejected, 1.0, number) for number, pair in enumerate(pairs)]
             trainer = reward_trainer(in_training, some, some[:1], RewardConfig(**given), context)
     trainer.train()
 

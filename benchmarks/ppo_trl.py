@@ -136,14 +136,14 @@ def run_ours(setting: Setting, folder: Path, iterations: int) -> str:
     class ById(RewardModel):
         """Scores token ids: the words of the random tokenizer are not rendered again."""
 
-        def score(self, prompts: Any, answers: Any) -> list[float]:
+        def score(self, prompts: Any, answers: Any, batch_size: int = setting.answers) -> list[float]:
             from pipeline.modeling.rewards.scoring import raw_scores
             from pipeline.modeling.scoring import AnsweredPrompt
 
             rows = [
                 AnsweredPrompt(ids[p[0]["content"]], answer.ids) for p, answer in zip(prompts, answers, strict=True)
             ]
-            return raw_scores(self.model, rows, pad_id=PAD, batch_size=setting.answers, cheapest=True)
+            return raw_scores(self.model, rows, pad_id=PAD, batch_size=batch_size, cheapest=True)
 
     torch.set_num_threads(1)
     meter = Meter()

@@ -108,9 +108,9 @@ def policies(evaluated: Artifact, request: Sequence[str]) -> str:
     """The closing table of the command, as Markdown."""
     table = policies_table(evaluated, compose.load(request))
     table.box, table.title_justify = MARKDOWN, "left"
-    console = Console(width=160, file=io.StringIO())
-    console.print(table)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    shown = io.StringIO()
+    Console(width=160, file=shown).print(table)
+    return shown.getvalue()
 
 
 def answers(made: Artifact, outputs: Path, request: Sequence[str]) -> list[dict[str, str]]:

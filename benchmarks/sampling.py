@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from overhead import SHAPES, Shape, model_of, rendered, spread
 from rich.box import MARKDOWN
 from rich.table import Table
 from transformers import GenerationConfig
 
 sys.path.insert(0, str(Path(__file__).parent / "gpu"))
+from overhead import SHAPES, Shape, model_of, rendered, spread
 from random_models import EOS, PAD, tokenizer_of
 
 from pipeline.batches import batches_by_length

@@ -51,9 +51,9 @@ def policies(evaluated: Artifact, config: PipelineConfig) -> str:
     """The closing table of the command, as Markdown."""
     table = policies_table(evaluated, config)
     table.box, table.title_justify = MARKDOWN, "left"
-    console = Console(width=160, file=io.StringIO())
-    console.print(table)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    shown = io.StringIO()
+    Console(width=160, file=shown).print(table)
+    return shown.getvalue()
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from pipeline.modeling import tuning
 from pipeline.modeling.chat.rendering import Rendered
 from pipeline.modeling.in_training import prepare_model
 from pipeline.modeling.memory import peak_memory_mb, reset_peak_memory
+from pipeline.modeling.preferences.pairs import RenderedPair
 from pipeline.modeling.rewards.models import load_reward_for_training
 from pipeline.modeling.rewards.training import Pair, reward_trainer
 from pipeline.modeling.roles import ValueStart, build_roles
@@ -113,8 +114,9 @@ class Bench:
         return folder
 
     def artifact(self, case: Case) -> Artifact:
-        source = {"path": str(self.model(case.shape)), "dtype": case.dtype, "chat_template": None}
-        return Artifact("model", case.shape, Path(source["path"]), {"source": source})
+        folder = self.model(case.shape)
+        source = {"path": str(folder), "dtype": case.dtype, "chat_template": None}
+        return Artifact("model", case.shape, folder, {"source": source})
 
     def context(self, case: Case, folder: Path) -> StageContext:
         launch = LaunchConfig(
@@ -134,7 +136,7 @@ def ours(case: Case, bench: Bench, folder: Path) -> Measured:
     """A stage's trainer on random rows."""
     measured, context, peft = Measured(), bench.context(case, folder), PeftConfig(case.method)
     vocabulary, count = SHAPES[case.shape].vocabulary, case.steps * case.micro
-    common = {"seed": 0, "batch_size": case.micro, "learning_rate": 1e-5, "epochs": 1.0, "peft": peft}
+    common: dict[str, Any] = {"seed": 0, "batch_size": case.micro, "learning_rate": 1e-5, "epochs": 1.0, "peft": peft}
     artifact = bench.artifact(case)
     with peak_in(measured, bench.device):
         if case.stage == "ppo":
@@ -151,7 +153,7 @@ def ours(case: Case, bench: Bench, folder: Path) -> Measured:
             sides = bench.ids(2 * count, case.length, vocabulary, uneven=case.uneven)
             half = case.length // 2
             pairs = [
-                (AnsweredPrompt(a[:half], [*a[half:-1], EOS]), AnsweredPrompt(a[:half], [*b[half:-1], EOS]))
+                RenderedPair(AnsweredPrompt(a[:half], [*a[half:-1], EOS]), AnsweredPrompt(a[:half], [*b[half:-1], EOS]))
                 for a, b in zip(sides[::2], sides[1::2], strict=True)
             ]
             measured.tokens = 2 * case.micro * case.length
@@ -160,7 +162,7 @@ def ours(case: Case, bench: Bench, folder: Path) -> Measured:
                 trainer = tuning.dpo_trainer(in_training, pairs, pairs[:1], config, context)
             else:
                 config = RewardConfig(**common, trainer=WITHOUT_FILES)
-                some = [Pair(*pair, 1.0, i) for i, pair in enumerate(pairs)]
+                some = [Pair(pair.chosen, pair.rejected, 1.0, i) for i, pair in enumerate(pairs)]
                 trainer = reward_trainer(in_training, some, some[:1], config, context)
         return trained(trainer, measured)
 
