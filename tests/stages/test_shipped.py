@@ -34,10 +34,10 @@ def test_both_arms_beat_sft_on_held_out_prompts(tmp_path: Path, capsys: pytest.C
     capsys.readouterr()
     assert main(request) == 0
     assert "nothing to run" in capsys.readouterr().out
-    assert main([*request, "stage=evaluate", "dpo.beta=0.3", "plan=true"]) == 0
+    assert main([*request, "stage=evaluate", "dpo.beta=0.1", "plan=true"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if " run " in line] == ["dpo", "evaluate"]
-    assert "dpo.beta 0.1 -> 0.3" in "\n".join(lines) or "beta 0.1 -> 0.3" in "\n".join(lines)
+    assert "dpo.beta 0.3 -> 0.1" in "\n".join(lines) or "beta 0.3 -> 0.1" in "\n".join(lines)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"other people's data is not here ({SHARED})")
