@@ -87,7 +87,10 @@ def _loaded(config: PipelineConfig, policies: Mapping[str, Artifact], folder: Pa
         runtime = Runtime(config.launch, threads(config))
         return StageContext({}, place, runtime, _silent, console.print, _untracked)
 
-    return {name: Answerer(artifact, context(name), config.seed) for name, artifact in policies.items()}
+    answerers: dict[str, Answerer] = {}
+    for name, artifact in policies.items():
+        answerers[name] = Answerer(artifact, context(name), config.seed, beside=answerers.values())
+    return answerers
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The model that a step starts from, and the lengths of its rows, as far as they are known before it runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config.nodes.models import BaseConfig, PeftConfig
@@ -19,35 +20,47 @@ from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import Store
 from pipeline.store.roles import trained_from
 
+Made = tuple[str, str]  # a stage and a version
 ASSUMED = 1024  # tokens of a row while its file does not exist yet
 
 
 def start_of(step: Step | Artifact, config: PipelineConfig) -> Start | None:
-    """Return the largest model that a step starts from; None if it has none, or if its memory is not known here."""
-    given = trained_from(step.inputs)
+    """Return the largest model that a step starts from; None if it has none, or if its memory is not known here.
+
+    Policies that a step compares share a base model, which then has the adapters of all of them.
+    """
     own = step.manifest.get("config", {}) if isinstance(step, Artifact) else vars(step.config)
     named = [step.inputs[name] for name in own.get("policies") or () if name in step.inputs]
-    starts = [_start(one, config) for one in ([given] if given is not None else named)]
-    known = [one for one in starts if one is not None]
-    return max(known, key=lambda one: one.shape.parameters * one.precision + 4 * one.below, default=None)
+    given = trained_from(step.inputs)  # among the policies, `base` is one of several
+    starts = _starts(named or ([] if given is None else [given]), config)
+    return max(starts, key=lambda one: one.shape.parameters * one.precision + 4 * one.below, default=None)
 
 
-def _start(given: Step | Artifact, config: PipelineConfig) -> Start | None:
-    """Return the model at the bottom of a policy's lineage, with the adapters on it."""
-    shape, dtype = _bottom(given, config)
-    if shape is None:
-        return None
-    tuned = list(_tuned(given))
-    whole = next((i for i, peft in enumerate(tuned) if peft.method == "full"), len(tuned))
-    above = tuned[:whole]  # adapters on the last model that was trained whole, or on the first one
-    on_cpu = whole < len(tuned) and device_of(config) != "cuda"  # there it is used as it was saved: in float32
-    return Start(
-        shape,
-        precision=4 if on_cpu else BYTES.get(dtype, 4),
-        below=sum(_weights_of(peft, shape) for peft in above),
-        quantized=any(peft.method == "qlora" for peft in above),
-        half=dtype == "bfloat16",
-    )
+def _starts(policies: Sequence[Step | Artifact], config: PipelineConfig) -> list[Start]:
+    """Return the models below the adapters of policies, each with the adapters that are in memory with it."""
+    found: dict[tuple[Start, Made], dict[Made, int]] = {}
+    for policy in policies:
+        shape, dtype = _bottom(policy, config)
+        if shape is None:
+            continue
+        tuned = list(_tuned(policy))
+        whole = next((i for i, (_, peft) in enumerate(tuned) if peft.method == "full"), len(tuned))
+        above = tuned[:whole]  # adapters on the last model that was trained whole, or on the first one
+        on_cpu = whole < len(tuned) and device_of(config) != "cuda"  # there it is used as it was saved: in float32
+        start = Start(
+            shape,
+            precision=4 if on_cpu else BYTES.get(dtype, 4),
+            quantized=any(peft.method == "qlora" for _, peft in above),
+            half=dtype == "bfloat16",
+        )
+        below = _made_as(tuned[whole][0] if whole < len(tuned) else _first(policy))
+        adapters = found.setdefault((start, below), {})
+        adapters.update({_made_as(one): _weights_of(peft, shape) for one, peft in above})
+    return [replace(start, below=sum(adapters.values())) for (start, _), adapters in found.items()]
+
+
+def _made_as(one: Step | Artifact) -> Made:
+    return (one.stage if isinstance(one, Artifact) else one.name), one.version
 
 
 def _weights_of(peft: PeftConfig, shape: Shape) -> int:
@@ -87,8 +100,8 @@ def _first(given: Step | Artifact) -> Step | Artifact:
     return given
 
 
-def _tuned(given: Step | Artifact) -> Iterator[PeftConfig]:
-    """Yield how the models of a lineage were trained, the last one first."""
+def _tuned(given: Step | Artifact) -> Iterator[tuple[Step | Artifact, PeftConfig]]:
+    """Yield the trained models of a lineage and how they were trained, the last one first."""
     one: Step | Artifact | None = given
     while one is not None:
         if isinstance(one, Step):
@@ -98,7 +111,7 @@ def _tuned(given: Step | Artifact) -> Iterator[PeftConfig]:
             named = ("method", "rank", "target_modules", "virtual_tokens")  # other keys have changed over time
             peft = PeftConfig(**{key: said[key] for key in named if key in said}) if said else None
         if peft is not None:
-            yield peft
+            yield one, peft
         one = trained_from(one.inputs)
 
 

@@ -1,5 +1,6 @@
 """Adapters (LoRA) on frozen models: a stack of them, each trained on the model and adapters below it."""
 
+from pathlib import Path
 from typing import TypeAlias
 
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -50,6 +51,15 @@ def with_adapter(model: Model, config: LoraConfig, name: str) -> PeftModel:
         return get_peft_model(model.requires_grad_(False), config, adapter_name=name)
     except ValueError as error:
         raise RequestError(f"peft cannot adapt {type(model).__name__}: {error}") from error
+
+
+def load_adapter(model: Model, folder: Path, place: int) -> PeftModel:
+    """Add a saved adapter to a model, frozen, as the one at a place of a stack."""
+    name = name_in_stack(place)
+    if isinstance(model, PeftModel):
+        model.load_adapter(folder, adapter_name=name, is_trainable=False)
+        return model
+    return PeftModel.from_pretrained(model, folder, adapter_name=name, is_trainable=False)
 
 
 def activate_adapters(model: PeftModel, adapters: list[str]) -> None:

@@ -1,19 +1,21 @@
 """A policy that is loaded once, draws answers in batches, and gives the log-probabilities of answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from pipeline.config.nodes.models import DecodingConfig
 from pipeline.errors import RequestError
+from pipeline.modeling.adapters import Model
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.chat.templates import Messages
 from pipeline.modeling.generation import draw
 from pipeline.modeling.heads import transformer_of
 from pipeline.modeling.padding import check_padding, keeps_states
-from pipeline.modeling.policy import context_length_of, device_of, load_policy
+from pipeline.modeling.policy import context_length_of, device_of
 from pipeline.modeling.processes import share_of
 from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
+from pipeline.modeling.sharing import SharedBase, can_share, names_by_base
 from pipeline.modeling.sources import source_to_run, tokenizer_of
 from pipeline.modeling.training import set_up_torch
 from pipeline.stage import StageContext
@@ -30,20 +32,36 @@ class Answer(NamedTuple):
 
 
 class Answerer:
-    """One policy, ready to answer prompts and to compute log-probabilities of answers."""
+    """One policy, ready to answer prompts and to compute log-probabilities of answers.
 
-    def __init__(self, artifact: Artifact, context: StageContext, seed: int) -> None:
+    It shares the base model of an answerer `beside` it if it can.
+    """
+
+    def __init__(self, artifact: Artifact, context: StageContext, seed: int, beside: Iterable["Answerer"] = ()) -> None:
         set_up_torch(context.runtime, seed)
-        source = source_to_run(artifact, context.runtime.launch)
-        tokenizer, _ = tokenizer_of(source)
+        self.source = source_to_run(artifact, context.runtime.launch)
+        tokenizer, _ = tokenizer_of(self.source)
         self.name = artifact.name
         self.chat = ChatFormat(tokenizer)
-        self.model = load_policy(source, tokenizer, device_of(context.runtime.launch))
+        self.context, self.seed = context, seed
+        self.base = self._base_beside(beside)
         transformer, pad_id = transformer_of(self.model), tokenizer.pad_token_id
         check_padding(transformer, pad_id, self.name)
         self.own_cache = keeps_states(transformer, pad_id, cached=True)
-        self.context, self.seed = context, seed
         self.batch_tokens = context.runtime.launch.batch_tokens
+
+    def _base_beside(self, others: Iterable["Answerer"]) -> SharedBase:
+        tokenizer = self.chat.tokenizer
+        for base in (other.base for other in others):
+            if can_share(self.source, base.sources):
+                base.add(self.source, tokenizer)
+                return base
+        return SharedBase(self.source, tokenizer, device_of(self.context.runtime.launch))
+
+    @property
+    def model(self) -> Model:
+        """The policy's model, with its adapters active until another policy on the same base is used."""
+        return self.base.model_of(self.source, self.chat.tokenizer)
 
     def draw(self, prompts: Sequence[Messages], decoding: DecodingConfig, what: str) -> list[Answer]:
         """Draw one answer to each prompt. Raises `RequestError` for a prompt that fills the context."""
@@ -68,3 +86,20 @@ class Answerer:
         rows = [AnsweredPrompt(self.chat.prompt(p), ids) for p, ids in zip(prompts, answers, strict=True)]
         pad_id, size = self.chat.tokenizer.pad_token_id, share_of(len(rows), len(rows))
         return answer_logprobs(self.model, rows, pad_id=pad_id, batch_size=size, batch_tokens=self.batch_tokens)
+
+
+def load_answerers(
+    artifacts: Mapping[str, Artifact], context: StageContext, seed: int, *, last: str
+) -> Iterator[tuple[str, Answerer]]:
+    """Yield policies with their names; one base model is in memory at a time, with the policies that share it.
+
+    An answerer can be used while those on its base are yielded. `last` comes last.
+    """
+    sources = {name: source_to_run(artifact, context.runtime.launch) for name, artifact in artifacts.items()}
+    loaded: list[Answerer] = []
+    for names in names_by_base(sources, last):
+        while loaded:
+            del loaded.pop().base  # the caller may still have the answerer
+        for name in names:
+            loaded.append(Answerer(artifacts[name], context, seed, loaded))
+            yield name, loaded[-1]

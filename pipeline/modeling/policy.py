@@ -27,10 +27,18 @@ from transformers import (
 from pipeline.config.nodes.machine import LaunchConfig
 from pipeline.config.nodes.models import PeftConfig
 from pipeline.errors import RequestError
-from pipeline.model_files.folder import PADDING, pickle_fault, vocabulary_fault
+from pipeline.model_files.folder import pickle_fault
 from pipeline.modeling import processes
 from pipeline.modeling.acceleration import check_attention, check_precision, use_fused_activations
-from pipeline.modeling.adapters import TRAINED, Model, activate_adapters, lora_config, name_in_stack, with_adapter
+from pipeline.modeling.adapters import (
+    TRAINED,
+    Model,
+    activate_adapters,
+    load_adapter,
+    lora_config,
+    name_in_stack,
+    with_adapter,
+)
 from pipeline.modeling.architecture import (
     check_weights,
     context_length,
@@ -39,9 +47,10 @@ from pipeline.modeling.architecture import (
     switch_off_router_logits,
 )
 from pipeline.modeling.chat.rendering import ChatFormat
-from pipeline.modeling.heads import check_head
+from pipeline.modeling.heads import check_head, unwrapped_model
 from pipeline.modeling.prefixes import add_to_transformer, prefix_length, with_new_prefix
 from pipeline.modeling.sources import PolicySource, config_of, in_float32
+from pipeline.modeling.vocabulary import check_vocabulary
 
 
 def device_of(launch: LaunchConfig) -> torch.device:
@@ -67,26 +76,36 @@ def load_policy(
     """
     in_4_bits = source.quantized if quantized is None else quantized
     model = load_base(AutoModelForCausalLM, source, tokenizer, device, quantized=in_4_bits)
-    pad, stop = tokenizer.pad_token_id, ChatFormat(tokenizer).stop_id
-    stops = list(dict.fromkeys([stop, tokenizer.eos_token_id]))
-    # not the model's own file: sampling follows our configuration, and the distribution that PPO and DPO measure
-    model.generation_config = GenerationConfig(
-        pad_token_id=pad, bos_token_id=tokenizer.bos_token_id, eos_token_id=stops
-    )
+    use_tokens(model, tokenizer)
     if source.has_prefix and len(source.adapters) > 1:
         raise RequestError(f"{source.weights}: a prefix does not go with other adapters.")
     for i, folder in enumerate(source.adapters):
-        if i == 0:
-            model = PeftModel.from_pretrained(model, folder, adapter_name=name_in_stack(0), is_trainable=False)
-        else:
-            model.load_adapter(folder, adapter_name=name_in_stack(i), is_trainable=False)
+        model = load_adapter(model, folder, i)
     if source.has_prefix:
         add_to_transformer(model)
     elif source.adapters:
         activate_adapters(model, [name_in_stack(i) for i in range(len(source.adapters))])
     model = (model if in_4_bits else model.to(device)).eval()
-    check_head(model, tokenizer("What is this?", add_special_tokens=False)["input_ids"] or [stop], source.weights)
+    check_logits(model, tokenizer, source)
     return model
+
+
+def use_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make a tokenizer's special tokens those that a model pads with and stops at."""
+    bare, pad, stop = unwrapped_model(model), tokenizer.pad_token_id, ChatFormat(tokenizer).stop_id
+    bare.config.update({"pad_token_id": pad, "eos_token_id": stop})
+    # not the model's own file: sampling follows our configuration, and the distribution that PPO and DPO measure
+    bare.generation_config = GenerationConfig(
+        pad_token_id=pad,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=list(dict.fromkeys([stop, tokenizer.eos_token_id])),
+    )
+
+
+def check_logits(model: Any, tokenizer: PreTrainedTokenizerBase, source: PolicySource) -> None:
+    """Raise `RequestError` like `check_head`."""
+    ids = tokenizer("What is this?", add_special_tokens=False)["input_ids"] or [ChatFormat(tokenizer).stop_id]
+    check_head(model, ids, source.weights)
 
 
 def load_base(
@@ -114,9 +133,7 @@ def load_base(
     check_weights(info, source.weights, new_head=new_head, prefix=model.base_model_prefix, old_head=old_head)
     _keep_4_bit_layers(model)
     use_fused_activations(model)
-    rows = model.get_input_embeddings().num_embeddings
-    check_embeddings(rows, tokenizer, source)
-    check_vocabulary(rows, tokenizer, source)
+    check_vocabulary(model, tokenizer, source)
     model.config.update({"pad_token_id": tokenizer.pad_token_id, "eos_token_id": ChatFormat(tokenizer).stop_id})
     return cast(PreTrainedModel, model)
 
@@ -177,29 +194,6 @@ def _keep_4_bit_layers(model: Any) -> None:
     for layer in model.modules():
         if isinstance(layer, Linear4bit):
             layer.support_avx512bf16_for_cpu = False
-
-
-def check_embeddings(rows: int, tokenizer: PreTrainedTokenizerBase, source: PolicySource) -> None:
-    """Raise `RequestError` if a token that can occur has no embedding; `rows` is the number of embeddings.
-
-    Special tokens that neither the template nor a role (end, padding, …) names cannot occur, such as Gemma 3's for
-    images.
-    """
-    beyond = {number: token for number, token in tokenizer.added_tokens_decoder.items() if number >= rows}
-    named = f"{tokenizer.chat_template} {tokenizer.special_tokens_map}"
-    unused = [token for token in beyond.values() if token.special and token.content not in named]
-    if len(unused) < len(beyond) or len(tokenizer) - len(unused) > rows:
-        raise RequestError(
-            f"{source.weights}: its tokenizer ({source.tokenizer}) has {len(tokenizer):,} tokens, and its embeddings "
-            f"have {rows:,} rows only. Bring the model's own tokenizer, or resize the model's embeddings."
-        )
-
-
-def check_vocabulary(rows: int, tokenizer: PreTrainedTokenizerBase, source: PolicySource) -> None:
-    """Raise `RequestError` if a model has more ids than padding explains: the tokenizer belongs to another model."""
-    words = len(tokenizer)
-    if rows - words > PADDING * rows:
-        raise RequestError(f"{source.weights}: {vocabulary_fault(rows, words)}")
 
 
 def nf4_config(dtype: torch.dtype | str) -> BitsAndBytesConfig:

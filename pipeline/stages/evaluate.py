@@ -1,7 +1,8 @@
 """`evaluate`: compares policies on prompts that none of them was trained on, all with the same decoding.
 
-One model is in memory at a time. KL to the baseline is estimated on each policy's own answers, as the mean over
-answers of log p(answer) - log p_baseline(answer), summed over tokens (the k1 estimate, in nats per answer).
+One base model is in memory at a time, with the adapters of all policies on it. KL to the baseline is estimated on each
+policy's own answers, as the mean over answers of log p(answer) - log p_baseline(answer), summed over tokens (the k1
+estimate, in nats per answer).
 
 Wins are decided by the true score if it is known (on the playground), else by the independent judge: a reward model
 trained on separate prompts that no policy was trained on. The reward that PPO was trained on is only reported.
@@ -108,13 +109,12 @@ def _answered(
 
     The baseline comes last, so that it is loaded only once: it also computes log-probabilities of all other answers.
     """
-    from pipeline.modeling.answering import Answerer
+    from pipeline.modeling.answering import load_answerers
 
     prompts = [row["prompt"] for row in rows]
-    others = [name for name in config.policies if name != config.baseline]
     answered: dict[str, list[Row]] = {name: [] for name in config.policies}
-    for name in [*others, config.baseline]:
-        answerer = Answerer(context.inputs[name], context, config.seed)
+    policies = {name: context.inputs[name] for name in config.policies}
+    for name, answerer in load_answerers(policies, context, config.seed, last=config.baseline):
         answers = answerer.draw(prompts, config.decoding, f"evaluate {name}")
         logprobs = answerer.logprobs(prompts, [answer.ids for answer in answers])
         references = [answerer.chat.answer(row["prompt"], row["reference"]) for row in rows]

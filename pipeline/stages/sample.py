@@ -97,16 +97,18 @@ def _drawn(
     prompts: Sequence[list[Message]], count: int, config: SampleConfig, decoding: Any, context: StageContext
 ) -> list[list[Drawn]]:
     """Return `count` answers to each prompt, from the policies in turn."""
-    from pipeline.modeling.answering import Answerer
+    from pipeline.modeling.answering import load_answerers
 
-    drawn: list[list[Drawn]] = [[] for _ in prompts]
-    for number, name in enumerate(config.policies):
+    policies = {name: context.inputs[name] for name in config.policies}
+    drawn: dict[str, list[list[Drawn]]] = {}
+    for name, answerer in load_answerers(policies, context, config.seed, last=config.policies[-1]):
+        number = config.policies.index(name)
         share = len(range(number, count, len(config.policies)))  # answers per prompt by this policy
-        answerer = Answerer(context.inputs[name], context, config.seed + number)
+        answerer.seed = config.seed + number
         answers = answerer.draw([p for p in prompts for _ in range(share)], decoding, f"sample {name}")
-        for i, answer in enumerate(answers):
-            drawn[i // share].append(Drawn(name, answer))
-    return drawn
+        own = [Drawn(name, answer) for answer in answers]
+        drawn[name] = [own[i * share : (i + 1) * share] for i in range(len(prompts))]
+    return [[one for name in config.policies for one in drawn[name][i]] for i in range(len(prompts))]
 
 
 def _distinct(answers: Sequence[Drawn]) -> list[Drawn]:

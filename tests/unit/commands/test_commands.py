@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,7 +96,7 @@ def test_status_names_the_other_projects(asked: Run, outputs: Path, finished: di
 class Echo:
     """In the place of a policy: says how long the conversation is that it sees, and the last words of it."""
 
-    def __init__(self, artifact: Artifact, context: StageContext, seed: int) -> None:
+    def __init__(self, artifact: Artifact, context: StageContext, seed: int, beside: Iterable["Echo"]) -> None:
         self.name, self.seed = artifact.reference, seed
 
     def draw(self, prompts: list[list[dict[str, str]]], decoding: DecodingConfig, what: str) -> list[SimpleNamespace]:

@@ -70,6 +70,26 @@ def test_every_stage_that_loads_a_model_has_a_plan(outputs: Path) -> None:
     assert len(sizes) == 1, "the embedded base"
 
 
+def test_policies_that_share_a_base_are_planned_with_the_adapters_of_all(tmp_path: Path, outputs: Path) -> None:
+    """An adapter below several policies counts once; a model that is trained whole has none of the others'."""
+    compared = "evaluate.policies=[base,sft,dpo]"
+    alone, both = (
+        _below(plans(outputs, *user(tmp_path, "stage=evaluate", "peft=lora", "evaluate.baseline=sft", policies)))
+        for policies in ("evaluate.policies=[base,sft]", compared)
+    )
+    assert both == 2 * alone > 0
+    whole = plans(outputs, *user(tmp_path, "stage=evaluate", "peft=lora", "peft@sft.peft=full", compared))
+    assert _below(whole) == alone, "the adapter of dpo, on the model that sft trained"
+    apart = plans(outputs, *user(tmp_path, "stage=evaluate", "peft=lora", "peft@dpo.peft=qlora", compared))
+    assert _below(apart) == both, "in 4 bits dpo has a base of its own, with both adapters"
+
+
+def _below(found: dict[str, Plan | None]) -> int:
+    plan = found["evaluate"]
+    assert plan is not None
+    return plan.start.below
+
+
 def test_the_longest_row_is_counted_once_the_data_is_there(tmp_path: Path, outputs: Path) -> None:
     """With the model's own tokenizer: five words are five tokens, and each turn has eight more from the template."""
     request = user(tmp_path)
