@@ -8,7 +8,8 @@ agree so well), 1 is about what people reach on summaries (`labeling.simulated`)
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from statistics import mean
 from typing import NamedTuple
 
@@ -20,8 +21,10 @@ from labeling.records import Message, Ranking, Task, stable_random
 from labeling.reliability import Votes, reliabilities
 from labeling.simulated import SimulatedAnnotator, annotate
 from labeling.suspects import standings, suspects
-from pipeline.data.judgements.polls import Pool
-from pipeline.data.judgements.pooling import preferences_from_rankings
+from pipeline.data.judgements.choosing import PollKey
+from pipeline.data.judgements.polls import Poll, add_votes
+from pipeline.data.judgements.pooling import Preferences, preferences_from_rankings
+from pipeline.data.judgements.weighted import outcomes_by_votes
 
 TIE_WIDTH = 0.1
 OVERLAP = 3
@@ -42,8 +45,10 @@ def team(honest: int, random: int = 0, inverse: int = 0, noise: float = 0.5) -> 
     ]
 
 
-def ranked(annotators: Sequence[SimulatedAnnotator], tasks: int, responses: int, seed: int) -> list[Ranking]:
-    """Rankings of made-up tasks by `OVERLAP` annotators each."""
+def ranked(
+    annotators: Sequence[SimulatedAnnotator], tasks: int, responses: int, seed: int, overlap: int = OVERLAP
+) -> list[Ranking]:
+    """Rankings of made-up tasks by `overlap` annotators each."""
     asked = [
         Task(
             id=f"{number}",
@@ -52,7 +57,7 @@ def ranked(annotators: Sequence[SimulatedAnnotator], tasks: int, responses: int,
         )
         for number in range(tasks)
     ]
-    return annotate(asked, annotators, OVERLAP, seed, quality)
+    return annotate(asked, annotators, overlap, seed, quality)
 
 
 def named(annotators: Sequence[SimulatedAnnotator], tasks: int, responses: int, seed: int) -> dict[str, str]:
@@ -61,23 +66,39 @@ def named(annotators: Sequence[SimulatedAnnotator], tasks: int, responses: int, 
     return {one.name: one.reason for one in found}
 
 
+def by_votes(rankings: Sequence[Ranking]) -> Preferences:
+    """What Dawid and Skene's model of single pairs makes of rankings (`preferences.pool=weighted` has it for pairs)."""
+    polls: dict[PollKey, Poll] = {}
+    for ranking in rankings:
+        add_votes(ranking, polls, {})
+    rows = [one.row for one in outcomes_by_votes(list(polls.values())) if one.row]
+    return Preferences(rows, {"ties": len(polls) - len(rows)})
+
+
+POOLS: dict[str, Callable[[Sequence[Ranking]], Preferences]] = {
+    "majority": preferences_from_rankings,
+    "weighted": partial(preferences_from_rankings, pool="weighted"),
+    "weighted by single pairs": by_votes,
+}
+
+
 class Right(NamedTuple):
     """How pooled pairs compare with the true quality."""
 
     rows: float  # share of the pairs that are in the right order
     kept: float  # share of all comparisons that became a pair
     all: float  # share of all comparisons in the right order, ties half
-    expected: float  # share that is right by the rows' label noise; NaN without weights
+    expected: float  # share that is right by the rows' label noise
 
 
-def right(rankings: Sequence[Ranking], pool: Pool) -> Right:
-    found = preferences_from_rankings(rankings, pool)
+def right(rankings: Sequence[Ranking], pool: str) -> Right:
+    found = POOLS[pool](rankings)
     won = [
         quality(row["prompt"], row["chosen"][0]["content"]) > quality(row["prompt"], row["rejected"][0]["content"])
         for row in found.rows
     ]
     total = len(won) + found.counts["ties"]
-    noise = [row.get("label_noise", float("nan")) for row in found.rows]
+    noise = [row["label_noise"] for row in found.rows]
     return Right(mean(won), len(won) / total, (sum(won) + found.counts["ties"] / 2) / total, 1 - mean(noise))
 
 
@@ -98,18 +119,36 @@ def _naming(seeds: int, honest_teams: int) -> Table:
 
 
 def _weighing(seeds: int) -> Table:
-    columns = ("team", "noise", "pool", "right pairs", "least", "pairs kept", "all right, ties half", "expected right")
+    columns = (
+        "team",
+        "overlap",
+        "pool",
+        "right pairs",
+        "least",
+        "pairs kept",
+        "all right, ties half",
+        "expected right",
+    )
     table = Table(*columns, title=f"Pairs of 300 tasks with 4 responses, mean of {seeds} seeds")
-    for noise in (0.3, 0.5, 0.7):
-        for people in (team(3, 2, noise=noise), team(5, noise=noise)):
-            given = [ranked(people, 300, 4, seed) for seed in range(seeds)]
-            for pool in ("majority", "weighted"):
-                found = [right(rankings, pool) for rankings in given]
-                means = [mean(one[part] for one in found) for part in range(4)]
-                shown = [f"{value:.3f}" if value == value else "—" for value in means]
-                cells = shown[0], f"{min(one.rows for one in found):.3f}", *shown[1:]
-                table.add_row(f"{sum(one.sense == 0 for one in people)} random of 5", f"{noise}", pool, *cells)
+    for who, people, overlap in _teams():
+        given = [ranked(people, 300, 4, seed, overlap) for seed in range(seeds)]
+        for pool in POOLS:
+            found = [right(rankings, pool) for rankings in given]
+            means = [f"{mean(one[part] for one in found):.3f}" for part in range(4)]
+            table.add_row(who, f"{overlap}", pool, means[0], f"{min(one.rows for one in found):.3f}", *means[1:])
     return table
+
+
+def _teams() -> Iterator[tuple[str, list[SimulatedAnnotator], int]]:
+    """(who is in a team of five, the team, the overlap)."""
+    for noise in (0.3, 0.5, 0.7):
+        yield f"2 random, noise {noise}", team(3, 2, noise=noise), OVERLAP
+        yield f"1 random, 1 inverse, noise {noise}", team(3, 1, 1, noise=noise), OVERLAP
+        yield f"all honest, noise {noise}", team(5, noise=noise), OVERLAP
+    unequal = (0.2, 0.5, 0.8, 1.2, 2.5)
+    yield "noise 0.2 to 2.5", [SimulatedAnnotator(f"noise {one}", one, TIE_WIDTH) for one in unequal], OVERLAP
+    yield "2 random, noise 0.5", team(3, 2), 2
+    yield "all honest, noise 0.5", team(5), 2
 
 
 def seconds_of_em(votes: int = 100_000, annotators: int = 20) -> float:

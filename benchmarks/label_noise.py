@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from labeling.simulated import SimulatedAnnotator, annotate
-from pipeline.data.judgements.polls import Pool
 from pipeline.data.judgements.pooling import preferences_from_rankings
+from pipeline.data.judgements.weighted import Pool
 from pipeline.data.rows import Preference
 from pipeline.stages.collect import quality
 

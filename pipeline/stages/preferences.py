@@ -25,7 +25,7 @@ from pipeline.data.judgements.choosing import PairChoice
 from pipeline.data.judgements.loading import Loaded, LoadingOptions, load_judgements
 from pipeline.data.judgements.marked import MarkedAnswers, marked_answers, split_marked
 from pipeline.data.judgements.noise import swapped_count, with_swapped_sides
-from pipeline.data.judgements.polls import Pool, UnweightedPool
+from pipeline.data.judgements.polls import UnweightedPool
 from pipeline.data.judgements.pooling import (
     Preferences,
     Split,
@@ -35,6 +35,7 @@ from pipeline.data.judgements.pooling import (
     split_off_judge_annotators,
     split_preferences,
 )
+from pipeline.data.judgements.weighted import Pool
 from pipeline.data.ledger import Ledger, OnBadRow
 from pipeline.data.rows import Preference, write_jsonl
 from pipeline.errors import RequestError
@@ -237,4 +238,4 @@ def summary(metrics: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-STAGE = Stage("preferences", PreferencesConfig, inputs, run, summary, version=4, is_shared=True)
+STAGE = Stage("preferences", PreferencesConfig, inputs, run, summary, version=5, is_shared=True)

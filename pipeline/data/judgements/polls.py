@@ -6,21 +6,13 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from labeling.records import Ranking, compare
-from labeling.reliability import Floats, as_votes, reliabilities, sigmoid, weights_of
 from labeling.votes import is_unnamed, normalized_text, prompt_key
 from pipeline.data.judgements.choosing import PollKey
 from pipeline.data.rows import Message, Preference, as_messages
 
 UnweightedPool = Literal["majority", "net"]
 """Whether the chosen answer needs more than half of all votes, or only more votes than the other one."""
-
-Pool = UnweightedPool | Literal["weighted"]
-"""With `weighted`, more than half of the votes' weights, by the reliability of their annotators."""
-
-MIN_PROBABILITY = 0.6  # that a weighted pair is in the right order; below, it is as good as open, and a tie
 
 
 @dataclass
@@ -45,12 +37,8 @@ class Outcome(NamedTuple):
     lead: float
 
 
-def outcomes_of(polls: Sequence[Poll], pool: Pool) -> list[Outcome]:
-    """The outcome of each poll."""
-    return weighted_outcomes(polls) if pool == "weighted" else [_outcome(poll, pool) for poll in polls]
-
-
-def _outcome(poll: Poll, pool: UnweightedPool) -> Outcome:
+def outcome_of(poll: Poll, pool: UnweightedPool) -> Outcome:
+    """The outcome of a poll if all votes count alike."""
     votes = [vote for own in poll.votes.values() for vote in own]
     lead = sum(votes) / len(votes) if votes else 0.0
     kept = decides(votes, pool)
@@ -73,47 +61,13 @@ def decides(votes: Sequence[float], pool: UnweightedPool) -> bool:
     return lead != 0 and (pool == "net" or 2 * sum(vote * lead > 0 for vote in votes) > len(votes))
 
 
-def weighted_outcomes(polls: Sequence[Poll]) -> list[Outcome]:
-    """The outcome of each poll if votes count by the reliability of their annotators, estimated from all the polls.
-
-    A vote's weight is the logarithm of the odds that it is right. An annotator who is rather wrong counts for the other
-    answer, and one at chance next to nothing. Who judged the same two texts in several slots has one vote. The chosen
-    answer has more than half of all weights, those of ties among them, and is the better one with a probability of at
-    least `MIN_PROBABILITY`; otherwise the pair is a tie. So with equal weights the pairs are the majority's, as long as
-    a vote is right in that share of cases.
-
-    A row also has `label_noise`, the probability that its order is wrong. Ties tell nothing about an annotator. Pairs
-    that are hard are hard for all, which the model does not know: the probabilities are too sure. In simulations of
-    annotators who differ in noise only, two to six times as many pairs are wrong (`benchmarks/annotators.py`).
-    """
-    votes = as_votes(
-        (number, person.partition("\n")[0], int(np.sign(sum(own))))
-        for number, poll in enumerate(polls)
-        for person, own in poll.votes.items()
-    )
-    weights = weights_of(reliabilities(votes))[votes.annotators]
-
-    def summed(values: Floats) -> Floats:
-        return np.bincount(votes.pairs, values, len(polls)).astype(np.float64)
-
-    leads, sizes = summed(weights * votes.signs), summed(np.abs(weights))
-    strict = summed(np.abs(weights * votes.signs))  # on both sides, without ties
-    sure = sigmoid(np.abs(leads))
-    decided = (np.abs(leads) + strict > sizes * (1 + 1e-9)) & (sure >= MIN_PROBABILITY)
-    shares = np.divide(leads, sizes, out=np.zeros(len(polls)), where=sizes > 0)
-    return [
-        Outcome({**poll.row(share), "label_noise": 1 - probability} if kept else None, share)
-        for poll, share, probability, kept in zip(polls, shares.tolist(), sure.tolist(), decided.tolist(), strict=True)
-    ]
-
-
 def add_votes(ranking: Ranking, polls: dict[PollKey, Poll], spelled: dict[str, str | list[Message]]) -> list[PollKey]:
     """Add the votes on all pairs of different responses in the ranking, in alphabetical order; returns their keys.
 
     `spelled` maps each prompt to its first spelling, so that its rows stay on one side of every split.
     """
     responses, prompt = ranking["responses"], prompt_key(ranking["prompt"])
-    keys = _text_keys(responses)
+    keys = text_keys(responses)
     slots: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for one, other in combinations(range(len(responses)), 2):
         if responses[one].strip() != responses[other].strip():
@@ -124,13 +78,16 @@ def add_votes(ranking: Ranking, polls: dict[PollKey, Poll], spelled: dict[str, s
         new = Poll(spelled.setdefault(prompt, ranking["prompt"]), (responses[first], responses[second]), ranking["id"])
         poll = polls.setdefault((prompt, one_key, other_key), new)
         for row in ranking["rankings"]:
-            name = row["annotator"]
-            person = f"{name}\n{ranking['id']}" if is_unnamed(name) else normalized_text(name)
-            poll.votes[person] = [compare(row["ranks"], *pair) for pair in several]
+            poll.votes[person_of(row["annotator"], ranking)] = [compare(row["ranks"], *pair) for pair in several]
     return [(prompt, *pair) for pair in sorted(slots)]
 
 
-def _text_keys(responses: Sequence[str]) -> list[str]:
+def person_of(name: str, ranking: Ranking) -> str:
+    """Whose vote it is, in any spelling. Unnamed votes are of one person within a ranking only."""
+    return f"{name}\n{ranking['id']}" if is_unnamed(name) else normalized_text(name)
+
+
+def text_keys(responses: Sequence[str]) -> list[str]:
     """The key of each response across rankings: its text without differences in whitespace and case.
 
     Within this ranking such differences count if two responses differ in nothing else.

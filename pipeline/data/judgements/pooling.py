@@ -14,14 +14,14 @@ from pipeline.data.formats.labels import POOLED_ANNOTATOR
 from pipeline.data.judgements.choosing import PairChoice, PollKey, chosen_polls, prompts_with_cycles
 from pipeline.data.judgements.polls import (
     Poll,
-    Pool,
     UnweightedPool,
     add_votes,
     answer_turns,
     decides,
-    outcomes_of,
+    outcome_of,
     pair_row,
 )
+from pipeline.data.judgements.weighted import Pool, opinions_in, weighted_outcomes
 from pipeline.data.rows import Message, Preference, as_messages, prompt_id
 
 MIN_ANNOTATORS_FOR_JUDGE_SPLIT = 6  # with fewer, the judge learns from the same annotators as the policies
@@ -45,8 +45,9 @@ def preferences_from_rankings(
     half of all votes, ties among them; its margin is (votes for - votes against) / votes, in (0, 1]. Otherwise the pair
     is a tie and gives no row: DPO and the reward model would learn a difference that most annotators did not see. With
     `pool="net"` more votes for than against are enough. With `pool="weighted"` votes count by the reliability of their
-    annotators (``polls.weighted_outcomes``). Each row has its ``label_noise``, from the votes (``polls.label_noise``)
-    or from their weights. `pairs` chooses among the pairs of a ranking (``choosing.chosen_polls``).
+    annotators (``weighted.weighted_outcomes``). Each row has its ``label_noise``, from the votes
+    (``polls.label_noise``) or by the model of annotators. `pairs` chooses among the pairs of a ranking
+    (``choosing.chosen_polls``).
 
     Votes on the same two texts are pooled over all slots and rankings of the prompt: a pair and its mirror never come
     from one prompt, and identical responses form no pair. If an annotator ranked two responses in several rankings, the
@@ -59,18 +60,25 @@ def preferences_from_rankings(
     spelled: dict[str, str | list[Message]] = {}
     people: set[str] = set()
     sets: dict[frozenset[PollKey], None] = {}
-    count = 0
+    rankings = list(rankings)
     for ranking in rankings:
         check_ranking(ranking)
-        count += 1
         people.update(normalized_text(name) for name in people_in([ranking]))
         sets.setdefault(frozenset(add_votes(ranking, polls, spelled)))
-    outcomes = dict(zip(polls, outcomes_of(list(polls.values()), pool), strict=True))
+    if pool == "weighted":
+        outcomes = dict(zip(polls, weighted_outcomes(polls, opinions_in(rankings)), strict=True))
+    else:
+        outcomes = {key: outcome_of(poll, pool) for key, poll in polls.items()}
     decided = {key: outcome for key, outcome in outcomes.items() if outcome.row is not None}
     leads = {key: outcome.lead for key, outcome in outcomes.items()}
     used = chosen_polls(leads, sets, pairs)
     rows = [outcome.row for key, outcome in decided.items() if key in used and outcome.row is not None]
-    counts = {"pairs": len(rows), "ties": len(outcomes) - len(decided), "rankings": count, "annotators": len(people)}
+    counts = {
+        "pairs": len(rows),
+        "ties": len(outcomes) - len(decided),
+        "rankings": len(rankings),
+        "annotators": len(people),
+    }
     return Preferences(
         rows, counts, prompts_with_cycles({key: leads[key] for key in decided}), len(decided) - len(rows)
     )
