@@ -12,6 +12,7 @@ from pipeline.config.losses import loss_faults
 from pipeline.config.names import NAME, nearest, stage_hint
 from pipeline.config.nodes.machine import ATTENTION_ON_GPU
 from pipeline.config.people_checks import wrong_choice, wrong_judges, wrong_labeling, wrong_writer
+from pipeline.config.ppo_checks import wrong_ppo
 from pipeline.config.schema import PipelineConfig, followers, stage_names
 from pipeline.config.trainer_options import SOURCES, option_names, own_place
 
@@ -40,11 +41,10 @@ def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
     yield from wrong_writer(config)
     yield from wrong_judges(config)
     yield from _indivisible_batches(config)
-    yield from _policy_without_iterations(config)
+    yield from wrong_ppo(config.ppo)
     yield from _unpackable(config)
     yield from _without_gpu(config)
     yield from _wrong_counts(config)
-    yield from _lone_source(config)
     yield from loss_faults(config.dpo.trainer, config.dpo.label_noise)
     for stage in stage_names():
         node = getattr(config, stage)
@@ -77,23 +77,12 @@ def _wrong_names(config: PipelineConfig) -> Iterator[str]:
 
 
 def _indivisible_batches(config: PipelineConfig) -> Iterator[str]:
-    """Yield micro batches that do not divide the global batch, and rollouts that are not whole batches."""
+    """Yield micro batches that do not divide the global batch."""
     micro = config.launch.micro_batch_size
     trained = {name: node for name in stage_names() if hasattr(node := getattr(config, name), "peft")}
     for name, node in trained.items():
         if micro and node.batch_size > micro and node.batch_size % micro:
             yield f"launch.micro_batch_size={micro}: does not divide {name}.batch_size={node.batch_size}."
-    if config.ppo.rollouts % config.ppo.batch_size:
-        rollouts, batch = config.ppo.rollouts, config.ppo.batch_size
-        fits = f"ppo.rollouts={-(-rollouts // batch) * batch}"
-        yield f"ppo.rollouts={rollouts}: not a multiple of ppo.batch_size={batch}. Give {fits}, for example."
-
-
-def _policy_without_iterations(config: PipelineConfig) -> Iterator[str]:
-    """Yield a warm-up of PPO's value model that leaves the policy no iteration."""
-    warmup, iterations = config.ppo.value_warmup, config.ppo.iterations
-    if warmup >= iterations:
-        yield f"ppo.value_warmup={warmup}: the policy would learn in none of ppo.iterations={iterations}. Give less."
 
 
 def _unpackable(config: PipelineConfig) -> Iterator[str]:
@@ -117,15 +106,6 @@ def _wrong_counts(config: PipelineConfig) -> Iterator[str]:
         if count < 2 or counts.count(count) > 1:
             yield f"evaluate.best_of={counts}: each number of answers has to be at least 2, and there once."
             return
-
-
-def _lone_source(config: PipelineConfig) -> Iterator[str]:
-    """Yield a combination of rewards where there is nothing to combine."""
-    if config.ppo.combine != "sum" and len(config.ppo.rewards) < 2:
-        yield (
-            f"ppo.combine={config.ppo.combine}: ppo.rewards has one source. Give several, such as reward models of "
-            "other seeds: ppo.rewards=[{source: reward@A}, {source: reward@B}, {source: reward@C}]."
-        )
 
 
 def _unusable(node: Any, prefix: str = "") -> Iterator[str]:

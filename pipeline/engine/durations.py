@@ -99,7 +99,7 @@ def cost_lines(plan: Plan, config: PipelineConfig, store: Store) -> Iterator[str
     peft = getattr(plan.step.config, "peft", None)
     if peft:
         held = held_by(plan.step.stage, peft, config.launch, plan.start, plan.device)
-        yield disk_text(disk_of(plan.step.stage, held), _free_disk(store.root))
+        yield disk_text(disk_of(plan.step.config, held), _free_disk(store.root))
     found = expected_duration(plan.step, plan.start, config, store)
     if found is None:
         yield "its time is not known: no version like it was made here without a break"

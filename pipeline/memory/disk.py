@@ -1,10 +1,10 @@
 """The disk that a training stage takes: its weights, and the checkpoints beside them until it ends."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pipeline.memory.activations import FLOAT
 from pipeline.memory.phases import ADAM, Held
-from pipeline.stage import Stage
 
 # At once: two are kept, and the next is whole before the older one is removed. PPO keeps more while its answers are not
 # healthy.
@@ -24,11 +24,14 @@ class Disk:
         return self.kept + CHECKPOINTS * self.checkpoint
 
 
-def disk_of(stage: Stage, held: Held) -> Disk:
-    """Return the disk that a stage takes for the model that it trains; all that is trained is saved in float32."""
+def disk_of(config: Any, held: Held) -> Disk:
+    """Return the disk that a stage takes for the models that it trains; all that is trained is saved in float32.
+
+    `config` is the stage's node.
+    """
     models = [held]
-    if stage.generates:
-        models.append(replace(held, with_head=False, language_loss=False))  # the value model
+    if getattr(config, "has_value_model", False):
+        models.append(replace(held, with_head=False, language_loss=False))
     kept = sum(one.trainable if one.tuning.adapts else one.numbers for one in models)
     trained = sum(one.trainable for one in models)
     return Disk(FLOAT * kept, FLOAT * (1 + ADAM) * trained)

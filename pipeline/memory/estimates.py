@@ -104,7 +104,14 @@ def _training(
         sampling = Sampling(sampled, longest.prompt, longest.new, DRAWING)
         rows = replace(rows, length=longest.prompt + longest.new, predicted=longest.new)
         scored = min(REWARD_BATCH, config.rollouts)
-        roles = Roles(held, _reward_models(config), config.watch_judge, scored, gpu=device == "cuda")
+        roles = Roles(
+            held,
+            _reward_models(config),
+            judge=config.watch_judge,
+            valued=config.has_value_model,
+            scored=scored,
+            gpu=device == "cuda",
+        )
         return ppo(roles, rows, sampling)
     memory = training(replace(held, language_loss=held.with_head or bool(getattr(config, "sft_weight", 0))), rows)
     if launch.processes == 1:

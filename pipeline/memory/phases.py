@@ -218,6 +218,7 @@ class Roles:
     policy: Held
     rewards: int = 1  # reward models with weights of their own; with adapters, those on the same base
     judge: bool = False  # a judge watches, as a model of its own
+    valued: bool = True  # False: advantages come from groups of answers, without a value model
     scored: int = REWARD_BATCH  # answers that a reward model scores at once
     gpu: bool = False  # Adam's intermediate results are there for all weights at once
 
@@ -231,10 +232,11 @@ class Roles:
         if self.judge:
             judge = replace(value, tuning=value.tuning._replace(rank=0), below=self.policy.below + value.trainable)
             own = {**own, "judge": sum(judge.parts.values())}
+        others = FLOAT * value.trainable * (self.valued + self.rewards)
         if self.policy.tuning.adapts:
-            return {**own, "adapters": own["adapters"] + FLOAT * value.trainable * (1 + self.rewards)}
-        others = FLOAT * value.trainable * (1 + self.rewards)
-        return {**own, "reference": own["weights"], "value and reward models": others}
+            return {**own, "adapters": own["adapters"] + others}
+        name = "value and reward models" if self.valued else "reward models"
+        return {**own, "reference": own["weights"], name: others}
 
 
 def ppo(roles: Roles, rows: Rows, sampling: Sampling) -> Memory:
@@ -243,15 +245,16 @@ def ppo(roles: Roles, rows: Rows, sampling: Sampling) -> Memory:
     The policy's backward pass ends before the value model's begins; its gradients stay.
     """
     policy, value = roles.policy, roles.value
-    moments = {"optimizer": _optimizer(policy)["optimizer"] + _optimizer(value)["optimizer"]}
-    fixed = {**roles.parts, **moments}
-    both = _gradients(policy) + _gradients(value)
+    learning = [policy, value] if roles.valued else [policy]
+    fixed = {**roles.parts, "optimizer": sum(_optimizer(one)["optimizer"] for one in learning)}
+    both = sum(map(_gradients, learning))
     first, second = training(policy, rows).phases, training(value, rows).phases
     learned = {name: {**parts, **fixed} for name, parts in first.items() if name != "update"}
     if rows.accumulate:
         learned = {name: {**parts, "gradients": both} for name, parts in learned.items()}
     scored = Rows(roles.scored, rows.length) if roles.rewards else rows
     extra = both if roles.gpu else 2 * FLOAT * policy.shape.embeddings * (not policy.tuning.adapts)
+    layers = {**second["layers"], **fixed, "gradients": both if rows.accumulate else _gradients(policy)}
     return Memory(
         {
             "sampling": {**fixed, **_copies(policy), **_drawn(policy, sampling)},
@@ -259,7 +262,7 @@ def ppo(roles: Roles, rows: Rows, sampling: Sampling) -> Memory:
             "rewards": {**fixed, **_read(value, scored, 0)},
             "policy loss": learned["loss"],
             "policy layers": learned["layers"],
-            "value layers": {**second["layers"], **fixed, "gradients": both if rows.accumulate else _gradients(policy)},
+            **({"value layers": layers} if roles.valued else {}),
             "update": {**fixed, "gradients": both, "intermediate results": extra},
         }
     )

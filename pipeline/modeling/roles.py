@@ -3,7 +3,8 @@
 `peft=full`: the policy, its frozen copy as the reference, and a value model with its own backbone. `lora` and `qlora`:
 the reference is a frozen base model with the SFT policy's adapters; the policy adds a new adapter to it, the value
 model another one and a head, so only one copy of the base model is in memory. Before the first update policy and
-reference give bitwise equal results. Dropout is off in all of them (arXiv 2009.01325).
+reference give bitwise equal results. Dropout is off in all of them (arXiv 2009.01325). There is no value model where
+advantages come from groups of answers.
 """
 
 import contextlib
@@ -61,13 +62,13 @@ class ValueStart(NamedTuple):
 
 @dataclass(frozen=True)
 class Roles:
-    """Policy, reference and value model, and their trained parameters."""
+    """Policy, reference and value model if there is one, and their trained parameters."""
 
     in_training: ModelInTraining
     policy: Role
     reference: Role
-    value: Role
-    parameters: dict[str, dict[str, Parameter]]  # "policy" and "value" -> trained parameters by name
+    value: Role | None
+    parameters: dict[str, dict[str, Parameter]]  # "policy", then "value" -> trained parameters by name
 
     def logprobs(self, role: Role, batch: Batch, temperature: float, *, with_entropy: bool = False) -> TokenLogprobs:
         """Return log-probabilities, [answer tokens], of the policy or the reference."""
@@ -81,6 +82,7 @@ class Roles:
 
     def values(self, batch: Batch) -> Tensor:
         """Return the value estimates from the state before each token, [answer tokens] float32."""
+        assert self.value is not None
         states = self.value.states(batch)
         with torch.autocast(states.device.type, enabled=False):
             return self.value.head(states.float())[:, 0]  # type: ignore[no-any-return]
@@ -88,7 +90,7 @@ class Roles:
     @contextlib.contextmanager
     def recomputing(self, wanted: bool) -> Iterator[None]:
         """Recompute activations in the backward pass inside this context, if `wanted`; dropout stays off."""
-        models = (self.policy.decoder, self.value.decoder)
+        models = [role.decoder for role in (self.policy, self.value) if role]
         layers = [m for model in models for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
         for layer in layers if wanted else ():
             layer.training = True  # the layer alone: the modules inside it stay in evaluation mode
@@ -132,48 +134,55 @@ class Roles:
 
 
 def build_roles(
-    in_training: ModelInTraining, start: ValueStart, peft: PeftConfig, seed: int, *, recompute: bool
+    in_training: ModelInTraining, start: ValueStart | None, peft: PeftConfig, seed: int, *, recompute: bool
 ) -> Roles:
-    """Build policy, reference and value model from a policy that is prepared for training."""
+    """Build policy, reference and value model from a policy that is prepared for training.
+
+    Without a `start` there is no value model.
+    """
     model = in_training.model.eval()
+    decoder = transformer_of(model)
+    if isinstance(model, PeftModel):
+        below, head = adapters_below(model), LanguageHead(unwrapped_model(model))
+        policy = Role(decoder, head, AdapterSwitch(model, [*below, TRAINED]))
+        reference = Role(decoder, head, AdapterSwitch(model, below))
+    else:
+        policy = Role(decoder, LanguageHead(model))
+        frozen = copy.deepcopy(model).requires_grad_(False)
+        reference = Role(transformer_of(frozen), LanguageHead(frozen))
+    value = _value_model(in_training, start, peft, seed) if start else None
+    policy.switch()
+    if recompute:
+        for causal in {id(role.decoder): role.decoder for role in (policy, value) if role}.values():
+            causal.activation_checkpointing_enable()
+    learned = {name: p for name, p in model.named_parameters() if p.requires_grad and not _belongs_to(name, VALUE)}
+    valued = {"value": _value_parameters(model, value)} if value else {}
+    return Roles(in_training, policy, reference, value, {"policy": learned, **valued})
+
+
+def _value_model(in_training: ModelInTraining, start: ValueStart, peft: PeftConfig, seed: int) -> Role:
+    """Return the value model: with adapters one more on the policy's base model, else a transformer of its own."""
+    model = in_training.model
     head = torch.nn.Linear(model.get_input_embeddings().embedding_dim, 1, device=in_training.device)
     with torch.no_grad():
         torch.nn.init.zeros_(head.weight) if start.weight is None else head.weight.copy_(start.weight)
         head.bias.fill_(start.bias)
     decoder = transformer_of(model)
     if isinstance(model, PeftModel):
-        policy, reference, value = _roles_on_one_base(model, head, start, peft, seed)
-    else:
-        policy = Role(decoder, LanguageHead(model))
-        frozen = copy.deepcopy(model).requires_grad_(False)
-        reference = Role(transformer_of(frozen), LanguageHead(frozen))
-        backbone = copy.deepcopy(decoder) if start.backbone is None else start.backbone
-        value = Role(backbone.requires_grad_(True).eval(), head)
-    if recompute:
-        for causal in {id(role.decoder): role.decoder for role in (policy, value)}.values():
-            causal.activation_checkpointing_enable()
-    learned = {name: p for name, p in model.named_parameters() if p.requires_grad and not _belongs_to(name, VALUE)}
-    valued = dict(value.decoder.named_parameters()) if value.decoder is not decoder else dict(model.named_parameters())
-    valued = {name: p for name, p in valued.items() if value.decoder is not decoder or _belongs_to(name, VALUE)}
-    heads = {f"head.{name}": p for name, p in head.named_parameters()}
-    return Roles(in_training, policy, reference, value, {"policy": learned, "value": {**valued, **heads}})
+        below = adapters_below(model)
+        torch.manual_seed(seed)
+        add_adapter(model, VALUE, start.peft or peft, start.adapter)
+        return Role(decoder, head, AdapterSwitch(model, [*below, VALUE]))
+    backbone = copy.deepcopy(decoder) if start.backbone is None else start.backbone
+    return Role(backbone.requires_grad_(True).eval(), head)
 
 
-def _roles_on_one_base(
-    model: PeftModel, value_head: Any, start: ValueStart, peft: PeftConfig, seed: int
-) -> tuple[Role, Role, Role]:
-    """Build the three roles as adapters on one base model; the frozen adapters below are shared by all."""
-    below = adapters_below(model)
-    torch.manual_seed(seed)
-    add_adapter(model, VALUE, start.peft or peft, start.adapter)
-    decoder, head = transformer_of(model), LanguageHead(unwrapped_model(model))
-    roles = (
-        Role(decoder, head, AdapterSwitch(model, [*below, TRAINED])),
-        Role(decoder, head, AdapterSwitch(model, below)),
-        Role(decoder, value_head, AdapterSwitch(model, [*below, VALUE])),
-    )
-    roles[0].switch()
-    return roles
+def _value_parameters(model: Any, value: Role) -> dict[str, Parameter]:
+    """Return the value model's trained parameters by name: of its adapter or its own transformer, and of its head."""
+    own = value.decoder if value.decoder is not transformer_of(model) else None
+    adapter = {name: p for name, p in model.named_parameters() if _belongs_to(name, VALUE)}
+    learned = adapter if own is None else dict(own.named_parameters())
+    return {**learned, **{f"head.{name}": p for name, p in value.head.named_parameters()}}
 
 
 class AdapterSwitch:

@@ -10,7 +10,6 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from pipeline.config.nodes.learning import PpoConfig
 from pipeline.modeling import processes
@@ -63,7 +62,9 @@ class Gatherer:
 
         `watch` includes the scores of the slow watchers; the true score is always included.
         """
-        order = next_prompts(len(self.task.prompts), cursor, self.config.rollouts, f"{self.config.seed} prompts")
+        config = self.config
+        drawn = next_prompts(len(self.task.prompts), cursor, config.prompts, f"{config.seed} prompts")
+        order = [prompt for prompt in drawn for _ in range(config.group)]
         prompts, asked = [self.task.ids[i] for i in order], [self.task.prompts[i] for i in order]
         answers = self._sample(prompts, iteration)
         ids = [answer.ids for answer in answers]
@@ -76,8 +77,8 @@ class Gatherer:
         device = self.batching.device
         stopped = torch.tensor([answer.stopped for answer in answers], device=device)
         rollouts = Rollouts(prompts, ids, stopped, **measured, scores=torch.tensor(scores, device=device))
-        figures = {**_rollout_figures(rollouts), **_watched_figures(rollouts, watched), **mean_reward_per_source(means)}
-        return Gathered(rollouts, asked, answers, first_epoch, collated, figures)
+        figures = _rollout_figures(rollouts, config.group) | _watched_figures(rollouts, watched)
+        return Gathered(rollouts, asked, answers, first_epoch, collated, figures | mean_reward_per_source(means))
 
     def _sample(self, prompts: Sequence[list[int]], iteration: int) -> list[Answer]:
         """Sample one answer of the current policy to each prompt."""
@@ -109,13 +110,13 @@ class Gatherer:
     @torch.no_grad()
     def _measure(
         self, prompts: Sequence[list[int]], answers: Sequence[list[int]], epoch: Sequence[Sequence[list[int]]]
-    ) -> tuple[dict[str, Tensor], dict[tuple[int, ...], Batch]]:
+    ) -> tuple[dict[str, Any], dict[tuple[int, ...], Batch]]:
         """Return mask, log-probabilities, entropy and values, [rows, tokens] each, and the collated micro batches.
 
         Micro batches are collated in the process that learns from them.
         """
         mask = answer_mask([len(answer) for answer in answers]).to(self.batching.device)
-        names = ("logprobs", "reference", "values", "entropy")
+        names = ("logprobs", "reference", "entropy", *(["values"] if self.roles.value else []))
         found = {name: torch.zeros(mask.shape, device=self.batching.device) for name in names}
         collated = {}
         for rows in chain.from_iterable(map(self.batching.own_part, epoch)):
@@ -124,17 +125,20 @@ class Gatherer:
             with self.roles.in_training.autocast():
                 own = self.roles.logprobs(self.roles.policy, batch, self.config.temperature, with_entropy=True)
                 reference = self.roles.logprobs(self.roles.reference, batch, self.config.temperature)
-                values = self.roles.values(batch)
+                values = [self.roles.values(batch)] if self.roles.value else []
             assert own.statistic is not None
             width = batch.mask.shape[1]
-            for name, flat in zip(names, (own.logprobs, reference.logprobs, values, own.statistic), strict=True):
+            for name, flat in zip(names, (own.logprobs, reference.logprobs, own.statistic, *values), strict=True):
                 found[name][rows, :width] = batch.aligned(flat.float())
         processes.add_up(found.values())  # each process measured other rows
-        return {"mask": mask, **found}, collated
+        return {"mask": mask, "values": None, **found}, collated
 
 
-def _rollout_figures(rollouts: Rollouts) -> dict[str, float]:
-    """Return the figures of an iteration's answers, before the policy learns from them. KL is in nats per answer."""
+def _rollout_figures(rollouts: Rollouts, group: int) -> dict[str, float]:
+    """Return the figures of an iteration's answers, before the policy learns from them. KL is in nats per answer.
+
+    Answers differ from each other if those to different prompts do: a sure policy answers a prompt alike each time.
+    """
     mask, scores = rollouts.mask, rollouts.scores.tolist()
     lengths = [len(answer) for answer in rollouts.answers]
     per_answer = kl.k1(rollouts.logprobs, rollouts.reference).sum(1)  # 0 outside the mask
@@ -142,12 +146,12 @@ def _rollout_figures(rollouts: Rollouts) -> dict[str, float]:
         "reward": sum(scores) / len(scores),
         "kl": float(per_answer.mean()),
         "entropy": float(masked_mean(rollouts.entropy, mask)),
-        "value": float(masked_mean(rollouts.values, mask)),
+        **({} if rollouts.values is None else {"value": float(masked_mean(rollouts.values, mask))}),
         "stopped": float(rollouts.stopped.float().mean()),
         "length": sum(lengths) / len(lengths),
         "reward_length_correlation": diagnostics.correlation(scores, lengths),
         "repetition": diagnostics.repetition(rollouts.answers),
-        "distinct": diagnostics.distinct_share(rollouts.answers),
+        "distinct": diagnostics.distinct_share(rollouts.answers[::group]),
     }
 
 

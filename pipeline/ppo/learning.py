@@ -1,4 +1,4 @@
-"""The second half of an iteration: advantages and returns, then epochs of clipped steps on policy and value model."""
+"""The second half of an iteration: advantages, then epochs of clipped steps on the policy and on a value model."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -17,6 +17,7 @@ from pipeline.ppo.advantages import advantages_and_returns
 from pipeline.ppo.batching import Batching
 from pipeline.ppo.diagnostics import explained_variance
 from pipeline.ppo.gathering import Gathered
+from pipeline.ppo.groups import GROUP_ADVANTAGES
 from pipeline.ppo.losses import PolicyLoss, ValueLoss, policy_loss, value_loss
 from pipeline.ppo.masked import whiten
 from pipeline.ppo.rewards import penalized, token_rewards
@@ -34,7 +35,7 @@ class Update(NamedTuple):
 
 
 class Learner:
-    """Trains policy and value model with one optimizer: Adam with eps 1e-5 and a learning rate for each.
+    """Trains the policy, and the value model if there is one, with Adam (eps 1e-5) and a learning rate for each.
 
     The rates are constant or fall linearly to 0 (`ppo.schedule`).
     """
@@ -42,8 +43,9 @@ class Learner:
     def __init__(self, roles: Roles, config: PpoConfig, batching: Batching, *, recompute: bool) -> None:
         self.roles, self.config, self.batching, self.recompute = roles, config, batching, recompute
         rates = {"policy": config.learning_rate, "value": config.value_learning_rate or config.learning_rate}
-        groups = [{"params": [*roles.parameters[role].values()], "lr": rate} for role, rate in rates.items()]
-        self.rates, self.optimizer = list(rates.values()), torch.optim.Adam(groups, eps=1e-5, fused=True)
+        self.rates = [rates[role] for role in roles.parameters]
+        groups = [{"params": [*own.values()], "lr": rates[role]} for role, own in roles.parameters.items()]
+        self.optimizer = torch.optim.Adam(groups, eps=1e-5, fused=True)
 
     def learn(self, gathered: Gathered, iteration: int, coefficient: float) -> dict[str, float]:
         """Run all epochs over the iteration's answers; return the figures for the log, losses as means over tokens."""
@@ -59,15 +61,20 @@ class Learner:
                 parts = self.batching.shuffled_batches(lengths, iteration, epoch) if epoch else gathered.first_epoch
                 for batch in parts:
                     self._step(batch, update)
-        expected = explained_variance(rollouts.values[rollouts.mask], targets.returns[rollouts.mask])
-        return {**sums.means(), "explained_variance": expected, "learning_rate": self.rates[0] * left}
+        return {**sums.means(), **_explained(rollouts, targets), "learning_rate": self.rates[0] * left}
 
     def _targets(self, rollouts: Rollouts, coefficient: float) -> Targets:
-        """Return advantages, whitened over all answers of the iteration, and returns from the unwhitened ones."""
+        """Return the advantages. With a value model they are whitened over the iteration, and there are returns, too.
+
+        Returns come from the advantages before whitening.
+        """
         config, mask = self.config, rollouts.mask
         scores = penalized(rollouts.scores, rollouts.stopped, config.missing_stop_penalty)
         divergence = kl.ESTIMATORS[config.kl.estimator](rollouts.logprobs, rollouts.reference)
         rewards = token_rewards(scores, divergence, mask, coefficient, whitened=config.whiten_rewards)
+        if rollouts.values is None:
+            of_answers = GROUP_ADVANTAGES[config.advantage](rewards.sum(1), config.group)
+            return Targets(of_answers[:, None] * mask, None)
         advantages, returns = advantages_and_returns(rewards, rollouts.values, mask, gamma=config.gamma, lam=config.lam)
         return Targets(whiten(advantages, mask), returns)
 
@@ -79,7 +86,7 @@ class Learner:
         total = update.rollouts.mask[list(chain.from_iterable(batch))].sum()
         for rows in self.batching.own_part(batch):
             self._add_gradients(rows, update, total)
-        parameters = [[*self.roles.parameters[role].values()] for role in ("policy", "value")]
+        parameters = [[*own.values()] for own in self.roles.parameters.values()]  # the policy's come first
         for learned in parameters if update.with_policy else parameters[1:]:
             _add_up_gradients(learned)
         limit, device = self.config.max_grad_norm, self.batching.device
@@ -94,12 +101,11 @@ class Learner:
         rollouts, targets, collated, with_policy, sums = update
         config, autocast = self.config, self.roles.in_training.autocast
         part = collated.get(tuple(rows)) or self.batching.collate(rollouts.prompts, rollouts.answers, rows)
-        tables = rollouts.logprobs, targets.advantages, rollouts.values, targets.returns
-        sampled, advantages, before, returns = (table[rows, : part.mask.shape[1]][part.mask] for table in tables)
+        sampled, advantages = (_flat(table, rows, part) for table in (rollouts.logprobs, targets.advantages))
 
         def loss(logprobs: Tensor, chunk: slice) -> Tensor:
             policy = policy_loss(logprobs, sampled[chunk], advantages[chunk], config.clip)
-            sums.add_policy(policy, (logprobs - sampled[chunk]).detach().abs().max())
+            sums.add_policy(policy, (logprobs - sampled[chunk]).detach().abs())
             return policy.loss / total
 
         with autocast():
@@ -107,10 +113,26 @@ class Learner:
                 self.roles.learn_logprobs(part, config.temperature, loss)  # before the value model's adapter is active
             else:
                 loss(sampled, slice(None))  # for the figures: the policy is the one that sampled
-            values = self.roles.values(part).float()
-        value = value_loss(values, before, returns, config.value_clip)
-        sums.add_value(value, len(values))
-        torch.autograd.backward(config.value_coefficient * value.loss / total)
+        if rollouts.values is not None and targets.returns is not None:
+            before, returns = (_flat(table, rows, part) for table in (rollouts.values, targets.returns))
+            with autocast():
+                values = self.roles.values(part).float()
+            value = value_loss(values, before, returns, config.value_clip)
+            sums.add_value(value)
+            torch.autograd.backward(config.value_coefficient * value.loss / total)
+
+
+def _flat(table: Tensor, rows: list[int], part: Batch) -> Tensor:
+    """Return the rows of a table [rows, tokens] as the tokens of a micro batch, [answer tokens]."""
+    return table[rows, : part.mask.shape[1]][part.mask]
+
+
+def _explained(rollouts: Rollouts, targets: Targets) -> dict[str, float]:
+    """Return how well the value model foresaw the returns; empty without one."""
+    if rollouts.values is None or targets.returns is None:
+        return {}
+    mask = rollouts.mask
+    return {"explained_variance": explained_variance(rollouts.values[mask], targets.returns[mask])}
 
 
 def _add_up_gradients(parameters: Sequence[Parameter]) -> None:
@@ -127,35 +149,37 @@ class FigureSums:
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.tokens = 0
-        self.norms: list[tuple[Tensor, Tensor]] = []
+        self.norms: list[tuple[Tensor, ...]] = []
         self.start: Tensor | None = None
 
-    def add_policy(self, policy: PolicyLoss, difference: Tensor) -> None:
-        """Add a chunk of tokens; `difference` is the largest of a log-probability from that at the sampling."""
+    def add_policy(self, policy: PolicyLoss, differences: Tensor) -> None:
+        """Add a chunk of tokens; `differences` [tokens] are those of log-probabilities from those at the sampling."""
+        self.tokens += len(differences)
         if not self.norms:  # before the first optimizer step
-            self.start = difference if self.start is None else torch.maximum(self.start, difference)
+            largest = differences.max()
+            self.start = largest if self.start is None else torch.maximum(self.start, largest)
         self._add(policy_loss=policy.loss, ratio=policy.ratio, approx_kl=policy.approx_kl, clip_fraction=policy.clipped)
 
-    def add_value(self, value: ValueLoss, tokens: int) -> None:
-        """Add a micro batch of so many tokens."""
+    def add_value(self, value: ValueLoss) -> None:
+        """Add a micro batch."""
         self._add(value_loss=value.loss, value_clip_fraction=value.clipped)
-        self.tokens += tokens
 
     def _add(self, **sums: Tensor) -> None:
         for name, one in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + one.detach()
 
-    def step(self, policy_norm: Tensor, value_norm: Tensor) -> None:
-        self.norms.append((policy_norm, value_norm))
+    def step(self, *norms: Tensor) -> None:
+        """Add the gradient norms of a step: the policy's, and the value model's if there is one."""
+        self.norms.append(norms)
 
     def means(self) -> dict[str, float]:
         """Return the figures over the steps of all processes."""
-        norms = torch.tensor([[float(one) for one in pair] for pair in self.norms]).mean(0).tolist()
+        norms = torch.tensor([[float(one) for one in step] for step in self.norms]).mean(0).tolist()
         tokens = torch.tensor(float(self.tokens), device=self.sums["policy_loss"].device)
         processes.add_up([*self.sums.values(), tokens])
         start = max(processes.gathered(float(self.start if self.start is not None else 0.0)))
         return {
             **{name: float(one / tokens) for name, one in self.sums.items()},
-            **dict(zip(("gradient_norm", "value_gradient_norm"), norms, strict=True)),
+            **dict(zip(("gradient_norm", "value_gradient_norm"), norms, strict=False)),
             "start_difference": start,
         }

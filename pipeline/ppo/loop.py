@@ -63,7 +63,7 @@ class Loop:
             state.health = self._health_after(state, last)
         if state.health.fault:
             kept = self._keep_last_good(state)
-            last = self._gather(kept, kept * self.config.rollouts)
+            last = self._gather(kept, kept * self.config.prompts)
         return self._metrics(state, last, kept), state.history
 
     def _iterate(self, state: State) -> None:
@@ -94,7 +94,7 @@ class Loop:
         if config.kl.target is not None and state.iteration >= config.value_warmup:  # before, KL is 0 whatever it costs
             adaptive = kl.Adaptive(config.kl.target, config.kl.horizon)
             state.coefficient = kl.adapted_coefficient(state.coefficient, row["kl"], config.rollouts, adaptive)
-        state.cursor += config.rollouts
+        state.cursor += config.prompts
         state.iteration += 1
         answers = gathered.rollouts.answers
         read = sum(map(len, chain(answers, gathered.rollouts.prompts)))

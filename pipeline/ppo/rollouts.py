@@ -11,7 +11,7 @@ from pipeline.batches import cheapest_batches
 
 
 class Rollouts(NamedTuple):
-    """Answers of the policy with their log-probabilities, values and scores.
+    """Answers of the policy with their log-probabilities, values and scores. Answers to one prompt are neighbours.
 
     Answer tensors are aligned to the left: column 0 is the answer's first token; a stop token is the last real one.
     """
@@ -22,7 +22,7 @@ class Rollouts(NamedTuple):
     mask: Tensor  # [rows, tokens] bool: real tokens
     logprobs: Tensor  # [rows, tokens] log-probabilities of the sampling policy, at the sampling temperature
     reference: Tensor  # [rows, tokens] log-probabilities of the reference, at the same temperature
-    values: Tensor  # [rows, tokens] the value model's estimate from the state before this token
+    values: Tensor | None  # [rows, tokens] the value model's estimate from the state before this token
     entropy: Tensor  # [rows, tokens] of the policy's distribution, in nats
     scores: Tensor  # [rows] weighted sum of all sources of reward, without KL and penalty
 
@@ -30,8 +30,8 @@ class Rollouts(NamedTuple):
 class Targets(NamedTuple):
     """The targets of the update, [rows, tokens] each."""
 
-    advantages: Tensor  # whitened over the mask
-    returns: Tensor
+    advantages: Tensor
+    returns: Tensor | None  # None without a value model
 
 
 def answer_mask(lengths: Sequence[int]) -> Tensor:

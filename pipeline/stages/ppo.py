@@ -77,7 +77,8 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
     in_training.save(context)
     if context.is_main:
         write_jsonl(context.output_dir / "history.jsonl", history)
-        roles.save_value(context.output_dir / VALUE)
+        if roles.value:
+            roles.save_value(context.output_dir / VALUE)
     trainable = sum(p.numel() for parameters in roles.parameters.values() for p in parameters.values())
     sizes = {**in_training.size_metrics(), "trainable": trainable, "max_new_tokens": limit}
     return {**metrics, **sizes, **gate_metrics(verdicts)}
@@ -86,13 +87,13 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
 def _roles_and_sources(
     rewards: dict[str, Artifact], config: PpoConfig, in_training: "ModelInTraining", context: StageContext
 ) -> "tuple[Roles, list[WeightedScorer]]":
-    """Load reward models and reward functions; build policy, reference and value model."""
+    """Load reward models and reward functions; build policy, reference and value model if there is one."""
     from pipeline.modeling.padding import check_padding
     from pipeline.modeling.rewards.roles import load_rewards
     from pipeline.modeling.roles import build_roles
 
     given = sources_by_role(config.rewards)
-    models = load_rewards(rewards, in_training, config.peft, context)
+    models = load_rewards(rewards, in_training, config.peft, context, with_value_model=config.has_value_model)
     functions = {role: FunctionScorer(one.source) for role, one in given.items() if role not in rewards}
     scorers: dict[str, Scorer] = {**models.scorers, **functions}
     sources = [WeightedScorer(role, scorers[role], one.weight) for role, one in given.items()]

@@ -93,3 +93,21 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
 def new_chain(tmp_path: Path) -> Callable[[], Chain]:
     """Creates an empty project for one test."""
     return lambda: Chain(tmp_path / "outputs")
+
+
+@pytest.fixture(scope="session")
+def rewarded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Returns `ppo.rewards=…` for a function with this body, which can use `prompts` and `answers`."""
+    folder = tmp_path_factory.mktemp("rewards")
+
+    def write(body: str, name: str = "own") -> str:
+        (folder / f"{name}.py").write_text(f"def reward(prompts, answers):\n    {body}\n")
+        return f"ppo.rewards=[{{source:{folder / name}.py:reward}}]"
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def vowels(rewarded: Callable[[str], str]) -> str:
+    """A reward that every policy can learn: the share of e among the letters."""
+    return rewarded("return [answer.count('e') / (len(answer) + 1) for answer in answers]", "vowels")

@@ -13,14 +13,15 @@ from pipeline.store.artifacts import Store
 from tests.conftest import configured
 from tests.stages.conftest import Chain
 
+GROUPS = ("ppo.advantage=rloo", "ppo.group=4")  # without a value model
 HEADS = 10_000  # bytes of the heads of files
 BESIDE = 60_000  # bytes of them, of states of random generators and of the trainer
 CASES = [
-    ("sft", "full"),
-    ("sft", "lora"),
+    ("sft", "full", ()),
+    ("sft", "lora", ()),
     *(
-        pytest.param(stage, method, marks=pytest.mark.slow)
-        for stage in ("reward", "ppo")
+        pytest.param(stage, method, own, marks=pytest.mark.slow)
+        for stage, own in (("reward", ()), ("ppo", ()), ("ppo", GROUPS))
         for method in ("full", "lora")
     ),
 ]
@@ -30,16 +31,16 @@ def size_of(folder: Path, pattern: str = "*") -> int:
     return sum(file.stat().st_size for file in folder.rglob(pattern) if file.is_file())
 
 
-@pytest.mark.parametrize(("stage", "method"), CASES)
+@pytest.mark.parametrize(("stage", "method", "own"), CASES)
 def test_weights_and_checkpoints_are_as_large_as_planned(
-    chain: Chain, monkeypatch: pytest.MonkeyPatch, stage: str, method: str
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, stage: str, method: str, own: tuple[str, ...]
 ) -> None:
-    request = (f"stage={stage}", f"peft@{stage}.peft={method}", f"{stage}.seed=7")
+    request = (f"stage={stage}", f"peft@{stage}.peft={method}", f"{stage}.seed=7", *own)
     config = configured(chain.outputs, *chain.arguments(*request)[1:])
     step = next(step for step in Planner(config, chain.store).plan() if step.name == stage)
     plan = plan_of(step, config, chain.store)
     assert plan is not None
-    disk = disk_of(step.stage, held_by(step.stage, step.config.peft, config.launch, plan.start, plan.device))
+    disk = disk_of(step.config, held_by(step.stage, step.config.peft, config.launch, plan.start, plan.device))
     checkpoints: list[int] = []
     commit = Store.commit
 

@@ -23,16 +23,22 @@ LONG = (
 
 
 @pytest.mark.parametrize(
-    ("peft", "often"),
-    [("full", ()), ("lora", ("launch.checkpoint_minutes=1e-9",))],  # by count, and after every iteration by the clock
+    ("peft", "own", "often"),
+    [
+        ("full", (), ()),
+        ("lora", (), ("launch.checkpoint_minutes=1e-9",)),  # after every iteration by the clock
+        ("full", ("ppo.advantage=rloo", "ppo.group=4"), ()),
+    ],
 )
-def test_killed_at_random_moments(chain: Chain, tmp_path: Path, peft: str, often: tuple[str, ...]) -> None:
+def test_killed_at_random_moments(
+    chain: Chain, tmp_path: Path, peft: str, own: tuple[str, ...], often: tuple[str, ...]
+) -> None:
     """Policy, value model, samples, history and metrics of a run killed several times equal those of an unbroken run.
 
     Rule 21 (trl#583, trl#2657); a kill can hit loading, sampling, learning or the writing of a checkpoint. The KL
     coefficient is adaptive, so it is part of the state to restore.
     """
-    given, rng = (*LONG, f"peft@reward.peft={peft}", f"peft@ppo.peft={peft}"), random.Random(0)
+    given, rng = (*LONG, f"peft@reward.peft={peft}", f"peft@ppo.peft={peft}", *own), random.Random(0)
     chain = chain.beside(tmp_path / "outputs", chain.make("reward", *given), chain.make("judge", *given))
     unbroken = chain.make("ppo", *given)
     kept = unbroken.path.rename(chain.outputs / "unbroken")

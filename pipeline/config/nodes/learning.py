@@ -100,7 +100,7 @@ class StopConfig:
 
     kl: float = number(100.0, above=0)  # highest KL in nats per answer
     stopped: float = number(0.2, least=0, most=1)  # lowest share of complete answers, relative to the first iteration
-    distinct: float = number(0.1, least=0, most=1)  # lowest share of distinct answers in an iteration
+    distinct: float = number(0.1, least=0, most=1)  # lowest share of distinct answers, one per prompt
     patience: int = number(3, least=1)  # iterations in a row past a limit before the run stops
 
 
@@ -108,7 +108,7 @@ class StopConfig:
 class PpoConfig:
     """Proximal policy optimization; starts from the SFT policy, also its reference. Batch sizes are global."""
 
-    added: ClassVar[dict[str, Any]] = {"combine": "sum", "caution": 1.0}
+    added: ClassVar[dict[str, Any]] = {"combine": "sum", "caution": 1.0, "advantage": "gae", "group": 1}
 
     seed: int = II("seed")
     rewards: list[RewardSource] = field(
@@ -116,6 +116,8 @@ class PpoConfig:
     )  # reward models and functions that score answers
     combine: str = choice("sum", "sum", "worst", "cautious")  # their scores; cautious: the mean less their variance
     caution: float = number(1.0, above=0)  # with combine=cautious: weight of the variance
+    advantage: str = choice("gae", "gae", "rloo", "grpo")  # gae: by a value model; others: by answers to one prompt
+    group: int = number(1, least=1)  # answers to one prompt in an iteration
     iterations: int = number(200, least=1)  # rounds of sampling and training
     rollouts: int = number(64, least=1)  # answers per iteration
     epochs: int = number(2, least=1)  # passes over an iteration's answers
@@ -143,3 +145,13 @@ class PpoConfig:
     stop: StopConfig = field(default_factory=StopConfig)
     peft: PeftConfig = field(default_factory=PeftConfig)
     inputs: dict[str, str | None] = roles("policy", "prompts", "reward", "judge", "value")
+
+    @property
+    def has_value_model(self) -> bool:
+        """Whether advantages come from a value model; else they come from the other answers to the same prompt."""
+        return self.advantage == "gae"
+
+    @property
+    def prompts(self) -> int:
+        """The prompts of an iteration."""
+        return self.rollouts // self.group

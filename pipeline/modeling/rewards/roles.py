@@ -86,14 +86,19 @@ def _head(source: PolicySource, artifact: Artifact) -> tuple[Tensor, float]:
 
 
 class Rewards(NamedTuple):
-    """The reward models of a run by their role, and the starting weights of the value model."""
+    """The reward models of a run by their role, and the starting weights of the value model if there is one."""
 
     scorers: dict[str, "RewardAdapter | RewardModel"]
-    start: ValueStart
+    start: ValueStart | None
 
 
 def load_rewards(
-    artifacts: dict[str, Artifact], in_training: ModelInTraining, peft: PeftConfig, context: StageContext
+    artifacts: dict[str, Artifact],
+    in_training: ModelInTraining,
+    peft: PeftConfig,
+    context: StageContext,
+    *,
+    with_value_model: bool = True,
 ) -> Rewards:
     """Load every reward model, on the policy's base if possible. Raises `RequestError` like `RewardModel`."""
     scorers: dict[str, RewardAdapter | RewardModel] = {}
@@ -105,8 +110,11 @@ def load_rewards(
         else:
             model = RewardModel(artifact, context)
             scorers[role] = model
-            if start is None and not isinstance(in_training.model, PeftModel) and _same_tokens(artifact, in_training):
+            needed = with_value_model and start is None and not isinstance(in_training.model, PeftModel)
+            if needed and _same_tokens(artifact, in_training):
                 start = _value_start_of(model, artifact, in_training)
+    if not with_value_model:
+        return Rewards(scorers, None)
     if start is None:
         context.say(
             "the value model starts from the policy, with a head that returns 0: no reward model can be its start"

@@ -46,3 +46,12 @@ def test_hydra_leaves_no_files_about(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert whole.hydra.output_subdir is None
     assert whole.hydra.job_logging is None or "file" not in whole.hydra.job_logging.get("handlers", {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("advantage", ["rloo", "grpo"])
+@pytest.mark.parametrize("model", sorted(path.stem for path in FILES if str(path.parent) == "model"))
+def test_every_model_goes_with_groups_of_answers(model: str, advantage: str) -> None:
+    """A file sets no option of a value model where there is none, and gae keeps its own."""
+    given = [f"model={model}", *NEEDED.get(f"model={model}", ())]
+    assert compose.load([*given, f"ppo.advantage={advantage}", "ppo.group=4"]).ppo.value_learning_rate is None
+    assert compose.load(["model=tiny"]).ppo.value_learning_rate == 1e-3

@@ -108,6 +108,15 @@ def test_ppo_with_adapters_holds_one_base() -> None:
     assert memory.parts["adapters"] == 4 * 3 * SHAPE.adapter(16), "of the policy, the value model and the reward model"
 
 
+@pytest.mark.parametrize("held", [Held(UNTIED, Tuning()), Held(SHAPE, HALF)])
+def test_without_a_value_model_its_weights_and_its_optimizer_are_not_planned(held: Held) -> None:
+    with_value, without = (ppo(Roles(held, valued=one), ROWS, Sampling(4, 6, 4)) for one in (True, False))
+    assert set(with_value.phases) - set(without.phases) == {"value layers"}
+    trained = Roles(held).value.trainable
+    update = [sum(memory.phases["update"].values()) for memory in (with_value, without)]
+    assert update[0] - update[1] == 16 * trained, "its weights, gradients and Adam's two numbers"
+
+
 def test_a_judge_that_watches_is_a_model_of_its_own() -> None:
     without, watched = (ppo(Roles(Held(SHAPE, HALF), judge=one), ROWS, Sampling(4, 6, 4)) for one in (False, True))
     assert watched.total - without.total == 2 * P + 4 * SHAPE.adapter(16)
