@@ -111,6 +111,7 @@ def _training(
             valued=config.has_value_model,
             scored=scored,
             gpu=device == "cuda",
+            temperature=config.temperature,
         )
         return ppo(roles, rows, sampling)
     memory = training(replace(held, language_loss=held.with_head or bool(getattr(config, "sft_weight", 0))), rows)

@@ -19,10 +19,12 @@ ADAM = 2  # numbers that Adam keeps for each trained weight
 NF4 = 0.5 + 1 / 64 + FLOAT / (64 * 256)  # bytes per weight, with double quantization (arXiv 2305.14314, section 3)
 MAX_LOGITS = 2**23  # logits in memory at once, as `pipeline.modeling.passes` computes them
 REWARD_BATCH = 64  # answers that a reward model scores at once, as in `pipeline.modeling.rewards`
-BESIDE_LOGITS = 12  # bytes per logit in a backward pass: the distribution, and two gradients
-IN_ENTROPY = 16  # bytes per logit in a pass that measures entropy
-DRAWING = 20  # bytes per logit where tokens are drawn: the cumulative distribution is in float64
-DRAWING_TOP_P = 28  # with top_p: sorted, with their ids
+GROWTH = 64  # tokens by which a sampler's cache grows at once, as in `pipeline.modeling.caching`
+# Bytes per logit:
+IN_AUTOGRAD = 12  # autograd's backward pass: the distribution, and two gradients
+IN_READING = 8  # a pass without a backward pass: logits and distribution, or the distribution and its entropy's terms
+DRAWING = 10  # where tokens are drawn: logits in half precision, in float32, and divided by the temperature
+DRAWING_TOP_P = 26  # with top_p: logits, sorted with their ids, two distributions of these, two masks
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,12 @@ class Sampling:
     per_logit: int = DRAWING
     most: int = 0  # with the shortest prompts, if that is more
 
+    @property
+    def cached(self) -> int:
+        """Tokens of a row that the cache has room for: it grows with the first new token, and where that room ends."""
+        grown = GROWTH + 1
+        return self.prompt + -(-self.new // grown) * grown - 1
+
 
 @dataclass(frozen=True)
 class Held:
@@ -114,7 +122,7 @@ class Held:
         return {"weights": weights, **({"adapters": adapters} if adapters else {})}
 
 
-def training(held: Held, rows: Rows) -> Memory:
+def training(held: Held, rows: Rows, per_logit: int = IN_AUTOGRAD) -> Memory:
     """Return the memory of a step: the loss, the layers' backward passes, and the update.
 
     Adam keeps two float32 numbers per trained weight (arXiv 1910.02054, section 3.1). Gradients come into being as the
@@ -125,7 +133,13 @@ def training(held: Held, rows: Rows) -> Memory:
     early = whole if rows.accumulate else head
     return Memory(
         {
-            "loss": {**fixed, **_copies(held), "gradients": early, **_kept(held, rows), **_logits(held, rows)},
+            "loss": {
+                **fixed,
+                **_copies(held),
+                "gradients": early,
+                **_kept(held, rows),
+                **_logits(held, rows, per_logit),
+            },
             "layers": {
                 **fixed,
                 **_copies(held),
@@ -165,14 +179,14 @@ def _kept(held: Held, rows: Rows) -> Parts:
     return {"activations": rows.tokens * kept}
 
 
-def _logits(held: Held, rows: Rows) -> Parts:
+def _logits(held: Held, rows: Rows, per_logit: int) -> Parts:
     """The logits of a chunk of tokens, the states that they come from, and the head's gradient while it is added."""
     if not held.language_loss:
         return {}
     states = rows.answers * held.shape.hidden * held.tuning.states
     chunk, several = _chunk(held.shape, rows.answers)
-    added = FLOAT * held.shape.embeddings if several and _head_is_trained(held) else 0
-    return {"logits": BESIDE_LOGITS * chunk + states + added}
+    added = FLOAT * held.shape.embeddings if (several or rows.accumulate) and _head_is_trained(held) else 0
+    return {"logits": per_logit * chunk + states + added}
 
 
 def _chunk(shape: Shape, tokens: int) -> tuple[int, bool]:
@@ -187,14 +201,14 @@ def generation(held: Held, sampling: Sampling) -> Memory:
     return Memory(
         {
             "sampling": {**held.parts, **_drawn(held, sampling)},
-            "log-probabilities": {**held.parts, **_read(held, whole, BESIDE_LOGITS)},
+            "log-probabilities": {**held.parts, **_read(held, whole)},
         }
     )
 
 
 def _drawn(held: Held, sampling: Sampling) -> Parts:
     shape, tuning = held.shape, held.tuning
-    cache = sampling.rows * (sampling.prompt + sampling.new) * cache_kept(shape, tuning)
+    cache = sampling.rows * sampling.cached * cache_kept(shape, tuning)
     return {
         "activations": sampling.rows * sampling.prompt * layer_transient(shape, tuning),
         "KV cache": cache + cache / shape.layers,  # a layer's cache is copied as it grows
@@ -202,12 +216,12 @@ def _drawn(held: Held, sampling: Sampling) -> Parts:
     }
 
 
-def _read(held: Held, rows: Rows, per_logit: int) -> Parts:
+def _read(held: Held, rows: Rows) -> Parts:
     """A pass without a backward pass."""
     chunk = _chunk(held.shape, rows.answers)[0] if held.with_head else 0
     return {
         "activations": rows.tokens * layer_transient(held.shape, held.tuning),
-        "logits": per_logit * chunk + rows.answers * held.shape.hidden * held.tuning.states,
+        "logits": IN_READING * chunk + rows.answers * held.shape.hidden * held.tuning.states,
     }
 
 
@@ -221,10 +235,20 @@ class Roles:
     valued: bool = True  # False: advantages come from groups of answers, without a value model
     scored: int = REWARD_BATCH  # answers that a reward model scores at once
     gpu: bool = False  # Adam's intermediate results are there for all weights at once
+    temperature: float = 1.0  # of the policy's distribution
 
     @property
     def value(self) -> Held:
         return Held(self.policy.shape, self.policy.tuning, with_head=False, language_loss=False)
+
+    @property
+    def per_logit(self) -> int:
+        """Bytes per logit where the policy learns: logits, those scaled in float32 if they differ, the distribution.
+
+        Its gradient takes the distribution's place.
+        """
+        made = self.policy.tuning.products
+        return made + (FLOAT if made < FLOAT or self.temperature != 1 else 0) + FLOAT
 
     @property
     def parts(self) -> Parts:
@@ -248,7 +272,7 @@ def ppo(roles: Roles, rows: Rows, sampling: Sampling) -> Memory:
     learning = [policy, value] if roles.valued else [policy]
     fixed = {**roles.parts, "optimizer": sum(_optimizer(one)["optimizer"] for one in learning)}
     both = sum(map(_gradients, learning))
-    first, second = training(policy, rows).phases, training(value, rows).phases
+    first, second = training(policy, rows, roles.per_logit).phases, training(value, rows).phases
     learned = {name: {**parts, **fixed} for name, parts in first.items() if name != "update"}
     if rows.accumulate:
         learned = {name: {**parts, "gradients": both} for name, parts in learned.items()}
@@ -258,8 +282,8 @@ def ppo(roles: Roles, rows: Rows, sampling: Sampling) -> Memory:
     return Memory(
         {
             "sampling": {**fixed, **_copies(policy), **_drawn(policy, sampling)},
-            "scoring": {**fixed, **_copies(policy), **_read(policy, rows, IN_ENTROPY)},
-            "rewards": {**fixed, **_read(value, scored, 0)},
+            "scoring": {**fixed, **_copies(policy), **_read(policy, rows)},
+            "rewards": {**fixed, **_read(value, scored)},
             "policy loss": learned["loss"],
             "policy layers": learned["layers"],
             **({"value layers": layers} if roles.valued else {}),

@@ -164,8 +164,9 @@ def backward_in_chunks(
     gradient in the logits, d log p(token) / d logit = 1 if the token is this one - p(this one), takes the place of the
     log-probabilities: autograd would make five tensors of their size.
     """
-    gradients = []
-    for part in chunks(len(tokens), head):
+
+    def gradient_of(part: slice) -> Tensor:
+        """Return a chunk's gradient in its states. Its logits are freed before those of the next chunk are made."""
         leaf, own = states[part].detach().requires_grad_(), tokens[part, None]
         logits = head(leaf)
         logs = F.log_softmax(scaled(logits.detach(), temperature), dim=-1)
@@ -174,5 +175,7 @@ def backward_in_chunks(
         slope = slope[:, None] / temperature
         inside = logs.exp_().mul_(-slope).scatter_add_(1, own, slope)
         torch.autograd.backward(logits, inside.to(logits.dtype))
-        gradients.append(cast(Tensor, leaf.grad))
+        return cast(Tensor, leaf.grad)
+
+    gradients = [gradient_of(part) for part in chunks(len(tokens), head)]
     torch.autograd.backward(states, torch.cat(gradients))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.memory.activations import Tuning, cache_kept, layer_kept, pass_kept
-from pipeline.memory.phases import MAX_LOGITS, REWARD_BATCH
+from pipeline.memory.phases import GROWTH, MAX_LOGITS, REWARD_BATCH
 from pipeline.memory.shape import Shape
 from tests.lazily import lazily
 
@@ -14,7 +14,7 @@ with lazily():
     import transformers
     from peft import LoraConfig, get_peft_model
 
-    from pipeline.modeling import passes
+    from pipeline.modeling import caching, passes
     from pipeline.modeling.rewards import roles
 
 H, F, Q, K, HEADS = 8, 24, 8, 4, 2
@@ -83,5 +83,5 @@ def test_torch_keeps_as_much(method: str) -> None:
 
 
 def test_passes_are_as_large_as_planned() -> None:
-    """The plan needs no torch, so it has its own copy of these two sizes."""
-    assert (passes.MAX_LOGITS, roles.BATCH) == (MAX_LOGITS, REWARD_BATCH)
+    """The plan needs no torch, so it has its own copy of these sizes."""
+    assert (passes.MAX_LOGITS, roles.BATCH, caching.GROWTH) == (MAX_LOGITS, REWARD_BATCH, GROWTH)

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from pipeline.memory.activations import Tuning, backward_transient, cache_kept, layer_transient, pass_kept
 from pipeline.memory.phases import Held, Memory, Roles, Rows, Sampling, generation, ppo, training
 from pipeline.memory.shape import Shape
+from pipeline.modeling.caching import GrowingLayer
 from tests.unit.memory.known_models import shape_named
 
 SHAPE = Shape(vocabulary=1000, hidden=64, inner=128, layers=3, heads=4, kv_heads=2, head_dim=16, tied=True)
@@ -79,10 +81,19 @@ def test_sampling_holds_the_cache_of_all_rows_and_the_logits_of_one_token() -> N
     held = Held(SHAPE, Tuning("frozen", precision=2))
     parts = generation(held, Sampling(rows=4, prompt=6, new=10)).phases["sampling"]
     more = generation(held, Sampling(rows=4, prompt=6, new=10, most=9)).phases["sampling"]
-    assert parts["KV cache"] == 4 * 16 * cache_kept(SHAPE, held.tuning) * (1 + 1 / 3)
-    assert parts["logits"] == 4 * 20 * 1000
-    assert more == {**parts, "logits": 9 * 20 * 1000}, "short prompts make larger batches of as many tokens"
+    assert parts["KV cache"] == 4 * (6 + 64) * cache_kept(SHAPE, held.tuning) * (1 + 1 / 3)
+    assert parts["logits"] == 4 * 10 * 1000
+    assert more == {**parts, "logits": 9 * 10 * 1000}, "short prompts make larger batches of as many tokens"
     assert parts["activations"] == 4 * 6 * layer_transient(SHAPE, held.tuning)
+
+
+def test_a_cache_has_room_for_the_tokens_that_the_sampler_made_room_for() -> None:
+    """Against the cache itself: one layer, a row of one head and one number."""
+    for prompt, new in ((6, 1), (6, 10), (5, 64), (5, 65), (5, 66), (7, 130), (7, 131), (40, 256)):
+        layer = GrowingLayer()
+        for tokens in (prompt, *[1] * (new - 1)):
+            layer.update(*torch.zeros(2, 1, 1, tokens, 1))
+        assert Sampling(1, prompt, new).cached == layer.rooms[0].shape[2], (prompt, new)
 
 
 # -- PPO ---------------------------------------------------------------------------------------------------------------
@@ -115,6 +126,18 @@ def test_without_a_value_model_its_weights_and_its_optimizer_are_not_planned(hel
     trained = Roles(held).value.trainable
     update = [sum(memory.phases["update"].values()) for memory in (with_value, without)]
     assert update[0] - update[1] == 16 * trained, "its weights, gradients and Adam's two numbers"
+
+
+@pytest.mark.parametrize(
+    ("tuning", "temperature", "bytes_per_logit"),
+    [(Tuning(), 1.0, 8), (Tuning(), 0.7, 12), (HALF, 1.0, 10), (HALF, 0.7, 10)],
+)
+def test_ppo_holds_logits_and_their_distribution_where_it_learns(
+    tuning: Tuning, temperature: float, bytes_per_logit: int
+) -> None:
+    roles = Roles(Held(SHAPE, tuning), temperature=temperature)
+    logits = ppo(roles, ROWS, Sampling(4, 6, 4)).phases["policy loss"]["logits"]
+    assert logits == 20 * (bytes_per_logit * 1000 + tuning.states * 64)
 
 
 def test_a_judge_that_watches_is_a_model_of_its_own() -> None:
@@ -151,7 +174,7 @@ def test_the_plan_meets_what_an_h100_needed(shape: str, tuning: Tuning, rows: Ro
 
 def test_the_plan_meets_what_an_h100_needed_for_ppo() -> None:
     roles = Roles(Held(BIG["8b"], QLORA), rewards=0, gpu=True)
-    planned = ppo(roles, Rows(8, 512, 256, recompute=True, accumulate=True), Sampling(32, 256, 256, 20)).total / GIB
+    planned = ppo(roles, Rows(8, 512, 256, recompute=True, accumulate=True), Sampling(32, 256, 256)).total / GIB
     assert planned == pytest.approx(8.65, rel=0.15)
 
 
