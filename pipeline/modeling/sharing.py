@@ -5,15 +5,16 @@ when it is loaded alone, as long as no other policy's adapter changes the base m
 An adapter that is not known to leave the base model as it is has one of its own.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel
+from peft import LoraConfig, PeftModel
 from safetensors import safe_open
 from transformers import PreTrainedTokenizerBase
 
@@ -47,24 +48,29 @@ class Touched(NamedTuple):
 @cache
 def touched_by(adapter: Path) -> Touched | None:
     """Return the modules that a saved adapter touches; None if it is not known to leave the base model as it is."""
-    config, file = PeftConfig.from_pretrained(adapter), adapter / "adapter_model.safetensors"
-    if not isinstance(config, LoraConfig) or not _is_harmless(config) or not file.is_file():
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    file = adapter / "adapter_model.safetensors"
+    if not _is_harmless(config) or not file.is_file():
         return None
     with safe_open(file, "pt") as weights:
         keys = list(weights.keys())
     adapted = {key.partition(".lora_")[0] for key in keys if ".lora_" in key}
     replaced = {key.rpartition(".")[0] for key in keys if ".lora_" not in key}
-    names = frozenset(config.modules_to_save or ())
+    names = frozenset(config.get("modules_to_save") or ())
     in_names = re.compile(f"({'|'.join(map(re.escape, names)) or '(?!)'})(\\.|$)")
     if not all(in_names.search(path) for path in replaced):  # embeddings that peft would write into the base model
         return None
     return Touched(frozenset(adapted), frozenset(replaced), names)
 
 
-def _is_harmless(config: LoraConfig) -> bool:
-    usual, own = LoraConfig().to_dict(), config.to_dict()
-    unusual = {name for name, value in own.items() if value != usual.get(name)} - HARMLESS
-    return unusual <= {"init_lora_weights"} and config.init_lora_weights in HARMLESS_STARTS
+def _is_harmless(config: Mapping[str, Any]) -> bool:
+    """Whether an adapter's configuration, as it is saved, says nothing but what is harmless; not what peft reads of it.
+
+    peft leaves out fields that it does not know.
+    """
+    usual = LoraConfig().to_dict()
+    unusual = {name for name, value in config.items() if value != usual.get(name)} - HARMLESS
+    return unusual <= {"init_lora_weights"} and config.get("init_lora_weights", True) in HARMLESS_STARTS
 
 
 def can_share(source: PolicySource, others: Sequence[PolicySource]) -> bool:

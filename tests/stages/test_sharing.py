@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,7 +167,15 @@ def replaced(base: Artifact, folder: Path) -> Artifact:
     return adapter(base, folder, config)
 
 
-@pytest.mark.parametrize("make", [pissa, biases, embeddings, prefix, replaced])
+def unknown(base: Artifact, folder: Path) -> Artifact:
+    """peft leaves out fields that it does not know."""
+    made = adapter(base, folder, LORA)
+    file = folder / "model" / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "of_tomorrow": 1}))
+    return made
+
+
+@pytest.mark.parametrize("make", [pissa, biases, embeddings, prefix, replaced, unknown])
 def test_an_adapter_that_would_change_others_has_a_base_of_its_own(
     tmp_path: Path, make: Callable[[Artifact, Path], Artifact]
 ) -> None:
@@ -178,6 +187,25 @@ def test_an_adapter_that_would_change_others_has_a_base_of_its_own(
     assert answerers["sft"].base is not answerers["strange"].base
     for name, answerer in answerers.items():
         assert found(answerer, tmp_path, "together") == alone[name], name
+
+
+def test_more_than_ten_adapters_are_told_apart(tmp_path: Path) -> None:
+    """Their names begin alike, and peft looks for names in parts of longer ones."""
+    context, base = tiny.context(tmp_path), build("llama", tmp_path / "base")
+    first = adapter(base, tmp_path / "0", LORA)
+    given = {"0": first}
+    for number in range(1, 12):
+        folder = shutil.copytree(first.path, tmp_path / str(number))
+        file = folder / "model" / "adapter_model.safetensors"
+        weights = {name: value * (1 + number / 10) for name, value in load_file(file).items()}
+        save_file(weights, file, metadata={"format": "pt"})
+        given[str(number)] = Artifact("sft", str(number), folder, first.manifest, first.inputs)
+    together = side_by_side(given, context)
+    assert len({id(one.base) for one in together.values()}) == 1
+    for name in ("10", "1", "11"):
+        assert found(together[name], tmp_path, "together") == found(
+            Answerer(given[name], context, 0), tmp_path, "alone"
+        )
 
 
 def test_one_base_is_in_memory_at_a_time(tmp_path: Path) -> None:
