@@ -141,14 +141,15 @@ def combine_scores(
 def combination(name: str, caution: float) -> Combine:
     """Return what makes one reward of an answer's weighted scores: `ppo.combine` (arXiv 2310.02743, section 3).
 
-    `sum` adds them up. `worst` is the lowest, so that a policy has to please every model of an ensemble. `cautious` is
-    the mean less `caution` times the variance: where the models disagree, at least one of them is wrong.
+    `sum` adds up sources with different aims. The others are for models with one aim, an ensemble: their `mean`; the
+    `worst`, so that a policy has to please all of them; `cautious`, the mean less `caution` times the variance, since
+    where models disagree at least one is wrong.
     """
 
     def cautious(scores: Sequence[float]) -> float:
         return statistics.fmean(scores) - caution * statistics.pvariance(scores)
 
-    combinations: dict[str, Combine] = {"sum": sum, "worst": min, "cautious": cautious}
+    combinations: dict[str, Combine] = {"sum": sum, "mean": statistics.fmean, "worst": min, "cautious": cautious}
     return combinations[name]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from pipeline.__main__ import main
 from pipeline.config.nodes.machine import LaunchConfig
 from pipeline.config.nodes.models import PeftConfig
 from pipeline.data.rows import read_jsonl
@@ -227,6 +228,17 @@ def test_several_rewards_with_weights(chain: Chain, tmp_path: Path) -> None:
     made = chain.make("ppo", *SMALL, f"ppo.rewards=[{{source:reward}},{{source:{tmp_path}/short.py:short,weight:0.5}}]")
     for row in history(made):
         assert row["reward"] == pytest.approx(row["reward_reward"] + 0.5 * row["reward_function"], abs=1e-5)
+
+
+def test_one_command_makes_the_members_of_an_ensemble(chain: Chain) -> None:
+    """A sweep over seeds, with a tag for each; their mean is the reward, and each one is logged."""
+    members = main(["-m", *chain.arguments("stage=reward", "reward.seed=0,1", "tag=m${reward.seed}", "gates=off")])
+    assert members == 0
+    assert chain.store.resolve("reward@m0") != chain.store.resolve("reward@m1")
+    made = chain.make("ppo", *SMALL, "ppo.rewards=[{source: reward@m0}, {source: reward@m1}]", "ppo.combine=mean")
+    for row in history(made):
+        assert row["reward"] == pytest.approx((row["reward_reward"] + row["reward_reward2"]) / 2, abs=1e-5)
+        assert row["reward_reward"] != row["reward_reward2"]
 
 
 def test_the_worst_of_an_ensemble_is_the_reward(chain: Chain, tmp_path: Path) -> None:

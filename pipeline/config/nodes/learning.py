@@ -114,7 +114,7 @@ class PpoConfig:
     rewards: list[RewardSource] = field(
         default_factory=lambda: [RewardSource("reward")]
     )  # reward models and functions that score answers
-    combine: str = choice("sum", "sum", "worst", "cautious")  # their scores; cautious: the mean less their variance
+    combine: str = choice("sum", "sum", "mean", "worst", "cautious")  # scores; cautious: the mean less their variance
     caution: float = number(1.0, above=0)  # with combine=cautious: weight of the variance
     advantage: str = choice("gae", "gae", "rloo", "grpo")  # gae: by a value model; others: by answers to one prompt
     group: int = number(1, least=1)  # answers to one prompt in an iteration

@@ -199,10 +199,11 @@ def test_rewards_add_up_with_their_weights(tmp_path: Path):
     assert means == {"one": 2.0, "two": 2.0}
 
 
-def test_an_ensemble_gives_its_worst_score_or_its_mean_less_its_variance():
+def test_an_ensemble_gives_its_mean_its_worst_score_or_its_mean_less_its_variance():
     scores = [1.0, 2.0, 6.0]
     assert combination("sum", 1.0)(scores) == 9
     assert combination("worst", 1.0)(scores) == 1
+    assert combination("mean", 1.0)(scores) == 3
     assert combination("cautious", 0.5)(scores) == pytest.approx(3 - 0.5 * (4 + 1 + 9) / 3)
     assert combination("cautious", 7.0)([2.0, 2.0]) == 2  # where all agree, nothing is subtracted
 
