@@ -23,7 +23,7 @@ from pipeline.store.artifacts import Store
 PROPORTIONAL = ("epochs", "iterations", "rollouts", "answers")  # options that multiply the time
 COSTLY = (  # options that change how long a row takes, so they have to be equal
     *("peft", "decoding", "max_new_tokens", "max_length", "judge", "watch_judge", "rewards", "policies"),
-    *("batch_size", "sampling_batch_size", "early_stopping", "trainer"),
+    *("batch_size", "sampling_batch_size", "early_stopping", "trainer", "advantage", "value_warmup"),
 )
 MACHINE = (  # uses of the machine that have to be equal
     *("device", "processes", "micro_batch_size", "gradient_checkpointing", "attn_implementation", "compile"),

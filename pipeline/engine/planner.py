@@ -241,7 +241,8 @@ class Planner:
             before = self.store.read_manifest(name, last)
         except PipelineError:  # the damage is reported when it is used
             return f"{short_version(last)} is another one, and damaged"
-        changes = list(_differences(content(step.config), before["config"]))
+        left_out = getattr(step.config, "added", {})  # options at their defaults are not in a manifest
+        changes = list(_differences({**left_out, **content(step.config)}, {**left_out, **before["config"]}))
         for role in dict.fromkeys([*step.inputs, *before["inputs"]]):
             old = before["inputs"].get(role, {}).get("version", "none")
             new = step.inputs[role].version if role in step.inputs else "none"

@@ -78,6 +78,10 @@ OTHER = "data.world.demonstrations=77"  # another version of the data
         ("sft", ("sft.packing=true", "sft.seed=1"), 10, None),
         ("sft", ("launch.micro_batch_size=2", "sft.seed=1"), 10, None),
         ("sft", ("base.hidden_size=384",), 10, None),
+        ("ppo", ("ppo.iterations=25",), 10, 50),
+        ("ppo", ("ppo.group=4",), 10, 100),
+        ("ppo", ("ppo.group=4", "ppo.advantage=rloo"), 10, None),
+        ("ppo", ("ppo.value_warmup=5",), 10, None),
     ],
 )
 def test_time_follows_an_earlier_version_of_equal_work_per_row(

@@ -33,6 +33,13 @@ def test_what_nothing_that_runs_needs_stays_away(outputs: Path, store: Store, fi
     assert [step.name for step in planner(outputs, "publish.seed=5").to_run()][:2] == ["sample", "publish"]
 
 
+def test_why_says_the_default_of_an_option_that_no_manifest_has(planned: Plan, finished: dict[str, Step]) -> None:
+    """Options that came later are left out of manifests at their defaults, so that versions stay."""
+    before = finished["ppo"].version
+    groups = planned("ppo.advantage=rloo", "ppo.group=4", "stage=ppo")["ppo"]
+    assert groups.why.startswith(f"differs from {before[:4]}: advantage gae -> rloo, group 1 -> 4")
+
+
 def test_why_says_what_differs(planned: Plan, finished: dict[str, Step]) -> None:
     steps = planned("dpo.beta=0.37", "dpo.peft.rank=3", "sft.trainer.max_grad_norm=0.5")
     sft, before = steps["sft"], finished["sft"].version
