@@ -6,7 +6,7 @@ Always read = kept + dropped. Each dropped row has a step; only malformed rows (
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -168,20 +168,6 @@ def excerpt_of(content: object) -> str:
     else:
         text = json.dumps(content, ensure_ascii=False, default=str)
     return text[:_EXCERPT].encode("utf-8", "backslashreplace").decode()
-
-
-def ledger_of_lengths(rows: Sequence[RowT], lengths: Sequence[int | BadRow], limit: int, file: Path) -> Ledger:
-    """The ledger of our own file, one row per line: drops rows over `limit` tokens and rows without a length."""
-    ledger = Ledger()
-    ledger.count_read(len(rows))
-    for line, (row, length) in enumerate(zip(rows, lengths, strict=True), start=1):
-        if isinstance(length, BadRow):
-            ledger.drop(Place(file, line), length, row, "template")
-        elif length > limit:
-            ledger.drop(
-                Place(file, line), BadRow(None, None, f"longer than {limit} tokens"), f"{length} tokens", "length"
-            )
-    return ledger
 
 
 def refuse_row(entry: Dropped, group: str = "data") -> RequestError:

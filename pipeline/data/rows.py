@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -24,6 +24,7 @@ __all__ = [
     "as_messages",
     "conversation_hash",
     "is_learned",
+    "jsonl_rows",
     "opening",
     "prompt_id",
     "read_jsonl",
@@ -112,12 +113,17 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_lines(path, (json.dumps(row, ensure_ascii=False) for row in rows))
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file written by `write_jsonl`. For users' files see `pipeline.data.reading.files`.
+def jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file written by `write_jsonl`, one at a time. For users' files see `pipeline.data.reading.files`.
 
-    Raises RequestError with file and line if any line is not an object.
+    Raises RequestError with file and line at a line that is not an object.
     """
-    return [_object(path, number, text) for number, text in text_lines(path)]
+    return (_object(path, number, text) for number, text in text_lines(path))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All rows of `jsonl_rows`, for files of few rows."""
+    return list(jsonl_rows(path))
 
 
 def _object(path: Path, number: int, text: str) -> dict[str, Any]:

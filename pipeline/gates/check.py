@@ -14,7 +14,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.nodes.models import DecodingConfig
-from pipeline.data.rows import prompt_id, read_jsonl
+from pipeline.data.rows import jsonl_rows, prompt_id
 from pipeline.errors import RequestError
 from pipeline.evaluation.winrates import outcomes
 from pipeline.gates import rules
@@ -182,7 +182,7 @@ class _GateChecks:
 
     def _pairs(self, name: str) -> Iterator[Any]:
         """Yield the pairs of a file that the policy's template can render. Training leaves out the others, too."""
-        rows = read_jsonl(self.preferences.file(name)) if self.preferences else []
+        rows = jsonl_rows(self.preferences.file(name)) if self.preferences else iter(())
         return (row for row in rows if self.chat.can_render(row))
 
     def _judged_prompts(self) -> "Iterator[Messages]":

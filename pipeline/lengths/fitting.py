@@ -1,11 +1,11 @@
 """Selects rows that fit into a model's context. The others are reported and listed in the stage's ledger."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.data.faults import BadRow
-from pipeline.data.ledger import Ledger, ledger_of_lengths
+from pipeline.data.faults import BadRow, Place
+from pipeline.data.ledger import Ledger
 from pipeline.errors import RequestError, Unrenderable
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
@@ -15,41 +15,43 @@ IdsT = TypeVar("IdsT")
 
 
 def fitting_rows(
-    rows: Sequence[RowT],
+    rows: Iterable[RowT],
     render: Callable[[RowT], IdsT],
     length: Callable[[IdsT], int],
     limit: int,
     file: Path,
     context: StageContext,
     most: int | None = None,
-) -> list[IdsT]:
-    """Return each rendered row with at most `limit` tokens; only the first `most` of these if it is given.
+) -> Iterator[IdsT]:
+    """Yield each rendered row with at most `limit` tokens; only the first `most` of these if it is given.
 
-    Rows that the chat template refuses are left out like rows that are too long. Raises `RequestError` if no row is
-    left, with the reason of the first refused one.
+    Rows that the chat template refuses are left out like rows that are too long; after the last row they are reported.
+    Raises `RequestError` if no row is left, with the reason of the first refused one.
     """
-    kept: list[IdsT] = []
-    lengths: list[int | BadRow] = []
-    refused: list[Unrenderable] = []
-    for row in rows:
-        if len(kept) == most:
+    kept, ledger = 0, Ledger()
+    first_refused: Unrenderable | None = None
+    for line, row in enumerate(rows, start=1):
+        if kept == most:
             break
+        ledger.count_read()
         try:
             rendered = render(row)
         except Unrenderable as error:
-            refused.append(error)
-            lengths.append(BadRow(None, None, error.reason))
+            first_refused = first_refused or error
+            ledger.drop(Place(file, line), BadRow(None, None, error.reason), row, "template")
             continue
         tokens = length(rendered)
-        lengths.append(tokens)
         if tokens <= limit:
-            kept.append(rendered)
-    _report_left_out(ledger_of_lengths(rows[: len(lengths)], lengths, limit, file), file, context)
-    if not kept and refused:
-        raise RequestError(f"{file}: no row can be used. The first: {refused[0]}")
+            kept += 1
+            yield rendered
+        else:
+            too_long = BadRow(None, None, f"longer than {limit} tokens")
+            ledger.drop(Place(file, line), too_long, f"{tokens} tokens", "length")
+    _report_left_out(ledger, file, context)
+    if not kept and first_refused:
+        raise RequestError(f"{file}: no row can be used. The first: {first_refused}")
     if not kept:
         raise RequestError(f"{file}: no row fits into {limit} tokens: a model with a longer context is needed.")
-    return kept
 
 
 def _report_left_out(ledger: Ledger, file: Path, context: StageContext) -> None:

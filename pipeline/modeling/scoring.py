@@ -47,7 +47,8 @@ def answer_logprobs(
     )
 
     def sums(places: Sequence[int]) -> list[float]:
-        batch = batch_of([rows[i].prompt for i in places], [rows[i].answer for i in places], pad_id, device)
+        some = [rows[i] for i in places]
+        batch = batch_of([row.prompt for row in some], [row.answer for row in some], pad_id, device)
         found = token_logprobs(answer_states(transformer, batch), batch.tokens, head).logprobs
         return cast(list[float], batch.aligned(found).sum(1).tolist())
 

@@ -25,8 +25,9 @@ from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.packing import check_packing, collate_packed, rows_per_pass
 from pipeline.modeling.passes import IGNORED_LABEL
 from pipeline.modeling.preferences.losses import LOSSES, Number, Pairs, reward_figures
-from pipeline.modeling.preferences.pairs import LABEL_NOISE, PairCollator, RenderedPair
-from pipeline.modeling.scoring import AnsweredPrompt, answer_logprobs
+from pipeline.modeling.preferences.pairs import LABEL_NOISE, PairCollator, RenderedPair, Sides
+from pipeline.modeling.preferences.reference import reference_logprobs, with_reference
+from pipeline.modeling.stored import IDS, Kind, dataset_of
 from pipeline.modeling.training import early_stopping_callbacks, fine_tuning_arguments
 from pipeline.stage import StageContext
 
@@ -181,8 +182,8 @@ def sft_trainer(
         model=in_training.model,
         args=args,
         data_collator=(lambda rows: collate_packed(rows, pad_id, size)) if config.packing else None,
-        train_dataset=_labelled_dataset(train),
-        eval_dataset=_labelled_dataset(dev),
+        train_dataset=dataset_of(train, LABELLED),
+        eval_dataset=dataset_of(dev, LABELLED),
         processing_class=in_training.tokenizer,
         callbacks=early_stopping_callbacks(config),
     )
@@ -210,9 +211,14 @@ def _balancing_options(in_training: ModelInTraining, context: StageContext) -> d
     return {"router_aux_loss_coef": 0.0}
 
 
-def _labelled_dataset(rows: Sequence[Rendered]) -> Dataset:
-    labels = [[t if m else IGNORED_LABEL for t, m in zip(row.ids, row.mask, strict=True)] for row in rows]
-    return Dataset.from_dict({"input_ids": [row.ids for row in rows], "labels": labels})
+LABELLED = Kind[Rendered](
+    {"input_ids": IDS, "labels": IDS},
+    lambda row: {
+        "input_ids": row.ids,
+        "labels": [t if learned else IGNORED_LABEL for t, learned in zip(row.ids, row.mask, strict=True)],
+    },
+    lambda row: Rendered(row["input_ids"], [int(label != IGNORED_LABEL) for label in row["labels"]]),
+)
 
 
 def dpo_trainer(
@@ -232,9 +238,8 @@ def dpo_trainer(
     active = list(model.base_model.active_adapters) if isinstance(model, PeftModel) else []
     batch_size = 2 * options["per_device_eval_batch_size"]  # a pair is two rows
     with in_training.autocast():  # the same precision as for the policy in training
-        sides = [side for pair in [*train, *test] for side in pair[:2]]
-        reference = reference_logprobs(model, sides, pad_id, batch_size, context)
-    rows = [_dataset_with_reference(pairs, reference, label_noise=config.label_noise) for pairs in (train, test)]
+        reference = reference_logprobs(model, Sides(train, test), pad_id, batch_size, context)
+    rows = [with_reference(pairs, reference, label_noise=config.label_noise) for pairs in (train, test)]
     trainer = DpoTrainer(
         model=model,
         args=TrlDpoConfig(
@@ -270,35 +275,3 @@ def uses_own_losses(args: TrlDpoConfig) -> bool:
     """Return whether `preferences.losses` computes all losses; otherwise TRL computes all."""
     plain = args.f_divergence_type == "reverse_kl" and not args.use_weighting
     return plain and all(name in LOSSES for name in args.loss_type)
-
-
-Key = tuple[tuple[int, ...], tuple[int, ...]]
-
-
-def key_of(row: AnsweredPrompt) -> Key:
-    """Return the key of an answer's log-probability under the reference."""
-    return tuple(row.prompt), tuple(row.answer)
-
-
-def reference_logprobs(
-    model: Any, answers: Sequence[AnsweredPrompt], pad_id: int, batch_size: int, context: StageContext
-) -> dict[Key, float]:
-    """Return log p(answer | prompt) of every distinct answer: one answer can occur in several pairs of a ranking."""
-    rows = {key_of(answer): answer for answer in answers}
-    model.eval()
-    with context.progress("reference", len(rows)) as advance:
-        values = answer_logprobs(model, [*rows.values()], pad_id=pad_id, batch_size=batch_size, advance=advance)
-    return dict(zip(rows, values, strict=True))
-
-
-def _dataset_with_reference(
-    pairs: Sequence[RenderedPair], reference: Mapping[Key, float], *, label_noise: bool
-) -> Dataset:
-    columns: dict[str, list[Any]] = {"prompt_ids": [pair[0].prompt for pair in pairs]}
-    for side, name in enumerate(("chosen", "rejected")):
-        answered = [pair[:2][side] for pair in pairs]
-        columns[f"{name}_ids"] = [one.answer for one in answered]
-        columns[f"ref_{name}_logps"] = [reference[key_of(one)] for one in answered]
-    if label_noise:
-        columns[LABEL_NOISE] = [pair.label_noise for pair in pairs]
-    return Dataset.from_dict(columns)

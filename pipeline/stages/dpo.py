@@ -1,18 +1,22 @@
 """`dpo`: direct preference optimization (arXiv 2305.18290), from the SFT policy, which is also the reference."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.config.nodes.learning import DpoConfig
 from pipeline.config.schema import PipelineConfig
 from pipeline.data.judgements.noise import check_label_noise
-from pipeline.data.rows import read_jsonl
+from pipeline.data.rows import jsonl_rows
 from pipeline.errors import RequestError
 from pipeline.gates.check import check_gates
 from pipeline.gates.rules import gate_metrics
 from pipeline.lengths.fitting import fitting_rows
 from pipeline.stage import FromStage, Metrics, ModelRows, Reference, Stage, StageContext
+
+if TYPE_CHECKING:
+    from pipeline.modeling.preferences.pairs import RenderedPair
 
 
 def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
@@ -22,17 +26,19 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 def run(config: DpoConfig, context: StageContext) -> Metrics:
     from pipeline.modeling import training, tuning
     from pipeline.modeling.in_training import prepare_model
-    from pipeline.modeling.preferences.pairs import RenderedPair, render_pair
+    from pipeline.modeling.preferences.pairs import RENDERED_PAIRS, render_pair
+    from pipeline.modeling.stored import stored_rows
 
-    given = [_rows(name, config, context) for name in ("train.jsonl", "test.jsonl")]
+    files = [_file(name, config, context) for name in ("train.jsonl", "test.jsonl")]
     verdicts = check_gates(context, "dpo")
     in_training = prepare_model(context.inputs["policy"], config.peft, config.seed, context)
     chat, limit = in_training.chat, in_training.row_limit(config.max_length)
 
-    def pairs(rows: list[dict[str, Any]], file: Path) -> list[RenderedPair]:
+    def pairs(file: Path) -> "Iterator[RenderedPair]":
+        rows = jsonl_rows(file)
         return fitting_rows(rows, lambda row: render_pair(chat, row), lambda pair: pair.length, limit, file, context)
 
-    train, test = (pairs(*part) for part in given)
+    train, test = (stored_rows(file.stem, RENDERED_PAIRS, context, partial(pairs, file)) for file in files)
     trainer = tuning.dpo_trainer(in_training, train, test, config, context)
     history = training.fine_tune(trainer, context, "dpo", config)
     in_training.save(context)
@@ -49,15 +55,14 @@ def run(config: DpoConfig, context: StageContext) -> Metrics:
     }
 
 
-def _rows(name: str, config: DpoConfig, context: StageContext) -> tuple[list[dict[str, Any]], Path]:
-    """Return the pairs of one file, and its path. Raises `RequestError` if there are none that can be used."""
+def _file(name: str, config: DpoConfig, context: StageContext) -> Path:
+    """Return a file of pairs. Raises `RequestError` if it has none that can be used."""
     file = context.inputs["preferences"].file(name)
-    rows = read_jsonl(file)
-    if not rows:
+    if not any(jsonl_rows(file)):
         raise RequestError(f"{file}: no pairs to learn from.")
     if config.label_noise:
-        check_label_noise(rows, file, "dpo.label_noise", context.say)
-    return rows, file
+        check_label_noise(jsonl_rows(file), file, "dpo.label_noise", context.say)
+    return file
 
 
 def summary(metrics: Mapping[str, float]) -> str:

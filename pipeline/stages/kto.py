@@ -76,7 +76,7 @@ def _rows(name: str, in_training: "ModelInTraining", config: KtoConfig, context:
         return MarkedRow(AnsweredPrompt(chat.prompt(row["prompt"]), answer), row["good"])
 
     limit = in_training.row_limit(config.max_length)
-    return fitting_rows(rows, marked, lambda row: row.answered.length, limit, path, context)
+    return list(fitting_rows(rows, marked, lambda row: row.answered.length, limit, path, context))
 
 
 def _balance(rows: "Sequence[MarkedRow]", config: KtoConfig, context: StageContext) -> int:

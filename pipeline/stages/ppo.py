@@ -144,7 +144,8 @@ def _prompts(
         file,
         context,
     )
-    return [prompt for prompt, _ in kept], [ids for _, ids in kept]
+    fitting, ids = zip(*kept, strict=True)
+    return list(fitting), list(ids)
 
 
 def _file(artifact: Artifact) -> Path:

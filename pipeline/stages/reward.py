@@ -6,14 +6,16 @@
 import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.config.nodes.learning import RewardConfig
 from pipeline.config.schema import PipelineConfig
 from pipeline.data.judgements.noise import check_label_noise
-from pipeline.data.rows import prompt_id, read_jsonl
+from pipeline.data.rows import jsonl_rows, prompt_id
 from pipeline.errors import RequestError
 from pipeline.evaluation.calibration import calibration
 from pipeline.evaluation.winrates import outcomes
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.modeling.in_training import ModelInTraining
     from pipeline.modeling.rewards.models import RewardNormalization
     from pipeline.modeling.rewards.training import Pair
+    from pipeline.modeling.stored import StoredRows
 
 
 class Pairs(NamedTuple):
@@ -57,12 +60,12 @@ def train_reward_model(name: str, pairs: Pairs, config: RewardConfig, context: S
     from pipeline.modeling.rewards.models import load_reward_for_training
     from pipeline.modeling.rewards.training import reward_trainer
 
-    rows = [_rows(file, pairs.missing, context) for file in (pairs.train, pairs.test)]
-    for part, file in rows if config.label_noise else ():
-        check_label_noise(part, file, f"{name}.label_noise", context.say)
+    files = [_file(file, pairs.missing, context) for file in (pairs.train, pairs.test)]
+    for file in files if config.label_noise else ():
+        check_label_noise(jsonl_rows(file), file, f"{name}.label_noise", context.say)
     in_training = prepare_model(context.inputs["policy"], config.peft, config.seed, context, load_reward_for_training)
     limit = in_training.row_limit(config.max_length)
-    train, test = (_pairs(part, file, in_training, limit, context) for part, file in rows)
+    train, test = (_pairs(file, in_training, limit, context) for file in files)
     trainer = reward_trainer(in_training, train, test, config, context)
     history = training.fine_tune(trainer, context, name, config)
     in_training.model.eval()
@@ -85,29 +88,39 @@ def train_reward_model(name: str, pairs: Pairs, config: RewardConfig, context: S
     }
 
 
-def _rows(name: str, missing: str, context: StageContext) -> tuple[list[dict[str, Any]], Path]:
-    """Return the pairs of one file, and its path. Raises `RequestError` if there are none."""
+def _file(name: str, missing: str, context: StageContext) -> Path:
+    """Return a file of pairs. Raises `RequestError` if there are none."""
     file = context.inputs["preferences"].path / name
-    rows = read_jsonl(file) if file.is_file() else []
-    if not rows:
+    if not file.is_file() or not any(jsonl_rows(file)):
         raise RequestError(f"{file}: {missing}")
-    return rows, file
+    return file
 
 
-def _pairs(
-    rows: Sequence[Mapping[str, Any]], file: Path, in_training: "ModelInTraining", limit: int, context: StageContext
-) -> "list[Pair]":
-    """Return pairs as token ids, without pairs that are too long or have equal answers; remark on these.
+def _pairs(file: Path, in_training: "ModelInTraining", limit: int, context: StageContext) -> "StoredRows[Pair]":
+    """Return pairs as token ids, without those that are too long or have equal answers."""
+    from pipeline.modeling.rewards.training import PAIRS as KIND
+    from pipeline.modeling.stored import stored_rows
 
-    Raises `RequestError` if none is left.
-    """
-    kept = fitting_rows(rows, lambda row: _render(row, in_training), _length, limit, file, context)
-    different = [pair for pair in kept if pair.chosen != pair.rejected]
-    if not different:
-        raise RequestError(f"{file}: chosen and rejected are the same in each of its {len(kept)} pairs.")
-    if len(different) < len(kept):
-        context.say(f"{file.name}: {len(kept) - len(different)} pairs of the same answer are left out")
-    return different
+    def different() -> "Iterator[Pair]":
+        render = partial(_render, in_training=in_training)
+        return _different(fitting_rows(jsonl_rows(file), render, _length, limit, file, context), file, context)
+
+    return stored_rows(file.stem, KIND, context, different)
+
+
+def _different(pairs: "Iterable[Pair]", file: Path, context: StageContext) -> "Iterator[Pair]":
+    """Yield the pairs of different answers; remark on the others. Raises `RequestError` if all are equal."""
+    equal = count = 0
+    for pair in pairs:
+        count += 1
+        if pair.chosen != pair.rejected:
+            yield pair
+        else:
+            equal += 1
+    if equal == count:
+        raise RequestError(f"{file}: chosen and rejected are the same in each of its {count} pairs.")
+    if equal:
+        context.say(f"{file.name}: {equal} pairs of the same answer are left out")
 
 
 def _render(row: Mapping[str, Any], in_training: "ModelInTraining") -> "Pair":
@@ -125,10 +138,10 @@ def _length(pair: "Pair") -> int:
 
 def _scores(in_training: "ModelInTraining", pairs: "Sequence[Pair]") -> tuple[list[float], list[float]]:
     """Return raw scores of the chosen and of the rejected answers, [pairs] each."""
+    from pipeline.modeling.preferences.pairs import Sides
     from pipeline.modeling.rewards.scoring import raw_scores
 
-    rows = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-    scores = raw_scores(in_training.model, rows, pad_id=in_training.tokenizer.pad_token_id, batch_size=32)
+    scores = raw_scores(in_training.model, Sides(pairs), pad_id=in_training.tokenizer.pad_token_id, batch_size=32)
     return scores[::2], scores[1::2]
 
 
@@ -150,19 +163,21 @@ def _test_metrics(
     in_training: "ModelInTraining", test: "Sequence[Pair]", normalization: "RewardNormalization", context: StageContext
 ) -> dict[str, float]:
     """Return metrics of the model on pairs with unseen prompts; write the calibration curve."""
+    from pipeline.modeling.preferences.pairs import Sides
     from pipeline.modeling.rewards.scoring import padding_effects
 
     chosen, rejected = _scores(in_training, test)
     curve = calibration(chosen, rejected)
     if context.is_main:
         write_atomically(context.output_dir / "calibration.json", json.dumps(curve.as_json(), indent=2))
-    lengths = [len(pair.chosen.answer) for pair in test], [len(pair.rejected.answer) for pair in test]
-    answers = [side for pair in test for side in (pair.chosen, pair.rejected)][:PADDING_ANSWERS]
+    sides = Sides(test)
+    lengths = [len(side.answer) for side in sides]
+    answers = [*islice(sides, PADDING_ANSWERS)]
     effects = padding_effects(in_training.model, answers, in_training.tokenizer.pad_token_id)
     return {
         "loss": _mean([math.log1p(math.exp(min(r - c, 700))) for c, r in zip(chosen, rejected, strict=True)]),
         "accuracy": _mean(outcomes(chosen, rejected)),
-        "accuracy_longer": _mean(outcomes(*lengths)),
+        "accuracy_longer": _mean(outcomes(lengths[::2], lengths[1::2])),
         "reference_mean": _mean(normalization([*chosen, *rejected])),
         **effects.scaled(normalization.scale),
         "calibration_error": curve.error,

@@ -1,12 +1,14 @@
 """`sft`: supervised fine-tuning on the demonstrations, with the loss on the assistant's tokens only."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.config.nodes.models import SftConfig
 from pipeline.config.schema import PipelineConfig
-from pipeline.data.rows import read_jsonl
+from pipeline.data.rows import jsonl_rows
 from pipeline.lengths.fitting import fitting_rows
 from pipeline.lengths.limits import ANSWER_TOKENS, answer_tokens
 from pipeline.stage import FromStage, Metrics, ModelRows, Reference, Stage, StageContext, starting_model
@@ -22,24 +24,19 @@ def inputs(config: PipelineConfig) -> Mapping[str, Reference]:
 def run(config: SftConfig, context: StageContext) -> Metrics:
     from pipeline.modeling import training, tuning
     from pipeline.modeling.in_training import prepare_model
+    from pipeline.modeling.stored import stored_rows
 
     in_training = prepare_model(context.inputs["base"], config.peft, config.seed, context)
     chat, limit = in_training.chat, in_training.context_length
 
-    def rendered(name: str) -> "list[Rendered]":
-        file = context.inputs["data"].file(name)
-        rows = read_jsonl(file)
-        _say_reasoning(chat, rows, file, context)
+    def rendered(file: Path) -> "Iterator[Rendered]":
+        _say_reasoning(chat, file, context)
+        rows = jsonl_rows(file)
         kept = fitting_rows(rows, lambda row: chat.rows(row["messages"]), _longest, limit, file, context)
-        flat = [row for several in kept for row in several]
-        if len(flat) > len(kept):
-            context.say(
-                f"{file.name}: {len(kept):,} conversations become {len(flat):,} rows of one answer each, since the "
-                "chat template renders earlier answers in another way"
-            )
-        return flat
+        return _flat(kept, file, context)
 
-    train, dev = rendered("sft.jsonl"), rendered("dev.jsonl")
+    files = (context.inputs["data"].file(name) for name in ("sft.jsonl", "dev.jsonl"))
+    train, dev = (stored_rows(file.stem, tuning.LABELLED, context, partial(rendered, file)) for file in files)
     trainer = tuning.sft_trainer(in_training, train, dev, config, context)
     history = training.fine_tune(trainer, context, "sft", config)
     in_training.save(context)
@@ -53,17 +50,31 @@ def run(config: SftConfig, context: StageContext) -> Metrics:
     }
 
 
+def _flat(conversations: "Iterable[Sequence[Rendered]]", file: Path, context: StageContext) -> "Iterator[Rendered]":
+    """Yield the rows of all conversations; remark at the end if there are more rows than conversations."""
+    count = total = 0
+    for rows in conversations:
+        count, total = count + 1, total + len(rows)
+        yield from rows
+    if total > count:
+        context.say(
+            f"{file.name}: {count:,} conversations become {total:,} rows of one answer each, since the chat template "
+            "renders earlier answers in another way"
+        )
+
+
 def _longest(rows: "Sequence[Rendered]") -> int:
     return max(len(row.ids) for row in rows)
 
 
-def _say_reasoning(chat: "ChatFormat", rows: Sequence[Mapping[str, Any]], file: Path, context: StageContext) -> None:
+def _say_reasoning(chat: "ChatFormat", file: Path, context: StageContext) -> None:
     """Remark how reasoning in the demonstrations is handled, unless it is trained."""
-    count = sum(chat.has_reasoning(row["messages"]) for row in rows)
+    found = Counter(chat.has_reasoning(row["messages"]) for row in jsonl_rows(file))
+    count = found[True]
     if count and chat.thinking != "train":
         emptied = "left out " + ("(model.thinking=empty)" if chat.renders_reasoning else "(the template has no place)")
         does = "kept and not learned" if chat.thinking == "keep" else emptied
-        context.say(f"{file.name}: {count:,} of {len(rows):,} conversations have reasoning, which is {does}")
+        context.say(f"{file.name}: {count:,} of {found.total():,} conversations have reasoning, which is {does}")
 
 
 def summary(metrics: Mapping[str, float]) -> str:

@@ -139,7 +139,9 @@ def test_the_sft_loss_beside_it_is_the_policys_own(chain: Chain, tmp_path: Path,
     chat, cpu = ChatFormat(tokenizer), torch.device("cpu")
     texts = ("Wrap it in wool.", "Hit it.", "Ask the neighbours about it, please.")
     a, b, c = (AnsweredPrompt(chat.prompt(QUESTION), chat.answer(QUESTION, text)) for text in texts)
-    batch = collate_rows(rankings([Pair(a, b, 1.0, "r"), Pair(b, c, 1.0, "r")]), tokenizer.pad_token_id, margin=False)
+    batch = collate_rows(
+        [*rankings([Pair(a, b, 1.0, "r"), Pair(b, c, 1.0, "r")])], tokenizer.pad_token_id, margin=False
+    )
     policy = load_policy(source, tokenizer, cpu)
     sums = answer_logprobs(policy, [a, b, c], pad_id=tokenizer.pad_token_id, batch_size=3)
     expected = -sum(sums) / sum(len(row.answer) for row in (a, b, c))
@@ -180,7 +182,7 @@ def test_each_answer_of_a_ranking_is_read_once() -> None:
     a, b, c = (AnsweredPrompt([1, 2], [n, 9]) for n in (5, 6, 7))
     other = AnsweredPrompt([1, 3], [5, 9]), AnsweredPrompt([1, 3], [6, 6, 9])
     pairs = [Pair(a, b, 1.0, "r"), Pair(a, c, 0.5, "r"), Pair(*other, 0.25, "r"), Pair(c, b, 1.0, "r")]
-    rows = rankings(pairs)
+    rows = [*rankings(pairs)]
     assert [row["pairs"] for row in rows] == [[[0, 1], [0, 2], [2, 1]], [[0, 1]]]
     assert [len(row["answers"]) for row in rows] == [3, 2]
     batch = collate_rows(rows, 0, margin=True)

@@ -89,7 +89,7 @@ def test_sft_learns_the_assistants_tokens_only(chain: Chain) -> None:
     """All labels except those of the answers and their stop tokens are ignored."""
     from pipeline.modeling.chat.rendering import ChatFormat
     from pipeline.modeling.sources import source_of, tokenizer_of
-    from pipeline.modeling.tuning import IGNORED_LABEL, _labelled_dataset
+    from pipeline.modeling.tuning import IGNORED_LABEL, LABELLED
 
     tokenizer, _ = tokenizer_of(source_of(chain.make("base")))
     chat = ChatFormat(tokenizer)
@@ -103,7 +103,7 @@ def test_sft_learns_the_assistants_tokens_only(chain: Chain) -> None:
         )
     ]
     row = chat.conversation(messages)
-    labels = _labelled_dataset([row])[0]["labels"]
+    labels = LABELLED.columns(row)["labels"]
     learned = tokenizer.decode([label for label in labels if label != IGNORED_LABEL])
     assert learned == " Wrap it.</s> Because.</s>"
 

@@ -1,7 +1,7 @@
 """Label noise: checks that of preference rows before a loss uses it, and adds some as an experiment."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ def with_swapped_sides(rows: Sequence[Preference], share: float, seed: int) -> l
     ]
 
 
-def check_label_noise(rows: Sequence[Mapping[str, Any]], file: Path, key: str, say: Callable[[str], None]) -> None:
+def check_label_noise(rows: Iterable[Mapping[str, Any]], file: Path, key: str, say: Callable[[str], None]) -> None:
     """Raise `RequestError` unless every row of `file` has a `label_noise` of at least 0 and below 0.5.
 
     `key` is the option that needs it. At 0.5 the order is unknown, and above it the other answer is the better one.
     Remarks on equal values, as rows of one vote each have: then the option tells no pair from another.
     """
+    values: set[float] = set()
     for line, row in enumerate(rows, start=1):
         noise = row.get("label_noise")
         if noise is None:
@@ -41,6 +42,6 @@ def check_label_noise(rows: Sequence[Mapping[str, Any]], file: Path, key: str, s
                 f"{key}=true: {file}, line {line}: label_noise is {noise!r}. It has to be a number of at least 0 and "
                 "below 0.5."
             )
-    values = {row["label_noise"] for row in rows}
+        values.add(noise)
     if len(values) == 1:
         say(f"{file.name}: label_noise is {values.pop():.2f} in every pair, so {key} treats all pairs alike")

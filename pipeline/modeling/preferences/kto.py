@@ -25,17 +25,12 @@ from pipeline.modeling.fused import use_whole_head
 from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.passes import pad_rows
 from pipeline.modeling.preferences.losses import Marks, kto, reference_point
+from pipeline.modeling.preferences.reference import Key, key_of, reference_logprobs
 from pipeline.modeling.processes import gathered
 from pipeline.modeling.scoring import AnsweredPrompt
 from pipeline.modeling.sharding import real
 from pipeline.modeling.training import early_stopping_callbacks, fine_tuning_arguments
-from pipeline.modeling.tuning import (
-    Key,
-    check_start,
-    key_of,
-    logprobs_output,
-    reference_logprobs,
-)
+from pipeline.modeling.tuning import check_start, logprobs_output
 from pipeline.stage import StageContext
 
 

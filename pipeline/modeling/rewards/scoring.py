@@ -58,13 +58,13 @@ def raw_scores(
     Batches have `batch_size` rows, or at most so many if the `cheapest` are taken.
     """
     device = next(model.parameters()).device
-    whole = [row.prompt + row.answer for row in rows]
 
     def scores(places: Sequence[int]) -> list[float]:
-        ids, attention = pad_rows([whole[i] for i in places], pad_id, left=left, more=more)
+        some = [rows[i] for i in places]
+        ids, attention = pad_rows([row.prompt + row.answer for row in some], pad_id, left=left, more=more)
         return cast(list[float], read_scores(model, ids.to(device), attention.to(device)).tolist())
 
-    lengths = [len(ids) for ids in whole]
+    lengths = [row.length for row in rows]
     if cheapest:
         return computed(scores, cheapest_batches(lengths, batch_size, pass_cost(model)))
     return computed(scores, batches_by_length(lengths, batch_size))

@@ -10,9 +10,12 @@ With `token_weight` the head also learns from every token of an answer (as verif
 so the wrong token itself gets a signal. Both apply in training only; the score is that of the last token.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+import hashlib
+from array import array
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypedDict, cast
 
+import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
@@ -26,9 +29,11 @@ from pipeline.modeling.heads import LanguageHead
 from pipeline.modeling.in_training import ModelInTraining
 from pipeline.modeling.passes import pad_rows, token_logprobs
 from pipeline.modeling.preferences.losses import Number
+from pipeline.modeling.preferences.pairs import LABEL_NOISE, SIDES, columns_of_pair, sides_in
 from pipeline.modeling.rewards.models import head_of, language_head
 from pipeline.modeling.scoring import AnsweredPrompt
 from pipeline.modeling.sources import in_float32
+from pipeline.modeling.stored import IDS, Kind, StoredRows, dataset_of, stored_rows
 from pipeline.modeling.training import early_stopping_callbacks, fine_tuning_arguments
 from pipeline.stage import StageContext
 
@@ -41,6 +46,41 @@ class Pair(NamedTuple):
     margin: float
     group: Hashable  # equal for all pairs of one ranking
     label_noise: float = 0.0  # probability that the order is wrong
+
+
+PAIRS = Kind[Pair](
+    {**SIDES, "margin": pa.float64(), "group": pa.string(), LABEL_NOISE: pa.float64()},
+    lambda pair: {
+        **columns_of_pair(pair), "margin": pair.margin, "group": str(pair.group), LABEL_NOISE: pair.label_noise
+    },
+    lambda row: Pair(*sides_in(row), row["margin"], row["group"], row[LABEL_NOISE]),
+)  # fmt: skip
+
+
+class RankedRow(TypedDict):
+    """A ranking: `prompt` is the number of prompt tokens at the start of each of `answers`.
+
+    `pairs` are indices into `answers`, the chosen one first; each has a margin and a label noise.
+    """
+
+    prompt: int
+    answers: list[list[int]]
+    pairs: list[list[int]]
+    margins: list[float]
+    label_noise: list[float]
+
+
+RANKINGS = Kind[RankedRow](
+    {
+        "prompt": pa.int32(),
+        "answers": pa.list_(IDS),
+        "pairs": pa.list_(IDS),
+        "margins": pa.list_(pa.float64()),
+        LABEL_NOISE: pa.list_(pa.float64()),
+    },
+    lambda row: row,
+    lambda row: cast(RankedRow, row),
+)
 
 
 def bradley_terry(
@@ -128,15 +168,15 @@ def reward_trainer(
     context: StageContext,
 ) -> RewardTrainer:
     """Return a trainer with dropout off; `config.batch_size` counts rankings."""
-    rows = [rankings(part) for part in (train, test)]
+    rows = [_ranked(part, context) for part in (train, test)]
     options = fine_tuning_arguments(config, context, len(rows[0]), in_training.device, half=in_training.half)
     pad_id = in_training.tokenizer.pad_token_id
     trainer = RewardTrainer(
         model=in_training.model,
         args=TrlRewardConfig(**options, max_length=None),
         data_collator=lambda chosen: collate_rows(chosen, pad_id, margin=config.margin, label_noise=config.label_noise),
-        train_dataset=Dataset.from_list(rows[0]),
-        eval_dataset=Dataset.from_list(rows[1]),
+        train_dataset=dataset_of(rows[0], RANKINGS),
+        eval_dataset=dataset_of(rows[1], RANKINGS),
         processing_class=in_training.tokenizer,
         callbacks=early_stopping_callbacks(config),
     )
@@ -148,18 +188,23 @@ def reward_trainer(
     return trainer
 
 
-def rankings(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    """Collect the pairs of each group and prompt into one ranking, with each answer once.
-
-    `prompt` is the number of prompt tokens at the start of each of `answers`; `pairs` are indices into `answers`.
-    """
-    found: dict[tuple[Hashable, ...], list[Pair]] = {}
-    for pair in pairs:
-        found.setdefault((pair.group, *pair.chosen.prompt), []).append(pair)
-    return [_ranking(own) for own in found.values()]
+def _ranked(pairs: Sequence[Pair], context: StageContext) -> Sequence[RankedRow]:
+    """Return the rankings of pairs, in a file if the pairs are in one."""
+    if not isinstance(pairs, StoredRows):
+        return [*rankings(pairs)]
+    return stored_rows(f"{pairs.file.stem}.rankings", RANKINGS, context, lambda: rankings(pairs))
 
 
-def _ranking(pairs: Sequence[Pair]) -> dict[str, Any]:
+def rankings(pairs: Sequence[Pair]) -> Iterator[RankedRow]:
+    """Collect the pairs of each group and prompt into one ranking, with each answer once."""
+    found: dict[bytes, array[int]] = {}
+    for place, pair in enumerate(pairs):
+        key = hashlib.blake2b(repr((pair.group, pair.chosen.prompt)).encode(), digest_size=16).digest()
+        found.setdefault(key, array("q")).append(place)
+    return (_ranking([pairs[place] for place in places]) for places in found.values())
+
+
+def _ranking(pairs: Sequence[Pair]) -> RankedRow:
     answers: dict[tuple[int, ...], int] = {}
     sides = [[tuple(side.prompt + side.answer) for side in (pair.chosen, pair.rejected)] for pair in pairs]
     places = [[answers.setdefault(side, len(answers)) for side in both] for both in sides]
