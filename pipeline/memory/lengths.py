@@ -68,10 +68,10 @@ def _answers(file: Path, some: Sequence[Mapping[str, Any]]) -> int:
     """Return the most answers in one ranking, from its pairs; 1 for files without pairs."""
     if "chosen" not in some[0]:
         return 1
-    found: dict[str, set[str]] = {}
+    found: dict[int, set[int]] = {}  # hashes: the texts of a million pairs would take gigabytes
     with file.open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            ranking = found.setdefault(json.dumps([row.get("group"), row["prompt"]]), set())
-            ranking |= {json.dumps(row[side]) for side in ("chosen", "rejected")}
+            ranking = found.setdefault(hash(json.dumps([row.get("group"), row["prompt"]])), set())
+            ranking |= {hash(json.dumps(row[side])) for side in ("chosen", "rejected")}
     return max(map(len, found.values()))

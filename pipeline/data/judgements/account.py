@@ -4,26 +4,26 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.data.faults import BadRow, Place
-from pipeline.data.ledger import Ledger, OnBadRow, Step, refuse_row
+from pipeline.data.ledger import Ledger, OnBadRow, Step, excerpt_of, refuse_row
 from pipeline.data.reading.raw import BrokenRow, RawRow
 
 
 class Account:
-    """A ledger with the raw rows that its entries show, and remarks for the user."""
+    """A ledger with the beginnings of the raw rows, which its entries show, and remarks for the user."""
 
     def __init__(self, on_bad_row: OnBadRow) -> None:
         self.ledger, self.remarks = Ledger(), list[str]()
-        self._contents: dict[Place, object] = {}
+        self._excerpts: dict[Place, str] = {}
         self._on_bad_row = on_bad_row
 
     def count_read(self, raw: RawRow | BrokenRow) -> None:
         """Count a row that was read."""
-        self._contents[raw.place] = raw.text if isinstance(raw, BrokenRow) else raw.fields
+        self._excerpts[raw.place] = excerpt_of(raw.text if isinstance(raw, BrokenRow) else raw.fields)
         self.ledger.count_read()
 
     def drop(self, place: Place, fault: BadRow, step: Step) -> None:
         """Record a dropped row. Raises RequestError for a malformed row if none may be dropped."""
-        entry = self.ledger.drop(place, fault, self._contents[place], step)
+        entry = self.ledger.drop(place, fault, self._excerpts[place], step)
         if step == "format" and self._on_bad_row == "error":
             raise refuse_row(entry, "labeling")
 

@@ -4,7 +4,7 @@ All files of a request are held in memory: first the codes of all rows are settl
 are pooled. Every dropped row has an entry in the ledger.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, cast
@@ -35,7 +35,8 @@ from pipeline.data.reading.files import BrokenRow, Paths, RawRow, find_files, li
 from pipeline.data.rows import Preference, Ranking
 from pipeline.errors import RequestError
 
-T = TypeVar("T", Vote, Marked, Pair)
+JudgementT = TypeVar("JudgementT", Vote, Marked, Pair)
+T = TypeVar("T")
 
 UNPAIRED = "no other answer to the same prompt was marked"
 
@@ -148,7 +149,7 @@ def _judgements(
     """
     found: list[tuple[Place, Judgement]] = []
     reading = readings.setdefault(file.format.name, Reading(file.format.name))
-    for raw in file.rows:
+    for raw in _taken(file.rows):
         account.count_read(raw)
         try:
             if isinstance(raw, BrokenRow):
@@ -164,7 +165,17 @@ def _judgements(
     if times is None:
         account.remarks.append(_UNREAD_TIMES.format(file.path))
     sortable = times or [""] * len(found)
-    return [(place, replace(one, when=when)) for (place, one), when in zip(found, sortable, strict=True)]
+    return [
+        (place, one if one.when == when else replace(one, when=when))
+        for (place, one), when in zip(found, sortable, strict=True)
+    ]
+
+
+def _taken(rows: list[T]) -> Iterator[T]:
+    """Yield the rows and remove them from the list: what is made of them takes their place in memory."""
+    rows.reverse()
+    while rows:
+        yield rows.pop()
 
 
 def _check_counts(row: WatchedRow, form: Format[Judgement]) -> None:
@@ -178,7 +189,7 @@ def _exchanged_votes(
 ) -> list[tuple[Place, Judgement]]:
     """The votes of files whose format is read over all rows at once; unusable rows go into the ledger."""
     rows: list[tuple[object, Row]] = []
-    for raw in (raw for file in files for raw in file.rows):
+    for raw in (raw for file in files for raw in _taken(file.rows)):
         account.count_read(raw)
         try:
             if isinstance(raw, BrokenRow):
@@ -206,34 +217,39 @@ def _names_of_files(files: Sequence[_File]) -> str:
     return str(files[0].path) if len(files) == 1 else f"{files[0].path} and {len(files) - 1:,} more files"
 
 
-def _only(kind: type[T], found: Iterable[tuple[Place, Judgement]]) -> list[tuple[Place, T]]:
+def _only(kind: type[JudgementT], found: Iterable[tuple[Place, Judgement]]) -> list[tuple[Place, JudgementT]]:
     return [(place, one) for place, one in found if isinstance(one, kind)]
 
 
 def _numbers_remark(found: Iterable[tuple[Place, Judgement]]) -> list[str]:
     """A remark on answers written as numbers, if there are any; a row with several votes counts once."""
-    texts: dict[tuple[Place, int], object] = {}
+    numbers: set[tuple[Place, int]] = set()
     for place, one in found:
         if isinstance(one, Pair):
             answers: Sequence[object] = [turn["content"] for turn in (*one.chosen, *one.rejected)]
         else:
             answers = one.responses if isinstance(one, Vote) else [one.response]
-        texts |= {(place, slot): text for slot, text in enumerate(answers)}
-    count = sum(isinstance(text, WrittenNumber) for text in texts.values())
-    return [_NUMBERS.format(count)] if count else []
+        numbers |= {(place, slot) for slot, text in enumerate(answers) if isinstance(text, WrittenNumber)}
+    return [_NUMBERS.format(len(numbers))] if numbers else []
 
 
 def _check_answers(pairs: Sequence[Pair], where: str) -> None:
     """Raise RequestError if all answers of the pairs are labels such as A and B instead of texts."""
-    texts = {turn["content"] for pair in pairs for turn in (*pair.chosen, *pair.rejected)}
-    labels = {text for text in texts if choice_of_word(canonical(text)) or canonical(text) in ("0", "1", "2")}
-    if len(pairs) >= _MIN_PAIRS_OF_LABELS and labels == texts:
+    texts = {turn["content"] for pair in pairs[:_MIN_PAIRS_OF_LABELS] for turn in (*pair.chosen, *pair.rejected)}
+    if len(pairs) < _MIN_PAIRS_OF_LABELS or not all(map(_is_label, texts)):
+        return
+    texts |= {turn["content"] for pair in pairs for turn in (*pair.chosen, *pair.rejected)}
+    if all(map(_is_label, texts)):
         raise RequestError(
             f"{where}: all chosen and rejected answers are {', '.join(map(repr, sorted(texts)))}: these look like "
             "labels of answers in other columns. Map these: labeling.columns.response_a=…, "
             "labeling.columns.response_b=…, labeling.columns.winner=…. If they are the answers: "
             "labeling.format=preferences."
         )
+
+
+def _is_label(text: str) -> bool:
+    return bool(choice_of_word(canonical(text))) or canonical(text) in ("0", "1", "2")
 
 
 def _reasoning_remark(found: Iterable[tuple[Place, Judgement]]) -> list[str]:

@@ -1,12 +1,13 @@
 """Ready-made pairs as votes and as preference rows, and their duplicates by one annotator. Pure functions."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import TypeVar
 
 from labeling.votes import Cause, Vote, normalized_text, prompt_key
 from pipeline.data.formats.judgement import Pair
-from pipeline.data.rows import Message, Preference, prompt_id
+from pipeline.data.rows import Preference, prompt_id
 
 PlaceT = TypeVar("PlaceT")
 
@@ -37,10 +38,10 @@ def as_preference(pair: Pair) -> Preference:
 
 def latest_pairs(pairs: Sequence[tuple[PlaceT, Pair]]) -> tuple[list[Pair], list[tuple[PlaceT, Cause]]]:
     """(the latest pair of each named annotator on two answers and all unnamed pairs, the places of the other pairs)."""
-    kept: dict[str, tuple[PlaceT, Pair]] = {}
+    kept: dict[int | tuple[str, bytes], tuple[PlaceT, Pair]] = {}
     out: list[tuple[PlaceT, Cause]] = []
     for number, (place, pair) in enumerate(pairs):
-        key = json.dumps([number if pair.annotator is None else normalized_text(pair.annotator), *pair_key(pair)])
+        key = number if pair.annotator is None else (normalized_text(pair.annotator), pair_key(pair))
         before = kept.get(key)
         kept[key] = (place, pair)
         if before is None:
@@ -53,11 +54,12 @@ def latest_pairs(pairs: Sequence[tuple[PlaceT, Pair]]) -> tuple[list[Pair], list
     return [pair for _, pair in kept.values()], out
 
 
-def pair_key(pair: Pair) -> tuple[str, str, str]:
+def pair_key(pair: Pair) -> bytes:
     """A key shared by all pairs of the same two answers to one prompt, whichever was chosen."""
-    first, second = sorted((_answer_key(pair.chosen), _answer_key(pair.rejected)))
-    return prompt_key(pair.prompt), first, second
+    answers = sorted(prompt_key(list(turns)) for turns in (pair.chosen, pair.rejected))
+    return digest(prompt_key(pair.prompt), *answers)
 
 
-def _answer_key(turns: Sequence[Message]) -> str:
-    return prompt_key(list(turns))
+def digest(*texts: str) -> bytes:
+    """A hash of texts that takes the place of their keys: those of a million pairs would take gigabytes."""
+    return hashlib.blake2b(json.dumps(texts).encode(), digest_size=16).digest()

@@ -12,6 +12,7 @@ from labeling.votes import is_unnamed, normalized_text, prompt_key
 from pipeline.data.deduplication.minhash import connected
 from pipeline.data.formats.labels import POOLED_ANNOTATOR
 from pipeline.data.judgements.choosing import PairChoice, PollKey, chosen_polls, prompts_with_cycles
+from pipeline.data.judgements.pairs import digest
 from pipeline.data.judgements.polls import (
     Poll,
     UnweightedPool,
@@ -100,21 +101,22 @@ def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]], pool: UnweightedP
 
     Raises ValueError for a margin outside [0, 1].
     """
-    pooled: dict[tuple[str, ...], tuple[Preference, str, list[float]]] = {}
-    spelled: dict[str, list[Message]] = {}  # each prompt in its first spelling
+    pooled: dict[bytes, tuple[Preference, bytes, list[float]]] = {}
+    spelled: dict[bytes, list[Message]] = {}  # each prompt in its first spelling
     for pair in pairs:
         margin = float(pair.get("margin", 1.0))
         if not 0 <= margin <= 1:
             raise ValueError(f"margin must be between 0 and 1, but is {margin} for prompt {pair['prompt']!r}")
         own = as_messages(pair["prompt"])
-        prompt = spelled.setdefault(prompt_key(own), own)
+        prompt = spelled.setdefault(digest(prompt_key(own)), own)
         group = pair.get("group") or prompt_id(prompt)
         row = pair_row(prompt, answer_turns(pair["chosen"]), answer_turns(pair["rejected"]), margin, group)
         answers = [prompt_key(row["chosen"]), prompt_key(row["rejected"])]
         if answers[0] == answers[1]:  # they differ at most in whitespace or case
             answers = [json.dumps(row["chosen"]), json.dumps(row["rejected"])]
-        _, chosen, margins = pooled.setdefault((prompt_key(prompt), *sorted(answers)), (row, answers[0], []))
-        margins.append(margin if answers[0] == chosen else -margin)
+        key, first = digest(prompt_key(prompt), *sorted(answers)), digest(answers[0])
+        _, chosen, margins = pooled.setdefault(key, (row, first, []))
+        margins.append(margin if first == chosen else -margin)
     outcomes = [_outcome(row, margins, pool) for row, _, margins in pooled.values()]
     rows = [row for row in outcomes if row is not None]
     return Preferences(rows, {"pairs": len(rows), "ties": len(outcomes) - len(rows)})
@@ -162,8 +164,8 @@ def split_preferences(
         if not 0 <= share < 1:
             raise ValueError(f"{name} must be in [0, 1), but is {share}")
     judge_source = rows if judge_rows is None else judge_rows
-    clusters = _clusters([*rows, *judge_source])
-    own, judges = clusters[: len(rows)], clusters[len(rows) :]
+    clusters = _clusters(rows if judge_rows is None else [*rows, *judge_rows])
+    own, judges = clusters[: len(rows)], clusters[-len(judge_source) :] if judge_source else []
     names = sorted(set(clusters))
     test = set(random.Random(seed).sample(names, round(test_share * len(names))))
     eligible = sorted(set(judges) - test)
@@ -215,7 +217,7 @@ def _clusters(rows: Sequence[Preference]) -> list[str]:
     groups = ["group " + row["group"] for row in rows]
     names = sorted({*prompts, *groups})
     place = {name: number for number, name in enumerate(names)}
-    links = np.array([[place[name] for name in pair] for pair in zip(prompts, groups, strict=True)], dtype=np.int64)
-    labels = connected(len(names), links.reshape(-1, 2)).tolist()
+    links = [np.fromiter((place[name] for name in side), np.int64, len(rows)) for side in (prompts, groups)]
+    labels = connected(len(names), np.stack(links, axis=1)).tolist()
     first = dict(zip(labels[::-1], names[::-1], strict=True))  # of several, the last one put in stays
     return [first[labels[place[prompt]]] for prompt in prompts]
