@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipeline.config.nodes.models import DecodingConfig, PeftConfig
+from pipeline.data.rows import read_jsonl
 from pipeline.stage import StageContext
 from pipeline.store.artifact import Artifact
 from tests.lazily import lazily
@@ -244,3 +245,19 @@ def test_evaluate_gives_what_it_gives_with_a_base_for_each_policy(
     assert alone.version != shared.version
     assert {**alone.metrics} == {**shared.metrics}
     assert alone.file("answers.jsonl").read_bytes() == shared.file("answers.jsonl").read_bytes()
+
+
+def test_sample_gives_each_prompt_answers_of_all_policies_in_their_order(chain: Chain, tmp_path: Path) -> None:
+    """The first of two policies writes two of three answers; each draws with a seed of its own."""
+    made = chain.make("sample", "peft=lora", "sample.policies=[base,sft]", "sample.answers=3")
+    rows = read_jsonl(made.file("answers.jsonl"))
+    decoding, written = DecodingConfig(**made.manifest["config"]["decoding"]), []
+    for seed, (name, share) in enumerate((("base", 2), ("sft", 1))):
+        answerer = Answerer(made.inputs[name], tiny.context(tmp_path), seed)
+        drawn = answerer.draw([row["prompt"] for row in rows for _ in range(share)], decoding, name)
+        written.append([[answer.text for answer in drawn[i * share : (i + 1) * share]] for i in range(len(rows))])
+    for row, first, second in zip(rows, *written, strict=True):
+        in_order = [*(("base", text) for text in first), ("sft", second[0])]
+        distinct = dict.fromkeys(" ".join(text.split()) for _, text in in_order)
+        assert [" ".join(answer["text"].split()) for answer in row["answers"]] == [*distinct]
+        assert all((answer["policy"], answer["text"]) in in_order for answer in row["answers"])
