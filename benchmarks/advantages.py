@@ -1,6 +1,6 @@
 """PPO's true score by generated tokens with a value model (gae) and with groups of answers (rloo, grpo).
 
-    PYTHONPATH=. python benchmarks/advantages.py [--outputs FOLDER] [--seeds 0,1,2] [--to FILE.svg] [key=value …]
+    python benchmarks/advantages.py [--outputs FOLDER] [--seeds 0,1,2] [--to FILE.svg] [key=value …]
 
 Every arm starts from the same SFT policy and the same reward model, and has the same options and as many answers per
 iteration; groups have four answers. Scores are those of the answers that the runs draw, before they learn from them. A
@@ -14,7 +14,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.frontier import across, run
+from frontier import across, run
+
 from pipeline.config import compose
 from pipeline.data.rows import read_jsonl
 from pipeline.files import write_atomically
