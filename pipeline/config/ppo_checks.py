@@ -44,7 +44,7 @@ def _lone_source(ppo: PpoConfig) -> Iterator[str]:
 
 def _lone_answers(ppo: PpoConfig) -> Iterator[str]:
     """Yield groups of one answer, which has no other to be compared with."""
-    if ppo.group < 2:
+    if ppo.group == 1:
         yield (
             f"ppo.group={ppo.group}: ppo.advantage={ppo.advantage} compares answers to the same prompt with each "
             "other. Give ppo.group=4, for example."

@@ -1,4 +1,4 @@
-"""PPO without a value model: its advantages beside TRL's, the tiny chain, and what is refused."""
+"""PPO without a value model: its advantages beside TRL's, and the tiny chain."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.nodes.learning import PpoConfig
-from pipeline.config.schema import content
 from pipeline.data.rows import read_jsonl
 from tests.lazily import lazily
 from tests.stages import tiny
 from tests.stages.conftest import Chain
 from tests.stages.test_distributed import assert_equal_results, copy_of, launched
-from tests.stages.test_faults import assert_one_message
 from tests.stages.test_ppo import SMALL, history
 from tests.stages.test_tuning import full_weights_below, weights
 
@@ -203,31 +200,3 @@ def test_two_processes_and_micro_batches_give_the_same_run(chain: Chain, tmp_pat
     other = copy_of(chain, tmp_path, "ppo")
     assert launched(tmp_path, other.arguments(*request, "launch.micro_batch_size=2")) == [0, 0]
     assert_equal_results(one, other.store.open(*other.store.resolve("ppo")))
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (("ppo.group=1",), ("ppo.group=1", "ppo.advantage=rloo", "ppo.group=4")),
-        (("ppo.group=3",), ("ppo.rollouts=16", "ppo.group=3", "ppo.rollouts=18")),
-        (("ppo.group=0",), ("ppo.group=0", "at least 1")),
-        (("ppo.value_warmup=1",), ("ppo.value_warmup=1", "value model", "ppo.advantage=gae")),
-        (("ppo.value_coefficient=0.5",), ("ppo.value_coefficient=0.5", "value model")),
-        (("ppo.value_learning_rate=1e-4",), ("ppo.value_learning_rate=0.0001", "value model")),
-        (("ppo.value_clip=0.1",), ("ppo.value_clip=0.1", "value model")),
-        (("ppo.lam=0.9",), ("ppo.lam=0.9", "single tokens", "ppo.advantage=gae")),
-        (("ppo.gamma=0.9",), ("ppo.gamma=0.9", "single tokens")),
-        (("ppo.whiten_rewards=true",), ("ppo.whiten_rewards=True", "single tokens")),
-        (("ppo.inputs.value=ppo@latest",), ("ppo.inputs.value", "value model")),
-    ],
-)
-def test_what_groups_of_answers_cannot_use_is_refused(
-    chain: Chain, vowels: str, given: tuple[str, ...], words: tuple[str, ...]
-) -> None:
-    run = chain.ended("stage=ppo", *SMALL, vowels, "ppo.advantage=rloo", "ppo.group=4", *given)
-    assert_one_message(run, 2, *words)
-
-
-def test_what_counts_by_default_keeps_its_version() -> None:
-    """Earlier runs of PPO are found again: defaults of the new keys are not hashed."""
-    assert {"advantage", "group"}.isdisjoint(content(PpoConfig()))
