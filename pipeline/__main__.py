@@ -65,17 +65,30 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def sweep(overrides: Sequence[str]) -> int:
-    """Run the requests of a sweep in turn, also after a failure. Returns the highest exit status."""
+    """Run the requests of a sweep with a launcher, or in turn, also after a failure. Returns the highest status."""
     from pipeline.config import compose
+    from pipeline.config.names import of_launcher
 
     compose.check(overrides)
+    jobs = compose.jobs(overrides)
+    if launcher := of_launcher(overrides)[0]:
+        return _launch(jobs, launcher)
     worst = 0
-    for job in compose.jobs(overrides):
+    for job in jobs:
         status = _status_of(functools.partial(make, job))
         if status == INTERRUPTED:
             return status
         worst = max(worst, status)
     return worst
+
+
+def _launch(jobs: Sequence[Sequence[str]], launcher: Sequence[str]) -> int:
+    """Run the requests of a sweep with one of Hydra's launchers. Returns the highest exit status."""
+    from pipeline.commands.launching import run_all
+    from pipeline.config import compose
+
+    console.print(f"{len(jobs)} requests, run with {_plain(' '.join(launcher))}")
+    return max(run_all(jobs, launcher, f"{compose.load(jobs[0]).outputs}/.hydra"))
 
 
 def make(overrides: Sequence[str]) -> int:

@@ -363,6 +363,20 @@ GROUPS = [
         {"compute_defaults_list": "config_name overrides run_mode"},
     ),
     Group(
+        "hydra.core.plugins.Plugins",
+        "called",
+        "pipeline.commands.launching",
+        "the requests of a sweep are run by the launcher that it makes",
+        {"instantiate_launcher": "hydra_context task_function config"},
+    ),
+    Group(
+        "hydra",
+        "read",
+        "pipeline.commands.launching",
+        "a launcher calls Hydra's callbacks, of which there are none here",
+        {"_internal": ""},
+    ),
+    Group(
         "wandb.Settings",
         "read",
         "pipeline.services.tracking",

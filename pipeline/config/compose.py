@@ -26,7 +26,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pipeline.config.checks import check_values
 from pipeline.config.composing import chosen_groups, compose_config, is_choice, parse_override
 from pipeline.config.following import Followed, contradictions, followed
-from pipeline.config.names import CONF, FORMER_KEYS, all_names, nearest_key, option_hint, word_hint
+from pipeline.config.names import CONF, FORMER_KEYS, all_names, nearest_key, of_launcher, option_hint, word_hint
 from pipeline.config.schema import PipelineConfig, stage_names, tuned_stages
 from pipeline.errors import RequestError, listed
 
@@ -78,6 +78,7 @@ def read(overrides: Sequence[str]) -> Loaded:
     parsed, wrong = _parse(overrides)
     swept = [o for o in parsed if o.is_sweep_override()]
     wrong += [_needs_m(o) for o in swept]
+    wrong += [f"{text}: a launcher runs the requests of a sweep: add -m." for text in of_launcher(overrides)[0]]
     loaded, found = _examined(CONF, tuple(_text(o) for o in parsed if o not in swept))
     if wrong or found or loaded is None:
         raise RequestError(listed([*wrong, *found]))
@@ -91,7 +92,7 @@ def with_followed(overrides: Sequence[str]) -> list[str]:
 
 def jobs(overrides: Sequence[str]) -> list[list[str]]:
     """Return the requests of a sweep: one per combination of values, in the order in which Hydra runs them."""
-    parsed, _ = _parse(overrides)
+    parsed, _ = _parse(of_launcher(overrides)[1])
     values = [_values(o) if o.is_sweep_override() else [_text(o)] for o in parsed]
     return [list(job) for job in itertools.product(*values)]
 
@@ -101,7 +102,7 @@ def check(overrides: Sequence[str]) -> None:
 
     Raises `RequestError` with all faults.
     """
-    parsed, found = _parse(overrides)
+    parsed, found = _parse(of_launcher(overrides)[1])
     found += [f"{_text(o)}: it stands for no value." for o in parsed if o.is_sweep_override() and not _values(o)]
     for request in _requests(parsed):
         found += _examined(CONF, tuple(request))[1]

@@ -66,6 +66,12 @@ def _keys(node: type, prefix: str = "") -> Iterator[str]:
             yield from _keys(cast(type, item.type), f"{prefix}{item.name}.")
 
 
+def of_launcher(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divide overrides into those of Hydra's launcher, which runs the requests of a sweep, and all others."""
+    launcher = [text for text in overrides if text.lstrip("+").startswith(("hydra/launcher=", "hydra.launcher."))]
+    return launcher, [text for text in overrides if text not in launcher]
+
+
 # -- hints
 
 
