@@ -24,6 +24,7 @@ def quiet_logging() -> None:
     """
     logging.basicConfig(handlers=[logging.NullHandler()])
     logging.raiseExceptions = False
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line for every request to an endpoint
 
 
 @contextlib.contextmanager

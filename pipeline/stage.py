@@ -1,11 +1,11 @@
 """Defines a stage, its context, and the references that name its inputs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.nodes.machine import LaunchConfig, ServingConfig
 from pipeline.config.schema import PipelineConfig, stage_names
 from pipeline.model_files.architectures import Training
 from pipeline.progress import Progress
@@ -80,13 +80,14 @@ Reference = FromStage | FromReference | FromPath | FromFiles | FromModel | FromD
 
 @dataclass(frozen=True)
 class Runtime:
-    """How the machine is used. None of this changes the result."""
+    """How machines are used. None of this changes the result, but for the random numbers of servers that draw."""
 
     launch: LaunchConfig
     threads: int
     gates: str = "warn"  # effect of a gate that warns: warn, stop or off
     rank: int = 0  # number of this process among those that run the stage together
     processes: int = 1  # count of these processes
+    generation: ServingConfig = field(default_factory=ServingConfig)  # servers that draw, for stages with `drawn_by`
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,28 @@ class Server(ThreadingHTTPServer):
     def questions(self) -> list[str]:
         return sorted(body["messages"][-1]["content"] for body, _ in self.seen)
 
+    def reply(self, body: dict[str, Any], headers: dict[str, str]) -> Reply:
+        question = body["messages"][-1]["content"]
+        with self.lock:
+            before = self.questions().count(question)
+            self.seen.append((body, headers))
+        return self.script(question, before)
+
+    def listed(self) -> Reply:
+        return 404, {}
+
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        question = body["messages"][-1]["content"]
-        with self.server.lock:
-            before = self.server.questions().count(question)
-            self.server.seen.append((body, dict(self.headers)))
-        status, said = self.server.script(question, before)
+        self._send(*self.server.reply(body, dict(self.headers)))
+
+    def do_GET(self) -> None:
+        self._send(*self.server.listed())
+
+    def _send(self, status: int, said: Any) -> None:
         data = said if isinstance(said, bytes) else json.dumps(said).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -47,7 +58,12 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(script: Callable[[str, int], Reply]) -> Iterator[Server]:
-    server = Server(script)
+    with running(Server(script)) as server:
+        yield server
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
         yield server

@@ -11,7 +11,7 @@ from pipeline.config.data_checks import keys_of_no_use, wrong_sources
 from pipeline.config.losses import loss_faults
 from pipeline.config.names import NAME, nearest, stage_hint
 from pipeline.config.nodes.machine import ATTENTION_ON_GPU
-from pipeline.config.people_checks import wrong_choice, wrong_judges, wrong_labeling, wrong_writer
+from pipeline.config.people_checks import wrong_choice, wrong_judges, wrong_labeling, wrong_servers, wrong_writer
 from pipeline.config.ppo_checks import wrong_ppo
 from pipeline.config.schema import PipelineConfig, followers, stage_names
 from pipeline.config.trainer_options import SOURCES, option_names, own_place
@@ -40,6 +40,7 @@ def _value_and_name_faults(config: PipelineConfig) -> Iterator[str]:
     yield from wrong_choice(config)
     yield from wrong_writer(config)
     yield from wrong_judges(config)
+    yield from wrong_servers(config)
     yield from _indivisible_batches(config)
     yield from wrong_ppo(config.ppo)
     yield from _unpackable(config)

@@ -30,8 +30,9 @@ from pipeline.config.names import CONF, FORMER_KEYS, all_names, nearest_key, of_
 from pipeline.config.schema import PipelineConfig, stage_names, tuned_stages
 from pipeline.errors import RequestError, listed
 
-OPEN_MAPPING = re.compile(r"(?P<mapping>\w+\.(trainer|inputs|columns|codes))(\.\w+)+")  # new keys here need no `+`
-OPENED = re.compile(rf"{OPEN_MAPPING.pattern}=|\w+\.(trainer|inputs|columns|codes)=\{{")  # one key or several
+# new keys in these mappings need no `+`
+OPEN_MAPPING = re.compile(r"(?P<mapping>\w+\.(trainer|inputs|columns|codes|request))(\.\w+)+")
+OPENED = re.compile(rf"{OPEN_MAPPING.pattern}=|\w+\.(trainer|inputs|columns|codes|request)=\{{")  # one key or several
 REFUSED = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)  # raised for a wrong override
 
 

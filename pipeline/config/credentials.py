@@ -6,7 +6,9 @@ from typing import Any
 
 from pipeline.config.keys import leaves
 
-KEY = re.compile(r"(?i)(^|[._])(hub_token|api_?key|access_token|auth_token|token_id|password|passwd|secret)s?$")
+KEY = re.compile(  # vLLM's `stop_token_ids` are numbers of tokens
+    r"(?i)(^|[._])(hub_token|api_?key|access_token|auth_token|(?<!return_)(?<!stop_)token_id|password|passwd|secret)s?$"
+)
 ENDPOINT_KEY = "OPENAI_API_KEY"  # environment variable with the key for endpoints
 VALUE = re.compile(r"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|ghp_[A-Za-z0-9]{16,})\b|://[^/@\s]+@")
 

@@ -21,6 +21,17 @@ def where_same(one: Any, other: Any, value: Any, otherwise: Any) -> Any:
     return value if one == other else otherwise
 
 
+def where_policy(writer: str, drawn_by: str) -> str:
+    """Return who draws a writer's answers: an endpoint's own are not a policy's, so `generation` does not matter."""
+    return "hf" if is_endpoint(writer) else drawn_by
+
+
+def is_endpoint(writer: str) -> bool:
+    """Whether a writer is a URL, not a policy."""
+    return writer.startswith(("http://", "https://"))
+
+
+OmegaConf.register_new_resolver("where_policy", where_policy, replace=True)
 OmegaConf.register_new_resolver("half", half, replace=True)
 OmegaConf.register_new_resolver("where_same", where_same, replace=True)
 

@@ -6,9 +6,12 @@ from urllib.parse import urlsplit
 from labeling.overlap import overlap_of
 from pipeline.config.credentials import ENDPOINT_KEY
 from pipeline.config.data_checks import wrong_paths
+from pipeline.config.fields import is_endpoint
 from pipeline.config.names import NAME
 from pipeline.config.nodes.people import LabelingConfig
 from pipeline.config.schema import PipelineConfig
+
+OURS = {"model", "prompt", "max_tokens", "temperature", "top_p", "seed", "n", "stream"}  # fields of a request
 
 
 def wrong_labeling(config: PipelineConfig) -> Iterator[str]:
@@ -95,9 +98,19 @@ def wrong_judges(config: PipelineConfig) -> Iterator[str]:
             yield f"{key}: another judge is called '{one.label}', too: give it a name=… of its own."
 
 
-def is_endpoint(writer: str) -> bool:
-    """Whether a writer is a URL, not a policy."""
-    return writer.startswith(("http://", "https://"))
+def wrong_servers(config: PipelineConfig) -> Iterator[str]:
+    """Yield faults in the servers that draw policies' answers."""
+    generation, servers = config.generation, config.generation.servers or []
+    if generation.by == "hf" and (servers or generation.request):
+        named = "servers" if servers else "request"
+        yield f"generation.{named}: this machine draws. Choose who draws: generation=vllm or generation=openai."
+    for place, one in enumerate(servers):
+        if fault := address_fault(one.url):
+            yield f"generation.servers[{place}].url: {fault}"
+        if one.policy in [other.policy for other in servers[:place]]:
+            yield f"generation.servers[{place}]: another server draws for '{one.policy}', too."
+    for name in sorted(OURS & generation.request.keys()):
+        yield f"generation.request.{name}: set by the pipeline."
 
 
 def address_fault(url: str) -> str | None:

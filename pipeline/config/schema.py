@@ -19,7 +19,7 @@ from pipeline.config.fields import choice, following, number
 from pipeline.config.nodes.demonstrations import DataConfig, DraftConfig, SynthesizeConfig
 from pipeline.config.nodes.evaluation import CompareConfig, EvaluateConfig, LlmJudgesConfig
 from pipeline.config.nodes.learning import DpoConfig, JudgeConfig, KtoConfig, PpoConfig, RewardConfig
-from pipeline.config.nodes.machine import LaunchConfig, TrackingConfig
+from pipeline.config.nodes.machine import LaunchConfig, ServingConfig, TrackingConfig
 from pipeline.config.nodes.models import BaseConfig, ExportConfig, LearningRates, ModelConfig, PeftConfig, SftConfig
 from pipeline.config.nodes.people import (
     AbtestConfig,
@@ -51,6 +51,7 @@ class PipelineConfig:
     labeling: LabelingConfig = field(default_factory=LabelingConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
+    generation: ServingConfig = field(default_factory=ServingConfig)
     base: BaseConfig = field(default_factory=BaseConfig)
     draft: DraftConfig = field(default_factory=DraftConfig)
     synthesize: SynthesizeConfig = field(default_factory=SynthesizeConfig)

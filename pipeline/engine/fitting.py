@@ -14,6 +14,7 @@ from pipeline.memory.phases import Memory
 from pipeline.store.artifacts import Store
 
 UNPLANNED = "the architecture of this model is not known to the memory plan"
+SERVED = "a server draws, and the largest part of the work is its own"
 LEAST = 64  # tokens of a row that any data has: with these, a run that does not fit is refused at once
 SHOWN = 0.02  # smallest share of a part that is listed
 MARGIN = 1.15  # plans are right to 15% (benchmarks/memory.py): more than that over the free memory cannot fit
@@ -46,9 +47,9 @@ class Plan:
 
 
 def plan_of(step: Step, config: PipelineConfig, store: Store) -> Plan | None:
-    """Return the memory plan of a step; None if it loads no model, or one whose memory is not known here."""
+    """Return the memory plan of a step; None if it loads no model, if a server draws, or if its memory is not known."""
     start = start_of(step, config)
-    if step.stage.rows is None or start is None:
+    if step.stage.rows is None or start is None or is_served(step):
         return None
     device = device_of(config)
     found = lengths_of(step, store)
@@ -58,6 +59,11 @@ def plan_of(step: Step, config: PipelineConfig, store: Store) -> Plan | None:
     return Plan(
         step, memory_of(*given, longest, device), memory_of(*given, least, device), start, longest, bool(found), device
     )
+
+
+def is_served(step: Step) -> bool:
+    """Whether a server draws the answers of a step."""
+    return getattr(step.config, "drawn_by", "hf") != "hf"
 
 
 def check_fits(step: Step, config: PipelineConfig, store: Store) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from labeling.overlap import overlap_of
 from pipeline.config.nodes.people import LabelingConfig
 from pipeline.config.schema import PipelineConfig, content
-from pipeline.engine.fitting import check_fits
+from pipeline.engine.fitting import check_fits, is_served
 from pipeline.engine.group import ALONE
 from pipeline.engine.machine import threads
 from pipeline.engine.planner import PEOPLE_ARE_ASKED, Step, observed_fingerprint, short_version
@@ -153,7 +153,7 @@ class Maker:
         self, inputs: Mapping[str, Artifact], directory: Path, tracker: Tracker, observed: Any
     ) -> PeopleContext:
         own = self.group.rank, self.group.count
-        runtime = Runtime(self.config.launch, threads(self.config), self.config.gates, *own)
+        runtime = Runtime(self.config.launch, threads(self.config), self.config.gates, *own, self.config.generation)
 
         def track(metrics: Mapping[str, float], step: int) -> None:
             self.reporter.note(metrics)
@@ -182,7 +182,13 @@ def _manifest(
         "config": content(step.config),
         "inputs": {role: _recorded(artifact, store) for role, artifact in inputs.items()},
         "metrics": {name: float(value) for name, value in metrics.items()},
-        "runtime": {**asdict(config.launch), **packing_of(step), "threads": threads(config), "gates": config.gates},
+        "runtime": {
+            **asdict(config.launch),
+            **packing_of(step),
+            **servers_of(step, config),
+            "threads": threads(config),
+            "gates": config.gates,
+        },
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "host": {"name": platform.node(), "system": platform.platform(), "python": platform.python_version()},
         "git": _git_commit(),
@@ -192,6 +198,11 @@ def _manifest(
 def packing_of(step: Step) -> dict[str, bool]:
     """Return whether rows are packed, which changes the time and no version."""
     return {"packing": step.config.packing} if hasattr(step.config, "packing") else {}
+
+
+def servers_of(step: Step, config: PipelineConfig) -> dict[str, Any]:
+    """Return the servers that drew answers, for a stage that had them drawn elsewhere."""
+    return {"generation": asdict(config.generation)} if is_served(step) else {}
 
 
 def _recorded(artifact: Artifact, store: Store) -> dict[str, Any]:

@@ -15,13 +15,14 @@ from pipeline.console import console, errors, seconds_text
 from pipeline.engine import launcher
 from pipeline.engine.distribution import check_processes
 from pipeline.engine.durations import cost_lines
-from pipeline.engine.fitting import UNPLANNED, check_fits, lines_of, plan_of
+from pipeline.engine.fitting import SERVED, UNPLANNED, check_fits, is_served, lines_of, plan_of
 from pipeline.engine.group import is_launched
 from pipeline.engine.machine import parallel, threads
 from pipeline.engine.maker import Maker
 from pipeline.engine.paths import missing_files
 from pipeline.engine.planner import PENDING, UP_TO_DATE, Planner, Step, short_version
 from pipeline.engine.prefixes import check_prefixes
+from pipeline.engine.servers import check_servers
 from pipeline.engine.team import Team
 from pipeline.engine.workers import Workers
 from pipeline.errors import PipelineError, RequestError, WaitingForPeople
@@ -79,9 +80,10 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
 
 
 def _check_possible(config: PipelineConfig, steps: Sequence[Step]) -> None:
-    """Raise `RequestError` for a step that cannot run as requested: in several processes, or with a prefix below it."""
+    """Raise `RequestError` for a step that cannot run so: in several processes, with a prefix, or by a server."""
     check_processes(config, [step.name for step in steps if step.stage.is_distributed])
     check_prefixes(config, [step.name for step in steps])
+    check_servers(config, [step.name for step in steps])
 
 
 def _limit_threads(config: PipelineConfig) -> None:
@@ -228,7 +230,7 @@ def _print_plan(planner: Planner, config: PipelineConfig, store: Store) -> None:
         for text in (*lines_of(plan, config), *cost_lines(plan, config, store)) if plan else ():
             console.print(f"{'':<24}[dim]{escape(text)}[/]")
         if step in to_run and plan is None and step.stage.rows:
-            console.print(f"{'':<24}[dim]memory is not planned: {UNPLANNED}[/]")
+            console.print(f"{'':<24}[dim]memory is not planned: {SERVED if is_served(step) else UNPLANNED}[/]")
 
 
 def heading(config: PipelineConfig, running: int) -> str:

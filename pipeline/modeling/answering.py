@@ -44,6 +44,7 @@ class Answerer:
         self.name = artifact.name
         self.chat = ChatFormat(tokenizer)
         self.context, self.seed = context, seed
+        self.device = device_of(context.runtime.launch)
         self.base = self._base_beside(beside)
         transformer, pad_id = transformer_of(self.model), tokenizer.pad_token_id
         check_padding(transformer, pad_id, self.name)
@@ -56,7 +57,7 @@ class Answerer:
             if can_share(self.source, base.sources):
                 base.add(self.source, tokenizer)
                 return base
-        return SharedBase(self.source, tokenizer, device_of(self.context.runtime.launch))
+        return SharedBase(self.source, tokenizer, self.device)
 
     @property
     def model(self) -> Model:
@@ -66,15 +67,11 @@ class Answerer:
     def draw(self, prompts: Sequence[Messages], decoding: DecodingConfig, what: str) -> list[Answer]:
         """Draw one answer to each prompt. Raises `RequestError` for a prompt that fills the context."""
         rendered = [self.chat.prompt(prompt) for prompt in prompts]
-        room = context_length_of(self.model) - max(map(len, rendered))
-        if room < 1:
-            raise RequestError(f"A prompt of {max(map(len, rendered))} tokens fills the whole context of {self.name}.")
+        decoding = within_context(decoding, rendered, context_length_of(self.model), self.name)
         folder = self.context.output_dir / CHECKPOINTS
         if self.context.is_main:
             folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{what.replace(' ', '-').replace('/', '_')}.rows"
-        assert decoding.max_new_tokens is not None  # the stage has set it
-        decoding = replace(decoding, max_new_tokens=min(decoding.max_new_tokens, room))
         given = (self.model, self.chat, rendered, decoding, self.seed)
         batch_tokens, own_cache = self.batch_tokens, self.own_cache
         with self.context.progress(what, len(prompts)) as advance:
@@ -88,7 +85,19 @@ class Answerer:
         return answer_logprobs(self.model, rows, pad_id=pad_id, batch_size=size, batch_tokens=self.batch_tokens)
 
 
-def load_answerers(
+def within_context(decoding: DecodingConfig, prompts: Sequence[list[int]], context: int, name: str) -> DecodingConfig:
+    """Return decoding with which no answer exceeds a context of so many tokens.
+
+    Raises `RequestError` for a prompt that fills it.
+    """
+    room = context - max(map(len, prompts))
+    if room < 1:
+        raise RequestError(f"A prompt of {max(map(len, prompts))} tokens fills the whole context of {name}.")
+    assert decoding.max_new_tokens is not None  # the stage has set it
+    return replace(decoding, max_new_tokens=min(decoding.max_new_tokens, room))
+
+
+def answerers_on_bases(
     artifacts: Mapping[str, Artifact], context: StageContext, seed: int, *, last: str
 ) -> Iterator[tuple[str, Answerer]]:
     """Yield policies with their names; one base model is in memory at a time, with the policies that share it.

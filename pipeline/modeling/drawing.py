@@ -36,16 +36,22 @@ class TokenSampler(NamedTuple):
 
         `logits` are [rows, vocabulary], `numbers` are [rows], on the sampler's device.
         """
-        logits = logits[:, : len(self.valid_ids)]
-        valid = self.valid_ids[: logits.shape[1]]
-        if not valid.all():
-            logits = logits.masked_fill(~valid, -torch.inf)
         if not self.temperature:
-            return logits.argmax(-1)
-        logits = scaled(logits, self.temperature)
+            return self._valid(logits).argmax(-1)
+        return draw_tokens(self.probabilities(logits), numbers)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the probability of each token, [rows, valid vocabulary]; the temperature is above 0."""
+        logits = scaled(self._valid(logits), self.temperature)
         if self.top_p < 1:
             logits = TopPLogitsWarper(self.top_p)(None, logits)
-        return draw_tokens(logits.softmax(-1), numbers)
+        return logits.softmax(-1)
+
+    def _valid(self, logits: Tensor) -> Tensor:
+        """Return logits without the ids beyond the vocabulary, and minus infinity at those without a token."""
+        logits = logits[:, : len(self.valid_ids)]
+        valid = self.valid_ids[: logits.shape[1]]
+        return logits if valid.all() else logits.masked_fill(~valid, -torch.inf)
 
 
 def draw_tokens(probabilities: Tensor, random_numbers: Tensor) -> Tensor:

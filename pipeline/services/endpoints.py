@@ -1,21 +1,21 @@
 """Models behind an OpenAI-compatible endpoint: vLLM, TGI, llama.cpp, Ollama, `transformers serve` and others.
 
-The key comes only from the environment, and no other key is sent: by default, Hugging Face's client would send the
-user's login token to any host. Each answer is written to a file at once, so that no answer is paid for twice.
+`Endpoint` sends conversations, which the server renders. The key comes only from the environment, and no other key is
+sent: by default, Hugging Face's client would send the user's login token to any host. Each answer is written to a file
+at once, so that no answer is paid for twice.
 """
 
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pipeline.config.credentials import ENDPOINT_KEY
 from pipeline.config.nodes.models import DecodingConfig
-from pipeline.data.rows import Message
 from pipeline.data.synthetic.drafts import Generated
 from pipeline.errors import PipelineError, RequestError
 from pipeline.progress import Advance
@@ -24,6 +24,8 @@ from pipeline.store.hashing import content_hash
 
 if TYPE_CHECKING:
     from huggingface_hub import InferenceClient
+
+T = TypeVar("T")
 
 TRIES = 6
 FIRST_PAUSE = 1.0  # seconds; doubles with each try, unless the server names a pause
@@ -39,6 +41,8 @@ REFUSED = (400, 413, 422)  # HTTP statuses of a request that cannot be answered
 class Endpoint:
     """One model at one address. `folder` stores the answers; prompt number n is sent with the seed `seed + n`."""
 
+    kind: ClassVar[str] = "chat completions"
+
     url: str
     model: str
     decoding: DecodingConfig
@@ -52,9 +56,7 @@ class Endpoint:
         """The writer's name in a row."""
         return self.model
 
-    def write(
-        self, prompts: Sequence[list[Message]], what: str, advance: Advance = lambda done: None
-    ) -> list[Generated]:
+    def write(self, prompts: Sequence[Any], what: str, advance: Advance = lambda done: None) -> list[Generated]:
         """Return one answer to each prompt, in order. `what` names the file that stores them.
 
         Raises `RequestError` if the key, model or request is refused, `PipelineError` if the server does not answer.
@@ -99,8 +101,12 @@ class Endpoint:
             timeout=TIMEOUT,
         )
 
-    def _answer(self, client: "InferenceClient", prompt: list[Message], seed: int) -> "Generated | Refusal":
-        """Ask until there is an answer, up to `TRIES` times, with longer pauses while the server is busy or away.
+    def _answer(self, client: "InferenceClient", prompt: Any, seed: int) -> "Generated | Refusal":
+        """Ask until there is an answer, or the server refuses the prompt."""
+        return self._insist(lambda: self._asked(client, prompt, seed))
+
+    def _insist(self, ask: Callable[[], T]) -> "T | Refusal":
+        """Ask up to `TRIES` times, with longer pauses while the server is busy or away.
 
         Raises `RequestError` if the server refuses the key or model, `PipelineError` if it gives no answer.
         """
@@ -110,7 +116,7 @@ class Endpoint:
         for attempt in range(TRIES):
             wait = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
             try:
-                return self._asked(client, prompt, seed)
+                return ask()
             except OfflineModeIsEnabled:
                 raise RequestError(f"{self.url}: HF_HUB_OFFLINE is set, by which all requests are refused.") from None
             except HfHubHTTPError as error:
@@ -124,7 +130,7 @@ class Endpoint:
             except (TransportError, InferenceTimeoutError) as error:
                 fault = f"{type(error).__name__}: {error}"
             except (ValueError, TypeError, AttributeError, LookupError):
-                raise RequestError(f"{self.url} is not an endpoint for chat completions.") from None
+                raise RequestError(f"{self.url} is not an endpoint for {self.kind}.") from None
             if attempt + 1 < TRIES:
                 time.sleep(wait)
         raise PipelineError(
@@ -132,9 +138,9 @@ class Endpoint:
             "are kept, and the same command continues from there."
         )
 
-    def _asked(self, client: "InferenceClient", prompt: list[Message], seed: int) -> Generated:
+    def _asked(self, client: "InferenceClient", prompt: Any, seed: int) -> Generated:
         answer: Any = client.chat_completion(
-            prompt,  # type: ignore[arg-type]
+            prompt,
             model=self.model,
             max_tokens=self.decoding.max_new_tokens,
             temperature=self.decoding.temperature,

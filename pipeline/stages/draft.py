@@ -9,8 +9,8 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipeline.config.fields import is_endpoint
 from pipeline.config.nodes.demonstrations import DraftConfig
-from pipeline.config.people_checks import is_endpoint
 from pipeline.config.schema import PipelineConfig
 from pipeline.data.cleaning.cleaner import Cleaner
 from pipeline.data.ledger import Ledger
@@ -109,7 +109,14 @@ def _with_system_prompt(prompt: list[Message], system: str | None) -> list[Messa
 
 def _writer(config: DraftConfig, context: StageContext) -> Writer:
     if "writer" in context.inputs:
-        return PolicyWriter(context.inputs["writer"], config.decoding, config.seed, context)
+        return PolicyWriter(
+            context.inputs["writer"],
+            config.decoding,
+            config.seed,
+            context,
+            policy=config.writer,
+            drawn_by=config.drawn_by,
+        )
     assert config.model is not None
     return RemoteWriter(config.writer, config.model, config.decoding, config.seed, config.concurrency, context)
 

@@ -109,12 +109,13 @@ def _answered(
 
     The baseline comes last, so that it is loaded only once: it also computes log-probabilities of all other answers.
     """
-    from pipeline.modeling.answering import load_answerers
+    from pipeline.modeling.served import load_answerers
 
     prompts = [row["prompt"] for row in rows]
     answered: dict[str, list[Row]] = {name: [] for name in config.policies}
     policies = {name: context.inputs[name] for name in config.policies}
-    for name, answerer in load_answerers(policies, context, config.seed, last=config.baseline):
+    answerers = load_answerers(policies, context, config.seed, last=config.baseline, drawn_by=config.drawn_by)
+    for name, answerer in answerers:
         answers = answerer.draw(prompts, config.decoding, f"evaluate {name}")
         logprobs = answerer.logprobs(prompts, [answer.ids for answer in answers])
         references = [answerer.chat.answer(row["prompt"], row["reference"]) for row in rows]
@@ -140,14 +141,15 @@ def _best_of(
 
     Of the largest n answers to a prompt, a smaller n has the first ones.
     """
-    from pipeline.modeling.answering import Answerer
     from pipeline.modeling.rewards.scoring import RewardModel
+    from pipeline.modeling.served import answerer_of
 
     if not config.best_of:
         return {}
     most = max(config.best_of)
     repeated = [prompt for prompt in prompts for _ in range(most)]
-    answerer = Answerer(context.inputs[config.baseline], context, config.seed)
+    baseline = config.baseline
+    answerer = answerer_of(baseline, context.inputs[baseline], context, config.seed, config.drawn_by)
     drawn = answerer.draw(repeated, config.decoding, f"evaluate best of {most}")
     del answerer  # one model in memory at a time
     scores = RewardModel(context.inputs["reward"], context).score(repeated, drawn)

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from pipeline.config.fields import is_endpoint
 from pipeline.config.nodes.evaluation import LlmJudgeConfig, LlmJudgesConfig
 from pipeline.config.nodes.models import DecodingConfig
-from pipeline.config.people_checks import is_endpoint
 from pipeline.config.schema import PipelineConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import RequestError

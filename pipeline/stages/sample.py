@@ -97,11 +97,12 @@ def _drawn(
     prompts: Sequence[list[Message]], count: int, config: SampleConfig, decoding: Any, context: StageContext
 ) -> list[list[Drawn]]:
     """Return `count` answers to each prompt, from the policies in turn."""
-    from pipeline.modeling.answering import load_answerers
+    from pipeline.modeling.served import load_answerers
 
     policies = {name: context.inputs[name] for name in config.policies}
     drawn: dict[str, list[list[Drawn]]] = {}
-    for name, answerer in load_answerers(policies, context, config.seed, last=config.policies[-1]):
+    last = config.policies[-1]
+    for name, answerer in load_answerers(policies, context, config.seed, last=last, drawn_by=config.drawn_by):
         number = config.policies.index(name)
         share = len(range(number, count, len(config.policies)))  # answers per prompt by this policy
         answerer.seed = config.seed + number

@@ -26,16 +26,25 @@ class Writer(Protocol):
 
 
 class PolicyWriter:
-    """A writer that is a policy on this machine."""
+    """A writer that is a policy; this machine draws its answers, or the server of `policy` that the request names."""
 
-    def __init__(self, artifact: Artifact, decoding: DecodingConfig, seed: int, context: StageContext) -> None:
-        from pipeline.modeling.answering import Answerer
+    def __init__(
+        self,
+        artifact: Artifact,
+        decoding: DecodingConfig,
+        seed: int,
+        context: StageContext,
+        *,
+        policy: str = "",
+        drawn_by: str = "hf",
+    ) -> None:
+        from pipeline.modeling.served import answerer_of
 
         self.name = artifact.reference
         self._decoding, _ = with_limit(decoding, [artifact], context.say)
         if context.runtime.processes < context.runtime.launch.processes:
             context.say(f"{artifact.reference} writes in one process")
-        self._answerer = Answerer(artifact, context, seed)
+        self._answerer = answerer_of(policy, artifact, context, seed, drawn_by)
 
     def write(self, prompts: Sequence[list[Message]], what: str) -> list[Generated]:
         drawn = self._answerer.draw(prompts, self._decoding, what)

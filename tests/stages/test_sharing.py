@@ -25,7 +25,7 @@ with lazily():
     from safetensors.torch import load_file, save_file
 
     from pipeline.modeling.adapters import activate_adapters, lora_config, name_in_stack, with_adapter
-    from pipeline.modeling.answering import Answerer, load_answerers
+    from pipeline.modeling.answering import Answerer, answerers_on_bases
     from pipeline.modeling.policy import load_policy
     from pipeline.modeling.sources import source_of, tokenizer_of
 
@@ -132,7 +132,7 @@ def test_policies_in_4_bits_share_a_base_in_4_bits(tmp_path: Path) -> None:
     given = {"base": base, "sft": sft, "dpo": adapter(sft, tmp_path / "dpo", PeftConfig("lora", rank=2), "qlora", 2)}
     alone = {name: found(Answerer(one, context, 0), tmp_path, "alone") for name, one in given.items()}
     groups: dict[int, list[str]] = {}
-    for name, answerer in load_answerers(given, context, 0, last="sft"):
+    for name, answerer in answerers_on_bases(given, context, 0, last="sft"):
         assert found(answerer, tmp_path, "together") == alone[name]
         groups.setdefault(id(answerer.base), []).append(name)
     assert [*groups.values()] == [["base"], ["dpo", "sft"]]
@@ -215,7 +215,7 @@ def test_one_base_is_in_memory_at_a_time(tmp_path: Path) -> None:
     first, second = (build("llama", tmp_path / name) for name in ("first", "second"))
     given = {"a": first, "c": second, "b": adapter(first, tmp_path / "b", LORA)}
     order, held = [], []
-    for name, answerer in load_answerers(given, context, 0, last="c"):
+    for name, answerer in answerers_on_bases(given, context, 0, last="c"):
         order.append(name)
         held.append(answerer)
         assert sum(hasattr(one, "base") for one in held) == (2 if name == "b" else 1)

@@ -2,11 +2,12 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from omegaconf import II, MISSING
 
 from pipeline.config.fields import AT_ONCE, OUTSIDE, choice, number, roles
+from pipeline.config.nodes.machine import DRAWN_BY
 from pipeline.config.nodes.models import DecodingConfig
 
 DEMONSTRATION_FORMATS = (
@@ -107,6 +108,8 @@ class DataConfig(SourceConfig):
 class DraftConfig:
     """Answers drafted by a larger model. Its name changes the version, its address does not."""
 
+    added: ClassVar[dict[str, Any]] = {"drawn_by": "hf"}
+
     seed: int = II("seed")
     world_seed: int = II("data.seed")
     writer: str = field(default="sft", metadata=OUTSIDE)  # a policy as in `sample.policies`, a folder, or https://…/v1
@@ -116,6 +119,7 @@ class DraftConfig:
     generate: int = number(0, least=0)  # number of new prompts written after their example (arXiv 2212.10560)
     system: str | None = None  # system prompt of the writer; not part of the demonstrations
     concurrency: int = field(default=8, metadata=AT_ONCE)  # open requests
+    drawn_by: str = choice(II("where_policy:${draft.writer},${generation.by}"), *DRAWN_BY)  # follows generation.by
     decoding: DecodingConfig = field(default_factory=lambda: DecodingConfig(temperature=0.7, max_new_tokens=512))
     inputs: dict[str, str | None] = roles("writer", "prompts")
 

@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 from omegaconf import II, MISSING
 
-from pipeline.config.fields import AT_ONCE, OUTSIDE, list_like, many, number, roles
+from pipeline.config.fields import AT_ONCE, OUTSIDE, choice, list_like, many, number, roles
+from pipeline.config.nodes.machine import DRAWN_BY
 from pipeline.config.nodes.models import DecodingConfig
 
 
@@ -26,7 +27,7 @@ class LlmJudgeConfig:
 class EvaluateConfig:
     """Compares policies on prompts that none of them was trained on."""
 
-    added: ClassVar[dict[str, Any]] = {"best_of": None}
+    added: ClassVar[dict[str, Any]] = {"best_of": None, "drawn_by": "hf"}
 
     seed: int = II("seed")
     policies: list[str] = many("base", "sft", "dpo", "ppo")  # policies to compare: stages, versions or paths
@@ -35,6 +36,7 @@ class EvaluateConfig:
     prompts: int = number(512, least=1)  # most test prompts to use
     judge: bool | None = None  # use an independent judge, trained on separate prompts; absent: if PPO is evaluated
     judges: list[LlmJudgeConfig] | None = field(default=None, metadata=OUTSIDE)  # language models (stage llm_judges)
+    drawn_by: str = choice(II("generation.by"), *DRAWN_BY)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     inputs: dict[str, str | None] = roles("data", "reward", "judge")
 

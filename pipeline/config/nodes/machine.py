@@ -1,6 +1,9 @@
-"""Nodes that change no result: how the machine is used, and where metrics are logged."""
+"""Nodes of machines: how this one is used, servers that draw answers, and where metrics are logged."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
 
 from pipeline.config.fields import choice, number, option
 
@@ -27,6 +30,30 @@ class LaunchConfig:
     parallel: int | None = number(None, least=1)  # stages at once; absent: one per GPU; per idle core for a small model
     processes: int = number(1, least=1)  # processes that train, sample and evaluate together, each on a GPU of its own
     data_processes: int | None = number(None, least=1)  # processes that read and clean data; absent: one per core
+
+
+DRAWN_BY = ("hf", "openai", "vllm")
+"""The values of `generation.by`: transformers on this machine, or a server that speaks OpenAI's language."""
+
+
+@dataclass
+class ServerConfig:
+    """A server that draws the answers of one policy. It is no part of a version; the manifest records it."""
+
+    policy: str = MISSING  # as in `sample.policies`, `evaluate.policies` or `draft.writer`
+    url: str = MISSING  # http://HOST:8000/v1
+    model: str | None = None  # the policy's name at the server; absent: the only one that the server lists
+
+
+@dataclass
+class ServingConfig:
+    """Where `sample`, `evaluate` and `draft` have policies' answers drawn. Follows `generation=NAME`."""
+
+    by: str = choice("hf", *DRAWN_BY)  # hf: here; otherwise by a server: part of these stages' versions
+    servers: list[ServerConfig] | None = None  # a server for each policy that draws: [{policy: sft, url: …}]
+    request: dict[str, Any] = field(default_factory=dict)  # further fields of each request, by the server's names
+    check: bool = True  # compare each server with the policy's weights first; false: sample and draft do not load them
+    concurrency: int = number(32, least=1)  # open requests
 
 
 @dataclass

@@ -25,13 +25,15 @@ REASONS = {
 class Generated(NamedTuple):
     """A generated text, whether it ended by itself, and whether the endpoint refused the prompt.
 
-    `tokens` are those of prompt and text, as far as they are known.
+    Where they are known, `tokens` are those of prompt and text, `read` those of the prompt, `ids` those of the text.
     """
 
     text: str
     stopped: bool
     refused: bool = False
     tokens: int = 0
+    read: int | None = None
+    ids: list[int] | None = None
 
 
 class Draft(TypedDict):
