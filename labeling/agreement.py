@@ -168,6 +168,26 @@ def equal_orders(ranking: Ranking) -> tuple[int, int]:
     return sum(compared), len(compared)
 
 
+class Disagreement(NamedTuple):
+    """The probability that two annotators name different answers as the better one, and the comparisons behind it."""
+
+    share: float
+    comparisons: int
+
+
+def disagreement(ranking: Ranking) -> Disagreement:
+    """How far the annotators of one ranking disagree, over all pairs of different responses and of annotators.
+
+    A tie is half a vote for either response, so a tie disagrees by half with any vote. NaN without two annotators.
+    """
+    responses, shares = ranking["responses"], []
+    for first, second in combinations(range(len(responses)), 2):
+        if responses[first] != responses[second]:
+            votes = [compare(ranks, first, second) for ranks in _ranks(ranking)]
+            shares += [(1 - one * other) / 2 for one, other in combinations(votes, 2)]
+    return Disagreement(sum(shares) / len(shares) if shares else math.nan, len(shares))
+
+
 class MajorityAgreement(NamedTuple):
     """One annotator's agreement with the others: a share of ``comparisons``, NaN without comparisons."""
 

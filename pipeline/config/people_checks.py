@@ -55,6 +55,7 @@ def wrong_choice(config: PipelineConfig) -> Iterator[str]:
     """Yield faults in the choice of prompts and answers that people are asked about."""
     sample = config.sample
     of_choice = {"candidates": sample.candidates, "drawn": sample.drawn, "inputs.reward": sample.inputs.get("reward")}
+    of_choice["disagreement"] = None if sample.disagreement == "ignore" else sample.disagreement
     if sample.choose != "active":
         for key, value in of_choice.items():
             if value is not None:

@@ -2,16 +2,17 @@
 
 Answers that were marked one by one are also written, to `marked_train.jsonl` and `marked_test.jsonl`, for `kto`.
 
-A share of the prompts is reserved for the independent judge and does not occur in `train.jsonl`.
+A share of the prompts is reserved for the independent judge and does not occur in `train.jsonl`. `disagreement.jsonl`
+has how far people disagreed about each prompt that several of them judged, for `sample`.
 """
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from labeling.agreement import accuracy_of_people, agreement_metrics
+from labeling.agreement import accuracy_of_people, agreement_metrics, disagreement
 from labeling.agreement_intervals import agreement_intervals
 from labeling.chance import against_chance
 from labeling.records import Ranking
@@ -37,7 +38,7 @@ from pipeline.data.judgements.pooling import (
 )
 from pipeline.data.judgements.weighted import Pool
 from pipeline.data.ledger import Ledger, OnBadRow
-from pipeline.data.rows import Preference, write_jsonl
+from pipeline.data.rows import Preference, as_messages, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.people.trust import read_suspects, write_annotators
 from pipeline.stage import FromFiles, FromStage, Metrics, Reference, Stage, StageContext
@@ -171,6 +172,7 @@ def _from_rankings(
     }
     known = {name: value for name, value in ceilings.items() if math.isfinite(value)}
     people = {**agreement_metrics(rankings), **_intervals(rankings, config.seed), **known}
+    write_jsonl(context.output_dir / "disagreement.jsonl", _disagreements(said.rankings))
     people["judge_annotators"] = float(len(said.annotators))
     people |= write_annotators(
         _against_chance(rankings),
@@ -197,6 +199,12 @@ def _intervals(rankings: Sequence[Ranking], seed: int) -> dict[str, float]:
         for name, estimate in agreement_intervals(rankings, seed).items()
         for end, value in (("low", estimate.low), ("high", estimate.high))
     }
+
+
+def _disagreements(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
+    """Return how far people disagreed about each prompt that several of them judged."""
+    found = ((ranking["prompt"], disagreement(ranking)) for ranking in rankings)
+    return [{"prompt": as_messages(prompt), **one._asdict()} for prompt, one in found if one.comparisons]
 
 
 def _against_chance(rankings: Sequence[Ranking]) -> Table:

@@ -1,7 +1,8 @@
 """`sample`: several answers to each prompt, for people to rank.
 
 Of many prompts, it chooses representative ones. With `sample.choose=active`, it draws answers to more prompts than
-people are asked about, and chooses those whose order a reward model of an earlier round is least sure of.
+people are asked about, and chooses those whose order a reward model of an earlier round is least sure of. With
+`sample.disagreement=avoid`, uncertainty that people themselves would have is taken off.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.config.nodes.people import SampleConfig
 from pipeline.config.schema import PipelineConfig
+from pipeline.data.prompts.disagreement import Judged, expected_disagreement, label_entropy
 from pipeline.data.prompts.selection import choose_prompts
-from pipeline.data.prompts.uncertainty import most_uncertain
+from pipeline.data.prompts.uncertainty import most_informative
 from pipeline.data.rows import Message, prompt_id, read_jsonl, write_jsonl
 from pipeline.errors import RequestError
 from pipeline.lengths.fitting import answerable_rows
 from pipeline.lengths.limits import with_limit
 from pipeline.stage import FromStage, Metrics, ModelRows, Reference, Stage, StageContext, policy
+from pipeline.store.artifact import Artifact
 
 if TYPE_CHECKING:
     from pipeline.modeling.answering import Answer
@@ -63,6 +66,7 @@ def run(config: SampleConfig, context: StageContext) -> Metrics:
         from pipeline.modeling.rewards.scoring import check_prompts
 
         check_prompts(context.inputs["reward"], prompts)
+        judged = judged_prompts(context.inputs["reward"]) if config.disagreement == "avoid" else []
     drawn = _drawn(prompts, count, config, decoding, context)
     distinct = [Candidate(prompt, _distinct(answers)) for prompt, answers in zip(prompts, drawn, strict=True)]
     usable = [one for one in distinct if len(one.answers) > 1]
@@ -71,7 +75,10 @@ def run(config: SampleConfig, context: StageContext) -> Metrics:
     if len(usable) < len(distinct):
         left_out = len(distinct) - len(usable)
         context.say(f"{left_out} prompts whose answers were all the same are left out: nothing to rank")
-    rows, of_choice = _most_uncertain(usable, config, context) if config.choose == "active" else (_rows(usable), {})
+    if config.choose == "active":
+        rows, of_choice = _most_informative(usable, judged, config, context)
+    else:
+        rows, of_choice = _rows(usable), {}
     if context.is_main:
         write_jsonl(context.output_dir / "answers.jsonl", rows)
     total = len(prompts) * count
@@ -128,12 +135,29 @@ def _rows(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
     ]
 
 
-def _most_uncertain(
-    candidates: Sequence[Candidate], config: SampleConfig, context: StageContext
-) -> tuple[list[dict[str, Any]], Metrics]:
-    """Return the rows that people are asked about, the most uncertain first, and metrics of the choice.
+def judged_prompts(reward: Artifact) -> list[Judged]:
+    """Return the prompts that several people judged, of those that a reward model learned from.
 
-    Each row has its `uncertainty` and its `place` by it among the candidates.
+    Raises `RequestError` for a model whose preferences are not known, or were made before they kept this.
+    """
+    made = reward.inputs.get("preferences")
+    file = made.path / "disagreement.jsonl" if made else None
+    if file is None or not file.is_file():
+        raise RequestError(
+            f"sample.disagreement=avoid: how far people disagreed is not known of {reward.name}, whose preferences "
+            f"{'are not here' if made is None else 'have no disagreement.jsonl'}. Take a reward model that "
+            "`stage=reward` makes of rankings now, or leave sample.disagreement out."
+        )
+    return [Judged(row["prompt"], row["share"]) for row in read_jsonl(file)]
+
+
+def _most_informative(
+    candidates: Sequence[Candidate], judged: Sequence[Judged], config: SampleConfig, context: StageContext
+) -> tuple[list[dict[str, Any]], Metrics]:
+    """Return the rows that people are asked about, the most informative first, and metrics of the choice.
+
+    Each row has its `uncertainty`, with judged prompts also people's own expected `label_entropy`, and its `place`
+    among the candidates.
     """
     from pipeline.modeling.rewards.scoring import RewardModel
 
@@ -141,7 +165,8 @@ def _most_uncertain(
     flat = [(one.prompt, drawn.answer) for one in candidates for drawn in one.answers]
     normalized = iter(model.score([prompt for prompt, _ in flat], [answer for _, answer in flat]))
     scores = [[next(normalized) / model.normalization.scale for _ in one.answers] for one in candidates]
-    order = most_uncertain(scores, len(scores), config.answers)
+    entropies = _label_entropies(candidates, judged, config, context)
+    order = most_informative(scores, len(scores), config.answers, entropies)
     asked = order[: config.prompts]
     if len(asked) == len(candidates):
         context.say(f"people get all {len(candidates):,} candidate prompts: there are no more to choose from")
@@ -149,15 +174,34 @@ def _most_uncertain(
         Candidate(candidates[one.prompt].prompt, [candidates[one.prompt].answers[i] for i in one.answers])
         for one in asked
     ]
-    why = [{"uncertainty": one.uncertainty, "place": place} for place, one in enumerate(asked, start=1)]
+    names = ("uncertainty",) if entropies is None else ("uncertainty", "label_entropy")
+    why = [{**{name: getattr(one, name) for name in names}, "place": i} for i, one in enumerate(asked, start=1)]
     rows = [{**row, **reason} for row, reason in zip(_rows(chosen), why, strict=True)]
-    means = {"uncertainty": asked, "uncertainty_of_candidates": order}
-    figures = {name: sum(one.uncertainty for one in some) / len(some) for name, some in means.items()}
+    figures = {
+        f"{name}{suffix}": sum(getattr(one, name) for one in some) / len(some)
+        for suffix, some in (("", asked), ("_of_candidates", order))
+        for name in names
+    }
     return rows, {"candidates": len(candidates), **figures}
 
 
+def _label_entropies(
+    candidates: Sequence[Candidate], judged: Sequence[Judged], config: SampleConfig, context: StageContext
+) -> list[float] | None:
+    """Return the entropy that people are expected to have about each candidate, in bits; None if it does not count."""
+    if config.disagreement == "ignore":
+        return None
+    if not judged:
+        context.say("no prompt was judged by two people: only the reward model's uncertainty counts")
+        return None
+    expected = expected_disagreement([one.prompt for one in candidates], judged, config.seed)
+    context.say(f"people's own disagreement is expected from {len(judged):,} prompts that several of them judged")
+    return [float(entropy) for entropy in label_entropy(expected)]
+
+
 def summary(metrics: Mapping[str, float]) -> str:
-    chosen = f", the most uncertain of {metrics['candidates']:,.0f}" if "candidates" in metrics else ""
+    most = "informative" if "label_entropy" in metrics else "uncertain"
+    chosen = f", the most {most} of {metrics['candidates']:,.0f}" if "candidates" in metrics else ""
     answers = f"{metrics['answers']:,.0f} answers to {metrics['prompts']:,.0f} prompts{chosen}"
     return f"{answers}, {metrics['distinct']:.0%} distinct"
 

@@ -97,6 +97,32 @@ def test_rankings_of_chosen_answers_train_the_next_reward_model(chain: Chain) ->
     assert sorted(row["id"] for row in ranked) == sorted(row["id"] for row in read_jsonl(sample.file("answers.jsonl")))
 
 
+def test_what_people_are_expected_to_disagree_about_is_taken_off(chain: Chain) -> None:
+    first = chain.make("reward", *SMALL)
+    active = (*CHOICE, f"sample.inputs.reward=reward@{first.version}")
+    judged = read_jsonl(first.inputs["preferences"].file("disagreement.jsonl"))
+    assert {row["comparisons"] for row in judged} <= {1, 3, 6}  # pairs of up to four answers, by two people
+    ignoring = {row["id"]: row for row in read_jsonl(chain.make("sample", *active).file("answers.jsonl"))}
+    rows = read_jsonl(chain.make("sample", *active, "sample.disagreement=avoid").file("answers.jsonl"))
+    information = [row["uncertainty"] - row["label_entropy"] for row in rows]
+    assert information == sorted(information, reverse=True)
+    assert all(0 < row["label_entropy"] <= 1 for row in rows)
+    both = [row for row in rows if row["id"] in ignoring]
+    assert [row["uncertainty"] for row in both] == pytest.approx([ignoring[row["id"]]["uncertainty"] for row in both])
+
+
+def test_one_opinion_on_each_prompt_leaves_the_uncertainty_alone(
+    chain: Chain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = chain.make("reward", *SMALL, "labeling.overlap=1")
+    active = (*CHOICE, f"sample.inputs.reward=reward@{first.version}")
+    plain = read_jsonl(chain.make("sample", *active).file("answers.jsonl"))
+    capsys.readouterr()
+    avoiding = read_jsonl(chain.make("sample", *active, "sample.disagreement=avoid").file("answers.jsonl"))
+    assert "only the reward model's uncertainty counts" in " ".join(capsys.readouterr().out.split())
+    assert avoiding == plain
+
+
 def test_a_first_round_cannot_choose(chain: Chain) -> None:
     run = chain.ended("stage=sample", *CHOICE)
     assert_one_message(run, 2, "sample.choose=active", "sample.inputs.reward=reward@VERSION", "leave sample.choose out")

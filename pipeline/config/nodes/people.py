@@ -35,7 +35,13 @@ JUDGEMENT_FORMATS = (
 class SampleConfig:
     """Answers for people to rank: `answers` per prompt, sampled from the policies in turn."""
 
-    added: ClassVar[dict[str, Any]] = {"choose": "representative", "candidates": None, "drawn": None, "drawn_by": "hf"}
+    added: ClassVar[dict[str, Any]] = {
+        "choose": "representative",
+        "candidates": None,
+        "drawn": None,
+        "disagreement": "ignore",
+        "drawn_by": "hf",
+    }
 
     seed: int = II("seed")
     policies: list[str] = many("sft")  # policies that write answers: stages, versions or paths
@@ -44,6 +50,7 @@ class SampleConfig:
     choose: str = choice("representative", "representative", "active")  # by topics, or by sample.inputs.reward's doubt
     candidates: int | None = number(None, least=2)  # active: prompts that get answers; absent: four times `prompts`
     drawn: int | None = number(None, least=2, most=10)  # active: answers drawn to each of these; absent: `answers`
+    disagreement: str = choice("ignore", "ignore", "avoid")  # active: avoid prompts like those that people disagree on
     drawn_by: str = choice(II("generation.by"), *DRAWN_BY)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     inputs: dict[str, str | None] = roles("data", "reward")  # reward: of an earlier round, for sample.choose=active

@@ -49,12 +49,12 @@ def choose_prompts(prompts: Sequence[list[Message]], count: int, seed: int) -> l
     shares = _shares({depth: len(members) for depth, members in strata.items()}, max(count, 0))
     chosen = []
     for depth, members in strata.items():
-        texts = [_text(prompts[index]) for index in members]
+        texts = [topic_text(prompts[index]) for index in members]
         chosen += [members[position] for position in _spread(texts, shares[depth], seed)]
     return sorted(chosen)
 
 
-def _text(prompt: list[Message]) -> str:
+def topic_text(prompt: list[Message]) -> str:
     """The text that decides the topic, without the system turn, which is often the same for all."""
     return "\n".join(turn["content"] for turn in prompt if turn["role"] != "system")[:_MAX_CHARACTERS]
 

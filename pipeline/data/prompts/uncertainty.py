@@ -1,7 +1,8 @@
 """Chooses the answers that people are asked about: those whose order a reward model is least sure of. Pure functions.
 
 Uncertainty sampling (Lewis and Gale 1994, arXiv cmp-lg/9407020) on the pairs of a Bradley-Terry model. It does not tell
-what the model could learn from what no one can decide: two answers of equal worth are uncertain, too.
+what the model could learn from what no one can decide: two answers of equal worth are uncertain, too. People's own
+entropy (`pipeline.data.prompts.disagreement`) can be taken off.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,17 @@ Floats = NDArray[np.float64]
 
 
 class Asked(NamedTuple):
-    """A prompt and answers to it by their indexes, and how uncertain the order of these answers is, in [0, 1]."""
+    """A prompt and answers to it by their indexes, how uncertain their order is, and people's own entropy, in bits."""
 
     prompt: int
     answers: tuple[int, ...]
     uncertainty: float
+    label_entropy: float = 0.0
+
+    @property
+    def information(self) -> float:
+        """What an answer tells about the model; below 0 where people disagree more than the model is unsure."""
+        return self.uncertainty - self.label_entropy
 
 
 def order_entropy(scores: Sequence[float]) -> Floats:
@@ -50,10 +57,15 @@ def most_uncertain_answers(scores: Sequence[float], count: int) -> tuple[tuple[i
     return best, mean_entropy(best)
 
 
-def most_uncertain(scores: Sequence[Sequence[float]], prompts: int, answers: int) -> list[Asked]:
-    """The most uncertain prompts, the most uncertain first, each with its most uncertain answers.
+def most_informative(
+    scores: Sequence[Sequence[float]], prompts: int, answers: int, label_entropies: Sequence[float] | None = None
+) -> list[Asked]:
+    """The prompts with the most information, the first one first, each with its most uncertain answers.
 
-    `scores` are in logits [candidate prompts][at least two answers]. Of equally uncertain prompts the first counts.
+    `scores` are in logits [candidate prompts][at least two answers], `label_entropies` in bits [candidate prompts].
+    Without these, all uncertainty counts as information. Of equal prompts the first counts.
     """
-    asked = [Asked(i, *most_uncertain_answers(own, answers)) for i, own in enumerate(scores)]
-    return sorted(asked, key=lambda one: -one.uncertainty)[:prompts]
+    entropies = [0.0] * len(scores) if label_entropies is None else label_entropies
+    given = zip(scores, entropies, strict=True)
+    asked = [Asked(i, *most_uncertain_answers(own, answers), entropy) for i, (own, entropy) in enumerate(given)]
+    return sorted(asked, key=lambda one: -one.information)[:prompts]

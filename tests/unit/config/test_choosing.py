@@ -17,6 +17,10 @@ ACTIVE = ("sample.choose=active", "sample.prompts=20", REWARD)
         ([REWARD], "sample.inputs.reward=reward@ab12: it is about an active choice: give sample.choose=active, too."),
         (["sample.drawn=6"], "sample.drawn=6: it is about an active choice: give sample.choose=active, too."),
         (["sample.candidates=6"], "sample.candidates=6: it is about an active choice: give sample.choose=active, too."),
+        (
+            ["sample.disagreement=avoid"],
+            "sample.disagreement=avoid: it is about an active choice: give sample.choose=active, too.",
+        ),
         (["sample.choose=active", REWARD], "say how many prompts people are asked about: sample.prompts=100."),
         ([*ACTIVE, "sample.candidates=19"], "sample.candidates=19: fewer than sample.prompts=20 to choose from them."),
         ([*ACTIVE, "sample.drawn=3"], "sample.drawn=3: fewer than sample.answers=4 to choose from them."),
@@ -44,5 +48,5 @@ def test_without_a_reward_model_of_an_earlier_round_it_is_refused(reward: tuple[
 
 def test_answers_that_are_chosen_as_before_keep_their_version() -> None:
     before = content(compose.load([]).sample)
-    assert not before.keys() & {"choose", "candidates", "drawn"}
+    assert not before.keys() & {"choose", "candidates", "drawn", "disagreement"}
     assert content(compose.load([*ACTIVE]).sample)["choose"] == "active"

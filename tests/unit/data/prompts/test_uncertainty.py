@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.prompts.uncertainty import most_uncertain, most_uncertain_answers, order_entropy
+from pipeline.data.prompts.uncertainty import most_informative, most_uncertain_answers, order_entropy
 
 scores = st.lists(st.floats(-30, 30), min_size=2, max_size=6)
 
@@ -48,8 +48,8 @@ def test_no_other_set_of_answers_is_more_uncertain(given_scores: list[float], co
 
 def test_prompts_come_in_the_order_of_their_uncertainty() -> None:
     sure, open_, between = [0.0, 9.0], [3.0, 3.0], [1.0, 2.0]
-    found = most_uncertain([sure, open_, between, open_], 3, 2)
+    found = most_informative([sure, open_, between, open_], 3, 2)
     assert [one.prompt for one in found] == [1, 3, 2]
     assert [one.uncertainty for one in found] == pytest.approx([1.0, 1.0, entropy(1.0)])
-    assert [one.answers for one in most_uncertain([[0.0, 5.0, 5.5, -9.0]], 1, 2)] == [(1, 2)]
-    assert len(most_uncertain([sure], 3, 2)) == 1
+    assert [one.answers for one in most_informative([[0.0, 5.0, 5.5, -9.0]], 1, 2)] == [(1, 2)]
+    assert len(most_informative([sure], 3, 2)) == 1
