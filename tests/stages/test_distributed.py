@@ -14,9 +14,16 @@ import pytest
 from pipeline.config.schema import stage_names
 from pipeline.data.rows import read_jsonl
 from pipeline.store.artifact import Artifact
+from tests.completions import running
+from tests.lazily import lazily
+from tests.policy_server import PolicyServer
+from tests.stages import tiny
 from tests.stages.conftest import Chain
 from tests.stages.processes import FORKING
 from tests.stages.test_kto import from_thumbs, thumbs
+
+with lazily():
+    from pipeline.modeling.answering import Answerer
 
 TOLERANCE = 1e-5
 MEASURED = ("seconds", "memory", "runtime", "per_second")  # parts of the names of figures about the machine
@@ -144,3 +151,23 @@ def test_two_processes_give_the_results_of_one(chain: Chain, tmp_path: Path, sta
             for m in (one, two)
         ]
         assert texts[0] == texts[1]
+
+
+@pytest.mark.slow
+def test_two_processes_have_a_server_draw_once(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them asks it, and both compare it with their weights."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    sft = chain.make("sft")
+    (tmp_path / "server").mkdir()
+    with running(PolicyServer(Answerer(sft, tiny.context(tmp_path / "server"), 0))) as server:
+        servers = f"generation.servers=[{{policy: sft, url: '{server.url}'}}]"
+        request = ("stage=sample", "sample.prompts=6", "sample.answers=2", "generation=vllm", servers)
+        one = chain.make("sample", *request)
+        asked = len(server.seen)
+        other = copy_of(chain, tmp_path, "sample")
+        assert launched(tmp_path, other.arguments(*request)) == [0, 0], (tmp_path / "err-0").read_text()
+        assert len(server.seen) == 2 * asked
+    two = other.store.open(*other.store.resolve("sample"))
+    assert_equal_results(one, two)
+    for file in ("answers.jsonl", "generation.json"):
+        assert two.file(file).read_bytes() == one.file(file).read_bytes()
