@@ -31,7 +31,7 @@ def run_all(requests: Sequence[Sequence[str]], overrides: Sequence[str], folder:
     """
     register_schema()
     with initialize_config_dir(str(CONF), job_name="pipeline", version_base="1.3"):
-        launcher = _launcher(requests, [*overrides, f"hydra.sweep.dir={folder}"])
+        launcher = _launcher(requests, [*overrides, f"hydra.sweep.dir='{folder}'"])
         try:
             return [int(job.return_value) for job in launcher.launch([[] for _ in requests], initial_job_idx=0)]
         except Exception as error:  # joblib and submitit have their own for jobs that were killed or cancelled

@@ -28,8 +28,8 @@ def test_a_sweep_is_made_by_a_launcher(tmp_path: Path, capsys: pytest.CaptureFix
     pytest.importorskip(INSTALLED["joblib"])
     write_jsonl(tmp_path / "rows.jsonl", [{"prompt": f"What is {n}?", "completion": f"A {n}."} for n in range(40)])
     asked = ("stage=data", f"data.path={tmp_path / 'rows.jsonl'}", "data.seed=1,2", "tracking=off")
-    outputs = tmp_path / "outputs"
-    assert main(["-m", f"outputs={outputs}", "project=s", *asked, "hydra/launcher=joblib"]) == 0
+    outputs = tmp_path / "my outputs, (1)"
+    assert main(["-m", f"outputs='{outputs}'", "project=s", *asked, "hydra/launcher=joblib"]) == 0
     assert "2 requests, run with hydra/launcher=joblib" in capsys.readouterr().out
     store = Store(outputs, "s")
     seeds = [store.read_manifest("data", version)["config"]["seed"] for version in store.versions("data")]
