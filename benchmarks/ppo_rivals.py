@@ -1,12 +1,15 @@
-"""PPO beside TRL 1.12's `PPOTrainer`, its last one: CPU seconds of an iteration and peak memory, in turn in one run.
+"""PPO beside other libraries' on one machine: CPU seconds of an iteration and peak memory, in turn in one run.
 
-    python benchmarks/ppo_trl.py --trl FOLDER [--runs 5] [--iterations 4] [--only small-uneven]
+    python benchmarks/ppo_rivals.py [--trl FOLDER] [--agilerl FOLDER] [--runs 5] [--iterations 4] [--only small-uneven]
 
-`FOLDER` holds TRL 1.12: `pip install --no-deps --target FOLDER trl==1.12.0`. Both sides get the same Phi of random
-weights, reward model, prompts, lengths, epochs, minibatches and optimizer steps, in a process of their own with one
-thread. The bias of the stop token decides how long answers become: one setting has answers of all lengths, the others
-none that stops. Given are medians and ranges of the ratios ours / TRL, and of the seconds; the first iteration is left
-out, and memory counts from what the imports take.
+The folders hold TRL 1.12, the last with a `PPOTrainer` (`pip install --no-deps --target FOLDER trl==1.12.0`), and
+AgileRL 2.58, with actor, critic and reference as adapters on one base (`pip install --no-deps --target FOLDER
+agilerl==2.58.0 lazy_loader dill fastrand flatten-dict gymnasium farama-notifications tensordict==0.13.0 pettingzoo
+termcolor cloudpickle pyvers orjson`); torch, transformers and peft are the pipeline's own on all sides. All get the
+same Phi of random weights, reward model, prompts, lengths, epochs, minibatches and optimizer steps, in a process of
+their own with one thread. The bias of the stop token decides how long answers become: one setting has answers of all
+lengths, the others none that stops. Given are medians and ranges of the ratios ours / theirs, and of the seconds; the
+first iteration is left out, and memory counts from what the imports take.
 """
 
 import argparse
@@ -14,14 +17,13 @@ import json
 import math
 import os
 import random
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ class Setting:
 SETTINGS = {
     "small-uneven": Setting(1024, 192, 2, 64, 64, 24, mean=24),
     "small": Setting(1024, 192, 2, 64, 64, 24),
+    "small-lora": Setting(1024, 192, 2, 64, 64, 24, lora=True),
     "vocabulary": Setting(50_257, 256, 6, 32, 48, 24),
     "vocabulary-lora": Setting(50_257, 256, 6, 32, 48, 24, lora=True),
 }
@@ -107,7 +110,12 @@ class Meter:
 
 
 def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    """Return the largest resident set of this program: `getrusage` counts that of the program that started it, too."""
+    import torch
+
+    from pipeline.modeling.memory import peak_memory_mb
+
+    return peak_memory_mb(torch.device("cpu"))
 
 
 # -- one side in a process of its own ----------------------------------------------------------------------------------
@@ -207,20 +215,59 @@ def run_trl(setting: Setting, folder: Path, iterations: int) -> str:
     return meter.report(float("nan"))
 
 
-SIDES: dict[str, Callable[[Setting, Path, int], str]] = {"ours": run_ours, "trl": run_trl}
+def run_agilerl(setting: Setting, folder: Path, iterations: int) -> str:
+    """Actor, critic and reference are adapters; answers are sampled with transformers, one by one, without vLLM."""
+    import agilerl
+    import torch
+
+    agilerl.HAS_LLM_DEPENDENCIES = True  # it asks for packages, such as Triton's kernels, that PPO does without
+    from agilerl.algorithms.ppo_llm import PPO
+    from peft import LoraConfig
+    from transformers import AutoModelForSequenceClassification
+
+    torch.set_num_threads(1)
+    meter = Meter()
+    reward = AutoModelForSequenceClassification.from_pretrained(folder / "reward").eval()
+    agent = PPO(
+        pad_token_id=PAD, pad_token="<pad>", model_name=str(folder / "policy"), device="cpu", seed=0,
+        model_config={"torch_dtype": torch.float32, "attn_implementation": "sdpa"},
+        lora_config=LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", exclude_modules=["lm_head"]),
+        batch_size=setting.answers, mini_batch_size=setting.answers // BATCHES, update_epochs=EPOCHS,
+        micro_batch_size_per_gpu=setting.answers // BATCHES, lr_actor=RATE, lr_critic=RATE, beta=0.05, vf_coef=0.1,
+        top_k=0, max_output_tokens=setting.longest, max_model_len=512, gradient_checkpointing=False,
+        use_liger_loss=False, advantage_granularity="token",
+    )  # fmt: skip
+    prompts = prompts_of(setting, setting.answers * iterations)
+    lengths = []
+    meter.began = time.process_time()
+    for start in range(0, len(prompts), setting.answers):
+        ids = [torch.tensor([one]) for one in prompts[start : start + setting.answers]]
+        acted = agent.get_action([{"input_ids": one, "attention_mask": torch.ones_like(one)} for one in ids])
+        rows, masks = acted[0], acted[1]
+        longest = max(row.shape[-1] for row in rows)
+        padded = torch.cat([torch.nn.functional.pad(row, (0, longest - row.shape[-1]), value=PAD) for row in rows])
+        with torch.no_grad():
+            scores = reward(input_ids=padded, attention_mask=(padded != PAD).long()).logits[:, 0]
+        agent.learn((rows, masks, scores))
+        lengths += [float(mask.sum()) for mask in masks]
+        meter.lap()
+    return meter.report(statistics.mean(lengths))
+
+
+SIDES: dict[str, Callable[[Setting, Path, int], str]] = {"ours": run_ours, "trl": run_trl, "agilerl": run_agilerl}
+RIVALS = [side for side in SIDES if side != "ours"]  # AgileRL trains adapters only
 
 
 # -- all runs, in turn -------------------------------------------------------------------------------------------------
 
 
-def measured(side: str, name: str, folder: Path, given: argparse.Namespace) -> dict[str, float]:
-    """Run one side in a process of its own."""
+def measured(side: str, setting: Setting, folder: Path, iterations: int, library: str = "") -> dict[str, float]:
+    """Run one side in a process of its own; a rival's `library` comes before what is installed."""
     root = Path(__file__).resolve().parents[1]
-    path = [str(root), str(root / "benchmarks" / "gpu"), *([given.trl] if side == "trl" else [])]
-    path.reverse()  # TRL 1.12 comes before the TRL that is installed
+    path = [*([library] if library else []), str(root / "benchmarks" / "gpu"), str(root)]
+    options = ("--setting", json.dumps(asdict(setting)), "--folder", str(folder), "--iterations", str(iterations))
     ran = subprocess.run(
-        [sys.executable, __file__, "--side", side, "--only", name, "--folder", str(folder), "--iterations",
-         str(given.iterations)],
+        [sys.executable, __file__, "--side", side, *options],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True, text=True,
     )  # fmt: skip
@@ -230,30 +277,43 @@ def measured(side: str, name: str, folder: Path, given: argparse.Namespace) -> d
     return found
 
 
+def compare(name: str, rival: str, library: str, given: argparse.Namespace) -> str:
+    """Return the line of the table for one setting and one rival: medians of runs in turn."""
+    setting = SETTINGS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(setting, Path(folder))
+        sides = (("ours", ""), (rival, library))
+        run = [(side, setting, Path(folder), given.iterations, where) for side, where in sides]
+        pairs = [[measured(*one) for one in run] for _ in range(given.runs)]
+    times = [ours["seconds"] / theirs["seconds"] for ours, theirs in pairs]
+    memory = statistics.median(ours["memory"] / theirs["memory"] for ours, theirs in pairs)
+    seconds = [statistics.median(pair[i]["seconds"] for pair in pairs) for i in range(2)]
+    spread = f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})"
+    tokens = pairs[0][0]["tokens"]
+    return f"{name} | {rival} | {seconds[0]:.2f} | {seconds[1]:.2f} | {spread} | {memory:.2f} | {tokens:.1f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trl")
+    for rival in RIVALS:
+        parser.add_argument(f"--{rival}", default="", metavar="FOLDER")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--iterations", type=int, default=4)
     parser.add_argument("--only", choices=SETTINGS)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--setting", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
-        print(SIDES[given.side](SETTINGS[given.only], given.folder, given.iterations))
+        print(SIDES[given.side](Setting(**given.setting), given.folder, given.iterations))
         return
     sys.path.insert(0, str(Path(__file__).parent / "gpu"))
-    print("setting | ours, s | TRL, s | ratio of times (range) | ratio of memory | our tokens per answer")
+    print("setting | rival | ours, s | theirs, s | ratio of times (range) | ratio of memory | our tokens per answer")
     for name in [given.only] if given.only else SETTINGS:
-        with tempfile.TemporaryDirectory() as folder:
-            save_model(SETTINGS[name], Path(folder))
-            pairs = [[measured(side, name, Path(folder), given) for side in SIDES] for _ in range(given.runs)]
-        times = [ours["seconds"] / trl["seconds"] for ours, trl in pairs]
-        memory = statistics.median(ours["memory"] / trl["memory"] for ours, trl in pairs)
-        seconds = [statistics.median(pair[i]["seconds"] for pair in pairs) for i in range(2)]
-        spread = f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})"
-        tokens = pairs[0][0]["tokens"]
-        print(f"{name} | {seconds[0]:.2f} | {seconds[1]:.2f} | {spread} | {memory:.2f} | {tokens:.1f}", flush=True)
+        for rival in RIVALS:
+            folder = getattr(given, rival)
+            if folder and (SETTINGS[name].lora or rival != "agilerl"):
+                print(compare(name, rival, folder, given), flush=True)
 
 
 if __name__ == "__main__":
