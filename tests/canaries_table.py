@@ -5,6 +5,7 @@ from tests.canaries import Canary, Group
 TUNING = "pipeline.modeling.tuning"
 REWARD = "pipeline.modeling.rewards.training"
 TRAINING = "pipeline.modeling.training"
+CHECKPOINTS = "pipeline.modeling.exact_checkpoints"
 KTO = "pipeline.modeling.preferences.kto"
 FIGURES = "pipeline.modeling.figures"
 SHARDING = "pipeline.modeling.sharding"
@@ -19,6 +20,13 @@ GROUPS = [
         TUNING,
         "TRL would compute the reference's log-probabilities again, in silence, from the policy as it stands there",
         {"_precompute_ref_logps": "dataset name batch_size"},
+    ),
+    Group(
+        "trl.trainer.dpo_trainer",
+        "set",
+        TUNING,
+        "TRL would hash all weights for a cache that is not used, and fail on a sharded model's",
+        {"hash_module": "module"},
     ),
     Group(
         "trl.DPOTrainer",
@@ -86,7 +94,7 @@ GROUPS = [
     Group(
         "trl.trainer.base_trainer._BaseTrainer",
         "called",
-        TRAINING,
+        CHECKPOINTS,
         "TRL would write a card into every checkpoint",
         {"create_model_card": ""},
     ),
@@ -113,7 +121,7 @@ GROUPS = [
     Group(
         "transformers.Trainer",
         "overridden",
-        TRAINING,
+        CHECKPOINTS,
         "checkpoints would hold other weights than those that are trained, and the best one would not come back",
         {
             "_save": "output_dir state_dict",
@@ -124,14 +132,14 @@ GROUPS = [
     Group(
         "transformers.Trainer",
         "overridden",
-        TRAINING,
+        CHECKPOINTS,
         "a loss that is not finite would train on, and rows of the history would be other ones",
         {"training_step": "model inputs num_items_in_batch", "log": "logs start_time"},
     ),
     Group(
         "transformers.TrainingArguments",
         "set",
-        TRAINING,
+        CHECKPOINTS,
         "one process that sees several GPUs would multiply the batch by their number",
         {"_n_gpu": ""},
     ),
@@ -158,10 +166,28 @@ GROUPS = [
     ),
     Group(
         "transformers.Trainer",
-        "read",
-        TRAINING,
-        "sharded training keeps the library's own checkpoints",
-        {"is_fsdp_enabled": "", "is_deepspeed_enabled": ""},
+        "overridden",
+        CHECKPOINTS,
+        "checkpoints of a sharded model would hold one process's part, and a resumed run would read all in each",
+        {
+            "create_optimizer": "model",
+            "_save_optimizer_and_scheduler": "output_dir",
+            "_load_optimizer_and_scheduler": "checkpoint",
+        },
+    ),
+    Group(
+        "transformers.Trainer",
+        "overridden",
+        CHECKPOINTS,
+        "each process would hold the whole gradients of a sharded model",
+        {"_defer_fsdp_gradient_reduction": ""},
+    ),
+    Group(
+        "transformers.Trainer",
+        "set",
+        CHECKPOINTS,
+        "a sharded model would be wrapped by DDP",
+        {"is_distributed_loading_by_transformers": ""},
     ),
     Group(
         "transformers.Trainer",
@@ -239,6 +265,13 @@ GROUPS = [
         {"reorder_cache": "beam_idx"},
     ),
     # -- torch -------------------------------------------------------------------------------------------------------
+    Group(
+        "torch.distributed.fsdp",
+        "called",
+        "pipeline.modeling.fsdp",
+        "embeddings and head of a sharded model are whole where its parts are called one by one",
+        {"register_fsdp_forward_method": "module method_name"},
+    ),
     Group(
         "torch.nn.Module",
         "read",

@@ -141,7 +141,7 @@ def ours(case: Case, bench: Bench, folder: Path) -> Measured:
     with peak_in(measured, bench.device):
         if case.stage == "ppo":
             return ppo(case, bench, context, measured)
-        load = {"load": load_reward_for_training} if case.stage == "reward" else {}
+        load: dict[str, Any] = {"load": load_reward_for_training} if case.stage == "reward" else {}
         in_training = prepare_model(artifact, peft, 0, context, **load)
         if case.stage == "sft":
             drawn = bench.ids(count, case.length, vocabulary, uneven=case.uneven)

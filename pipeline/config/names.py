@@ -30,6 +30,7 @@ HABITS = {  # name in other tools -> our key, its last part, or a whole override
     "output_dir": "outputs", "output": "outputs", "out": "outputs", "run_name": "project", "name": "project",
     "gpu": "launch.device", "device": "launch.device", "workers": "launch.data_processes",
     "bf16": "launch.mixed_precision", "nproc_per_node": "launch.processes", "num_processes": "launch.processes",
+    "fsdp": "launch.shard=true",
     "lora_r": "peft.rank", "lora_rank": "peft.rank", "lora_alpha": "peft.alpha", "lora": "peft=lora",
     "use_lora": "peft=lora", "qlora": "peft=qlora", "load_in_4bit": "peft=qlora", "wandb": "tracking",
     "report_to": "tracking", "dry_run": "plan=true", "plan": "plan=true", "annotators": "labeling.annotators",

@@ -4,11 +4,13 @@ import os
 from collections.abc import Collection, Iterator
 
 from pipeline.config.losses import uses_own_losses
+from pipeline.config.nodes.machine import ATTENTION_ON_GPU
 from pipeline.config.schema import PipelineConfig
 from pipeline.engine.machine import gpus
 from pipeline.errors import Unplannable
+from pipeline.stages import STAGES
 
-SHARDED = {
+LIBRARIES = {  # that shard models: the variables by which accelerate is told to use them
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron",
@@ -19,6 +21,8 @@ ORDERS = ("random", "sequential")  # of rows; the others of transformers depend 
 def check_processes(config: PipelineConfig, stages: Collection[str]) -> None:
     """Raise `Unplannable` if one of `stages`, which several processes would make together, cannot be made so."""
     faults = list(_faults(config, stages)) if config.launch.processes > 1 and stages else []
+    if config.launch.shard and stages:
+        faults += _shard_faults(config, stages)
     if faults:
         raise Unplannable(faults)
 
@@ -46,9 +50,9 @@ def _faults(config: PipelineConfig, stages: Collection[str]) -> Iterator[str]:
 
 def _machine_faults(config: PipelineConfig) -> Iterator[str]:
     launch, there = config.launch, len(gpus())
-    for variable, name in SHARDED.items():
+    for variable, name in LIBRARIES.items():
         if os.environ.get(variable, "").lower() == "true":
-            yield f"{variable}=true: {name} shards a model; here each process has a whole copy (DDP). Choose no {name}."
+            yield f"{variable}=true: choose no {name}. Models are sharded by launch.shard=true, in one way."
     if os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no":
         yield "ACCELERATE_MIXED_PRECISION: the precision is part of the request: launch.mixed_precision=bf16."
     if launch.device == "mps":
@@ -60,6 +64,29 @@ def _machine_faults(config: PipelineConfig) -> Iterator[str]:
         )
     if launch.device in ("auto", "cuda") and 0 < there < launch.processes:
         yield f"launch.processes={launch.processes}: each needs a GPU of its own, and {there} can be seen here."
+
+
+def _shard_faults(config: PipelineConfig, stages: Collection[str]) -> Iterator[str]:
+    """Yield why `launch.shard=true` cannot be kept. `base` and stages that train nothing keep whole copies."""
+    launch = config.launch
+    if launch.processes == 1:
+        yield "launch.shard=true: several processes share a model: give their number, launch.processes=8, for example."
+    if launch.compile:
+        yield "launch.shard=true: compiled layers were not compared with it: launch.compile=false."
+    if launch.attn_implementation in ATTENTION_ON_GPU:
+        yield (
+            f"launch.shard=true: models are checked on the CPU before they are sharded, and "
+            f"launch.attn_implementation={launch.attn_implementation} needs a GPU. Use sdpa."
+        )
+    for name in stages:
+        method = getattr(getattr(getattr(config, name), "peft", None), "method", None)
+        if method == "full" and STAGES[name].generates:
+            yield (
+                f"launch.shard=true: the models of {name} are not sharded: peft@{name}.peft=lora, with which they have "
+                "one base model, or launch.shard=false."
+            )
+        elif method == "qlora" and not STAGES[name].generates:
+            yield f"launch.shard=true: 4-bit weights are not sharded: peft@{name}.peft=lora, or launch.shard=false."
 
 
 def _trainer_faults(name: str, trainer: dict[str, object]) -> Iterator[str]:

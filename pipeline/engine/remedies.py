@@ -14,7 +14,7 @@ from pipeline.stage import Stage
 Change = dict[str, Any]  # the end of a key -> its value; keys of `launch` begin with `launch.`
 
 MICRO, RECOMPUTE, METHOD = "launch.micro_batch_size", "launch.gradient_checkpointing", "peft.method"
-TOKENS = "launch.batch_tokens"
+SHARD, TOKENS = "launch.shard", "launch.batch_tokens"
 
 
 def remedy(
@@ -48,12 +48,16 @@ def _changes(stage: Stage, node: Any, config: PipelineConfig) -> Iterator[Change
     yield from micro
     if node.peft.method == PREFIX:
         return
-    recompute = {RECOMPUTE: True} if not config.launch.gradient_checkpointing else {}
+    recompute: Change = {RECOMPUTE: True} if not config.launch.gradient_checkpointing else {}
     yield from sampled
     if recompute:
         yield recompute
     yield from ({**smallest[0], **recompute, **more} for more in [{}, *sampled])
-    for method in ("lora", "qlora")[("full", "lora", "qlora").index(node.peft.method) :]:
+    if config.launch.processes > 1 and not config.launch.shard and node.peft.method == "full" and not stage.generates:
+        own: list[Change] = [{}, *micro, recompute, {**smallest[0], **recompute}]
+        yield from ({SHARD: True, **one} for one in own)
+    methods = ("lora",) if config.launch.shard else ("lora", "qlora")
+    for method in methods[("full", "lora", "qlora").index(node.peft.method) :]:
         yield {METHOD: method}
         yield from ({METHOD: method, **one} for one in micro)
         yield {METHOD: method, **recompute}

@@ -20,6 +20,7 @@ from pipeline.memory.phases import (
     training,
 )
 from pipeline.memory.shape import Shape
+from pipeline.memory.shards import sharded
 from pipeline.model_files.architectures import PREFIX
 from pipeline.ppo.sources import FUNCTION_SOURCE
 from pipeline.stage import Stage
@@ -114,9 +115,12 @@ def _training(
             temperature=config.temperature,
         )
         return ppo(roles, rows, sampling)
-    memory = training(replace(held, language_loss=held.with_head or bool(getattr(config, "sft_weight", 0))), rows)
+    held = replace(held, language_loss=held.with_head or bool(getattr(config, "sft_weight", 0)))
+    memory = training(held, rows)
     if launch.processes == 1:
         return memory
+    if launch.shard:
+        return sharded(memory, held, launch.processes, accumulate=rows.accumulate)
     exchanged = {"exchanged gradients": FLOAT * held.trainable}  # DDP's buckets are copies
     return Memory({name: {**parts, **exchanged} for name, parts in memory.phases.items()})
 

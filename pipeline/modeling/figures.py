@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers.trainer_utils import EvalLoopOutput
 
+from pipeline.modeling.exact_checkpoints import ExactCheckpoints, check_finite
 from pipeline.modeling.sharding import is_filler, without_marker
-from pipeline.modeling.training import ExactCheckpoints, check_finite
 
 Counts = dict[str, Tensor]  # numbers of rows, tokens, …, by name
 

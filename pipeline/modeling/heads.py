@@ -5,7 +5,6 @@ states (MiniCPM3, Inkling), leave out ids that pad the vocabulary, or transform 
 settings would become outdated unnoticed, so the model's own code runs here, on given states.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -74,7 +73,8 @@ class LanguageHead:
 
     def __call__(self, states: Tensor) -> Tensor:
         """Return logits, […, hidden] -> […, vocabulary]; differentiable in the states and the head's parameters."""
-        model = copy.copy(self.causal)
+        model = object.__new__(type(self.causal))  # `copy.copy` would construct a new one of a sharded model
+        model.__dict__.update(self.causal.__dict__)
         model._modules = {**self.causal._modules, self.causal.base_model_prefix: _TransformerStub(self.causal)}
         flat = states.reshape(1, -1, states.shape[-1])
         # the `forward` of the class: trainers replace that of the instance

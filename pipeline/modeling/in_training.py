@@ -1,7 +1,7 @@
 """The model in training, a policy or a reward model: loaded and prepared as its stage's `peft` requires."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from pipeline.config.nodes.machine import LaunchConfig
 from pipeline.config.nodes.models import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.model_files.architectures import ON_PREFIX
+from pipeline.modeling import fsdp, processes
 from pipeline.modeling.acceleration import compile_layers
 from pipeline.modeling.adapters import Model
 from pipeline.modeling.architecture import UNLIMITED, Footprint, measure_footprint
@@ -53,14 +54,12 @@ class ModelInTraining:
 
     def save(self, context: StageContext) -> None:
         """Write the trained weights into the artifact; report steps that were too small to change them."""
-        if not context.is_main:
-            return
         save_policy(self.model, self.tokenizer, context.output_dir / MODEL, self.source)
         starting_dtype = self.source.compute or self.source.dtype
         rounded = not isinstance(self.model, PeftModel) and starting_dtype in ("bfloat16", "float16")
         kept = self.start.kept(self.model, getattr(torch, starting_dtype)) if rounded else None
         remark = lost_steps_remark(self.start.moved(self.model), kept, starting_dtype)
-        if remark:
+        if remark and context.is_main:
             context.say(remark)
 
     def size_metrics(self) -> dict[str, float]:
@@ -82,10 +81,17 @@ Loader = Callable[[PolicySource, PreTrainedTokenizerBase, torch.device, PeftConf
 
 
 def prepare_model(
-    artifact: Artifact, peft: PeftConfig, seed: int, context: StageContext, load: Loader = load_for_training
+    artifact: Artifact,
+    peft: PeftConfig,
+    seed: int,
+    context: StageContext,
+    load: Loader = load_for_training,
+    *,
+    can_be_shared: bool = True,
 ) -> ModelInTraining:
     """Load a policy for training with `load`, and report settings that were added or assumed.
 
+    With `launch.shard` the processes share it, if it `can_be_shared`.
     Raises `RequestError` if `qlora` quantizes none of the weights.
     """
     set_up_torch(context.runtime, seed)
@@ -96,8 +102,8 @@ def prepare_model(
     tokenizer, remarks = tokenizer_of(source)
     for remark in remarks:
         context.say(remark)
-    model = load(source, tokenizer, device, peft, seed)
-    measured = measure_footprint(model)
+    shared = launch.shard and can_be_shared and processes.is_together()
+    model, measured = (_loaded_in_parts if shared else _loaded)(load, source, tokenizer, device, peft, seed)
     if peft.method == "qlora":
         _check_quantized(measured, source.weights, context)
     if context_length_of(model) == UNLIMITED:
@@ -106,6 +112,38 @@ def prepare_model(
         compile_layers(model, source.weights)
     half = computes_in_bf16(launch, source, peft, device)
     return ModelInTraining(model, tokenizer, ChatFormat(tokenizer), source, device, measured, half)
+
+
+def _loaded(
+    load: Loader,
+    source: PolicySource,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+    peft: PeftConfig,
+    seed: int,
+) -> tuple[Model, Footprint]:
+    """Return the model to train, and its measured size."""
+    model = load(source, tokenizer, device, peft, seed)
+    return model, measure_footprint(model)
+
+
+def _loaded_in_parts(
+    load: Loader, source: PolicySource, tokenizer: PreTrainedTokenizerBase, device: torch.device, *how: Any
+) -> tuple[Model, Footprint]:
+    """Return, as `_loaded` does, a model that all processes share; each has its part on its device.
+
+    It is loaded on the CPU, by one process of a machine at a time: it may be too large for a GPU, and for the memory as
+    often as there are processes.
+    """
+    if device.type == "cuda":
+        source = replace(source, dtype=source.compute or source.dtype)  # as it would be loaded there
+    mesh = fsdp.mesh_on(device)
+
+    def part() -> tuple[Model, Footprint]:
+        model, measured = _loaded(load, source, tokenizer, torch.device("cpu"), *how)
+        return fsdp.shard(model, mesh, source.weights), measured
+
+    return processes.in_turns(part)
 
 
 def computes_in_bf16(launch: LaunchConfig, source: PolicySource, peft: PeftConfig, device: torch.device) -> bool:

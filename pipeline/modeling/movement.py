@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from pipeline.modeling.fsdp import whole
+
 MAX_SAMPLED = 4096  # numbers compared in each tensor, at even distances
 MIN_MOVED = 0.3  # a smaller share causes a remark; in LoRA's first step only one of the two factors gets a gradient
 MIN_KEPT = 0.5  # a smaller share causes a remark
@@ -46,8 +48,8 @@ class StartingWeights:
 
 
 def _sample(tensor: Tensor) -> Tensor:
-    """Return numbers of a tensor at even distances, [at most `MAX_SAMPLED`], on the CPU."""
-    flat = tensor.detach().flatten()
+    """Return numbers of a tensor, whole, at even distances, [at most `MAX_SAMPLED`], on the CPU."""
+    flat = whole(tensor.detach()).flatten()
     return flat[:: max(1, -(-flat.numel() // MAX_SAMPLED))].cpu()
 
 

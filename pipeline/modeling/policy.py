@@ -47,6 +47,7 @@ from pipeline.modeling.architecture import (
     switch_off_router_logits,
 )
 from pipeline.modeling.chat.rendering import ChatFormat
+from pipeline.modeling.fsdp import is_sharded, whole_weights
 from pipeline.modeling.heads import check_head, unwrapped_model
 from pipeline.modeling.prefixes import add_to_transformer, prefix_length, with_new_prefix
 from pipeline.modeling.sources import PolicySource, config_of, in_float32
@@ -236,15 +237,21 @@ def unfreeze(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def save_policy(model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path, source: PolicySource) -> None:
-    """Save the trained weights as safetensors, and the tokenizer: the whole model, or the new adapter alone."""
+    """Save the trained weights as safetensors, and the tokenizer: the whole model, or the new adapter alone.
+
+    All processes give their part of a sharded model, and one writes.
+    """
+    weights = whole_weights(model, trained=isinstance(model, PeftModel)) if is_sharded(model) else None
+    if processes.rank():
+        return
     if isinstance(model, PeftModel):
         # peft would write the absolute path of the base model; loading follows the manifest's lineage
         model.peft_config[TRAINED].base_model_name_or_path = source.weights if source.revision else ""
-        model.save_pretrained(folder, selected_adapters=[TRAINED])
+        model.save_pretrained(folder, selected_adapters=[TRAINED], state_dict=weights)
         (folder / "README.md").unlink(missing_ok=True)  # peft's template of a model card; `export` writes a real one
     else:
         switch_off_router_logits(model.config)
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
     tokenizer.save_pretrained(folder)
 
 

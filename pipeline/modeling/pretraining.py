@@ -15,7 +15,8 @@ from transformers import (
 )
 
 from pipeline.config.nodes.models import BaseConfig
-from pipeline.modeling.training import ExactCheckpoints, trainer_arguments
+from pipeline.modeling.exact_checkpoints import ExactCheckpoints
+from pipeline.modeling.training import trainer_arguments
 from pipeline.stage import StageContext
 
 PAD, BOS, EOS, USER, ASSISTANT, SYSTEM = "<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"

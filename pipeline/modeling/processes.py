@@ -113,19 +113,44 @@ def share_of(size: int, rows: int) -> int:
     return max(1, min(size, -(-rows // count())))
 
 
+def in_turns(compute: Callable[[], T]) -> T:
+    """Return what `compute()` returns; the processes of a machine call it one after the other.
+
+    An error of one is raised in all.
+    """
+    outcomes: list[T] = []
+    for turn in range(max(gathered(int(os.environ.get("LOCAL_WORLD_SIZE", count()))))):
+        failed: PipelineError | None = None
+        if turn == local_rank():
+            try:
+                outcomes.append(compute())
+            except PipelineError as error:
+                failed = error
+        for fault in filter(None, gathered(failed)):
+            raise fault
+    return outcomes[0]
+
+
 def computed(
-    compute: Callable[[list[int]], Iterable[T]], batches: Sequence[list[int]], advance: Advance = lambda done: None
+    compute: Callable[[list[int]], Iterable[T]],
+    batches: Sequence[list[int]],
+    advance: Advance = lambda done: None,
+    *,
+    together: bool = False,
 ) -> list[T]:
-    """Call `compute(indices)` for each batch of row indices. Returns one value per row, in the rows' order."""
+    """Call `compute(indices)` for each batch of row indices. Returns one value per row, in the rows' order.
+
+    `together`: a computation needs all processes, so one that has no batch in a round computes the last one, too.
+    """
     found: dict[int, T] = {}
-    for new in computed_in_rounds(compute, batches):
+    for new in computed_in_rounds(compute, batches, together=together):
         found |= new
         advance(len(new))
     return [found[i] for i in range(len(found))]
 
 
 def computed_in_rounds(
-    compute: Callable[[list[int]], Iterable[T]], batches: Sequence[list[int]]
+    compute: Callable[[list[int]], Iterable[T]], batches: Sequence[list[int]], *, together: bool = False
 ) -> Iterator[dict[int, T]]:
     """Yield the values of one round after the other, by index; in a round, each process computes one batch.
 
@@ -135,4 +160,6 @@ def computed_in_rounds(
         own: dict[int, T] = {}
         for places in batches[start + rank() : start + rank() + 1]:
             own |= zip(places, compute(places), strict=True)
+        if together and not own:
+            list(compute(batches[-1]))
         yield {place: value for part in gathered(own) for place, value in part.items()}

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from pipeline.batches import batches_by_length
+from pipeline.modeling.fsdp import computed_inside, is_sharded
 from pipeline.modeling.heads import LanguageHead, transformer_of, unwrapped_model
 from pipeline.modeling.passes import answer_states, batch_of, token_logprobs
 from pipeline.modeling.processes import computed
@@ -49,8 +50,12 @@ def answer_logprobs(
     def sums(places: Sequence[int]) -> list[float]:
         some = [rows[i] for i in places]
         batch = batch_of([row.prompt for row in some], [row.answer for row in some], pad_id, device)
-        found = token_logprobs(answer_states(transformer, batch), batch.tokens, head).logprobs
+        found = computed_inside(
+            model, lambda: token_logprobs(answer_states(transformer, batch), batch.tokens, head).logprobs
+        )
         return cast(list[float], batch.aligned(found).sum(1).tolist())
 
     lengths = [row.length for row in rows]
-    return computed(sums, batches_by_length(lengths, batch_size, tokens=batch_tokens), advance)
+    return computed(
+        sums, batches_by_length(lengths, batch_size, tokens=batch_tokens), advance, together=is_sharded(model)
+    )

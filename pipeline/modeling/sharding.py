@@ -5,7 +5,7 @@ divide evenly: losses would then depend on the number of processes. Here a proce
 One that gets none computes a filler, a row that counts for nothing, because all have to take part in a step.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -101,8 +101,3 @@ def is_filler(batch: Mapping[str, Any]) -> bool:
 def without_marker(batch: Mapping[str, Any]) -> dict[str, Any]:
     """Return a batch as models take it."""
     return {name: value for name, value in batch.items() if name != FILLER}
-
-
-def real(batches: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Yield the batches that are no fillers."""
-    return (batch for batch in batches if not is_filler(batch))

@@ -1,4 +1,4 @@
-"""Shared by all training stages: the trainer's arguments, exact checkpoints, resuming, the history file.
+"""Shared by all training stages: the trainer's arguments, resuming, the history file.
 
 TRL (SFT, DPO, reward model) and transformers (KTO, the tiny base model) train. This module adds that a run killed at
 any point resumes from its last complete checkpoint and ends with the same weights as an unbroken one.
@@ -11,23 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from pipeline.config.nodes.models import TrainingConfig
 from pipeline.data.rows import write_jsonl
-from pipeline.errors import PipelineError
-from pipeline.modeling import processes
-from pipeline.modeling.architecture import has_experts
+from pipeline.modeling import fsdp, processes
 from pipeline.modeling.checkpoints import COMPLETE, SaveTimer, last_complete_checkpoint
+from pipeline.modeling.exact_checkpoints import check_finite
 from pipeline.modeling.memory import peak_memory_mb, reset_peak_memory
-from pipeline.modeling.sharding import SharedRows
 from pipeline.progress import Advance
 from pipeline.stage import Runtime, StageContext
 from pipeline.store.artifacts import CHECKPOINTS
 
-TRAINED = "trained.safetensors"
 # TRL's names -> ours; None: left out, since it restarts from 0 in a resumed run
 METRIC_NAMES = {
     "rewards/accuracies": "accuracy",
@@ -117,78 +113,6 @@ def total_steps(rows: int, epochs: float, batch_size: int) -> int:
     return max(1, math.ceil(epochs * math.ceil(rows / batch_size)))
 
 
-class ExactCheckpoints(SharedRows):
-    """A trainer with checkpoints of exactly the trained parameters, by name.
-
-    transformers' checkpoints keep one active adapter, lose the others of a stack, and rewrite the frozen weights every
-    time. Sharded training (FSDP, DeepSpeed) uses the library's checkpoints.
-    """
-
-    def __init__(self, *, model: Any, args: TrainingArguments, **kwargs: Any) -> None:
-        args._n_gpu = min(args.n_gpu, 1)  # else one process divides its batches over all GPUs, and they grow
-        if args.ddp_find_unused_parameters is None:  # the search takes time in every step
-            args.ddp_find_unused_parameters = has_experts(model.config)
-        super().__init__(model=model, args=args, **kwargs)
-        for parameter in self.model.parameters():  # TRL rounds adapters on a 4-bit base, and a head, to bfloat16
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
-
-    @property
-    def _sharded(self) -> bool:
-        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
-
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Train on one micro batch. Raises `PipelineError` if its loss is not finite."""
-        loss: torch.Tensor = super().training_step(*args, **kwargs)
-        check_finite("loss", loss, self.state)
-        return loss
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log without the start time: with it, transformers adds its speed to every row."""
-        super().log(logs)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        if self._sharded:
-            super()._save(output_dir, state_dict)
-            return
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(_trained_weights(self.model), folder / TRAINED)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if self._sharded:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-            return
-        parameters = dict(self.model.named_parameters())
-        with torch.no_grad():
-            for name, value in load_file(Path(resume_from_checkpoint) / TRAINED).items():
-                parameters[name].copy_(value)
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: checkpoints are temporary, and `export` writes the model card."""
-
-    def _load_best_model(self) -> None:
-        if self._sharded:
-            super()._load_best_model()
-        else:
-            self._load_from_checkpoint(self.state.best_model_checkpoint)
-
-
-def check_finite(what: str, value: torch.Tensor | float, state: TrainerState) -> None:
-    """Raise `PipelineError` for a loss or a gradient that is not finite: training on it is useless."""
-    if not math.isfinite(value):
-        raise PipelineError(
-            f"The {what} is {float(value)} after step {state.global_step} of {state.max_steps}: training ends "
-            "without a result. If the loss had grown before, lower learning_rate; if the model is in half precision, "
-            "set model.dtype=float32; else look for damaged weights."
-        )
-
-
-def _trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return the trainable parameters by name; tied ones appear once."""
-    return {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
-
-
 class Milestones(TrainerCallback):  # type: ignore[misc]
     """Logs, evaluates, saves at even distances; marks complete checkpoints; stops at a gradient that is not finite.
 
@@ -204,7 +128,7 @@ class Milestones(TrainerCallback):  # type: ignore[misc]
 
     def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         gradients = [p.grad for p in given["model"].parameters() if p.grad is not None]
-        check_finite("gradient", torch.nn.utils.get_total_norm(gradients), state)
+        check_finite("gradient", fsdp.whole(torch.nn.utils.get_total_norm(gradients)), state)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.advance(1)

@@ -1,7 +1,7 @@
 """SFT and DPO with TRL, on rows that were rendered and tokenized here."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from trl import DPOConfig as TrlDpoConfig
 from trl import DPOTrainer, SFTTrainer
 from trl import SFTConfig as TrlSftConfig
+from trl.trainer import dpo_trainer as dpo_module
 
 from pipeline.config.losses import loss_types
 from pipeline.config.nodes.learning import DpoConfig
@@ -240,26 +241,38 @@ def dpo_trainer(
     with in_training.autocast():  # the same precision as for the policy in training
         reference = reference_logprobs(model, Sides(train, test), pad_id, batch_size, context)
     rows = [with_reference(pairs, reference, label_noise=config.label_noise) for pairs in (train, test)]
-    trainer = DpoTrainer(
-        model=model,
-        args=TrlDpoConfig(
-            **{"router_aux_loss_coef": 0.0, **options},  # balancing experts is off unless requested
-            beta=config.beta,
-            max_length=None,
-            precompute_ref_log_probs=True,
-        ),
-        data_collator=PairCollator(pad_id),
-        train_dataset=rows[0],
-        eval_dataset=rows[1],
-        processing_class=in_training.tokenizer,
-        callbacks=early_stopping_callbacks(config),
-    )
+    with _without_hash():
+        trainer = DpoTrainer(
+            model=model,
+            args=TrlDpoConfig(
+                **{"router_aux_loss_coef": 0.0, **options},  # balancing experts is off unless requested
+                beta=config.beta,
+                max_length=None,
+                precompute_ref_log_probs=True,
+            ),
+            data_collator=PairCollator(pad_id),
+            train_dataset=rows[0],
+            eval_dataset=rows[1],
+            processing_class=in_training.tokenizer,
+            callbacks=early_stopping_callbacks(config),
+        )
     if isinstance(model, PeftModel):  # TRL has copied the new adapter for a reference that is not needed here
         if "ref" in model.peft_config:
             model.delete_adapter("ref")
         activate_adapters(model, active or [TRAINED])
     use_whole_head(model, collisions=trainer.use_weighting)
     return trainer
+
+
+@contextlib.contextmanager
+def _without_hash() -> Iterator[None]:
+    """Keep TRL from hashing all weights for a cache that is not used here: that takes minutes, or fails on shards."""
+    real = dpo_module.hash_module
+    dpo_module.hash_module = lambda model: ""
+    try:
+        yield
+    finally:
+        dpo_module.hash_module = real
 
 
 def dpo_losses(config: DpoConfig) -> dict[str, list[Any]]:

@@ -25,8 +25,7 @@ def run(config: BaseConfig, context: StageContext) -> Metrics:
     model = pretraining.untrained_model(tokenizer, config)
     trainer = pretraining.base_trainer(model, blocks, config, context, device)
     history = training.train(trainer, context, "base", config.checkpoints)
-    if context.is_main:
-        save_policy(model, tokenizer, context.output_dir / MODEL, PolicySource("", ""))
+    save_policy(model, tokenizer, context.output_dir / MODEL, PolicySource("", ""))
     return {
         "train_loss": training.mean_loss(history),
         "last_loss": history[-1]["loss"],

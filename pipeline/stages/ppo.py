@@ -61,7 +61,7 @@ def run(config: PpoConfig, context: StageContext) -> Metrics:
     rewards = {role: context.inputs[role] for role in sources_by_role(config.rewards) if gives_rewards(role)}
     for artifact in rewards.values():
         refuse_judge(artifact)
-    in_training = prepare_model(context.inputs["policy"], config.peft, config.seed, context)
+    in_training = prepare_model(context.inputs["policy"], config.peft, config.seed, context, can_be_shared=False)
     asked = DecodingConfig(config.temperature, 1.0, config.max_new_tokens)
     decoding, limit = with_limit(asked, [context.inputs["policy"]], context.say)
     config = replace(config, max_new_tokens=limit)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 
@@ -23,6 +24,8 @@ from tests.stages.processes import FORKING
 from tests.stages.test_kto import from_thumbs, thumbs
 
 with lazily():
+    from safetensors.torch import load_file
+
     from pipeline.modeling.answering import Answerer
 
 TOLERANCE = 1e-5
@@ -42,7 +45,9 @@ REQUESTS = {  # every stage that several processes run together: how one process
 
 
 QUICK = ("sft", "sample")  # one that trains and one that writes answers; the others are slow tests
-CASES = [pytest.param(stage, marks=() if stage in QUICK else pytest.mark.slow) for stage in REQUESTS]
+CASES = [pytest.param(stage, "", marks=() if stage in QUICK else pytest.mark.slow) for stage in REQUESTS]
+SHARED = ("sft", "dpo", "kto", "reward", "judge")  # with `launch.shard=true`, two processes share their model
+CASES += [pytest.param(stage, "launch.shard=true", marks=pytest.mark.slow) for stage in SHARED]
 
 
 def free_port() -> int:
@@ -70,6 +75,7 @@ def launched(folder: Path, arguments: list[str], count: int = 2) -> list[int]:
 
 def _main(arguments: list[str], variables: Mapping[str, str], folder: Path) -> None:
     from pipeline.__main__ import main
+    from pipeline.modeling import fsdp
 
     os.environ.update(variables)
     rank = variables["RANK"]
@@ -85,9 +91,12 @@ def _main(arguments: list[str], variables: Mapping[str, str], folder: Path) -> N
             written.append(os.fspath(given[0]))
 
     sys.addaudithook(watch)
-    status = main(arguments)
+    shards = Mock(wraps=fsdp.shard)
+    with patch.object(fsdp, "shard", shards):
+        status = main(arguments)
     watched = False
     (folder / f"written-{rank}").write_text(json.dumps(written))
+    (folder / f"sharded-{rank}").write_text(str(shards.call_count))
     sys.exit(status)
 
 
@@ -118,6 +127,14 @@ def assert_equal_results(one: Artifact, two: Artifact) -> None:
         assert [difference for a, b in zip(*rows, strict=True) for difference in differing(a, b)] == []
 
 
+def assert_equal_weights(one: Artifact, two: Artifact) -> None:
+    """All that was saved as safetensors; a step moves a weight much farther."""
+    for file in one.path.rglob("*.safetensors"):
+        these, those = load_file(file), load_file(two.path / file.relative_to(one.path))
+        assert these.keys() == those.keys()
+        assert max(float((these[name] - those[name]).abs().max()) for name in these) < 5 * TOLERANCE
+
+
 def test_every_stage_that_runs_in_several_processes_is_compared_here() -> None:
     from pipeline.stages import STAGES
 
@@ -125,9 +142,9 @@ def test_every_stage_that_runs_in_several_processes_is_compared_here() -> None:
     assert set(REQUESTS) <= set(stage_names())
 
 
-@pytest.mark.parametrize("stage", CASES)
-def test_two_processes_give_the_results_of_one(chain: Chain, tmp_path: Path, stage: str) -> None:
-    """Same version, figures and history, from the same inputs; two rows at a time, so that some steps have fillers.
+@pytest.mark.parametrize(("stage", "shard"), CASES)
+def test_two_processes_give_the_results_of_one(chain: Chain, tmp_path: Path, stage: str, shard: str) -> None:
+    """Same version, figures, history and weights, from the same inputs; two rows at a time, so some steps have fillers.
 
     The second process opens no file to write, but for its random state in a checkpoint.
     """
@@ -135,11 +152,14 @@ def test_two_processes_give_the_results_of_one(chain: Chain, tmp_path: Path, sta
     request = (*marks, *REQUESTS[stage], f"stage={stage}")
     one = chain.make(stage, *request)
     other = copy_of(chain, tmp_path, stage)
-    small = ("launch.micro_batch_size=2", "launch.batch_tokens=150")  # several batches in each process
+    small = ["launch.micro_batch_size=2", "launch.batch_tokens=150"]  # several batches in each process
+    small += [shard] if shard else []
     assert launched(tmp_path, other.arguments(*request, *small)) == [0, 0], (tmp_path / "err-0").read_text()
     two = other.store.open(*other.store.resolve(stage))
     assert_equal_results(one, two)
+    assert_equal_weights(one, two)
     assert two.manifest["runtime"]["processes"] == 2
+    assert [(tmp_path / f"sharded-{rank}").read_text() for rank in (0, 1)] == [str(int(bool(shard)))] * 2
     assert (tmp_path / "out-1").read_text() == ""
     written = json.loads((tmp_path / "written-1").read_text())
     assert [name for name in written if str(two.path) in name and "rng_state_1" not in name] == []

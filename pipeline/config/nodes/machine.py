@@ -29,6 +29,7 @@ class LaunchConfig:
     force: bool = False  # run a stage even if its memory plan finds that it cannot fit
     parallel: int | None = number(None, least=1)  # stages at once; absent: one per GPU; per idle core for a small model
     processes: int = number(1, least=1)  # processes that train, sample and evaluate together, each on a GPU of its own
+    shard: bool = False  # the processes share the model that they train: weights, gradients, optimizer (FSDP)
     data_processes: int | None = number(None, least=1)  # processes that read and clean data; absent: one per core
 
 

@@ -28,7 +28,7 @@ from pipeline.modeling.preferences.losses import Marks, kto, reference_point
 from pipeline.modeling.preferences.reference import Key, key_of, reference_logprobs
 from pipeline.modeling.processes import gathered
 from pipeline.modeling.scoring import AnsweredPrompt
-from pipeline.modeling.sharding import real
+from pipeline.modeling.sharding import is_filler, without_marker
 from pipeline.modeling.training import early_stopping_callbacks, fine_tuning_arguments
 from pipeline.modeling.tuning import check_start, logprobs_output
 from pipeline.stage import StageContext
@@ -105,11 +105,12 @@ class KtoTrainer(ExactFigures):
     def _estimate_reference_point(self, batches: Iterable[dict[str, Any]]) -> Tensor:
         """Return the reference point over several batches, a scalar."""
         ratios = []
-        for batch in real(batches):
-            inputs = self._prepare_inputs(batch)
+        for batch in batches:  # fillers, too: all processes pass through a sharded model equally often
+            inputs = self._prepare_inputs(without_marker(batch))
             other = {name.removeprefix("other_"): inputs[name] for name in inputs if name.startswith("other_")}
             with self.compute_loss_context_manager():
-                ratios.append(logprobs_output(self.model, other).log_probs.sum(1) - other["reference"])
+                found = logprobs_output(self.model, other).log_probs.sum(1) - other["reference"]
+            ratios += [] if is_filler(batch) else [found]
         own = torch.cat(ratios).tolist() if ratios else []
         values = [ratio for part in gathered(own) for ratio in part]
         return reference_point(torch.tensor(values, device=self.args.device))

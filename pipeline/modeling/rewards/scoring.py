@@ -16,6 +16,7 @@ from pipeline.errors import RequestError, Unrenderable
 from pipeline.modeling.answering import Answer
 from pipeline.modeling.chat.rendering import ChatFormat
 from pipeline.modeling.chat.templates import Messages
+from pipeline.modeling.fsdp import computed_inside, is_sharded
 from pipeline.modeling.passes import pad_rows, pass_cost
 from pipeline.modeling.policy import context_length_of, device_of
 from pipeline.modeling.processes import computed, share_of
@@ -62,12 +63,13 @@ def raw_scores(
     def scores(places: Sequence[int]) -> list[float]:
         some = [rows[i] for i in places]
         ids, attention = pad_rows([row.prompt + row.answer for row in some], pad_id, left=left, more=more)
-        return cast(list[float], read_scores(model, ids.to(device), attention.to(device)).tolist())
+        found = computed_inside(model, lambda: read_scores(model, ids.to(device), attention.to(device)))
+        return cast(list[float], found.tolist())
 
     lengths = [row.length for row in rows]
-    if cheapest:
-        return computed(scores, cheapest_batches(lengths, batch_size, pass_cost(model)))
-    return computed(scores, batches_by_length(lengths, batch_size))
+    cost = pass_cost(model) if cheapest else 0
+    batches = cheapest_batches(lengths, batch_size, cost) if cheapest else batches_by_length(lengths, batch_size)
+    return computed(scores, batches, together=is_sharded(model))
 
 
 def padding_difference(model: Any, rows: Sequence[AnsweredPrompt], pad_id: int) -> float:

@@ -11,6 +11,8 @@ from pipeline.engine.planner import Step
 from pipeline.errors import Unplannable
 from tests.conftest import configured
 
+SHARED = ("launch.processes=2", "launch.shard=true")
+
 
 def faults(outputs: Path, *overrides: str, stage: str = "sft") -> list[str]:
     try:
@@ -34,6 +36,16 @@ def faults(outputs: Path, *overrides: str, stage: str = "sft") -> list[str]:
         (["launch.processes=2", "sft.trainer.train_sampling_strategy=group_by_length"], "sft", "one process only"),
         (["launch.processes=2", "sft.packing=true"], "sft", "sft.packing=true"),
         (["sft.batch_size=3"], "sft", ""),
+        (["launch.shard=true"], "sft", "launch.processes=8"),
+        ([*SHARED, "peft=qlora"], "dpo", "4-bit weights"),
+        ([*SHARED, "peft=lora"], "reward", ""),
+        ([*SHARED, "peft=full"], "ppo", "peft@ppo.peft=lora"),
+        ([*SHARED, "peft=qlora"], "ppo", ""),
+        ([*SHARED, "launch.compile=true"], "kto", "launch.compile=false"),
+        ([*SHARED, "launch.attn_implementation=flash_attention_2"], "sft", "Use sdpa"),
+        ([*SHARED, "peft=qlora"], "evaluate", ""),
+        ([*SHARED], "base", ""),
+        (["launch=fsdp"], "judge", ""),
     ],
 )
 def test_what_several_processes_cannot_do_is_refused(
@@ -54,12 +66,14 @@ def test_each_process_needs_a_gpu_of_its_own(outputs: Path, monkeypatch: pytest.
 def test_accelerate_s_sharding_is_refused(outputs: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     """Stages would save a process's shard as if it were the model."""
     monkeypatch.setenv(variable, "true")
-    assert "shards a model" in faults(outputs, "launch.processes=2")[0]
+    assert "launch.shard=true" in faults(outputs, "launch.processes=2")[0]
+    assert "launch.shard=true" in faults(outputs, *SHARED)[0]
 
 
 def test_the_number_of_processes_is_no_part_of_a_version(planned: Callable[..., dict[str, Step]]) -> None:
-    one, two = planned(), planned("launch.processes=2", "launch.data_processes=3")
-    assert {name: step.version for name, step in one.items()} == {name: step.version for name, step in two.items()}
+    one, *others = planned(), planned("launch.processes=2", "launch.data_processes=3"), planned("launch=fsdp")
+    versions = [{name: step.version for name, step in steps.items()} for steps in (one, *others)]
+    assert versions[1:] == [versions[0]] * 2
 
 
 def test_several_processes_make_one_stage_at_a_time(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,6 +227,26 @@ def test_several_processes_share_the_rows_and_on_a_cpu_the_memory(outputs: Path)
     assert cpu["weights"] == 2 * one["weights"]
 
 
+def test_processes_that_share_a_model_divide_it_and_hold_two_layers_whole(outputs: Path) -> None:
+    """What lies outside the layers (embeddings, head, last norm) is whole besides, and so are its gradients."""
+    overrides = ("labeling=simulated", "peft=full", "launch=fsdp", "launch.processes=8", "launch.micro_batch_size=1")
+    shape = shape_named("llama3_1_8b")
+    config, start = configured(outputs, *overrides), Start(shape, 2, half=True)
+    alone = replace(config.launch, processes=1, shard=False)
+    one, eight = (
+        memory_of(STAGES["sft"], config.sft, launch, start, Longest(512, 256, 256), "cuda")
+        for launch in (alone, config.launch)
+    )
+    outside, layer = 2 * shape.embeddings, shape.linear / shape.layers
+    parts = eight.phases["layers"]
+    for shared in ("weights", "optimizer"):
+        assert parts[shared] == one.phases["layers"][shared] / 8
+    assert parts["gathered weights"] == pytest.approx(4 * (outside + 2 * layer), rel=1e-3)
+    assert parts["gradients"] == pytest.approx(4 * (shape.parameters / 8 + outside), rel=1e-3)
+    assert one.total > 128 * 1e9
+    assert eight.total < 60 * GIB
+
+
 def test_an_unknown_amount_of_free_memory_refuses_nothing(outputs: Path, free: Free) -> None:
     free(None)
     config = configured(outputs, "labeling=simulated")
@@ -242,6 +262,7 @@ def test_an_unknown_amount_of_free_memory_refuses_nothing(outputs: Path, free: F
 
 LLAMA = Start(shape_named("llama3_1_8b"), precision=2, half=True)
 LONGEST = Longest(row=1024, prompt=512, new=512)
+EIGHT, SHARED = ("launch.processes=8", "launch.micro_batch_size=1"), ("launch.shard=true",)
 
 
 def remedy(outputs: Path, gigabytes: float, stage: str, *overrides: str) -> str | None:
@@ -260,6 +281,10 @@ def remedy(outputs: Path, gigabytes: float, stage: str, *overrides: str) -> str 
         (10, "dpo", ("peft=qlora", "launch.micro_batch_size=1"), "launch.gradient_checkpointing=true"),
         (20, "evaluate", (), "launch.batch_tokens=16384"),
         (4, "sft", ("peft=qlora",), None),
+        (80, "sft", ("peft=full", *EIGHT), "launch.shard=true"),
+        (80, "ppo", ("peft=full", *EIGHT), "peft=lora"),
+        (10, "sft", ("peft=full", *EIGHT, *SHARED), "peft=lora launch.gradient_checkpointing=true"),
+        (4, "sft", ("peft=full", *EIGHT, *SHARED), None),
     ],
 )
 def test_the_mildest_change_that_fits_is_named(
