@@ -41,13 +41,8 @@ from pipeline.store.hashing import content_hash
 
 STAGES = {"data": data, "sft": sft, "preferences": preferences, "reward": reward, "dpo": dpo}
 HELD_OUT = 200  # rows to evaluate on
-SETTINGS: dict[str, Any] = {
-    "seed": 0,
-    "batch_size": 32,
-    "learning_rate": 1e-4,
-    "evaluations": 1,
-    "trainer": {"max_steps": 1},
-}
+SETTINGS: dict[str, Any] = {"seed": 0, "batch_size": 32, "learning_rate": 1e-4, "evaluations": 1, "warmup": 0.0}
+SETTINGS["trainer"] = {"max_steps": 1, "logging_steps": 1}
 READING: dict[str, Any] = {"format": "auto", "columns": {}, "codes": {}, "on_bad_row": "drop", "max_bad_fraction": 0.2}
 CONFIGS: dict[str, Any] = {
     "data": lambda: DataConfig(source="files", seed=0),

@@ -158,7 +158,7 @@ def test_the_reference_is_what_was_handed_in(tmp_path: Path, monkeypatch: pytest
         handed.update({(*row.prompt, *row.answer): -10.0 * i for i, row in enumerate(rows)})
         return list(handed.values())
 
-    monkeypatch.setattr("pipeline.modeling.tuning.answer_logprobs", made_up)
+    monkeypatch.setattr("pipeline.modeling.preferences.reference.answer_logprobs", made_up)
     trainer, _ = made("dpo", tmp_path)
     evaluation = tiny.pairs(7, 1)
     references = [[handed[(*side.prompt, *side.answer)] for side in pair] for pair in evaluation]
