@@ -4,12 +4,12 @@
 
 The folders hold TRL 1.12, the last with a `PPOTrainer` (`pip install --no-deps --target FOLDER trl==1.12.0`), and
 AgileRL 2.58, with actor, critic and reference as adapters on one base (`pip install --no-deps --target FOLDER
-agilerl==2.58.0 lazy_loader dill fastrand flatten-dict gymnasium farama-notifications tensordict==0.13.0 pettingzoo
-termcolor cloudpickle pyvers orjson`); torch, transformers and peft are the pipeline's own on all sides. All get the
-same Phi of random weights, reward model, prompts, lengths, epochs, minibatches and optimizer steps, in a process of
-their own with one thread. The bias of the stop token decides how long answers become: one setting has answers of all
-lengths, the others none that stops. Given are medians and ranges of the ratios ours / theirs, and of the seconds; the
-first iteration is left out, and memory counts from what the imports take.
+agilerl==2.58.0 agilerl-arena lazy_loader dill fastrand flatten-dict gymnasium farama-notifications tensordict==0.13.0
+pettingzoo termcolor cloudpickle pyvers orjson`); torch, transformers and peft are the pipeline's own on all sides. All
+get the same Phi of random weights, reward model, prompts, lengths, epochs, minibatches and optimizer steps, in a
+process of their own with one thread. The bias of the stop token decides how long answers become: one setting has
+answers of all lengths, the others none that stops. Given are medians and ranges of the ratios ours / theirs, and of the
+seconds; the first iteration is left out, and memory counts from what the imports take.
 """
 
 import argparse
