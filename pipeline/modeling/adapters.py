@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftConfig as SavedConfig
 from transformers import PreTrainedModel
 
 from pipeline.config.nodes.models import PeftConfig
@@ -53,13 +54,26 @@ def with_adapter(model: Model, config: LoraConfig, name: str) -> PeftModel:
         raise RequestError(f"peft cannot adapt {type(model).__name__}: {error}") from error
 
 
-def load_adapter(model: Model, folder: Path, place: int) -> PeftModel:
-    """Add a saved adapter to a model, frozen, as the one at a place of a stack."""
+def load_adapter(model: Model, folder: Path, place: int, *, with_head: bool = True) -> PeftModel:
+    """Add a saved adapter to a model, frozen, as the one at a place of a stack.
+
+    `with_head=False` is for a model without a language head. Raises `RequestError` if the adapter's weights are not
+    those that its configuration makes here: peft leaves such an adapter at its start, as if it had learned nothing.
+    """
     name = name_in_stack(place)
-    if isinstance(model, PeftModel):
-        model.load_adapter(folder, adapter_name=name, is_trainable=False)
-        return model
-    return PeftModel.from_pretrained(model, folder, adapter_name=name, is_trainable=False)
+    if not isinstance(model, PeftModel):
+        config = SavedConfig.from_pretrained(folder)
+        config.inference_mode, config.task_type = True, config.task_type if with_head else None
+        model = get_peft_model(model, config, adapter_name=name)
+    found = model.load_adapter(folder, adapter_name=name, is_trainable=False)
+    faults = {"missing": found.missing_keys, "for layers that are not here": found.unexpected_keys}
+    told = [f"{len(keys):,} {what} (the first: {keys[0]})" for what, keys in faults.items() if keys]
+    if told:
+        raise RequestError(
+            f"{folder}: weights of this adapter are {' and '.join(told)}. It was made for another model, or saved with "
+            "other names: bring the adapter as peft saved it, with its own base model."
+        )
+    return model
 
 
 def activate_adapters(model: PeftModel, adapters: list[str]) -> None:

@@ -22,7 +22,15 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from pipeline.config.nodes.models import PeftConfig
 from pipeline.errors import RequestError
 from pipeline.model_files.architectures import reward_fault
-from pipeline.modeling.adapters import TRAINED, Model, activate_adapters, lora_config, name_in_stack, with_adapter
+from pipeline.modeling.adapters import (
+    TRAINED,
+    Model,
+    activate_adapters,
+    load_adapter,
+    lora_config,
+    name_in_stack,
+    with_adapter,
+)
 from pipeline.modeling.architecture import CLASSIFIER, classifier_of
 from pipeline.modeling.heads import LanguageHead, unwrapped_model
 from pipeline.modeling.policy import load_base, unfreeze
@@ -146,12 +154,7 @@ def _with_adapters(model: Any, adapters: Sequence[Path]) -> Any:
     Adapters of policies were trained on a language model; they fit, since the transformer below the head is the same.
     """
     for i, folder in enumerate(adapters):
-        if i == 0:
-            config = LoraConfig.from_pretrained(folder)
-            config.task_type = None  # otherwise peft expects a language-model head
-            model = PeftModel.from_pretrained(model, folder, adapter_name=name_in_stack(0), config=config)
-        else:
-            model.load_adapter(folder, adapter_name=name_in_stack(i))
+        model = load_adapter(model, folder, i, with_head=False)
     if adapters:
         activate_adapters(model, [name_in_stack(i) for i in range(len(adapters))])
     return model
