@@ -1,6 +1,6 @@
 """PPO's and best of n's true score with one reward model and with an ensemble of them, where labels are wrong.
 
-    PYTHONPATH=. python benchmarks/ensemble.py [--outputs FOLDER] [--seeds 0,1,2] [--noise 0.25] [--ways single,worst]
+    python benchmarks/ensemble.py [--outputs FOLDER] [--seeds 0,1,2] [--noise 0.25] [--ways single,worst]
         [key=value …]
 
 A quarter of the training pairs have swapped sides. Members differ by their seed; a single model is the member with the
@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.frontier import across, run
+from frontier import across, run
+
 from pipeline.config import compose
 from pipeline.config.nodes.machine import LaunchConfig
 from pipeline.config.nodes.models import DecodingConfig

@@ -38,6 +38,7 @@ CONTEXTS = {  # how a setting begins -> what has to be given for it to mean some
     r"labeling\.overlap=\d\.\.": (*FILES, "labeling.annotators=[a,b,c,d]"),
     r"data\.m(ax|in)_length": (*FILES, "data.tokenizer=a/b"),
     r"ppo\.combine": (*FILES, "ppo.rewards=[{source: reward@a}, {source: reward@b}]"),
+    r"sample\.disagreement": (*FILES, "sample.choose=active", "sample.prompts=100", "sample.inputs.reward=reward"),
     r"dpo\.label_noise": (*FILES, "dpo.trainer.loss_type=cdpo"),
     r"generation\.|hydra": (*FILES, "generation=vllm"),
     r"sample\.(choose|candidates|drawn)": (
