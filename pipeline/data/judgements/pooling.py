@@ -14,6 +14,7 @@ from pipeline.data.formats.labels import POOLED_ANNOTATOR
 from pipeline.data.judgements.choosing import PairChoice, PollKey, chosen_polls, prompts_with_cycles
 from pipeline.data.judgements.pairs import digest
 from pipeline.data.judgements.polls import (
+    Outcome,
     Poll,
     UnweightedPool,
     add_votes,
@@ -66,23 +67,20 @@ def preferences_from_rankings(
         check_ranking(ranking)
         people.update(normalized_text(name) for name in people_in([ranking]))
         sets.setdefault(frozenset(add_votes(ranking, polls, spelled)))
-    if pool == "weighted":
-        outcomes = dict(zip(polls, weighted_outcomes(polls, opinions_in(rankings)), strict=True))
-    else:
-        outcomes = {key: outcome_of(poll, pool) for key, poll in polls.items()}
+    outcomes = _outcomes_of(polls, rankings, pool)
     decided = {key: outcome for key, outcome in outcomes.items() if outcome.row is not None}
     leads = {key: outcome.lead for key, outcome in outcomes.items()}
     used = chosen_polls(leads, sets, pairs)
     rows = [outcome.row for key, outcome in decided.items() if key in used and outcome.row is not None]
-    counts = {
-        "pairs": len(rows),
-        "ties": len(outcomes) - len(decided),
-        "rankings": len(rankings),
-        "annotators": len(people),
-    }
-    return Preferences(
-        rows, counts, prompts_with_cycles({key: leads[key] for key in decided}), len(decided) - len(rows)
-    )
+    ties, cycles = len(outcomes) - len(decided), prompts_with_cycles({key: leads[key] for key in decided})
+    counts = {"pairs": len(rows), "ties": ties, "rankings": len(rankings), "annotators": len(people)}
+    return Preferences(rows, counts, cycles, len(decided) - len(rows))
+
+
+def _outcomes_of(polls: Mapping[PollKey, Poll], rankings: Sequence[Ranking], pool: Pool) -> dict[PollKey, Outcome]:
+    if pool == "weighted":
+        return dict(zip(polls, weighted_outcomes(polls, opinions_in(rankings)), strict=True))
+    return {key: outcome_of(poll, pool) for key, poll in polls.items()}
 
 
 def people_in(rankings: Iterable[Ranking]) -> set[str]:
