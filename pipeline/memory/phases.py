@@ -23,8 +23,8 @@ GROWTH = 64  # tokens by which a sampler's cache grows at once, as in `pipeline.
 # Bytes per logit:
 IN_AUTOGRAD = 12  # autograd's backward pass: the distribution, and two gradients
 IN_READING = 8  # a pass without a backward pass: logits and distribution, or the distribution and its entropy's terms
-DRAWING = 10  # where tokens are drawn: logits in half precision, in float32, and divided by the temperature
-DRAWING_TOP_P = 26  # with top_p: logits, sorted with their ids, two distributions of these, two masks
+DRAWING = 12  # where tokens are drawn: logits in half precision, those of valid ids, in float32, and divided
+DRAWING_TOP_P = 30  # with top_p: both logits, sorted with their ids, two distributions of these, two masks
 
 
 @dataclass(frozen=True)

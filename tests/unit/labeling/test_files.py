@@ -31,7 +31,7 @@ MAY_WRITE = {
     "pipeline/data/scratch.py": "a folder of its own that is removed after use",
     "pipeline/modeling/memory.py": "a switch of the kernel's",
     "pipeline/modeling/roles.py": "weights in an artifact's folder: its manifest comes last",
-    "pipeline/modeling/training.py": "weights in a checkpoint: the mark that it is whole comes last",
+    "pipeline/modeling/exact_checkpoints.py": "weights in a checkpoint: the mark that it is whole comes last",
     "pipeline/ppo/checkpoints.py": "weights in a checkpoint: the mark that it is whole comes last",
     "pipeline/row_log.py": "rows are added to a file: one that was cut off is removed when it is opened again",
     "pipeline/store/locks.py": "who holds a lock: read for a message alone",
