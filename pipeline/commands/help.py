@@ -17,7 +17,7 @@ USAGE = """python -m pipeline [key=value ...]      demonstrations and human rank
 
   python -m pipeline                                   all, on the playground
   python -m pipeline stage=sft                         a stage, and what it needs
-  python -m pipeline stage=dpo dpo.beta=0.3 peft=lora  makes only what changes
+  python -m pipeline stage=dpo dpo.beta=0.1 peft=lora  makes only what changes
   python -m pipeline plan=true                         what would run, and why
   python -m pipeline -m stage=dpo dpo.beta=0.05,0.1    a sweep
 

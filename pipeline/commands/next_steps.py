@@ -19,7 +19,7 @@ def next_steps(step: Step, config: PipelineConfig, store: Store, request: Reques
     if step.name == LAST_STAGE:
         yield "Report", str(store.directory(step.name, step.version) / "report.html")
         yield "Next", chat_command(config.evaluate.policies, request)
-        yield "", f"{request.command('stage=evaluate', 'dpo.beta=0.3')}   (makes only what changes)"
+        yield "", f"{request.command('stage=evaluate', 'dpo.beta=0.1')}   (makes only what changes)"
         return
     yield "Made", str(store.directory(step.name, step.version))
     words = iter(("Next", "", ""))
