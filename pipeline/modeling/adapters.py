@@ -66,6 +66,8 @@ def load_adapter(model: Model, folder: Path, place: int, *, with_head: bool = Tr
         config.inference_mode, config.task_type = True, config.task_type if with_head else None
         model = get_peft_model(model, config, adapter_name=name)
     found = model.load_adapter(folder, adapter_name=name, is_trainable=False)
+    if model.peft_config[name].is_prompt_learning:
+        return model  # a prefix lies beside the layers, and peft loads it whole or not at all
     faults = {"missing": found.missing_keys, "for layers that are not here": found.unexpected_keys}
     told = [f"{len(keys):,} {what} (the first: {keys[0]})" for what, keys in faults.items() if keys]
     if told:
