@@ -154,12 +154,10 @@ CASES = {
     "untied": {"tied": False, "recompute": True},
     "lora": {"lora": True, "recompute": True},
 }
-QUICK = ("tied",)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_two_processes_that_share_a_model_train_it_as_one_does(tmp_path: Path, name: str) -> None:
     """Losses, saved weights, and how many of them have moved; every gradient is clipped."""
     one = run(tmp_path / "one", 1, **CASES[name])
@@ -171,6 +169,7 @@ def test_two_processes_that_share_a_model_train_it_as_one_does(tmp_path: Path, n
     assert all(row["grad_norm"] > 1 for row in read_jsonl(one / "history.jsonl") if "grad_norm" in row)
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_from_whole_states_with_any_number_of_processes(tmp_path: Path) -> None:
     """In two, it ends bit by bit as an unbroken one, at its best checkpoint, which is not the last one."""
     case = {"options": {"learning_rate": 0.1, "schedule": "constant"}}

@@ -30,6 +30,7 @@ with lazily():
     from pipeline.modeling.sources import source_of, tokenizer_of
 
 ARCHITECTURES = ("llama_tied", "gpt2", "gemma2", "lfm2", "mamba", "gemma3", "mixtral")
+QUICK = ("llama_tied",)
 WITH_EXPERTS = ("mixtral",)  # peft nests their adapters, so that one depends on the others
 PROMPTS = [[{"role": "user", "content": "My kettle hums at night. " * n}] for n in (1, 3, 2)]
 DECODING = DecodingConfig(temperature=1.0, top_p=1.0, max_new_tokens=6)
@@ -99,7 +100,9 @@ def policies(base: Artifact, folder: Path) -> Mapping[str, Artifact]:
     }
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ARCHITECTURES]
+)
 def test_policies_on_one_base_are_bitwise_those_that_are_loaded_alone(tmp_path: Path, name: str) -> None:
     """Every policy, twice and in both directions, so that each one follows several others."""
     context = tiny.context(tmp_path)
@@ -233,6 +236,7 @@ def test_special_tokens_are_those_of_the_policy_in_use(tmp_path: Path) -> None:
         assert answerer.model.config.pad_token_id == answerer.chat.tokenizer.pad_token_id
 
 
+@pytest.mark.slow
 def test_evaluate_gives_what_it_gives_with_a_base_for_each_policy(
     new_chain: Callable[[], Chain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +251,7 @@ def test_evaluate_gives_what_it_gives_with_a_base_for_each_policy(
     assert alone.file("answers.jsonl").read_bytes() == shared.file("answers.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_sample_gives_each_prompt_answers_of_all_policies_in_their_order(chain: Chain, tmp_path: Path) -> None:
     """The first of two policies writes two of three answers; each draws with a seed of its own."""
     made = chain.make("sample", "peft=lora", "sample.policies=[base,sft]", "sample.answers=3")

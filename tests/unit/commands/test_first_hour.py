@@ -164,7 +164,7 @@ def test_a_finished_project_is_finished_by_its_name_alone(project: Request, said
     assert "Report  " in out
     assert command_after("Next", out) == ["chat", "sft", "dpo", "ppo", *project.place()]
     again = shlex.split(out[out.index("Next") :].splitlines()[1].partition("   (")[0])[3:]
-    assert again == ["stage=evaluate", "project=support", "dpo.beta=0.3", *project.overrides[2:]]
+    assert again == ["stage=evaluate", "project=support", "dpo.beta=0.1", *project.overrides[2:]]
 
 
 @pytest.mark.parametrize("name", ["sft", "dpo", "reward", "preferences", "sample", "evaluate"])

@@ -15,6 +15,7 @@ from pipeline.store.artifacts import Store
 INSTALLED = {"joblib": "hydra_plugins.hydra_joblib_launcher", "submitit": "hydra_plugins.hydra_submitit_launcher"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("launcher", "options"), [("joblib", ["hydra.launcher.n_jobs=2"]), ("submitit_local", [])])
 def test_each_request_is_a_command_of_its_own_with_its_own_exit_status(
     launcher: str, options: list[str], tmp_path: Path
@@ -24,6 +25,7 @@ def test_each_request_is_a_command_of_its_own_with_its_own_exit_status(
     assert run_all(requests, [f"hydra/launcher={launcher}", *options], str(tmp_path)) == [0, 2]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_made_by_a_launcher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip(INSTALLED["joblib"])
     write_jsonl(tmp_path / "rows.jsonl", [{"prompt": f"What is {n}?", "completion": f"A {n}."} for n in range(40)])

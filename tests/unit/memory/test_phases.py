@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.memory.activations import Tuning, backward_transient, cache_kept, layer_transient, pass_kept
-from pipeline.memory.phases import Held, Memory, Roles, Rows, Sampling, generation, ppo, training
+from pipeline.memory.phases import DRAWING, Held, Memory, Roles, Rows, Sampling, generation, ppo, training
 from pipeline.memory.shape import Shape
 from pipeline.modeling.caching import GrowingLayer
 from tests.unit.memory.known_models import shape_named
@@ -82,8 +82,8 @@ def test_sampling_holds_the_cache_of_all_rows_and_the_logits_of_one_token() -> N
     parts = generation(held, Sampling(rows=4, prompt=6, new=10)).phases["sampling"]
     more = generation(held, Sampling(rows=4, prompt=6, new=10, most=9)).phases["sampling"]
     assert parts["KV cache"] == 4 * (6 + 64) * cache_kept(SHAPE, held.tuning) * (1 + 1 / 3)
-    assert parts["logits"] == 4 * 10 * 1000
-    assert more == {**parts, "logits": 9 * 10 * 1000}, "short prompts make larger batches of as many tokens"
+    assert parts["logits"] == 4 * DRAWING * 1000
+    assert more == {**parts, "logits": 9 * DRAWING * 1000}, "short prompts make larger batches of as many tokens"
     assert parts["activations"] == 4 * 6 * layer_transient(SHAPE, held.tuning)
 
 
