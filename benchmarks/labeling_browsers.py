@@ -30,6 +30,14 @@ from labeling.overlap import Overlap, overlap_of
 from labeling.server import Connection, accounts, serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # only this machine
+]
 WORKSPACE, CALIBRATION = "browsers", 2
 PATIENCE = 120_000  # milliseconds until a browser counts as stuck
 FOCUS = 300  # milliseconds until the page listens to keys
@@ -111,7 +119,7 @@ async def whole(
 async def visits(owner: Connection, home: Path, people: list[Person], seconds: float) -> None:
     begin = asyncio.Barrier(len(people))
     async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         await asyncio.gather(*(whole(browser, owner, home, person, begin, seconds) for person in people))
         await browser.close()
 
