@@ -1,5 +1,6 @@
 """Adapters (LoRA) on frozen models: a stack of them, each trained on the model and adapters below it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -75,6 +76,15 @@ def load_adapter(model: Model, folder: Path, place: int, *, with_head: bool = Tr
             f"{folder}: weights of this adapter are {' and '.join(told)}. It was made for another model, or saved with "
             "other names: bring the adapter as peft saved it, with its own base model."
         )
+    return model
+
+
+def load_stack(model: Model, folders: Sequence[Path], *, with_head: bool = True) -> Model:
+    """Add saved adapters to a model, from the bottom of a stack, all active and frozen. Raises like `load_adapter`."""
+    for place, folder in enumerate(folders):
+        model = load_adapter(model, folder, place, with_head=with_head)
+    if folders:
+        activate_adapters(model, [name_in_stack(place) for place in range(len(folders))])
     return model
 
 

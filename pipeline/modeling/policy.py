@@ -35,6 +35,7 @@ from pipeline.modeling.adapters import (
     Model,
     activate_adapters,
     load_adapter,
+    load_stack,
     lora_config,
     name_in_stack,
     with_adapter,
@@ -80,12 +81,11 @@ def load_policy(
     use_tokens(model, tokenizer)
     if source.has_prefix and len(source.adapters) > 1:
         raise RequestError(f"{source.weights}: a prefix does not go with other adapters.")
-    for i, folder in enumerate(source.adapters):
-        model = load_adapter(model, folder, i)
     if source.has_prefix:
+        model = load_adapter(model, source.adapters[0], 0)
         add_to_transformer(model)
-    elif source.adapters:
-        activate_adapters(model, [name_in_stack(i) for i in range(len(source.adapters))])
+    else:
+        model = load_stack(model, source.adapters)
     model = (model if in_4_bits else model.to(device)).eval()
     check_logits(model, tokenizer, source)
     return model

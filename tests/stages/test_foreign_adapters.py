@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ def test_an_adapter_that_does_not_fit_is_refused(tmp_path: Path, role: str, plac
     for what, (change, told) in CHANGES.items():
         save_file(change(whole), file, metadata={"format": "pt"})
         with pytest.raises(RequestError, match=told) as refused:
-            loaded(replace(source), role)
+            loaded(source, role)
         assert str(source.adapters[place]) in str(refused.value), what
     save_file(whole, file, metadata={"format": "pt"})
     assert loaded(source, role)
