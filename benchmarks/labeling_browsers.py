@@ -5,8 +5,8 @@
 Every person has a browser context of their own, signs in by the form, opens the project's queue, and answers one record
 after the other with two keys. Two records are for all of them; of the others some need two answers and some more, since
 a third of the answers is random. The browsers, which take most of the time, share this machine's cores with the server.
-It ends with status 1 if a browser shows no record, an answer of the server has a status of 400 or more, or an answer is
-lost or doubled.
+It ends with status 1 if a browser shows no record while some are open, an answer of the server has a status of 400 or
+more, or an answer is lost or doubled.
 """
 
 import argparse
@@ -96,7 +96,8 @@ async def work(page: Page, person: Person, end: float) -> None:
         )
         person.seconds.append(time.perf_counter() - start)
         if not await page.locator(SHOWN).count():
-            return  # none is left
+            person.faults.append(f"{person.name}'s page is empty")
+            return
 
 
 async def whole(

@@ -1,7 +1,9 @@
 """An annotator's page shows one queue per project: its open datasets as one, closed rounds not at all."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx
@@ -11,15 +13,8 @@ from labeling.backend import Queue, Round
 from labeling.server import Connection
 from labeling.server.accounts import checked
 from tests.labeling.asking import Place, make
+from tests.labeling.screen import PENDING, Screen, searched
 
-PENDING = {
-    "filters": {
-        "and": [
-            {"type": "terms", "scope": {"entity": "response", "property": "status"}, "values": ["pending"]},
-            {"type": "terms", "scope": {"entity": "record", "property": "status"}, "values": ["pending"]},
-        ]
-    }
-}
 SUBMITTED = {"filters": {"and": [{**PENDING["filters"]["and"][0], "values": ["submitted"]}]}}
 DONE = {"status": "submitted", "values": {"ranking": {"value": [{"value": v, "rank": 1} for v in "ABCD"]}}}
 
@@ -32,10 +27,16 @@ def place(argilla_server: Connection, argilla_home: Path) -> Place:
 @pytest.fixture
 def page(place: Place) -> Iterator[httpx.Client]:
     """The requests of an annotator's page: they have a token and no API key."""
-    place.backend.add_annotators([place.person("ann")], place.workspace)
-    password = (place.home / "invitations" / f"{place.person('ann')}.txt").read_text().split("Password")[1].split()[0]
+    with page_of(place, "ann") as client:
+        yield client
+
+
+@contextmanager
+def page_of(place: Place, name: str) -> Iterator[httpx.Client]:
+    place.backend.add_annotators([place.person(name)], place.workspace)
+    password = (place.home / "invitations" / f"{place.person(name)}.txt").read_text().split("Password")[1].split()[0]
     with httpx.Client(base_url=f"{place.connection.url}/api/v1", timeout=30) as client:
-        token = checked(client.post("/token", data={"username": place.person("ann"), "password": password}))
+        token = checked(client.post("/token", data={"username": place.person(name), "password": password}))
         client.headers["Authorization"] = f"Bearer {token['access_token']}"
         yield client
 
@@ -54,11 +55,6 @@ def published(place: Place, name: str, *, everybody: int, others: int, guideline
 def listed(page: httpx.Client) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = checked(page.get("/me/datasets"))["items"]
     return items
-
-
-def searched(page: httpx.Client, dataset: str, limit: int = 10, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    found = checked(page.post(f"/me/datasets/{dataset}/records/search?limit={limit}&offset={offset}", json=PENDING))
-    return [item["record"] for item in found["items"]], found["total"]
 
 
 def test_the_page_shows_one_queue_under_the_projects_name(place: Place, page: httpx.Client) -> None:
@@ -138,3 +134,34 @@ def test_a_record_that_is_shown_to_one_person_comes_last_for_others_in_every_par
         first = next(each["id"] for each in listed(bob) if each["name"].endswith("-one"))
         others, _ = searched(bob, first, limit=2)
     assert not {record["id"] for record in shown} & {record["id"] for record in others}
+
+
+@pytest.mark.parametrize("hasty", [False, True])
+def test_a_page_shows_a_record_while_one_is_open_however_many_people_work(place: Place, hasty: bool) -> None:
+    """Else it receives a record that it holds for the second time, moves it to the end, and shows nothing.
+
+    Hasty people leave records for later and reload their page.
+    """
+    published(place, "one", everybody=3, others=40)
+    draw = Random(0)
+    with ExitStack() as pages:
+        clients = [pages.enter_context(page_of(place, name)) for name in ("ann", "bob", "cid")]
+        (queue,) = listed(clients[0])
+        screens = [Screen(client, queue["id"]) for client in clients]
+        for screen in screens:
+            screen.load()
+        working = list(screens)
+        while working:
+            screen = draw.choice(working)
+            if hasty and screen.shown and draw.random() < 0.2:
+                screen.next()
+            if hasty and (screen.shown is None or draw.random() < 0.1):
+                screen.load()
+            if screen.shown:
+                screen.submit(DONE)
+            else:
+                assert searched(screen.client, queue["id"])[1] == 0
+                working.remove(screen)
+    everybody = [len(screen.answered) for screen in screens]
+    assert sum(everybody) >= 3 * 3 + 40
+    assert min(everybody) > 10

@@ -1,15 +1,29 @@
 """Leases: the records that each annotator is looking at, in memory, for a limited time.
 
 Annotators get a page of records at a time. Without leases, all of them would get the same first page.
+
+Argilla's page keeps the records that it has received, and asks for more while some are left: from the position behind
+those that it still holds. If the order has changed meanwhile, it receives a record for the second time, and moves it to
+the end; when that is the record on the screen, the screen is empty. So the records that a page holds keep their
+positions, for that person.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 PAGE = 10  # records that Argilla's page fetches at once; larger requests come from readers, not from annotators
 SECONDS = 600.0
+
+
+@dataclass
+class Held:
+    """The unanswered records of one person's page in the order in which it received them, each with its lease's end."""
+
+    search: str = ""
+    until: dict[UUID, float] = field(default_factory=dict)
 
 
 class Leases:
@@ -19,28 +33,45 @@ class Leases:
         self._seconds = seconds
         self._clock = clock
         self.handing_out = asyncio.Lock()  # one page at a time, otherwise two people could get the same
-        # (person, dataset) -> record -> end of the lease
-        self._until: dict[tuple[UUID, UUID], dict[UUID, float]] = {}
+        self._held: dict[tuple[UUID, UUID], Held] = {}  # by person and dataset
+
+    def held(self, person: UUID, dataset: UUID, search: str, *, anew: bool) -> list[UUID]:
+        """Return the unanswered records of a person's page in its order, also those whose lease has ended.
+
+        A page that loads `anew` begins with the records that are still leased, and one with another `search` without
+        any.
+        """
+        held = self._held.setdefault((person, dataset), Held())
+        if held.search != search:
+            held.search, held.until = search, {}
+        if anew:
+            now = self._clock()
+            held.until = {record: end for record, end in held.until.items() if end > now}
+        return list(held.until)
 
     def give(self, person: UUID, dataset: UUID, records: Sequence[UUID]) -> None:
-        """Lease these records of a dataset to a person and release the person's other records in it."""
-        end = self._clock() + self._seconds
-        self._until[person, dataset] = dict.fromkeys(records[:PAGE], end)
+        """Put these records behind those that a person's page holds; the first `PAGE` of them are leased."""
+        until = self._held.setdefault((person, dataset), Held()).until
+        until.update(dict.fromkeys(records[:PAGE], self._clock() + self._seconds))
+        for record in records[PAGE:]:
+            until.setdefault(record, 0.0)
 
     def end(self, person: UUID, dataset: UUID, record: UUID) -> None:
         """End the lease of a record that the person has answered."""
-        self._until.get((person, dataset), {}).pop(record, None)
+        held = self._held.get((person, dataset))
+        if held is not None:
+            held.until.pop(record, None)
 
     def of_others(self, person: UUID) -> dict[UUID, int]:
         """Return record -> number of other people with a lease on it."""
         now = self._clock()
-        held: dict[UUID, int] = {}
-        for (other, _), records in self._until.items():
+        count: dict[UUID, int] = {}
+        for (other, _), held in self._held.items():
             if other != person:
-                for record, end in records.items():
+                for record, end in held.until.items():
                     if end > now:
-                        held[record] = held.get(record, 0) + 1
-        return held
+                        count[record] = count.get(record, 0) + 1
+        return count
 
 
 leases = Leases()

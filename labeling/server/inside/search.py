@@ -35,6 +35,8 @@ from argilla_server.search_engine import (
 from .conditions import condition, ordering, text_condition
 from .leases import leases
 
+FAR = 1000  # records behind those that a page holds: no page asks for more from there
+
 
 @SearchEngine.register("sql")
 class SqlSearchEngine(SearchEngine):
@@ -105,12 +107,10 @@ class SqlSearchEngine(SearchEngine):
         if filter is not None:
             where.append(condition(filter))
         if user_id is not None and not sort and _asks_for_pending(filter):
-            async with leases.handing_out:
-                order = _pending_order(dataset, leases.of_others(user_id))
-                found, total = await _page(dataset, where, order, offset, limit)
-                leases.give(user_id, dataset.id, found)
+            found = await _pending_page(dataset, where, f"{query} {filter}", user_id, offset, limit)
         else:
-            found, total = await _page(dataset, where, [ordering(key) for key in sort or []], offset, limit)
+            found = await _page(dataset, where, [ordering(key) for key in sort or []], offset, limit)
+        total = await _session(dataset).scalar(sa.select(sa.func.count()).select_from(Record).where(*where))
         return SearchResponses(items=[SearchResponseItem(record_id=record) for record in found], total=total)
 
     async def similarity_search(self, *arguments: Any, **options: Any) -> SearchResponses:
@@ -142,15 +142,35 @@ def _session(of: Any) -> Any:
     return of.current_async_session
 
 
-async def _page(
-    dataset: Dataset, where: list[Any], order: list[Any], offset: int, limit: int
-) -> tuple[list[UUID], int]:
-    """Return the ids of one page in this order, then by publication, and the total number of records."""
+async def _page(dataset: Dataset, where: list[Any], order: list[Any], offset: int, limit: int) -> list[UUID]:
+    """Return the ids of one page in this order, then by publication."""
     published = [Record.inserted_at, sa.literal_column("records.rowid")]
     page = sa.select(Record.id).where(*where).order_by(*order, *published).offset(offset).limit(limit)
-    session = _session(dataset)
-    total = await session.scalar(sa.select(sa.func.count()).select_from(Record).where(*where))
-    return list(await session.scalars(page)), total
+    return list(await _session(dataset).scalars(page))
+
+
+async def _pending_page(
+    dataset: Dataset, where: list[Any], search: str, person: UUID, offset: int, limit: int
+) -> list[UUID]:
+    """Return the ids of a page of a person's queue, and lease them.
+
+    The queue is what the person's page holds, in the order in which the page received it, then the others in the order
+    of the moment. The others follow without a gap, however far behind the page asks: it also counts what others have
+    completed, and what the person has answered while the request was on its way.
+    """
+    async with leases.handing_out:
+        order = _pending_order(dataset, leases.of_others(person))
+        held = leases.held(person, dataset.id, search, anew=offset == 0)
+        if offset > len(held) + FAR:
+            return await _page(dataset, where, order, offset, limit)
+        again = held[offset : offset + limit]
+        if again:
+            places = {record: place for place, record in enumerate(again)}
+            order = [sa.case(places, value=Record.id, else_=len(again)), *order]
+        not_before = Record.id.not_in(held) | Record.id.in_(again)
+        found = await _page(dataset, [*where, not_before], order, 0, limit)
+        leases.give(person, dataset.id, found)
+        return found
 
 
 async def _counts(of: Any, values: Any) -> dict[str, int]:
