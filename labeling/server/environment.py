@@ -67,6 +67,7 @@ def _build(folder: Path, say: Callable[[str], None], stop: threading.Event) -> N
     command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar=off", "--require-hashes", "--only-binary=:all:", "--requirement", str(LOCK_FILE)]
     command += ["--no-deps"]  # the lock has all packages, some newer than argilla-server requires
+    command += ["--no-compile"]  # the server compiles what it imports when it first starts
     last_words: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
         assert pip.stdout is not None
