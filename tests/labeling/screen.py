@@ -26,17 +26,22 @@ def searched(page: httpx.Client, dataset: str, limit: int = MANY, offset: int = 
 
 @dataclass
 class Screen:
-    """One person's page: it numbers the records that it receives, and shows the one with the number of the moment."""
+    """One person's page: it numbers the records that it receives, and shows the one with the number of the moment.
+
+    Where the line is `slow`, a request for more reaches the server after the next answer.
+    """
 
     client: httpx.Client
     dataset: str
+    slow: bool = False
     number: int = 1
+    on_its_way: tuple[int, int] | None = None
     numbers: dict[str, int] = field(default_factory=dict)  # by record
     answered: list[str] = field(default_factory=list)
 
     def load(self) -> None:
         """Open the page, or reload it: its address keeps the number."""
-        self.numbers = {}
+        self.numbers, self.on_its_way = {}, None
         self._ask(self.number, self.number)
         if self.shown is None and self.number > 1:
             self.number = 1
@@ -51,6 +56,9 @@ class Screen:
         assert self.shown is not None
         checked(self.client.post(f"/records/{self.shown}/responses", json=answer))
         self.answered.append(self.shown)
+        if self.on_its_way:
+            self._ask(*self.on_its_way)
+            self.on_its_way = None
         self.next()
 
     def next(self) -> None:
@@ -58,8 +66,13 @@ class Screen:
         if self.shown is None:
             behind = self.number > max(self.numbers.values())
             self._ask(self._behind() if behind else self.number, self.number)
-        if sum(number > self.number for number in self.numbers.values()) <= MANY / 2:
-            self._ask(self._behind(), max(self.numbers.values()) + 1)
+        few = sum(number > self.number for number in self.numbers.values()) <= MANY / 2
+        if few and not self.on_its_way:
+            more = self._behind(), max(self.numbers.values()) + 1
+            if self.slow:
+                self.on_its_way = more
+            else:
+                self._ask(*more)
 
     def _behind(self) -> int:
         """Return the position behind the unanswered records that the page holds."""
