@@ -1,6 +1,6 @@
 """Runs commands in separate processes without importing torch again in each.
 
-They are forked from a process that has only imported torch; otherwise they are like real commands.
+They are forked from a process that has imported torch and Hydra (`preloaded`); otherwise they are like real commands.
 """
 
 import os
@@ -13,9 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 FORKING = get_context("forkserver")
-FORKING.set_forkserver_preload(
-    ["pipeline.engine.runner", "pipeline.modeling.tuning", "pipeline.modeling.rewards.training"]
-)
+FORKING.set_forkserver_preload(["tests.stages.preloaded"])
 
 
 def start(

@@ -13,8 +13,9 @@ from pipeline.config import compose
 from pipeline.data.rows import read_jsonl
 from pipeline.store.artifact import Artifact
 from tests.lazily import lazily
-from tests.stages.conftest import TINY, Chain
+from tests.stages.conftest import Chain
 from tests.stages.rewards import SMALL, context
+from tests.stages.small import TINY
 from tests.stages.test_faults import assert_one_message
 
 with lazily():
