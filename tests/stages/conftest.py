@@ -1,6 +1,7 @@
 """A tiny chain that is really trained: two layers, a few steps. All stage tests start from the same artifacts."""
 
 import gc
+import os
 import shutil
 import subprocess
 import sys
@@ -31,13 +32,15 @@ class Chain:
     def run(self, *overrides: str) -> int:
         return main(self.arguments(*overrides))
 
-    def start(self, *overrides: str) -> BaseProcess:
+    def start(self, *overrides: str, err: Path | str = os.devnull) -> BaseProcess:
         """Start the request in a separate process."""
-        return start(self.arguments(*overrides))
+        return start(self.arguments(*overrides), err=err)
 
-    def ended(self, *overrides: str, cwd: Path | str = ".") -> subprocess.CompletedProcess[str]:
-        """Run the request in a separate process to its end."""
-        return ended(self.arguments(*overrides), cwd)
+    def ended(
+        self, *overrides: str, cwd: Path | str = ".", largest_file: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the request in a separate process to its end, which can write no file of more than these bytes."""
+        return ended(self.arguments(*overrides), cwd, largest_file)
 
     def command(self, *overrides: str) -> list[str]:
         return [sys.executable, "-m", "pipeline", *self.arguments(*overrides)]

@@ -4,6 +4,8 @@ They are forked from a process that has imported torch and Hydra (`preloaded`); 
 """
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,19 +19,29 @@ FORKING.set_forkserver_preload(["tests.stages.preloaded"])
 
 
 def start(
-    arguments: Sequence[str], *, out: Path | str = os.devnull, err: Path | str = os.devnull, cwd: Path | str = "."
+    arguments: Sequence[str],
+    *,
+    out: Path | str = os.devnull,
+    err: Path | str = os.devnull,
+    cwd: Path | str = ".",
+    largest_file: int | None = None,
 ) -> BaseProcess:
-    """Start `python -m pipeline` with these arguments; its output goes into the files."""
-    process = FORKING.Process(target=_main, args=(arguments, out, err, cwd))
+    """Start `python -m pipeline` with these arguments; its output goes into the files.
+
+    It can write no file of more than `largest_file` bytes, if that is given.
+    """
+    process = FORKING.Process(target=_main, args=(arguments, out, err, cwd, largest_file))
     process.start()
     return process
 
 
-def ended(arguments: Sequence[str], cwd: Path | str = ".") -> subprocess.CompletedProcess[str]:
+def ended(
+    arguments: Sequence[str], cwd: Path | str = ".", largest_file: int | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run it to its end and return status and output."""
     with TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        process = start(arguments, out=out, err=err, cwd=cwd)
+        process = start(arguments, out=out, err=err, cwd=cwd, largest_file=largest_file)
         process.join(120)
         if process.is_alive():
             process.kill()
@@ -37,10 +49,15 @@ def ended(arguments: Sequence[str], cwd: Path | str = ".") -> subprocess.Complet
         return subprocess.CompletedProcess(list(arguments), process.exitcode or 0, out.read_text(), err.read_text())
 
 
-def _main(arguments: Sequence[str], out: Path | str, err: Path | str, cwd: Path | str) -> None:
+def _main(
+    arguments: Sequence[str], out: Path | str, err: Path | str, cwd: Path | str, largest_file: int | None
+) -> None:
     from pipeline.__main__ import main
 
     for descriptor, file in ((1, out), (2, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)
     os.chdir(cwd)
+    if largest_file is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     sys.exit(main(arguments))

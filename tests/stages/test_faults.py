@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -89,12 +88,7 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(new_chain: Callable[[]
     """A limit on file size simulates a full disk: writing the weights fails in the same way."""
     chain = new_chain()
     assert chain.run("stage=data") == 0
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-
-    run = ended(chain.command("stage=base"), preexec_fn=limit)
+    run = chain.ended("stage=base", largest_file=200_000)
     assert_one_message(run, 1, "too large", "the same command continues")
     assert not chain.store.versions("base")
     assert chain.run("stage=base") == 0
@@ -148,27 +142,27 @@ def test_two_runs_at_once(new_chain: Callable[[], Chain]) -> None:
     """The second run names the first one; the first one succeeds."""
     chain = new_chain()
     request = ("stage=base", "base.steps=150")
-    first = subprocess.Popen(chain.command(*request), stdout=subprocess.PIPE, text=True)
+    first = chain.start(*request)
     while not list((chain.outputs / "playground" / "base").glob("*/log.txt")):
-        assert first.poll() is None
+        assert first.is_alive()
         time.sleep(0.05)
     second = chain.ended(*request)
     assert_one_message(second, 1, f"process {first.pid}")
-    first.communicate(timeout=120)
-    assert first.returncode == 0
+    first.join(120)
+    assert first.exitcode == 0
 
 
-def test_an_interrupt_ends_with_130_and_keeps_what_is_done(new_chain: Callable[[], Chain]) -> None:
+def test_an_interrupt_ends_with_130_and_keeps_what_is_done(new_chain: Callable[[], Chain], tmp_path: Path) -> None:
     chain = new_chain()
-    request = ("stage=base", "base.steps=400", "base.checkpoints=40")
-    process = subprocess.Popen(chain.command(*request), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = chain.start("stage=base", "base.steps=400", "base.checkpoints=40", err=tmp_path / "err")
     while not list((chain.outputs / "playground" / "base").glob("*/checkpoints/*/whole")):
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in said
+    assert process.pid
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    assert "Traceback" not in (tmp_path / "err").read_text()
     assert chain.store.unfinished("base")
 
 
