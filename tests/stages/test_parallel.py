@@ -4,10 +4,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 import pytest
@@ -31,7 +33,7 @@ def judged(chain: Chain, tmp_path: Path) -> Chain:
 
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers are forked from a process that has imported torch; those of whole commands are spawned, as shipped."""
+    """Workers are forked from a process that has imported torch; those that a test stops are spawned, as shipped."""
     monkeypatch.setattr("pipeline.engine.workers.get_context", lambda method: FORKING)
 
 
@@ -105,8 +107,21 @@ def test_an_arm_that_fails_does_not_take_the_other_with_it(
     assert "fit" in printed.err or "long" in printed.err
 
 
-def test_whoever_is_killed_or_interrupted_nothing_is_lost(judged: Chain) -> None:
-    """Ctrl-C, a killed parent, a killed worker: no process is left running, and the last run resumes the rest."""
+def _with_forked_workers(arguments: list[str], printed: Path) -> None:
+    """Run a command whose workers are forked as it is itself."""
+    from pipeline.__main__ import main
+
+    for descriptor in (1, 2):
+        os.dup2(os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+    with patch("pipeline.engine.workers.get_context", lambda method: FORKING):
+        sys.exit(main(arguments))
+
+
+def test_whoever_is_killed_or_interrupted_nothing_is_lost(judged: Chain, tmp_path: Path) -> None:
+    """Ctrl-C, a killed parent, a killed worker: no process is left running, and the last run resumes the rest.
+
+    Where the workers have to end with their parent, they are spawned, as shipped.
+    """
     request = (*ARMS, "dpo.epochs=24", "ppo.watch_judge=false")  # without a judge, dpo starts at once
     with started(judged, *request) as process:
         until(lambda: len(workers(process)) == 2 and judged.store.unfinished("dpo"), "no dpo", seconds=120)
@@ -122,13 +137,14 @@ def test_whoever_is_killed_or_interrupted_nothing_is_lost(judged: Chain) -> None
     assert judged.store.versions("dpo") == []
     (version,) = judged.store.unfinished("dpo")
     folder = judged.store.directory("dpo", version)
-    with started(judged, *request) as process:
-        until(lambda: any(folder.glob("checkpoints/checkpoint-*/whole")), "no checkpoint", seconds=120)
-        holder = (judged.store.root / "dpo" / f".{version}.holder").read_text()
-        os.kill(int(holder.split()[1]), signal.SIGKILL)
-        printed = process.communicate()[0]
-        assert process.returncode == 1
-    assert "dpo: its process was killed (signal 9)" in printed
+    last = FORKING.Process(target=_with_forked_workers, args=(judged.arguments(*request), tmp_path / "printed"))
+    last.start()
+    until(lambda: any(folder.glob("checkpoints/checkpoint-*/whole")), "no checkpoint", seconds=120)
+    holder = (judged.store.root / "dpo" / f".{version}.holder").read_text()
+    os.kill(int(holder.split()[1]), signal.SIGKILL)
+    last.join(120)
+    assert last.exitcode == 1
+    assert "dpo: its process was killed (signal 9)" in (tmp_path / "printed").read_text()
     assert len(judged.store.versions("ppo")) == 1
     assert judged.run(*request, "launch.parallel=1") == 0
     assert "resumed from step" in (folder / "log.txt").read_text()
