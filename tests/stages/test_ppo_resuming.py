@@ -15,9 +15,9 @@ from tests.stages.test_ppo import SMALL, assert_same_run
 
 pytestmark = pytest.mark.slow
 
-KILLS = 10 if is_deep() else 5
+KILLS = 10 if is_deep() else 5  # each one lets one or two iterations be made, so that five for each are enough
 LONG = (
-    *(*SMALL, "ppo.iterations=48", "ppo.learning_rate=3e-4", "ppo.checkpoint_every=3", "ppo.sample_every=4"),
+    *(*SMALL, f"ppo.iterations={5 * KILLS}", "ppo.learning_rate=3e-4", "ppo.checkpoint_every=3", "ppo.sample_every=4"),
     *("ppo.kl.target=2", "ppo.kl.horizon=200"),
 )
 
