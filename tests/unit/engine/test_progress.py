@@ -1,13 +1,17 @@
 """Long work tells of itself: lines at intervals where no terminal looks on, and several at once."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from pipeline import progress
 from pipeline.progress import Advanced, Begun, Board, Ended, Event, Noted, Remark, Reporter, line
+from tests.conftest import until
 
 
 @pytest.fixture
@@ -42,6 +46,27 @@ def test_without_a_terminal_all_work_under_way_has_a_line(often: None, capsys: p
     text = printed_until(capsys, lambda text: "ppo" in text)
     assert "dpo" not in text
     assert "reward" not in text
+
+
+def test_a_terminal_has_a_bar_for_all_work_under_way_and_none_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=screen, force_terminal=True, width=100))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    board = Board()
+    board.tell(Begun((1, 0), "dpo", 400))
+    board.tell(Begun((2, 0), "reward", 90))
+    board.tell(Advanced((1, 0), 120))
+    board.tell(Noted((1, 0), "loss 0.61"))
+    until(lambda: "120/400" in screen.getvalue() and "loss 0.61" in screen.getvalue(), "no bar is drawn")
+    assert "0/90" in screen.getvalue()
+    board.tell(Ended((2, 0)))
+    board.tell(Advanced((2, 0), 1))  # it comes late
+    board.tell(Ended((1, 0)))
+    shown = len(screen.getvalue())
+    time.sleep(0.3)  # longer than from one drawing to the next
+    assert len(screen.getvalue()) == shown
+    board.tell(Remark("the learning rate is low", "dpo"))
+    assert "dpo: the learning rate is low" in screen.getvalue()[shown:]
 
 
 def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

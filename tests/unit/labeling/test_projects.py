@@ -7,7 +7,8 @@ import pytest
 
 from labeling import projects
 from labeling.argilla.page import checksum
-from labeling.projects import is_blind_test, read_project
+from labeling.backend import LabelingError
+from labeling.projects import is_blind_test, read_json, read_project, read_rows
 from labeling.server.snapshots import keep
 from tests.labeling_projects import task, write_blind, write_round
 
@@ -67,3 +68,15 @@ def test_reviews_of_drafts_are_read_with_their_drafts(tmp_path: Path) -> None:
 )
 def test_a_blind_test_is_told_by_its_queue(queue: str, blind: bool) -> None:
     assert is_blind_test(queue) == blind
+
+
+@pytest.mark.parametrize("content", [b'{"id": "a"', b"\xff\xfe", None])
+def test_a_damaged_or_missing_file_is_named(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "tasks.jsonl"
+    if content is not None:
+        file.write_bytes(content)
+    for read in (read_rows, read_json):
+        with pytest.raises(LabelingError) as refused:
+            read(file)
+        assert str(file) in str(refused.value)
+        assert refused.value.fault == "request"
