@@ -4,7 +4,7 @@ With people, the tasks are also put on their Argilla server. The artifact contai
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from labeling.backend import Question
@@ -33,7 +33,7 @@ def run(config: PublishConfig, context: PeopleContext) -> Metrics:
     samples = read_jsonl(context.inputs["sample"].file("answers.jsonl"))
     tasks, slots = make_tasks(samples, config.seed)  # type: ignore[arg-type]
     everybody, others = choose_calibration(tasks, config.calibration, config.seed)
-    gold = _gold(context.inputs["gold"]) if "gold" in context.inputs else []
+    gold = _gold(context.inputs["gold"], context.say) if "gold" in context.inputs else []
     try:
         checked = make_checks(everybody, slots, repeats=config.repeats, gold=gold, seed=config.seed)
     except ValueError as error:
@@ -56,12 +56,15 @@ def run(config: PublishConfig, context: PeopleContext) -> Metrics:
     }
 
 
-def _gold(given: Artifact) -> list[Ranking]:
+def _gold(given: Artifact, say: Callable[[str], None]) -> list[Ranking]:
+    """Return the rankings of the user's file; say how it was read."""
     loaded = load_judgements(given.external_files, LoadingOptions(on_bad_row="error"))
     if loaded.kind != "rankings":
         raise RequestError(f"labeling.gold={given.path}: these are pairs; gold has to be rankings.")
     if not loaded.rankings:
         raise RequestError(f"labeling.gold={given.path}: its answers were marked one by one; gold has to be rankings.")
+    for remark in [*loaded.readings, *loaded.remarks]:
+        say(f"labeling.gold: {remark}")
     return loaded.rankings
 
 
