@@ -30,7 +30,7 @@ def start(
 
     It can write no file of more than `largest_file` bytes, if that is given.
     """
-    process = FORKING.Process(target=_main, args=(arguments, out, err, cwd, largest_file))
+    process = FORKING.Process(target=run_command, args=(arguments, out, err, cwd, largest_file))
     process.start()
     return process
 
@@ -49,13 +49,18 @@ def ended(
         return subprocess.CompletedProcess(list(arguments), process.exitcode or 0, out.read_text(), err.read_text())
 
 
-def _main(
-    arguments: Sequence[str], out: Path | str, err: Path | str, cwd: Path | str, largest_file: int | None
+def run_command(
+    arguments: Sequence[str],
+    out: Path | str,
+    err: Path | str,
+    cwd: Path | str = ".",
+    largest_file: int | None = None,
 ) -> None:
+    """Be the command: its output goes into the files, which can be the same one, and its status ends the process."""
     from pipeline.__main__ import main
 
     for descriptor, file in ((1, out), (2, err)):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     os.chdir(cwd)
     if largest_file is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

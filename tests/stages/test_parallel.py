@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from pipeline.files import file_hash
 from tests.conftest import until
 from tests.stages.conftest import Chain
-from tests.stages.processes import FORKING
+from tests.stages.processes import FORKING, run_command
 
 pytestmark = pytest.mark.slow
 
@@ -109,12 +108,8 @@ def test_an_arm_that_fails_does_not_take_the_other_with_it(
 
 def _with_forked_workers(arguments: list[str], printed: Path) -> None:
     """Run a command whose workers are forked as it is itself."""
-    from pipeline.__main__ import main
-
-    for descriptor in (1, 2):
-        os.dup2(os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     with patch("pipeline.engine.workers.get_context", lambda method: FORKING):
-        sys.exit(main(arguments))
+        run_command(arguments, printed, printed)
 
 
 def test_whoever_is_killed_or_interrupted_nothing_is_lost(judged: Chain, tmp_path: Path) -> None:

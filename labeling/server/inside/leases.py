@@ -10,6 +10,7 @@ positions, for that person.
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -33,7 +34,7 @@ class Leases:
         self._seconds = seconds
         self._clock = clock
         self.handing_out = asyncio.Lock()  # one page at a time, otherwise two people could get the same
-        self._held: dict[tuple[UUID, UUID], Held] = {}  # by person and dataset
+        self._held = defaultdict[tuple[UUID, UUID], Held](Held)  # by person and dataset
 
     def held(self, person: UUID, dataset: UUID, search: str, *, anew: bool) -> list[UUID]:
         """Return the unanswered records of a person's page in its order, also those whose lease has ended.
@@ -41,7 +42,7 @@ class Leases:
         A page that loads `anew` begins with the records that are still leased, and one with another `search` without
         any.
         """
-        held = self._held.setdefault((person, dataset), Held())
+        held = self._held[person, dataset]
         if held.search != search:
             held.search, held.until = search, {}
         if anew:
@@ -51,16 +52,14 @@ class Leases:
 
     def give(self, person: UUID, dataset: UUID, records: Sequence[UUID]) -> None:
         """Put these records behind those that a person's page holds; the first `PAGE` of them are leased."""
-        until = self._held.setdefault((person, dataset), Held()).until
+        until = self._held[person, dataset].until
         until.update(dict.fromkeys(records[:PAGE], self._clock() + self._seconds))
         for record in records[PAGE:]:
             until.setdefault(record, 0.0)
 
     def end(self, person: UUID, dataset: UUID, record: UUID) -> None:
         """End the lease of a record that the person has answered."""
-        held = self._held.get((person, dataset))
-        if held is not None:
-            held.until.pop(record, None)
+        self._held[person, dataset].until.pop(record, None)
 
     def of_others(self, person: UUID) -> dict[UUID, int]:
         """Return record -> number of other people with a lease on it."""

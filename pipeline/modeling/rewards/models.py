@@ -60,13 +60,13 @@ def load_reward_for_training(
         initialize_head(getattr(model, HEAD), seed)
     model = model if quantized else model.to(device)
     if peft.method == "full":
-        whole = _with_policy(model, source.adapters)
+        whole = _with_stack(model, source.adapters)
         return unfreeze(whole.merge_and_unload() if isinstance(whole, PeftModel) else whole)
     torch.manual_seed(seed)
     config = lora_config(peft, model)
     config.task_type, config.modules_to_save = TASK, [HEAD]
     if source.adapters:
-        model = with_adapter(_with_policy(model, source.adapters), config, TRAINED)
+        model = with_adapter(_with_stack(model, source.adapters), config, TRAINED)
         activate_adapters(model, [*(name_in_stack(i) for i in range(len(source.adapters))), TRAINED])
         return model
     return with_adapter(model, config, TRAINED)
@@ -76,7 +76,7 @@ def load_reward(source: PolicySource, tokenizer: PreTrainedTokenizerBase, device
     """Load a reward model for scoring: all adapters active, dropout off, in 4 bits if trained so."""
     model = _load_classifier(source, tokenizer, device, source.quantized)
     model = model if source.quantized else model.to(device)
-    return cast(Model, _with_policy(model, source.adapters).eval())
+    return cast(Model, _with_stack(model, source.adapters).eval())
 
 
 def check_labels(source: PolicySource, name: str) -> None:
@@ -148,10 +148,10 @@ def _saved_head(folder: Path) -> Tensor | None:
     return None
 
 
-def _with_policy(model: Any, adapters: Sequence[Path]) -> Any:
-    """Return the model with the adapters of a policy, all active and frozen.
+def _with_stack(model: Any, adapters: Sequence[Path]) -> Any:
+    """Return the model with a stack of adapters, all active and frozen.
 
-    They were trained on a language model; they fit, since the transformer below the head is the same.
+    Those of a policy were trained on a language model; they fit, since the transformer below the head is the same.
     """
     return load_stack(model, adapters, with_head=False)
 
