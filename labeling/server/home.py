@@ -5,6 +5,7 @@
     serving.lock    held while it runs         in_use.lock      shared by all processes that need the server
     invitations/    one file per annotator     supervisor.lock  held by the supervisor of a detached server
     address         the last address           projects.json    where people's answers are copied to (`snapshots`)
+    pages.jsonl     what people's pages hold
 
 The kernel holds the locks (flock) and releases them when a process ends or is killed, so none becomes stale.
 """

@@ -225,7 +225,7 @@ def test_records_left_open_by_a_kill_are_settled_at_the_next_start(home: Path) -
         place.answer(0, "r01", quality=3)
         place.close()
     with sqlite3.connect(home / "argilla.db") as database:  # the state after a kill between the two commits
-        assert database.execute("UPDATE records SET status = 'pending'").rowcount == 2
+        assert database.execute("UPDATE records SET status = 'pending', submitted = 0").rowcount == 2
     with serving(home, say=print) as connection, connection.client() as client:
         progress = checked(client.get(f"/datasets/{place.id}/progress"))
     assert (progress["completed"], progress["pending"]) == (1, 1)

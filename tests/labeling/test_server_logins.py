@@ -1,9 +1,11 @@
 """Signing in: wrong passwords are counted, tokens become invalid, and other requests do not wait."""
 
 import base64
+import hmac
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from labeling.server import Connection
 from labeling.server.accounts import add_annotators
 from labeling.server.invitations import invite, readdress
+from tests.conftest import until
 
 
 def sign_in(server: Connection, name: str, word: str, **headers: str) -> httpx.Response:
@@ -44,13 +47,33 @@ def test_a_token_ends_after_a_working_day(argilla_server: Connection, argilla_ho
     add_annotators(argilla_server, ["worker"], "work", argilla_home)
     text = (argilla_home / "invitations" / "worker.txt").read_text()
     token = sign_in(argilla_server, "worker", text.split("Password")[1].split()[0]).json()["access_token"]
-    told = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    told = json.loads(decoded(token.split(".")[1]))
     assert 11.9 < (told["exp"] - time.time()) / 3600 <= 12
     assert set(told) == {"identity", "name", "username", "role", "exp", "credentials"}
-    forged = token.rsplit(".", 1)[0] + "." + base64.urlsafe_b64encode(b"x" * 32).decode().rstrip("=")
+    forged = token.rsplit(".", 1)[0] + "." + encoded(b"x" * 32)
     for given in (forged, token[:-2], "none"):
         answer = httpx.get(f"{argilla_server.url}/api/v1/me", headers={"Authorization": f"Bearer {given}"})
         assert answer.status_code == 401
+    secret = json.loads((argilla_home / "secrets.json").read_text())["auth"]
+    ending = signed({**told, "exp": int(time.time()) + 3}, secret)
+    asked = {"url": f"{argilla_server.url}/api/v1/me", "headers": {"Authorization": f"Bearer {ending}"}}
+    assert httpx.get(**asked).status_code == 200
+    until(lambda: httpx.get(**asked).status_code == 401, "the token does not end")
+    assert time.time() >= json.loads(decoded(ending.split(".")[1]))["exp"]
+
+
+def signed(claims: dict[str, Any], secret: str) -> str:
+    """Return a token as the server makes it."""
+    parts = [encoded(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
+    return ".".join([*parts, encoded(hmac.digest(secret.encode(), ".".join(parts).encode(), "sha256"))])
+
+
+def encoded(given: bytes) -> str:
+    return base64.urlsafe_b64encode(given).decode().rstrip("=")
+
+
+def decoded(given: str) -> bytes:
+    return base64.urlsafe_b64decode(given + "==")
 
 
 def test_invitations_follow_their_server_and_no_other(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """An annotator's page shows one queue per project: its open datasets as one, closed rounds not at all."""
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,8 +12,9 @@ import httpx
 import pytest
 
 from labeling.backend import Queue, Round
-from labeling.server import Connection
+from labeling.server import Connection, serving
 from labeling.server.accounts import checked
+from labeling.server.home import Home
 from tests.labeling.asking import Place, make
 from tests.labeling.screen import PENDING, Screen, searched
 
@@ -140,30 +143,61 @@ def test_a_record_that_is_shown_to_one_person_comes_last_for_others_in_every_par
 def test_a_page_shows_a_record_while_one_is_open_however_many_people_work(
     place: Place, hasty: bool, slow: bool
 ) -> None:
-    """Else it receives a record that it holds for the second time, moves it to the end, and shows nothing.
-
-    Hasty people leave records for later and reload their page.
-    """
+    """Else it receives a record that it holds for the second time, moves it to the end, and shows nothing."""
     published(place, "one", everybody=3, others=24)
-    draw = Random(0)
+    with opened(place, slow) as screens:
+        work(screens, Random(0), hasty)
+    everybody = [len(screen.answered) for screen in screens]
+    assert sum(everybody) >= 3 * 3 + 24
+    assert min(everybody) > 5
+
+
+def test_a_page_shows_a_record_after_the_server_was_killed(argilla_environment: Path, tmp_path: Path) -> None:
+    """A page that stays open asks the next server from a position among the records that it holds."""
+    draw, home = Random(0), tmp_path / "home"
+    with ExitStack() as pages:
+        with serving(home, say=print) as connection:
+            place = Place(connection, home)
+            published(place, "one", everybody=3, others=40)
+            screens = pages.enter_context(opened(place, slow=False))
+            work(screens, draw, answers=12)
+            state = Home(home).state()
+            assert state is not None
+            os.kill(state.pid, signal.SIGKILL)
+        with serving(home, say=print) as connection:
+            for screen in screens:
+                screen.client.base_url = f"{connection.url}/api/v1"
+            work(screens, draw)
+    assert sum(len(screen.answered) for screen in screens) >= 3 * 3 + 40
+
+
+@contextmanager
+def opened(place: Place, slow: bool) -> Iterator[list[Screen]]:
+    """The pages of three people, with the first records of the project's queue."""
     with ExitStack() as pages:
         clients = [pages.enter_context(page_of(place, name)) for name in ("ann", "bob", "cid")]
         (queue,) = listed(clients[0])
         screens = [Screen(client, queue["id"], slow) for client in clients]
         for screen in screens:
             screen.load()
-        working = list(screens)
-        while working:
-            screen = draw.choice(working)
-            if hasty and screen.shown and draw.random() < 0.2:
-                screen.next()
-            if hasty and (screen.shown is None or draw.random() < 0.1):
-                screen.load()
-            if screen.shown:
-                screen.submit(DONE)
-            else:
-                assert searched(screen.client, queue["id"])[1] == 0
-                working.remove(screen)
-    everybody = [len(screen.answered) for screen in screens]
-    assert sum(everybody) >= 3 * 3 + 24
-    assert min(everybody) > 5
+        yield screens
+
+
+def work(screens: list[Screen], draw: Random, hasty: bool = False, answers: int | None = None) -> None:
+    """Answer so many records in turns, or all, and check that a page shows nothing only when nothing is left.
+
+    Hasty people leave records for later and reload their page.
+    """
+    working = list(screens)
+    while working and answers != 0:
+        screen = draw.choice(working)
+        if hasty and screen.shown and draw.random() < 0.2:
+            screen.next()
+        if hasty and (screen.shown is None or draw.random() < 0.1):
+            screen.load()
+        if screen.shown:
+            screen.submit(DONE)
+            answers = answers and answers - 1
+        else:
+            assert searched(screen.client, screen.dataset)[1] == 0
+            working.remove(screen)

@@ -2,12 +2,15 @@
 
 import itertools
 import json
+import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -299,6 +302,35 @@ def test_begun_records_come_first_so_that_prompts_are_complete_early(make: Make)
     assert place.queue(2) == ["r04", "r02", "r00", "r01", "r03", "r05"]
     place.answer(2, "r05", status="draft", quality=1)  # a draft does not count as an answer
     assert place.queue(1)[:2] == ["r02", "r00"]
+
+
+def test_the_number_of_answers_in_the_queues_order_is_right_however_they_come_and_go(
+    make: Make, argilla_home: Path
+) -> None:
+    place, draw = make(people=3, overlap=4), random.Random(0)
+    place.publish(numbered(4))
+    given: dict[tuple[int, str], str] = {}
+    for _ in range(60):
+        person, record = key = draw.randrange(3), draw.choice(sorted(place.records.values()))
+        client, answer = place.clients[person], {"values": {"quality": {"value": draw.randint(1, 5)}}}
+        answer["status"] = draw.choice(["submitted", "submitted", "discarded", "draft"])
+        way = draw.choice(["one", "bulk"] if key not in given else ["changed", "bulk", "deleted"])
+        if way == "one":
+            given[key] = checked(client.post(f"/records/{record}/responses", json=answer))["id"]
+        elif way == "bulk":
+            sent = client.post("/me/responses/bulk", json={"items": [{**answer, "record_id": record}]})
+            given[key] = checked(sent)["items"][0]["item"]["id"]
+        elif way == "changed":
+            checked(client.put(f"/responses/{given[key]}", json=answer))
+        else:
+            checked(client.delete(f"/responses/{given.pop(key)}"))
+    numbers = "SELECT id, submitted FROM records WHERE dataset_id = ?"
+    counted = """SELECT records.id, count(responses.id) FROM records LEFT JOIN responses ON record_id = records.id
+        AND responses.status = 'submitted' WHERE dataset_id = ? GROUP BY records.id"""
+    with sqlite3.connect(argilla_home / "argilla.db") as database:
+        found, expected = (dict(database.execute(query, [UUID(place.id).hex])) for query in (numbers, counted))
+    assert found == expected
+    assert len(set(found.values())) > 1
 
 
 def test_people_at_work_at_once_share_the_work_and_nobody_answers_in_vain(make: Make) -> None:

@@ -34,6 +34,7 @@ def main() -> None:
 
     connections.without_threads(home)
     from . import answers, database, events, interface, jobs, logins, logs, queues, shortcuts, views
+    from .leases import leases
     from .search import SqlSearchEngine
 
     try:
@@ -51,7 +52,7 @@ def main() -> None:
     views.show_only_own_answers()
     queues.one_for_each_project()
     logins.guard()
-    asyncio.run(database.settle(secrets))
+    leases.keep_in(home / "pages.jsonl", answered=asyncio.run(database.settle(secrets)))
     _serve(home, listener, *sys.argv[4:6])
 
 

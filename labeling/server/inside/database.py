@@ -1,11 +1,17 @@
-"""Sets up Argilla's tables in SQLite: write-ahead log, migrations, the owner's account, repair after a kill."""
+"""Sets up Argilla's tables in SQLite: write-ahead log, migrations, the owner's account, repair after a kill.
+
+Each record has its number of submitted answers in a column of ours, which the database counts itself. Together with an
+index in the order of the pending queue, a page of the queue costs as much as the records that it returns, instead of
+sorting all open ones by a count of their answers.
+"""
 
 import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import event, text
+from sqlalchemy import event, select, text
 from sqlalchemy.engine import Engine
 
 from .opinions import is_complete
@@ -17,16 +23,27 @@ STATISTICS = {  # index -> rows, and rows per value: typical of some thousand an
     "ix_records_status": "10000 5000",
     "ix_records_dataset_id": "10000 2000",
     "ix_records_external_id": "10000 1",
-    "ix_records_queue": "10000 2000 1000 1 1",
+    "ix_records_order": "10000 2000 1000 300 1",
     "ix_responses_counted": "30000 3 2",
 }
 """Without these, SQLite assumes few submitted answers, and reads them all for each new one."""
 
 INDEXES = (
-    "CREATE INDEX IF NOT EXISTS ix_records_queue ON records (dataset_id, status, inserted_at, id)",
+    "CREATE INDEX IF NOT EXISTS ix_records_order ON records (dataset_id, status DESC, submitted DESC, inserted_at)",
     "CREATE INDEX IF NOT EXISTS ix_responses_counted ON responses (record_id, status)",
 )
-"""Indexes for the pending queue, so that it does not read the texts of all records: 1 ms of 9 with 1,000 records."""
+"""Indexes for the pending queue: `pending.ORDER`, and the answers of a record."""
+
+COLUMN = "ALTER TABLE records ADD COLUMN submitted INTEGER NOT NULL DEFAULT 0"
+TRIGGERS = (
+    """CREATE TRIGGER IF NOT EXISTS answer_added AFTER INSERT ON responses WHEN NEW.status = 'submitted' BEGIN
+    UPDATE records SET submitted = submitted + 1 WHERE id = NEW.record_id; END""",
+    """CREATE TRIGGER IF NOT EXISTS answer_deleted AFTER DELETE ON responses WHEN OLD.status = 'submitted' BEGIN
+    UPDATE records SET submitted = submitted - 1 WHERE id = OLD.record_id; END""",
+    """CREATE TRIGGER IF NOT EXISTS answer_changed AFTER UPDATE OF status ON responses BEGIN
+    UPDATE records SET submitted = submitted - (OLD.status = 'submitted') WHERE id = OLD.record_id;
+    UPDATE records SET submitted = submitted + (NEW.status = 'submitted') WHERE id = NEW.record_id; END""",
+)
 
 
 def prepare() -> None:
@@ -45,8 +62,10 @@ def prepare() -> None:
     if current != ScriptDirectory.from_config(config).get_current_head():
         alembic.command.upgrade(config, "head")
     with sync_engine.begin() as connection:
-        for index in INDEXES:
-            connection.execute(text(index))
+        if "submitted" not in {row.name for row in connection.execute(text("PRAGMA table_info(records)"))}:
+            connection.execute(text(COLUMN))
+        for statement in (*INDEXES, *TRIGGERS):
+            connection.execute(text(statement))
     sync_engine.dispose()
 
 
@@ -57,15 +76,17 @@ def _pragmas(connection: Any, record: Any) -> None:
     cursor.close()
 
 
-async def settle(secrets: dict[str, str]) -> None:
-    """Set the owner's account from the secrets, and the status of each record from its answers; store statistics.
+async def settle(secrets: dict[str, str]) -> set[tuple[UUID, UUID]]:
+    """Set the owner's account from the secrets; count each record's answers and set its status; store statistics.
+
+    Returns a person and a record for each answer.
 
     An answer and the status of its record can be written one after the other, and a job may be waiting, so a killed
     server can leave a record open that has all its answers.
     """
     from argilla_server.contexts import accounts
     from argilla_server.database import AsyncSessionLocal, async_engine
-    from argilla_server.models import User, UserRole
+    from argilla_server.models import Response, User, UserRole
 
     async with AsyncSessionLocal() as session:
         owner = await accounts.get_user_by_username(session, secrets["username"])
@@ -81,6 +102,7 @@ async def settle(secrets: dict[str, str]) -> None:
             )
         elif owner.api_key != secrets["api_key"]:  # secrets.json was lost and generated again
             await accounts.update_user(session, owner, {"api_key": secrets["api_key"], "password": secrets["password"]})
+        await session.execute(text(_SETTLE_COUNT))
         await session.execute(text(_SETTLE_STATUS))
         await _settle_by_opinions(session)
         await session.execute(text("ANALYZE users"))  # creates the table of statistics
@@ -89,7 +111,10 @@ async def settle(secrets: dict[str, str]) -> None:
             await session.execute(text("DELETE FROM sqlite_stat1 WHERE idx = :idx"), row)
             await session.execute(text("INSERT INTO sqlite_stat1 VALUES (:tbl, :idx, :stat)"), row)
         await session.commit()
+        answered = await session.execute(select(Response.user_id, Response.record_id))
+        found = {(person, record) for person, record in answered}
     await async_engine.dispose()  # its connections belong to this event loop
+    return found
 
 
 async def _settle_by_opinions(session: Any) -> None:
@@ -120,11 +145,16 @@ FROM records JOIN datasets ON datasets.id = records.dataset_id
     LEFT JOIN responses ON responses.record_id = records.id AND responses.status = 'submitted'
 WHERE json_extract(datasets.metadata, '$.most_submitted') IS NOT NULL
 """
+_SETTLE_COUNT = """
+UPDATE records SET submitted = counted.number FROM (
+    SELECT records.id, count(responses.id) AS number FROM records
+    LEFT JOIN responses ON responses.record_id = records.id AND responses.status = 'submitted' GROUP BY records.id
+) AS counted WHERE counted.id = records.id AND counted.number <> records.submitted
+"""
 _SETTLE_STATUS = """
 WITH wanted AS (
-    SELECT records.id, CASE WHEN (
-        SELECT count(*) FROM responses WHERE responses.record_id = records.id AND responses.status = 'submitted'
-    ) >= json_extract(datasets.distribution, '$.min_submitted') THEN 'completed' ELSE 'pending' END AS status
+    SELECT records.id, CASE WHEN records.submitted >= json_extract(datasets.distribution, '$.min_submitted')
+        THEN 'completed' ELSE 'pending' END AS status
     FROM records JOIN datasets ON datasets.id = records.dataset_id
     WHERE json_extract(datasets.metadata, '$.most_submitted') IS NULL
 )

@@ -20,8 +20,9 @@ from argilla_server.api.routes import api_v1
 from argilla_server.api.schemas.v1.datasets import Dataset as DatasetSchema
 from argilla_server.api.schemas.v1.records import SearchRecordsResult
 from argilla_server.enums import DatasetStatus, RecordStatus
-from argilla_server.models import Dataset, Question, Record, Response, User, Workspace
+from argilla_server.models import Dataset, Question, Record, User, Workspace
 
+from . import pending
 from .known import known
 from .routes import route
 
@@ -144,7 +145,7 @@ def _joined(endpoint: Endpoint) -> Endpoint:
         queue, body = await _queue(db, dataset_id, current_user), given["body"]
         datasets = (queue.open or [dataset_id]) if _filters(body) >= PENDING else queue.datasets
         plain = _filters(body) == PENDING and not body.query and len(datasets) > 1
-        totals = await _pending(db, datasets, current_user) if plain else {}
+        totals = await pending.counts(db, datasets, current_user.id) if plain else {}
         items: list[Any] = []
         total, asked = 0, False
         for dataset in datasets:
@@ -170,14 +171,6 @@ def _filters(body: Any) -> set[tuple[str, ...]]:
         (part.scope.entity, getattr(part.scope, "property", None) or "", *map(str, getattr(part, "values", ("?",))))
         for part in parts
     }
-
-
-async def _pending(db: Any, datasets: Sequence[UUID], user: User) -> dict[UUID, int]:
-    """Return the number of open records without an answer of this person in each dataset."""
-    answered = sa.select(Response.id).where(Response.record_id == Record.id, Response.user_id == user.id).exists()
-    count = sa.select(Record.dataset_id, sa.func.count()).where(Record.dataset_id.in_(datasets), ~answered)
-    count = count.where(Record.status == RecordStatus.pending).group_by(Record.dataset_id)
-    return {**dict.fromkeys(datasets, 0), **{row[0]: row[1] for row in await db.execute(count)}}
 
 
 def _own_progress(endpoint: Endpoint) -> Endpoint:

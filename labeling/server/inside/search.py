@@ -2,10 +2,8 @@
 
 It gives the results of Argilla's Elasticsearch engine, with three differences.
 
-*Order of the pending queue.* Argilla shuffles it for each annotator, so overlap fills slowly: with 800 records, two
-annotators rarely answer the same one. Here, records with some of their answers come first, then those without, in
-the order of publication, the same for all. So prompts are complete early. A record that another annotator has just
-received counts as answered for a while (`leases`), so that three people do not answer a record that needs two.
+*Order of the pending queue* (`pending`). Argilla shuffles it for each annotator, so overlap fills slowly: with 800
+records, two annotators rarely answer the same one. Here, records that need few answers more come first.
 
 *Text* matches parts of words, not only whole words: every term of the query must occur; "in quotes" is a phrase, and a
 term with a leading minus must not occur.
@@ -17,25 +15,20 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from argilla_server.enums import MetadataPropertyType, RecordStatus, ResponseStatus, ResponseStatusFilter
+from argilla_server.enums import MetadataPropertyType
 from argilla_server.errors.future import UnprocessableEntityError
 from argilla_server.models import Dataset, MetadataProperty, Record, Response, User
 from argilla_server.search_engine import (
-    AndFilter,
     FloatMetadataMetrics,
     IntegerMetadataMetrics,
-    ResponseFilterScope,
     SearchEngine,
     SearchResponseItem,
     SearchResponses,
-    TermsFilter,
     TermsMetrics,
 )
 
+from . import pending
 from .conditions import condition, ordering, text_condition
-from .leases import leases
-
-FAR = 1000  # records behind those that a page holds: no page asks for more from there
 
 
 @SearchEngine.register("sql")
@@ -106,11 +99,16 @@ class SqlSearchEngine(SearchEngine):
             where.append(text_condition(query))
         if filter is not None:
             where.append(condition(filter))
-        if user_id is not None and not sort and _asks_for_pending(filter):
-            found = await _pending_page(dataset, where, f"{query} {filter}", user_id, offset, limit)
+        db, person = _session(dataset), user_id if not sort and pending.is_asked(filter) else None
+        if person:
+            found = await pending.page(db, dataset, where, f"{query} {filter}", person, offset, limit)
         else:
-            found = await _page(dataset, where, [ordering(key) for key in sort or []], offset, limit)
-        total = await _session(dataset).scalar(sa.select(sa.func.count()).select_from(Record).where(*where))
+            order = [*[ordering(key) for key in sort or []], *pending.PUBLISHED]
+            found = await db.scalars(sa.select(Record.id).where(*where).order_by(*order).offset(offset).limit(limit))
+        if person and query is None and pending.is_all_that_is_asked(filter):
+            total = (await pending.counts(db, [dataset.id], person))[dataset.id]
+        else:
+            total = await db.scalar(sa.select(sa.func.count()).select_from(Record).where(*where))
         return SearchResponses(items=[SearchResponseItem(record_id=record) for record in found], total=total)
 
     async def similarity_search(self, *arguments: Any, **options: Any) -> SearchResponses:
@@ -142,76 +140,9 @@ def _session(of: Any) -> Any:
     return of.current_async_session
 
 
-async def _page(dataset: Dataset, where: list[Any], order: list[Any], offset: int, limit: int) -> list[UUID]:
-    """Return the ids of one page in this order, then by publication."""
-    published = [Record.inserted_at, sa.literal_column("records.rowid")]
-    page = sa.select(Record.id).where(*where).order_by(*order, *published).offset(offset).limit(limit)
-    return list(await _session(dataset).scalars(page))
-
-
-async def _pending_page(
-    dataset: Dataset, where: list[Any], search: str, person: UUID, offset: int, limit: int
-) -> list[UUID]:
-    """Return the ids of a page of a person's queue, and lease them.
-
-    The queue is what the person's page holds, in the order in which the page received it, then the others in the order
-    of the moment. The others follow without a gap, however far behind the page asks: it also counts what others have
-    completed, and what the person has answered while the request was on its way.
-    """
-    async with leases.handing_out:
-        order = _pending_order(dataset, leases.of_others(person))
-        held = leases.held(person, dataset.id, search, anew=offset == 0)
-        if offset > len(held) + FAR:
-            return await _page(dataset, where, order, offset, limit)
-        again = held[offset : offset + limit]
-        if again:
-            places = {record: place for place, record in enumerate(again)}
-            order = [sa.case(places, value=Record.id, else_=len(again)), *order]
-        not_before = Record.id.not_in(held) | Record.id.in_(again)
-        found = await _page(dataset, [*where, not_before], order, 0, limit)
-        leases.give(person, dataset.id, found)
-        return found
-
-
 async def _counts(of: Any, values: Any) -> dict[str, int]:
     """Return `total` and the count of each value in a column, most frequent first; uses the session of `of`."""
     column = values.subquery().c[0]
     rows = sa.select(column, sa.func.count()).group_by(column).order_by(sa.func.count().desc(), column)
     counts = {getattr(value, "value", value): count for value, count in await _session(of).execute(rows)}
     return {"total": sum(counts.values()), **counts}
-
-
-def _asks_for_pending(filter: Any) -> bool:
-    """Return whether the filter is for an annotator's queue: records that this person has not answered."""
-    parts = filter.filters if isinstance(filter, AndFilter) else []
-    return any(
-        isinstance(part, TermsFilter)
-        and isinstance(part.scope, ResponseFilterScope)
-        and part.scope.property == "status"
-        and ResponseStatusFilter.pending in part.values
-        for part in parts
-    )
-
-
-def _pending_order(dataset: Dataset, held: dict[UUID, int]) -> list[Any]:
-    """Return the order of the queue.
-
-    Open records come first, then records that others will not complete with their leases, then those with most answers.
-    """
-    submitted = (
-        sa.select(sa.func.count())
-        .where(Response.record_id == Record.id, Response.status == ResponseStatus.submitted)
-        .correlate(Record)
-        .scalar_subquery()
-    )
-    by_count: dict[int, list[UUID]] = {}
-    for record, people in held.items():
-        by_count.setdefault(people, []).append(record)
-    needed = dataset.distribution["min_submitted"]
-    expected = submitted
-    if by_count:
-        expected = submitted + sa.case(
-            *[(Record.id.in_(records), people) for people, records in by_count.items()], else_=0
-        )
-    needed = sa.func.max(needed, submitted + 1)  # an open record whose annotators disagree needs one answer more
-    return [Record.status == RecordStatus.completed, expected >= needed, submitted.desc()]
