@@ -23,16 +23,16 @@ STATISTICS = {  # index -> rows, and rows per value: typical of some thousand an
     "ix_records_status": "10000 5000",
     "ix_records_dataset_id": "10000 2000",
     "ix_records_external_id": "10000 1",
-    "ix_records_order": "10000 2000 1000 300 1",
+    "ix_records_order": "10000 2000 1000 300 1 1",
     "ix_responses_counted": "30000 3 2",
 }
 """Without these, SQLite assumes few submitted answers, and reads them all for each new one."""
 
 INDEXES = (
-    "CREATE INDEX IF NOT EXISTS ix_records_order ON records (dataset_id, status DESC, submitted DESC, inserted_at)",
+    "CREATE INDEX IF NOT EXISTS ix_records_order ON records (dataset_id, status DESC, submitted DESC, inserted_at, id)",
     "CREATE INDEX IF NOT EXISTS ix_responses_counted ON responses (record_id, status)",
 )
-"""Indexes for the pending queue: `pending.ORDER`, and the answers of a record."""
+"""Indexes for the pending queue, with all that it reads of the records, so that their texts are not read."""
 
 COLUMN = "ALTER TABLE records ADD COLUMN submitted INTEGER NOT NULL DEFAULT 0"
 TRIGGERS = (

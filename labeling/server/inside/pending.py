@@ -21,6 +21,15 @@ SUBMITTED = sa.literal_column("records.submitted", sa.Integer)  # see `database`
 PUBLISHED = (Record.inserted_at, sa.literal_column("records.rowid"))
 ORDER = (Record.status.desc(), SUBMITTED.desc(), *PUBLISHED)  # "pending" before "completed"; as an index of `database`
 
+_OPEN = sa.select(Record.dataset_id, sa.func.count()).where(Record.status == RecordStatus.pending)
+_OPEN = _OPEN.where(Record.dataset_id.in_(sa.bindparam("datasets", expanding=True))).group_by(Record.dataset_id)
+_ANSWERED = sa.text(  # a cross join, so that SQLite reads the person's answers alone, not all open records
+    """SELECT dataset_id, count(*) AS number FROM responses CROSS JOIN records ON records.id = responses.record_id
+    WHERE responses.user_id = :person AND records.status = 'pending' GROUP BY dataset_id"""
+)
+_ANSWERED = _ANSWERED.bindparams(sa.bindparam("person", type_=Response.user_id.type))
+_ANSWERED = _ANSWERED.columns(dataset_id=Record.dataset_id.type, number=sa.Integer)
+
 
 def is_asked(filter: Any) -> bool:
     """Return whether a filter is for an annotator's queue: records that this person has not answered."""
@@ -38,13 +47,12 @@ def is_all_that_is_asked(filter: Any) -> bool:
 
 async def counts(db: Any, datasets: Sequence[UUID], person: UUID) -> dict[UUID, int]:
     """Return the number of open records without an answer of this person in each dataset."""
-    is_open = (Record.dataset_id.in_(datasets), Record.status == RecordStatus.pending)
-    there = sa.select(Record.dataset_id, sa.func.count()).where(*is_open).group_by(Record.dataset_id)
-    mine = there.join(Response, Response.record_id == Record.id).where(Response.user_id == person)
     found = dict.fromkeys(datasets, 0)
-    for query, sign in ((there, 1), (mine, -1)):
-        for dataset, number in await db.execute(query):
-            found[dataset] += sign * number
+    for dataset, number in await db.execute(_OPEN, {"datasets": list(datasets)}):
+        found[dataset] = number
+    for dataset, number in await db.execute(_ANSWERED, {"person": person}):
+        if dataset in found:
+            found[dataset] -= number
     return found
 
 
