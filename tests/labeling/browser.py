@@ -3,9 +3,8 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SECOND_DIGIT = 400  # milliseconds; the page waits 300 for a rank's second digit
@@ -103,14 +102,19 @@ class AnnotatorPage:
 
 
 @contextmanager
-def chromium(folder: Path, width: int = 1440, height: int = 900) -> Iterator[Page]:
-    """Open a browser with a new profile below `folder`, which can only reach this machine."""
+def chromium() -> Iterator[Browser]:
+    """Start a browser, which can only reach this machine."""
     with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            folder / "profile", executable_path=CHROMIUM, args=QUIET, viewport={"width": width, "height": height}
-        )
-        context.set_default_timeout(20_000)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         try:
-            yield context.pages[0]
+            yield browser
         finally:
-            context.close()
+            browser.close()
+
+
+@contextmanager
+def opened(browser: Browser, width: int = 1440, height: int = 900) -> Iterator[Page]:
+    """Open a page with a profile of its own: it has no cookies, storage or cache of others."""
+    with browser.new_context(viewport={"width": width, "height": height}) as context:
+        context.set_default_timeout(20_000)
+        yield context.new_page()

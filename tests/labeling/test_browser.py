@@ -12,9 +12,9 @@ from tests.labeling.asking import Place, make
 
 pytest.importorskip("playwright.sync_api", reason="no playwright here: pip install -e .[test]")
 
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.labeling.browser import CHROMIUM, AnnotatorPage, chromium
+from tests.labeling.browser import CHROMIUM, AnnotatorPage, chromium, opened
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 
@@ -39,10 +39,17 @@ def width(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all people of this module, since its start takes longer than some of their tests."""
+    with chromium() as started:
+        yield started
+
+
 @pytest.fixture
-def person(place: Place, tmp_path: Path, width: int) -> Iterator[AnnotatorPage]:
-    """An annotator with an open browser; `signed_in` opens a dataset."""
-    with chromium(tmp_path, width) as page:
+def person(place: Place, browser: Browser, width: int) -> Iterator[AnnotatorPage]:
+    """An annotator with an open page; `signed_in` opens a dataset."""
+    with opened(browser, width) as page:
         yield AnnotatorPage(page, place.connection.url)
 
 

@@ -67,10 +67,10 @@ def test_the_lock_has_no_version_with_a_known_hole() -> None:
 
 
 def test_every_page_asks_this_server_alone_and_keeps_to_its_policy(
-    argilla_server: Connection, argilla_home: Path, tmp_path: Path
+    argilla_server: Connection, argilla_home: Path
 ) -> None:
     pytest.importorskip("playwright.sync_api", reason="no playwright here: pip install -e .[test]")
-    from tests.labeling.browser import CHROMIUM, AnnotatorPage, chromium
+    from tests.labeling.browser import CHROMIUM, AnnotatorPage, chromium, opened
 
     if CHROMIUM is None:
         pytest.skip("no Chromium here: apt-get install chromium")
@@ -79,7 +79,7 @@ def test_every_page_asks_this_server_alone_and_keeps_to_its_policy(
     place.backend.publish(asked)
     place.backend.add_annotators([place.person("ann")], place.workspace)
     invitation = (argilla_home / "invitations" / f"{place.person('ann')}.txt").read_text()
-    with chromium(tmp_path) as page:
+    with chromium() as browser, opened(browser) as page:
         hosts: set[str] = set()
         complaints: list[str] = []
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
