@@ -1,6 +1,5 @@
 """Divided prompts go to one person, with all opinions shown, on a real server; the decision is one more ranking."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -80,48 +79,49 @@ def test_what_stays_divided_is_decided_by_one_person_and_every_opinion_is_kept(
 
 
 def test_decisions_are_back_on_a_server_that_lost_its_data(
-    argilla_environment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    argilla_server: Connection, argilla_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    home, project, tasks = tmp_path / "outputs" / ".argilla", tmp_path / "outputs" / "team", make(5, responses=2)
+    place = Place(argilla_server, argilla_home)
+    team, lead = place.workspace, place.person("lead")
+    project, tasks = tmp_path / "outputs" / team, make(5, responses=2)
     write_tasks(project, tasks, version=VERSION)
-    asked = Round("team", "ranking", "Rank them.", [Queue(f"team-{VERSION[:6]}", tasks, 2)])
-    deciding = ("lead", f"team-{VERSION[:6]}-adjudication", "team-adjudication")
+    asked = Round(team, "ranking", "Rank them.", [Queue(f"{team}-{VERSION[:6]}", tasks, 2)])
 
-    def run() -> str:
+    def run(home: Path) -> str:
         capsys.readouterr()
-        assert main(["adjudicate", str(project), "--home", str(home), "--by", "lead"]) == 0
+        assert main(["adjudicate", str(project), "--home", str(home), "--by", lead]) == 0
         return capsys.readouterr().out
 
-    with serving(home, say=print) as connection:
-        backend = ArgillaBackend(connection, print, home, project / ".answers")
-        backend.publish(asked)
-        accounts.add_annotators(connection, ["ann", "ben"], "team", home)
-        for name, ranks in (("ann", [1, 2]), ("ben", [2, 1])):
-            Annotator(accounts.key_of(connection, name), asked.queues[0].name, "team").submit(
-                {task["id"]: ranks for task in tasks}
-            )
-        assert "5 prompts are queued for lead" in run()
-        lead = Annotator(accounts.key_of(connection, "lead"), *deciding[1:])
-        lead.submit({"t0000": [1, 2], "t0001": [1, 1]}, comments={"t0000": "A is right"})
-        lead.discard({"t0002": "both are wrong"})
-        given = backend.answers(asked)
-        assert len(given) == 13
-    shutil.rmtree(home)
+    def deciding(connection: Connection) -> Annotator:
+        key = accounts.key_of(connection, lead)
+        return Annotator(key, f"{team}-{VERSION[:6]}-adjudication", f"{team}-adjudication")
+
+    backend = ArgillaBackend(argilla_server, print, argilla_home, project / ".answers")
+    backend.publish(asked)
+    for name, ranks in (("ann", [1, 2]), ("ben", [2, 1])):
+        place.annotator(name, asked).submit({task["id"]: ranks for task in tasks})
+    assert f"5 prompts are queued for {lead}" in run(argilla_home)
+    leading = deciding(argilla_server)
+    leading.submit({"t0000": [1, 2], "t0001": [1, 1]}, comments={"t0000": "A is right"})
+    leading.discard({"t0002": "both are wrong"})
+    given = backend.answers(asked)
+    assert len(given) == 13
 
     said: list[str] = []
+    home = tmp_path / "outputs" / ".argilla"  # where nothing is
     with serving(home, say=print) as connection:
-        assert "2 prompts are queued for lead" in run()  # those without a decision; a tie and a discard are decisions
+        assert f"2 prompts are queued for {lead}" in run(home)  # without a decision; a tie and a discard are decisions
         backend = ArgillaBackend(connection, said.append, home, project / ".answers")
         assert backend.publish(asked) == 5
-        assert any("'team-abc123-adjudication' was lost on the server: 3 answers (lead 3)" in one for one in said)
+        assert any(f"'{team}-abc123-adjudication' was lost on the server: 3 answers ({lead} 3)" in one for one in said)
         assert backend.answers(asked) == given  # none lost, none doubled, with their times
         assert facts_of_project(read_project(project)).judged == 12
         said.clear()
         assert backend.publish(asked) == 0
         assert said == []
-        assert "No further prompt" in run()
-        lead = Annotator(accounts.key_of(connection, "lead"), *deciding[1:])
-        assert lead.pending() == ["t0003", "t0004"]
-        assert "<table>" in str(lead._records["t0000"]["fields"]["prompt"])
-        lead.submit({"t0003": [2, 1]})
+        assert "No further prompt" in run(home)
+        leading = deciding(connection)
+        assert leading.pending() == ["t0003", "t0004"]
+        assert "<table>" in str(leading._records["t0000"]["fields"]["prompt"])
+        leading.submit({"t0003": [2, 1]})
         assert len(backend.answers(asked)) == 14

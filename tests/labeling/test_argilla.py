@@ -18,8 +18,8 @@ from labeling.argilla.submitting import submit_rankings
 from labeling.backend import LabelingError, Queue, Round, progress, without_times
 from labeling.records import Sample, make_tasks
 from labeling.server import Connection, accounts, serving
-from labeling.server.home import Home
 from tests.labeling.asking import Place, make
+from tests.labeling.conftest import SessionServer
 
 TIED = {"t0000": [1, 1, 3, 4], "t0001": [1, 1, 2, 3], "t0002": [4, 2, 2, 2]}
 
@@ -289,6 +289,7 @@ def test_an_upload_that_is_killed_half_way_is_completed_by_the_next(place: Place
     dataset = owner.dataset(owner.workspaces()[place.workspace], asked.queues[0].name)
     assert dataset is not None
     assert sorted(record["external_id"] for record in owner.records(dataset)) == [task["id"] for task in tasks]
+    remove(place, asked)
 
 
 def test_the_adapter_prints_nothing(place: Place) -> None:
@@ -309,31 +310,26 @@ def test_the_adapter_prints_nothing(place: Place) -> None:
     assert place.connection.api_key not in done.stderr
 
 
-def test_ranks_survive_a_restart_and_kill_9_of_the_server(argilla_environment: Path, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    with serving(home, say=print) as connection:
-        place = Place(connection, home)
-        asked = place.round()
-        place.backend.publish(asked)
-        key = place.key("ann")
-        submit_rankings(key, asked.queues[0].name, place.workspace, TIED)
-        before = place.backend.answers(asked)
+def test_ranks_survive_a_restart_and_kill_9_of_the_server(place: Place, argilla: SessionServer) -> None:
+    asked = place.round()
+    place.backend.publish(asked)
+    key = place.key("ann")
+    submit_rankings(key, asked.queues[0].name, place.workspace, TIED)
+    before = place.backend.answers(asked)
     assert {answer["task"]: answer["ranks"] for answer in before} == TIED
-    with serving(home, say=print) as connection:
-        assert ArgillaBackend(connection).answers(asked) == before
-        submit_rankings(
-            accounts.key_of(connection, place.person("ann")),
-            asked.queues[0].name,
-            place.workspace,
-            {"t0002": [1, 2, 3, 4]},  # already submitted: unchanged
-        )
-        state = Home(home).state()
-        assert state is not None
-        os.kill(state.pid, signal.SIGKILL)
-    with serving(home, say=print) as connection:
-        backend = ArgillaBackend(connection)
-        assert backend.answers(asked) == before
-        assert backend.publish(asked) == 0
+    argilla.restart()
+    assert ArgillaBackend(argilla.connection).answers(asked) == before
+    submit_rankings(
+        accounts.key_of(argilla.connection, place.person("ann")),
+        asked.queues[0].name,
+        place.workspace,
+        {"t0002": [1, 2, 3, 4]},  # already submitted: unchanged
+    )
+    os.kill(argilla.pid, signal.SIGKILL)
+    argilla.restart()
+    backend = ArgillaBackend(argilla.connection)
+    assert backend.answers(asked) == before
+    assert backend.publish(asked) == 0
 
 
 def test_a_server_that_lost_its_data_gets_the_round_back(
@@ -352,38 +348,42 @@ def test_a_server_that_lost_its_data_gets_the_round_back(
 
 
 def test_a_server_that_dies_while_it_is_given_tasks_loses_none(
-    argilla_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, argilla: SessionServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("labeling.argilla.client.CONNECT_RETRIES", 0)
-    home, tasks = tmp_path / "home", make(1_000, words=100)
+    asked = place.round(tasks=make(1_000, words=100))
     raised: list[BaseException] = []
-    with serving(home, say=print) as connection:
-        place = Place(connection, home)
-        asked = place.round(tasks=tasks)
 
-        def upload() -> None:
-            try:
-                place.backend.publish(asked)
-            except BaseException as error:
-                raised.append(error)
+    def upload() -> None:
+        try:
+            place.backend.publish(asked)
+        except BaseException as error:
+            raised.append(error)
 
-        thread = threading.Thread(target=upload)
-        thread.start()
-        owner, there = place.owner, 0
-        while not there:
-            workspace = owner.workspaces().get(place.workspace)
-            dataset = workspace and owner.dataset(workspace, asked.queues[0].name)
-            if dataset and dataset["status"] == "ready":
-                there = owner.get(f"/datasets/{dataset['id']}/progress", "count")["total"]
-        state = Home(home).state()
-        assert state is not None
-        os.kill(state.pid, signal.SIGKILL)
-        thread.join()
+    thread = threading.Thread(target=upload)
+    thread.start()
+    owner, there = place.owner, 0
+    while not there:
+        workspace = owner.workspaces().get(place.workspace)
+        dataset = workspace and owner.dataset(workspace, asked.queues[0].name)
+        if dataset and dataset["status"] == "ready":
+            there = owner.get(f"/datasets/{dataset['id']}/progress", "count")["total"]
+    os.kill(argilla.pid, signal.SIGKILL)
+    thread.join()
     (error,) = raised
     assert isinstance(error, LabelingError)
     assert error.fault == "service"
-    with serving(home, say=print) as connection:
-        backend = ArgillaBackend(connection)
-        added = backend.publish(asked)
-        assert 0 < added < 1_000
-        assert backend.publish(asked) == 0
+    argilla.restart()
+    backend = ArgillaBackend(argilla.connection)
+    added = backend.publish(asked)
+    assert 0 < added < 1_000
+    assert backend.publish(asked) == 0
+    remove(place, asked)
+
+
+def remove(place: Place, asked: Round) -> None:
+    """Delete a large round: later tests ask the server for the state of all that it has."""
+    dataset = place.owner.dataset(place.owner.workspaces()[place.workspace], asked.queues[0].name)
+    assert dataset is not None
+    with place.connection.client() as client:
+        assert client.delete(f"/datasets/{dataset['id']}").is_success

@@ -6,8 +6,9 @@ import pytest
 
 from labeling.argilla.submitting import Annotator
 from labeling.backend import AnnotatorAnswer, LabelingError, Round, Verdict, progress, without_times
-from labeling.server import Connection, accounts, serving
+from labeling.server import Connection, accounts
 from tests.labeling.asking import Place, make
+from tests.labeling.conftest import SessionServer
 
 DRAFT = "Turn it off.\n\n- Wait.\n- Turn it **on** again."
 TASKS = make(3, 1)
@@ -49,23 +50,20 @@ def said_by_three(place: Place, asked: Round) -> list[AnnotatorAnswer]:
     ]
 
 
-def test_verdicts_and_corrections_come_back_after_a_restart_too(argilla_environment: Path, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    with serving(home, say=print) as connection:
-        place = Place(connection, home)
-        asked = place.round("review", TASKS, overlap=3)
-        assert [place.backend.publish(asked) for _ in range(2)] == [3, 0]
-        expected = said_by_three(place, asked)
-        assert without_times(place.backend.answers(asked)) == expected
-        assert progress(asked, expected).complete == 1
-    with serving(home, say=print) as connection:
-        backend = Place(connection, home, place.workspace).backend
-        assert without_times(backend.answers(asked)) == expected
-        assert backend.publish(asked) == 0
-        assert without_times(backend.answers(asked)) == expected
-        key = accounts.key_of(connection, place.person("ann"))
-        with Annotator(key, asked.queues[0].name, place.workspace) as annotator:
-            assert set(annotator.statuses().values()) == {"submitted"}
+def test_verdicts_and_corrections_come_back_after_a_restart_too(place: Place, argilla: SessionServer) -> None:
+    asked = place.round("review", TASKS, overlap=3)
+    assert [place.backend.publish(asked) for _ in range(2)] == [3, 0]
+    expected = said_by_three(place, asked)
+    assert without_times(place.backend.answers(asked)) == expected
+    assert progress(asked, expected).complete == 1
+    argilla.restart()
+    backend = Place(argilla.connection, argilla.home, place.workspace).backend
+    assert without_times(backend.answers(asked)) == expected
+    assert backend.publish(asked) == 0
+    assert without_times(backend.answers(asked)) == expected
+    key = accounts.key_of(argilla.connection, place.person("ann"))
+    with Annotator(key, asked.queues[0].name, place.workspace) as annotator:
+        assert set(annotator.statuses().values()) == {"submitted"}
 
 
 def test_the_field_for_corrections_is_filled_with_the_draft(place: Place) -> None:

@@ -11,6 +11,7 @@ import pytest
 from labeling.backend import LabelingError
 from labeling.server import Connection, remote, running, serving
 from labeling.server.home import Home
+from tests.labeling.conftest import SessionServer
 from tests.places import ROOT
 
 INSIDE = ROOT / "labeling" / "server"
@@ -92,12 +93,8 @@ def test_a_home_without_a_server_has_none_running(tmp_path: Path) -> None:
     assert running(tmp_path / "nothing") is None
 
 
-def test_it_stays_below_400_mb(argilla_server: Connection, argilla_home: Path) -> None:
-    state = Home(argilla_home).state()
-    assert state is not None
-    status = Path(f"/proc/{state.pid}/status").read_text().splitlines()
-    (peak,) = (int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-    assert peak / 1024 < 400
+def test_it_stays_below_400_mb(argilla: SessionServer) -> None:
+    assert 0 < argilla.peak < 400
 
 
 def test_a_remote_server_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,14 @@
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -17,7 +19,7 @@ import pytest
 from labeling.__main__ import main
 from labeling.backend import LabelingError
 from labeling.server import Connection, Tls, address, detach, environment, running, serving, supervisor
-from labeling.server.accounts import add_annotators, checked
+from labeling.server.accounts import checked
 from labeling.server.home import Home
 from tests.conftest import until
 from tests.labeling.test_server_search import Place, numbered
@@ -53,20 +55,17 @@ def home(argilla_environment: Path, tmp_path: Path) -> Iterator[Path]:
     supervisor.stop(Home(tmp_path / "home"))
 
 
-@pytest.fixture
-def served(argilla_environment: Path, home: Path) -> Iterator[Connection]:
-    with serving(home, say=print) as connection:
-        yield connection
-
-
 def command(home: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start `python -m labeling …` in a separate process, like a terminal does."""
     line = [sys.executable, "-m", "labeling", *arguments, "--home", str(home)]
     return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_a_server_ends_with_the_block_that_needed_it(home: Path) -> None:
-    with serving(home, say=print):
+def test_a_server_finds_a_free_port_and_ends_with_the_block_that_needed_it(
+    argilla_server: Connection, home: Path
+) -> None:
+    with serving(home, say=print) as connection:
+        assert connection.url != argilla_server.url
         pid = pid_of(home)
     assert not alive(pid)
     assert running(home) is None
@@ -74,7 +73,7 @@ def test_a_server_ends_with_the_block_that_needed_it(home: Path) -> None:
     assert not (home / "argilla.db-wal").exists()  # the database needs no recovery
 
 
-def test_a_taken_port_is_one_clear_message_and_a_free_one_is_found(home: Path, tmp_path: Path) -> None:
+def test_a_taken_port_is_one_clear_message(home: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -86,36 +85,74 @@ def test_a_taken_port_is_one_clear_message_and_a_free_one_is_found(home: Path, t
         with pytest.raises(LabelingError, match=f"cannot listen on port {port}"):
             detach(home, say=print, port=port)
         assert main(["serve", "--port", str(port), "--home", str(home)]) == 1
-    with serving(home, say=print) as one, serving(tmp_path / "other", say=print) as two:
-        assert one.url != two.url
 
 
-def test_a_home_keeps_its_port_and_where_it_cannot_its_invitations_follow(home: Path) -> None:
+@dataclass
+class Restarts:
+    """A home's server that was stopped and damaged, started again, and then moved by another process on its port."""
+
+    first: Connection
+    again: Connection
+    moved: Connection
+    people: list[str]
+    names: set[str]  # of all users, after the first restart
+    progress: dict[str, int]  # likewise
+    said: list[str]  # by the last start
+    invitation: str  # after the last start
+
+
+@pytest.fixture(scope="module")
+def restarts(argilla_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Restarts:
+    """Three starts of one home; it loses its secrets, and two records are left as by a kill between two commits."""
+    home = tmp_path_factory.mktemp("restarts") / "home"
     with serving(home, say=print) as first:
-        add_annotators(first, ["reader"], "work", home)
-    invitation = home / "invitations" / "reader.txt"
-    with serving(home, say=print) as again:
-        assert again.url == first.url
+        place = Place(first, home, "a", overlap=1)
+        place.publish(numbered(2))
+        place.answer(0, "r01", quality=3)
+        place.close()
+    with sqlite3.connect(home / "argilla.db") as database:
+        assert database.execute("UPDATE records SET status = 'pending', submitted = 0").rowcount == 2
+    (home / "secrets.json").unlink()
+    with serving(home, say=print) as again, again.client() as client:
+        progress = checked(client.get(f"/datasets/{place.id}/progress"))
+        names = {user["username"] for user in checked(client.get("/users"))["items"]}
+    said: list[str] = []
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", int(first.url.rpartition(":")[2])))
         other.listen()
-        said: list[str] = []
         with serving(home, say=said.append) as moved:
-            assert moved.url != first.url
-            assert f"Address    {moved.url}\n" in invitation.read_text()
-    assert f"The address is {moved.url} now, not {first.url}: 1 invitations say so, tell the people" in said
+            invitation = (home / "invitations" / f"{place.people[0]}.txt").read_text()
+    return Restarts(first, again, moved, place.people, names, progress, said, invitation)
+
+
+def test_a_home_keeps_its_port_and_where_it_cannot_its_invitations_follow(restarts: Restarts) -> None:
+    first, moved = restarts.first, restarts.moved
+    assert restarts.again.url == first.url
+    assert moved.url != first.url
+    assert f"Address    {moved.url}\n" in restarts.invitation
+    assert f"The address is {moved.url} now, not {first.url}: 1 invitations say so, tell the people" in restarts.said
+
+
+def test_records_left_open_by_a_kill_are_settled_at_the_next_start(restarts: Restarts) -> None:
+    assert (restarts.progress["completed"], restarts.progress["pending"]) == (1, 1)
+
+
+def test_lost_secrets_are_generated_anew_and_answers_stay(restarts: Restarts) -> None:
+    assert restarts.again.api_key != restarts.first.api_key
+    assert restarts.moved.api_key == restarts.again.api_key
+    assert restarts.names == {"owner", *restarts.people}
 
 
 def test_a_second_server_on_a_home_is_refused_by_naming_the_first(
-    served: Connection, home: Path, capsys: pytest.CaptureFixture[str]
+    argilla_server: Connection, argilla_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for how in ([], ["--detach", "--host", "0.0.0.0"]):
-        assert main(["serve", "--home", str(home), *how]) == 2
+        assert main(["serve", "--home", str(argilla_home), *how]) == 2
         message = capsys.readouterr().err
-        assert served.url in message
-        assert f"process {pid_of(home)}" in message
-    assert served.answers()
+        assert argilla_server.url in message
+        assert f"process {pid_of(argilla_home)}" in message
+    assert argilla_server.answers()
 
 
 def test_sigterm_and_ctrl_c_stop_a_foreground_server_cleanly(home: Path) -> None:
@@ -156,7 +193,7 @@ def test_whoever_joins_keeps_the_server_when_its_starter_ends(home: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_detached_server_outlives_its_starter_and_a_kill_9_and_loses_nothing(home: Path) -> None:
+def test_a_detached_server_outlives_its_starter_and_each_kill_9_and_loses_nothing(home: Path) -> None:
     process = command(home, "serve", "--detach")
     said, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, said
@@ -175,13 +212,13 @@ def test_a_detached_server_outlives_its_starter_and_a_kill_9_and_loses_nothing(h
     place.answer(1, "r00", quality=3)
     assert place.progress()["completed"] == 1
     place.close()
+    kill_amid_submits(connection, home)
     assert main(["serve", "--stop", "--home", str(home)]) == 0
     assert running(home) is None
 
 
-@pytest.mark.slow
-def test_killed_amid_submits_no_accepted_answer_is_lost(home: Path) -> None:
-    connection = detach(home, say=print)
+def kill_amid_submits(connection: Connection, home: Path) -> None:
+    """Check that no accepted answer is lost when the server is killed while a person submits."""
     place = Place(connection, home, "a", overlap=1)
     place.publish(numbered(60))
     accepted = []
@@ -216,30 +253,6 @@ def test_a_detached_server_stays_where_a_command_had_started_one(home: Path) -> 
     until(lambda: started_again(home, pid), "not taken over")
 
 
-def test_records_left_open_by_a_kill_are_settled_at_the_next_start(home: Path) -> None:
-    import sqlite3
-
-    with serving(home, say=print) as connection:
-        place = Place(connection, home, "a", overlap=1)
-        place.publish(numbered(2))
-        place.answer(0, "r01", quality=3)
-        place.close()
-    with sqlite3.connect(home / "argilla.db") as database:  # the state after a kill between the two commits
-        assert database.execute("UPDATE records SET status = 'pending', submitted = 0").rowcount == 2
-    with serving(home, say=print) as connection, connection.client() as client:
-        progress = checked(client.get(f"/datasets/{place.id}/progress"))
-    assert (progress["completed"], progress["pending"]) == (1, 1)
-
-
-def test_lost_secrets_are_generated_anew_and_answers_stay(home: Path) -> None:
-    with serving(home, say=print) as before:
-        add_annotators(before, ["reader"], "work", home)
-    (home / "secrets.json").unlink()
-    with serving(home, say=print) as after, after.client() as client:
-        assert after.api_key != before.api_key
-        assert {user["username"] for user in checked(client.get("/users"))["items"]} == {"owner", "reader"}
-
-
 def test_tls_serves_the_given_certificate_on_all_addresses(home: Path, tmp_path: Path) -> None:
     tls = Tls(tmp_path / "cert.pem", tmp_path / "key.pem")
     line = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=team.example"]
@@ -267,12 +280,18 @@ def test_a_tls_file_that_is_not_there_is_a_wrong_request(home: Path, capsys: pyt
 def test_without_network_the_environment_is_one_clear_message_and_nothing_half_built_is_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """A build that is no longer needed ends before, and the next attempt is its own: a sweep's jobs share a process."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
     half = environment.environment_path().with_suffix(".building")
     (half / "bin").mkdir(parents=True)
     (half / "bin" / "python").symlink_to(sys.executable)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(LabelingError, match="no longer needed"):
+        environment.ensure_environment(lambda _: None, stop)
+    assert not environment.environment_path().exists()
     said: list[str] = []
     with pytest.raises(LabelingError, match="could not be installed") as failed:
         environment.ensure_environment(said.append)
@@ -280,22 +299,6 @@ def test_without_network_the_environment_is_one_clear_message_and_nothing_half_b
     assert "needs the network" in str(failed.value)
     assert "once" in said[0]
     assert not environment.environment_path().exists()
-
-
-def test_a_build_that_is_no_longer_needed_ends_and_the_next_attempt_is_its_own(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The jobs of a sweep run in one process; a job that fails stops only its own build."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
-    stop = threading.Event()
-    stop.set()
-    with pytest.raises(LabelingError, match="no longer needed"):
-        environment.ensure_environment(lambda _: None, stop)
-    assert not environment.environment_path().exists()
-    with pytest.raises(LabelingError, match="needs the network"):
-        environment.ensure_environment(lambda _: None)
 
 
 def test_the_lock_file_names_no_registry_and_has_a_hash_for_everything() -> None:
