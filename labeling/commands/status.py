@@ -39,7 +39,7 @@ def status(arguments: Sequence[str]) -> int:
     parser.add_argument("--follow", action="store_true", help="repeat every two seconds")
     options = parser.parse_args(arguments)
     seen: dict[str, str] = {}
-    remarks = _remarks(options.home)
+    remarks = _remarks(options.home, seen)
     if not options.follow:
         console.print(_view(options.home, seen, remarks))
         return 0
@@ -48,12 +48,12 @@ def status(arguments: Sequence[str]) -> int:
         while True:
             time.sleep(SECONDS)
             if time.monotonic() - looked > LOOK:
-                remarks, looked = _remarks(options.home), time.monotonic()
+                remarks, looked = _remarks(options.home, seen), time.monotonic()
             live.update(_view(options.home, seen, remarks), refresh=True)
 
 
-def _remarks(home: Path | None) -> list[Text]:
-    """Return a sentence about the suspects of each workspace that has any, and about each blind test."""
+def _remarks(home: Path | None, seen: dict[str, str]) -> list[Text]:
+    """Copy the answers that are new; return a sentence about each workspace's suspects, and about each blind test."""
     connection = connection_of(home)
     if connection is None:
         return []
@@ -62,18 +62,18 @@ def _remarks(home: Path | None) -> list[Text]:
             Text(f"{workspace}: {sentence(found)} Leave them out with {exclusion(found)}", style="yellow")
             for workspace, found in suspects_by_workspace(client).items()
         ]
-    return [*suspects, *map(Text, _tests(connection, home or DEFAULT_HOME))]
+    return [*suspects, *map(Text, _tests(connection, home or DEFAULT_HOME, seen))]
 
 
-def _tests(connection: Connection, home: Path) -> Iterator[str]:
+def _tests(connection: Connection, home: Path, seen: dict[str, str]) -> Iterator[str]:
     """Copy the answers, and yield a sentence about each blind test of a project that is known here."""
-    snapshots.take(connection, home)
-    overlaps = {one["name"]: one["overlap"] for one in datasets(connection)}
+    snapshots.take(connection, home, seen)
     folders = {copies: name for name, copies in sorted(snapshots.projects(home).items(), reverse=True)}
-    for copies, workspace in sorted(folders.items()):
-        if any(is_blind_test(queue) for queue in snapshots.queues(copies)):
-            for told in running_tests.sentences(read_project(copies.parent), overlaps):
-                yield f"{workspace}: {told}"
+    blind = {copies: name for copies, name in folders.items() if any(map(is_blind_test, snapshots.queues(copies)))}
+    overlaps = {one["name"]: one["overlap"] for one in datasets(connection)} if blind else {}
+    for copies, workspace in sorted(blind.items()):
+        for told in running_tests.sentences(read_project(copies.parent), overlaps):
+            yield f"{workspace}: {told}"
 
 
 def _view(home: Path | None, seen: dict[str, str], remarks: Sequence[Text]) -> Group:

@@ -138,5 +138,6 @@ def test_status_tells_at_any_look_how_a_blind_test_stands(
     people[1].submit({task["id"]: better[task["id"]] for task in tasks[6:10]})
     many = Tally(36, 0, 0)
     assert shows_difference(always_valid(many))
-    assert f"People prefer ppo to dpo: ppo wins {rate_text(always_valid(many))} of 36 judged prompts" in told()
-    assert "40 prompts are asked about" in told()
+    said = told()
+    assert f"People prefer ppo to dpo: ppo wins {rate_text(always_valid(many))} of 36 judged prompts" in said
+    assert "40 prompts are asked about" in said
