@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 KILLS = 10 if is_deep() else 5  # each one lets one or two iterations be made, so that five for each are enough
 LONG = (
     *(*SMALL, f"ppo.iterations={5 * KILLS}", "ppo.learning_rate=3e-4", "ppo.checkpoint_every=3", "ppo.sample_every=4"),
-    *("ppo.kl.target=2", "ppo.kl.horizon=200"),
+    *("ppo.kl.target=2", "ppo.kl.horizon=200", "ppo.rollouts=8", "ppo.batch_size=4", "ppo.epochs=1"),
 )
 
 
