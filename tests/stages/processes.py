@@ -8,14 +8,17 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from multiprocessing import get_context
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
 
 FORKING = get_context("forkserver")
 FORKING.set_forkserver_preload(["tests.stages.preloaded"])
+PLACE = ("_forkserver_address", "_forkserver_authkey")  # where processes ask for new ones; the key is Python 3.14's
 
 
 def start(
@@ -66,3 +69,18 @@ def run_command(
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     sys.exit(main(arguments))
+
+
+def start_with_forked_workers(arguments: Sequence[str], printed: Path) -> BaseProcess:
+    """Start a command whose workers are forked from the same process as it is itself; its output goes into the file."""
+    forkserver.ensure_running()
+    place = {name: value for name, value in vars(forkserver._forkserver).items() if name in PLACE}
+    process = FORKING.Process(target=_run_with_forked_workers, args=(arguments, printed, place))
+    process.start()
+    return process
+
+
+def _run_with_forked_workers(arguments: Sequence[str], printed: Path, place: Mapping[str, Any]) -> None:
+    vars(forkserver._forkserver).update(place, ensure_running=lambda: None)  # otherwise this process starts its own
+    with patch("pipeline.engine.workers.get_context", lambda method: FORKING):
+        run_command(arguments, printed, printed)

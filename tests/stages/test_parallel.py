@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import psutil
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from pipeline.files import file_hash
 from tests.conftest import until
 from tests.stages.conftest import Chain
-from tests.stages.processes import FORKING, run_command
+from tests.stages.processes import FORKING, start_with_forked_workers
 
 pytestmark = pytest.mark.slow
 
@@ -106,12 +105,6 @@ def test_an_arm_that_fails_does_not_take_the_other_with_it(
     assert "fit" in printed.err or "long" in printed.err
 
 
-def _with_forked_workers(arguments: list[str], printed: Path) -> None:
-    """Run a command whose workers are forked as it is itself."""
-    with patch("pipeline.engine.workers.get_context", lambda method: FORKING):
-        run_command(arguments, printed, printed)
-
-
 def test_whoever_is_killed_or_interrupted_nothing_is_lost(judged: Chain, tmp_path: Path) -> None:
     """Ctrl-C, a killed parent, a killed worker: no process is left running, and the last run resumes the rest.
 
@@ -132,8 +125,7 @@ def test_whoever_is_killed_or_interrupted_nothing_is_lost(judged: Chain, tmp_pat
     assert judged.store.versions("dpo") == []
     (version,) = judged.store.unfinished("dpo")
     folder = judged.store.directory("dpo", version)
-    last = FORKING.Process(target=_with_forked_workers, args=(judged.arguments(*request), tmp_path / "printed"))
-    last.start()
+    last = start_with_forked_workers(judged.arguments(*request), tmp_path / "printed")
     until(lambda: any(folder.glob("checkpoints/checkpoint-*/whole")), "no checkpoint", seconds=120)
     holder = (judged.store.root / "dpo" / f".{version}.holder").read_text()
     os.kill(int(holder.split()[1]), signal.SIGKILL)
