@@ -31,6 +31,9 @@ LONGEST = (  # folders and files whose tests stay on one worker, by their CPU ti
     *("test_reward_refusals.py", "test_people.py", "test_shipped.py", "test_ppo.py"),
 )
 
+TOGETHER = dict.fromkeys(("test_export.py", "test_llm_judges.py", "test_served.py"), "others")
+"""Files whose tests stay on one worker together: they ask one `transformers serve`, which takes seconds to start."""
+
 METRICS = {  # enough for every stage's summary
     "base": {"parameters": 1e6, "last_loss": 2.5},
     "draft": {"read": 10, "kept": 9},
@@ -98,7 +101,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             folder, file = Path(nodeid.partition("::")[0]).parts[-2:]
-            return {"labeling": folder, "stages": file}.get(folder, nodeid)
+            return {"labeling": folder, "stages": TOGETHER.get(file, file)}.get(folder, nodeid)
 
     return Scheduling(config, log)
 

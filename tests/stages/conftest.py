@@ -15,6 +15,7 @@ import pytest
 from pipeline.__main__ import main
 from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import Store
+from tests.serving import transformers_serve
 from tests.stages.processes import ended, start
 from tests.stages.small import TINY
 
@@ -22,12 +23,14 @@ from tests.stages.small import TINY
 class Chain:
     """Runs requests in one project and finds their artifacts."""
 
-    def __init__(self, outputs: Path) -> None:
+    def __init__(self, outputs: Path, project: str = "playground") -> None:
         self.outputs = outputs
-        self.store = Store(outputs, "playground")
+        self.project = project
+        self.store = Store(outputs, project)
 
     def arguments(self, *overrides: str) -> list[str]:
-        return [f"outputs={self.outputs}", *TINY, *overrides]
+        named = [] if self.project == "playground" else [f"project={self.project}"]
+        return [f"outputs={self.outputs}", *named, *TINY, *overrides]
 
     def run(self, *overrides: str) -> int:
         return main(self.arguments(*overrides))
@@ -47,12 +50,12 @@ class Chain:
 
     def make(self, stage: str, *overrides: str) -> Artifact:
         assert self.run(f"stage={stage}", *overrides) == 0
-        store = Store(self.outputs, "playground")
+        store = Store(self.outputs, self.project)
         return store.open(*store.resolve(stage))
 
-    def beside(self, outputs: Path, *made: Artifact) -> "Chain":
+    def beside(self, outputs: Path, *made: Artifact, project: str = "playground") -> "Chain":
         """Return a new project with copies of these artifacts and of all that they were made from."""
-        new = Chain(outputs)
+        new = Chain(outputs, project)
         for one in with_inputs(made):
             shutil.copytree(one.path, new.store.directory(one.stage, one.version), dirs_exist_ok=True)
         return new
@@ -86,6 +89,13 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
 def new_chain(tmp_path: Path) -> Callable[[], Chain]:
     """Creates an empty project for one test."""
     return lambda: Chain(tmp_path / "outputs")
+
+
+@pytest.fixture(scope="session")
+def served_by_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of `transformers serve`, which loads each model that it is asked for."""
+    with transformers_serve(tmp_path_factory.mktemp("serve") / "serve.log") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -11,7 +10,6 @@ import pytest
 from pipeline.config.nodes.models import DecodingConfig
 from pipeline.store.artifact import Artifact
 from tests.lazily import lazily
-from tests.serving import transformers_serve
 from tests.stages.conftest import Chain
 from tests.tokenizing import save_tokenizer, trl_templates
 
@@ -96,15 +94,8 @@ def test_a_full_model_has_no_adapter_to_export(chain: Chain, capsys: pytest.Capt
     assert "export.merge=true" in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of `transformers serve`, which loads each model that it is asked for."""
-    with transformers_serve(tmp_path_factory.mktemp("serve") / "serve.log") as url:
-        yield url
-
-
 @pytest.mark.parametrize("name", ["qwen3", "deepseek_r1_distill", "llama3_2"])
-def test_a_server_of_others_answers_as_we_do(name: str, chain: Chain, tmp_path: Path, server: str) -> None:
+def test_a_server_of_others_answers_as_we_do(name: str, chain: Chain, tmp_path: Path, served_by_others: str) -> None:
     """Greedy answers from messages alone: the exported template contains all decisions on reasoning and dates."""
     path = save_tokenizer(tmp_path / "model", trl_templates()[name], eos_token="<eos>", bos_token="<bos>")
     shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -124,5 +115,5 @@ def test_a_server_of_others_answers_as_we_do(name: str, chain: Chain, tmp_path: 
     given = (policy, chat, [chat.prompt(history)], DecodingConfig(0.0, 1.0, 24))
     [own] = draw(*given, 0, batch_tokens=999, own_cache=True, partial=tmp_path / "partial")
     asked = {"model": str(made.path / "model"), "messages": history, "max_tokens": 24}
-    reply = httpx.post(f"{server}/chat/completions", json=asked, timeout=120).json()
+    reply = httpx.post(f"{served_by_others}/chat/completions", json=asked, timeout=120).json()
     assert reply["choices"][0]["message"]["content"].strip() == chat.text(own.ids)

@@ -11,7 +11,6 @@ import pytest
 from pipeline.data.rows import read_jsonl, write_jsonl
 from pipeline.evaluation.winrates import win_rate
 from tests.completions import Reply, completion, serving
-from tests.serving import transformers_serve
 from tests.stages.conftest import Chain
 
 pytestmark = pytest.mark.slow
@@ -105,12 +104,11 @@ def test_judges_that_cannot_be_asked_are_refused(
     assert message in capsys.readouterr().err.replace("\n", " ")
 
 
-def test_a_real_endpoint_judges(chain: Chain, arms: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_real_endpoint_judges(chain: Chain, arms: tuple[str, ...], served_by_others: str) -> None:
     model = chain.make("sft", *arms).path / "model"
     few = ("llm_judges.prompts=2", "llm_judges.pairs=2", "llm_judges.decoding.max_new_tokens=4")
-    with transformers_serve(tmp_path / "serve.log", model) as url:
-        judge = f"evaluate.judges=[{{judge: '{url}', model: '{model}', name: real}}]"
-        made = chain.make("llm_judges", *arms, judge, "llm_judges.concurrency=2", *few)
+    judge = f"evaluate.judges=[{{judge: '{served_by_others}', model: '{model}', name: real}}]"
+    made = chain.make("llm_judges", *arms, judge, "llm_judges.concurrency=2", *few)
     (figures,) = json.loads(made.file("judges.json").read_text())
     assert (figures["questions"], figures["refused"]) == (12, 0)
     assert figures["tokens"] > 12 * 50  # the server counts them

@@ -29,11 +29,34 @@ PEOPLE = ("labeling=embedded", "labeling.annotators=[ann,bob]", *SAMPLE)
 
 
 @pytest.fixture
-def asked(argilla_environment: Path, chain: Chain, tmp_path: Path) -> Iterator[Chain]:
+def alone(argilla_environment: Path, chain: Chain, tmp_path: Path) -> Iterator[Chain]:
     """A new project with answers to rank, and with people who rank them on a new server."""
     new = chain.beside(tmp_path / "outputs", chain.make("sample", *SAMPLE))
     yield new
     stop(Home(home(new)))
+
+
+@pytest.fixture(scope="module")
+def outputs_of_people(argilla_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for projects whose people work on one server, since its start takes longer than most of the tests."""
+    folder = tmp_path_factory.mktemp("people")
+    yield folder
+    stop(Home(folder / ".argilla"))
+
+
+@pytest.fixture
+def asked(outputs_of_people: Path, chain: Chain) -> Iterator[Chain]:
+    """A new project with answers to rank, on a server that knows nobody yet."""
+    number = len([path for path in outputs_of_people.iterdir() if not path.name.startswith(".")])
+    new = chain.beside(outputs_of_people, chain.make("sample", *SAMPLE), project=f"people{number}")
+    yield new
+    connection = running(home(new))
+    assert connection
+    with connection.client() as client:
+        for user in accounts.annotators(connection):
+            assert client.delete(f"/users/{user['id']}").is_success
+    for invitation in (home(new) / "invitations").iterdir():
+        invitation.unlink()
 
 
 def home(chain: Chain) -> Path:
@@ -41,7 +64,7 @@ def home(chain: Chain) -> Path:
 
 
 def newest(chain: Chain, stage: str) -> Artifact:
-    store = Store(chain.outputs, "playground")
+    store = Store(chain.outputs, chain.project)
     return store.open(*store.resolve(stage))
 
 
@@ -49,14 +72,14 @@ def answer(chain: Chain, name: str, share: float = 1.0) -> dict[str, list[int]]:
     """One person ranks a share of all tasks over the API with their own key; return task -> ranks."""
     connection = running(home(chain))
     assert connection
-    people = People(configured(chain.outputs, *PEOPLE).labeling, "playground", print)
+    people = People(configured(chain.outputs, *PEOPLE).labeling, chain.project, print)
     given: dict[str, list[int]] = {}
     for queue in read_round(newest(chain, "publish"), people).queues:
         tasks = queue.tasks[: round(share * len(queue.tasks))]
         ranks = {
             task["id"]: stable_random(name, task["id"]).choices([1, 2, 3], k=len(task["responses"])) for task in tasks
         }
-        submit_rankings(accounts.key_of(connection, name), queue.name, "playground", ranks)
+        submit_rankings(accounts.key_of(connection, name), queue.name, chain.project, ranks)
         given |= ranks
     return given
 
@@ -67,41 +90,41 @@ def ranks_in(collected: Artifact) -> dict[tuple[str, str], list[int]]:
 
 
 def test_the_chain_waits_for_people_goes_on_with_what_they_said_and_never_asks_twice(
-    asked: Chain, capsys: pytest.CaptureFixture[str]
+    alone: Chain, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert asked.run("stage=preferences", *PEOPLE) == 3
+    assert alone.run("stage=preferences", *PEOPLE) == 3
     said = capsys.readouterr().out
     assert "Waiting for people · project playground · exit status 3" in said
     assert "0 of 32 rankings · 0 of 16 prompts complete · overlap 2" in said
     assert "ann 0 (not started)   bob 0 (not started)" in said
     assert "Continue    python -m pipeline" in said
     assert "collect.accept=partial" not in said  # before the first answer
-    assert not (asked.outputs / "playground" / "collect").exists()  # no artifact
-    assert (home(asked) / "invitations" / "ann.txt").stat().st_mode & 0o077 == 0
+    assert not (alone.outputs / "playground" / "collect").exists()  # no artifact
+    assert (home(alone) / "invitations" / "ann.txt").stat().st_mode & 0o077 == 0
 
-    by_ann = answer(asked, "ann")
-    by_bob = answer(asked, "bob", share=0.5)
-    assert asked.run("stage=preferences", *PEOPLE) == 3
+    by_ann = answer(alone, "ann")
+    by_bob = answer(alone, "bob", share=0.5)
+    assert alone.run("stage=preferences", *PEOPLE) == 3
     said = capsys.readouterr().out
     assert "ann 16   bob 8" in said
     assert "collect.accept=partial   (" in said
-    by_bob |= answer(asked, "bob")
+    by_bob |= answer(alone, "bob")
 
-    assert asked.run("stage=preferences", *PEOPLE) == 0
-    collected = newest(asked, "collect")
+    assert alone.run("stage=preferences", *PEOPLE) == 0
+    collected = newest(alone, "collect")
     expected = {("ann", task): ranks for task, ranks in by_ann.items()} | {("bob", t): r for t, r in by_bob.items()}
     assert ranks_in(collected) == expected
     assert collected.metrics["complete"] == 1
     assert "simulated" not in collected.metrics
 
-    stop(Home(home(asked)))  # the test does not need the server after this
+    stop(Home(home(alone)))  # the test does not need the server after this
     capsys.readouterr()
-    assert asked.run("stage=preferences", "sft.learning_rate=2e-3", *PEOPLE) == 0
+    assert alone.run("stage=preferences", "sft.learning_rate=2e-3", *PEOPLE) == 0
     said = capsys.readouterr().out
     assert "nobody is asked again" in said
     assert f"answers of sft {collected.inputs['publish'].inputs['sample'].inputs['sft'].version[:4]}" in said
-    assert running(home(asked)) is None
-    assert newest(asked, "preferences").inputs["rankings"].version == collected.version
+    assert running(home(alone)) is None
+    assert newest(alone, "preferences").inputs["rankings"].version == collected.version
 
 
 def test_what_is_there_can_be_taken_and_the_rest_later(asked: Chain) -> None:
@@ -160,10 +183,10 @@ def test_a_person_added_to_a_complete_round_is_invited_and_what_they_add_counts(
     assert newest(asked, "collect").version == first.version
     connection = running(home(asked))
     assert connection
-    people = People(configured(asked.outputs, *added).labeling, "playground", print)
+    people = People(configured(asked.outputs, *added).labeling, asked.project, print)
     (queue, _) = read_round(newest(asked, "publish"), people).queues
     ranks = {task["id"]: [1, 2, 3] for task in queue.tasks[:1]}
-    submit_rankings(accounts.key_of(connection, "cleo"), queue.name, "playground", ranks)
+    submit_rankings(accounts.key_of(connection, "cleo"), queue.name, asked.project, ranks)
     capsys.readouterr()
     assert asked.run("stage=preferences", *added, "collect.accept=partial") == 0
     assert "left to answer: cleo 3" in capsys.readouterr().out
@@ -190,29 +213,29 @@ def test_waiting_goes_on_by_itself_when_people_are_done(asked: Chain, monkeypatc
 
 
 def test_a_server_that_was_killed_or_lost_everything_gets_tasks_and_answers_back(
-    asked: Chain, capsys: pytest.CaptureFixture[str]
+    alone: Chain, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`kill -9` loses nothing; after a loss of all data, `publish` has the tasks, and the project the answers."""
-    assert asked.run("stage=collect", *PEOPLE) == 3
-    by_ann = answer(asked, "ann")
-    state = Home(home(asked)).state()
+    assert alone.run("stage=collect", *PEOPLE) == 3
+    by_ann = answer(alone, "ann")
+    state = Home(home(alone)).state()
     assert state
     os.kill(state.pid, signal.SIGKILL)
     time.sleep(0.5)
-    answer_after_restart(asked, by_ann)
-    assert asked.run("stage=collect", *PEOPLE) == 0
-    whole = ranks_in(newest(asked, "collect"))
+    answer_after_restart(alone, by_ann)
+    assert alone.run("stage=collect", *PEOPLE) == 0
+    whole = ranks_in(newest(alone, "collect"))
     assert {task: ranks for (name, task), ranks in whole.items() if name == "ann"} == by_ann
 
-    stop(Home(home(asked)))
-    home(asked).rename(home(asked).with_name("lost"))
+    stop(Home(home(alone)))
+    home(alone).rename(home(alone).with_name("lost"))
     capsys.readouterr()
-    assert asked.run("stage=collect", *PEOPLE) == 0
+    assert alone.run("stage=collect", *PEOPLE) == 0
     said = capsys.readouterr().out.replace("\n", " ")
     assert "was lost on the server: 32 answers (ann 16, bob 16) put back" in said
     assert "invitations (private) for ann, bob" in said
-    assert ranks_in(newest(asked, "collect")) == whole
-    file = asked.outputs / "playground" / ".answers" / f"playground-{newest(asked, 'publish').version[:6]}.jsonl"
+    assert ranks_in(newest(alone, "collect")) == whole
+    file = alone.outputs / "playground" / ".answers" / f"playground-{newest(alone, 'publish').version[:6]}.jsonl"
     assert len(read_jsonl(file)) == 32
 
 
@@ -228,18 +251,18 @@ def answer_after_restart(chain: Chain, by_ann: dict[str, list[int]]) -> None:
     answer(chain, "bob")
 
 
-def test_simulated_annotators_rank_through_the_server_as_they_do_without(asked: Chain) -> None:
+def test_simulated_annotators_rank_through_the_server_as_they_do_without(alone: Chain) -> None:
     settings = ("sample.prompts=6", "labeling.calibration=2", "labeling.repeats=1", "labeling.noise=0")
-    assert asked.run("stage=collect", "labeling=simulated", *settings) == 0
-    without = newest(asked, "collect")
+    assert alone.run("stage=collect", "labeling=simulated", *settings) == 0
+    without = newest(alone, "collect")
     assert without.metrics["consistency"] == 1  # an annotator without errors gives the same ranks twice
     (without.path / "manifest.json").unlink()  # so that it is made again with the same version
-    assert asked.run("stage=collect", "labeling=embedded", *settings) == 0
-    through = newest(asked, "collect")
+    assert alone.run("stage=collect", "labeling=embedded", *settings) == 0
+    through = newest(alone, "collect")
     assert through.version == without.version
     assert through.file("rankings.jsonl").read_bytes() == (without.path / "rankings.jsonl").read_bytes()
     assert through.metrics == without.metrics
-    assert running(home(asked)) is None  # it ended with the command
+    assert running(home(alone)) is None  # it ended with the command
 
 
 def test_one_line_leaves_an_annotator_out_and_asks_nobody(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:

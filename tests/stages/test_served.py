@@ -21,7 +21,6 @@ from pipeline.store.artifact import Artifact
 from tests.completions import running
 from tests.lazily import lazily
 from tests.policy_server import PolicyServer
-from tests.serving import transformers_serve
 from tests.stages import tiny
 from tests.stages.architectures import build
 from tests.stages.conftest import Chain
@@ -165,23 +164,24 @@ def test_drafts_of_a_policy_are_drawn_by_its_server(policy: Artifact, server: Po
 
 @pytest.mark.slow
 def test_a_real_server_draws_for_sample_and_evaluate(
-    chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    chain: Chain, served_by_others: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without its `generation_config`, `transformers serve` gives the most probable tokens: that is refused."""
     few = ("sample.prompts=8", "sample.answers=2", "evaluate.prompts=8", "evaluate.policies=[base,sft]")
     sft = chain.make("sft")
     models = {"base": sft.inputs["base"].path / "model", "sft": sft.path / "model"}
-    with transformers_serve(tmp_path / "serve.log") as url:
-        listed = ", ".join(f"{{policy: {name}, url: '{url}', model: '{model}'}}" for name, model in models.items())
-        servers = f"generation.servers=[{listed}]"
-        made = chain.make("sample", *few, "generation=transformers_serve", servers)
-        both = chain.make("evaluate", *few, "generation=transformers_serve", servers)
-        capsys.readouterr()
-        assert chain.run("stage=sample", *few, "sample.seed=1", "generation=openai", servers) == 2
-        assert "draws more probable tokens" in capsys.readouterr().err.replace("\n", " ")
+    listed = ", ".join(
+        f"{{policy: {name}, url: '{served_by_others}', model: '{model}'}}" for name, model in models.items()
+    )
+    servers = f"generation.servers=[{listed}]"
+    made = chain.make("sample", *few, "generation=transformers_serve", servers)
+    both = chain.make("evaluate", *few, "generation=transformers_serve", servers)
+    capsys.readouterr()
+    assert chain.run("stage=sample", *few, "sample.seed=1", "generation=openai", servers) == 2
+    assert "draws more probable tokens" in capsys.readouterr().err.replace("\n", " ")
     assert sum(len(row["answers"]) for row in read_jsonl(made.file("answers.jsonl"))) == 16
     assert made.manifest["config"]["drawn_by"] == "openai"
-    assert made.manifest["runtime"]["generation"]["servers"][1]["url"] == url
+    assert made.manifest["runtime"]["generation"]["servers"][1]["url"] == served_by_others
     assert made.version != chain.make("sample", *few).version
     found = json.loads(both.file("generation.json").read_text())
     assert [one["policy"] for one in found] == ["base", "sft"]
