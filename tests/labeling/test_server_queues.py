@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from labeling.backend import Queue, Round
-from labeling.server import Connection, serving
+from labeling.server import Connection
 from labeling.server.accounts import checked
-from labeling.server.home import Home
 from tests.labeling.asking import Place, make
+from tests.labeling.conftest import SessionServer
 from tests.labeling.screen import PENDING, Screen, searched
 
 SUBMITTED = {"filters": {"and": [{**PENDING["filters"]["and"][0], "values": ["submitted"]}]}}
@@ -152,22 +152,15 @@ def test_a_page_shows_a_record_while_one_is_open_however_many_people_work(
     assert min(everybody) > 5
 
 
-def test_a_page_shows_a_record_after_the_server_was_killed(argilla_environment: Path, tmp_path: Path) -> None:
+def test_a_page_shows_a_record_after_the_server_was_killed(place: Place, argilla: SessionServer) -> None:
     """A page that stays open asks the next server from a position among the records that it holds."""
-    draw, home = Random(0), tmp_path / "home"
-    with ExitStack() as pages:
-        with serving(home, say=print) as connection:
-            place = Place(connection, home)
-            published(place, "one", everybody=3, others=40)
-            screens = pages.enter_context(opened(place, slow=False))
-            work(screens, draw, answers=12)
-            state = Home(home).state()
-            assert state is not None
-            os.kill(state.pid, signal.SIGKILL)
-        with serving(home, say=print) as connection:
-            for screen in screens:
-                screen.client.base_url = f"{connection.url}/api/v1"
-            work(screens, draw)
+    draw = Random(0)
+    published(place, "one", everybody=3, others=40)
+    with opened(place, slow=False) as screens:
+        work(screens, draw, answers=12)
+        os.kill(argilla.pid, signal.SIGKILL)
+        argilla.restart()
+        work(screens, draw)
     assert sum(len(screen.answered) for screen in screens) >= 3 * 3 + 40
 
 
