@@ -157,6 +157,8 @@ class Stage:
     makes: Makes = ""
     label: str = ""  # name in reports of a policy that it makes
     asking: Asking | None = None
+    work: Callable[[PipelineConfig], Mapping[str, tuple[str, Any]]] | None = None
+    """Finished versions that it takes over, which change nothing in its result: role -> (stage, its configuration)."""
     quick: bool = False  # takes seconds and has no curve: not tracked offline
     meets_people: bool = False  # runs in the command's own process, which reaches the annotators' server
     keeps_human_work: bool = False  # holds tasks for people or their answers: never pruned

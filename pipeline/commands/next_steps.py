@@ -28,6 +28,9 @@ def next_steps(step: Step, config: PipelineConfig, store: Store, request: Reques
     if step.name == "synthesize":
         yield next(words), f"{request.command('stage=sft', 'data.path=synthesize')}   (trains on them)"
         return
+    if step.name == "shard":
+        yield next(words), f"{request.command('stage=data')}   (merges all shards, once they are finished)"
+        return
     planner = Planner(replace(config, stage="all"), store)
     following = successor(planner, step.name)
     if following:

@@ -1,10 +1,11 @@
 """Checks the keys that describe the user's files and model."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 from pipeline.config.names import NAME
-from pipeline.config.nodes.demonstrations import DataConfig, SourceConfig, source_name
+from pipeline.config.nodes.demonstrations import DataConfig, ReadingConfig, SourceConfig, source_name
 from pipeline.config.nodes.people import LabelingConfig
 from pipeline.config.schema import PipelineConfig
 
@@ -13,7 +14,9 @@ def keys_of_no_use(config: PipelineConfig) -> Iterator[str]:
     """Yield keys that describe user files or a user model where the request names none."""
     data, model, plain = config.data, config.model, DataConfig()
     if data.source == "playground":
-        for key in ("test_path", "format", "columns", "revision", "subset", "part"):
+        if config.stage == "shard":
+            yield "stage=shard: it is about files of your own: give data.path=FILE, too."
+        for key in ("test_path", "format", "columns", "revision", "subset", "part", "shards"):
             if getattr(data, key) != getattr(plain, key):
                 yield f"data.{key}={getattr(data, key)}: it is about files of your own: give data.path=FILE, too."
     labeling, unset = config.labeling, LabelingConfig()
@@ -42,10 +45,23 @@ def wrong_sources(config: PipelineConfig) -> Iterator[str]:
         yield from _wrong_mixture(data)
         yield from _without_tokenizer(config)
         yield from _wrong_languages(data.cleaning.languages)
+        yield from _wrong_shards(config)
         split = data.split
         shares = split.dev + split.test + split.preference + split.rl
         if shares >= 1:
             yield f"data.split: the shares add up to {shares:g}, so nothing is left for SFT."
+
+
+def _wrong_shards(config: PipelineConfig) -> Iterator[str]:
+    """Yield a shard that is none of the shards, and options in which it differs from `data`, which merges it."""
+    data, shard = config.data, config.shard
+    if config.stage == "shard" and data.shards == 1:
+        yield "data.shards has to be given: in how many shards the files are read, for example data.shards=16."
+    elif shard.number > data.shards:
+        yield f"shard.number={shard.number}: there are {data.shards} shards (data.shards)."
+    for key in [item.name for item in fields(ReadingConfig)] + ["shards"]:
+        if getattr(shard, key) != getattr(data, key):
+            yield f"shard.{key}={getattr(shard, key)}: a shard follows data.{key}={getattr(data, key)}; set that one."
 
 
 def wrong_paths(key: str, value: Any) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pipeline.errors import RequestError
 from pipeline.files import write_atomically
 
 FILE = "request.yaml"
-ABOUT_A_RUN = ("plan", "tag")  # apply to one run only, not to the next
+ABOUT_A_RUN = ("plan", "tag", "shard.number")  # apply to one run only, not to the next
 HEAD = "# The last request of this project: `status`, `chat` and suggestions of next commands use it.\n"
 
 

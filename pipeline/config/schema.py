@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.config.fields import choice, following, number
-from pipeline.config.nodes.demonstrations import DataConfig, DraftConfig, SynthesizeConfig
+from pipeline.config.nodes.demonstrations import DataConfig, DraftConfig, ShardConfig, SynthesizeConfig
 from pipeline.config.nodes.evaluation import CompareConfig, EvaluateConfig, LlmJudgesConfig
 from pipeline.config.nodes.learning import DpoConfig, JudgeConfig, KtoConfig, PpoConfig, RewardConfig
 from pipeline.config.nodes.machine import LaunchConfig, ServingConfig, TrackingConfig
@@ -55,6 +55,7 @@ class PipelineConfig:
     base: BaseConfig = field(default_factory=BaseConfig)
     draft: DraftConfig = field(default_factory=DraftConfig)
     synthesize: SynthesizeConfig = field(default_factory=SynthesizeConfig)
+    shard: ShardConfig = field(default_factory=lambda: dataclasses.replace(following(ShardConfig, "data"), number=1))
     data: DataConfig = field(default_factory=DataConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)

@@ -6,10 +6,10 @@ Always read = kept + dropped. Each dropped row has a step; only malformed rows (
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pipeline.data.faults import BadRow, Place
 from pipeline.data.rows import write_jsonl
@@ -65,6 +65,13 @@ class Dropped:
 
     def __str__(self) -> str:
         return f"{self.place}: {BadRow(self.field, self.role, self.reason)}"
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Self:
+        """The entry of a line that `as_row` wrote before rows were compared, so without `like`."""
+        place = Place(Path(row["file"]), row["line"], row["item"])
+        said = {name: row[name] for name in ("field", "role", "reason", "excerpt", "step")}
+        return cls(place, **said, source=row.get("source", ""))
 
     def as_line(self) -> str:
         """The entry as JSON."""
@@ -148,11 +155,15 @@ class Ledger:
     ) -> Dropped:
         """Record a dropped row, with an excerpt of its content."""
         entry = Dropped(place, fault.field, fault.role, fault.reason, excerpt_of(content), step, source, like)
-        self.counts[source, step, entry.reason] += 1
-        if len(self.first[step, entry.reason]) < _EXAMPLES:
-            self.first[step, entry.reason].append(entry)
-        self._sink(entry)
+        self.add(entry)
         return entry
+
+    def add(self, entry: Dropped) -> None:
+        """Record an entry of another ledger."""
+        self.counts[entry.source, entry.step, entry.reason] += 1
+        if len(self.first[entry.step, entry.reason]) < _EXAMPLES:
+            self.first[entry.step, entry.reason].append(entry)
+        self._sink(entry)
 
     def write(self, path: Path) -> None:
         """Write one line per kept entry. Raises PipelineError if writing fails."""

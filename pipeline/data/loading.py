@@ -14,7 +14,8 @@ from pipeline.data.formats.printed import unprinted
 from pipeline.data.formats.table import Format
 from pipeline.data.formats.turned import as_rows_are
 from pipeline.data.ledger import Ledger, excerpt_of
-from pipeline.data.reading.files import BrokenRow, RawRow, read_rows
+from pipeline.data.reading.files import BrokenRow, RawRow, read_rows, read_span
+from pipeline.data.reading.spans import Span
 from pipeline.errors import RequestError
 
 T = TypeVar("T")
@@ -48,6 +49,11 @@ def rows_with_format(
             "Write each row as {…}, a JSON object, or correct these rows."
         )
     return chain(head, rows), detect(named, formats, file, mapped="completion" in (columns or {}))
+
+
+def rows_of_span(span: Span) -> Iterator[RawRow | BrokenRow]:
+    """The rows of a span as `rows_with_format` gives those of a file."""
+    return map(_unprinted, read_span(span))
 
 
 def _unprinted(raw: RawRow | BrokenRow) -> RawRow | BrokenRow:

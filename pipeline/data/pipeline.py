@@ -22,17 +22,18 @@ from pipeline.data.formats.coded import Meanings, no_codes
 from pipeline.data.formats.detection import AUTO
 from pipeline.data.formats.readings import Reading
 from pipeline.data.formats.table import DEMONSTRATIONS
-from pipeline.data.ledger import Ledger, OnBadRow, check_bad_fraction, refuse_row
-from pipeline.data.loading import rows_with_format
+from pipeline.data.ledger import Ledger, OnBadRow, check_bad_fraction, excerpt_of, refuse_row
+from pipeline.data.loading import rows_of_span, rows_with_format
 from pipeline.data.marks import mark_meanings
 from pipeline.data.parallel import map_in_order
-from pipeline.data.row_cleaning import Change, CleanedPiece, Piece, RowCleaner, texts_of
+from pipeline.data.reading.files import can_be_cut
+from pipeline.data.reading.spans import Span, spans_of
+from pipeline.data.row_cleaning import MAX_EXAMPLES, Change, CleanedPiece, LeftOutRow, Piece, RowCleaner, texts_of
 from pipeline.data.rows import Demonstration
 from pipeline.data.scratch import Scratch
 
 ROWS_PER_PIECE = 1000  # rows cleaned by one call of a process
 BOILERPLATE_SAMPLE = 2000  # rows per source in which boilerplate is searched
-_EXAMPLES = 4  # shown changes per rule
 
 Measure = Callable[[Sequence[Demonstration]], Sequence[int]]
 """Returns the number of tokens of each conversation."""
@@ -114,20 +115,39 @@ def gather(
     ledger: Ledger,
     measure: Measure | None = None,
     advance: Callable[[int], None] = lambda rows: None,
+    spans: Sequence[Sequence[Span]] | None = None,
 ) -> Gathered:
-    """Read, clean and measure all rows of all sources, test sources first.
+    """Read, clean and measure all rows of all sources, test sources first; or of the `spans` of a shard.
 
-    Raises RequestError if a file cannot be read, its format is unclear, or too many rows are malformed.
+    Raises RequestError if a file cannot be read, its format is unclear, or too many of all rows are malformed.
     """
-    ordered = sorted(sources, key=lambda source: not source.tested)
+    ordered = in_order(sources)
     gathered = Gathered(scratch, ledger, ordered)
     for number, source in enumerate(ordered):
-        pieces = _with_boilerplate(_pieces(source, gathered), settings)
+        pieces = _with_boilerplate(source, spans[number] if spans else whole(source), gathered, settings)
         for cleaned in map_in_order(settings.row_cleaner, pieces, settings.processes):
             _add_piece(cleaned, number, gathered, settings, measure)
             advance(len(cleaned.rows) + len(cleaned.out))
-    check_bad_fraction(ledger, settings.max_bad_fraction)
+    if spans is None:  # a shard alone does not show that files were misread
+        check_bad_fraction(ledger, settings.max_bad_fraction)
     return gathered
+
+
+def in_order(sources: Sequence[Source]) -> list[Source]:
+    """The sources in the order of their rows: of equal rows those of test sources come first."""
+    return sorted(sources, key=lambda source: not source.tested)
+
+
+def whole(source: Source) -> list[Span]:
+    """All files of a source."""
+    return [Span(file) for file in source.files]
+
+
+def spans_of_shard(sources: Sequence[Source], number: int, count: int) -> list[list[Span]]:
+    """The spans of shard `number` (from 1) of `count`, for each source in order [sources]."""
+    ordered = in_order(sources)
+    spans = iter(spans_of([file for source in ordered for file in source.files], number, count, can_be_cut))
+    return [[span for found in islice(spans, len(source.files)) for span in found] for source in ordered]
 
 
 def deduplicate(gathered: Gathered, settings: Settings) -> Decisions:
@@ -149,29 +169,40 @@ def kept_rows(scratch: Scratch) -> Iterator[KeptRow]:
         yield KeptRow(row, item)
 
 
-def _pieces(source: Source, gathered: Gathered) -> Iterator[Piece]:
-    """The rows of a source, file after file. Marks are settled over all files before the first row with a mark."""
-    meanings: Meanings | None = None
-    for position, file in enumerate(source.files):
-        raw, chosen = rows_with_format(file, source.format, DEMONSTRATIONS, source.columns)
-        if chosen.codes_of is not no_codes and meanings is None:
-            meanings = mark_meanings(source.files[position:], source.format, source.columns, source.codes)
-        gathered.meanings[source.name] = meanings or {}
+def _pieces(source: Source, spans: Sequence[Span], gathered: Gathered) -> Iterator[Piece]:
+    """The rows of a source's spans, in order. Marks are settled over all files before the first row with a mark."""
+    meanings = gathered.meanings.setdefault(source.name, {})
+    for span in spans:
+        raw, chosen = rows_with_format(span.file, source.format, DEMONSTRATIONS, source.columns)
+        if not span.is_whole:  # the format is that of the whole file
+            raw = rows_of_span(span)
+        if chosen.codes_of is not no_codes and not meanings:
+            meanings = mark_meanings(source.files, source.format, source.columns, source.codes)
+            gathered.meanings[source.name] = meanings
         gathered.readings.setdefault(source.name, {}).setdefault(chosen.name, Reading(chosen.name))
         while rows := list(islice(raw, ROWS_PER_PIECE)):
-            yield Piece(rows, chosen.name, source.name, source.columns, meanings or {})
+            yield Piece(rows, chosen.name, source.name, source.columns, meanings)
 
 
-def _with_boilerplate(pieces: Iterator[Piece], settings: Settings) -> Iterator[Piece]:
-    """The same pieces with the boilerplate of their source: n-grams that too many of its texts share."""
-    if not settings.row_cleaner.fingerprints:
+def _with_boilerplate(source: Source, spans: Sequence[Span], gathered: Gathered, settings: Settings) -> Iterator[Piece]:
+    """The pieces of these spans with the boilerplate of their source: n-grams that too many of its texts share."""
+    pieces = _pieces(source, spans, gathered)
+    if not settings.row_cleaner.fingerprints or not spans:
         yield from pieces
         return
-    head = list(islice(pieces, -(-BOILERPLATE_SAMPLE // ROWS_PER_PIECE)))
+    if list(spans) == whole(source):
+        head = _head(pieces)
+        pieces = chain(head, pieces)
+    else:  # a shard: the first rows of the source are read for this alone
+        head = _head(_pieces(source, whole(source), replace(gathered, readings={})))
     plain = RowCleaner(settings.row_cleaner.cleaner, settings.row_cleaner.mend_roles, fingerprints=False)
     common = boilerplate_of([text for piece in head for text in texts_of(plain(piece).rows)])
-    for piece in chain(head, pieces):
+    for piece in pieces:
         yield replace(piece, boilerplate=common)
+
+
+def _head(pieces: Iterator[Piece]) -> list[Piece]:
+    return list(islice(pieces, -(-BOILERPLATE_SAMPLE // ROWS_PER_PIECE)))
 
 
 def _add_piece(
@@ -180,7 +211,9 @@ def _add_piece(
     """Add the rows of a piece to the scratch file and its dropped rows to the ledger."""
     name, ledger = gathered.sources[source].name, gathered.ledger
     ledger.count_read(len(cleaned.rows) + len(cleaned.out), name)
-    for place, step, fault, excerpt in cleaned.out:
+    tokens = measure(cleaned.rows) if measure else [0] * len(cleaned.rows)
+    unfit = {row: reason for row, count in enumerate(tokens) if (reason := _misfit(count, settings))}
+    for place, step, fault, excerpt in _left_out(cleaned, unfit):
         entry = ledger.drop(place, fault, excerpt, step, source=name)
         if step == "format" and settings.on_bad_row == "error":
             raise refuse_row(entry)
@@ -190,22 +223,26 @@ def _add_piece(
     gathered.flagged += cleaned.flagged
     for change in cleaned.examples:
         shown = gathered.examples.setdefault(change.rule, [])
-        if len(shown) < _EXAMPLES:
+        if len(shown) < MAX_EXAMPLES:
             shown.append(change)
-    tokens = measure(cleaned.rows) if measure else [0] * len(cleaned.rows)
-    fits = [_fits(*one, name, ledger, settings) for one in zip(cleaned.rows, cleaned.places, tokens, strict=True)]
-    _write_to_scratch(cleaned, np.array(fits, dtype=bool), np.array(tokens, dtype=np.int32), source, gathered)
+    fits = np.array([row not in unfit for row in range(len(cleaned.rows))], dtype=bool)
+    _write_to_scratch(cleaned, fits, np.array(tokens, dtype=np.int32), source, gathered)
 
 
-def _fits(row: Demonstration, place: Place, tokens: int, source: str, ledger: Ledger, settings: Settings) -> bool:
+def _misfit(tokens: int, settings: Settings) -> str:
+    """Why a row of so many tokens is left out; empty if it is not."""
     if settings.longest is not None and tokens > settings.longest:
-        reason = f"longer than {settings.longest} tokens"
-    elif tokens < settings.shortest:
-        reason = f"shorter than {settings.shortest} tokens"
-    else:
-        return True
-    ledger.drop(place, BadRow(None, None, reason), row["messages"], "length", source=source)
-    return False
+        return f"longer than {settings.longest} tokens"
+    return f"shorter than {settings.shortest} tokens" if tokens < settings.shortest else ""
+
+
+def _left_out(cleaned: CleanedPiece, unfit: Mapping[int, str]) -> list[LeftOutRow]:
+    """The rows of a piece that are left out, in the order of the file, so that the ledger does not depend on pieces."""
+    lengths = [
+        LeftOutRow(cleaned.places[row], "length", BadRow(None, None, reason), excerpt_of(cleaned.rows[row]["messages"]))
+        for row, reason in unfit.items()
+    ]
+    return sorted([*cleaned.out, *lengths], key=lambda one: one.place.line)
 
 
 def _write_to_scratch(

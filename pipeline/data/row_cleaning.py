@@ -29,7 +29,7 @@ from pipeline.data.rows import Demonstration, Message, conversation_hash, openin
 
 ROLES = "roles"  # the rule that corrects the order of turns; formats apply it, since only they see the original
 _AROUND = 60  # characters shown on each side of a change
-_EXAMPLES = 3  # changes per rule and piece
+MAX_EXAMPLES = 4  # shown changes per rule; a piece has as many, so that the first of all do not depend on pieces
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class RowCleaner:
             done.out.append(LeftOutRow(place, "cleaning", fault, excerpt_of(before)))
             return
         for rule, texts in zip(cleaned.changed, cleaned.texts, strict=True):
-            if sum(change.rule == rule for change in done.examples) < _EXAMPLES:
+            if sum(change.rule == rule for change in done.examples) < MAX_EXAMPLES:
                 done.examples.append(Change(rule, place, *_around_difference(*texts)))
         kept = [turn for turn in cleaned.messages if turn["role"] != "system" or turn["content"].strip()]
         done.rows.append({**row, "messages": kept})

@@ -1,5 +1,6 @@
 """Rows on disk while they are compared: texts as lines, numbers as columns."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LINES = "rows.jsonl"
+_CHUNK = 1 << 20
 
 
 class Scratch:
@@ -21,6 +23,19 @@ class Scratch:
         self.count = 0
         self._shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
         self._files: dict[str, BinaryIO] = {}
+
+    @classmethod
+    def of(cls, folder: Path, described: Mapping[str, Any]) -> Self:
+        """The rows that another process collected in a folder, by its `description`, to read."""
+        scratch = cls(folder)
+        scratch.count = described["count"]
+        scratch._shapes = {name: (np.dtype(kind), tuple(shape)) for name, (kind, shape) in described["columns"].items()}
+        return scratch
+
+    def description(self) -> dict[str, Any]:
+        """The number of rows, and type and shape of each column, as JSON."""
+        columns = {name: [kind.str, list(shape)] for name, (kind, shape) in self._shapes.items()}
+        return {"count": self.count, "columns": columns}
 
     def __enter__(self) -> Self:
         return self
@@ -38,6 +53,20 @@ class Scratch:
             self._shapes.setdefault(name, (values.dtype, values.shape[1:]))
             self._file(name).write(np.ascontiguousarray(values).data)
         self.count += len(lines)
+
+    def extend(self, other: "Scratch", changed: Mapping[str, NDArray[Any]]) -> None:
+        """Append all rows of another one, with other values in the columns that are `changed`."""
+        if not other.count:
+            return
+        for name in [_LINES, *(name for name in other._shapes if name not in changed)]:
+            with (other.folder / name).open("rb") as stream:
+                shutil.copyfileobj(stream, self._file(name), _CHUNK)
+        for name, values in changed.items():
+            assert len(values) == other.count, f"{name}: {len(values)} values for {other.count} rows"
+            self._file(name).write(np.ascontiguousarray(values).data)
+        for name, shape in other._shapes.items():
+            assert self._shapes.setdefault(name, shape) == shape, f"{name}: {shape}, and {self._shapes[name]} before"
+        self.count += other.count
 
     def lines(self) -> Iterator[str]:
         """The lines, in order, one at a time."""

@@ -120,6 +120,7 @@ class Maker:
         A `RequestError` also removes the directory if nothing but the log is in it.
         """
         inputs = self._inputs(step)
+        given = {**inputs, **step.work}
         check_fits(step, self.config, self.store)
         with self.store.writing(step.name, step.version) as directory:
             if self.store.is_complete(step.name, step.version):  # made meanwhile by another process
@@ -131,7 +132,7 @@ class Maker:
                 with _reported_faults(step, directory), _logging_to(directory / LOG):
                     log.info("%s@%s from %s", step.name, step.version, {r: a.reference for r, a in inputs.items()})
                     with self.group.join():
-                        metrics = step.stage.run(step.config, self._context(inputs, directory, tracker, observed))
+                        metrics = step.stage.run(step.config, self._context(given, directory, tracker, observed))
                 manifest = _manifest(step, self.config, inputs, metrics, time.monotonic() - began, self.store)
                 manifest["resumed"] = resumed  # `seconds` are then those since it went on
                 with _reported_faults(step, directory):
@@ -186,6 +187,7 @@ def _manifest(
             **asdict(config.launch),
             **packing_of(step),
             **servers_of(step, config),
+            **({"shards": [shard.version for shard in step.work.values()]} if step.work else {}),
             "threads": threads(config),
             "gates": config.gates,
         },

@@ -12,7 +12,7 @@ from pipeline.data.reading.files import find_files
 from pipeline.errors import RequestError
 from pipeline.services.hub import is_hub_id
 from pipeline.stage import FromFiles
-from pipeline.stages.data import source_references
+from pipeline.stages.reading import source_references
 
 
 def with_keys(config: PipelineConfig, written: Any, message: str) -> str:

@@ -7,7 +7,7 @@ exist, the step that asks, and all steps that need it, have the version `PENDING
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from labeling.backend import without_times
@@ -15,6 +15,7 @@ from pipeline.config.names import nearest
 from pipeline.config.schema import PipelineConfig, content
 from pipeline.engine.finding import find
 from pipeline.engine.paths import missing_files, with_keys
+from pipeline.engine.shards import finished_shards
 from pipeline.errors import PipelineError, RequestError, Unplannable
 from pipeline.model_files.checks import check_models
 from pipeline.people.history import authors, collections
@@ -53,6 +54,7 @@ class Step:
     inputs: Mapping[str, "Step | Artifact"]
     complete: bool
     why: str  # why it has to run, or `UP_TO_DATE`
+    work: Mapping[str, Artifact] = field(default_factory=dict)  # finished shards of it, which change no version
 
     @property
     def name(self) -> str:
@@ -155,7 +157,8 @@ class Planner:
             version = fingerprint(stage, config, {role: given.version for role, given in inputs.items()})
             complete = self.store.is_complete(name, version)
             step = Step(stage, config, version, inputs, complete, UP_TO_DATE)
-            step = step if complete else replace(step, why=self._reason_to_run(step))
+            if not complete:
+                step = replace(step, why=self._reason_to_run(step), work=self._finished_work(stage, inputs))
         self.steps[name] = step
         return step
 
@@ -197,6 +200,16 @@ class Planner:
             inputs = {**inputs, asking.about: self.store.open(about.name, last.about)}
             return Step(stage, config, PENDING, inputs, False, why)
         return Step(stage, config, PENDING, inputs, False, PEOPLE_ARE_ASKED)
+
+    def _finished_work(self, stage: Stage, inputs: Mapping[str, "Step | Artifact"]) -> dict[str, Artifact]:
+        """Return the shards that a stage merges; they have its inputs. Raises `Unplannable` if one is not finished."""
+        named = stage.work(self.config) if stage.work else {}
+        versions = {role: given.version for role, given in inputs.items()}
+        wanted = {role: (name, fingerprint(STAGES[name], config, versions)) for role, (name, config) in named.items()}
+        try:
+            return finished_shards(stage.name, wanted, self.store) if wanted else {}
+        except RequestError as error:
+            raise Unplannable(_faults(error)) from None
 
     def _inputs_of_role(self, role: str, reference: Reference) -> Iterator[tuple[str, "Step | Artifact"]]:
         """Yield (role, version) for one role: a single version, or all rounds if people answered in several."""

@@ -21,6 +21,7 @@ from pipeline.stages import (
     reward,
     sample,
     sft,
+    shard,
     synthesize,
 )
 
@@ -30,6 +31,7 @@ STAGES: dict[str, Stage] = {
         base.STAGE,
         draft.STAGE,
         synthesize.STAGE,
+        shard.STAGE,
         data.STAGE,
         sft.STAGE,
         sample.STAGE,

@@ -8,50 +8,33 @@ The result does not depend on a model, so all models share one version. Rows tha
 out when it is trained.
 """
 
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
-from os import cpu_count
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any, cast
 
-from pipeline.config.nodes.demonstrations import DataConfig, MixedSourceConfig, SourceConfig, source_name
+from pipeline.config.nodes.demonstrations import DataConfig
 from pipeline.config.schema import PipelineConfig
-from pipeline.data.cleaning.cleaner import Cleaner
-from pipeline.data.ledger import STEPS, Ledger, OnBadRow
+from pipeline.data.ledger import STEPS, Ledger
 from pipeline.data.part_files import write_parts
 from pipeline.data.pipeline import Gathered, Measure, Settings, Source, deduplicate, gather
 from pipeline.data.prompts.turns import Choice
-from pipeline.data.reading.encodings import encoding_of
-from pipeline.data.reading.files import SUFFIXES, listed_files
-from pipeline.data.row_cleaning import ROLES, RowCleaner
+from pipeline.data.reading.files import listed_files
 from pipeline.data.rows import Demonstration, opening, write_jsonl
 from pipeline.data.scratch import Scratch
+from pipeline.data.shards import merge_shards
 from pipeline.data.splits import split_by_prompt
 from pipeline.data.statistics import Statistics
 from pipeline.data.writing import line_writer
 from pipeline.playground import texts
 from pipeline.report.data import write_data_report
-from pipeline.services.hub import dataset_files, is_hub_id
-from pipeline.stage import (
-    FromDataset,
-    FromFiles,
-    FromTokenizer,
-    Metrics,
-    Reference,
-    Stage,
-    StageContext,
-    parse_reference,
-)
-from pipeline.store.artifact import Artifact
+from pipeline.stage import Metrics, Reference, Stage, StageContext
+from pipeline.stages import shard
+from pipeline.stages.reading import VERSION, say_encodings, settings_of, source_references, sources_of, tokens_of
 from pipeline.store.artifacts import CHECKPOINTS
 
 Splits = dict[str, Sequence[Mapping[str, Any]]]
 
-DRAFTS = "synthesize"  # the stage that can be a source of demonstrations
-TEST = "test"
-TOKENIZER = "tokenizer"
 REASONS_SHOWN = 2  # most reasons per step in remarks; the report has all
 
 
@@ -93,50 +76,23 @@ def _prompt(text: str) -> dict[str, Any]:
     return {"prompt": [{"role": "user", "content": text}]}
 
 
-def source_references(config: DataConfig) -> dict[str, Reference]:
-    """Map names to references: each source, `test` if a test file is named, `tokenizer` if one is named for lengths."""
-    named = {source.name or "": _reference(source) for source in _mixed(config)}
-    tested = {TEST: FromFiles(TEST, config.test_path)} if config.test_path else {}
-    counted = {TOKENIZER: FromTokenizer(config.tokenizer)} if config.tokenizer else {}
-    return {**named, **tested, **counted}
-
-
-def _mixed(config: DataConfig) -> list[MixedSourceConfig]:
-    """Return the sources, each with a name."""
-    if not config.sources:
-        own = {item.name: getattr(config, item.name) for item in fields(SourceConfig)}
-        return [MixedSourceConfig(**own, name="files")]
-    return [replace(source, name=source_name(source)) for source in config.sources]
-
-
-def _reference(source: SourceConfig) -> Reference:
-    path = source.path
-    if isinstance(path, str) and not Path(path).expanduser().exists():
-        if path.partition("@")[0] == DRAFTS:
-            return parse_reference(path)
-        if _names_a_dataset(path):
-            return FromDataset(path, source.revision, source.subset, source.part)
-    return FromFiles("files", path)
-
-
-def _names_a_dataset(path: str) -> bool:
-    """Whether a path that does not exist can be a hub dataset, and is not a misspelt file."""
-    here = Path(path).parent.exists() or path.lower().endswith(SUFFIXES)
-    return "/" in path and is_hub_id(path) and not here
-
-
 def from_files(config: DataConfig, context: StageContext) -> Metrics:
     """Read, clean, deduplicate and split all sources. Writes the split files, `ledger.jsonl` and `report.html`."""
-    sources = _sources(config, context)
-    measure, specials = _tokens(context) if TOKENIZER in context.inputs else (None, [])
-    settings = _settings(config, context, specials)
+    sources, (measure, specials) = sources_of(config, context), tokens_of(context)
+    settings = replace(
+        settings_of(config, context, specials),
+        max_bad_fraction=config.max_bad_fraction,
+        threshold=config.similarity,
+        drop_near=config.near_duplicates == "drop",
+        conflicts=config.conflicts,
+    )
     folder = context.output_dir / CHECKPOINTS / "scratch"
     shutil.rmtree(folder, ignore_errors=True)
     statistics = Statistics(config.seed, "tokens" if measure else "words")
     with line_writer(context.output_dir / "ledger.jsonl") as write:
         ledger = Ledger(lambda entry: write(entry.as_line()))
-        with Scratch(folder) as scratch, context.progress("reading", None) as advance:
-            gathered = gather(sources, settings, scratch, ledger, measure, advance)
+        with Scratch(folder) as scratch:
+            gathered = _gathered(sources, settings, scratch, ledger, measure, context)
         decisions = deduplicate(gathered, settings)
         rows = write_parts(
             gathered,
@@ -161,85 +117,28 @@ def from_files(config: DataConfig, context: StageContext) -> Metrics:
     return {**_counts(gathered), "contested": contested, **rows, **statistics.metrics()}
 
 
-def _sources(config: DataConfig, context: StageContext) -> list[Source]:
-    """Return all sources, those of test prompts last; remark on files that are not UTF-8."""
-    sources = [_source(one, config, context.inputs) for one in _mixed(config)]
-    if config.test_path:
-        files = context.inputs[TEST].external_files
-        sources.append(Source(TEST, files, config.format, config.columns, config.codes, tested=True))
-    for source in sources:
-        _say_encodings(source.files, context.say)
-    return sources
-
-
-def _source(one: MixedSourceConfig, config: DataConfig, inputs: Mapping[str, Artifact]) -> Source:
-    """Return a source with its files, including those of all rounds if people answered in several."""
-    name = one.name or ""
-    others = {other.name for other in _mixed(config)} - {name}
-    rounds = [role for role in inputs if re.fullmatch(rf"{re.escape(name)}(_\d+)?", role) and role not in others]
-    files = [file for role in rounds for file in _files(inputs[role])]
-    return Source(name, files, one.format, one.columns, one.codes, one.weight)
-
-
-def _files(given: Artifact) -> Sequence[Path]:
-    """Return the files of an input, downloaded if it is a hub dataset."""
-    if given.stage == "dataset":
-        source = given.source
-        return dataset_files(source["path"], source["revision"], source["subset"], source["part"])
-    return given.external_files or [given.file("demonstrations.jsonl")]
+def _gathered(
+    sources: Sequence[Source],
+    settings: Settings,
+    scratch: Scratch,
+    ledger: Ledger,
+    measure: Measure | None,
+    context: StageContext,
+) -> Gathered:
+    """Return all rows to compare: those of the finished shards if there are any, else read from the files."""
+    shards = [given.path for given in context.inputs.values() if given.stage == shard.STAGE.name]
+    if shards:
+        context.say(f"merged from {len(shards)} shards")
+        return merge_shards(shards, sources, settings, scratch, ledger)
+    say_encodings([file for source in sources for file in source.files], context.say)
+    with context.progress("reading", None) as advance:
+        return gather(sources, settings, scratch, ledger, measure, advance)
 
 
 def _modes(config: DataConfig, specials: Sequence[str]) -> dict[str, str]:
     """Return the mode of each cleaning rule; `special_tokens` is off if no special tokens are known."""
     modes = {**asdict(config.cleaning), "language": "drop" if config.cleaning.languages else "off"}
     return modes if specials else {**modes, "special_tokens": "off"}
-
-
-def _settings(config: DataConfig, context: StageContext, specials: Sequence[str]) -> Settings:
-    modes = asdict(config.cleaning)
-    roles, languages = modes.pop(ROLES), modes.pop("languages") or []
-    return Settings(
-        RowCleaner(Cleaner(modes, specials, languages), mend_roles=roles == "mend"),
-        on_bad_row=cast(OnBadRow, config.on_bad_row),
-        max_bad_fraction=config.max_bad_fraction,
-        shortest=config.min_length,
-        longest=config.max_length,
-        threshold=config.similarity,
-        drop_near=config.near_duplicates == "drop",
-        conflicts=config.conflicts,
-        processes=context.runtime.launch.data_processes or cpu_count() or 1,
-    )
-
-
-def _tokens(context: StageContext) -> tuple[Measure, list[str]]:
-    """Return a function that counts the tokens of rows with the named tokenizer, and its special tokens.
-
-    A conversation that the chat template refuses is counted by its texts; SFT decides whether to use it.
-    """
-    from pipeline.modeling.chat.rendering import ChatFormat
-    from pipeline.modeling.chat.tokenizers import load_tokenizer
-
-    source = context.inputs[TOKENIZER].source
-    tokenizer, remarks = load_tokenizer(source["path"], revision=source.get("revision"))
-    for remark in remarks:
-        context.say(f"data.tokenizer: {remark}")
-    chat = ChatFormat(tokenizer)
-
-    def of_texts(row: Demonstration) -> int:
-        return len(tokenizer("\n".join(turn["content"] for turn in row["messages"]))["input_ids"])
-
-    def measure(rows: Sequence[Demonstration]) -> list[int]:
-        found = chat.lengths([row["messages"] for row in rows])
-        return [one if isinstance(one, int) else of_texts(row) for row, one in zip(rows, found, strict=True)]
-
-    return measure, chat.specials
-
-
-def _say_encodings(files: Sequence[Path], say: Callable[[str], None]) -> None:
-    for file in files:
-        encoding = encoding_of(file)
-        if encoding != "utf-8":
-            say(f"{file} is not UTF-8: read as {encoding}")
 
 
 def _say_what_was_left_out(gathered: Gathered, say: Callable[[str], None]) -> None:
@@ -279,4 +178,6 @@ def summary(metrics: Mapping[str, float]) -> str:
     return f"{metrics['kept']:,.0f} of {metrics['read']:,.0f} rows kept, {metrics['test']:,.0f} test prompts"
 
 
-STAGE = Stage("data", DataConfig, inputs, run, summary, version=3, quick=True, is_shared=True)
+STAGE = Stage(
+    "data", DataConfig, inputs, run, summary, version=VERSION, quick=True, is_shared=True, work=shard.all_shards
+)

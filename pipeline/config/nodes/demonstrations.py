@@ -82,25 +82,43 @@ class CleaningConfig:
 
 
 @dataclass
-class DataConfig(SourceConfig):
-    """Demonstrations and prompts, from the playground or from the user's files."""
+class ReadingConfig(SourceConfig):
+    """What is read from the user's files, and how each row is cleaned."""
 
-    source: str = choice("playground", "playground", "files")  # follows data=files or data=playground
     sources: list[MixedSourceConfig] | None = None  # several sources, instead of `path`
     test_path: Any = field(default=None, metadata=OUTSIDE)  # prompts for testing policies, instead of split.test
     on_bad_row: str = choice("drop", "drop", "error")  # drop: left out, and listed in ledger.jsonl
-    max_bad_fraction: float = number(0.2, least=0, most=1)  # share of bad rows above which the stage fails
     tokenizer: str | None = field(default=None, metadata=OUTSIDE)  # the model that provides it: a folder or a hub id
     max_length: int | None = number(None, least=8)  # most tokens in a conversation; absent: no limit
     min_length: int = number(0, least=0)  # fewest tokens in a conversation
+    cleaning: CleaningConfig = field(default_factory=CleaningConfig)
+
+
+@dataclass
+class DataConfig(ReadingConfig):
+    """Demonstrations and prompts, from the playground or from the user's files."""
+
+    source: str = choice("playground", "playground", "files")  # follows data=files or data=playground
+    shards: int = field(default=1, metadata=AT_ONCE)  # in how many the files are read, each by a run of its own
+    max_bad_fraction: float = number(0.2, least=0, most=1)  # share of bad rows above which the stage fails
     prompts: str = choice("last", "every", "last", "random")  # the turns of a conversation that become prompts
     near_duplicates: str = choice("drop", "drop", "keep")  # prompts that are nearly equal
     similarity: float = number(0.8, above=0.5, most=1)  # lowest Jaccard similarity of near-duplicates
     conflicts: str = choice("keep", "keep", "first", "drop")  # different answers to the same prompt
     seed: int = 0  # of the world and all splits; fixed, so runs with different seeds stay comparable
-    cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     world: WorldConfig = field(default_factory=WorldConfig)
+    inputs: dict[str, str | None] = roles()
+
+
+@dataclass
+class ShardConfig(ReadingConfig):
+    """One shard of the user's files: read and cleaned, for `data` to merge. Options follow `data`."""
+
+    follows: ClassVar[str] = "data"
+
+    number: int = number(1, least=1)  # of this shard: 1 to data.shards
+    shards: int = II("data.shards")
     inputs: dict[str, str | None] = roles()
 
 

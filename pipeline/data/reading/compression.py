@@ -16,19 +16,51 @@ _WINDOW = 1 << 31  # bytes of a frame's window: the maximum of `zstd --long`
 
 
 @contextmanager
-def unpacked(file: Path) -> Iterator[BinaryIO]:
+def unpacked(file: Path, start: int = 0, end: int | None = None) -> Iterator[BinaryIO]:
     """The bytes of a file, unpacked while read; several members or frames are read as one.
+
+    `start` and `end` are the bytes to read of a file that is not compressed.
 
     Raises RequestError if the file is missing or unreadable, or if it is compressed and damaged or cut off.
     """
     try:
         with file.open("rb") as stream:
             kind = _compression(stream)
-            yield stream if kind is None else _unpacking(stream, kind)
+            if kind is not None:
+                yield _unpacking(stream, kind)
+            else:
+                stream.seek(start)
+                yield stream if end is None else io.BufferedReader(_Window(stream, end - start), _CHUNK)
     except OSError as error:
         if error.errno is None:  # not the system's, so the decompressor's
             raise _damaged(file, error) from None
         refuse_file(file, error)
+
+
+def is_compressed(file: Path) -> bool:
+    """Whether the file is compressed with gzip or zstd. Raises RequestError if it is missing or unreadable."""
+    try:
+        with file.open("rb") as stream:
+            return _compression(stream) is not None
+    except OSError as error:
+        refuse_file(file, error)
+
+
+class _Window(io.RawIOBase):
+    """The next `left` bytes of a stream."""
+
+    def __init__(self, stream: BinaryIO, left: int) -> None:
+        self._stream, self._left = stream, left
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: memoryview) -> int:  # type: ignore[override]
+        """Fill the target; returns the number of bytes, 0 at the end."""
+        data = self._stream.read(min(len(target), self._left))
+        target[: len(data)] = data
+        self._left -= len(data)
+        return len(data)
 
 
 class _Frames(io.RawIOBase):

@@ -57,15 +57,17 @@ def encoding_of(file: Path) -> str:
 
 
 @contextmanager
-def opened_text(file: Path, encoding: str, newline: str | None = None) -> Iterator[TextIO]:
-    """The text of a file as from `open(newline=...)`, without a byte order mark.
+def opened_text(
+    file: Path, encoding: str, newline: str | None = None, start: int = 0, end: int | None = None
+) -> Iterator[TextIO]:
+    """The text of a file as from `open(newline=...)`, without a byte order mark; `start` and `end` as in `unpacked`.
 
     Invalid bytes become lone surrogates, which `damage` finds.
     Raises RequestError as `encoding_of` does, and if the rest of the file cannot be decoded.
     """
     wide = encoding.startswith(("utf-16", "utf-32"))
     codec = "utf-8-sig" if encoding == UTF8 else encoding
-    with unpacked(file) as stream:
+    with unpacked(file, start, end) as stream:
         try:
             yield io.TextIOWrapper(stream, codec, "surrogatepass" if wide else "surrogateescape", newline)
         except UnicodeError as error:

@@ -5,19 +5,31 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.data.reading.columnar import columnar_rows
-from pipeline.data.reading.compression import unpacked
-from pipeline.data.reading.encodings import encoding_of, opened_text
+from pipeline.data.reading.compression import is_compressed, unpacked
+from pipeline.data.reading.encodings import UTF8, encoding_of, opened_text
 from pipeline.data.reading.excel import excel_rows, is_excel
 from pipeline.data.reading.folders import saved_files
-from pipeline.data.reading.jsonfiles import is_json, json_rows
+from pipeline.data.reading.jsonfiles import is_json, is_json_lines, json_rows, line_rows
 from pipeline.data.reading.prose import prose_rows
 from pipeline.data.reading.raw import BrokenRow, RawRow
 from pipeline.data.reading.signatures import HEAD_BYTES, is_columnar
+from pipeline.data.reading.spans import Span
 from pipeline.data.reading.tables import find_delimiter, table_rows
 from pipeline.data.reading.textfiles import missing_file, refuse_file
 from pipeline.errors import RequestError
 
-__all__ = ["SUFFIXES", "BrokenRow", "Paths", "RawRow", "encoding_of", "find_files", "listed_files", "read_rows"]
+__all__ = [
+    "SUFFIXES",
+    "BrokenRow",
+    "Paths",
+    "RawRow",
+    "can_be_cut",
+    "encoding_of",
+    "find_files",
+    "listed_files",
+    "read_rows",
+    "read_span",
+]
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -64,6 +76,19 @@ def read_rows(file: Path) -> Iterator[RawRow | BrokenRow]:
     if delimiter:
         return table_rows(file, encoding, delimiter)
     return prose_rows(file, encoding, lines)
+
+
+def read_span(span: Span) -> Iterator[RawRow | BrokenRow]:
+    """The rows of a span, with their places in the whole file. Raises RequestError as `read_rows` does."""
+    return read_rows(span.file) if span.is_whole else line_rows(span, UTF8)
+
+
+def can_be_cut(file: Path) -> bool:
+    """Whether a span of the file can be read without what is before it: JSON lines in UTF-8, not compressed."""
+    if is_compressed(file) or is_columnar(head := _first_bytes(file)) or is_excel(file, head):
+        return False
+    encoding = encoding_of(file)
+    return encoding == UTF8 and is_json(lines := _first_lines(file, encoding)) and is_json_lines(lines)
 
 
 def _first_bytes(file: Path) -> bytes:

@@ -12,6 +12,7 @@ from pipeline.data.faults import BadRow, Place
 from pipeline.data.reading.encodings import damage, opened_text, readable
 from pipeline.data.reading.jsontext import Item, parse_json, scan_document, scan_objects
 from pipeline.data.reading.raw import BrokenRow, RawRow
+from pipeline.data.reading.spans import Span, lines_before
 from pipeline.data.reading.tables import COLUMNS
 from pipeline.errors import RequestError
 
@@ -27,20 +28,25 @@ def is_json(head: Sequence[str]) -> bool:
     return filled[0][0] in "[{" or 2 * sum(line[0] == "{" for line in filled) >= len(filled)
 
 
+def is_json_lines(head: Sequence[str]) -> bool:
+    """Whether a file that begins with these lines surely has an object, or several, on most of its lines."""
+    filled = _filled_lines(head)
+    return len(filled) > 1 and 2 * sum(map(_holds_objects, filled)) > len(filled)
+
+
 def json_rows(file: Path, encoding: str, head: Sequence[str]) -> Iterator[RawRow | BrokenRow]:
     """All rows of a JSON file that begins with these lines; JSON lines are read one at a time.
 
     Raises RequestError if it holds no rows or is neither JSON nor JSON lines.
     """
-    filled = _filled_lines(head)
-    whole = [_holds_objects(line) for line in filled] if len(filled) > 1 else [False]
-    if 2 * sum(whole) > len(filled):
-        return _line_rows(file, encoding)
+    if is_json_lines(head):
+        return line_rows(Span(file), encoding)
     try:
         return _document_rows(file, encoding)
     except json.JSONDecodeError as error:
-        if whole[0]:
-            return _line_rows(file, encoding)
+        filled = _filled_lines(head)
+        if len(filled) > 1 and _holds_objects(filled[0]):
+            return line_rows(Span(file), encoding)
         raise RequestError(
             f"{file}, line {error.lineno}, column {error.colno}: neither JSON ({error.msg}) nor JSON lines. "
             "Is it cut off, or of another format? Give an array of rows, an object of rows keyed by id, "
@@ -61,13 +67,15 @@ def _holds_objects(line: str) -> bool:
         return False
 
 
-def _line_rows(file: Path, encoding: str) -> Iterator[RawRow | BrokenRow]:
-    with opened_text(file, encoding) as stream:
-        for number, line in enumerate(stream, start=1):
+def line_rows(span: Span, encoding: str) -> Iterator[RawRow | BrokenRow]:
+    """The rows of JSON lines, or of a span of them, one at a time."""
+    first = 1 + lines_before(span)
+    with opened_text(span.file, encoding, start=span.start, end=span.end) as stream:
+        for number, line in enumerate(stream, start=first):
             text = line.strip(_SPACE)
             if not text:
                 continue
-            place = Place(file, number)
+            place = Place(span.file, number)
             fault = None if text.isascii() else damage(text, encoding)
             if fault is not None:
                 yield BrokenRow(place, readable(text), fault)
