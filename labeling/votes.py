@@ -24,7 +24,7 @@ _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 Cause = Literal["duplicate", "superseded", "unusable"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Vote:
     """One annotator's judgement of the answers to one prompt.
 

@@ -8,7 +8,7 @@ has how far people disagreed about each prompt that several of them judged, for 
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from pipeline.config.names import nearest
 from pipeline.config.nodes.people import PreferencesConfig
 from pipeline.config.schema import PipelineConfig
 from pipeline.data.judgements.choosing import PairChoice
-from pipeline.data.judgements.loading import Loaded, LoadingOptions, load_judgements
+from pipeline.data.judgements.loading import Loaded, LoadingOptions, load_judgements, taken
 from pipeline.data.judgements.marked import MarkedAnswers, marked_answers, split_marked
 from pipeline.data.judgements.noise import swapped_count, with_swapped_sides
 from pipeline.data.judgements.polls import UnweightedPool
@@ -63,7 +63,8 @@ def run(config: PreferencesConfig, context: StageContext) -> Metrics:
         raise RequestError(f"preferences.exclude={config.exclude}: {files[0]} has pairs, and not who judged them.")
     else:
         _check_needs_no_rankings(config, files[0])
-        preferences, people = preferences_from_pairs(loaded.pairs, cast(UnweightedPool, config.pool)), {}
+        pairs: Iterator[Preference] = taken(loaded.pairs)
+        preferences, people = preferences_from_pairs(pairs, cast(UnweightedPool, config.pool)), {}
         split = split_preferences(
             preferences.rows, config.test_fraction, config.seed, judge_share=config.judge_fraction
         )

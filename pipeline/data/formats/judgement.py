@@ -16,7 +16,7 @@ from pipeline.data.formats.watching import note
 from pipeline.data.rows import Message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Marked:
     """A single marked answer; a higher score is better."""
 
@@ -27,7 +27,7 @@ class Marked:
     when: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """Two answers of one or more turns to one prompt, the better one first; margin 0 if they are equally good."""
 

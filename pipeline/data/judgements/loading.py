@@ -149,7 +149,7 @@ def _judgements(
     """
     found: list[tuple[Place, Judgement]] = []
     reading = readings.setdefault(file.format.name, Reading(file.format.name))
-    for raw in _taken(file.rows):
+    for raw in taken(file.rows):
         account.count_read(raw)
         try:
             if isinstance(raw, BrokenRow):
@@ -171,7 +171,7 @@ def _judgements(
     ]
 
 
-def _taken(rows: list[T]) -> Iterator[T]:
+def taken(rows: list[T]) -> Iterator[T]:
     """Yield the rows and remove them from the list: what is made of them takes their place in memory."""
     rows.reverse()
     while rows:
@@ -189,7 +189,7 @@ def _exchanged_votes(
 ) -> list[tuple[Place, Judgement]]:
     """The votes of files whose format is read over all rows at once; unusable rows go into the ledger."""
     rows: list[tuple[object, Row]] = []
-    for raw in (raw for file in files for raw in _taken(file.rows)):
+    for raw in (raw for file in files for raw in taken(file.rows)):
         account.count_read(raw)
         try:
             if isinstance(raw, BrokenRow):

@@ -115,9 +115,10 @@ def preferences_from_pairs(pairs: Iterable[Mapping[str, Any]], pool: UnweightedP
         key, first = digest(prompt_key(prompt), *sorted(answers)), digest(answers[0])
         _, chosen, margins = pooled.setdefault(key, (row, first, []))
         margins.append(margin if first == chosen else -margin)
-    outcomes = [_outcome(row, margins, pool) for row, _, margins in pooled.values()]
+    several = len(pooled)
+    outcomes = (_outcome(row, margins, pool) for row, _, margins in map(pooled.pop, list(pooled)))
     rows = [row for row in outcomes if row is not None]
-    return Preferences(rows, {"pairs": len(rows), "ties": len(outcomes) - len(rows)})
+    return Preferences(rows, {"pairs": len(rows), "ties": several - len(rows)})
 
 
 def _outcome(row: Preference, margins: Sequence[float], pool: UnweightedPool) -> Preference | None:
@@ -170,10 +171,11 @@ def split_preferences(
     count = min(len(eligible), round(judge_share * len(names)))
     judge = random.Random(f"judge {seed}").sample(eligible, count)
     judge_test = set(judge[: max(round(test_share * count), min(1, count - 1))])
+    held_out, judge_train = test.union(judge), set(judge) - judge_test
     return Split(
-        [row for row, cluster in zip(rows, own, strict=True) if cluster not in test.union(judge)],
+        [row for row, cluster in zip(rows, own, strict=True) if cluster not in held_out],
         [row for row, cluster in zip(rows, own, strict=True) if cluster in test],
-        [row for row, cluster in zip(judge_source, judges, strict=True) if cluster in set(judge) - judge_test],
+        [row for row, cluster in zip(judge_source, judges, strict=True) if cluster in judge_train],
         [row for row, cluster in zip(judge_source, judges, strict=True) if cluster in judge_test],
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.data.faults import BadRow, Place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RawRow:
     """An object as the user wrote it."""
 
@@ -14,7 +14,7 @@ class RawRow:
     fields: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BrokenRow:
     """A text that should be a row but cannot be parsed as an object."""
 
