@@ -8,6 +8,7 @@ from pipeline.config.credentials import ENDPOINT_KEY
 from pipeline.config.data_checks import wrong_paths
 from pipeline.config.fields import is_endpoint
 from pipeline.config.names import NAME
+from pipeline.config.nodes.machine import ROLLOUTS
 from pipeline.config.nodes.people import LabelingConfig
 from pipeline.config.schema import PipelineConfig
 
@@ -102,9 +103,7 @@ def wrong_judges(config: PipelineConfig) -> Iterator[str]:
 def wrong_servers(config: PipelineConfig) -> Iterator[str]:
     """Yield faults in the servers that draw policies' answers."""
     generation, servers = config.generation, config.generation.servers or []
-    if generation.by == "hf" and (servers or generation.request):
-        named = "servers" if servers else "request"
-        yield f"generation.{named}: this machine draws. Choose who draws: generation=vllm or generation=openai."
+    yield from _servers_without_work(config)
     for place, one in enumerate(servers):
         if fault := address_fault(one.url):
             yield f"generation.servers[{place}].url: {fault}"
@@ -112,6 +111,18 @@ def wrong_servers(config: PipelineConfig) -> Iterator[str]:
             yield f"generation.servers[{place}]: another server draws for '{one.policy}', too."
     for name in sorted(OURS & generation.request.keys()):
         yield f"generation.request.{name}: set by the pipeline."
+
+
+def _servers_without_work(config: PipelineConfig) -> Iterator[str]:
+    """Yield servers, and fields of their requests, of stages that draw on this machine."""
+    generation = config.generation
+    named = {one.policy for one in generation.servers or []}
+    if ROLLOUTS in named and config.ppo.drawn_by == "hf":
+        yield f"generation.servers: this machine draws PPO's {ROLLOUTS}. Have the server draw them: ppo.drawn_by=vllm."
+    served = named - {ROLLOUTS}
+    if generation.by == "hf" and (served or (generation.request and config.ppo.drawn_by == "hf")):
+        what = "servers" if served else "request"
+        yield f"generation.{what}: this machine draws. Choose who draws: generation=vllm or generation=openai."
 
 
 def address_fault(url: str) -> str | None:

@@ -9,10 +9,11 @@ OF_VALUES = ("value_learning_rate", "value_clip", "value_coefficient", "value_wa
 
 
 def wrong_ppo(ppo: PpoConfig) -> Iterator[str]:
-    """Yield faults in the numbers of answers, in the keys of a value model, and in the sources of reward."""
+    """Yield faults in numbers of answers, in keys of a value model or a server, and in the sources of reward."""
     yield from _indivisible_rollouts(ppo)
     yield from _policy_without_iterations(ppo)
     yield from _lone_source(ppo)
+    yield from _elsewhere(ppo)
     if not ppo.has_value_model:
         yield from _lone_answers(ppo)
         yield from _keys_of_a_value_model(ppo)
@@ -39,6 +40,20 @@ def _lone_source(ppo: PpoConfig) -> Iterator[str]:
         yield (
             f"ppo.combine={ppo.combine}: ppo.rewards has one source. Give several, such as reward models of "
             "other seeds: ppo.rewards=[{source: reward@A}, {source: reward@B}, {source: reward@C}]."
+        )
+
+
+def _elsewhere(ppo: PpoConfig) -> Iterator[str]:
+    """Yield what a server cannot be given, and keys that have no effect without one."""
+    if ppo.drawn_by != "hf" and ppo.peft.method == "full":
+        yield (
+            f"ppo.drawn_by={ppo.drawn_by}: a server is given the policy as an adapter after each iteration, and "
+            "ppo.peft.method=full has none. Use peft@ppo.peft=lora, or ppo.drawn_by=hf."
+        )
+    if ppo.drawn_by == "hf" and ppo.importance_cap != PpoConfig().importance_cap:
+        yield (
+            f"ppo.importance_cap={ppo.importance_cap}: this machine draws from the policy itself, so that all weights "
+            "are 1. Leave it out, or have a server draw: ppo.drawn_by=vllm."
         )
 
 

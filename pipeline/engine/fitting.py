@@ -47,9 +47,12 @@ class Plan:
 
 
 def plan_of(step: Step, config: PipelineConfig, store: Store) -> Plan | None:
-    """Return the memory plan of a step; None if it loads no model, if a server draws, or if its memory is not known."""
+    """Return the memory plan of a step; None if it loads no model, if a server draws, or if its memory is not known.
+
+    A stage that trains loads its model, whoever draws.
+    """
     start = start_of(step, config)
-    if step.stage.rows is None or start is None or is_served(step):
+    if step.stage.rows is None or start is None or (is_served(step) and not step.stage.generates):
         return None
     device = device_of(config)
     found = lengths_of(step, store)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
+from pipeline.config.nodes.machine import ROLLOUTS
 from pipeline.config.schema import PipelineConfig
 from pipeline.errors import Unplannable
 
@@ -11,7 +12,8 @@ def check_servers(config: PipelineConfig, stages: Collection[str]) -> None:
     served = [one.policy for one in config.generation.servers or []]
     faults = [
         f"{name} has answers of '{policy}' drawn by {getattr(config, name).drawn_by}, and generation.servers names "
-        f"no server of it: 'generation.servers=[{{policy: {policy}, url: http://HOST/v1}}]'. Or: generation=hf."
+        f"no server of it: 'generation.servers=[{{policy: {policy}, url: http://HOST/v1}}]'. "
+        f"Or: {'ppo.drawn_by' if policy == ROLLOUTS else 'generation'}=hf."
         for name in stages
         for policy in _drawing(getattr(config, name))
         if policy not in served
@@ -23,4 +25,4 @@ def check_servers(config: PipelineConfig, stages: Collection[str]) -> None:
 def _drawing(node: object) -> Iterator[str]:
     """Yield the policies that a stage has drawn by servers."""
     if getattr(node, "drawn_by", "hf") != "hf":
-        yield from getattr(node, "policies", None) or [node.writer]  # type: ignore[attr-defined]
+        yield from getattr(node, "policies", None) or [getattr(node, "writer", ROLLOUTS)]

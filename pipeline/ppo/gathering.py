@@ -14,14 +14,14 @@ import torch
 from pipeline.config.nodes.learning import PpoConfig
 from pipeline.modeling import processes
 from pipeline.modeling.answering import Answer
-from pipeline.modeling.heads import ids_with_token
 from pipeline.modeling.passes import Batch
 from pipeline.modeling.roles import Roles
-from pipeline.modeling.sampling import sample
 from pipeline.ppo import diagnostics, kl
 from pipeline.ppo.batching import Batching
+from pipeline.ppo.importance import sampler_figures
 from pipeline.ppo.masked import masked_mean
-from pipeline.ppo.rollouts import Rollouts, answer_mask, next_prompts, sampling_seed
+from pipeline.ppo.rollouts import Rollouts, Sampled, aligned, answer_mask, next_prompts
+from pipeline.ppo.samplers import Sampler
 from pipeline.ppo.sources import Scorer, WeightedScorer, combination, combine_scores
 
 Prompt = Sequence[Mapping[str, Any]]
@@ -49,13 +49,12 @@ class Gathered(NamedTuple):
 
 
 class Gatherer:
-    """Samples answers, scores them and measures log-probabilities and values."""
+    """Has answers sampled, scores them and measures log-probabilities and values."""
 
-    def __init__(self, task: PpoTask, roles: Roles, config: PpoConfig, batching: Batching) -> None:
-        self.task, self.roles, self.config, self.batching = task, roles, config, batching
+    def __init__(self, task: PpoTask, roles: Roles, config: PpoConfig, batching: Batching, sampler: Sampler) -> None:
+        self.task, self.roles, self.config, self.batching, self.sampler = task, roles, config, batching, sampler
         self.combine = combination(config.combine, config.caution)
         self.chat = roles.in_training.chat
-        self.valid_ids = ids_with_token(roles.in_training.tokenizer)
 
     def gather(self, iteration: int, cursor: int, *, watch: bool) -> Gathered:
         """Gather answers of the current policy to the prompts from the cursor on.
@@ -66,39 +65,27 @@ class Gatherer:
         drawn = next_prompts(len(self.task.prompts), cursor, config.prompts, f"{config.seed} prompts")
         order = [prompt for prompt in drawn for _ in range(config.group)]
         prompts, asked = [self.task.ids[i] for i in order], [self.task.prompts[i] for i in order]
-        answers = self._sample(prompts, iteration)
+        with self.batching.timed("sampling"):
+            sampled = self.sampler.draw(prompts, iteration)
+        answers = [Answer(self.chat.text(one.ids), one.ids, one.stopped) for one in sampled.answers]
         ids = [answer.ids for answer in answers]
         lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, ids, strict=True)]
         first_epoch = self.batching.shuffled_batches(lengths, iteration, 0)
         with self.batching.timed("scoring"):
             measured, collated = self._measure(prompts, ids, first_epoch)
+            mask = measured["mask"]
+            drawn_with = None if sampled.logprobs is None else aligned(sampled.logprobs, mask)
+            self.sampler.check(Sampled(mask, measured["logprobs"], measured["entropy"], drawn_with), collated)
             scores, means = combine_scores(self.task.sources, asked, answers, self.combine)
             watched = self._watched_scores(asked, answers, all_watchers=watch)
         device = self.batching.device
         stopped = torch.tensor([answer.stopped for answer in answers], device=device)
-        rollouts = Rollouts(prompts, ids, stopped, **measured, scores=torch.tensor(scores, device=device))
+        scores_of_all = torch.tensor(scores, device=device)
+        rollouts = Rollouts(prompts, ids, stopped, **measured, scores=scores_of_all, sampler=drawn_with)
         figures = _rollout_figures(rollouts, config.group) | _watched_figures(rollouts, watched)
+        if drawn_with is not None:
+            figures |= sampler_figures(rollouts.logprobs, drawn_with, mask, config.importance_cap)
         return Gathered(rollouts, asked, answers, first_epoch, collated, figures | mean_reward_per_source(means))
-
-    def _sample(self, prompts: Sequence[list[int]], iteration: int) -> list[Answer]:
-        """Sample one answer of the current policy to each prompt."""
-        config, policy = self.config, self.roles.policy
-        assert config.max_new_tokens is not None  # the stage has chosen one
-        with self.batching.timed("sampling"), self.roles.in_training.autocast():
-            policy.switch()
-            sampled = sample(
-                policy.decoder,
-                policy.head,
-                prompts,
-                valid_ids=self.valid_ids,
-                pad_id=self.batching.pad_id,
-                stop_id=self.chat.stop_id,
-                max_new_tokens=config.max_new_tokens,
-                temperature=config.temperature,
-                seed=sampling_seed(config.seed, iteration),
-                batch_size=processes.share_of(config.sampling_batch_size, len(prompts)),
-            )
-        return [Answer(self.chat.text(one.ids), one.ids, one.stopped) for one in sampled]
 
     def _watched_scores(
         self, prompts: Sequence[Prompt], answers: Sequence[Answer], *, all_watchers: bool

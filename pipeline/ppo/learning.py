@@ -18,6 +18,7 @@ from pipeline.ppo.batching import Batching
 from pipeline.ppo.diagnostics import explained_variance
 from pipeline.ppo.gathering import Gathered
 from pipeline.ppo.groups import GROUP_ADVANTAGES
+from pipeline.ppo.importance import truncated_weights
 from pipeline.ppo.losses import PolicyLoss, ValueLoss, policy_loss, value_loss
 from pipeline.ppo.masked import whiten
 from pipeline.ppo.rewards import penalized, token_rewards
@@ -66,7 +67,8 @@ class Learner:
     def _targets(self, rollouts: Rollouts, coefficient: float) -> Targets:
         """Return the advantages. With a value model they are whitened over the iteration, and there are returns, too.
 
-        Returns come from the advantages before whitening.
+        Returns come from the advantages before whitening. Advantages of tokens that a server drew have importance
+        weights: the clipped loss is proportional to the advantage, so that weighs its loss.
         """
         config, mask = self.config, rollouts.mask
         scores = penalized(rollouts.scores, rollouts.stopped, config.missing_stop_penalty)
@@ -74,9 +76,16 @@ class Learner:
         rewards = token_rewards(scores, divergence, mask, coefficient, whitened=config.whiten_rewards)
         if rollouts.values is None:
             of_answers = GROUP_ADVANTAGES[config.advantage](rewards.sum(1), config.group)
-            return Targets(of_answers[:, None] * mask, None)
+            return Targets(self._weighted(of_answers[:, None] * mask, rollouts), None)
         advantages, returns = advantages_and_returns(rewards, rollouts.values, mask, gamma=config.gamma, lam=config.lam)
-        return Targets(whiten(advantages, mask), returns)
+        return Targets(self._weighted(whiten(advantages, mask), rollouts), returns)
+
+    def _weighted(self, advantages: Tensor, rollouts: Rollouts) -> Tensor:
+        """Return advantages with importance weights where a server drew and they are asked for."""
+        cap = self.config.importance_cap
+        if rollouts.sampler is None or cap is None:
+            return advantages
+        return advantages * truncated_weights(rollouts.logprobs, rollouts.sampler, cap)
 
     def _step(self, batch: Sequence[list[int]], update: Update) -> None:
         """Take one optimizer step on one batch: the gradients of its micro batches add up to that of the whole.

@@ -9,7 +9,7 @@ import math
 from itertools import chain
 
 from pipeline.config.nodes.learning import PpoConfig
-from pipeline.errors import PipelineError, RequestError
+from pipeline.errors import PipelineError
 from pipeline.modeling import processes
 from pipeline.modeling.checkpoints import SaveTimer
 from pipeline.modeling.memory import peak_memory_mb
@@ -22,6 +22,7 @@ from pipeline.ppo.health import Health, HealthLimits
 from pipeline.ppo.learning import Learner
 from pipeline.ppo.overoptimization import part_of_ways
 from pipeline.ppo.samples import Samples
+from pipeline.ppo.served import sampler_of
 from pipeline.stage import Metrics, StageContext
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ class Loop:
     def __init__(self, task: PpoTask, roles: Roles, config: PpoConfig, context: StageContext) -> None:
         self.config, self.context, self.roles = config, context, roles
         self.batching = Batching.of(config, roles, context.runtime)
-        self.gatherer = Gatherer(task, roles, config, self.batching)
+        self.sampler = sampler_of(roles, config, self.batching, context)
+        self.gatherer = Gatherer(task, roles, config, self.batching, self.sampler)
         recompute = context.runtime.launch.gradient_checkpointing
         self.learner = Learner(roles, config, self.batching, recompute=recompute)
         self.checkpoints = Checkpoints(context.output_dir, roles, self.learner.optimizer)
@@ -64,6 +66,7 @@ class Loop:
         if state.health.fault:
             kept = self._keep_last_good(state)
             last = self._gather(kept, kept * self.config.prompts)
+        self.sampler.close()
         return self._metrics(state, last, kept), state.history
 
     def _iterate(self, state: State) -> None:
@@ -71,7 +74,7 @@ class Loop:
         self.batching.seconds.clear()
         try:
             gathered = self._gather(state.iteration, state.cursor)
-        except RequestError:  # a reward function failed; the weights are still those before this iteration
+        except PipelineError:  # of a reward function or a server; the weights are still those before this iteration
             self.checkpoints.save(state)
             raise
         state.health = self._health_after(state, gathered)

@@ -25,6 +25,16 @@ class Rollouts(NamedTuple):
     values: Tensor | None  # [rows, tokens] the value model's estimate from the state before this token
     entropy: Tensor  # [rows, tokens] of the policy's distribution, in nats
     scores: Tensor  # [rows] weighted sum of all sources of reward, without KL and penalty
+    sampler: Tensor | None = None  # [rows, tokens] log-probabilities by which a server drew; None: the policy's own
+
+
+class Sampled(NamedTuple):
+    """Answers as the policy measures them and as their sampler drew them, [rows, tokens] each."""
+
+    mask: Tensor  # bool: real tokens
+    logprobs: Tensor  # of the policy, at the sampling temperature
+    entropy: Tensor  # of the policy's distribution, in nats
+    sampler: Tensor | None  # log-probabilities that the sampler drew with; None if the policy itself drew
 
 
 class Targets(NamedTuple):
@@ -38,6 +48,12 @@ def answer_mask(lengths: Sequence[int]) -> Tensor:
     """Return the mask, [rows, longest] bool: True for the first `lengths[i]` tokens of row i."""
     counts = torch.tensor(lengths)
     return torch.arange(int(counts.max()))[None] < counts[:, None]
+
+
+def aligned(rows: Sequence[Sequence[float]], mask: Tensor) -> Tensor:
+    """Return the numbers of each row, one per real token, as a table of the mask's shape and device; 0 elsewhere."""
+    flat = torch.tensor([one for row in rows for one in row], device=mask.device)
+    return flat.new_zeros(mask.shape).masked_scatter(mask, flat)
 
 
 def batches(

@@ -54,6 +54,7 @@ class Completions(Endpoint):
             tokens=usage.get("total_tokens") or 0,
             read=usage.get("prompt_tokens"),
             ids=chosen.get("token_ids"),
+            logprobs=(chosen.get("logprobs") or {}).get("token_logprobs"),
         )
 
     def _sent(self, path: str, body: Mapping[str, Any] | None) -> Any:

@@ -160,7 +160,11 @@ class Endpoint:
 
     def _server_message(self, error: Any) -> str:
         """Return the server's message, with the key removed."""
-        text = re.sub(r"\s+", " ", str(error.server_message or error.response.reason_phrase or "no reason given"))
+        return self._without_key(str(error.server_message or error.response.reason_phrase or "no reason given"))
+
+    def _without_key(self, message: str) -> str:
+        """Return the beginning of a server's message on one line, with the key removed."""
+        text = re.sub(r"\s+", " ", message)
         return (text.replace(self.key, "…") if self.key else text)[:SHOWN]
 
 

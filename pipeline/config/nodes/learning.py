@@ -108,7 +108,14 @@ class StopConfig:
 class PpoConfig:
     """Proximal policy optimization; starts from the SFT policy, also its reference. Batch sizes are global."""
 
-    added: ClassVar[dict[str, Any]] = {"combine": "sum", "caution": 1.0, "advantage": "gae", "group": 1}
+    added: ClassVar[dict[str, Any]] = {
+        "combine": "sum",
+        "caution": 1.0,
+        "advantage": "gae",
+        "group": 1,
+        "drawn_by": "hf",
+        "importance_cap": 2.0,
+    }
 
     seed: int = II("seed")
     rewards: list[RewardSource] = field(
@@ -136,6 +143,8 @@ class PpoConfig:
     max_grad_norm: float = number(1.0, above=0)  # of the policy and of the value model, separately
     temperature: float = number(1.0, above=0, most=10)  # for sampling answers
     max_new_tokens: int | None = number(None, least=1)  # absent: from the lengths of the demonstrations' answers
+    drawn_by: str = choice("hf", "hf", "vllm")  # hf: here; vllm: by the server of `rollouts` in generation.servers
+    importance_cap: float | None = number(2.0, least=1)  # of a drawn token's p_policy / p_server; null: no such weights
     sampling_batch_size: int = number(128, least=1)  # answers sampled at once
     samples: int = number(4, least=0)  # answers written to samples.jsonl each time
     sample_every: int = number(10, least=1)  # iterations between samples

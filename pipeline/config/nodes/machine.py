@@ -37,18 +37,22 @@ DRAWN_BY = ("hf", "openai", "vllm")
 """The values of `generation.by`: transformers on this machine, or a server that speaks OpenAI's language."""
 
 
+ROLLOUTS = "rollouts"
+"""The name in `generation.servers` of the server that draws PPO's answers from the policy in training."""
+
+
 @dataclass
 class ServerConfig:
     """A server that draws the answers of one policy. It is no part of a version; the manifest records it."""
 
-    policy: str = MISSING  # as in `sample.policies`, `evaluate.policies` or `draft.writer`
+    policy: str = MISSING  # as in `sample.policies`, `evaluate.policies` or `draft.writer`; or `rollouts`: PPO's
     url: str = MISSING  # http://HOST:8000/v1
     model: str | None = None  # the policy's name at the server; absent: the only one that the server lists
 
 
 @dataclass
 class ServingConfig:
-    """Where `sample`, `evaluate` and `draft` have policies' answers drawn. Follows `generation=NAME`."""
+    """Where policies' answers are drawn. Follows `generation=NAME`; PPO's rollouts follow `ppo.drawn_by`."""
 
     by: str = choice("hf", *DRAWN_BY)  # hf: here; otherwise by a server: part of these stages' versions
     servers: list[ServerConfig] | None = None  # a server for each policy that draws: [{policy: sft, url: …}]

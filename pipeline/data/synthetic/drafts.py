@@ -25,7 +25,8 @@ REASONS = {
 class Generated(NamedTuple):
     """A generated text, whether it ended by itself, and whether the endpoint refused the prompt.
 
-    Where they are known, `tokens` are those of prompt and text, `read` those of the prompt, `ids` those of the text.
+    Where they are known, `tokens` are those of prompt and text, `read` those of the prompt, `ids` those of the text,
+    and `logprobs` their log-probabilities.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Generated(NamedTuple):
     tokens: int = 0
     read: int | None = None
     ids: list[int] | None = None
+    logprobs: list[float] | None = None
 
 
 class Draft(TypedDict):

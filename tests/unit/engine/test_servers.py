@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config.schema import content
 from pipeline.engine.planner import Step
 from pipeline.engine.servers import check_servers
 from pipeline.errors import RequestError, Unplannable
@@ -57,3 +58,41 @@ def test_what_no_server_can_be_asked_is_refused(outputs: Path, overrides: tuple[
         configured(outputs, *overrides)
     assert message in str(error.value)
     assert "secret" not in str(error.value)
+
+
+ROLLOUTS = "generation.servers=[{policy: rollouts, url: http://HOST/v1}]"
+
+
+def test_who_draws_ppos_rollouts_is_chosen_for_ppo_alone(planned: Callable[..., dict[str, Step]]) -> None:
+    """What was made before stays; so does PPO's version where it draws here, as before there was a choice."""
+    here = planned("stage=ppo", "peft=lora")
+    served = planned("stage=ppo", "peft=lora", "ppo.drawn_by=vllm", ROLLOUTS)
+    assert {name for name in here if here[name].version != served[name].version} == {"ppo"}
+    moved = planned("stage=ppo", "peft=lora", "ppo.drawn_by=vllm", ROLLOUTS.replace("HOST", "OTHER"))
+    assert moved["ppo"].version == served["ppo"].version
+    assert planned("stage=ppo", "peft=lora", "generation=vllm")["ppo"].config.drawn_by == "hf"
+    assert {"drawn_by", "importance_cap"}.isdisjoint(content(here["ppo"].config))
+
+
+def test_rollouts_have_a_server(outputs: Path) -> None:
+    config = configured(outputs, "peft=lora", "ppo.drawn_by=vllm", ROLLOUTS)
+    check_servers(config, ["sft", "sample", "ppo", "evaluate"])
+    with pytest.raises(Unplannable, match=r"ppo has answers of 'rollouts' drawn by vllm.*Or: ppo.drawn_by=hf"):
+        check_servers(configured(outputs, "peft=lora", "ppo.drawn_by=vllm"), ["ppo"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("ppo.drawn_by=vllm", ROLLOUTS), "ppo.peft.method=full has none. Use peft@ppo.peft=lora"),
+        (("peft=lora", ROLLOUTS), "this machine draws PPO's rollouts. Have the server draw them: ppo.drawn_by=vllm"),
+        (("peft=lora", "ppo.importance_cap=3"), "all weights are 1. Leave it out"),
+        (("peft=lora", "ppo.importance_cap=0.5"), "ppo.importance_cap=0.5: it has to be at least 1"),
+        (("peft=lora", "ppo.drawn_by=openai", ROLLOUTS), "ppo.drawn_by=openai: "),
+        (("peft=lora", "ppo.drawn_by=vllm", SERVERS), "generation.servers: this machine draws"),
+    ],
+)
+def test_rollouts_that_no_server_can_draw_are_refused(outputs: Path, overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(RequestError) as error:
+        configured(outputs, *overrides)
+    assert message in str(error.value)
