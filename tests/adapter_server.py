@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,12 @@ class Ways:
     returns_ids: bool = True
     returns_logprobs: bool = True
     goes_on: bool = False  # after the token that ends an answer
+    numbers: Mapping[int, Sequence[float]] | None = (
+        None  # by a request's seed: places in the distributions of its tokens
+    )
     noise: float = 0.0  # standard deviation of each logit, as of another precision; the same for the same state
+    half: bool = False  # it computes in bfloat16
+    loses_answers: bool = False  # it is away when it has loaded an adapter
     answers: int | None = None  # before it is away; None: it stays
 
 
@@ -79,6 +85,8 @@ class AdapterServer(Server):
         if name in self.names:
             return 400, {"error": {"message": f"The lora adapter '{name}' has already been loaded."}}
         self.names[name] = self._loaded(body["lora_path"])
+        if self.ways.loses_answers:
+            return 503, {}
         return 200, f"Success: LoRA adapter '{name}' added successfully.".encode()
 
     def _loaded(self, path: str) -> Any:
@@ -91,7 +99,7 @@ class AdapterServer(Server):
             for layer in model.modules():
                 if isinstance(layer, LoraLayer):
                     layer.scaling["default"] *= ways.scale
-            self.loaded.append(model.merge_and_unload().eval())
+            self.loaded.append(model.merge_and_unload().eval().to(torch.bfloat16 if ways.half else torch.float32))
         else:
             self.loaded.append(self.model)
         return self.loaded[-1]
@@ -123,7 +131,11 @@ class AdapterServer(Server):
             cache, logits = output.past_key_values, output.logits[0, -1].float()
             logits = logits + self.ways.noise * torch.randn(logits.shape, generator=generator)
             drawn_from = self._distribution(logits, body)
-            tokens = torch.multinomial(drawn_from.exp(), 1, generator=generator)[None]
+            if self.ways.numbers is None:
+                tokens = torch.multinomial(drawn_from.exp(), 1, generator=generator)[None]
+            else:
+                below = drawn_from.double().exp().cumsum(0)
+                tokens = (below <= self.ways.numbers[body["seed"]][len(ids)] * below[-1]).sum()[None, None]
             told = logits.log_softmax(-1) if self.ways.reports_before_temperature else drawn_from
             ids.append(int(tokens))
             logprobs.append(float(told[tokens[0, 0]]))

@@ -36,10 +36,10 @@ class AdapterServer(Completions):
         if name not in listed:
             try:
                 self._insist(lambda: self._change("load_lora_adapter", {"lora_name": name, "lora_path": str(folder)}))
-            except _Declined as declined:
-                raise RequestError(
-                    f"{self.url} does not load the policy's adapter from {folder} ({declined})."
-                ) from None
+            except _Declined as why:
+                if name in (self.models() or []):
+                    return  # loaded by a request whose answer was lost
+                raise RequestError(f"{self.url} does not load the adapter in {folder} ({why}).") from None
 
     def take_back(self, prefix: str) -> None:
         """Have the server unload all adapters whose names begin with `prefix`; one that is away keeps them."""

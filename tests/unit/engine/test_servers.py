@@ -87,7 +87,7 @@ def test_rollouts_have_a_server(outputs: Path) -> None:
         (("ppo.drawn_by=vllm", ROLLOUTS), "ppo.peft.method=full has none. Use peft@ppo.peft=lora"),
         (("peft=lora", ROLLOUTS), "this machine draws PPO's rollouts. Have the server draw them: ppo.drawn_by=vllm"),
         (("peft=lora", "ppo.importance_cap=3"), "all weights are 1. Leave it out"),
-        (("peft=lora", "ppo.importance_cap=0.5"), "ppo.importance_cap=0.5: it has to be at least 1"),
+        (("peft=lora", "ppo.importance_cap=0.5"), "ppo.importance_cap=0.5: out of range, it has to be at least 1"),
         (("peft=lora", "ppo.drawn_by=openai", ROLLOUTS), "ppo.drawn_by=openai: "),
         (("peft=lora", "ppo.drawn_by=vllm", SERVERS), "generation.servers: this machine draws"),
     ],
