@@ -60,30 +60,37 @@ def lines(copies: Path, queue: str = "team") -> list[dict[str, object]]:
     return [json.loads(line) for line in (copies / f"{queue}.jsonl").read_text().removesuffix("\n").split("\n")]
 
 
-@pytest.mark.parametrize("how", ["status", "supervisor", "collect"])
+def files(copies: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in copies.glob("*.jsonl")}
+
+
 def test_answers_are_back_after_a_kill_9_and_the_loss_of_the_servers_folder(
-    home: Path, copies: Path, how: str, capsys: pytest.CaptureFixture[str]
+    home: Path, copies: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """`status`, `collect` and the supervisor when it ends leave the same copies, from which all is put back."""
     first = detach(home, say=print)
     backend = ArgillaBackend(first, home=home, copies=copies)
     backend.publish(ASKED)
     answer_all_kinds(first, home)
     given = ArgillaBackend(first, home=home).answers(ASKED)
     assert len(given) == 5
-    if how == "status":
-        assert main(["status", "--home", str(home)]) == 0
-        assert f"6 answers in {copies}" in capsys.readouterr().out
-    elif how == "collect":
-        backend.answers(ASKED)
-    before, pid, state = None, supervisor.supervisor(Home(home)), Home(home).state()
+    assert main(["status", "--home", str(home)]) == 0
+    assert f"6 answers in {copies}" in capsys.readouterr().out
+    before, by_status = lines(copies), files(copies)
+    shutil.rmtree(copies)
+    backend.answers(ASKED)
+    assert files(copies) == by_status
+    pid, state = supervisor.supervisor(Home(home)), Home(home).state()
     assert pid is not None
     assert state is not None
-    if how == "supervisor":  # its last snapshot, when it is asked to end
-        supervisor.stop(Home(home))
-    else:
-        os.kill(pid, signal.SIGKILL)
-        os.kill(state.pid, signal.SIGKILL)
-    before = lines(copies)
+    os.kill(pid, signal.SIGKILL)
+    os.kill(state.pid, signal.SIGKILL)
+    until(lambda: not alive(pid) and not alive(state.pid), "not killed")
+    shutil.rmtree(copies)
+    detach(home, say=print)
+    until(lambda: restarted(home, state.pid), "not started again")  # a supervisor that ends sooner copies nothing
+    supervisor.stop(Home(home))
+    assert files(copies) == by_status
     shutil.rmtree(home)
 
     said: list[str] = []
