@@ -80,7 +80,10 @@ def check_ppo(lab: Laboratory) -> None:
 
 
 def check_sampler(lab: Laboratory) -> None:
-    """PPO samples the same answers with padding, a cache and dropped rows as the policy gives for each prompt alone."""
+    """PPO samples the same answers with padding, a cache and dropped rows as the policy gives for each prompt alone.
+
+    One pass over a prompt and its answer gives each of its tokens' probabilities, from those before it.
+    """
     inputs = lab.inputs("ppo")
     in_training = prepare_model(inputs["policy"], lab.config.ppo.peft, 0, lab.context("ppo", inputs))
     policy = build_roles(in_training, ValueStart(), lab.config.ppo.peft, 0, recompute=False).policy
@@ -92,14 +95,15 @@ def check_sampler(lab: Laboratory) -> None:
     drawn = sample(policy.decoder, policy.head, prompts, **limits, **options)
     chance = torch.rand(len(prompts), STEPS, generator=torch.Generator().manual_seed(3)).double()
     for row, prompt in enumerate(prompts):
-        ids = list(prompt)
-        while len(ids) < len(prompt) + STEPS and ids[-1] != stop:
-            with torch.no_grad():
-                logits = in_training.model(torch.tensor([ids])).logits[0, -1, : len(in_training.tokenizer)]
-            whole = (logits.float() / 0.7).softmax(-1).double().cumsum(-1)
-            wanted = chance[row, len(ids) - len(prompt)] * whole[-1:]
-            ids.append(int(torch.searchsorted(whole, wanted, right=True)))
-        assert drawn[row].ids == ids[len(prompt) :], f"the sampler draws {drawn[row].ids}, alone {ids[len(prompt) :]}"
+        answer = drawn[row].ids
+        assert stop not in answer[:-1]
+        assert len(answer) == STEPS or answer[-1] == stop
+        with torch.no_grad():
+            logits = in_training.model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+        whole = (logits[:, : len(in_training.tokenizer)].float() / 0.7).softmax(-1).double().cumsum(-1)
+        wanted = chance[row, : len(answer), None] * whole[:, -1:]
+        alone = torch.searchsorted(whole, wanted, right=True)[:, 0].tolist()
+        assert answer == alone, f"the sampler draws {answer}, alone {alone}"
 
 
 def check_evaluate(lab: Laboratory) -> None:
@@ -136,8 +140,10 @@ def check_export(lab: Laboratory) -> None:
     options = {"max_new_tokens": STEPS, "do_sample": False, "eos_token_id": None}
     together = model.generate(**asked, **options)[:, -STEPS:]
     for text, written in zip(texts, together, strict=True):
-        alone = model.generate(**tokenizer(text, return_tensors="pt", return_token_type_ids=False), **options)
-        assert alone[0, -STEPS:].tolist() == written.tolist(), "padding changes what is written"
+        prompt = tokenizer(text, return_tensors="pt").input_ids[0]
+        with torch.no_grad():
+            logits = model(torch.cat([prompt, written])[None]).logits[0, len(prompt) - 1 : -1]
+        assert logits.argmax(-1).tolist() == written.tolist(), "padding changes what is written"
 
     if lab.method == "lora":
         _check_adapter(lab, own)
