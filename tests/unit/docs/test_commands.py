@@ -39,6 +39,10 @@ CONTEXTS = {  # how a setting begins -> what has to be given for it to mean some
     r"data\.m(ax|in)_length": (*FILES, "data.tokenizer=a/b"),
     r"ppo\.combine": (*FILES, "ppo.rewards=[{source: reward@a}, {source: reward@b}]"),
     r"sample\.disagreement": (*FILES, "sample.choose=active", "sample.prompts=100", "sample.inputs.reward=reward"),
+    r"ppo\.(drawn_by|importance_cap)": (
+        *(*FILES, "peft=lora", "ppo.drawn_by=vllm"),
+        "generation.servers=[{policy: rollouts, url: http://HOST/v1}]",
+    ),
     r"dpo\.label_noise": (*FILES, "dpo.trainer.loss_type=cdpo"),
     r"generation\.|hydra": (*FILES, "generation=vllm"),
     r"sample\.(choose|candidates|drawn)": (
