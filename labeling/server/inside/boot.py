@@ -47,6 +47,7 @@ def main() -> None:
     events.only_if_heard()
     shortcuts.remembered_people()
     shortcuts.remembered_schemas()
+    shortcuts.credentials_read_once()
     shortcuts.no_thread_for_telemetry()
     jobs.replace_redis()
     views.show_only_own_answers()

@@ -2,6 +2,7 @@
 
 `remembered_schemas`: Argilla rebuilds the schema of a question's or a metadata property's settings each time.
 `remembered_people`: Argilla loads an account four times, with its workspaces, and its membership once more.
+`credentials_read_once`: FastAPI reads a request's key and token before Argilla does, for the documentation alone.
 `no_thread_for_telemetry`: Argilla gets the existing telemetry client through a thread before every page of a queue.
 """
 
@@ -14,13 +15,17 @@ from argilla_server.api.routes import api_v1
 from argilla_server.contexts import accounts
 from argilla_server.models import User, WorkspaceUser
 from argilla_server.security.authentication.db import APIKeyAuthenticationBackend
+from argilla_server.security.authentication.provider import AuthenticationProvider
 from argilla_server.security.authentication.userinfo import UserInfo
 from argilla_server.security.settings import settings
 from argilla_server.telemetry import get_telemetry_client
+from fastapi.routing import APIRoute
 from starlette.authentication import AuthCredentials
 
 from .known import known
 from .routes import route
+
+SCHEMES = ("_api_key", "_bearer")  # arguments that Argilla's function does not use: its backends read them again
 
 _NAME = sa.select(User.username).where(User.api_key == sa.bindparam("key"))
 _PERSON = sa.select(User).where(User.username == sa.bindparam("name"))
@@ -39,6 +44,19 @@ def remembered_people() -> None:
     APIKeyAuthenticationBackend.authenticate = _by_key
     accounts.get_user_by_username = _by_name
     User.is_member = _is_member
+
+
+def credentials_read_once() -> None:
+    for each in api_v1.routes:
+        if isinstance(each, APIRoute):
+            _without_schemes(each.dependant)
+
+
+def _without_schemes(dependant: Any) -> None:
+    if getattr(dependant.call, "__func__", None) is AuthenticationProvider.get_current_user:
+        dependant.dependencies = [part for part in dependant.dependencies if part.name not in SCHEMES]
+    for part in dependant.dependencies:
+        _without_schemes(part)
 
 
 def no_thread_for_telemetry() -> None:
