@@ -17,7 +17,8 @@ from pipeline.stages.reading import source_references
 
 def with_keys(config: PipelineConfig, written: Any, message: str) -> str:
     """Return a message with the keys that have the value `written` before it, unless it begins with one of them."""
-    keys = [key for key, value in leaves(config) if value == written and value]
+    own = ((key, value) for key, value in leaves(config) if not key.startswith("shard."))  # those follow data's
+    keys = [key for key, value in own if value == written and value]
     if not keys or any(message.startswith(key) for key in keys):
         return message
     return f"{', '.join(keys)}: {message}"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def check(row: dict[str, Any], one: Format[Any], mend: bool) -> bool:
     finally:
         assert json.dumps(row) == before
     assert found
-    json.dumps(found, ensure_ascii=False, default=vars).encode()
+    json.dumps(found, ensure_ascii=False, default=asdict).encode()
     return True
 
 
