@@ -91,6 +91,13 @@ def new_chain(tmp_path: Path) -> Callable[[], Chain]:
     return lambda: Chain(tmp_path / "outputs")
 
 
+@pytest.fixture
+def own_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests to this machine's servers are not refused, and one that failed is soon repeated."""
+    monkeypatch.setattr("pipeline.services.endpoints.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
 @pytest.fixture(scope="session")
 def served_by_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `transformers serve`, which loads each model that it is asked for."""

@@ -15,10 +15,8 @@ from typing import Any
 import pytest
 
 from pipeline.config.nodes.learning import KlConfig, PpoConfig
-from pipeline.config.nodes.machine import ServerConfig, ServingConfig
 from pipeline.config.nodes.models import PeftConfig
 from pipeline.errors import PipelineError, RequestError
-from pipeline.services import endpoints
 from pipeline.stage import StageContext
 from pipeline.store.artifacts import CHECKPOINTS
 from tests.adapter_server import AdapterServer
@@ -59,9 +57,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def server(base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdapterServer]:
-    monkeypatch.setattr(endpoints, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+def server(base: Path, own_servers: None) -> Iterator[AdapterServer]:
     with running(AdapterServer(base)) as started:
         assert isinstance(started, AdapterServer)
         yield started
@@ -86,9 +82,7 @@ def roles_on(base: Path, *, sft: bool = True, frozen: str = "q_proj,v_proj") -> 
 
 
 def context(server: AdapterServer, folder: Path, **options: Any) -> StageContext:
-    given = tiny.context(folder)
-    generation = ServingConfig("vllm", [ServerConfig("rollouts", server.url)], concurrency=4, **options)
-    return replace(given, runtime=replace(given.runtime, generation=generation))
+    return tiny.served_context(folder, "rollouts", server.url, 4, **options)
 
 
 def loop(roles: Roles, given: StageContext, **options: Any) -> Loop:

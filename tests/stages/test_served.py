@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.config.nodes.machine import ServerConfig, ServingConfig
 from pipeline.config.nodes.models import DecodingConfig
 from pipeline.data.rows import read_jsonl
 from pipeline.errors import PipelineError, RequestError
-from pipeline.services import endpoints
 from pipeline.stage import StageContext
 from pipeline.stages.writers import PolicyWriter
 from pipeline.store.artifact import Artifact
@@ -48,18 +45,14 @@ def served(policy: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Answer
 
 
 @pytest.fixture
-def server(served: Answerer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PolicyServer]:
-    monkeypatch.setattr(endpoints, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+def server(served: Answerer, own_servers: None) -> Iterator[PolicyServer]:
     with running(PolicyServer(served)) as started:
         assert isinstance(started, PolicyServer)
         yield started
 
 
 def context(server: PolicyServer, folder: Path, **options: Any) -> StageContext:
-    given = tiny.context(folder)
-    generation = ServingConfig("vllm", [ServerConfig("sft", server.url)], concurrency=2, **options)
-    return replace(given, runtime=replace(given.runtime, generation=generation))
+    return tiny.served_context(folder, "sft", server.url, 2, **options)
 
 
 def answerer(policy: Artifact, server: PolicyServer, folder: Path, **options: Any) -> ServedAnswerer:

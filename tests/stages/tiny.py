@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.nodes.machine import LaunchConfig
+from pipeline.config.nodes.machine import LaunchConfig, ServerConfig, ServingConfig
 from pipeline.progress import progress
 from pipeline.stage import Runtime, StageContext
 from tests.lazily import lazily
@@ -97,6 +98,13 @@ def in_training(made: Any) -> ModelInTraining:
 def context(folder: Path, said: Callable[[str], None] = lambda _: None, **launch: Any) -> StageContext:
     runtime = Runtime(LaunchConfig(device="cpu", **launch), 1)
     return StageContext({}, folder, runtime, progress, said, lambda *_: None)
+
+
+def served_context(folder: Path, policy: str, url: str, concurrency: int, **options: Any) -> StageContext:
+    """Return a context in which a server draws the answers of one policy."""
+    given = context(folder)
+    generation = ServingConfig("vllm", [ServerConfig(policy, url)], concurrency=concurrency, **options)
+    return replace(given, runtime=replace(given.runtime, generation=generation))
 
 
 def answers(count: int, seed: int = 0) -> list[AnsweredPrompt]:
