@@ -76,7 +76,8 @@ async def page(
             again = [record for record in again if record in there]
         others = leases.of_others(person)
         enough = limit + len(held) + len(others)  # rows of which at most so many are held, or come last
-        rows = [row for row in await db.execute(queue.limit(enough)) if row.id not in held]
+        before = set(held)
+        rows = [row for row in await db.execute(queue.limit(enough)) if row.id not in before]
         least = dataset.distribution["min_submitted"]
         rows.sort(key=lambda row: (row.status == RecordStatus.completed, _will_be_complete(row, others, least)))
         found = [*again, *(row.id for row in rows)][:limit]
