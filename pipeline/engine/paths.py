@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.keys import leaves
-from pipeline.config.schema import PipelineConfig
+from pipeline.config.schema import PipelineConfig, followers
 from pipeline.data.reading.files import find_files
 from pipeline.errors import RequestError
 from pipeline.services.hub import is_hub_id
@@ -17,11 +17,17 @@ from pipeline.stages.reading import source_references
 
 def with_keys(config: PipelineConfig, written: Any, message: str) -> str:
     """Return a message with the keys that have the value `written` before it, unless it begins with one of them."""
-    own = ((key, value) for key, value in leaves(config) if not key.startswith("shard."))  # those follow data's
-    keys = [key for key, value in own if value == written and value]
+    named = {key for key, value in leaves(config) if value == written and value}
+    keys = [key for key, _ in leaves(config) if key in named and _followed(key) not in named]
     if not keys or any(message.startswith(key) for key in keys):
         return message
     return f"{', '.join(keys)}: {message}"
+
+
+def _followed(key: str) -> str | None:
+    """Return the key whose value this one has unless it is set; None if it follows no other."""
+    stage, _, name = key.partition(".")
+    return f"{followers()[stage]}.{name}" if stage in followers() else None
 
 
 def missing_files(config: PipelineConfig) -> Iterator[str]:
