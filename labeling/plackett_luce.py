@@ -113,9 +113,12 @@ def _points(worths: Worths) -> Floats:
     """Worths with the same means and covariances, two for each answer [points, prompts, answers].
 
     They stand for the distribution in the cubature rule of degree 3 (Arasaratnam and Haykin 2009, IEEE TAC 54:1254).
+    The rule takes any root of the covariances. The symmetric one turns with the answers, so their numbers tell nothing.
     """
     size = worths.means.shape[1]
-    axes = np.moveaxis(np.linalg.cholesky(worths.covariances), -1, 0) * np.sqrt(size)
+    variances, directions = np.linalg.eigh(worths.covariances)
+    roots = (directions * np.sqrt(variances)[:, None]) @ np.swapaxes(directions, -1, -2)
+    axes = np.moveaxis(roots, -1, 0) * np.sqrt(size)
     points: Floats = worths.means + np.concatenate([axes, -axes])
     return points
 

@@ -2,13 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, permutations
 from math import lcm
 from typing import NamedTuple
 
 import numpy as np
 
 from labeling.reliability import Floats, Ints
+
+ALL_ORDERS = 4  # most tied answers that take turns in all their orders: 24
 
 
 class Ranked(NamedTuple):
@@ -85,9 +87,20 @@ def _orders(ranked: Ranked, answers: Sequence[int]) -> Iterator[tuple[list[int],
     """
     place = {answer: slot for slot, answer in enumerate(answers)}
     in_order = sorted(zip(ranked.ranks, [place[answer] for answer in ranked.answers], strict=True))
-    levels = [[slot for _, slot in tied] for _, tied in groupby(in_order, key=lambda one: one[0])]
+    levels = [_turns([slot for _, slot in tied]) for _, tied in groupby(in_order, key=lambda one: one[0])]
     turns = lcm(*map(len, levels))
     for turn in range(turns):
-        order = [slot for tied in levels for slot in [*tied[turn % len(tied) :], *tied[: turn % len(tied)]]]
+        order = [slot for own in levels for slot in own[turn % len(own)]]
         yield order, 1.0, 0.5 / turns
         yield order[::-1], -1.0, 0.5 / turns
+
+
+def _turns(tied: Sequence[int]) -> list[Sequence[int]]:
+    """Orders of tied answers: all of them up to four answers, else one that starts with each answer.
+
+    What counts is which answers are left behind each place. Beyond four there are too many orders; those that start
+    with each answer leave each answer equally often, but only neighbours together.
+    """
+    if len(tied) <= ALL_ORDERS:
+        return list(permutations(tied))
+    return [[*tied[first:], *tied[:first]] for first in range(len(tied))]

@@ -4,7 +4,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -116,7 +116,8 @@ def test_precisions_and_probabilities_are_near_those_of_sums_over_all_worths() -
 def test_precisions_of_a_simulated_team_are_those_of_its_noise() -> None:
     """In the model the noise is Gumbel's, of deviation pi / sqrt(6) / precision; in the team it is normal."""
     people = team(3, random=1, inverse=1, noise=0.6)
-    found = crowd_plackett_luce(opinions(ranked(people, 300, 4, 0))).precisions
+    of_seeds = [crowd_plackett_luce(opinions(ranked(people, 200, 4, seed))).precisions for seed in range(2)]
+    found = {name: np.mean([precisions[name] for precisions in of_seeds]) for name in of_seeds[0]}
     expected = np.pi / np.sqrt(6) / 0.6
     assert [found[f"honest{number}"] for number in range(3)] == pytest.approx([expected] * 3, rel=0.25)
     assert found["random0"] == pytest.approx(0, abs=0.2)
@@ -137,6 +138,7 @@ def test_a_prompt_that_one_annotator_ranked_tells_nothing_about_the_annotator() 
 
 
 @given(st.lists(st.lists(st.integers(1, 3), min_size=4, max_size=4), min_size=1, max_size=4), st.permutations(range(4)))
+@example([[2, 2, 1, 1], [2, 2, 3, 3], [2, 1, 3, 3], [3, 2, 1, 1]], [0, 2, 1, 3])  # two people against two
 def test_tied_answers_are_equal_whatever_their_numbers(tables: list[list[int]], turned: list[int]) -> None:
     """Two answers that all annotators tie are as good as each other; numbers of answers tell nothing."""
     tables = [[*ranks[:3], ranks[2]] for ranks in tables]
@@ -144,10 +146,10 @@ def test_tied_answers_are_equal_whatever_their_numbers(tables: list[list[int]], 
     one = crowd_plackett_luce([Ranked(0, n, n, range(4), own) for n, own in zip(names, tables, strict=True)])
     other = crowd_plackett_luce([Ranked(0, n, n, turned, own) for n, own in zip(names, tables, strict=True)])
     first, second = np.array([*combinations(range(4), 2)]).T
-    assert one.probabilities(first, second)[-1] == pytest.approx(0.5, abs=0.02)
+    assert one.probabilities(first, second)[-1] == pytest.approx(0.5, abs=1e-9)
     places = np.array(turned)
     assert other.probabilities(places[first], places[second]) == pytest.approx(
-        one.probabilities(first, second), abs=0.02
+        one.probabilities(first, second), abs=1e-9
     )
 
 
