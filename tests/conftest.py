@@ -1,5 +1,6 @@
 """Shared by the tests: configurations from command lines, and artifacts that are made without running a stage."""
 
+import gc
 import os
 import signal
 import time
@@ -20,6 +21,7 @@ from pipeline.store.artifacts import Store
 from tests.examples import DEEP, FEW
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it at import; two workers have two cores
+gc.set_threshold(50_000)  # of 700 new objects: a sixth of the time went into searches for garbage
 signal.signal(signal.SIGINT, signal.default_int_handler)  # processes that a shell starts in the background ignore it
 
 settings.register_profile("tests", deadline=None, max_examples=FEW)  # an example's time depends on the machine's load
