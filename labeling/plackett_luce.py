@@ -21,7 +21,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
 
 from labeling.reliability import Floats, Ints
 from labeling.strict_orders import Orders, Ranked, strict_orders
@@ -46,6 +45,8 @@ class Fit(NamedTuple):
 
     def probabilities(self, first: Ints, second: Ints) -> Floats:
         """The probability that the first of two ranked answers to a prompt is the better one [pairs]."""
+        from scipy.special import ndtr  # the import takes a fifth of a second
+
         found = np.full(len(first), np.nan)
         for orders, (means, covariances) in self.groups:
             seats = np.full(max(orders.answers.max(), first.max(initial=0), second.max(initial=0)) + 1, -1)

@@ -80,13 +80,13 @@ def _is_plain(override: Override) -> bool:
     return not own and not override.is_add() and not override.is_delete() and not override.is_sweep_override()
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def _options(conf: Path, choices: tuple[str, ...]) -> bytes:
     """Return the pickled configuration: a copy of it is made in a fifth of the time that `deepcopy` takes."""
     return pickle.dumps(_by_hydra(choices))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def _chosen(conf: Path, choices: tuple[str, ...]) -> tuple[str, ...]:
     loader = GlobalHydra.instance().config_loader()
     return tuple(loader.compute_defaults_list("config", list(choices), RunMode.RUN).overrides.override_choices)

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping, Set
 from typing import Literal
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 PollKey = tuple[str, str, str]
 """The keys of a prompt and of two answers to it."""
@@ -52,6 +50,9 @@ def prompts_with_cycles(leads: Mapping[PollKey, float]) -> int:
     ]
     if not beats:
         return 0
+    from scipy.sparse import coo_array  # the import takes half a second
+    from scipy.sparse.csgraph import connected_components
+
     better, worse = np.array(beats).T
     graph = coo_array((np.ones(len(beats)), (better, worse)), shape=(len(answers), len(answers)))
     _, parts = connected_components(graph, directed=True, connection="strong")

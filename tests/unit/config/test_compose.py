@@ -190,15 +190,26 @@ def test_an_option_of_peft_is_for_all_stages_unless_one_has_its_own() -> None:
 RATES = {"sft": (2e-5, 2e-4, 2e-4), "dpo": (5e-7, 5e-6, 5e-6), "reward": (1e-5, 1e-4, 1e-4), "ppo": (3e-6, 3e-5, 3e-5)}
 
 
+@pytest.mark.parametrize(("method", "place"), [("full", 0), ("lora", 1), ("qlora", 2)])
+def test_learning_rates_follow_how_a_stage_is_tuned(method: str, place: int) -> None:
+    hub, rates = ("model=hub", "model.path=a/b"), {stage: of_methods[place] for stage, of_methods in RATES.items()}
+    for chosen in (
+        [f"peft={method}"],
+        [f"peft@{stage}.peft={method}" for stage in RATES],
+        [f"{stage}.peft.method={method}" for stage in RATES],
+    ):
+        config = compose.load([*hub, *chosen])
+        assert {stage: getattr(config, stage).learning_rate for stage in RATES} == rates
+        assert {stage: content(getattr(config, stage))["learning_rate"] for stage in RATES} == rates  # as hashed
+    own = compose.load([*hub, f"peft={method}", *(f"{stage}.learning_rate=0.01" for stage in RATES)])
+    assert {getattr(own, stage).learning_rate for stage in RATES} == {0.01}
+
+
 @pytest.mark.parametrize("stage", RATES)
-def test_learning_rates_follow_how_a_stage_is_tuned(stage: str) -> None:
-    hub = ("model=hub", "model.path=a/b")
-    for method, rate in zip(("full", "lora", "qlora"), RATES[stage], strict=True):
-        for chosen in (f"peft={method}", f"peft@{stage}.peft={method}", f"{stage}.peft.method={method}"):
-            assert getattr(compose.load([*hub, chosen]), stage).learning_rate == rate
-    own = compose.load([*hub, "peft=lora", f"{stage}.learning_rate=0.01"])
-    assert getattr(own, stage).learning_rate == 0.01
-    assert content(getattr(compose.load([*hub, "peft=lora"]), stage))["learning_rate"] == RATES[stage][1]  # as hashed
+def test_how_one_stage_is_tuned_changes_the_rates_of_no_other(stage: str) -> None:
+    config = compose.load(["model=hub", "model.path=a/b", f"peft@{stage}.peft=lora"])
+    rates = {name: of_methods[int(name == stage)] for name, of_methods in RATES.items()}
+    assert {name: getattr(config, name).learning_rate for name in RATES} == rates
 
 
 def test_the_playground_keeps_its_own_rates_and_limits() -> None:

@@ -205,14 +205,24 @@ def requests(overrides: Sequence[str]) -> list[dict[str, str]]:
     return [one for some in found.values() for one in some]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_every_setting_in_the_text_composes(document: Path) -> None:
-    given = [span for span in spans(document) if OVERRIDE.fullmatch(span) and " " not in span.partition("{")[0]]
-    overrides = [text for span in given for text in written(span)]
-    stages = [text.removeprefix("stage=") for text in overrides if text.startswith("stage=")]
+def settings() -> list[str]:
+    """The settings in all texts, each once: to compose them takes its time."""
+    every = [span for document in DOCUMENTS for span in spans(document)]
+    given = [span for span in every if OVERRIDE.fullmatch(span) and " " not in span.partition("{")[0]]
+    return list(dict.fromkeys(text for span in given for text in written(span)))
+
+
+def test_every_stage_in_the_texts_is_one() -> None:
+    stages = [text.removeprefix("stage=") for text in settings() if text.startswith("stage=")]
     assert set(stages) <= {"all", *stage_names()}
-    for request in requests([text for text in overrides if not text.startswith("stage=")]):
-        compose.read([*request.values()])
+
+
+REQUESTS = requests([text for text in settings() if not text.startswith("stage=")])
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=range(len(REQUESTS)))
+def test_every_setting_in_the_texts_composes(request_: dict[str, str]) -> None:
+    compose.read([*request_.values()])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
