@@ -10,6 +10,10 @@ get the same Phi of random weights, reward model, prompts, lengths, epochs, mini
 process of their own with one thread. The bias of the stop token decides how long answers become: one setting has
 answers of all lengths, the others none that stops. Given are medians and ranges of the ratios ours / theirs, and of the
 seconds; the first iteration is left out, and memory counts from what the imports take.
+
+The last column is our time beside a floor: the multiplications of matrices that PPO cannot do without, at the rate at
+which this machine multiplies the matrices of a layer, measured before and after the runs. Attention, activations, norms
+and the softmax over the vocabulary are not in it.
 """
 
 import argparse
@@ -53,6 +57,10 @@ SETTINGS = {
     "vocabulary-lora": Setting(50_257, 256, 6, 32, 48, 24, lora=True),
 }
 EPOCHS, BATCHES, RATE = 2, 2, 1e-6
+COLUMNS = (
+    *("setting", "rival", "ours, s", "theirs, s", "ratio of times (range)", "ratio of memory", "our tokens per answer"),
+    "ours / floor",
+)
 RANK = 16  # the pipeline's own default
 
 
@@ -89,6 +97,38 @@ def save_model(setting: Setting, folder: Path) -> None:
     for part, which in ((model, "policy"), (PhiForSequenceClassification(config), "reward")):
         part.save_pretrained(folder / which)
         tokenizer.save_pretrained(folder / which)
+
+
+def least_products(setting: Setting, tokens: float) -> float:
+    """Return the multiply-adds of an iteration's matrix products, each done once; `tokens` are those of a mean answer.
+
+    Log-probabilities at the sampling come from the sampling itself. A frozen weight has no gradient, so there a
+    backward pass costs as much as a forward pass, and else twice as much. The head is computed at answers only.
+    """
+    layers, head = 12 * setting.layers * setting.hidden**2, setting.vocabulary * setting.hidden
+    answers = setting.answers * tokens
+    row_tokens = setting.answers * setting.prompt + answers
+    forward = row_tokens * layers
+    backward = 1 if setting.lora else 2
+    sampling, reference, scored_and_valued = forward + answers * head, forward + answers * head, 2 * forward
+    learning = (1 + backward) * (2 * forward + answers * head)  # the policy with its head, and the value model
+    return sampling + reference + scored_and_valued + EPOCHS * learning
+
+
+def products_per_second(setting: Setting) -> float:
+    """Return the multiply-adds a second of one thread in the two matrices of a layer's MLP, the median of ten."""
+    import torch
+
+    torch.set_num_threads(1)
+    rows, hidden = torch.randn(2048, setting.hidden), setting.hidden
+    up, down = torch.randn(hidden, 4 * hidden), torch.randn(4 * hidden, hidden)
+    times = []
+    for _ in range(10):
+        began = time.process_time()
+        for _ in range(4):
+            rows @ up @ down
+        times.append(time.process_time() - began)
+    return 4 * 2 * 2048 * 4 * hidden**2 / statistics.median(times)
 
 
 class Meter:
@@ -284,13 +324,18 @@ def compare(name: str, rival: str, library: str, given: argparse.Namespace) -> s
         save_model(setting, Path(folder))
         sides = (("ours", ""), (rival, library))
         run = [(side, setting, Path(folder), given.iterations, where) for side, where in sides]
-        pairs = [[measured(*one) for one in run] for _ in range(given.runs)]
+        rates = [products_per_second(setting)]
+        pairs = []
+        for _ in range(given.runs):
+            pairs.append([measured(*one) for one in run])
+            rates.append(products_per_second(setting))
     times = [ours["seconds"] / theirs["seconds"] for ours, theirs in pairs]
     memory = statistics.median(ours["memory"] / theirs["memory"] for ours, theirs in pairs)
     seconds = [statistics.median(pair[i]["seconds"] for pair in pairs) for i in range(2)]
     spread = f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})"
-    tokens = pairs[0][0]["tokens"]
-    return f"{name} | {rival} | {seconds[0]:.2f} | {seconds[1]:.2f} | {spread} | {memory:.2f} | {tokens:.1f}"
+    tokens, rate = pairs[0][0]["tokens"], statistics.median(rates)
+    floor = f"{seconds[0] * rate / least_products(setting, tokens):.2f} at {2 * rate / 1e9:.0f} GFLOP/s"
+    return f"{name} | {rival} | {seconds[0]:.2f} | {seconds[1]:.2f} | {spread} | {memory:.2f} | {tokens:.1f} | {floor}"
 
 
 def main() -> None:
@@ -308,7 +353,7 @@ def main() -> None:
         print(SIDES[given.side](Setting(**given.setting), given.folder, given.iterations))
         return
     sys.path.insert(0, str(Path(__file__).parent / "gpu"))
-    print("setting | rival | ours, s | theirs, s | ratio of times (range) | ratio of memory | our tokens per answer")
+    print(" | ".join(COLUMNS))
     for name in [given.only] if given.only else SETTINGS:
         for rival in RIVALS:
             folder = getattr(given, rival)

@@ -16,6 +16,7 @@ from tests.completions import running
 from tests.lazily import lazily
 from tests.serving import transformers_serve
 from tests.stages.conftest import Chain
+from tests.stages.processes import start_with_forked_workers
 from tests.stages.test_faults import assert_one_message
 from tests.stages.test_ppo import SMALL, history, timeless
 from tests.stages.test_tuning import weights
@@ -60,9 +61,9 @@ def test_it_learns_as_with_the_own_sampler(chain: Chain, vowels: str, online: No
     This server draws at the places in its distributions at which the own sampler draws; the rest is as with any.
     Importance weights are 1 but for rounding, which grows over iterations, so they are left out here.
     """
-    learning = (*SMALL, *FITTED, vowels, "ppo.iterations=30", "ppo.kl.coefficient=0.001", "ppo.learning_rate=1e-2")
+    learning = (*SMALL, *FITTED, vowels, "ppo.iterations=15", "ppo.kl.coefficient=0.001", "ppo.learning_rate=1e-2")
     own = chain.make("ppo", *learning)
-    with running(AdapterServer(chain.make("sft", *FITTED).path / "model", numbers=own_numbers(31, 16, 12))) as server:
+    with running(AdapterServer(chain.make("sft", *FITTED).path / "model", numbers=own_numbers(16, 16, 12))) as server:
         served = chain.make("ppo", *learning, *drawn_at(server.url), "ppo.importance_cap=null")
     rows, others = history(served), history(own)
     assert mean_reward(rows[-5:]) > mean_reward(rows[:5]) + 0.1
@@ -124,7 +125,13 @@ def test_two_processes_learn_what_one_learns(chain: Chain, tmp_path: Path, vowel
     given = (*SMALL, *ADAPTERS, vowels, *drawn_at(server.url))
     alone = chain.make("ppo", *given)
     server.seen.clear()
-    both = chain.beside(tmp_path / "outputs", *alone.inputs.values()).make("ppo", *given, "launch.processes=2")
+    other = chain.beside(tmp_path / "outputs", *alone.inputs.values())
+    request = ("stage=ppo", *given, "launch.processes=2")
+    process = start_with_forked_workers(other.arguments(*request), tmp_path / "printed")
+    process.join()
+    assert process.exitcode == 0, (tmp_path / "printed").read_text()
+    both = other.store.open(*other.store.resolve("ppo"))
+    assert both.manifest["runtime"]["processes"] == 2
     assert len(server.seen) == 4 * 16
     assert both.version == alone.version
     for one, other in zip(history(alone), history(both), strict=True):

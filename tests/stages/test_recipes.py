@@ -24,6 +24,7 @@ RECIPES = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 RECIPES = [name for name in RECIPES if name not in ALIKE or is_deep()]
 FEW = (
     *("sft.epochs=1", "dpo.epochs=1", "reward.epochs=1", "judge.epochs=1", "ppo.iterations=1", "ppo.max_new_tokens=6"),
+    *("ppo.rollouts=16", "ppo.batch_size=8"),
     *("ppo.stop.distinct=0", "ppo.stop.stopped=0", "evaluate.decoding.max_new_tokens=6", "tracking=off", "gates=off"),
 )
 
