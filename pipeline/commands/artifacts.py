@@ -18,7 +18,7 @@ from pipeline.console import console, seconds_text, time_text
 from pipeline.engine.planner import short_version
 from pipeline.errors import PipelineError, RequestError
 from pipeline.progress import progress
-from pipeline.stages import STAGES
+from pipeline.stages import STAGES, data, shard
 from pipeline.store.artifacts import MANIFEST, Store
 from pipeline.store.pruning import pruning
 
@@ -228,7 +228,8 @@ def _damages(store: Store, stage: str, version: str, read: Callable[[int], None]
 
 def prune(store: Store, dry_run: bool) -> int:
     """Delete versions that are neither named nor upstream of a named one. Rankings and published tasks always stay."""
-    found = pruning(store, [name for name, stage in STAGES.items() if not stage.keeps_human_work])
+    prunable = [name for name, stage in STAGES.items() if not stage.keeps_human_work]
+    found = pruning(store, prunable, {shard.STAGE.name: data.STAGE.name})
     freed = 0
     for stage, version in found.removable:
         size = _size(store.directory(stage, version)) if dry_run else store.remove(stage, version)
@@ -237,6 +238,8 @@ def prune(store: Store, dry_run: bool) -> int:
         console.print(f" {done} {stage}@{version}  {size_text(size)}  {found.removable[stage, version]}")
     for (stage, version), writer in found.busy.items():
         console.print(f" kept {stage}@{version}: being made by {writer}. All finished versions stay until it ends.")
+    if found.unmerged:
+        console.print(f" kept {len(found.unmerged)} finished shards that no `data` has merged yet.")
     count = f"{len(found.removable)} versions, {size_text(freed)}"
     console.print(f"{count} would be freed by `artifacts prune`." if dry_run else f"{count} freed.")
     return 0

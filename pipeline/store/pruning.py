@@ -1,10 +1,11 @@
 """Selects the versions that `artifacts prune` deletes: neither named (`latest`, tags) nor upstream of a named version.
 
-People's judgements are the most expensive part of a project, so their tasks and answers are never deleted.
+People's judgements are the most expensive part of a project, so their tasks and answers are never deleted. Shards stay
+until they are merged: each is the work of a job, and only the last one is `latest`.
 """
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import PipelineError
@@ -18,29 +19,49 @@ Version = tuple[str, str]  # stage and version
 
 @dataclass(frozen=True)
 class Pruning:
-    """Versions that can be deleted, each with the reason; and versions being written, each with its writer."""
+    """Versions that can be deleted, each with the reason; those being written, with their writers; unmerged shards."""
 
     removable: dict[Version, str]
     busy: dict[Version, str]
+    unmerged: list[Version]
 
 
-def pruning(store: Store, prunable: Container[str]) -> Pruning:
-    """Select the versions of `prunable` stages that can be deleted.
+def pruning(store: Store, prunable: Container[str], merged_by: Mapping[str, str]) -> Pruning:
+    """Select the versions of `prunable` stages that can be deleted. `merged_by` is the stage that merges shards.
 
     These are unfinished versions that no process writes, and finished ones that are neither `latest` nor tagged nor
-    upstream of such a version. While a version is being written, no finished one is selected: its inputs are not yet
-    known.
+    upstream of such a version, nor shards that are not merged. While a version is being written, no finished one is
+    selected: its inputs are not yet known.
     """
     stages = [stage for stage in store.stages() if stage in prunable]
     unfinished = [(stage, version) for stage in store.stages() for version in store.unfinished(stage)]
     busy = {one: writer for one in unfinished if (writer := store.writer(*one))}
     deletable = [one for one in unfinished if one not in busy and one[0] in stages and VERSION.fullmatch(one[1])]
     removable = dict.fromkeys(deletable, "unfinished")
+    unmerged = [] if busy else _unmerged(store, merged_by)
     if not busy:
-        kept = _kept(store)
+        kept = _kept(store) | {*unmerged}
         finished = [(stage, version) for stage in stages for version in store.versions(stage)]
         removable |= {one: "neither latest nor tagged nor below such" for one in finished if one not in kept}
-    return Pruning(removable, busy)
+    return Pruning(removable, busy, unmerged)
+
+
+def _unmerged(store: Store, merged_by: Mapping[str, str]) -> list[Version]:
+    """Return the finished shards that are part of no version yet, by what manifests say of their shards."""
+    found: list[Version] = []
+    for shards, merging in merged_by.items():
+        if versions := store.versions(shards):
+            merged = _merged_shards(store, merging)
+            found += [(shards, version) for version in versions if version not in merged]
+    return found
+
+
+def _merged_shards(store: Store, stage: str) -> set[str]:
+    try:
+        runtimes = [store.read_manifest(stage, version).get("runtime", {}) for version in store.versions(stage)]
+    except PipelineError as error:
+        raise PipelineError(f"Nothing was pruned: {error}") from None
+    return {shard for runtime in runtimes for shard in runtime.get("shards", ())}
 
 
 def _kept(store: Store) -> set[Version]:

@@ -70,6 +70,20 @@ def test_all_shards_merged_are_the_version_of_one_run(
     assert "nothing to run" in capfd.readouterr().out
 
 
+def test_shards_are_pruned_once_they_are_merged(tmp_path: Path, file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each was a job's work, and only the last one is `latest`."""
+    outputs = tmp_path / "outputs"
+    store, prune = Store(outputs, "playground"), ["artifacts", "prune", f"outputs={outputs}"]
+    assert [shard(outputs, file, number) for number in (1, 2)] == [0, 0]
+    assert main(prune) == 0
+    assert len(store.versions("shard")) == 2
+    assert "kept 2 finished shards that no `data` has merged yet" in capfd.readouterr().out
+    assert shard(outputs, file, 3) == run(outputs, file, "stage=data", f"data.shards={SHARDS}") == 0
+    assert main(prune) == 0
+    assert store.versions("shard") == [store.resolve("shard")[1]]
+    assert "no `data` has merged yet" not in capfd.readouterr().out
+
+
 def test_shards_of_other_files_are_not_merged(tmp_path: Path, file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     outputs = tmp_path / "outputs"
     assert [shard(outputs, file, number) for number in (1, 2, 3)] == [0, 0, 0]
