@@ -32,7 +32,8 @@ SETTINGS = (
     *("evaluate.decoding.max_new_tokens=48",),
 )
 REHEARSAL = (  # on a CPU: that it runs, not what it finds
-    *("data.world.demonstrations=64", "data.world.dev=16", "data.world.preference_prompts=24"),
+    *("data.world.demonstrations=16", "data.world.dev=8", "data.world.preference_prompts=24", "model.dtype=float32"),
+    *("sft.batch_size=8", "dpo.batch_size=8", "reward.batch_size=8"),
     *("data.world.rl_prompts=8", "data.world.test_prompts=12", "sft.epochs=1", "reward.epochs=1", "ppo.iterations=1"),
     *("ppo.rollouts=8", "ppo.batch_size=8", "sample.decoding.max_new_tokens=8", "ppo.max_new_tokens=8"),
     *("evaluate.decoding.max_new_tokens=8",),
