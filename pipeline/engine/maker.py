@@ -22,6 +22,7 @@ from pipeline.engine.group import ALONE
 from pipeline.engine.machine import threads
 from pipeline.engine.planner import PEOPLE_ARE_ASKED, Step, observed_fingerprint, short_version
 from pipeline.errors import PipelineError, RequestError, WaitingForPeople
+from pipeline.garbage import import_for_good
 from pipeline.people.annotators import People
 from pipeline.people.history import collections
 from pipeline.people.waiting import uninvited
@@ -111,6 +112,7 @@ class Maker:
             return
         inputs, directory = self._inputs(step), self.store.directory(step.name, step.version)
         logging.captureWarnings(True)  # the main process logs the same ones
+        _import_libraries(step)
         with _reported_faults(step, directory), self.group.join():
             step.stage.run(step.config, self._context(inputs, directory, NoTracker(), None))
 
@@ -130,6 +132,7 @@ class Maker:
             began, resumed = time.monotonic(), (directory / CHECKPOINTS).is_dir()
             try:
                 with _reported_faults(step, directory), _logging_to(directory / LOG):
+                    _import_libraries(step)
                     log.info("%s@%s from %s", step.name, step.version, {r: a.reference for r, a in inputs.items()})
                     with self.group.join():
                         metrics = step.stage.run(step.config, self._context(given, directory, tracker, observed))
@@ -165,6 +168,12 @@ class Maker:
 
 def _fewer(stage: str, version: str) -> str:
     return f"the server has fewer answers than {stage} {short_version(version)}, which is used"
+
+
+def _import_libraries(step: Step) -> None:
+    """Import what every stage with a model uses: peft, and with it torch and transformers."""
+    if step.stage.rows or step.stage.makes:
+        import_for_good("peft")
 
 
 def _manifest(

@@ -10,7 +10,6 @@ import queue
 import signal
 import threading
 from collections.abc import Mapping
-from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +23,7 @@ from pipeline.engine.group import ALONE, Group, Place
 from pipeline.engine.machine import gpus, threads
 from pipeline.engine.planner import Planner, Step
 from pipeline.errors import PipelineError
+from pipeline.garbage import import_for_good
 from pipeline.progress import BOARD, Event, Remark, Reporter
 from pipeline.store.artifact import Artifact
 from pipeline.store.artifacts import Store
@@ -235,8 +235,7 @@ def meet(file: str, place: Place) -> contextlib.AbstractContextManager[None]:
 
 def _import_ahead() -> None:
     """Import the modules of training, which takes seconds, while this worker has nothing else to do."""
-    import_module("pipeline.modeling.rewards.training")
-    import_module("pipeline.modeling.tuning")
+    import_for_good("pipeline.modeling.rewards.training", "pipeline.modeling.tuning")
 
 
 def planned_step(config: PipelineConfig, store: Store, order: Order) -> Step:

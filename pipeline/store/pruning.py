@@ -7,6 +7,7 @@ until they are merged: each is the work of a job, and only the last one is `late
 import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.store.artifacts import Store
@@ -48,20 +49,11 @@ def pruning(store: Store, prunable: Container[str], merged_by: Mapping[str, str]
 
 def _unmerged(store: Store, merged_by: Mapping[str, str]) -> list[Version]:
     """Return the finished shards that are part of no version yet, by what manifests say of their shards."""
-    found: list[Version] = []
-    for shards, merging in merged_by.items():
-        if versions := store.versions(shards):
-            merged = _merged_shards(store, merging)
-            found += [(shards, version) for version in versions if version not in merged]
-    return found
-
-
-def _merged_shards(store: Store, stage: str) -> set[str]:
-    try:
-        runtimes = [store.read_manifest(stage, version).get("runtime", {}) for version in store.versions(stage)]
-    except PipelineError as error:
-        raise PipelineError(f"Nothing was pruned: {error}") from None
-    return {shard for runtime in runtimes for shard in runtime.get("shards", ())}
+    shards = [(stage, version) for stage in merged_by for version in store.versions(stage)]
+    merging = {merged_by[stage] for stage, _ in shards}
+    runtimes = [_manifest(store, (m, version)).get("runtime", {}) for m in merging for version in store.versions(m)]
+    merged = {version for runtime in runtimes for version in runtime.get("shards", ())}
+    return [one for one in shards if one[1] not in merged]
 
 
 def _kept(store: Store) -> set[Version]:
@@ -80,9 +72,13 @@ def _lineage(store: Store, version: Version) -> Iterator[Version]:
     if not store.is_complete(*version):
         return
     yield version
-    try:
-        inputs = store.read_manifest(*version)["inputs"].values()
-    except PipelineError as error:  # its inputs are unknown, so nothing may be deleted
-        raise PipelineError(f"Nothing was pruned: {error}") from None
-    for given in inputs:
+    for given in _manifest(store, version)["inputs"].values():
         yield from _lineage(store, (given["stage"], given["version"]))
+
+
+def _manifest(store: Store, version: Version) -> Mapping[str, Any]:
+    """Return a manifest. Raises `PipelineError` if it is damaged: what it was made from is unknown, so all stays."""
+    try:
+        return store.read_manifest(*version)
+    except PipelineError as error:
+        raise PipelineError(f"Nothing was pruned: {error}") from None

@@ -206,8 +206,9 @@ def test_learning_rates_follow_how_a_stage_is_tuned(method: str, place: int) -> 
 
 
 @pytest.mark.parametrize("stage", RATES)
-def test_how_one_stage_is_tuned_changes_the_rates_of_no_other(stage: str) -> None:
-    config = compose.load(["model=hub", "model.path=a/b", f"peft@{stage}.peft=lora"])
+@pytest.mark.parametrize("chosen", ["peft@{}.peft=lora", "{}.peft.method=qlora"])
+def test_how_one_stage_is_tuned_changes_the_rates_of_no_other(stage: str, chosen: str) -> None:
+    config = compose.load(["model=hub", "model.path=a/b", chosen.format(stage)])
     rates = {name: of_methods[int(name == stage)] for name, of_methods in RATES.items()}
     assert {name: getattr(config, name).learning_rate for name in RATES} == rates
 

@@ -38,6 +38,14 @@ def test_reading_data_makes_no_model_and_imports_no_torch(file: Path, outputs: P
     assert set(made.manifest["inputs"]) == {"files"}
 
 
+def test_what_counts_tokens_imports_nothing_that_trains() -> None:
+    """`data.tokenizer` needs a tokenizer and its template; what adapts and trains models takes seconds to import."""
+    heavy = "{'peft', 'trl', 'bitsandbytes'} & set(sys.modules)"
+    code = f"import sys; import pipeline.modeling.chat.rendering, pipeline.modeling.chat.tokenizers; assert not {heavy}"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_one_version_of_the_data_serves_every_model(file: Path, planned: Plan, tmp_path: Path) -> None:
     own = ("stage=sft", "data=files", f"data.path={file}")
     models = [model(tmp_path / name, {"hidden_size": size}) for name, size in (("one", 8), ("two", 16))]
