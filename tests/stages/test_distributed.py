@@ -111,7 +111,8 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[st
 
     Where policy and reference are equal, rounding decides which of two answers has gained: that accuracy is none.
     """
-    left_out = {"epoch", *(["accuracy"] if abs(one.get("margin", 1)) < 1e-3 else [])}
+    gained = one.get("margin", one.get("rewards/good", 1))
+    left_out = {"epoch", *(["accuracy"] if abs(gained) < 1e-3 else [])}
     named = [name for name in {*one, *other} - left_out if not any(part in name for part in MEASURED)]
     pairs = [(name, one.get(name), other.get(name)) for name in sorted(named)]
     return [(name, a, b) for name, a, b in pairs if a is None or b is None or abs(a - b) > TOLERANCE * max(1, abs(a))]
