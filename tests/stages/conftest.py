@@ -69,11 +69,12 @@ def with_inputs(made: Iterable[Artifact]) -> Iterator[Artifact]:
             yield from with_inputs(one.inputs.values())
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _imports_are_not_collected() -> Iterator[None]:
-    """accelerate collects garbage after each training: with all imports here, that takes longer than the training."""
+    """accelerate collects garbage after each training: among all imports, that takes longer than the training."""
     import_module("pipeline.modeling.tuning")
     import_module("pipeline.modeling.rewards.training")
+    gc.collect()
     gc.freeze()
     yield
     gc.unfreeze()
