@@ -124,11 +124,11 @@ def waiting_for(waiting: WaitingForPeople, request: Request) -> str:
     """Return the progress of the annotators and the commands that continue from there."""
     lines = [
         str(waiting),
-        f"Continue    {request.command()}",
-        f"Or wait     {request.command(f'{waiting.stage}.wait=true')}",
+        f"Continue    {request.same_run()}",
+        f"Or wait     {request.same_run(f'{waiting.stage}.wait=true')}",
     ]
     if waiting.partial:
-        partial = request.command(f"{waiting.stage}.accept=partial")
+        partial = request.same_run(f"{waiting.stage}.accept=partial")
         lines.append(f"Use what is there now: {partial}   ({waiting.partial})")
     return "\n".join(lines)
 

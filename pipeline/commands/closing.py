@@ -25,7 +25,7 @@ def print_results(config: PipelineConfig, steps: list[Step], request: Request) -
     store, last = Store(Path(config.outputs), config.project), steps[-1]
     if config.plan:
         if not all(step.complete for step in steps):
-            console.print(f"Run     {escape(request.command())}")
+            console.print(f"Run     {escape(request.same_run())}")
         return
     artifact = store.open(last.name, last.version)
     if last.stage.compares_policies:

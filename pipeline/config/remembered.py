@@ -6,7 +6,7 @@ them out would run something else under the same name.
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,9 +31,12 @@ class Request:
     time: str = ""
 
     def command(self, *changes: str) -> str:
-        """Return the whole request with these changes, as a shell command."""
-        kept = [text for text in merged(self.overrides, changes) if key_of(text) not in ABOUT_A_RUN]
-        return shlex.join(["python", "-m", "pipeline", *kept])
+        """Return the whole request with these changes, without what applies to one run only, as a shell command."""
+        return _shell(text for text in merged(self.overrides, changes) if key_of(text) not in ABOUT_A_RUN)
+
+    def same_run(self, *changes: str) -> str:
+        """Return the command that makes what this request plans or waits for: like `command`, with tag and shard."""
+        return _shell(text for text in merged(self.overrides, changes) if key_of(text) != "plan")
 
     def place(self) -> list[str]:
         """Return the overrides that name the project and its output folder."""
@@ -43,6 +46,10 @@ class Request:
 def request_of(overrides: Sequence[str]) -> Request:
     """Return a request with the current directory and time."""
     return Request(tuple(overrides), str(Path.cwd()), datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _shell(overrides: Iterable[str]) -> str:
+    return shlex.join(["python", "-m", "pipeline", *overrides])
 
 
 def key_of(override: str) -> str:

@@ -83,6 +83,8 @@ def test_plans_are_not_remembered_and_say_how_they_are_run(here: Path, said: Run
     own = ("stage=data", "project=support", "data.path=my rows.jsonl")
     status, out, _ = said(*own, "plan=true")
     assert (status, command_after("Run", out)) == (0, list(own))
+    shard = ("stage=shard", *own[1:], "data.shards=2", "shard.number=2", "tag=friday")
+    assert command_after("Run", said(*shard, "plan=true")[1]) == list(shard)
     assert not (here / "outputs").exists()
 
 
@@ -213,7 +215,7 @@ def test_without_a_last_request_status_is_about_the_default_one(here: Path, said
 
 
 def test_waiting_for_people_repeats_the_whole_request() -> None:
-    request = Request(("project=support", "data.path=my rows.jsonl", "collect.wait=true"))
+    request = Request(("project=support", "data.path=my rows.jsonl", "collect.wait=true", "tag=friday"))
     text = waiting_for(WaitingForPeople("Waiting", "collect", "3 prompts"), request)
     assert command_after("Continue", text) == [*request.overrides]
     assert command_after("Use what is there now:", text) == [*request.overrides, "collect.accept=partial"]
