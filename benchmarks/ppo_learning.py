@@ -162,7 +162,7 @@ def chart(made: dict[str, dict[str, Curve]]) -> str:
         for sides in made.values()
         for side, curve in sides.items()
     ]
-    drawn = str(curves(series, "iteration", "true score of PPO's answers: ours blue, TRL 1.12 orange"))
+    drawn = str(curves(series, "iteration", "true score: ours blue, TRL 1.12 orange"))
     return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{STYLE}", 1) + "\n"
 
 
