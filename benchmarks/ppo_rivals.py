@@ -11,9 +11,8 @@ process of their own with one thread. The bias of the stop token decides how lon
 answers of all lengths, the others none that stops. Given are medians and ranges of the ratios ours / theirs, and of the
 seconds; the first iteration is left out, and memory counts from what the imports take.
 
-The last column is our time beside a floor: the multiplications of matrices that PPO cannot do without, at the rate at
-which this machine multiplies the matrices of a layer, measured before and after the runs. Attention, activations, norms
-and the softmax over the vocabulary are not in it.
+The last columns have a floor: the seconds of the matrix products that PPO cannot do without, each once, timed on this
+machine with the shapes that they have. Attention, activations, norms and the softmax over the vocabulary are not in it.
 """
 
 import argparse
@@ -29,7 +28,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PAD, BOS, EOS = 0, 1, 2
 NEVER = -30.0  # the bias of a stop token that is not drawn
@@ -59,7 +58,7 @@ SETTINGS = {
 EPOCHS, BATCHES, RATE = 2, 2, 1e-6
 COLUMNS = (
     *("setting", "rival", "ours, s", "theirs, s", "ratio of times (range)", "ratio of memory", "our tokens per answer"),
-    "ours / floor",
+    *("floor, s", "ours / floor"),
 )
 RANK = 16  # the pipeline's own default
 
@@ -99,36 +98,50 @@ def save_model(setting: Setting, folder: Path) -> None:
         tokenizer.save_pretrained(folder / which)
 
 
-def least_products(setting: Setting, tokens: float) -> float:
-    """Return the multiply-adds of an iteration's matrix products, each done once; `tokens` are those of a mean answer.
+class Products(NamedTuple):
+    """Seconds of the matrix products of one token: forward, the gradient of the inputs, that of the weights."""
 
-    Log-probabilities at the sampling come from the sampling itself. A frozen weight has no gradient, so there a
-    backward pass costs as much as a forward pass, and else twice as much. The head is computed at answers only.
+    forward: float
+    inputs: float
+    weights: float
+
+    def learned(self, frozen: bool) -> float:
+        """Return the seconds of a forward and a backward pass; a frozen weight has no gradient."""
+        return self.forward + self.inputs + (0.0 if frozen else self.weights)
+
+
+def least_seconds(setting: Setting, tokens: float) -> float:
+    """Return the seconds of an iteration's matrix products, each done once; `tokens` are those of a mean answer.
+
+    Log-probabilities at the sampling come from the sampling itself. The head is computed at answers only. A layer has
+    12 hidden**2 weights; the eight of its MLP stand for all.
     """
-    layers, head = 12 * setting.layers * setting.hidden**2, setting.vocabulary * setting.hidden
-    answers = setting.answers * tokens
+    answers = round(setting.answers * tokens)
     row_tokens = setting.answers * setting.prompt + answers
-    forward = row_tokens * layers
-    backward = 1 if setting.lora else 2
-    sampling, reference, scored_and_valued = forward + answers * head, forward + answers * head, 2 * forward
-    learning = (1 + backward) * (2 * forward + answers * head)  # the policy with its head, and the value model
-    return sampling + reference + scored_and_valued + EPOCHS * learning
+    hidden = setting.hidden
+    mlp = [timed_products(row_tokens, *shape) for shape in ((hidden, 4 * hidden), (4 * hidden, hidden))]
+    layers = Products(*(12 / 8 * setting.layers * sum(kind) for kind in zip(*mlp, strict=True)))
+    head = timed_products(answers, hidden, setting.vocabulary)
+    sampled_and_compared = 2 * (row_tokens * layers.forward + answers * head.forward)
+    scored_and_valued = 2 * row_tokens * layers.forward
+    learned = 2 * row_tokens * layers.learned(setting.lora) + answers * head.learned(setting.lora)  # policy and values
+    return sampled_and_compared + scored_and_valued + EPOCHS * learned
 
 
-def products_per_second(setting: Setting) -> float:
-    """Return the multiply-adds a second of one thread in the two matrices of a layer's MLP, the median of ten."""
+def timed_products(rows: int, inside: int, outside: int) -> Products:
+    """Return the seconds a row of one thread's products of [rows, inside] and [inside, outside], medians of five."""
     import torch
 
     torch.set_num_threads(1)
-    rows, hidden = torch.randn(2048, setting.hidden), setting.hidden
-    up, down = torch.randn(hidden, 4 * hidden), torch.randn(4 * hidden, hidden)
-    times = []
-    for _ in range(10):
-        began = time.process_time()
-        for _ in range(4):
-            rows @ up @ down
-        times.append(time.process_time() - began)
-    return 4 * 2 * 2048 * 4 * hidden**2 / statistics.median(times)
+    given, weights, slopes = torch.randn(rows, inside), torch.randn(inside, outside), torch.randn(rows, outside)
+    kinds = (lambda: given @ weights, lambda: slopes @ weights.T, lambda: given.T @ slopes)
+    return Products(*(statistics.median(seconds_of(kind) for _ in range(5)) / rows for kind in kinds))
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 class Meter:
@@ -324,18 +337,15 @@ def compare(name: str, rival: str, library: str, given: argparse.Namespace) -> s
         save_model(setting, Path(folder))
         sides = (("ours", ""), (rival, library))
         run = [(side, setting, Path(folder), given.iterations, where) for side, where in sides]
-        rates = [products_per_second(setting)]
-        pairs = []
-        for _ in range(given.runs):
-            pairs.append([measured(*one) for one in run])
-            rates.append(products_per_second(setting))
+        pairs = [[measured(*one) for one in run] for _ in range(given.runs)]
     times = [ours["seconds"] / theirs["seconds"] for ours, theirs in pairs]
     memory = statistics.median(ours["memory"] / theirs["memory"] for ours, theirs in pairs)
     seconds = [statistics.median(pair[i]["seconds"] for pair in pairs) for i in range(2)]
     spread = f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})"
-    tokens, rate = pairs[0][0]["tokens"], statistics.median(rates)
-    floor = f"{seconds[0] * rate / least_products(setting, tokens):.2f} at {2 * rate / 1e9:.0f} GFLOP/s"
-    return f"{name} | {rival} | {seconds[0]:.2f} | {seconds[1]:.2f} | {spread} | {memory:.2f} | {tokens:.1f} | {floor}"
+    tokens = pairs[0][0]["tokens"]
+    floor = least_seconds(setting, tokens)
+    cells = [f"{seconds[0]:.2f}", f"{seconds[1]:.2f}", spread, f"{memory:.2f}", f"{tokens:.1f}"]
+    return " | ".join([name, rival, *cells, f"{floor:.2f}", f"{seconds[0] / floor:.2f}"])
 
 
 def main() -> None:
