@@ -11,8 +11,9 @@ process of their own with one thread. The bias of the stop token decides how lon
 answers of all lengths, the others none that stops. Given are medians and ranges of the ratios ours / theirs, and of the
 seconds; the first iteration is left out, and memory counts from what the imports take.
 
-The last columns have a floor: the seconds of the matrix products that PPO cannot do without, each once, timed on this
-machine with the shapes that they have. Attention, activations, norms and the softmax over the vocabulary are not in it.
+The last columns have a floor: the seconds of the matrix products that PPO cannot do without, each once, timed after
+each run with the shapes that they have. Attention, activations, norms and the softmax over the vocabulary are not in
+it.
 """
 
 import argparse
@@ -337,14 +338,16 @@ def compare(name: str, rival: str, library: str, given: argparse.Namespace) -> s
         save_model(setting, Path(folder))
         sides = (("ours", ""), (rival, library))
         run = [(side, setting, Path(folder), given.iterations, where) for side, where in sides]
-        pairs = [[measured(*one) for one in run] for _ in range(given.runs)]
+        pairs, floors = [], []
+        for _ in range(given.runs):
+            pairs.append([measured(*one) for one in run])
+            floors.append(least_seconds(setting, pairs[0][0]["tokens"]))
     times = [ours["seconds"] / theirs["seconds"] for ours, theirs in pairs]
     memory = statistics.median(ours["memory"] / theirs["memory"] for ours, theirs in pairs)
     seconds = [statistics.median(pair[i]["seconds"] for pair in pairs) for i in range(2)]
     spread = f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})"
-    tokens = pairs[0][0]["tokens"]
-    floor = least_seconds(setting, tokens)
-    cells = [f"{seconds[0]:.2f}", f"{seconds[1]:.2f}", spread, f"{memory:.2f}", f"{tokens:.1f}"]
+    floor = statistics.median(floors)
+    cells = [f"{seconds[0]:.2f}", f"{seconds[1]:.2f}", spread, f"{memory:.2f}", f"{pairs[0][0]['tokens']:.1f}"]
     return " | ".join([name, rival, *cells, f"{floor:.2f}", f"{seconds[0] / floor:.2f}"])
 
 

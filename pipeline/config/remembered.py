@@ -6,7 +6,7 @@ them out would run something else under the same name.
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,11 +32,11 @@ class Request:
 
     def command(self, *changes: str) -> str:
         """Return the whole request with these changes, without what applies to one run only, as a shell command."""
-        return _shell(text for text in merged(self.overrides, changes) if key_of(text) not in ABOUT_A_RUN)
+        return _shell(_without(ABOUT_A_RUN, merged(self.overrides, changes)))
 
     def same_run(self, *changes: str) -> str:
         """Return the command that makes what this request plans or waits for: like `command`, with tag and shard."""
-        return _shell(text for text in merged(self.overrides, changes) if key_of(text) != "plan")
+        return _shell(_without(("plan",), merged(self.overrides, changes)))
 
     def place(self) -> list[str]:
         """Return the overrides that name the project and its output folder."""
@@ -46,6 +46,11 @@ class Request:
 def request_of(overrides: Sequence[str]) -> Request:
     """Return a request with the current directory and time."""
     return Request(tuple(overrides), str(Path.cwd()), datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _without(keys: Container[str], overrides: Iterable[str]) -> list[str]:
+    """Return the overrides of other keys."""
+    return [text for text in overrides if key_of(text) not in keys]
 
 
 def _shell(overrides: Iterable[str]) -> str:
@@ -116,7 +121,7 @@ def remember(root: Path, request: Request) -> None:
         "command": request.command(),
         "time": request.time,
         "folder": request.folder,
-        "overrides": [text for text in request.overrides if key_of(text) not in ABOUT_A_RUN],
+        "overrides": _without(ABOUT_A_RUN, request.overrides),
     }
     text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True, width=1_000_000)
     write_atomically(root / FILE, HEAD + text)

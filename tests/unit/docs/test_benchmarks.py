@@ -23,7 +23,7 @@ def test_the_readme_names_every_script() -> None:
     assert named == {script.name for script in README.parent.glob("*.py")}
 
 
-def test_the_readme_links_to_every_result_and_to_nothing_else() -> None:
+def test_the_readme_links_to_every_result_and_all_its_links_exist() -> None:
     linked = {(README.parent / link).resolve() for link in links(README)}
     assert [path for path in linked if not path.exists()] == []
     assert set(README.parent.glob("**/results/*.md")) - linked == set()
