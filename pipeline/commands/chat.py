@@ -1,7 +1,6 @@
 """The command `chat`: talk to one or several policies side by side. Each one sees only its own answers as history."""
 
 import contextlib
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from pipeline.commands.request import parser, split, with_last_request
 from pipeline.config.nodes.models import DecodingConfig
 from pipeline.config.schema import PipelineConfig, stage_names
 from pipeline.console import console
-from pipeline.engine.machine import threads
+from pipeline.engine.machine import limit_threads, threads
 from pipeline.engine.planner import Planner
 from pipeline.errors import RequestError
 from pipeline.lengths.limits import with_limit
@@ -47,8 +46,7 @@ def chat(arguments: Sequence[str]) -> int:
         console.print(f"[yellow]{escape(asked.remark)}[/]")
     config, store, overrides = asked.config, asked.store, list(asked.request.overrides)
     policies = {text: _policy(config, store, text) for text in references}
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))  # read by torch at its import
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    limit_threads(config)
     with tempfile.TemporaryDirectory(prefix="chat-") as folder:  # conversations are not stored
         answerers = _loaded(config, policies, Path(folder))
         console.print(" · ".join(f"{escape(name)} ({policies[name].reference})" for name in answerers))

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from pipeline.config.schema import PipelineConfig
 from pipeline.engine.group import ALONE, Group, is_launched, launched_count, launched_rank
-from pipeline.engine.machine import gpus, threads
+from pipeline.engine.machine import gpus, threads, threads_in_environment
 from pipeline.engine.planner import Step
 from pipeline.engine.workers import PATIENCE, Order, planned_step
 from pipeline.errors import PipelineError, RequestError
@@ -42,7 +42,8 @@ def with_launched_processes(config: PipelineConfig) -> PipelineConfig:
             "out: it follows the launcher."
         )
     here = int(os.environ.get("LOCAL_WORLD_SIZE", launched_count()))
-    each = max(1, threads(config) // here)
+    of_each = threads_in_environment() is not None and not config.threads  # torchrun sets the variable for each process
+    each = threads(config) if of_each else max(1, threads(config) // here)
     return replace(config, threads=each, launch=replace(config.launch, processes=launched_count()))
 
 

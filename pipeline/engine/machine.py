@@ -11,18 +11,37 @@ from pipeline.config.schema import PipelineConfig
 from pipeline.memory.estimates import Device
 
 SMALL = 50_000_000  # bytes of weights; larger models are not small
+MOST_FOR_SMALL = 2  # threads of a small model; more were not measured
 LOOK = 0.3  # seconds over which the load of the cores is measured
+# How often a waiting thread looks for work before it sleeps. By default it looks for milliseconds: where other programs
+# need the cores, two threads then take two to seven times as long as one (benchmarks/threads.py).
+SPINS = 1000
 
 
 def is_small(config: PipelineConfig) -> bool:
-    """Whether the model is about as small as the embedded one. Several threads make such a model slower."""
+    """Whether the model is about as small as the embedded one."""
     folder = Path(config.model.path)
     return not config.model.path or 0 < sum(f.stat().st_size for f in folder.glob("*.safetensors")) < SMALL
 
 
 def threads(config: PipelineConfig) -> int:
-    """Return the torch threads per process: one for a small model, else the cores idle when the command starts."""
-    return config.threads or (1 if is_small(config) else idle_cores())
+    """Return the torch threads per process: those asked for, else the cores idle at the start, for a small model two."""
+    asked = config.threads or threads_in_environment()
+    return asked or min(idle_cores(), MOST_FOR_SMALL if is_small(config) else idle_cores())
+
+
+def threads_in_environment() -> int | None:
+    """Return the number in OMP_NUM_THREADS; None if there is none."""
+    number = os.environ.get("OMP_NUM_THREADS", "")
+    return int(number) or None if number.isdecimal() else None
+
+
+def limit_threads(config: PipelineConfig) -> None:
+    """Set in the environment how many threads torch has and how they wait: it is read when torch is imported."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 
 def parallel(config: PipelineConfig) -> int:
@@ -41,10 +60,7 @@ def parallel(config: PipelineConfig) -> int:
 
 @cache
 def idle_cores() -> int:
-    """Return the number of idle cores that this process may use, at least one. Measured once per command.
-
-    On two busy cores, a second thread made 21 s of work take 3 min 05 s.
-    """
+    """Return the number of idle cores that this process may use, at least one. Measured once per command."""
     mine = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None
     busy = psutil.cpu_percent(LOOK, percpu=True)
     idle = sum(1 - busy[core] / 100 for core in (mine or range(len(busy))) if core < len(busy))

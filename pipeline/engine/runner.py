@@ -1,7 +1,6 @@
 """Runs a plan: skips finished steps, and makes the others when their inputs exist, several at once if possible."""
 
 import contextlib
-import os
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from pipeline.engine.distribution import check_processes
 from pipeline.engine.durations import cost_lines
 from pipeline.engine.fitting import SERVED, UNPLANNED, check_fits, is_served, lines_of, plan_of
 from pipeline.engine.group import is_launched
-from pipeline.engine.machine import parallel, threads
+from pipeline.engine.machine import limit_threads, parallel
 from pipeline.engine.maker import Maker
 from pipeline.engine.paths import missing_files
 from pipeline.engine.planner import PENDING, UP_TO_DATE, Planner, Step, short_version
@@ -59,7 +58,7 @@ def run(config: PipelineConfig, request: Request | None = None) -> list[Step]:
         return steps
     for step in planner.to_run():
         check_fits(step, config, store)
-    _limit_threads(config)
+    limit_threads(config)
     printed: set[str] = set()
     with (
         remembering(store.root, request, lambda: bool(printed & to_run)),
@@ -84,12 +83,6 @@ def _check_possible(config: PipelineConfig, steps: Sequence[Step]) -> None:
     check_processes(config, [step.name for step in steps if step.stage.is_distributed])
     check_prefixes(config, [step.name for step in steps])
     check_servers(config, [step.name for step in steps])
-
-
-def _limit_threads(config: PipelineConfig) -> None:
-    """Set the number of threads in the environment: torch reads it at its import."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads(config)))
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def _remark_on_left_out(store: Store, request: Request | None) -> None:

@@ -1,11 +1,13 @@
 """What a request takes of a machine, when nothing is said: a core or a GPU for each stage, and no busy core."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.engine import machine
+from pipeline.engine.launcher import with_launched_processes
 from tests.conftest import configured
 
 
@@ -13,6 +15,7 @@ from tests.conftest import configured
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """None unless a test says so, and every test looks for itself."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("OMP_NUM_THREADS")  # the tests' own
     machine.idle_cores.cache_clear()
     yield
     machine.idle_cores.cache_clear()
@@ -24,6 +27,13 @@ def idle(monkeypatch: pytest.MonkeyPatch, *busy: float) -> None:
     monkeypatch.setattr(machine.psutil.Process, "cpu_affinity", lambda _: list(range(len(busy))), raising=False)
 
 
+def _large_model(folder: Path) -> Path:
+    """Return a folder with the weights of a model that is not small, all of them holes."""
+    with (folder / "model.safetensors").open("wb") as file:
+        file.truncate(machine.SMALL)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("busy", "cores"), [((0.0, 0.0), 2), ((100.0, 4.0), 1), ((100.0, 100.0), 1), ((3.0, 96.0, 2.0, 5.0), 3)]
 )
@@ -32,17 +42,14 @@ def test_the_tiny_model_runs_one_stage_for_each_idle_core(
 ) -> None:
     idle(monkeypatch, *busy)
     assert machine.parallel(configured(tmp_path)) == cores
-    assert machine.threads(configured(tmp_path)) == 1
+    assert machine.threads(configured(tmp_path)) == min(cores, 2)
 
 
 def test_a_larger_model_fills_the_cpu_alone_and_leaves_busy_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     idle(monkeypatch, 0.0, 99.0, 0.0)
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    with (tmp_path / "model.safetensors").open("r+b") as file:
-        file.truncate(machine.SMALL)
-    large = configured(tmp_path / "outputs", "model=hub", f"model.path={tmp_path}")
+    large = configured(tmp_path / "outputs", "model=hub", f"model.path={_large_model(tmp_path)}")
     assert machine.parallel(large) == 1
     assert machine.threads(large) == 2
 
@@ -58,3 +65,44 @@ def test_what_was_asked_for_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     idle(monkeypatch, 0.0, 0.0)
     config = configured(tmp_path, "threads=7", "launch.parallel=1")
     assert (machine.threads(config), machine.parallel(config)) == (7, 1)
+
+
+@pytest.mark.parametrize(
+    ("variable", "override", "threads"),
+    [("3", [], 3), ("3", ["threads=5"], 5), ("", [], 2), ("4,2", [], 2), ("0", [], 2)],
+)
+def test_threads_follow_the_environment_unless_the_request_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, override: list[str], threads: int
+) -> None:
+    idle(monkeypatch, 0.0, 0.0)
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert machine.threads(configured(tmp_path, *override)) == threads
+
+
+@pytest.mark.parametrize("policy", [None, "active"])
+def test_waiting_threads_sleep_soon_unless_the_environment_says_how_they_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str | None
+) -> None:
+    idle(monkeypatch, 0.0, 0.0)
+    for name, value in (("OMP_WAIT_POLICY", policy), ("GOMP_SPINCOUNT", None), ("TOKENIZERS_PARALLELISM", None)):
+        monkeypatch.setenv(name, value or "")  # so that it is as before, afterwards
+        if not value:
+            monkeypatch.delenv(name)
+    machine.limit_threads(configured(tmp_path))
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    assert os.environ.get("GOMP_SPINCOUNT") == (None if policy else str(machine.SPINS))
+
+
+@pytest.mark.parametrize(
+    ("variable", "override", "each"), [(None, [], 2), ("1", [], 1), ("3", [], 3), ("3", ["threads=6"], 3)]
+)
+def test_launched_processes_divide_the_cores_unless_the_launcher_gave_each_its_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, override: list[str], each: int
+) -> None:
+    idle(monkeypatch, 0.0, 0.0, 0.0, 0.0)
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    if variable:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    config = configured(tmp_path, *(override or [f"model.path={_large_model(tmp_path)}", "model=hub"]))
+    assert machine.threads(with_launched_processes(config)) == each
