@@ -3,9 +3,9 @@
     python benchmarks/threads.py [--runs 5] [--steps 15]
 
 Training steps of a model with the shape of the embedded one: of 16 x 128 tokens as the stage `base` has, of 32 x 46 as
-PPO's minibatches have, and of 8 x 46. Each way runs in a process of its own, in turn: one thread, two with libgomp's own
-waiting, and two as the pipeline sets them. All is done twice: with the machine's cores idle, and with a program that
-keeps one core busy for each core but one. Given is the time of a step beside one thread's: median and range.
+PPO's minibatches have, and of 8 x 46. Each way runs in a process of its own, in turn: one thread, two with libgomp's
+own waiting, and two as the pipeline sets them. All is done twice: with the machine's cores idle, and with programs that
+keep all cores but one busy. Given is the time of a step beside one thread's: median and range.
 """
 
 import argparse

@@ -25,7 +25,7 @@ def is_small(config: PipelineConfig) -> bool:
 
 
 def threads(config: PipelineConfig) -> int:
-    """Return the torch threads per process: those asked for, else the cores idle at the start, for a small model two."""
+    """Return the torch threads per process: those asked for, else the cores that were idle, two for a small model."""
     asked = config.threads or threads_in_environment()
     return asked or min(idle_cores(), MOST_FOR_SMALL if is_small(config) else idle_cores())
 

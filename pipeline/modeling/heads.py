@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.errors import RequestError
+from pipeline.modeling.tiles import tiled
 
 TOLERANCE = {torch.float32: 1e-4}  # relative to the largest logit, by the precision of the states
 HALF_TOLERANCE = 2e-2  # bfloat16 keeps 8 bits: a rounding is 0.4%
@@ -75,7 +76,8 @@ class LanguageHead:
         """Return logits, […, hidden] -> […, vocabulary]; differentiable in the states and the head's parameters."""
         model = object.__new__(type(self.causal))  # `copy.copy` would construct a new one of a sharded model
         model.__dict__.update(self.causal.__dict__)
-        model._modules = {**self.causal._modules, self.causal.base_model_prefix: _TransformerStub(self.causal)}
+        parts = {name: tiled(part) for name, part in self.causal._modules.items()}
+        model._modules = {**parts, self.causal.base_model_prefix: _TransformerStub(self.causal)}
         flat = states.reshape(1, -1, states.shape[-1])
         # the `forward` of the class: trainers replace that of the instance
         logits = type(model).forward(model, inputs_embeds=flat).logits
