@@ -16,7 +16,7 @@ TILE = 512  # columns
 
 
 class TiledLinear(Linear):
-    """A linear layer that shares the parameters of another and computes its product in tiles."""
+    """A linear layer that shares parameters and hooks of another and computes its product in tiles."""
 
     def __init__(self, linear: Linear) -> None:
         self.__dict__.update(linear.__dict__)  # no new parameters
@@ -33,9 +33,8 @@ class TiledLinear(Linear):
 def tiled(layer: Any) -> Any:
     """Return the layer, in tiles if it is a plain linear layer that gains by them: nothing else may happen in it."""
     plain = type(layer) is Linear and type(layer.weight) is Parameter and "forward" not in vars(layer)
-    hooks = plain and (layer._forward_hooks or layer._forward_pre_hooks)
     gains = plain and layer.weight.is_cpu and layer.weight.dtype == torch.float32
-    return TiledLinear(layer) if gains and not hooks and len(layer.weight) >= LEAST_VOCABULARY else layer
+    return TiledLinear(layer) if gains and len(layer.weight) >= LEAST_VOCABULARY else layer
 
 
 def _gains(rows: Tensor) -> bool:

@@ -87,11 +87,6 @@ def test_few_rows_and_other_precisions_are_left_to_the_layer(small_tiles: list[i
     assert not small_tiles
 
 
-def hooked(layer: Any) -> Any:
-    layer.register_forward_hook(lambda module, given, out: out + 1)
-    return layer
-
-
 def replaced(layer: Any) -> Any:
     layer.forward = lambda states: states
     return layer
@@ -102,8 +97,16 @@ def with_adapter(layer: Any) -> Any:
     return unwrapped_model(get_peft_model(torch.nn.Sequential(layer), config))[0]
 
 
+def test_hooks_of_the_layer_are_called(small_tiles: list[int]) -> None:
+    layer, states = Linear(8, 30), torch.ones(6, 8)
+    bare = layer(states)
+    layer.register_forward_hook(lambda module, given, out: out + 1)
+    assert torch.allclose(tiles.tiled(layer)(states), bare + 1, atol=1e-6)
+    assert small_tiles == [6]
+
+
 @pytest.mark.parametrize(
-    "change", [hooked, replaced, with_adapter, lambda layer: weight_norm(layer), lambda layer: layer.bfloat16()]
+    "change", [replaced, with_adapter, lambda layer: weight_norm(layer), lambda layer: layer.bfloat16()]
 )
 def test_a_layer_in_which_more_happens_is_left_alone(change: Callable[[Any], Any], small_tiles: list[int]) -> None:
     assert type(tiles.tiled(Linear(8, 30))) is tiles.TiledLinear
