@@ -1,7 +1,7 @@
 """The product of states and a large vocabulary on a CPU, computed in tiles of the vocabulary.
 
-MKL divides a product with tens of thousands of columns badly: in tiles the same product takes 0.5 to 0.9 of the time,
-with more to gain in larger vocabularies (benchmarks/results/2026-11-29-ppo.md).
+MKL divides a product with tens of thousands of columns badly: in tiles the same product takes 0.68 to 0.95 of the time
+(benchmarks/head.py).
 """
 
 from typing import Any
