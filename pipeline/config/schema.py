@@ -42,7 +42,7 @@ class PipelineConfig:
     outputs: str = "outputs"  # folder of all projects
     threads: int | None = number(
         None, least=1
-    )  # of torch; absent: OMP_NUM_THREADS, else the idle cores (small models: two)
+    )  # of torch; absent: OMP_NUM_THREADS, else the idle cores; small models: two at most
     upstream: str = choice("build", "build", "require")  # require: refuse the request if an input has to be made first
     gates: str = choice("warn", "warn", "stop", "off")  # checks before an arm or a judge; stop: refuse if one warns
     plan: bool = False  # print the steps that would run, and why; run nothing

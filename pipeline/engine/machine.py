@@ -25,9 +25,12 @@ def is_small(config: PipelineConfig) -> bool:
 
 
 def threads(config: PipelineConfig) -> int:
-    """Return the torch threads per process: those asked for, else the cores that were idle, two for a small model."""
-    asked = config.threads or threads_in_environment()
-    return asked or min(idle_cores(), MOST_FOR_SMALL if is_small(config) else idle_cores())
+    """Return the torch threads per process: those asked for, else one for each core; two at most for a small model.
+
+    The cores are those of OMP_NUM_THREADS, else those that were idle when the command started.
+    """
+    cores = config.threads or threads_in_environment() or idle_cores()
+    return cores if config.threads or not is_small(config) else min(cores, MOST_FOR_SMALL)
 
 
 def threads_in_environment() -> int | None:

@@ -69,7 +69,7 @@ def test_what_was_asked_for_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("variable", "override", "threads"),
-    [("3", [], 3), ("3", ["threads=5"], 5), ("", [], 2), ("4,2", [], 2), ("0", [], 2)],
+    [("1", [], 1), ("3", [], 2), ("3", ["threads=5"], 5), ("", [], 2), ("4,2", [], 2), ("0", [], 2)],
 )
 def test_threads_follow_the_environment_unless_the_request_names_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, override: list[str], threads: int
