@@ -2,8 +2,8 @@
 
     python benchmarks/threads.py [--runs 5] [--steps 15]
 
-Training steps of a model with the shape of the embedded one: of 16 x 128 tokens as the stage `base` has, of 32 x 46 as
-PPO's minibatches have, and of 8 x 46. Each way runs in a process of its own, in turn: one thread, two with libgomp's
+Training steps of the embedded model, untrained: of 16 x 128 tokens as the stage `base` has, of 32 x 46 as PPO's
+minibatches have, and of 8 x 46. Each way runs in a process of its own, in turn: one thread, two with libgomp's
 own waiting, and two as the pipeline sets them. All is done twice: with the machine's cores idle, and with programs that
 keep all cores but one busy. Given is the time of a step beside one thread's: median and range.
 """
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "gpu")]
 
 SHAPES = ((16, 128), (32, 46), (8, 46))  # rows and tokens
 WAYS = {"one": "one thread", "shipped": "two, as libgomp ships", "sleeping": "two, as the pipeline sets them"}
@@ -28,21 +28,13 @@ BUSY = "while True: pass"
 def run(steps: int) -> list[float]:
     """Return the seconds of a training step of each shape."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from random_models import tokenizer_of
 
     from pipeline.config.nodes.models import BaseConfig
+    from pipeline.modeling.pretraining import untrained_model
 
-    base = BaseConfig()
-    config = LlamaConfig(
-        vocab_size=base.vocabulary,
-        hidden_size=base.hidden_size,
-        intermediate_size=base.intermediate_size,
-        num_hidden_layers=base.layers,
-        num_attention_heads=base.heads,
-        num_key_value_heads=base.kv_heads,
-        tie_word_embeddings=True,
-    )
-    model = LlamaForCausalLM(config)
+    base = BaseConfig(seed=0, world_seed=0)
+    model = untrained_model(tokenizer_of(base.vocabulary), base)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 
     def step(ids: torch.Tensor) -> None:
@@ -71,7 +63,7 @@ def measured(way: str, steps: int) -> list[float]:
     bare = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     threads = {"OMP_NUM_THREADS": "1" if way == "one" else "2"}
     command = [sys.executable, __file__, "--one-run", "--steps", str(steps)]
-    asked = subprocess.run(command, env={**bare, **threads, **waiting}, capture_output=True, text=True, check=True)
+    asked = subprocess.run(command, env={**bare, **threads, **waiting}, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(asked.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 

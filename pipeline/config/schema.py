@@ -40,9 +40,7 @@ class PipelineConfig:
     project: str = "playground"  # separates artifacts under outputs
     seed: int = 0  # default of all stages' seeds
     outputs: str = "outputs"  # folder of all projects
-    threads: int | None = number(
-        None, least=1
-    )  # of torch; absent: OMP_NUM_THREADS, else the idle cores; small models: two at most
+    threads: int | None = number(None, least=1)  # of torch; absent: OMP_NUM_THREADS, else idle cores; small models: two
     upstream: str = choice("build", "build", "require")  # require: refuse the request if an input has to be made first
     gates: str = choice("warn", "warn", "stop", "off")  # checks before an arm or a judge; stop: refuse if one warns
     plan: bool = False  # print the steps that would run, and why; run nothing

@@ -42,8 +42,9 @@ def with_launched_processes(config: PipelineConfig) -> PipelineConfig:
             "out: it follows the launcher."
         )
     here = int(os.environ.get("LOCAL_WORLD_SIZE", launched_count()))
-    of_each = threads_in_environment() is not None and not config.threads  # torchrun sets the variable for each process
-    each = threads(config) if of_each else max(1, threads(config) // here)
+    each = threads(config)
+    if config.threads or not threads_in_environment():  # torchrun sets the variable for each process
+        each = max(1, each // here)
     return replace(config, threads=each, launch=replace(config.launch, processes=launched_count()))
 
 

@@ -14,7 +14,7 @@ SMALL = 50_000_000  # bytes of weights; larger models are not small
 MOST_FOR_SMALL = 2  # threads of a small model; more were not measured
 LOOK = 0.3  # seconds over which the load of the cores is measured
 # How often a waiting thread looks for work before it sleeps. By default it looks for milliseconds: where other programs
-# need the cores, two threads then take two to seven times as long as one (benchmarks/threads.py).
+# need the cores, two threads then take two to three times as long as one (benchmarks/threads.py).
 SPINS = 1000
 
 
@@ -29,12 +29,16 @@ def threads(config: PipelineConfig) -> int:
 
     The cores are those of OMP_NUM_THREADS, else those that were idle when the command started.
     """
-    cores = config.threads or threads_in_environment() or idle_cores()
-    return cores if config.threads or not is_small(config) else min(cores, MOST_FOR_SMALL)
+    given = threads_in_environment()
+    if config.threads:
+        return config.threads
+    cores = given or idle_cores()
+    return min(cores, MOST_FOR_SMALL) if is_small(config) else cores
 
 
+@cache
 def threads_in_environment() -> int | None:
-    """Return the number in OMP_NUM_THREADS; None if there is none."""
+    """Return the number that OMP_NUM_THREADS was given, None if none. Read once: `limit_threads` sets the variable."""
     number = os.environ.get("OMP_NUM_THREADS", "")
     return int(number) or None if number.isdecimal() else None
 

@@ -38,9 +38,9 @@ def tiled(layer: Any) -> Any:
 
 
 def _gains(rows: Tensor) -> bool:
-    """Whether tiles serve these rows: enough of them, in the precision of the layer."""
-    half = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
-    return len(rows) >= LEAST_ROWS and rows.dtype == torch.float32 and rows.is_cpu and not half
+    """Whether tiles serve these rows: enough of them in float32, without autocast or a compiler."""
+    elsewhere = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+    return len(rows) >= LEAST_ROWS and rows.dtype == torch.float32 and rows.is_cpu and not elsewhere
 
 
 class _TiledProduct(torch.autograd.Function):

@@ -16,9 +16,12 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """None unless a test says so, and every test looks for itself."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("OMP_NUM_THREADS")  # the tests' own
-    machine.idle_cores.cache_clear()
+    found_once = machine.idle_cores, machine.threads_in_environment
+    for found in found_once:
+        found.cache_clear()
     yield
-    machine.idle_cores.cache_clear()
+    for found in found_once:
+        found.cache_clear()
 
 
 def idle(monkeypatch: pytest.MonkeyPatch, *busy: float) -> None:
@@ -91,6 +94,19 @@ def test_waiting_threads_sleep_soon_unless_the_environment_says_how_they_wait(
     machine.limit_threads(configured(tmp_path))
     assert os.environ["OMP_NUM_THREADS"] == "2"
     assert os.environ.get("GOMP_SPINCOUNT") == (None if policy else str(machine.SPINS))
+
+
+@pytest.mark.parametrize("first", [[], ["threads=1"]])
+def test_a_later_request_of_a_sweep_does_not_take_the_threads_of_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: list[str]
+) -> None:
+    """They run in one process, and the variable that an earlier one has set is no wish of the user's."""
+    idle(monkeypatch, 0.0, 0.0, 0.0, 0.0)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    machine.limit_threads(configured(tmp_path, *first))
+    assert "OMP_NUM_THREADS" in os.environ
+    assert machine.threads(configured(tmp_path, f"model.path={_large_model(tmp_path)}", "model=hub")) == 4
 
 
 @pytest.mark.parametrize(
